@@ -1,0 +1,39 @@
+# Everything runs in .venv/, which the first target makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: install demo test lint check clean
+
+install: $(VENV)/installed
+
+# Debian without python3-venv has no ensurepip; virtualenv brings its own pip.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  $(PYTHON) -m pip install --target $(VENV).bootstrap virtualenv && \
+	  PYTHONPATH=$(VENV).bootstrap $(PYTHON) -m virtualenv $(VENV) && \
+	  rm -rf $(VENV).bootstrap; } || { rm -rf $(VENV); \
+	  echo "no virtual environment can be made: install python3-venv" >&2; exit 1; }
+
+$(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[compile,dev]"
+	touch $@
+
+demo: install
+	$(BIN)/python -m kenpin.compile.demo demo
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+clean:
+	rm -rf $(VENV) $(VENV).bootstrap build dist demo *.egg-info src/*.egg-info

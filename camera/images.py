@@ -1,0 +1,301 @@
+"""Image files in and out: the only place that knows OpenCV's codecs.
+
+A recorded frame is evidence, so reading is strict: pixels come back exactly
+as they were stored, or an `ImageError` says why not. Record as PNG: it alone
+carries checksums, and a few changed bytes in a file of another kind go unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+
+from kenpin.camera.frame import Pixels
+
+__all__ = [
+    "EXTENSIONS",
+    "ImageError",
+    "fit_to",
+    "in_order",
+    "is_image",
+    "list_files",
+    "list_images",
+    "list_others",
+    "read_pixels",
+    "write_png",
+]
+
+# WebP, JPEG 2000 and AVIF stay out: they lose detail by default, and OpenCV
+# returns a mono WebP as colour.
+EXTENSIONS = frozenset({".png", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".pnm", ".jpg", ".jpeg"})
+
+_SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "BigTIFF",
+    b"MM\0+": "BigTIFF",
+    b"P2": "PGM",
+    b"P3": "PPM",
+    b"P5": "PGM",
+    b"P6": "PPM",
+}
+_EXPECTED = "write it again as PNG, 8 or 16 bits, mono or RGB"
+_RECORD_AGAIN = "copy or record the file again"
+
+# TIFF 6.0, section 8.
+_TIFF_ORIENTATION = 274
+
+# OpenCV writes a line to stderr for each file that it cannot decode, and so
+# does `ImageError`, better. libpng's and libjpeg's own lines remain.
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+class ImageError(Exception):
+    """A file or a folder does not hold the image that was asked for.
+
+    path    the file or the folder
+    found   what is wrong with it
+    action  what to do about it
+    """
+
+    def __init__(self, path: Path, found: str, action: str) -> None:
+        # All three are arguments, so that the error survives pickling.
+        super().__init__(path, found, action)
+        self.path = path
+        self.found = found
+        self.action = action
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.found}; {self.action}"
+
+
+def read_pixels(path: Path) -> Pixels:
+    """The pixels of an image file, exactly as stored.
+
+    Returns
+    -------
+    (H, W) for a mono image, (H, W, 3) as red, green, blue for a colour one;
+    uint8 or uint16, as stored. A turn that EXIF or TIFF asks for is never
+    carried out: the rows are the scan lines.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, empty, cut short, damaged or of another kind;
+        has an alpha channel, another pixel type, several pages or a TIFF
+        orientation.
+    """
+    data = _bytes_of(path)
+    kind = next((k for start, k in _SIGNATURES.items() if data.startswith(start)), "")
+    if not kind:
+        raise ImageError(path, f"begins with {data[:8]!r}, no image format known here", _EXPECTED)
+    if kind == "BigTIFF":
+        raise ImageError(path, "it is a BigTIFF, made for files above 4 GB", _EXPECTED)
+    if kind == "TIFF":
+        _refuse_odd_tiff(path, data)
+    if kind == "PNG":
+        _refuse_png_beyond_its_end(path, data)
+    try:
+        # From memory, not `imread`: given a file, OpenCV 5.0.0 returns a JPEG
+        # that was cut short as a whole image, with grey where data is missing.
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ImageError(path, f"{kind} refused by the decoder ({error.err})", _EXPECTED) from error
+    if decoded is None:
+        found = f"{kind} of {len(data)} bytes is cut short or damaged"
+        raise ImageError(path, found, _RECORD_AGAIN)
+    pixels = _in_rgb(path, decoded)
+    if kind == "JPEG" and _ends_in_filler(pixels):
+        found = "JPEG lacks data: its last scan lines are the grey that decoders fill in"
+        raise ImageError(path, found, _RECORD_AGAIN)
+    return pixels
+
+
+def write_png(path: Path, pixels: Pixels) -> None:
+    """Write pixels as a PNG, without loss.
+
+    Parameters
+    ----------
+    pixels : (H, W) or (H, W, 3) as red, green, blue; uint8 or uint16
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    stored = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    # Grain hardly compresses: level 1 is several times faster than the default
+    # and a few per cent larger.
+    encoded = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+    path.write_bytes(encoded.tobytes())
+
+
+def fit_to(pixels: Pixels, height: int, width: int) -> Pixels:
+    """The image resized to (height, width); the same array if that is its size.
+
+    Each axis that shrinks averages the area, so that a thin scratch fades but
+    never falls between samples; each axis that grows is interpolated linearly.
+
+    Parameters
+    ----------
+    pixels : (H, W) or (H, W, 3)
+
+    Returns
+    -------
+    (height, width) or (height, width, 3), dtype as given.
+    """
+    # Two steps, because INTER_AREA on an axis that grows repeats pixels.
+    fewer = (min(height, pixels.shape[0]), min(width, pixels.shape[1]))
+    return _resized(_resized(pixels, fewer, cv2.INTER_AREA), (height, width), cv2.INTER_LINEAR)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The image files of a folder, `in_order`; folders inside it are left out.
+
+    Raises
+    ------
+    ImageError
+        If the folder is missing or holds no image.
+    """
+    files = list_files(folder)
+    images = [path for path in files if is_image(path)]
+    if not images:
+        found = f"no image among its {len(files)} files"
+        raise ImageError(folder, found, f"expected {', '.join(sorted(EXTENSIONS))}")
+    return images
+
+
+def list_others(folder: Path) -> list[Path]:
+    """The files of a folder that `list_images` leaves out, `in_order`, for a warning.
+
+    Raises
+    ------
+    ImageError
+        If the folder is missing.
+    """
+    return [path for path in list_files(folder) if not is_image(path)]
+
+
+def list_files(folder: Path) -> list[Path]:
+    """All files of a folder, `in_order`, without those whose name begins with a dot.
+
+    Desktops scatter such files, and macOS calls some of them `._0001.png`. A
+    link that leads nowhere is listed: a file was meant to be there.
+
+    Raises
+    ------
+    ImageError
+        If the folder is missing or may not be read.
+    """
+    try:
+        return in_order(p for p in folder.iterdir() if p.name[0] != "." and not p.is_dir())
+    except FileNotFoundError as error:
+        raise ImageError(folder, "no such folder", "check the path") from error
+    except OSError as error:
+        found = f"cannot be listed ({error.strerror})"
+        raise ImageError(folder, found, "name a folder that may be read") from error
+
+
+def is_image(path: Path) -> bool:
+    """True if the name is that of an image file; the file is not opened."""
+    return path.suffix.lower() in EXTENSIONS
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Sorted by name, part by part; numbers by value, so 9.png comes before 10.png."""
+    return sorted(paths, key=lambda path: ([_by_value(part) for part in path.parts], path))
+
+
+def _by_value(name: str) -> list[tuple[int, str]]:
+    """Text and numbers in turn: "tile9b" gives (0, "tile"), (9, ""), (0, "b")."""
+    pieces = re.split(r"([0-9]+)", name)
+    return [(int(p), "") if at % 2 else (0, p) for at, p in enumerate(pieces)]
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(path, "no such file", "check the path") from error
+    except OSError as error:
+        found = f"cannot be read ({error.strerror})"
+        raise ImageError(path, found, "check the path, the rights and the disk") from error
+    if not data:
+        raise ImageError(path, "the file is empty", _RECORD_AGAIN)
+    return data
+
+
+def _in_rgb(path: Path, decoded: cv2.typing.MatLike) -> Pixels:
+    if decoded.dtype.name not in ("uint8", "uint16"):
+        raise ImageError(path, f"its pixels are {decoded.dtype}", _EXPECTED)
+    if decoded.ndim == 3 and decoded.shape[2] == 4:
+        raise ImageError(path, "it has an alpha channel", _EXPECTED)
+    if decoded.ndim == 3:
+        decoded = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return cast(Pixels, decoded)
+
+
+def _ends_in_filler(pixels: Pixels) -> bool:
+    """True if the last row of 8 × 8 blocks is all 128, as libjpeg fills it.
+
+    An end marker after a hole in the data satisfies the decoder; the blocks
+    that are then missing at the end come out as 128 in every channel. One such
+    block occurs in good images of grey material, a whole row of them does not.
+    """
+    first_line = (pixels.shape[0] - 1) // 8 * 8
+    return bool((pixels[first_line:] == 128).all())
+
+
+def _refuse_png_beyond_its_end(path: Path, data: bytes) -> None:
+    """Raise ImageError for a PNG with a chunk that is longer than what is left of the file."""
+    # The decoder believes the length: one wrong bit cost 1.8 GB and 6 seconds
+    # before it noticed.
+    at = 8
+    while at < len(data):
+        # A chunk: length, type, data, checksum (PNG, third edition, section 5.3).
+        length = int.from_bytes(data[at : at + 4], "big")
+        at += 12 + length
+        if at > len(data):
+            found = f"PNG of {len(data)} bytes ends inside a chunk of {length}"
+            raise ImageError(path, found, _RECORD_AGAIN)
+
+
+def _refuse_odd_tiff(path: Path, data: bytes) -> None:
+    """Raise ImageError for a TIFF that OpenCV would turn or read in part."""
+    # Unlike EXIF's orientation, that of TIFF is obeyed even by IMREAD_UNCHANGED.
+    order = "<" if data.startswith(b"II") else ">"
+    try:
+        (directory,) = struct.unpack_from(order + "I", data, 4)
+        (entries,) = struct.unpack_from(order + "H", data, directory)
+        # An entry has 12 bytes: tag, type, count, value.
+        tags = [
+            struct.unpack_from(order + "HHIH", data, directory + 2 + 12 * entry)
+            for entry in range(entries)
+        ]
+        (next_page,) = struct.unpack_from(order + "I", data, directory + 2 + 12 * entries)
+    except struct.error as error:
+        found = f"TIFF of {len(data)} bytes is cut short or damaged"
+        raise ImageError(path, found, _RECORD_AGAIN) from error
+    if next_page:
+        raise ImageError(path, "TIFF with several pages", "write one image per file")
+    for tag, _, _, value in tags:
+        if tag == _TIFF_ORIENTATION and value != 1:
+            found = f"TIFF orientation {value} would turn the scan lines"
+            raise ImageError(path, found, "write it without an orientation")
+
+
+def _resized(pixels: Pixels, shape: tuple[int, int], how: int) -> Pixels:
+    if pixels.shape[:2] == shape:
+        return pixels
+    return cast(Pixels, cv2.resize(pixels, shape[::-1], interpolation=how))

@@ -1,0 +1,114 @@
+"""The feature extractors, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from kenpin.compile.backbones.base import Backbone, Tap
+from kenpin.compile.backbones.gabor import GABOR_LAYERS, Gabor
+from kenpin.compile.backbones.mobilenet import MOBILENET_LAYERS, MobileNetV2
+from kenpin.compile.backbones.resnet import RESNETS, ResNet
+from kenpin.compile.backbones.weights import load_into, obtain
+from kenpin.config.errors import ConfigError
+from kenpin.config.recipe import BackboneSpec
+
+__all__ = ["BACKBONES", "Backbone", "Built", "Family", "Tap", "build_backbone"]
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How to make a backbone, and which layers each method taps by default.
+
+    stem    the weights file's key of the first convolution; empty: no weights
+    rename  starts of keys in the weights file, and the network's names for them
+    """
+
+    make: Callable[[tuple[str, ...], int], Backbone]
+    layers: tuple[str, ...]
+    padim: tuple[str, ...]
+    patchcore: tuple[str, ...]
+    stem: str
+    rename: dict[str, str]
+
+
+def _mobilenet_names() -> dict[str, str]:
+    blocks = {f"{name}.": f"blocks.{n}." for n, name in enumerate(MOBILENET_LAYERS)}
+    return {"features.0.0.": "stem.0.", "features.0.1.": "stem.1.", **blocks}
+
+
+BACKBONES: dict[str, Family] = {
+    "gabor": Family(Gabor, GABOR_LAYERS, GABOR_LAYERS, GABOR_LAYERS[1:], "", {}),
+    # The strides 4, 8, 16 of the residual networks' layers 1 to 3, each time
+    # the last block before the next reduction.
+    "mobilenet_v2": Family(
+        MobileNetV2,
+        MOBILENET_LAYERS,
+        ("features.3", "features.6", "features.13"),
+        ("features.6", "features.13"),
+        "features.0.0.weight",
+        _mobilenet_names(),
+    ),
+    **{
+        name: Family(
+            partial(ResNet, shape), STAGES, STAGES[:3], STAGES[1:3], "conv1.weight", {"": ""}
+        )
+        for name, shape in RESNETS.items()
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A backbone ready to use, and the SHA-256 of the weights it was given."""
+
+    network: Backbone
+    weights_sha256: str | None
+
+
+def build_backbone(
+    spec: BackboneSpec, method: str, channels: int, offline_weights: Path | None = None
+) -> Built:
+    """The backbone that a recipe asks for, in evaluation mode.
+
+    Parameters
+    ----------
+    method
+        "padim" or "patchcore": decides the layers where the recipe does not.
+    offline_weights
+        Overrides the recipe's weights file.
+
+    Raises
+    ------
+    ConfigError
+        If the name or a layer is unknown, the weights cannot be had or do not
+        fit, or a mono backbone is asked to look at colour.
+    """
+    family = BACKBONES.get(spec.name)
+    if family is None:
+        known = ", ".join(sorted(BACKBONES))
+        raise ConfigError(f"backbone {spec.name!r} is not known; expected one of: {known}")
+    defaults = family.padim if method == "padim" else family.patchcore
+    asked = spec.layers or defaults
+    for layer in asked:
+        if layer not in family.layers:
+            raise ConfigError(
+                f"backbone {spec.name} has no layer {layer!r}; expected some of: "
+                f"{', '.join(family.layers)}"
+            )
+    # Shallow to deep, whatever the order in the recipe.
+    layers = tuple(layer for layer in family.layers if layer in asked)
+    network = family.make(layers, channels)
+    weights = offline_weights or spec.weights
+    sha256 = None
+    if family.stem:
+        file = obtain(spec.name, weights)
+        sha256 = load_into(network, file, family.stem, channels, family.rename)
+    elif weights is not None:
+        raise ConfigError(f"backbone {spec.name} is analytic and takes no weights; drop {weights}")
+    network.eval()
+    return Built(network, sha256)

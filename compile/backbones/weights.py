@@ -1,0 +1,110 @@
+"""Learned weights: from torchvision's file, given by path or downloaded. Never random."""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.error
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kenpin.compile.backbones.base import without_normalisation
+from kenpin.config.errors import ConfigError
+
+__all__ = ["PUBLISHED", "load_into", "obtain"]
+
+# torchvision's IMAGENET1K_V1 files. The eight hex digits in each name are the
+# start of the file's SHA-256, which torch.hub checks.
+_HOST = "https://download.pytorch.org/models/"
+PUBLISHED = {
+    "resnet18": _HOST + "resnet18-f37072fd.pth",
+    "resnet34": _HOST + "resnet34-b627a593.pth",
+    "resnet50": _HOST + "resnet50-0676ba61.pth",
+    "wide_resnet50_2": _HOST + "wide_resnet50_2-95faca4d.pth",
+    "mobilenet_v2": _HOST + "mobilenet_v2-b0353104.pth",
+}
+
+
+def obtain(name: str, file: Path | None) -> Path:
+    """The weights file of a backbone: the one given, or torchvision's, downloaded once.
+
+    Raises
+    ------
+    ConfigError
+        If the given file does not exist, or none is given and the published
+        one cannot be had or does not have its hash.
+    """
+    if file is not None:
+        if not file.is_file():
+            raise ConfigError(f"{file}: no such weights file; give torchvision's file for {name}")
+        return file
+    url = PUBLISHED[name]
+    target = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    if target.is_file():
+        digits = target.stem.rsplit("-", 1)[1]
+        if hashlib.sha256(target.read_bytes()).hexdigest().startswith(digits):
+            return target
+        raise ConfigError(f"{target}: SHA-256 does not start with {digits}; delete the file")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digits = target.stem.rsplit("-", 1)[1]
+        torch.hub.download_url_to_file(url, str(target), hash_prefix=digits, progress=False)
+    except (urllib.error.URLError, OSError) as error:
+        raise ConfigError(
+            f"{name} needs weights, and {url} cannot be reached ({error}); give torchvision's "
+            "file with --weights FILE or `backbone.weights`, or connect this machine and try again"
+        ) from None
+    except RuntimeError as error:
+        raise ConfigError(f"{url}: what came is not the published file: {error}") from None
+    return target
+
+
+def load_into(
+    network: nn.Module, file: Path, stem: str, channels: int, rename: dict[str, str]
+) -> str:
+    """Fill a network from torchvision's file; gives the file's SHA-256.
+
+    Layers that the network does not have are left in the file. Every layer
+    that it has must be there, in its shape.
+
+    Parameters
+    ----------
+    stem
+        The file's key of the first convolution, whose three colour channels
+        become `channels` and one of ones.
+    rename
+        Starts of keys in the file and what they are called in the network.
+
+    Raises
+    ------
+    ConfigError
+        If the file is not a plain state dict or does not fit the network.
+    """
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 torch raises a dozen kinds for a bad file
+        raise ConfigError(
+            f"{file}: not a plain torch state dict ({error}); give torchvision's file"
+        ) from None
+    if not isinstance(state, dict) or stem not in state:
+        raise ConfigError(f"{file}: holds no {stem!r}; it is the file of another network")
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        for start, instead in rename.items():
+            if key.startswith(start):
+                found[instead + key[len(start) :]] = (
+                    without_normalisation(value, channels) if key == stem else value
+                )
+                break
+    wanted = network.state_dict()
+    for key, value in wanted.items():
+        if key not in found or found[key].shape != value.shape:
+            shape = "missing" if key not in found else tuple(found[key].shape)
+            raise ConfigError(
+                f"{file}: {key} is {shape}, the network needs {tuple(value.shape)}; it is the "
+                "file of another network, or it was cut off before the last tapped layer"
+            )
+    network.load_state_dict({key: found[key] for key in wanted})
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

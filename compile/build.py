@@ -1,0 +1,311 @@
+"""Good images to a bundle: the only file that knows the order of the offline steps."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import kenpin
+from kenpin.camera.images import list_images, write_png
+from kenpin.compile.backbones import Built, build_backbone
+from kenpin.compile.calibrate import calibrate
+from kenpin.compile.extractor import Extractor
+from kenpin.compile.guard import compare, sample_tiles, with_twins
+from kenpin.compile.images import FeatureReader, GoodImages, Split, load
+from kenpin.compile.pack import file_hashes, seal, staging_folder
+from kenpin.compile.padim import fit_padim
+from kenpin.compile.patchcore import fit_patchcore
+from kenpin.compile.progress import Steps
+from kenpin.compile.quantize import convert, quantize, save
+from kenpin.compile.suspects import Suspect, find_suspects
+from kenpin.compile.twins import TWIN_KINDS, twin
+from kenpin.config.errors import ConfigError
+from kenpin.config.recipe import PadimSpec, Recipe
+from kenpin.runtime.bundle import (
+    Bundle,
+    FeatureRecord,
+    GoldenFrame,
+    Manifest,
+    QuantizationRecord,
+    ThresholdRecord,
+)
+from kenpin.runtime.engine import Engine
+from kenpin.runtime.join import Joiner
+from kenpin.runtime.pipeline import Stages, load_scorer
+from kenpin.runtime.tiling import TileGrid
+
+__all__ = ["BuildResult", "build", "prepare"]
+
+# A box of another processor rounds differently inside the INT8 network; a
+# wrong network or wrong statistics are off by far more.
+GOLDEN_TOLERANCE = 0.02
+GOLDEN_GOOD = 2
+GOLDEN_TWINS = 2
+# Everything drawn at random in a build comes from the recipe's seed and one of these.
+CALIBRATION_STREAM, GUARD_STREAM, GOLDEN_STREAM = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A sealed bundle and what is worth telling about its making.
+
+    report_file  beside the bundle: times, host, memory; outside the content hash
+    suspects     good images that look unlike the others
+    """
+
+    bundle: Bundle
+    report_file: Path
+    suspects: list[Suspect]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe whose settings were found to fit each other, before any image is read."""
+
+    grid: TileGrid
+    backbone: Built
+    extractor: Extractor
+    joiner: Joiner
+
+
+def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
+    """Build the network and check that tiles, layers and method fit.
+
+    Raises
+    ------
+    ConfigError
+        If they do not, or the weights cannot be had.
+    """
+    grid = TileGrid.of(recipe.frame, recipe.tiles)
+    if recipe.frame.channels == 3 and recipe.backbone.name == "gabor":
+        raise ConfigError(
+            "backbone gabor looks at grey only and frame.channels is 3; "
+            "use a mono camera or another backbone"
+        )
+    backbone = build_backbone(recipe.backbone, recipe.method.name, recipe.frame.channels, weights)
+    extractor = Extractor(backbone.network, recipe.method, recipe.tiles.halo_px)
+    try:
+        joiner = Joiner(grid, extractor.patch_stride_px)
+    except ValueError as error:
+        raise ConfigError(f"tiles: {error}") from None
+    return Prepared(grid, backbone, extractor.eval(), joiner)
+
+
+def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = None) -> BuildResult:
+    """Compile a recipe into `store/<name>-<hash>`.
+
+    Raises
+    ------
+    ConfigError, ImageError
+        If the recipe, its images or its weights cannot be used.
+    QuantizationError
+        If INT8 would see defects worse than the recipe allows.
+    """
+    begun = time.monotonic()
+    prepared = prepare(recipe, weights)
+    grid = prepared.grid
+    with steps.step("check images") as told:
+        images = GoodImages.check(recipe.images, recipe.frame, told)
+    split = images.split
+    with steps.step("network to OpenVINO"):
+        fp32_model = convert(
+            prepared.extractor, _batch(recipe, grid), recipe.frame.channels, grid.size
+        )
+    model, quantization = _precision(recipe, fp32_model, split.fitted, grid, steps)
+    with staging_folder(store) as folder:
+        save(model, folder / "features.xml")
+        engine = Engine(folder / "features.xml")
+        reader = FeatureReader(engine, grid, recipe.frame)
+        support = _fit(recipe, reader, split.fitted, grid, folder, steps)
+        features = _feature_record(recipe, prepared, engine)
+        stages = Stages(
+            grid,
+            engine,
+            load_scorer(_arrays(folder), recipe.method, features, grid),
+            features.patch_stride_px,
+            recipe.score.smooth_sigma_px,
+        )
+        with steps.step("look for odd images") as told:
+            suspects = find_suspects(reader, [*split.fitted, *split.held_out], told)
+        with steps.step("score held-out images") as told:
+            held_out = _scores(stages, split.held_out, recipe, told)
+        threshold = _threshold(recipe, stages, held_out, steps)
+        golden = _golden(recipe, stages, split, folder)
+        manifest = Manifest(
+            name=recipe.name,
+            versions=_versions(),
+            frame=recipe.frame,
+            tiles=recipe.tiles,
+            features=features,
+            method=recipe.method,
+            score=recipe.score,
+            threshold=threshold,
+            grey=images.grey_range(recipe.image_quality),
+            quantization=quantization,
+            golden=golden,
+            data=images.record(recipe.images.seed),
+            held_out_scores=held_out,
+            files=file_hashes(folder),
+        )
+        bundle = seal(folder, manifest, store)
+    report_file = store / f"{bundle.folder.name}.report.json"
+    report = _report(bundle, support, suspects, time.monotonic() - begun)
+    report_file.write_text(json.dumps(report, indent=1) + "\n")
+    return BuildResult(bundle, report_file, suspects)
+
+
+def _batch(recipe: Recipe, grid: TileGrid) -> int:
+    return min(recipe.engine.batch, len(grid))
+
+
+def _precision(
+    recipe: Recipe, fp32_model: Any, files: list[Path], grid: TileGrid, steps: Steps
+) -> tuple[Any, QuantizationRecord]:
+    """The model that goes into the bundle, and the proof that it may."""
+    settings, seed, halo = recipe.quantize, recipe.images.seed, recipe.tiles.halo_px
+    int8_model = None
+    if settings.precision == "int8":
+        with steps.step("quantise to INT8"):
+            rng = np.random.default_rng([seed, CALIBRATION_STREAM])
+            count = max(settings.calibration_tiles, 2 * _batch(recipe, grid))
+            if settings.calibrate_on == "normals":
+                tiles = sample_tiles(files, grid, recipe.frame, count, rng)
+            else:
+                normals = sample_tiles(files, grid, recipe.frame, count // 2, rng)
+                tiles = np.concatenate([normals, with_twins(normals, halo, rng)])
+            int8_model = quantize(fp32_model, tiles)
+    with steps.step("compare FP32 and INT8 on twins"):
+        rng = np.random.default_rng([seed, GUARD_STREAM])
+        record = compare(
+            Engine(fp32_model),
+            None if int8_model is None else Engine(int8_model),
+            sample_tiles(files, grid, recipe.frame, 2 * settings.guard_tiles, rng),
+            halo,
+            recipe.method,
+            settings,
+            seed,
+        )
+    return (fp32_model if int8_model is None else int8_model), record
+
+
+def _fit(
+    recipe: Recipe,
+    reader: FeatureReader,
+    files: list[Path],
+    grid: TileGrid,
+    folder: Path,
+    steps: Steps,
+) -> dict[str, int]:
+    if isinstance(recipe.method, PadimSpec):
+        with steps.step("fit PaDiM") as told:
+            fewest = fit_padim(reader, files, grid, recipe.method, folder, told)
+        return {"patches_per_gaussian": fewest}
+    with ExitStack() as open_steps:
+
+        def begin(name: str) -> Callable[[int, int], None]:
+            open_steps.close()
+            return open_steps.enter_context(steps.step(f"PatchCore {name}"))
+
+        seen, kept = fit_patchcore(reader, files, grid, recipe.method, folder, begin)
+    return {"patches_seen": seen, "coreset_rows": kept}
+
+
+def _arrays(folder: Path) -> dict[str, NDArray[np.float32]]:
+    return {file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))}
+
+
+def _feature_record(recipe: Recipe, prepared: Prepared, engine: Engine) -> FeatureRecord:
+    return FeatureRecord(
+        backbone=recipe.backbone.name,
+        layers=tuple(tap.layer for tap in prepared.backbone.network.taps),
+        weights_sha256=prepared.backbone.weights_sha256,
+        patch_stride_px=prepared.extractor.patch_stride_px,
+        cells=prepared.joiner.cells,
+        dimensions=prepared.extractor.dimensions,
+        batch=engine.batch,
+        inference_precision="f32",
+    )
+
+
+def _scores(
+    stages: Stages, files: list[Path], recipe: Recipe, told: Callable[[int, int], None]
+) -> dict[str, float]:
+    scores = {}
+    for number, file in enumerate(files):
+        scores[file.name] = stages.measure(load(file, recipe.frame)).score
+        told(number + 1, len(files))
+    return scores
+
+
+def _threshold(
+    recipe: Recipe, stages: Stages, held_out: dict[str, float], steps: Steps
+) -> ThresholdRecord:
+    ng: list[float] = []
+    if recipe.threshold.method == "f1":
+        assert recipe.images.ng is not None, "the recipe was validated"
+        with steps.step("score NG images") as told:
+            ng = list(_scores(stages, list_images(recipe.images.ng), recipe, told).values())
+    return calibrate(recipe.threshold, list(held_out.values()), ng)
+
+
+def _golden(recipe: Recipe, stages: Stages, split: Split, folder: Path) -> list[GoldenFrame]:
+    """Held-out good frames and twins of them, stored with their scores."""
+    rng = np.random.default_rng([recipe.images.seed, GOLDEN_STREAM])
+    sources = split.held_out[: max(GOLDEN_GOOD, GOLDEN_TWINS)]
+    (folder / "golden").mkdir()
+    golden = []
+    for number, file in enumerate(sources):
+        pixels = load(file, recipe.frame)
+        kinds = {"good": pixels} if number < GOLDEN_GOOD else {}
+        if number < GOLDEN_TWINS:
+            kinds["twin"] = twin(pixels, TWIN_KINDS[number], rng)
+        for kind, image in kinds.items():
+            name = f"golden/{kind}-{number}.png"
+            write_png(folder / name, image)
+            score = stages.measure(image).score
+            golden.append(
+                GoldenFrame.model_validate(
+                    {"file": name, "kind": kind, "score": score, "tolerance": GOLDEN_TOLERANCE}
+                )
+            )
+    return golden
+
+
+def _versions() -> dict[str, str]:
+    packages = ("openvino", "nncf", "torch", "numpy", "opencv-python-headless")
+    return {"kenpin": kenpin.__version__, **{name: version(name) for name in packages}}
+
+
+def _report(
+    bundle: Bundle, support: dict[str, int], suspects: list[Suspect], seconds: float
+) -> dict[str, Any]:
+    """What was only measured along the way, and so stays outside the content hash."""
+    return {
+        "bundle": bundle.folder.name,
+        "sha256": bundle.sha256,
+        "seconds": round(seconds, 1),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "host": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "fit": support,
+        "files_mib": {
+            name: round((bundle.folder / name).stat().st_size / 2**20, 3)
+            for name in bundle.manifest.files
+        },
+        "threshold": bundle.manifest.threshold.model_dump(mode="json"),
+        "quantization": bundle.manifest.quantization.model_dump(mode="json"),
+        "suspects": [
+            {"file": file.name, "times_median_score": round(times, 2)} for file, times in suspects
+        ],
+    }

@@ -1,0 +1,205 @@
+"""edge-compile: good images to a bundle, and everything one asks of a bundle offline."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from kenpin.camera.images import ImageError
+from kenpin.compile.progress import Steps
+from kenpin.config.errors import ConfigError
+from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.config.recipe import load_recipe
+from kenpin.runtime.bundle import BundleError, read_bundle
+
+__all__ = ["main"]
+
+# torch and nncf take seconds to import and are not on the box, so the commands
+# that need them import them themselves.
+
+EXAMPLES = """examples:
+  edge-compile check recipe.toml            do settings and images fit together?
+  edge-compile build recipe.toml -o bundles
+  edge-compile eval bundles/current DATASET AUROC, AUPRO, escapes, false rejects
+  edge-compile inspect bundles/current      what is in a bundle
+  edge-compile threshold bundles/current --ok 3.5 --ng 4.2
+  edge-compile verify bundles/current       is every byte as it was compiled?
+
+A recipe is a TOML file; config/ holds commented examples. A DATASET has
+test/good/, test/<defect>/ and ground_truth/<defect>/<name>_mask.png.
+
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parser().parse_args(argv)
+    expected: dict[type[Exception], Exit] = {
+        ConfigError: Exit.CONFIG,
+        ImageError: Exit.IMAGES,
+        BundleError: Exit.BUNDLE,
+    }
+    if options.command in ("build", "check"):
+        from kenpin.compile.guard import QuantizationError
+
+        expected[QuantizationError] = Exit.QUANTIZATION
+    actions = {
+        "build": _build,
+        "check": _check,
+        "eval": _eval,
+        "inspect": _inspect,
+        "threshold": _threshold,
+        "verify": _verify,
+    }
+    return run(lambda: actions[options.command](options), expected, debug=options.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-compile",
+        description="Turn good images into a bundle that finds what does not look like them.",
+        epilog=EXAMPLES + EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, parents=[common])
+
+    for name, text in (
+        ("build", "Compile a recipe into a bundle."),
+        ("check", "Check a recipe, its weights and every image, without compiling."),
+    ):
+        sub = command(name, text)
+        sub.add_argument("recipe", type=Path, metavar="RECIPE", help="the recipe, a TOML file")
+        sub.add_argument("--weights", type=Path, help="torchvision's weights file")
+        sub.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="change one setting of the recipe: --set backbone.name=resnet18",
+        )
+        if name == "build":
+            sub.add_argument("-o", "--output", type=Path, default=Path("bundles"), metavar="DIR")
+    sub = command("eval", "Measure a bundle on a labelled dataset.")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sub.add_argument("dataset", type=Path, metavar="DATASET")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    sub.add_argument(
+        "--tile-px", type=int, help="also judge squares of this side (default: strips only)"
+    )
+    sub = command("inspect", "Show what a bundle holds.")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sub = command("verify", "Check every byte of a bundle, and its golden frames.")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sub.add_argument("--files-only", action="store_true", help="do not run the golden frames")
+    sub = command("threshold", "Make a bundle with other thresholds, without recompiling.")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sub.add_argument("--ok", type=float, required=True, help="the largest score that is good")
+    sub.add_argument("--ng", type=float, help="scores up to here are NG as unsure")
+    sub.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: beside the old one")
+    return parser
+
+
+def _build(options: argparse.Namespace) -> int:
+    from kenpin.compile.build import build
+    from kenpin.compile.report import summary
+
+    recipe = load_recipe(options.recipe, options.set)
+    with Steps(Console()) as steps:
+        result = build(recipe, options.output, steps, weights=options.weights)
+        steps.say(summary(result))
+    return Exit.DONE
+
+
+def _check(options: argparse.Namespace) -> int:
+    from kenpin.camera.images import list_others
+    from kenpin.compile.build import prepare
+    from kenpin.compile.images import GoodImages
+
+    recipe = load_recipe(options.recipe, options.set)
+    with Steps(Console()) as steps:
+        prepared = prepare(recipe, options.weights)
+        with steps.step("check images") as told:
+            images = GoodImages.check(recipe.images, recipe.frame, told)
+        grid, tap = prepared.grid, prepared.extractor
+        steps.say(
+            f"{grid.rows} x {grid.cols} tiles of {grid.size} px a frame, cores of {grid.core} px "
+            f"every {grid.stride} px; {tap.dimensions} features every {tap.patch_stride_px} px\n"
+            f"{len(images.split.fitted)} images to fit, {len(images.split.held_out)} held out"
+        )
+        for file in list_others(recipe.images.good):
+            steps.say(f"warning: {file} is no image and is left out")
+        steps.say("the recipe can be compiled")
+    return Exit.DONE
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from kenpin.compile.evaluate import evaluate, read_dataset, wide_side
+    from kenpin.compile.report import accuracy
+    from kenpin.runtime.pipeline import Pipeline
+
+    console = Console()
+    dataset = read_dataset(options.dataset)
+    bundle = read_bundle(options.bundle)
+    frame = bundle.manifest.frame
+    tile_px = options.tile_px or wide_side(frame.height_px, frame.width_px)
+    with Steps(console) as steps, steps.step("judge") as told:
+        found = evaluate(Pipeline(bundle), dataset, told, tile_px=tile_px)
+    for table in accuracy(found):
+        console.print(table)
+    if options.json:
+        tree = {
+            "bundle": found.bundle,
+            "images": found.images,
+            "pixels": found.pixels,
+            "tiles": found.tiles,
+            "scores": found.scores,
+        }
+        options.json.write_text(json.dumps(tree, indent=1) + "\n")
+    return Exit.DONE
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from kenpin.compile.report import contents
+
+    Console().print(contents(read_bundle(options.bundle)))
+    return Exit.DONE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    bundle = read_bundle(options.bundle)
+    lines = [f"{bundle.label}: all {len(bundle.manifest.files)} files are as they were compiled"]
+    if not options.files_only:
+        from kenpin.runtime.pipeline import Pipeline
+        from kenpin.runtime.selftest import selftest
+
+        for name, score in selftest(Pipeline(bundle)).items():
+            lines.append(f"  {name} scores {score:.6g}, as recorded")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return Exit.DONE
+
+
+def _threshold(options: argparse.Namespace) -> int:
+    from pydantic import ValidationError
+
+    from kenpin.compile.calibrate import by_hand
+    from kenpin.compile.pack import rethreshold
+    from kenpin.config.recipe import problems
+
+    bundle = read_bundle(options.bundle)
+    try:
+        record = by_hand(bundle.manifest.threshold, options.ok, options.ng)
+    except ValidationError as error:
+        raise ConfigError(f"thresholds: {problems(error)}") from None
+    fresh = rethreshold(bundle, record, options.output or bundle.folder.parent)
+    sys.stdout.write(f"{fresh.folder}\n")
+    return Exit.DONE

@@ -1,0 +1,115 @@
+"""make demo: from synthetic good frames to verdicts that arrive over ZeroMQ."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kenpin.camera.images import list_images
+from kenpin.camera.synthetic import SyntheticWeb, write_dataset
+from kenpin.compile.cli import main as edge_compile
+
+__all__ = ["main"]
+
+HEIGHT_PX, WIDTH_PX, SEED = 256, 1024, 7
+TRAIN, GOOD, EACH = 40, 12, 4
+RECIPE = Path(__file__).resolve().parent.parent / "config" / "demo.toml"
+# Far more than a slow machine needs; a demo that hangs must end by itself.
+LONGEST_S = 300
+
+
+def main(folder: Path) -> int:
+    """Run the demo in a folder that is made anew; gives an exit code."""
+    console = Console()
+    data, pictures = folder / "data", folder / "pictures"
+    shutil.rmtree(folder, ignore_errors=True)
+    console.print(f"[bold]1[/] synthetic line-scan frames in {data}")
+    web = SyntheticWeb(HEIGHT_PX, WIDTH_PX, SEED)
+    write_dataset(data, web, train=TRAIN, good=GOOD, each=EACH)
+    console.print("[bold]2[/] edge-compile: good frames to a bundle")
+    good = f"images.good={data.resolve() / 'train' / 'good'}"
+    code = edge_compile(["build", str(RECIPE), "-o", str(folder / "bundles"), "--set", good])
+    if code:
+        return code
+    console.print("[bold]3[/] edge-replay: test frames to verdicts, received in another process")
+    messages = _replay(data / "test", folder, pictures)
+    _show(console, messages)
+    console.print(f"pictures: {pictures}, {len(list_images(pictures))} files")
+    return 0
+
+
+def _replay(frames: Path, folder: Path, pictures: Path) -> list[dict[str, Any]]:
+    """Replay in one process, receive in a second; the verdicts that were received."""
+    endpoint = f"ipc://{(folder / 'verdicts.ipc').resolve()}"
+    received = folder / "verdicts.jsonl"
+    count = sum(1 for _ in frames.rglob("*.png"))
+    listener = subprocess.Popen(
+        [
+            sys.executable, "-m", "kenpin.runtime.subscriber", endpoint,
+            "--count", str(count), "--timeout-s", str(LONGEST_S), "--json-lines", str(received),
+        ],
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        subprocess.run(
+            [
+                sys.executable, "-m", "kenpin.runtime.replay", str(frames),
+                "--bundle", str(folder / "bundles"), "--publish", endpoint,
+                "--line", "demo", "--wait-s", "30", "--overlays", str(pictures),
+            ],
+            check=True,
+            timeout=LONGEST_S,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        if listener.wait(timeout=30) != 0:
+            raise RuntimeError("the subscriber did not receive every verdict")
+    finally:
+        listener.kill()
+        listener.wait()
+    lines = [json.loads(line) for line in received.read_text().splitlines()]
+    return [message for message in lines if message["type"] == "verdict"]
+
+
+def _show(console: Console, messages: list[dict[str, Any]]) -> None:
+    table = Table(title="verdicts as received", title_justify="left")
+    for name in ("frame", "verdict", "reason"):
+        table.add_column(name)
+    for name in ("score", "threshold", "latency ms"):
+        table.add_column(name, justify="right")
+    found: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    for message in messages:
+        kind = message["name"].split("/")[0]
+        ng = message["verdict"] == 2
+        seen[kind] += 1
+        found[kind] += ng
+        # Green where the verdict is right, red where it is not.
+        colour = "green" if ng == (kind != "good") else "red"
+        table.add_row(
+            message["name"],
+            f"[{colour}]{'NG' if ng else 'OK'}[/]",
+            message["reason"] or "",
+            "" if message["score"] is None else f"{message['score']:.3f}",
+            f"{message['thr']:.3f}",
+            f"{message['lat_us']['total'] / 1000:.1f}",
+        )
+    console.print(table)
+    for kind in sorted(set(seen) - {"good"}):
+        console.print(f"{kind:<10} {found[kind]} of {seen[kind]} found")
+    defects = seen.total() - seen["good"]
+    console.print(
+        f"[bold]{found.total() - found['good']} of {defects} defects found, "
+        f"{found['good']} of {seen['good']} good frames rejected[/]"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

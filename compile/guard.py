@@ -1,0 +1,173 @@
+"""The guard of INT8: a quantised network must still see what it was built to find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.compile.images import load
+from kenpin.compile.metrics import auroc
+from kenpin.compile.padim import GaussianSums
+from kenpin.compile.twins import TWIN_KINDS, twin
+from kenpin.config.recipe import FrameSpec, PadimSpec, PatchCoreSpec, QuantizeSpec
+from kenpin.runtime.bundle import QuantizationRecord
+from kenpin.runtime.engine import Engine
+from kenpin.runtime.scoring import PadimScorer, PatchCoreScorer, Scorer
+from kenpin.runtime.tiling import TileGrid
+
+__all__ = ["QuantizationError", "compare", "sample_tiles", "with_twins"]
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+# Rows of the PatchCore probe: a random bank is enough to compare two precisions.
+PROBE_ROWS = 1000
+
+
+class QuantizationError(Exception):
+    """INT8 sees defects worse than the recipe allows."""
+
+
+def sample_tiles(
+    files: list[Path], grid: TileGrid, frame: FrameSpec, count: int, rng: np.random.Generator
+) -> U8:
+    """(count, C, S, S) uint8: random tiles of random images."""
+    tiles = np.empty((count, frame.channels, grid.size, grid.size), np.uint8)
+    order = np.resize(rng.permutation(len(files)), count)
+    numbers = rng.integers(len(grid), size=count)
+    # Each image is read once, however many tiles it gives.
+    for index in np.unique(order):
+        pixels = load(files[index], frame)
+        for slot in np.flatnonzero(order == index):
+            grid.fill(pixels, [int(numbers[slot])], tiles[slot : slot + 1])
+    return tiles
+
+
+def with_twins(tiles: U8, halo_px: int, rng: np.random.Generator) -> U8:
+    """An anomaly twin of every tile, the kinds in turn."""
+    return np.stack(list(_twins(tiles, halo_px, rng)))
+
+
+def _twins(tiles: U8, halo_px: int, rng: np.random.Generator) -> Iterator[U8]:
+    for number, tile in enumerate(tiles):
+        kind = TWIN_KINDS[number % len(TWIN_KINDS)]
+        pasted = twin(tile.transpose(1, 2, 0), kind, rng, halo_px)
+        yield pasted.reshape(tile.shape[1], tile.shape[2], -1).transpose(2, 0, 1)
+
+
+def compare(
+    fp32: Engine,
+    int8: Engine | None,
+    normals: U8,
+    halo_px: int,
+    method: PadimSpec | PatchCoreSpec,
+    settings: QuantizeSpec,
+    seed: int,
+) -> QuantizationRecord:
+    """Score the same normals and twins by both precisions.
+
+    Half of the normals fit a small model of the recipe's method, on each
+    precision's own features; the other half and its twins are scored. A
+    tile's score is its largest distance.
+
+    Parameters
+    ----------
+    int8
+        None when the recipe asks for FP32: then only that column is filled.
+    normals : (N, C, S, S) uint8
+
+    Raises
+    ------
+    QuantizationError
+        If INT8's scores of any kind of twin shrink below `min_score_ratio` of
+        FP32's (the median of the kind: one odd twin must not fail a recipe),
+        or twins and normals lose more than `max_separation_loss` of AUROC.
+    """
+    rng = np.random.default_rng(seed)
+    half = len(normals) // 2
+    probes, judged = normals[:half], normals[half:]
+    pasted = with_twins(judged, halo_px, rng)
+    engines: dict[Literal["fp32", "int8"], Engine] = {"fp32": fp32}
+    if int8 is not None:
+        engines["int8"] = int8
+    scores: dict[Literal["fp32", "int8"], dict[Literal["normals", "twins"], list[float]]] = {}
+    separation: dict[Literal["fp32", "int8"], float] = {}
+    for name, engine in engines.items():
+        scorer = _probe(_features(engine, probes), method, np.random.default_rng(seed))
+        good, bad = (_scores(engine, scorer, tiles) for tiles in (judged, pasted))
+        scores[name] = {"normals": good, "twins": bad}
+        separation[name] = auroc(
+            np.array(good + bad), np.repeat([False, True], [len(good), len(bad)])
+        )
+    ratios = {} if int8 is None else _ratios(scores["fp32"]["twins"], scores["int8"]["twins"])
+    record = QuantizationRecord(
+        settings=settings, scores=scores, score_ratios=ratios, separation=separation
+    )
+    _enforce(record)
+    return record
+
+
+def _ratios(fp32: list[float], int8: list[float]) -> dict[str, float]:
+    """INT8's score over FP32's of the same twin: the median of each kind."""
+    each = np.array(int8) / np.array(fp32)
+    kinds = len(TWIN_KINDS)
+    return {kind: float(np.median(each[n::kinds])) for n, kind in enumerate(TWIN_KINDS)}
+
+
+def _enforce(record: QuantizationRecord) -> None:
+    if not record.score_ratios:
+        return
+    limits = record.settings
+    remedy = (
+        "calibrate on normals and twins (`quantize.calibrate_on`), with more "
+        "`quantize.calibration_tiles`, or set `quantize.precision` to fp32"
+    )
+    worst = min(record.score_ratios, key=lambda kind: record.score_ratios[kind])
+    if not record.score_ratios[worst] >= limits.min_score_ratio:
+        raise QuantizationError(
+            f"INT8 shrinks the scores of pasted defects (kind {worst}) to "
+            f"{record.score_ratios[worst]:.2f} of FP32's, allowed is "
+            f"{limits.min_score_ratio:.2f}; {remedy}"
+        )
+    loss = record.separation["fp32"] - record.separation["int8"]
+    if not loss <= limits.max_separation_loss:
+        raise QuantizationError(
+            f"INT8 separates pasted defects from normals with AUROC "
+            f"{record.separation['int8']:.3f}, FP32 with {record.separation['fp32']:.3f}; "
+            f"allowed is a loss of {limits.max_separation_loss:.3f}; {remedy}"
+        )
+
+
+def _features(engine: Engine, tiles: U8) -> F32:
+    def fill(first: int, batch: U8) -> int:
+        part = tiles[first : first + len(batch)]
+        batch[: len(part)] = part
+        return len(part)
+
+    return engine.features(fill, len(tiles))[0]
+
+
+def _scores(engine: Engine, scorer: Scorer, tiles: U8) -> list[float]:
+    features = _features(engine, tiles)
+    # Distances one tile at a time: a scorer expects the tiles of one frame.
+    return [float(scorer.distances(one[None]).values.max()) for one in features]
+
+
+def _probe(features: F32, method: PadimSpec | PatchCoreSpec, rng: np.random.Generator) -> Scorer:
+    one_model = np.zeros(1, np.intp)
+    rows = features.reshape(-1, features.shape[-1])
+    if isinstance(method, PadimSpec):
+        sums = GaussianSums(1, rows.shape[1])
+        sums.add(rows[None])
+        whitening = sums.whitening(0, 1, method.shrinkage)[None]
+        mean = sums.mean()[None]
+        return PadimScorer(
+            mean.astype(np.float32), whitening.astype(np.float32), one_model, "single"
+        )
+    centre = rows.mean(axis=0)
+    bank = rows[rng.permutation(len(rows))[:PROBE_ROWS]] - centre
+    return PatchCoreScorer(centre, bank[None], np.einsum("md,md->m", bank, bank)[None], one_model)

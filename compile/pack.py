@@ -1,0 +1,72 @@
+"""Writing a bundle: a folder named by what it holds."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kenpin.runtime.bundle import (
+    MANIFEST,
+    NAME_DIGITS,
+    Bundle,
+    Manifest,
+    ThresholdRecord,
+    canonical,
+    content_hash,
+    file_hash,
+    read_bundle,
+)
+from kenpin.runtime.store import adopt, point
+
+__all__ = ["file_hashes", "rethreshold", "seal", "staging_folder"]
+
+
+@contextmanager
+def staging_folder(store: Path) -> Iterator[Path]:
+    """An empty folder inside the store, gone afterwards unless it was sealed."""
+    store.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=store))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a staging folder, by relative name."""
+    return {
+        file.relative_to(folder).as_posix(): file_hash(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != MANIFEST
+    }
+
+
+def seal(folder: Path, manifest: Manifest, store: Path) -> Bundle:
+    """Write the manifest, give the folder its name, and make it the store's current one.
+
+    Raises
+    ------
+    BundleError
+        If what was written does not read back as a whole bundle.
+    """
+    raw = canonical(manifest)
+    (folder / MANIFEST).write_bytes(raw)
+    target = store / f"{manifest.name}-{content_hash(raw)[:NAME_DIGITS]}"
+    adopt(folder, target)
+    bundle = read_bundle(target)
+    point(store / "current", target)
+    return bundle
+
+
+def rethreshold(bundle: Bundle, record: ThresholdRecord, store: Path) -> Bundle:
+    """The same bundle with other thresholds: a new folder, for its content is new."""
+    with staging_folder(store) as folder:
+        for name in bundle.manifest.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.folder / name, folder / name)
+        manifest = bundle.manifest.model_copy(update={"threshold": record})
+        return seal(folder, manifest, store)

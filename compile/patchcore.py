@@ -1,0 +1,180 @@
+"""Fitting PatchCore: a bounded sample of patches, and a coreset chosen from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.compile.images import FeatureReader
+from kenpin.config.errors import ConfigError
+from kenpin.config.recipe import PatchCoreSpec
+from kenpin.runtime.sharing import model_count, model_of_tile
+from kenpin.runtime.tiling import TileGrid
+
+__all__ = ["Reservoir", "fit_patchcore", "k_centre_greedy", "random_projection"]
+
+F32 = NDArray[np.float32]
+Index = NDArray[np.intp]
+Progress = Callable[[int, int], None]
+
+DEFAULT_ROWS = 2000
+
+
+class Reservoir:
+    """A uniform random sample of a stream of rows, at most `size` of them.
+
+    References
+    ----------
+    Vitter, Random sampling with a reservoir, ACM TOMS 1985, algorithm R.
+    """
+
+    def __init__(self, size: int, dimensions: int, rng: np.random.Generator) -> None:
+        self.seen = 0
+        self._rows = np.empty((size, dimensions), np.float32)
+        self._rng = rng
+
+    @property
+    def rows(self) -> F32:
+        """(min(seen, size), D) float32."""
+        return self._rows[: self.seen]
+
+    def add(self, rows: F32) -> None:
+        """Take in (N, D) rows."""
+        size = len(self._rows)
+        free = min(max(0, size - self.seen), len(rows))
+        self._rows[self.seen : self.seen + free] = rows[:free]
+        self.seen += free
+        rest = rows[free:]
+        if len(rest):
+            # Row number i (from 1) of the stream stays with chance size / i.
+            numbers = np.arange(self.seen + 1, self.seen + len(rest) + 1)
+            slots = (self._rng.random(len(rest)) * numbers).astype(np.intp)
+            for row in np.flatnonzero(slots < size):
+                self._rows[slots[row]] = rest[row]
+            self.seen += len(rest)
+
+
+def random_projection(rows: F32, dimensions: int, rng: np.random.Generator) -> F32:
+    """Rows in fewer random directions, distances kept within a few per cent.
+
+    Unchanged when `dimensions` is 0 or would not be fewer.
+
+    References
+    ----------
+    Johnson and Lindenstrauss 1984; PatchCore 3.2 selects in such a space.
+    """
+    if not 0 < dimensions < rows.shape[1]:
+        return rows
+    directions = rng.standard_normal((rows.shape[1], dimensions)) / math.sqrt(dimensions)
+    return rows @ directions.astype(np.float32)
+
+
+def k_centre_greedy(points: F32, rows: int, first: int, progress: Progress | None = None) -> Index:
+    """Points chosen so that the farthest of the others is as near as may be.
+
+    Starts from `first`; each next one is the point farthest from all chosen
+    so far, the lower number at a tie. Ends early when no point is left that
+    differs from a chosen one.
+
+    Parameters
+    ----------
+    points : (N, D) float32
+
+    Returns
+    -------
+    (at most `rows`,) point numbers, in the order of choice.
+
+    References
+    ----------
+    Sener and Savarese, ICLR 2018, algorithm 1 (arXiv:1708.00489).
+    """
+    # Centred, so that the products below lose fewer digits.
+    points = points - points.mean(axis=0)
+    squares = np.einsum("nd,nd->n", points, points)
+    # What rounding leaves of a distance that is really zero.
+    noise = 8 * np.finfo(np.float32).eps * float(squares.max())
+    gap = np.full(len(points), np.inf, np.float32)
+    chosen = [first]
+    while len(chosen) < min(rows, len(points)):
+        last = chosen[-1]
+        np.minimum(gap, squares - 2 * (points @ points[last]) + squares[last], out=gap)
+        gap[last] = 0
+        farthest = int(gap.argmax())
+        if gap[farthest] <= noise:
+            break
+        chosen.append(farthest)
+        if progress:
+            progress(len(chosen), rows)
+    return np.array(chosen, np.intp)
+
+
+def fit_patchcore(
+    reader: FeatureReader,
+    files: list[Path],
+    grid: TileGrid,
+    spec: PatchCoreSpec,
+    folder: Path,
+    progress: Callable[[str], Progress],
+) -> tuple[int, int]:
+    """Write `bank.npy`, `bank_sq.npy`, `centre.npy`; gives patches seen and rows kept.
+
+    The arrays have the shapes that `PatchCoreScorer` states. Memory is bounded
+    by `spec.candidates`, whatever the number of images.
+
+    Raises
+    ------
+    ConfigError
+        If the coreset asked for is larger than the candidates.
+    """
+    models = model_count(grid, spec.share)
+    members = model_of_tile(grid, spec.share)
+    seeds = np.random.SeedSequence(spec.seed).spawn(models)
+    rngs = [np.random.default_rng(seed) for seed in seeds]
+    size = spec.candidates // models
+    pools = [Reservoir(size, reader.dimensions, rng) for rng in rngs]
+    for features in reader.read(files, progress=progress("features")):
+        for k, pool in enumerate(pools):
+            pool.add(features[members == k].reshape(-1, reader.dimensions))
+    seen = sum(pool.seen for pool in pools)
+    centre = _mean([pool.rows for pool in pools])
+    banks = []
+    step = progress("coreset")
+    for k, (pool, rng) in enumerate(zip(pools, rngs, strict=True)):
+        wanted = _rows(spec, pool.seen, size)
+        points = random_projection(pool.rows, spec.projection_dimensions, rng)
+        first = int(rng.integers(len(points)))
+
+        def count(done: int, total: int, k: int = k) -> None:
+            step(k * total + done, models * total)
+
+        banks.append(pool.rows[k_centre_greedy(points, wanted, first, count)] - centre)
+    # Equal heights make one array; banks differ only where patches repeat.
+    height = min(len(bank) for bank in banks)
+    bank = np.stack([rows[:height] for rows in banks]).astype(np.float32)
+    np.save(folder / "bank.npy", bank)
+    np.save(folder / "bank_sq.npy", np.einsum("kmd,kmd->km", bank, bank))
+    np.save(folder / "centre.npy", centre)
+    return seen, height
+
+
+def _mean(parts: list[F32]) -> F32:
+    total = sum(part.sum(axis=0, dtype=np.float64) for part in parts)
+    mean: F32 = (total / sum(len(part) for part in parts)).astype(np.float32)
+    return mean
+
+
+def _rows(spec: PatchCoreSpec, patches: int, candidates: int) -> int:
+    if spec.coreset_ratio is not None:
+        wanted = max(1, int(patches * spec.coreset_ratio))
+    else:
+        wanted = min(spec.coreset_rows or DEFAULT_ROWS, patches)
+    if wanted > candidates:
+        raise ConfigError(
+            f"a coreset of {wanted} rows is more than the {candidates} candidate patches of each "
+            "model; raise method.candidates or lower the coreset"
+        )
+    return wanted

@@ -1,0 +1,73 @@
+"""Telling a person how far it is: bars on a terminal, one line a step elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+__all__ = ["Steps"]
+
+
+class Steps:
+    """The steps of a long job, each with a count where one is known."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars: Progress | None = None
+        if console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description:<34}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=console,
+            )
+
+    def __enter__(self) -> Self:
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """One step; yields a function to be told (done, total)."""
+        begun = time.monotonic()
+        if self._bars:
+            task = self._bars.add_task(name, total=None)
+            bars = self._bars
+
+            def told(done: int, total: int) -> None:
+                bars.update(task, completed=done, total=total)
+
+            yield told
+            end = bars.tasks[task].total or 1
+            bars.update(task, completed=end, total=end)
+            return
+        counted = 0
+
+        def count(_done: int, total: int) -> None:
+            nonlocal counted
+            counted = total
+
+        yield count
+        size = f" ({counted})" if counted else ""
+        self.say(f"{name}{size}: {time.monotonic() - begun:.1f} s")

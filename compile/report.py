@@ -1,0 +1,126 @@
+"""What a person is told about a bundle: after compiling, after measuring, on asking."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from kenpin.compile.evaluate import Evaluation
+from kenpin.runtime.bundle import Bundle
+
+if TYPE_CHECKING:
+    from kenpin.compile.build import BuildResult
+
+__all__ = ["accuracy", "contents", "summary"]
+
+
+def summary(result: BuildResult) -> str:
+    """The lines at the end of a build: where it is, whether it will work, and why not."""
+    m = result.bundle.manifest
+    q = m.quantization
+    lines = [
+        f"bundle     {result.bundle.folder}",
+        f"report     {result.report_file}",
+        f"threshold  OK up to {m.threshold.ok:.4g}, unsure up to {m.threshold.ng:.4g} "
+        f"({m.threshold.source})",
+    ]
+    if q.score_ratios:
+        worst = min(q.score_ratios, key=lambda kind: q.score_ratios[kind])
+        lines.append(
+            f"INT8       keeps {q.score_ratios[worst]:.2f} of FP32's scores of pasted defects "
+            f"(kind {worst}, the worst; limit {q.settings.min_score_ratio:.2f}), "
+            f"AUROC {q.separation['int8']:.3f} (FP32 {q.separation['fp32']:.3f})"
+        )
+    weakest = min(q.separation.values())
+    if weakest < 0.9:
+        lines.append(
+            f"warning: even loud pasted defects are told from normals with AUROC {weakest:.3f} "
+            "only; expect escapes, and try another backbone, layers or method"
+        )
+    for file, times in result.suspects:
+        lines.append(
+            f"warning: {file} scores {times:.1f} times the median of the good images; if it shows "
+            "a defect, remove it and compile again"
+        )
+    return "\n".join(lines)
+
+
+def accuracy(found: Evaluation) -> list[Table]:
+    """The figures of an evaluation as tables: the whole, then each kind of defect."""
+    whole = Table(title=f"{found.bundle}", title_justify="left")
+    for name in ("", "AUROC", "F1", "false rejects", "escapes"):
+        whole.add_column(name, justify="left" if not name else "right")
+    _row(whole, "images", found.images)
+    if found.tiles:
+        _row(whole, f"tiles of {found.tiles['side_px']} px", found.tiles)
+        within = found.tiles["within_image"]
+        whole.add_row(
+            "tiles within their image",
+            f"{within['pooled']:.4f}",
+            "",
+            "",
+            f"{within['pairs']} pairs",
+        )
+    pixels = found.pixels
+    if pixels["auroc"] is not None:
+        whole.add_row("pixels", f"{pixels['auroc']:.4f}", "", "", "")
+        whole.add_row("AUPRO, FPR up to 0.3", f"{pixels['aupro']:.4f}", "", "", "")
+    kinds = Table(title="by kind of defect", title_justify="left")
+    for name in ("kind", "images", "AUROC", "escapes"):
+        kinds.add_column(name, justify="left" if name == "kind" else "right")
+    if found.tiles:
+        for name in ("tiles", "tile AUROC", "tile escapes"):
+            kinds.add_column(name, justify="right")
+    for kind, figures in found.images["kinds"].items():
+        row = [kind, str(figures["count"]), f"{figures['auroc']:.4f}", str(figures["escapes"])]
+        if found.tiles:
+            own = found.tiles["kinds"].get(kind)
+            row += (
+                [str(own["count"]), f"{own['auroc']:.4f}", str(own["escapes"])]
+                if own
+                else ["0", "", ""]
+            )
+        kinds.add_row(*row)
+    return [whole, kinds]
+
+
+def _row(table: Table, name: str, figures: dict[str, Any]) -> None:
+    table.add_row(
+        name,
+        f"{figures['auroc']:.4f}",
+        f"{figures['f1']:.4f}",
+        f"{figures['false_rejects']} of {figures['good']}",
+        f"{figures['escapes']} of {figures['ng']}",
+    )
+
+
+def contents(bundle: Bundle) -> Table:
+    """A bundle's manifest for reading."""
+    m = bundle.manifest
+    size = sum((bundle.folder / name).stat().st_size for name in m.files)
+    frame = f"{m.frame.height_px} x {m.frame.width_px} px, {m.frame.channels} channel(s)"
+    rows = {
+        "bundle": f"{m.name}, {len(m.files)} files, {size / 2**20:.1f} MiB",
+        "sha256": bundle.sha256,
+        "frame": frame + (", any size, resized" if m.frame.resize else ""),
+        "tiles": f"{m.tiles.size_px} px, halo {m.tiles.halo_px}, stride {m.tiles.step_px}",
+        "features": f"{m.features.backbone} {', '.join(m.features.layers)}: "
+        f"{m.features.dimensions} every {m.features.patch_stride_px} px",
+        "method": m.method.model_dump_json(exclude_none=True),
+        "precision": f"{m.quantization.settings.precision}, the rest "
+        f"{m.features.inference_precision}",
+        "thresholds": f"OK up to {m.threshold.ok:.6g}, unsure up to {m.threshold.ng:.6g} "
+        f"({m.threshold.source})",
+        "grey": f"mean {m.grey.mean_min:.0f} to {m.grey.mean_max:.0f}, contrast at least "
+        f"{m.grey.contrast_min:.1f}",
+        "images": f"{len(m.data.fitted)} fitted, {len(m.data.held_out)} held out",
+        "golden": ", ".join(f"{g.file} {g.score:.4g}" for g in m.golden),
+        "versions": ", ".join(f"{name} {value}" for name, value in m.versions.items()),
+    }
+    for name, arrays in bundle.arrays.items():
+        rows[f"{name}.npy"] = str(arrays.shape)
+    table = Table(show_header=False)
+    for name, text in rows.items():
+        table.add_row(name, text)
+    return table

@@ -1,0 +1,1 @@
+"""The settings trees, every unit in the name."""

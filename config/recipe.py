@@ -1,0 +1,324 @@
+"""The recipe: everything that decides what bundle comes out of good images."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from kenpin.config.errors import ConfigError
+
+__all__ = [
+    "BackboneSpec",
+    "EngineSpec",
+    "FrameSpec",
+    "Granularity",
+    "ImageQualitySpec",
+    "ImagesSpec",
+    "MethodSpec",
+    "PadimSpec",
+    "PatchCoreSpec",
+    "QuantizeSpec",
+    "Recipe",
+    "ScoreSpec",
+    "Settings",
+    "Share",
+    "ThresholdSpec",
+    "TileSpec",
+    "load_recipe",
+    "problems",
+]
+
+Granularity = Literal["dense", "1/4", "1/16", "single", "columns"]
+Share = Literal["tile", "column", "frame"]
+
+
+class Settings(BaseModel):
+    """A branch of a settings tree: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ImagesSpec(Settings):
+    """Which photographs to learn from. Relative paths start at the recipe's folder."""
+
+    good: Path
+    ng: Path | None = None
+    held_out: float = Field(default=0.2, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class FrameSpec(Settings):
+    """What one frame looks like. With `resize`, any photograph is brought to this size."""
+
+    height_px: int = Field(ge=16, le=65536)
+    width_px: int = Field(ge=16, le=65536)
+    channels: Literal[1, 3] = 1
+    resize: bool = False
+
+
+class TileSpec(Settings):
+    """How a frame is cut: `size_px` squares whose outer `halo_px` is context only."""
+
+    size_px: int = Field(default=256, ge=32, le=2048)
+    halo_px: int = Field(default=32, ge=0)
+    stride_px: int | None = Field(default=None, ge=1)
+
+    @property
+    def core_px(self) -> int:
+        """Side of the square that is scored."""
+        return self.size_px - 2 * self.halo_px
+
+    @property
+    def step_px(self) -> int:
+        """The fixed stride; by default the core, so that cores abut."""
+        return self.core_px if self.stride_px is None else self.stride_px
+
+    @model_validator(mode="after")
+    def _covers(self) -> Self:
+        if self.core_px < 16:
+            raise ValueError(
+                f"size_px {self.size_px} less twice halo_px {self.halo_px} leaves a core of "
+                f"{self.core_px} px; expected at least 16: enlarge size_px or shrink halo_px"
+            )
+        if self.step_px > self.core_px:
+            raise ValueError(
+                f"stride_px {self.step_px} is larger than the core of {self.core_px} px, so lines "
+                f"between tiles would never be scored; expected at most {self.core_px}"
+            )
+        return self
+
+
+class BackboneSpec(Settings):
+    """The feature extractor. `weights` is torchvision's file; gabor needs none."""
+
+    name: str = "gabor"
+    weights: Path | None = None
+    layers: tuple[str, ...] | None = None
+
+
+class QuantizeSpec(Settings):
+    """INT8 by NNCF, and the limits past which the compile step fails.
+
+    min_score_ratio      INT8 may shrink the scores of any kind of anomaly twin to
+                         this part of FP32's
+    max_separation_loss  and may lose this much AUROC of twins against normals
+    """
+
+    precision: Literal["int8", "fp32"] = "int8"
+    calibrate_on: Literal["normals+twins", "normals"] = "normals+twins"
+    calibration_tiles: int = Field(default=256, ge=8, le=4096)
+    guard_tiles: int = Field(default=64, ge=8, le=1024)
+    min_score_ratio: float = Field(default=0.9, gt=0, le=1)
+    max_separation_loss: float = Field(default=0.02, ge=0, le=1)
+
+
+class PadimSpec(Settings):
+    """PaDiM (Defard et al., arXiv:2011.08785).
+
+    dimensions    channels kept: chosen by a seeded permutation ("select") or
+                  mixed by a seeded orthogonal projection ("project")
+    feature_ratio the same as a share of the backbone's channels
+    shrinkage     the paper's epsilon, added to the covariance's diagonal
+    """
+
+    name: Literal["padim"]
+    dimensions: int | None = Field(default=None, ge=1)
+    feature_ratio: float | None = Field(default=None, gt=0, le=1)
+    reduction: Literal["select", "project"] = "select"
+    granularity: Granularity = "dense"
+    share: Share = "frame"
+    shrinkage: float = Field(default=0.01, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.dimensions is not None and self.feature_ratio is not None:
+            raise ValueError("dimensions and feature_ratio are both given; expected only one")
+        return self
+
+
+class PatchCoreSpec(Settings):
+    """PatchCore (Roth et al., arXiv:2106.08265).
+
+    candidates             patches kept by a seeded reservoir for the coreset to
+                           choose from; bounds memory whatever the image count
+    projection_dimensions  greedy selection measures in this many random
+                           directions; 0 measures in the features themselves
+    reweight_neighbours    b of eq. 7; 0 leaves the image score unweighted
+    """
+
+    name: Literal["patchcore"]
+    coreset_rows: int | None = Field(default=None, ge=1)
+    coreset_ratio: float | None = Field(default=None, gt=0, le=1)
+    candidates: int = Field(default=100_000, ge=100)
+    projection_dimensions: int = Field(default=128, ge=0)
+    neighbourhood: Literal[1, 3, 5] = 3
+    reweight_neighbours: int = Field(default=0, ge=0, le=64)
+    share: Share = "frame"
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.coreset_rows is not None and self.coreset_ratio is not None:
+            raise ValueError("coreset_rows and coreset_ratio are both given; expected only one")
+        if self.reweight_neighbours == 1:
+            raise ValueError("reweight_neighbours 1 weighs a score by itself; expected 0 or >= 2")
+        return self
+
+
+MethodSpec = Annotated[PadimSpec | PatchCoreSpec, Field(discriminator="name")]
+
+
+class ScoreSpec(Settings):
+    """How the joined map is smoothed before its maximum becomes the score."""
+
+    smooth_sigma_px: float = Field(default=4.0, ge=0, le=64)
+
+
+class ThresholdSpec(Settings):
+    """Where OK ends.
+
+    held_out  the quantile of held-out good frames that rejects `false_reject_rate`
+              of them, raised by `margin` (a share of itself)
+    f1        the best F1 over held-out good frames and the images in `images.ng`
+    fixed     `ok` (and `ng`), as given
+
+    unsure_band widens every method but `fixed`: `ng` = `ok` x (1 + unsure_band).
+    """
+
+    method: Literal["held_out", "f1", "fixed"] = "held_out"
+    false_reject_rate: float = Field(default=0.001, gt=0, lt=1)
+    margin: float = Field(default=0.1, ge=0)
+    unsure_band: float = Field(default=0.0, ge=0)
+    ok: float | None = Field(default=None, ge=0)
+    ng: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _fixed_needs_values(self) -> Self:
+        if self.method == "fixed" and self.ok is None:
+            raise ValueError('method "fixed" needs `ok`: the largest score that is still good')
+        if self.method != "fixed" and (self.ok is not None or self.ng is not None):
+            raise ValueError(f'`ok` and `ng` belong to method "fixed", not to "{self.method}"')
+        if self.ok is not None and self.ng is not None and self.ng < self.ok:
+            raise ValueError(f"ng {self.ng} is below ok {self.ok}; expected ok <= ng")
+        return self
+
+
+class ImageQualitySpec(Settings):
+    """How far a frame's brightness and contrast may leave those of the good images.
+
+    Grey mean: the good range widened by `grey_margin` grey levels on both
+    sides. Contrast (standard deviation): at least `contrast_share` of the
+    lowest good one.
+    """
+
+    grey_margin: float = Field(default=40.0, ge=0, le=255)
+    contrast_share: float = Field(default=0.25, ge=0, le=1)
+
+
+class EngineSpec(Settings):
+    """How the IR runs: tiles per inference; the shape is static."""
+
+    batch: int = Field(default=8, ge=1, le=256)
+
+
+class Recipe(Settings):
+    """A recipe file as a whole."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    images: ImagesSpec
+    frame: FrameSpec
+    tiles: TileSpec = TileSpec()
+    backbone: BackboneSpec = BackboneSpec()
+    quantize: QuantizeSpec = QuantizeSpec()
+    method: MethodSpec
+    score: ScoreSpec = ScoreSpec()
+    threshold: ThresholdSpec = ThresholdSpec()
+    image_quality: ImageQualitySpec = ImageQualitySpec()
+    engine: EngineSpec = EngineSpec()
+
+    @model_validator(mode="after")
+    def _f1_needs_ng(self) -> Self:
+        if self.threshold.method == "f1" and self.images.ng is None:
+            raise ValueError('threshold method "f1" needs `images.ng`, a folder of NG images')
+        return self
+
+
+def problems(error: ValidationError) -> str:
+    """Every problem of a settings tree, one to a line, each with its key."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"] if part not in ("padim", "patchcore"))
+        text = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            text = "unknown key; see the commented examples in config/"
+        elif item["type"] == "missing":
+            text = "is missing"
+        lines.append(f"{key}: {text}" if key else text)
+    return "\n".join(lines)
+
+
+def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe in a TOML file, its paths made absolute.
+
+    Parameters
+    ----------
+    changes
+        Settings to use instead of the file's, each as `table.key=value`. The
+        value is TOML; what is not TOML is taken as text.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is not TOML, or holds an unknown, missing
+        or impossible setting; every such setting is named.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give a recipe file"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    for change in changes:
+        _change(tree, change)
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {problems(error)}") from None
+    return _anchored(recipe, path.resolve().parent)
+
+
+def _change(tree: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{change!r}: expected KEY=VALUE, such as tiles.size_px=256")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, last = key.split(".")
+    for table in tables:
+        tree = tree.setdefault(table, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{change!r}: {table} is a value, not a table")
+    tree[last] = value
+
+
+def _anchored(recipe: Recipe, folder: Path) -> Recipe:
+    images = recipe.images.model_copy(
+        update={
+            "good": folder / recipe.images.good,
+            "ng": None if recipe.images.ng is None else folder / recipe.images.ng,
+        }
+    )
+    weights = recipe.backbone.weights
+    backbone = recipe.backbone.model_copy(
+        update={"weights": None if weights is None else folder / weights}
+    )
+    return recipe.model_copy(update={"images": images, "backbone": backbone})

@@ -1,0 +1,1 @@
+"""What runs on the box: one frame in, one verdict out."""

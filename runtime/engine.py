@@ -1,0 +1,144 @@
+"""OpenVINO: tiles in, patch features out. The only runtime module that knows it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.runtime.telemetry import silence
+
+silence()
+import openvino as ov  # noqa: E402
+
+__all__ = ["Engine", "EngineError"]
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+# Two requests: one runs while the next one's tiles are copied in.
+REQUESTS = 2
+
+
+class EngineError(Exception):
+    """The network cannot be loaded or does not have the expected shape."""
+
+
+class Engine:
+    """A compiled feature extractor with a static batch, its requests reused.
+
+    Input (N, C, S, S) uint8; output (N, h, w, D) float32.
+    """
+
+    def __init__(
+        self, model: Path | Any, *, precision: str = "f32", threads: int | None = None
+    ) -> None:
+        """Compile for this processor.
+
+        Parameters
+        ----------
+        model
+            The IR's .xml file, or an `openvino.Model` in memory.
+        precision
+            Of everything that is not INT8. Stated, because OpenVINO's own
+            choice differs between processors, and with it the scores.
+        threads
+            Cores to use; None leaves it to OpenVINO.
+
+        Raises
+        ------
+        EngineError
+            If OpenVINO cannot read or compile the model, or its shape is not
+            static with one input and one output.
+        """
+        core = ov.Core()
+        config: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": precision,
+            "NUM_STREAMS": 1,
+        }
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+        try:
+            network = core.read_model(model) if isinstance(model, Path) else model
+            self._compiled = core.compile_model(network, "CPU", config)
+        except RuntimeError as error:
+            raise EngineError(f"{model}: OpenVINO cannot compile it: {error}") from error
+        ports = (*self._compiled.inputs, *self._compiled.outputs)
+        if len(ports) != 2 or any(port.partial_shape.is_dynamic for port in ports):
+            raise EngineError(f"{model}: expected one input and one output of static shape")
+        self.input_shape: tuple[int, int, int, int] = tuple(self._compiled.inputs[0].shape)
+        self.output_shape: tuple[int, int, int, int] = tuple(self._compiled.outputs[0].shape)
+        if self._compiled.inputs[0].element_type != ov.Type.u8 or len(self.output_shape) != 4:
+            raise EngineError(
+                f"{model}: expected (N, C, S, S) uint8 to (N, h, w, D), found "
+                f"{self.input_shape} {self._compiled.inputs[0].element_type} to "
+                f"{self.output_shape}"
+            )
+        self._requests = [self._compiled.create_infer_request() for _ in range(REQUESTS)]
+        self._slots: list[U8] = [r.get_input_tensor().data for r in self._requests]
+
+    @property
+    def batch(self) -> int:
+        """Tiles per inference."""
+        return self.input_shape[0]
+
+    def features(self, fill: Callable[[int, U8], int], count: int) -> tuple[F32, int]:
+        """Features of `count` tiles, in order, and how many tiles were filled in.
+
+        Parameters
+        ----------
+        fill
+            Called as fill(first, batch): writes the tiles from number `first`
+            on into the (N, C, S, S) uint8 batch and says how many it wrote.
+
+        Returns
+        -------
+        (count, h, w, D) float32, and the sum of what `fill` said.
+        """
+        batches = -(-count // self.batch)
+        out = np.empty((batches * self.batch, *self.output_shape[1:]), np.float32)
+        filled = 0
+        try:
+            for number in range(batches):
+                turn = number % REQUESTS
+                request = self._requests[turn]
+                request.wait()
+                first = number * self.batch
+                filled += fill(first, self._slots[turn])
+                # The result lands where it is needed: OpenVINO writes into this array.
+                request.set_output_tensor(
+                    ov.Tensor(out[first : first + self.batch], shared_memory=True)
+                )
+                request.start_async()
+            for request in self._requests:
+                request.wait()
+        except BaseException:
+            self._halt()
+            raise
+        return out[:count], filled
+
+    def _halt(self) -> None:
+        # A request still running would write into memory that is about to be freed.
+        for request in self._requests:
+            request.cancel()
+            with contextlib.suppress(RuntimeError):
+                request.wait()
+
+    def executed_precisions(self) -> list[tuple[str, str, str]]:
+        """(name, kind, precision) of every node as this processor runs it."""
+        nodes = []
+        for op in self._compiled.get_runtime_model().get_ordered_ops():
+            info = op.get_rt_info()
+            nodes.append(
+                (
+                    op.get_friendly_name(),
+                    str(info["layerType"].astype(str)),
+                    str(info["runtimePrecision"].astype(str)),
+                )
+            )
+        return nodes

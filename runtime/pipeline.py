@@ -1,0 +1,316 @@
+"""One frame to one verdict. The only file that knows the order of the steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.camera.frame import Frame, LostFrame
+from kenpin.camera.images import fit_to
+from kenpin.config.recipe import FrameSpec, PadimSpec, PatchCoreSpec
+from kenpin.runtime.bundle import Bundle, BundleError, FeatureRecord, GreyRange
+from kenpin.runtime.engine import Engine, EngineError
+from kenpin.runtime.join import Joiner, ScoreMap, smooth
+from kenpin.runtime.scoring import PadimScorer, PatchCoreScorer, Scorer
+from kenpin.runtime.sharing import group_count, model_count, model_of_tile
+from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.verdict import Evidence, Reason, Thresholds, Verdict, judge
+
+__all__ = ["Judgement", "Measurement", "Pipeline", "Stages", "grey_fault", "load_scorer", "misfit"]
+
+F32 = NDArray[np.float32]
+
+
+@dataclass
+class Stopwatch:
+    """Microseconds since the last mark, by the name of the stage that just ended."""
+
+    clock_ns: Callable[[], int]
+    stages_us: dict[str, int] = field(default_factory=dict)
+    _last: int = 0
+
+    def start(self) -> None:
+        """Begin the first stage."""
+        self._last = self.clock_ns()
+
+    def mark(self, stage: str) -> None:
+        """End a stage."""
+        now = self.clock_ns()
+        self.stages_us[stage] = (now - self._last) // 1000
+        self._last = now
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurement:
+    """What the steps found in one frame.
+
+    score_map     the joined, smoothed map
+    score         image score, dimensionless
+    finite        every distance was finite, before joining could hide one
+    tiles_scored  tiles that went through the network
+    """
+
+    score_map: ScoreMap
+    score: float
+    finite: bool
+    tiles_scored: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """A verdict with the map that it rests on, None where the frame got no map."""
+
+    verdict: Verdict
+    score_map: ScoreMap | None
+
+
+class Stages:
+    """Pixels to a map and a score: tiling, network, distances, joining, smoothing."""
+
+    def __init__(
+        self, grid: TileGrid, engine: Engine, scorer: Scorer, patch_stride: int, sigma_px: float
+    ) -> None:
+        self.grid = grid
+        self._engine = engine
+        self._scorer = scorer
+        self._joiner = Joiner(grid, patch_stride)
+        self._sigma_px = sigma_px
+
+    def measure(self, pixels: NDArray[Any], watch: Stopwatch | None = None) -> Measurement:
+        """Measure a frame of the grid's size.
+
+        Parameters
+        ----------
+        pixels : (H, W) or (H, W, 3) uint8
+        """
+        watch = watch or Stopwatch(time.monotonic_ns)
+        watch.start()
+        tiles = range(len(self.grid))
+        features, filled = self._engine.features(
+            lambda first, batch: self.grid.fill(pixels, tiles[first:], batch), len(tiles)
+        )
+        watch.mark("infer")
+        found = self._scorer.distances(features)
+        finite = bool(np.isfinite(found.values).all())
+        watch.mark("dist")
+        score_map = smooth(self._joiner.join(found.values), self._sigma_px)
+        score = float(score_map.values.max()) if found.score is None else found.score
+        watch.mark("join")
+        return Measurement(score_map, score, finite, filled)
+
+
+class Pipeline:
+    """A bundle at work: every frame gets exactly one verdict, whatever happens."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        budget_ns: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Load the network and the statistics.
+
+        Parameters
+        ----------
+        clock_ns
+            The monotonic clock that stamped the frames.
+        budget_ns
+            From a frame's last line to its verdict; None sets no deadline.
+        threads
+            Cores for the network; None leaves it to OpenVINO.
+
+        Raises
+        ------
+        BundleError
+            If the network or the statistics do not fit the manifest's geometry.
+        """
+        manifest = bundle.manifest
+        self.bundle = bundle
+        self.grid = TileGrid.of(manifest.frame, manifest.tiles)
+        self.thresholds = Thresholds(manifest.threshold.ok, manifest.threshold.ng)
+        self._frame = manifest.frame
+        self._grey = manifest.grey
+        self._clock_ns = clock_ns
+        self._budget_ns = budget_ns
+        engine = _engine(bundle, threads)
+        scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid)
+        self._stages = Stages(
+            self.grid,
+            engine,
+            scorer,
+            manifest.features.patch_stride_px,
+            manifest.score.smooth_sigma_px,
+        )
+
+    def judge(self, frame: Frame | LostFrame) -> Judgement:
+        """The one verdict about a frame; a lost one is NG. Raises nothing.
+
+        Whatever goes wrong on the way is a reason for NG: silence or a crash
+        here would leave a trigger unanswered.
+        """
+        watch = Stopwatch(self._clock_ns)
+        watch.start()
+        measured: Measurement | None = None
+        fault: tuple[Reason, str] | None
+        try:
+            fault = self._refusal(frame)
+            watch.mark("check")
+            if fault is None:
+                assert isinstance(frame, Frame)
+                measured = self._stages.measure(self._fitted(frame), watch)
+        except Exception as error:  # noqa: BLE001 the frame is still owed its verdict
+            fault = Reason.MODEL_ERROR, f"{type(error).__name__}: {error}"
+        return self._conclude(frame, fault, measured, watch)
+
+    def _refusal(self, frame: Frame | LostFrame) -> tuple[Reason, str] | None:
+        if isinstance(frame, LostFrame):
+            return Reason.INCOMPLETE_FRAME, frame.detail
+        unfit = misfit(frame.pixels, self._frame)
+        if unfit:
+            return Reason.RECIPE_MISMATCH, unfit
+        dark = grey_fault(frame.pixels, self._grey)
+        return (Reason.IMAGE_QUALITY, dark) if dark else None
+
+    def _fitted(self, frame: Frame) -> NDArray[Any]:
+        if not self._frame.resize:
+            return frame.pixels
+        return fit_to(frame.pixels, self._frame.height_px, self._frame.width_px)
+
+    def _conclude(
+        self,
+        frame: Frame | LostFrame,
+        fault: tuple[Reason, str] | None,
+        measured: Measurement | None,
+        watch: Stopwatch,
+    ) -> Judgement:
+        reason, detail = fault or (None, "")
+        now = self._clock_ns()
+        evidence = Evidence(
+            fault=reason,
+            detail=detail,
+            tiles_scored=measured.tiles_scored if measured else 0,
+            tiles_expected=len(self.grid),
+            finite=measured.finite if measured else False,
+            score=measured.score if measured else None,
+            elapsed_ns=now - frame.captured_ns,
+            budget_ns=self._budget_ns,
+        )
+        outcome, why, sentence = judge(evidence, self.thresholds)
+        watch.stages_us["total"] = evidence.elapsed_ns // 1000
+        verdict = Verdict(
+            outcome=outcome,
+            reason=why,
+            detail=sentence,
+            score=evidence.score,
+            thresholds=self.thresholds,
+            frame_index=frame.index,
+            frame_name=frame.name,
+            captured_ns=frame.captured_ns,
+            judged_ns=now,
+            bundle=self.bundle.label,
+            peak_xy=measured.score_map.peak_xy() if measured else None,
+            stages_us=watch.stages_us,
+        )
+        return Judgement(verdict, measured.score_map if measured else None)
+
+
+def misfit(pixels: NDArray[Any], expected: FrameSpec) -> str:
+    """Why an image is not the frame that a recipe describes; empty if it is."""
+    if pixels.dtype != np.uint8:
+        return f"frame has {8 * pixels.dtype.itemsize} bits a pixel, expected 8; convert it"
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels != expected.channels:
+        return (
+            f"frame has {channels} channels, expected {expected.channels}; set the camera's "
+            "pixel format, or recompile with `frame.channels` changed"
+        )
+    size = (expected.height_px, expected.width_px)
+    if pixels.shape[:2] != size and not expected.resize:
+        return (
+            f"frame is {pixels.shape[0]} x {pixels.shape[1]} px, expected {size[0]} x {size[1]}; "
+            "set lines per frame and width, or recompile with `frame` changed"
+        )
+    return ""
+
+
+def grey_fault(pixels: NDArray[Any], allowed: GreyRange) -> str:
+    """Why a frame is too dark, bright or flat to be judged; empty if it is not."""
+    means, deviations = cv2.meanStdDev(pixels)
+    mean, contrast = float(means.mean()), float(deviations.mean())
+    if not allowed.mean_min <= mean <= allowed.mean_max:
+        return (
+            f"grey mean {mean:.1f}, expected {allowed.mean_min:.1f} to {allowed.mean_max:.1f}; "
+            "check lamp, exposure and lens cap"
+        )
+    if contrast < allowed.contrast_min:
+        return (
+            f"contrast {contrast:.2f} grey levels, expected at least {allowed.contrast_min:.2f}; "
+            "check focus, exposure and whether material is in view"
+        )
+    return ""
+
+
+def _engine(bundle: Bundle, threads: int | None) -> Engine:
+    manifest = bundle.manifest
+    f, t, c = manifest.features, manifest.tiles, manifest.frame.channels
+    try:
+        engine = Engine(bundle.network, precision=f.inference_precision, threads=threads)
+    except EngineError as error:
+        raise BundleError(f"{bundle.folder}: {error}; recompile the bundle") from error
+    expected = ((f.batch, c, t.size_px, t.size_px), (f.batch, f.cells, f.cells, f.dimensions))
+    if (engine.input_shape, engine.output_shape) != expected:
+        raise BundleError(
+            f"{bundle.folder}: the network maps {engine.input_shape} to {engine.output_shape}, "
+            f"the manifest says {expected[0]} to {expected[1]}; recompile the bundle"
+        )
+    return engine
+
+
+def load_scorer(
+    arrays: Mapping[str, F32],
+    method: PadimSpec | PatchCoreSpec,
+    features: FeatureRecord,
+    grid: TileGrid,
+) -> Scorer:
+    """The fitted method that a set of arrays makes.
+
+    Raises
+    ------
+    BundleError
+        If an array is missing or its shape does not fit the geometry.
+    """
+    models = model_count(grid, method.share)
+    members = model_of_tile(grid, method.share)
+    if isinstance(method, PadimSpec):
+        d = features.dimensions
+        groups = group_count(features.cells, method.granularity)
+        mean = _array(arrays, "mean", (models, groups, d))
+        whitening = _array(arrays, "whitening", (models, groups, d, d))
+        return PadimScorer(mean, whitening, members, method.granularity)
+    rows = arrays["bank"].shape[1] if "bank" in arrays else 0
+    bank = _array(arrays, "bank", (models, rows, features.dimensions))
+    return PatchCoreScorer(
+        _array(arrays, "centre", bank.shape[2:]),
+        bank,
+        _array(arrays, "bank_sq", bank.shape[:2]),
+        members,
+        method.reweight_neighbours,
+    )
+
+
+def _array(arrays: Mapping[str, F32], name: str, shape: tuple[int, ...]) -> F32:
+    found = arrays.get(name)
+    if found is None or found.shape != shape:
+        raise BundleError(
+            f"statistics {name}.npy are {'missing' if found is None else found.shape}, "
+            f"the geometry needs {shape}; recompile the bundle"
+        )
+    return np.asarray(found)

@@ -1,0 +1,237 @@
+"""edge-replay: recorded frames through the very pipeline of the box."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from kenpin.camera.frame import Frame, LostFrame
+from kenpin.camera.images import ImageError, write_png
+from kenpin.camera.recorded import RecordedFrames
+from kenpin.camera.source import FrameSource
+from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.runtime.bundle import Bundle, BundleError, read_bundle
+from kenpin.runtime.feed import VerdictFeed
+from kenpin.runtime.overlay import overlay
+from kenpin.runtime.pipeline import Judgement, Pipeline
+from kenpin.runtime.selftest import selftest
+from kenpin.runtime.sockets import EndpointError, VerdictPublisher
+from kenpin.runtime.verdict import Outcome, Reason, Verdict
+from kenpin.runtime.wire import Encoding, Identity, State
+
+__all__ = ["Tally", "main", "replay"]
+
+# How long a grab waits before the sockets are served again.
+POLL_S = 0.1
+
+EXAMPLES = """examples:
+  edge-replay recording/ --bundle bundles/current
+  edge-replay recording/ --bundle bundles/current --rate-hz 20 --budget-ms 40
+  edge-replay recording/ --bundle bundles/current --overlays pictures/
+  edge-replay recording/ --bundle bundles/current --publish tcp://127.0.0.1:5556
+  python -m kenpin.runtime.subscriber tcp://127.0.0.1:5556      prints them elsewhere
+
+Published verdicts are marked `sim`: no machine may act on them. A line a frame:
+number, verdict, score / threshold, milliseconds since the last scan line, file.
+
+"""
+
+
+@dataclass
+class Tally:
+    """What a replay came to."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    total_us: list[int] = field(default_factory=list)
+
+    def add(self, verdict: Verdict) -> None:
+        """Count a verdict."""
+        self.outcomes[verdict.outcome] += 1
+        if verdict.reason is not None:
+            self.reasons[verdict.reason] += 1
+        self.total_us.append(verdict.stages_us["total"])
+
+    def text(self) -> str:
+        """One line: frames, OK, NG by reason, latency."""
+        if not self.total_us:
+            return "no frames"
+        p50, p99 = np.percentile(self.total_us, [50, 99]) / 1000
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common())
+        return (
+            f"{self.outcomes.total()} frames: {self.outcomes[Outcome.OK]} OK, "
+            f"{self.outcomes[Outcome.NG]} NG"
+            + (f" ({reasons})" if reasons else "")
+            + f"; latency p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+        )
+
+
+def replay(
+    source: FrameSource,
+    pipeline: Pipeline,
+    feed: VerdictFeed | None,
+    overlays: Path | None,
+    budget_us: int | None,
+) -> Tally:
+    """Judge every frame of a source, publish each verdict at once, print a line for each."""
+    log = structlog.get_logger()
+    tally = Tally()
+    while not source.exhausted:
+        frame = source.grab(POLL_S)
+        if frame is None:
+            if feed:
+                feed.serve_subscriptions()
+            continue
+        judged = pipeline.judge(frame)
+        if feed:
+            feed.verdict(judged.verdict, budget_us)
+        tally.add(judged.verdict)
+        sys.stdout.write(_line(judged.verdict))
+        if judged.verdict.reason is Reason.MODEL_ERROR:
+            log.error("model_error", frame=frame.index, detail=judged.verdict.detail)
+        if overlays:
+            _draw(frame, judged, overlays)
+    return tally
+
+
+def _line(verdict: Verdict) -> str:
+    name = verdict.outcome.name if verdict.reason is None else f"NG {verdict.reason}"
+    score = "-" if verdict.score is None else f"{verdict.score:.3f}"
+    limit = "-" if verdict.thresholds is None else f"{verdict.thresholds.ok:.3f}"
+    spent = verdict.stages_us["total"] / 1000
+    detail = f"  {verdict.detail}" if verdict.detail else ""
+    return (
+        f"{verdict.frame_index:6d}  {name:<20} {score:>8} / {limit:<8} {spent:8.1f} ms  "
+        f"{verdict.frame_name}{detail}\n"
+    )
+
+
+def _draw(frame: Frame | LostFrame, judged: Judgement, folder: Path) -> None:
+    if isinstance(frame, LostFrame) or frame.pixels.dtype != np.uint8:
+        return
+    picture = overlay(frame.pixels, judged.score_map, judged.verdict)
+    stem = Path(frame.name).with_suffix("").as_posix().replace("/", "-")
+    write_png(folder / f"{frame.index:06d}-{judged.verdict.outcome.name}-{stem}.png", picture)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parser().parse_args(argv)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    expected = {
+        BundleError: Exit.BUNDLE,
+        ImageError: Exit.IMAGES,
+        EndpointError: Exit.CONFIG,
+    }
+    return run(lambda: _replay(options), expected, debug=options.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-replay",
+        description="Run recorded frames through the pipeline of the box; every frame gets a "
+        "verdict.",
+        epilog=EXAMPLES + EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("frames", type=Path, metavar="FRAMES", help="folder of recorded frames")
+    parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--rate-hz", type=_positive, help="frames per second; default: flat out")
+    parser.add_argument("--loop", action="store_true", help="begin again after the last frame")
+    parser.add_argument(
+        "--budget-ms", type=_positive, help="later verdicts are NG late; default: no limit"
+    )
+    parser.add_argument("--threads", type=int, help="cores for the network; default: all")
+    parser.add_argument("--publish", metavar="ENDPOINT", help="tcp://127.0.0.1:PORT or ipc://PATH")
+    parser.add_argument("--encoding", type=Encoding, choices=list(Encoding), default="msgpack")
+    parser.add_argument("--box", default="replay", help="name of this box in messages")
+    parser.add_argument("--line", default="replay", help="name of the line: v1/verdict/<line>")
+    parser.add_argument(
+        "--wait-s", type=float, default=0.0, help="wait so long for a first subscriber"
+    )
+    parser.add_argument("--overlays", type=Path, metavar="DIR", help="write pictures there")
+    parser.add_argument("--fail-on-ng", action="store_true", help="exit with 10 if a frame is NG")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _replay(options: argparse.Namespace) -> int:
+    bundle = read_bundle(options.bundle)
+    budget_us = None if options.budget_ms is None else round(options.budget_ms * 1000)
+    with ExitStack() as stack:
+        source = RecordedFrames(options.frames, rate_hz=options.rate_hz, loop=options.loop)
+        stack.callback(source.close)
+        for path in source.ignored:
+            sys.stderr.write(f"warning: {path} is no image and is left out\n")
+        if options.overlays:
+            options.overlays.mkdir(parents=True, exist_ok=True)
+        feed = _feed(options, bundle, stack) if options.publish else None
+        pipeline = Pipeline(
+            bundle,
+            budget_ns=None if budget_us is None else budget_us * 1000,
+            threads=options.threads,
+        )
+        selftest(pipeline)
+        # Everything alive now stays alive: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        if feed:
+            feed.state(State.READY)
+            if options.wait_s and not feed.wait_for_subscriber(options.wait_s):
+                sys.stderr.write(f"warning: nobody subscribed within {options.wait_s:g} s\n")
+            feed.state(State.CONTINUOUS)
+        tally = replay(source, pipeline, feed, options.overlays, budget_us)
+        if feed:
+            feed.state(State.READY)
+    sys.stdout.write(tally.text() + "\n")
+    failed = options.fail_on_ng and tally.outcomes[Outcome.NG]
+    return Exit.NG if failed else Exit.DONE
+
+
+def _feed(options: argparse.Namespace, bundle: Bundle, stack: ExitStack) -> VerdictFeed:
+    identity = Identity(
+        box=options.box,
+        line=options.line,
+        cam="recording",
+        boot=str(uuid.uuid4()),
+        bundle=bundle.label,
+        recipe_id=bundle.manifest.name,
+        sim=True,
+    )
+    publisher = stack.enter_context(VerdictPublisher(options.publish))
+    return VerdictFeed(
+        identity,
+        publisher,
+        options.encoding,
+        monotonic_ns=time.monotonic_ns,
+        wall_ns=time.time_ns,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

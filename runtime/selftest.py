@@ -1,0 +1,42 @@
+"""The golden frames: proof that this box computes what the workstation computed."""
+
+from __future__ import annotations
+
+from kenpin.camera.frame import Frame
+from kenpin.camera.images import read_pixels
+from kenpin.runtime.bundle import BundleError
+from kenpin.runtime.pipeline import Pipeline
+
+__all__ = ["selftest"]
+
+
+def selftest(pipeline: Pipeline) -> dict[str, float]:
+    """Score every golden frame of the pipeline's bundle; the scores by file.
+
+    Also warms the network up, with images of the real shape.
+
+    Raises
+    ------
+    BundleError
+        If a score is missing or further from the recorded one than its
+        tolerance. The message names the frame and the difference.
+    """
+    scores: dict[str, float] = {}
+    for number, golden in enumerate(pipeline.bundle.manifest.golden):
+        pixels = read_pixels(pipeline.bundle.folder / golden.file)
+        verdict = pipeline.judge(Frame(pixels, 0, number, golden.file)).verdict
+        if verdict.score is None:
+            raise BundleError(
+                f"{pipeline.bundle.folder}: golden frame {golden.file} got no score "
+                f"({verdict.reason}: {verdict.detail}); this box cannot run the bundle"
+            )
+        off = abs(verdict.score - golden.score)
+        if not off <= golden.tolerance * golden.score:
+            raise BundleError(
+                f"{pipeline.bundle.folder}: golden frame {golden.file} scores "
+                f"{verdict.score:.6g} here, {golden.score:.6g} when compiled; allowed is "
+                f"{golden.tolerance:.1%}: this processor computes differently, recompile on one "
+                "like it"
+            )
+        scores[golden.file] = verdict.score
+    return scores

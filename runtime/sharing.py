@@ -1,0 +1,75 @@
+"""Who shares statistics with whom: tiles with tiles, positions with positions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.config.recipe import Granularity, Share
+from kenpin.runtime.tiling import TileGrid
+
+__all__ = ["group_count", "group_patches", "model_count", "model_of_tile", "ungroup_patches"]
+
+F32 = NDArray[np.float32]
+Index = NDArray[np.intp]
+
+# Positions along the side of the square that shares one Gaussian.
+BLOCK: dict[str, int] = {"dense": 1, "1/4": 2, "1/16": 4}
+
+
+def model_of_tile(grid: TileGrid, share: Share) -> Index:
+    """(tiles,) number of the model that judges each tile of the grid."""
+    number = np.arange(len(grid), dtype=np.intp)
+    if share == "tile":
+        return number
+    return number % grid.cols if share == "column" else np.zeros_like(number)
+
+
+def model_count(grid: TileGrid, share: Share) -> int:
+    """How many models a frame needs."""
+    return {"tile": len(grid), "column": grid.cols, "frame": 1}[share]
+
+
+def group_count(cells: int, granularity: Granularity) -> int:
+    """Gaussians for a tile of cells x cells patch positions.
+
+    Raises
+    ------
+    ValueError
+        If the tile does not divide into whole squares of that granularity.
+    """
+    if granularity == "single":
+        return 1
+    if granularity == "columns":
+        return cells
+    block = BLOCK[granularity]
+    if cells % block:
+        raise ValueError(
+            f'granularity "{granularity}" needs squares of {block} x {block} positions, but a '
+            f"tile has {cells} x {cells}; change the tile's core or the granularity"
+        )
+    return (cells // block) ** 2
+
+
+def group_patches(features: F32, granularity: Granularity) -> F32:
+    """(tiles, h, w, D) features as (G, N, D): the patches of each Gaussian together."""
+    t, h, w, d = features.shape
+    if granularity == "single":
+        return features.reshape(1, t * h * w, d)
+    if granularity == "columns":
+        return features.transpose(2, 0, 1, 3).reshape(w, t * h, d)
+    b = BLOCK[granularity]
+    squares = features.reshape(t, h // b, b, w // b, b, d).transpose(1, 3, 0, 2, 4, 5)
+    return squares.reshape((h // b) * (w // b), t * b * b, d)
+
+
+def ungroup_patches(values: F32, tiles: int, cells: int, granularity: Granularity) -> F32:
+    """(G, N) values back to (tiles, cells, cells): undoes `group_patches`."""
+    if granularity == "single":
+        return values.reshape(tiles, cells, cells)
+    if granularity == "columns":
+        return values.reshape(cells, tiles, cells).transpose(1, 2, 0)
+    b = BLOCK[granularity]
+    n = cells // b
+    squares = values.reshape(n, n, tiles, b, b).transpose(2, 0, 3, 1, 4)
+    return squares.reshape(tiles, cells, cells)

@@ -1,0 +1,225 @@
+"""ZeroMQ, sending side: one publisher that no reader can hold up."""
+
+from __future__ import annotations
+
+import math
+import re
+import socket
+import stat
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import zmq
+
+from kenpin.runtime.wire import MAX_MESSAGE_BYTES
+
+__all__ = ["EndpointError", "VerdictPublisher", "check_endpoint"]
+
+# The security record of older ones is in notes/operations.md §3.3.
+_OLDEST_LIBZMQ = (4, 3, 5)
+# About 50 s of verdicts at 20 frames a second, and at most 64 MB for each stalled reader.
+SEND_HWM = 1000
+# Long enough for a live reader on the same box to drain a full queue at the end.
+LINGER_MS = 500
+# A flood of joins may not hold up a verdict; the rest is served at the next call.
+_JOINS_PER_CALL = 100
+
+_LOOPBACK = re.compile(r"tcp://127\.0\.0\.1:(\*|[0-9]{1,5})")
+# Absolute, because libzmq makes `ipc://*` and relative paths in the current folder.
+_IPC = re.compile(r"ipc://(/[^*\0]+)")
+
+
+class EndpointError(ValueError):
+    """An address that must not or cannot be bound; stops the service at start."""
+
+
+def check_endpoint(endpoint: str) -> None:
+    """Refuse what strangers could reach, and what is not an address at all.
+
+    Raises
+    ------
+    EndpointError
+        If `endpoint` is neither loopback TCP nor an absolute ipc path.
+    """
+    tcp = _LOOPBACK.fullmatch(endpoint)
+    # libzmq takes port 70000 modulo 65536 and binds 4464.
+    if tcp and (tcp[1] == "*" or int(tcp[1]) <= 65535):
+        return
+    if _IPC.fullmatch(endpoint):
+        return
+    raise EndpointError(
+        f"endpoint {endpoint!r}: expected tcp://127.0.0.1:PORT (* for any free one) or "
+        "ipc:///absolute/path; any other address needs CURVE encryption, which is not there yet"
+    )
+
+
+class VerdictPublisher:
+    """An XPUB socket. Use it from one thread; close it or use it in a `with`.
+
+    A reader whose queue of `hwm` messages is full loses the newest ones until
+    it reads again, and finds the loss by the gap in `seq`. It costs neither
+    the sender nor any other reader anything.
+
+    Raises
+    ------
+    EndpointError
+        If the endpoint is not allowed, or is taken, or does not exist.
+    """
+
+    def __init__(self, endpoint: str, *, hwm: int = SEND_HWM) -> None:
+        check_endpoint(endpoint)
+        _refuse_taken(endpoint)
+        check_libzmq(zmq.zmq_version_info())
+        self._greeting: Callable[[], tuple[str, bytes]] | None = None
+        self._subscriptions: Counter[bytes] = Counter()
+        self._stalls = 0
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.XPUB)
+        self._socket.setsockopt(zmq.SNDHWM, hwm)
+        self._socket.setsockopt(zmq.LINGER, LINGER_MS)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        # Tell of every subscription, and of its end: by default the second reader
+        # of a topic joins unseen and would get no state.
+        self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise EndpointError(
+                f"cannot bind {endpoint}: {error}; choose another, or stop what uses it"
+            ) from error
+        self._endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    @property
+    def endpoint(self) -> str:
+        """Where readers connect: the real port, also when any free one was asked for."""
+        return self._endpoint
+
+    @property
+    def stalls(self) -> int:
+        """How often a reader's queue was found full.
+
+        ZeroMQ tells when a reader stalls, not how many messages it then misses.
+        """
+        return self._stalls
+
+    def subscribers(self, topic: str | None = None) -> int:
+        """How many subscriptions are live, or would receive `topic`.
+
+        As of the last `serve_subscriptions`. A reader may hold several.
+        """
+        wanted = None if topic is None else topic.encode()
+        return sum(
+            number
+            for prefix, number in self._subscriptions.items()
+            if wanted is None or wanted.startswith(prefix)
+        )
+
+    def greet_with(self, greeting: Callable[[], tuple[str, bytes]]) -> None:
+        """Ask `greeting` for a topic and a payload to publish whenever somebody joins."""
+        self._greeting = greeting
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Send to whoever subscribed to `topic`; never waits, not for anybody."""
+        parts = [topic.encode(), payload]
+        try:
+            self._socket.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            # With NODROP one full queue refuses the message for all readers. That
+            # shows the stall; lossy sending then serves everyone else. Nothing of
+            # the message is out yet: only a first part can be refused.
+            self._stalls += 1
+            self._socket.setsockopt(zmq.XPUB_NODROP, 0)
+            self._socket.send_multipart(parts, zmq.NOBLOCK)
+            self._socket.setsockopt(zmq.XPUB_NODROP, 1)
+
+    def serve_subscriptions(self, timeout_s: float = 0.0) -> int:
+        """Take note of who came and went, and greet once if anybody came.
+
+        Waits up to `timeout_s` seconds for the first to come or go. Everybody
+        receives the greeting, because XPUB cannot send to one reader alone.
+
+        Returns
+        -------
+        How many subscriptions were made.
+        """
+        joined = 0
+        self._socket.poll(math.ceil(timeout_s * 1000))
+        for _ in range(_JOINS_PER_CALL):
+            try:
+                note = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            # Any peer may also send a message of its own; it means nothing here.
+            prefix = note[1:]
+            if note[:1] == b"\x01":
+                self._subscriptions[prefix] += 1
+                joined += 1
+            elif note[:1] == b"\x00":
+                self._subscriptions[prefix] -= 1
+                self._subscriptions += Counter()  # drops what has come down to zero
+        if joined and self._greeting is not None:
+            self.publish(*self._greeting())
+        return joined
+
+    def wait_for_subscriber(self, timeout_s: float, topic: str | None = None) -> bool:
+        """Whether somebody subscribed, to `topic` if given, within `timeout_s` seconds."""
+        deadline_s = time.monotonic() + timeout_s
+        self.serve_subscriptions()
+        while not self.subscribers(topic):
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return False
+            self.serve_subscriptions(left_s)
+        return True
+
+    def close(self) -> None:
+        """Send what is queued, for LINGER_MS at most, and let go. Closing twice is harmless."""
+        self._context.destroy(linger=LINGER_MS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+def check_libzmq(found: tuple[int, int, int]) -> None:
+    """Refuse a libzmq that a peer can break into; found when pyzmq was built on an old system.
+
+    Raises
+    ------
+    RuntimeError
+        If `found` is older than 4.3.5.
+    """
+    if found < _OLDEST_LIBZMQ:
+        raise RuntimeError(
+            f"libzmq {found}: expected {_OLDEST_LIBZMQ} or newer; install pyzmq's own wheel"
+        )
+
+
+def _refuse_taken(endpoint: str) -> None:
+    """Refuse an ipc path where somebody listens: libzmq would take it over silently."""
+    found = _IPC.fullmatch(endpoint)
+    if not found:
+        return
+    path = Path(found[1])
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # nothing there, or nothing we may see: bind will say so
+    if not stat.S_ISSOCK(mode):
+        raise EndpointError(f"{endpoint}: a file that is no socket lies there; remove it yourself")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return  # left behind by a process that was killed
+        except OSError as error:
+            raise EndpointError(f"{endpoint}: cannot be examined: {error}") from error
+    raise EndpointError(f"{endpoint}: another publisher is bound there; stop it or choose a path")
