@@ -37,6 +37,11 @@ def calibrate(spec: ThresholdSpec, good: Sequence[float], ng: Sequence[float]) -
             raise ConfigError('threshold method "fixed" needs `ok`')
         ng_at = spec.ok if spec.ng is None else spec.ng
         return ThresholdRecord(ok=spec.ok, ng=ng_at, source="fixed by the recipe", settings=spec)
+    if not good or (spec.method == "f1" and not ng):
+        raise ConfigError(
+            f'threshold method "{spec.method}" has {len(good)} good and {len(ng)} NG scores; '
+            "hold out some good images, and for f1 give NG images too"
+        )
     if spec.method == "f1":
         scores = np.array([*good, *ng])
         at, f1 = best_f1(scores, np.repeat([False, True], [len(good), len(ng)]))

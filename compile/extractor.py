@@ -38,7 +38,8 @@ class PadimEmbedding(nn.Module):
             chosen = np.sort(rng.permutation(total)[: self.dimensions])
             mixing[np.arange(self.dimensions), chosen] = 1
         else:
-            # The Q of a Gaussian matrix is uniformly distributed over bases.
+            # The Q of a Gaussian matrix is uniformly distributed over bases, up to
+            # signs, which no Mahalanobis distance sees.
             square = rng.standard_normal((total, self.dimensions))
             mixing = np.linalg.qr(square)[0].T.astype(np.float32)
         self._selects = spec.reduction == "select"

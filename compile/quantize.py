@@ -78,5 +78,12 @@ def quantize(model: Any, tiles: U8) -> Any:
 
 
 def save(model: Any, xml: Path) -> None:
-    """Write the IR: `xml` and, beside it, the weights as .bin."""
+    """Write the IR: `xml` and, beside it, the weights as .bin.
+
+    The same network always gives the same bytes.
+    """
+    # OpenVINO numbers models and operations by a counter of the whole process.
+    model.set_friendly_name(xml.stem)
+    for number, op in enumerate(model.get_ordered_ops()):
+        op.set_friendly_name(f"{number:04d}-{op.get_type_name()}")
     ov.save_model(model, str(xml), compress_to_fp16=False)

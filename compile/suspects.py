@@ -15,8 +15,8 @@ __all__ = ["Suspect", "find_suspects", "outliers"]
 
 # A score this many robust deviations above the median, and this many times
 # the median, does not happen among good images by chance.
-DEVIATIONS = 6.0
-TIMES_MEDIAN = 1.5
+DEVIATIONS = 5.0
+TIMES_MEDIAN = 1.3
 # Makes the median absolute deviation of a normal distribution its sigma.
 MAD_TO_SIGMA = 1.4826
 SHRINKAGE = 0.01

@@ -32,15 +32,17 @@ def twin(pixels: NDArray[Any], kind: str, rng: np.random.Generator, margin: int 
         Pixels at the border that stay free: the halo, which is not scored.
     """
     out = np.ascontiguousarray(pixels).copy()
-    height, width = pixels.shape[:2]
-    short = min(height, width) - 2 * margin
+    # Lines may be longer than the room they have: a view cuts them off at the margin.
+    core = out[margin : out.shape[0] - margin, margin : out.shape[1] - margin]
+    height, width = core.shape[:2]
+    short = min(height, width)
     # The grey that the surroundings are not: what a person would see.
     loud = 255 if float(pixels.mean()) < 128 else 0
     if kind in ("black", "white", "noise"):
         h, w = (max(4, int(short * rng.uniform(*PATCH_SHARE))) for _ in range(2))
-        y = int(rng.integers(margin, height - margin - h + 1))
-        x = int(rng.integers(margin, width - margin - w + 1))
-        patch = out[y : y + h, x : x + w]
+        y = int(rng.integers(height - h + 1))
+        x = int(rng.integers(width - w + 1))
+        patch = core[y : y + h, x : x + w]
         if kind == "noise":
             patch[...] = rng.integers(0, 256, patch.shape, np.uint8)
         else:
@@ -48,11 +50,11 @@ def twin(pixels: NDArray[Any], kind: str, rng: np.random.Generator, margin: int 
         return out
     colour = (loud,) * 3
     centre = (
-        int(rng.integers(margin + short // 8, width - margin - short // 8)),
-        int(rng.integers(margin + short // 8, height - margin - short // 8)),
+        int(rng.integers(short // 8, width - short // 8)),
+        int(rng.integers(short // 8, height - short // 8)),
     )
     if kind == "spot":
-        cv2.circle(out, centre, max(2, int(short * rng.uniform(*SPOT_SHARE))), colour, -1)
+        cv2.circle(core, centre, max(2, int(short * rng.uniform(*SPOT_SHARE))), colour, -1)
         return out
     if kind != "line":
         raise ValueError(f"twin kind {kind!r}, expected one of {TWIN_KINDS}")
@@ -60,5 +62,5 @@ def twin(pixels: NDArray[Any], kind: str, rng: np.random.Generator, margin: int 
     reach = short * rng.uniform(0.15, 0.4)
     step = np.array([np.cos(angle), np.sin(angle)]) * reach
     ends = [tuple(int(v) for v in np.add(centre, sign * step)) for sign in (-1, 1)]
-    cv2.line(out, ends[0], ends[1], colour, max(1, int(short * rng.uniform(*LINE_SHARE))))
+    cv2.line(core, ends[0], ends[1], colour, max(1, int(short * rng.uniform(*LINE_SHARE))))
     return out

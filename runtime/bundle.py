@@ -41,6 +41,7 @@ __all__ = [
     "canonical",
     "content_hash",
     "file_hash",
+    "parse_manifest",
     "read_bundle",
 ]
 
@@ -202,11 +203,9 @@ def read_bundle(path: Path) -> Bundle:
     if not folder.is_dir():
         raise BundleError(f"{path}: no such folder; give the folder that edge-compile wrote")
     raw = _manifest_bytes(folder)
-    manifest = _parse(folder, raw)
-    sha256 = content_hash(raw)
-    _check_name(folder, manifest, sha256)
+    manifest = parse_manifest(folder, raw)
     _check_files(folder, manifest)
-    return Bundle(folder, sha256, manifest, _arrays(folder, manifest))
+    return Bundle(folder, content_hash(raw), manifest, _arrays(folder, manifest))
 
 
 def _manifest_bytes(folder: Path) -> bytes:
@@ -216,7 +215,14 @@ def _manifest_bytes(folder: Path) -> bytes:
     return file.read_bytes()
 
 
-def _parse(folder: Path, raw: bytes) -> Manifest:
+def parse_manifest(folder: Path, raw: bytes) -> Manifest:
+    """The manifest in a file's bytes, which must hash to the folder's name.
+
+    Raises
+    ------
+    BundleError
+        If a single bit of it is not as it was written.
+    """
     try:
         tree: Any = json.loads(raw)
     except ValueError as error:
@@ -236,16 +242,13 @@ def _parse(folder: Path, raw: bytes) -> Manifest:
     # A changed space or digit that means the same is still a change.
     if canonical(manifest) != raw:
         raise BundleError(f"{folder}/{MANIFEST}: altered after it was written; copy it again")
-    return manifest
-
-
-def _check_name(folder: Path, manifest: Manifest, sha256: str) -> None:
-    expected = f"{manifest.name}-{sha256[:NAME_DIGITS]}"
+    expected = f"{manifest.name}-{content_hash(raw)[:NAME_DIGITS]}"
     if folder.name != expected:
         raise BundleError(
             f"{folder}: the content hashes to {expected}, the folder has another name; the "
             "manifest was altered or the folder renamed: copy the bundle again, keeping its name"
         )
+    return manifest
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:

@@ -79,8 +79,7 @@ class Engine:
                 f"{self.input_shape} {self._compiled.inputs[0].element_type} to "
                 f"{self.output_shape}"
             )
-        self._requests = [self._compiled.create_infer_request() for _ in range(REQUESTS)]
-        self._slots: list[U8] = [r.get_input_tensor().data for r in self._requests]
+        self._renew()
 
     @property
     def batch(self) -> int:
@@ -122,12 +121,18 @@ class Engine:
             raise
         return out[:count], filled
 
+    def _renew(self) -> None:
+        self._requests = [self._compiled.create_infer_request() for _ in range(REQUESTS)]
+        self._slots: list[U8] = [r.get_input_tensor().data for r in self._requests]
+
     def _halt(self) -> None:
         # A request still running would write into memory that is about to be freed.
         for request in self._requests:
-            request.cancel()
             with contextlib.suppress(RuntimeError):
                 request.wait()
+        # A request that failed raises the same error again at its next wait: the
+        # frame after would pay for it.
+        self._renew()
 
     def executed_precisions(self) -> list[tuple[str, str, str]]:
         """(name, kind, precision) of every node as this processor runs it."""

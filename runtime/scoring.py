@@ -94,25 +94,20 @@ class PatchCoreScorer:
         """See `Scorer`."""
         tiles, cells, _, dims = features.shape
         values = np.empty((tiles, cells, cells), np.float32)
-        worst = -1.0
-        score: float | None = None
+        peaks: list[tuple[float, F32, int]] = []
         for k, members in enumerate(self._tiles_of_model):
             queries = _take(features, members).reshape(-1, dims) - self.centre
             found, rows = nearest(queries, self.bank[k], self.bank_sq[k])
             values[members] = found.reshape(len(members), cells, cells)
             top = int(found.argmax())
-            # Without "not <=", a NaN distance would leave the score of another tile standing.
-            if self.reweight_neighbours and not found[top] <= worst:
-                worst = float(found[top])
-                weight = reweighting(
-                    queries[top],
-                    self.bank[k],
-                    self.bank_sq[k],
-                    int(rows[top]),
-                    self.reweight_neighbours,
-                )
-                score = weight * worst
-        return TileDistances(values, score)
+            peaks.append((float(found[top]), queries[top], int(rows[top])))
+        if not self.reweight_neighbours:
+            return TileDistances(values)
+        # argmax takes NaN for the largest, so no other model's score hides it.
+        k = int(np.argmax([distance for distance, _, _ in peaks]))
+        distance, query, row = peaks[k]
+        weight = reweighting(query, self.bank[k], self.bank_sq[k], row, self.reweight_neighbours)
+        return TileDistances(values, weight * distance)
 
 
 def _take(features: F32, members: Index) -> F32:

@@ -16,7 +16,7 @@ import json
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 from pydantic import ValidationError
@@ -88,8 +88,7 @@ def encode(message: Message, encoding: Encoding) -> bytes:
     if encoding is Encoding.JSON:
         payload = message.model_dump_json().encode()
     else:
-        packed = msgpack.packb(message.model_dump(mode="json"))
-        payload = bytes(packed)
+        payload = cast(bytes, msgpack.packb(message.model_dump(mode="json")))
     if len(payload) > MAX_MESSAGE_BYTES:
         raise WireError(
             f"a {message.type} message of {len(payload)} bytes, at most {MAX_MESSAGE_BYTES} "

@@ -42,7 +42,7 @@ def _mobilenet_names() -> dict[str, str]:
 
 
 BACKBONES: dict[str, Family] = {
-    "gabor": Family(Gabor, GABOR_LAYERS, GABOR_LAYERS, GABOR_LAYERS[1:], "", {}),
+    "gabor": Family(Gabor, GABOR_LAYERS, GABOR_LAYERS, ("stride8",), "", {}),
     # The strides 4, 8, 16 of the residual networks' layers 1 to 3, each time
     # the last block before the next reduction.
     "mobilenet_v2": Family(

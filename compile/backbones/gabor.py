@@ -1,14 +1,22 @@
-"""An analytic bank of oriented complex filters in two layers: nothing to download, nothing learned.
+"""An analytic bank of oriented complex filters in two layers: nothing to download or learn.
 
 A scattering transform in all but name (Bruna and Mallat, IEEE TPAMI 2013,
 arXiv:1203.1513), on a pyramid so that every filter stays small:
 
-    grey ── /64 ──► full, half and quarter size (5-tap binomial)
-    layer 1: Morlet filters on each size ── modulus ── log(1 + gain · u)
+    grey ── / 64 ──► full, half and quarter size (5-tap binomial)
+    layer 1: Morlet filters on a size ── modulus ── log(1 + gain · u)
     layer 2: Morlet filters on each map of layer 1 ── modulus
+
+Layer 1 sees the texture itself, layer 2 how evenly it is laid, and a local
+mean sees stains that have no texture of their own. On AITEX fabric 03 layer 2
+over the half-size maps alone did better than any other part of such a bank,
+and full-size layer 2 only added noise (within-strip tile AUROC 0.928 against
+0.857); so it is not computed.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -30,9 +38,12 @@ GAIN = 4.0
 # Keeps the root's slope finite where a filter sees nothing.
 MODULUS_FLOOR = 1e-6
 
-# (side, sigma, frequency in radians a pixel, length over width)
-FINE = (7, 0.9, 3 * np.pi / 4, 0.6)
-COARSE = (11, 1.8, 3 * np.pi / 8, 0.6)
+# Weight of the local mean beside 72 maps of texture. On fabric 03, 1 to 4 keep
+# the tile AUROC within 0.007, and 2 raises the strips' from 0.90 to 0.96.
+MEAN_WEIGHT = 2.0
+
+# (side, sigma, frequency in radians a pixel, width over length)
+FIRST = (11, 1.8, 3 * np.pi / 8, 0.6)
 SECOND = (7, 1.4, np.pi / 2, 0.6)
 
 
@@ -49,7 +60,7 @@ def morlet(side: int, sigma: float, frequency: float, slant: float) -> NDArray[n
     frequency
         Of the wave, in radians a pixel.
     slant
-        The window's width along the crests is sigma / slant.
+        The window's sigma along the crests is sigma / slant.
     """
     r = np.arange(side) - (side - 1) / 2
     y, x = np.meshgrid(r, r, indexing="ij")
@@ -114,8 +125,13 @@ def _halve() -> nn.Conv2d:
     return conv
 
 
-def _pool(x: Tensor) -> Tensor:
-    return functional.avg_pool2d(x, 3, stride=2, padding=1)
+class _LocalMean(nn.Module):
+    """Mean over 20 x 20 pixels, every 8, weighted."""
+
+    def forward(self, grey: Tensor) -> Tensor:
+        coarse = functional.avg_pool2d(grey, 4)
+        mean = functional.avg_pool2d(coarse, 5, stride=2, padding=2, count_include_pad=False)
+        return MEAN_WEIGHT * mean
 
 
 class Gabor(Backbone):
@@ -125,20 +141,13 @@ class Gabor(Backbone):
         super().__init__()
         if channels != 1:
             raise ValueError(f"gabor looks at grey only, found {channels} channels")
-        fine, coarse, second = (morlet(*shape) for shape in (FINE, COARSE, SECOND))
+        first, second = morlet(*FIRST), morlet(*SECOND)
         n = ORIENTATIONS
-        self.in_float = _Compression()
         self.halving, self.quartering = _halve(), _halve()
-        self.fine = _Bank(fine, 1)
-        self.full_coarse = _Bank(coarse, 1)
-        self.half_coarse = _Bank(coarse, 1)
-        self.quarter_coarse = _Bank(coarse, 1)
-        self.second_full = _Bank(second, 2 * n)
-        self.second_half = _Bank(second, n)
-        self.third_full = _Bank(second, 2 * n)
-        self.third_half = _Bank(second, n)
-        self.third_quarter = _Bank(second, n)
-        widths = (1 + 3 * n, n + 3 * n * n, 4 * n * n)
+        self.first_full, self.first_half, self.first_quarter = (_Bank(first, 1) for _ in range(3))
+        self.second_half, self.second_quarter = _Bank(second, n), _Bank(second, n)
+        self.in_float = nn.ModuleDict({"compress": _Compression(), "mean": _LocalMean()})
+        widths = (2 * n, 1 + n + n * n, n * n)
         self.taps = tuple(
             Tap(name, 4 * 2**k, width)
             for k, (name, width) in enumerate(zip(GABOR_LAYERS, widths, strict=True))
@@ -149,18 +158,19 @@ class Gabor(Backbone):
         """See `Backbone`."""
         full = tiles.to(torch.float32) * GREY_SCALE - GREY_SHIFT
         half = self.halving(full)
-        quarter = self.quartering(half)
-        first = torch.cat([self.fine(full), self.full_coarse(full)], dim=1)
-        u1 = self.in_float(_pool(first))
-        u2 = self.in_float(self.half_coarse(half))
-        u3 = self.in_float(self.quarter_coarse(quarter))
-        found = {
-            "stride4": lambda: [quarter, u1, u2],
-            "stride8": lambda: [u3, self.second_full(u1), self.second_half(u2)],
-            "stride16": lambda: [
-                self.third_full(_pool(u1)),
-                self.third_half(_pool(u2)),
-                self.third_quarter(u3),
+        compress = self.in_float["compress"]
+        at_half = compress(self.first_half(half))
+        at_quarter = compress(self.first_quarter(self.quartering(half)))
+        makers: dict[str, Callable[[], list[Tensor]]] = {
+            "stride4": lambda: [
+                compress(functional.avg_pool2d(self.first_full(full), 3, stride=2, padding=1)),
+                at_half,
             ],
+            "stride8": lambda: [
+                self.in_float["mean"](full),
+                at_quarter,
+                self.second_half(at_half),
+            ],
+            "stride16": lambda: [self.second_quarter(at_quarter)],
         }
-        return [torch.cat(found[tap.layer](), dim=1) for tap in self.taps]
+        return [torch.cat(makers[tap.layer](), dim=1) for tap in self.taps]

@@ -25,6 +25,9 @@ PUBLISHED = {
     "mobilenet_v2": _HOST + "mobilenet_v2-b0353104.pth",
 }
 
+COLOURS = 3
+BATCH_COUNT = "num_batches_tracked"
+
 
 def obtain(name: str, file: Path | None) -> Path:
     """The weights file of a backbone: the one given, or torchvision's, downloaded once.
@@ -89,15 +92,23 @@ def load_into(
         ) from None
     if not isinstance(state, dict) or stem not in state:
         raise ConfigError(f"{file}: holds no {stem!r}; it is the file of another network")
+    first = state[stem]
+    if not isinstance(first, Tensor) or first.ndim != 4 or first.shape[1] != COLOURS:
+        shape = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
+        raise ConfigError(
+            f"{file}: {stem} is {shape}, expected (M, {COLOURS}, k, k) of a network trained on "
+            "colour; give torchvision's file"
+        )
     found: dict[str, Tensor] = {}
     for key, value in state.items():
         for start, instead in rename.items():
-            if key.startswith(start):
+            if key.startswith(start) and isinstance(value, Tensor):
                 found[instead + key[len(start) :]] = (
                     without_normalisation(value, channels) if key == stem else value
                 )
                 break
-    wanted = network.state_dict()
+    # Only training uses batch norm's count of batches, and older files have none.
+    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith(BATCH_COUNT)}
     for key, value in wanted.items():
         if key not in found or found[key].shape != value.shape:
             shape = "missing" if key not in found else tuple(found[key].shape)
@@ -105,6 +116,6 @@ def load_into(
                 f"{file}: {key} is {shape}, the network needs {tuple(value.shape)}; it is the "
                 "file of another network, or it was cut off before the last tapped layer"
             )
-    network.load_state_dict({key: found[key] for key in wanted})
+    network.load_state_dict({key: found[key] for key in wanted}, strict=False)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

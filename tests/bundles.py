@@ -1,0 +1,68 @@
+"""Small bundles from synthetic frames, each compiled once for all tests."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from kenpin.camera.synthetic import SyntheticWeb, write_dataset
+from kenpin.compile.build import BuildResult, build
+from kenpin.compile.progress import Steps
+from kenpin.config.recipe import load_recipe
+
+HEIGHT, WIDTH, SEED = 128, 320, 3
+
+RECIPE = """
+name = "small"
+[images]
+good = "{good}"
+held_out = 0.25
+[frame]
+height_px = 128
+width_px = 320
+[tiles]
+size_px = 192
+halo_px = 32
+[quantize]
+calibration_tiles = 40
+guard_tiles = 20
+[method]
+name = "patchcore"
+coreset_rows = 200
+candidates = 4000
+[engine]
+batch = 2
+"""
+
+PADIM = 'method={name="padim",granularity="columns",share="column",dimensions=20}'
+# Anomalib's tile ensemble: no halo, overlapping tiles, a model for each.
+ENSEMBLE = (
+    "tiles={size_px=128,halo_px=0,stride_px=96}",
+    'method={name="padim",granularity="1/16",share="tile",dimensions=20}',
+)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where the frames lie and how to compile them."""
+
+    data: Path
+    recipe: Path
+
+    @classmethod
+    def open(cls, folder: Path) -> Workshop:
+        """Write the frames and the recipe."""
+        data = folder / "data"
+        web = SyntheticWeb(HEIGHT, WIDTH, SEED)
+        write_dataset(data, web, train=16, good=4, each=2)
+        recipe = folder / "small.toml"
+        recipe.write_text(RECIPE.format(good=data / "train" / "good"))
+        return cls(data, recipe)
+
+    def build(self, store: Path, *changes: str) -> BuildResult:
+        """Compile, quietly, with some settings changed."""
+        with Steps(Console(file=io.StringIO())) as steps:
+            return build(load_recipe(self.recipe, changes), store, steps)

@@ -1,0 +1,47 @@
+"""What all tests share: one deterministic Hypothesis profile, and one thread for torch."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from bundles import PADIM, Workshop
+from kenpin.runtime.bundle import Bundle
+
+# The tests' tensors are small, and OpenMP's threads wait for each other on a
+# busy machine: 23 s were seen for 0.07 s of work.
+torch.set_num_threads(1)
+
+# The same examples on every machine: a red test is red for everyone.
+settings.register_profile("kenpin", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("kenpin")
+
+pytest.register_assert_rewrite("source_contract")
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Synthetic frames and a recipe for them."""
+    return Workshop.open(tmp_path_factory.mktemp("workshop"))
+
+
+@pytest.fixture(scope="session")
+def patchcore(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A PatchCore bundle; tests must not change it."""
+    return workshop.build(tmp_path_factory.mktemp("patchcore")).bundle
+
+
+@pytest.fixture(scope="session")
+def padim(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A PaDiM bundle with a Gaussian for each pixel column; tests must not change it."""
+    return workshop.build(tmp_path_factory.mktemp("padim"), PADIM).bundle
+
+
+@pytest.fixture
+def own_bundle(patchcore: Bundle, tmp_path: Path) -> Path:
+    """A copy of the PatchCore bundle, to damage."""
+    return Path(shutil.copytree(patchcore.folder, tmp_path / patchcore.folder.name))

@@ -1,0 +1,242 @@
+"""Good images to a bundle: INT8, guarded, reproducible, and honest about what it saw."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundles import ENSEMBLE, PADIM, Workshop
+from kenpin.camera.frame import Frame
+from kenpin.camera.images import ImageError, list_images, read_pixels, write_png
+from kenpin.camera.synthetic import DefectKind, SyntheticWeb
+from kenpin.compile.guard import QuantizationError, sample_tiles, with_twins
+from kenpin.config.errors import ConfigError
+from kenpin.config.recipe import FrameSpec
+from kenpin.runtime.bundle import Bundle, read_bundle
+from kenpin.runtime.engine import Engine
+from kenpin.runtime.pipeline import Pipeline
+from kenpin.runtime.verdict import Outcome
+
+INTEGER = {"i8", "u8"}
+
+
+def convolutions(bundle: Bundle) -> list[tuple[str, str]]:
+    engine = Engine(bundle.network)
+    return [(n, p) for n, kind, p in engine.executed_precisions() if kind == "Convolution"]
+
+
+def test_every_convolution_runs_in_int8(patchcore: Bundle) -> None:
+    found = convolutions(patchcore)
+    assert len(found) > 5
+    assert [name for name, precision in found if precision not in INTEGER] == []
+
+
+def test_the_float_remainder_is_pinned(patchcore: Bundle) -> None:
+    assert patchcore.manifest.features.inference_precision == "f32"
+    precisions = {p for _, _, p in Engine(patchcore.network).executed_precisions()}
+    assert "bf16" not in precisions
+    assert "f16" not in precisions
+
+
+def test_compiling_twice_gives_the_same_content(
+    workshop: Workshop, patchcore: Bundle, tmp_path: Path
+) -> None:
+    again = workshop.build(tmp_path).bundle
+    assert again.manifest.files == patchcore.manifest.files
+    assert again.sha256 == patchcore.sha256
+
+
+def test_another_seed_gives_another_bundle_and_another_split(
+    workshop: Workshop, patchcore: Bundle, tmp_path: Path
+) -> None:
+    other = workshop.build(tmp_path, "images.seed=1").bundle
+    assert other.manifest.data.held_out != patchcore.manifest.data.held_out
+    assert other.sha256 != patchcore.sha256
+
+
+def test_the_split_is_by_file_and_recorded(workshop: Workshop, patchcore: Bundle) -> None:
+    data = patchcore.manifest.data
+    names = [path.name for path in list_images(workshop.data / "train" / "good")]
+    assert sorted(data.fitted + data.held_out) == names
+    assert len(data.held_out) == 4
+    assert sorted(patchcore.manifest.held_out_scores) == sorted(data.held_out)
+
+
+def test_the_threshold_lies_above_every_held_out_score_by_the_margin(patchcore: Bundle) -> None:
+    highest = max(patchcore.manifest.held_out_scores.values())
+    assert patchcore.manifest.threshold.ok == pytest.approx(1.1 * highest)
+
+
+def test_held_out_scores_are_those_of_the_pipeline(workshop: Workshop, padim: Bundle) -> None:
+    pipeline = Pipeline(padim)
+    for name, score in padim.manifest.held_out_scores.items():
+        pixels = read_pixels(workshop.data / "train" / "good" / name)
+        assert pipeline.judge(Frame(pixels, 0, 0)).verdict.score == score
+
+
+def test_twins_are_scored_by_both_precisions_and_recorded(patchcore: Bundle) -> None:
+    q = patchcore.manifest.quantization
+    assert {len(v) for by_kind in q.scores.values() for v in by_kind.values()} == {20}
+    assert min(q.score_ratios.values()) >= q.settings.min_score_ratio
+    assert q.separation["fp32"] - q.separation["int8"] <= q.settings.max_separation_loss
+
+
+@pytest.mark.parametrize("method", ['method.name="patchcore"', PADIM])
+def test_calibrating_on_normals_alone_is_caught(
+    workshop: Workshop, tmp_path: Path, method: str
+) -> None:
+    with pytest.raises(QuantizationError, match=r"INT8 shrinks .* calibrate on normals and twins"):
+        workshop.build(tmp_path, method, 'quantize.calibrate_on="normals"')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lost_separation_is_caught_too(workshop: Workshop, tmp_path: Path) -> None:
+    with pytest.raises(QuantizationError, match="separates pasted defects"):
+        workshop.build(
+            tmp_path,
+            'quantize.calibrate_on="normals"',
+            "quantize.min_score_ratio=0.01",
+            "quantize.max_separation_loss=0",
+            "method.name=patchcore",
+            "quantize.guard_tiles=100",
+        )
+
+
+def test_fp32_by_choice_is_marked_and_judges_alike(
+    workshop: Workshop, patchcore: Bundle, tmp_path: Path
+) -> None:
+    fp32 = workshop.build(tmp_path, 'quantize.precision="fp32"').bundle
+    assert {p for _, p in convolutions(fp32)} == {"f32"}
+    assert fp32.manifest.quantization.score_ratios == {}
+    file = workshop.data / "test" / "spot" / "000.png"
+    scores = [
+        Pipeline(bundle).judge(Frame(read_pixels(file), 0, 0)).verdict.score
+        for bundle in (fp32, patchcore)
+    ]
+    assert scores[1] == pytest.approx(scores[0], rel=0.1)
+
+
+def test_a_tile_ensemble_works(workshop: Workshop, tmp_path: Path) -> None:
+    bundle = workshop.build(tmp_path, *ENSEMBLE).bundle
+    pipeline = Pipeline(bundle)
+    tiles = len(pipeline.grid)
+    assert (pipeline.grid.rows, pipeline.grid.cols, pipeline.grid.stride) == (1, 3, 96)
+    assert bundle.arrays["mean"].shape[0] == tiles
+    outcomes = {}
+    for kind in ("good", "dark_band"):
+        pixels = read_pixels(workshop.data / "test" / kind / "000.png")
+        outcomes[kind] = pipeline.judge(Frame(pixels, 0, 0)).verdict
+    assert outcomes["dark_band"].outcome is Outcome.NG
+    good, bad = outcomes["good"].score, outcomes["dark_band"].score
+    assert good is not None
+    assert bad is not None
+    assert bad > 1.5 * good
+
+
+@pytest.mark.parametrize("share", ["tile", "column", "frame"])
+@pytest.mark.parametrize("name", ["padim", "patchcore"])
+def test_every_share_builds_and_passes_its_self_test(
+    workshop: Workshop, tmp_path: Path, name: str, share: str
+) -> None:
+    extra = ',granularity="1/4",dimensions=10' if name == "padim" else ",coreset_ratio=0.02"
+    method = f'method={{name="{name}",share="{share}"{extra}}}'
+    bundle = workshop.build(tmp_path, method).bundle
+    array = bundle.arrays["mean" if name == "padim" else "bank"]
+    assert array.shape[0] == {"tile": 3, "column": 3, "frame": 1}[share]
+    assert Pipeline(bundle).bundle.label == read_bundle(tmp_path).label
+
+
+def test_photographs_of_any_size_are_resized_when_the_recipe_says_so(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    folder = tmp_path / "good"
+    folder.mkdir()
+    for n in range(6):
+        web = SyntheticWeb(150 + 10 * n, 400 - 20 * n, 1)
+        write_png(folder / f"{n}.png", web.frame(n).pixels)
+    good = f'images={{good="{folder}",held_out=0.3}}'
+    bundle = workshop.build(tmp_path / "out", good, "frame.resize=true").bundle
+    odd = SyntheticWeb(140, 333, 1).frame(9).pixels
+    verdict = Pipeline(bundle).judge(Frame(odd, 0, 0)).verdict
+    assert verdict.score is not None
+    with pytest.raises(ConfigError, match=r"0\.png: frame is 150 x 400 px, expected 128 x 320"):
+        workshop.build(tmp_path / "out", good)
+
+
+def test_an_ng_image_among_the_good_is_named(workshop: Workshop, tmp_path: Path) -> None:
+    folder = tmp_path / "good"
+    folder.mkdir()
+    for file in list_images(workshop.data / "train" / "good"):
+        write_png(folder / file.name, read_pixels(file))
+    web = SyntheticWeb(128, 320, 3)
+    write_png(folder / "005.png", web.frame(5, DefectKind.DARK_BAND).pixels)
+    result = workshop.build(tmp_path / "out", f'images.good="{folder}"')
+    assert [file.name for file, _ in result.suspects] == ["005.png"]
+    report = json.loads(result.report_file.read_text())
+    assert [entry["file"] for entry in report["suspects"]] == ["005.png"]
+
+
+def test_clean_images_raise_no_suspicion(workshop: Workshop, tmp_path: Path) -> None:
+    assert workshop.build(tmp_path).suspects == []
+
+
+def test_an_unreadable_image_is_named_and_nothing_is_left_behind(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    folder = tmp_path / "good"
+    folder.mkdir()
+    for file in list_images(workshop.data / "train" / "good"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "003.png").write_bytes((folder / "003.png").read_bytes()[:500])
+    with pytest.raises(ImageError, match=r"003\.png"):
+        workshop.build(tmp_path / "out", f'images.good="{folder}"')
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_images_are_refused(workshop: Workshop, tmp_path: Path) -> None:
+    folder = tmp_path / "good"
+    folder.mkdir()
+    write_png(folder / "0.png", SyntheticWeb(128, 320, 3).frame(0).pixels)
+    with pytest.raises(ConfigError, match="holds 1 images, expected at least 4"):
+        workshop.build(tmp_path / "out", f'images.good="{folder}"')
+
+
+def test_the_f1_threshold_uses_the_ng_folder(workshop: Workshop, tmp_path: Path) -> None:
+    ng = workshop.data / "test" / "dark_band"
+    bundle = workshop.build(tmp_path, f'images.ng="{ng}"', 'threshold.method="f1"').bundle
+    assert "best F1 1.000 over 4 good and 2 NG images" in bundle.manifest.threshold.source
+
+
+def test_the_report_holds_what_the_content_hash_leaves_out(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    result = workshop.build(tmp_path)
+    report = json.loads(result.report_file.read_text())
+    assert report["bundle"] == result.bundle.folder.name
+    assert report["seconds"] > 0
+    assert report["fit"]["coreset_rows"] == 200
+    assert not result.report_file.is_relative_to(result.bundle.folder)
+
+
+def test_sampled_tiles_are_tiles_of_the_images_and_twins_differ_inside_the_core(
+    workshop: Workshop, patchcore: Bundle
+) -> None:
+    pipeline = Pipeline(patchcore)
+    files = list_images(workshop.data / "train" / "good")[:3]
+    frame = FrameSpec(height_px=128, width_px=320)
+    rng = np.random.default_rng(0)
+    tiles = sample_tiles(files, pipeline.grid, frame, 7, rng)
+    whole = {
+        pipeline.grid.tile(read_pixels(file), n).tobytes()
+        for file in files
+        for n in range(len(pipeline.grid))
+    }
+    assert all(tile[0].tobytes() in whole for tile in tiles)
+    changed = (with_twins(tiles, 32, rng) != tiles).any(axis=1)
+    assert changed.any(axis=(1, 2)).all()
+    border = np.ones((192, 192), bool)
+    border[32:-32, 32:-32] = False
+    assert not changed[:, border].any()
