@@ -94,6 +94,12 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
             "use a mono camera or another backbone"
         )
     backbone = build_backbone(recipe.backbone, recipe.method.name, recipe.frame.channels, weights)
+    coarsest = backbone.network.taps[-1]
+    if grid.size % coarsest.stride_px:
+        raise ConfigError(
+            f"tiles.size_px {grid.size} is not a multiple of {coarsest.stride_px}, the stride of "
+            f"{coarsest.layer}, whose map would be stretched; use a multiple of it"
+        )
     extractor = Extractor(backbone.network, recipe.method, recipe.tiles.halo_px)
     try:
         joiner = Joiner(grid, extractor.patch_stride_px)
@@ -117,6 +123,8 @@ def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = N
     grid = prepared.grid
     with steps.step("check images") as told:
         images = GoodImages.check(recipe.images, recipe.frame, told)
+    for file in images.others:
+        steps.say(f"warning: {file} is no image and is left out")
     split = images.split
     with steps.step("network to OpenVINO"):
         fp32_model = convert(

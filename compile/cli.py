@@ -121,7 +121,6 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from kenpin.camera.images import list_others
     from kenpin.compile.build import prepare
     from kenpin.compile.images import GoodImages
 
@@ -136,7 +135,7 @@ def _check(options: argparse.Namespace) -> int:
             f"every {grid.stride} px; {tap.dimensions} features every {tap.patch_stride_px} px\n"
             f"{len(images.split.fitted)} images to fit, {len(images.split.held_out)} held out"
         )
-        for file in list_others(recipe.images.good):
+        for file in images.others:
             steps.say(f"warning: {file} is no image and is left out")
         steps.say("the recipe can be compiled")
     return Exit.DONE

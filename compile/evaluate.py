@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -175,11 +174,7 @@ def evaluate(
         rejected.append(judged.verdict.outcome is not Outcome.OK)
         mask = _mask(item, pixels.shape[:2])
         if judged.score_map is not None and mask is not None:
-            frame = pipeline.bundle.manifest.frame
-            full = upsample(judged.score_map, frame.height_px, frame.width_px)
-            if full.shape != mask.shape:
-                resized = cv2.resize(full, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
-                full = resized.astype(np.float32, copy=False)
+            full = upsample(judged.score_map, *mask.shape)
             if item.kind == GOOD or mask.any():
                 maps.append(full)
                 masks.append(mask)

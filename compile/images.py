@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.camera.images import fit_to, list_images, read_pixels
+from kenpin.camera.images import fit_to, list_images, list_others, read_pixels
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import FrameSpec, ImageQualitySpec, ImagesSpec
 from kenpin.runtime.bundle import DataRecord, GreyRange
@@ -42,11 +42,13 @@ class Split:
 class GoodImages:
     """The good images of a recipe, all read and checked once.
 
+    others    files of the folder that are no images
     grey      (mean, contrast) of each image, in file order
     digest    SHA-256 over the names and contents of all files
     """
 
     split: Split
+    others: list[Path]
     grey: list[tuple[float, float]]
     digest: str
 
@@ -78,7 +80,7 @@ class GoodImages:
             grey.append((float(means.mean()), float(deviations.mean())))
             digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
             progress(number + 1, len(files))
-        return cls(_split(files, spec), grey, digest.hexdigest())
+        return cls(_split(files, spec), list_others(spec.good), grey, digest.hexdigest())
 
     def record(self, seed: int) -> DataRecord:
         """What the manifest keeps of it."""
@@ -148,6 +150,11 @@ class FeatureReader:
         ----------
         tiles
             Only these tiles of the grid; None means all.
+
+        Raises
+        ------
+        ConfigError
+            If a feature is not finite: no statistics could be built on it.
         """
         files = list(files)
         numbers = range(len(self._grid)) if tiles is None else [int(n) for n in tiles]
@@ -157,6 +164,12 @@ class FeatureReader:
             def fill(first: int, batch: U8, pixels: NDArray[Any] = pixels) -> int:
                 return self._grid.fill(pixels, numbers[first:], batch)
 
-            yield self._engine.features(fill, len(numbers))[0]
+            features = self._engine.features(fill, len(numbers))[0]
+            if not np.isfinite(features).all():
+                raise ConfigError(
+                    f"{file}: the network gives features that are not finite; choose another "
+                    "backbone or weights"
+                )
+            yield features
             if progress:
                 progress(done + 1, len(files))

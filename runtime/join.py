@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -24,18 +24,26 @@ REACH_SIGMAS = 4.0
 class ScoreMap:
     """One distance per patch position of a frame.
 
-    values     (ceil(H / stride), ceil(W / stride)) float32, dimensionless
-    stride_px  pixels between neighbouring positions
+    values      (ceil(H / stride), ceil(W / stride)) float32, dimensionless
+    stride_px   pixels between neighbouring positions
+    frame_size  (H, W) of the frame in pixels
     """
 
     values: F32
     stride_px: int
+    frame_size: tuple[int, int]
 
-    def peak_xy(self) -> tuple[int, int]:
-        """Pixel (x, y) at the middle of the highest position."""
+    def peak_xy(self, height: int, width: int) -> tuple[int, int]:
+        """Pixel (x, y) of an image of that size at the middle of the highest position.
+
+        The image is the frame, or what it was before the bundle resized it.
+        """
         row, col = divmod(int(np.argmax(self.values)), self.values.shape[1])
-        half = self.stride_px // 2
-        return col * self.stride_px + half, row * self.stride_px + half
+        frame_h, frame_w = self.frame_size
+        y = (row + 0.5) * self.stride_px * height / frame_h
+        x = (col + 0.5) * self.stride_px * width / frame_w
+        # The last position may reach past the frame.
+        return min(int(x), width - 1), min(int(y), height - 1)
 
 
 @dataclass(frozen=True)
@@ -103,12 +111,16 @@ class Joiner:
             # Cores abut: joining is a permutation, nothing is added up.
             blocks = distances.reshape(self.grid.rows, self.grid.cols, self.cells, self.cells)
             canvas = blocks.transpose(0, 2, 1, 3).reshape(self._canvas)
-            return ScoreMap(np.ascontiguousarray(canvas[:h, :w]), self.patch_stride)
+            return self._map(canvas[:h, :w])
         total = np.zeros(self._canvas, np.float32)
         for (r, c), tile in zip(self._corners(), distances, strict=True):
             total[r : r + self.cells, c : c + self.cells] += tile
         total /= self._overlaps
-        return ScoreMap(np.ascontiguousarray(total[:h, :w]), self.patch_stride)
+        return self._map(total[:h, :w])
+
+    def _map(self, values: F32) -> ScoreMap:
+        size = (self.grid.height, self.grid.width)
+        return ScoreMap(np.ascontiguousarray(values), self.patch_stride, size)
 
 
 def smooth(score_map: ScoreMap, sigma_px: float) -> ScoreMap:
@@ -124,19 +136,23 @@ def smooth(score_map: ScoreMap, sigma_px: float) -> ScoreMap:
     blurred = cv2.GaussianBlur(
         score_map.values, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101
     )
-    return ScoreMap(blurred.astype(np.float32, copy=False), score_map.stride_px)
+    return replace(score_map, values=blurred.astype(np.float32, copy=False))
 
 
 def upsample(score_map: ScoreMap, height: int, width: int) -> F32:
-    """The map at pixel resolution, (height, width), for people and pixel metrics.
+    """The map as an image of (height, width) pixels, for people and pixel metrics.
 
     A map value belongs to the middle of its stride x stride square; between
-    the middles it is interpolated linearly.
+    the middles it is interpolated linearly. Where the bundle resized the
+    image, the map is stretched back.
     """
     rows, cols = score_map.values.shape
+    frame_h, frame_w = score_map.frame_size
     full = cv2.resize(
         score_map.values,
         (cols * score_map.stride_px, rows * score_map.stride_px),
         interpolation=cv2.INTER_LINEAR,
-    )
-    return np.ascontiguousarray(full[:height, :width], dtype=np.float32)
+    )[:frame_h, :frame_w]
+    if full.shape != (height, width):
+        full = cv2.resize(full, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(full, dtype=np.float32)

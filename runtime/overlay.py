@@ -47,13 +47,7 @@ def overlay(pixels: NDArray[Any], score_map: ScoreMap | None, verdict: Verdict) 
 
 
 def _heat(canvas: U8, score_map: ScoreMap, threshold: float) -> None:
-    height, width = canvas.shape[:2]
-    rows, cols = (n * score_map.stride_px for n in score_map.values.shape)
-    if rows - height in range(score_map.stride_px) and cols - width in range(score_map.stride_px):
-        full = upsample(score_map, height, width)
-    else:
-        resized = cv2.resize(score_map.values, (width, height), interpolation=cv2.INTER_LINEAR)
-        full = resized.astype(np.float32)
+    full = upsample(score_map, *canvas.shape[:2])
     share = np.nan_to_num(full / max(threshold, 1e-12), nan=2.0, posinf=2.0)
     strength = np.clip((share - CLEAR_SHARE) / (1.5 - CLEAR_SHARE), 0, 1)
     heat = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)

@@ -161,18 +161,18 @@ class Pipeline:
         measured: Measurement | None = None
         fault: tuple[Reason, str] | None
         try:
-            fault = self._refusal(frame)
-            watch.mark("check")
-            if fault is None:
-                assert isinstance(frame, Frame)
-                measured = self._stages.measure(self._fitted(frame), watch)
+            if isinstance(frame, LostFrame):
+                fault = Reason.INCOMPLETE_FRAME, frame.detail
+            else:
+                fault = self._refusal(frame)
+                watch.mark("check")
+                if fault is None:
+                    measured = self._stages.measure(self._fitted(frame), watch)
         except Exception as error:  # noqa: BLE001 the frame is still owed its verdict
             fault = Reason.MODEL_ERROR, f"{type(error).__name__}: {error}"
         return self._conclude(frame, fault, measured, watch)
 
-    def _refusal(self, frame: Frame | LostFrame) -> tuple[Reason, str] | None:
-        if isinstance(frame, LostFrame):
-            return Reason.INCOMPLETE_FRAME, frame.detail
+    def _refusal(self, frame: Frame) -> tuple[Reason, str] | None:
         unfit = misfit(frame.pixels, self._frame)
         if unfit:
             return Reason.RECIPE_MISMATCH, unfit
@@ -216,10 +216,17 @@ class Pipeline:
             captured_ns=frame.captured_ns,
             judged_ns=now,
             bundle=self.bundle.label,
-            peak_xy=measured.score_map.peak_xy() if measured else None,
+            peak_xy=_peak(frame, measured),
             stages_us=watch.stages_us,
         )
         return Judgement(verdict, measured.score_map if measured else None)
+
+
+def _peak(frame: Frame | LostFrame, measured: Measurement | None) -> tuple[int, int] | None:
+    if measured is None or isinstance(frame, LostFrame):
+        return None
+    height, width = frame.pixels.shape[:2]
+    return measured.score_map.peak_xy(height, width)
 
 
 def misfit(pixels: NDArray[Any], expected: FrameSpec) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +32,12 @@ def score_maps(draw):
     """Maps down to a single row or column, far smaller than the kernel."""
     shape = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     values = np.random.default_rng(draw(seeds)).gamma(2.0, 3.0, shape).astype(np.float32)
-    return ScoreMap(values, draw(st.sampled_from([4, 8])))
+    return whole_map(values, draw(st.sampled_from([4, 8])))
+
+
+def whole_map(values, stride):
+    """A map of a frame whose sides are whole numbers of squares."""
+    return ScoreMap(values, stride, (values.shape[0] * stride, values.shape[1] * stride))
 
 
 def block_means(pixels, side):
@@ -110,7 +117,7 @@ def test_smoothing_agrees_with_a_gaussian_convolution(score_map, sigma_px):
 
 @given(score_maps(), st.sampled_from([0.5, 4.0, 12.0]))
 def test_smoothing_leaves_a_constant_map_and_never_raises_a_peak(score_map, sigma_px):
-    flat = ScoreMap(np.full_like(score_map.values, 7.25), score_map.stride_px)
+    flat = whole_map(np.full_like(score_map.values, 7.25), score_map.stride_px)
     np.testing.assert_allclose(smooth(flat, sigma_px).values, 7.25, rtol=1e-6)
     blurred = smooth(score_map, sigma_px).values
     assert blurred.max() <= score_map.values.max() * (1 + 1e-6)
@@ -125,7 +132,7 @@ def test_smoothing_by_nothing_changes_nothing(score_map):
 def test_smoothing_leaves_its_input_alone():
     values = np.random.default_rng(3).random((8, 8), np.float32)
     before = values.copy()
-    smooth(ScoreMap(values, 4), 8.0)
+    smooth(whole_map(values, 4), 8.0)
     np.testing.assert_array_equal(values, before)
 
 
@@ -134,7 +141,7 @@ def test_upsampling_agrees_with_linear_interpolation_between_the_middles(score_m
     rows, cols = (side * score_map.stride_px for side in score_map.values.shape)
     height = data.draw(st.integers(rows - score_map.stride_px + 1, rows), label="height")
     width = data.draw(st.integers(cols - score_map.stride_px + 1, cols), label="width")
-    full = upsample(score_map, height, width)
+    full = upsample(replace(score_map, frame_size=(height, width)), height, width)
     assert full.shape == (height, width)
     assert full.dtype == np.float32
     expected = reference.bilinear(score_map.values, rows, cols)[:height, :width]
@@ -149,9 +156,25 @@ def test_a_peak_stays_in_its_square(score_map, data):
     col = data.draw(st.integers(0, cols - 1), label="col")
     values = np.zeros((rows, cols), np.float32)
     values[row, col] = 1.0
-    peak = ScoreMap(values, stride)
-    x, y = peak.peak_xy()
+    peak = whole_map(values, stride)
+    x, y = peak.peak_xy(rows * stride, cols * stride)
     assert (y // stride, x // stride) == (row, col)
     full = upsample(peak, rows * stride, cols * stride)
     highest = np.argwhere(full == full.max()) // stride
     assert (highest == [row, col]).all()
+
+
+def test_a_peak_beyond_the_frame_is_reported_at_its_border():
+    peak = ScoreMap(np.array([[0, 0, 1]], np.float32), 16, (16, 34))
+    assert peak.peak_xy(16, 34) == (33, 8)
+
+
+def test_the_map_of_a_resized_image_is_stretched_back_over_it():
+    values = np.zeros((4, 8), np.float32)
+    values[1, 6] = 1
+    peak = ScoreMap(values, 8, (32, 64))
+    assert peak.peak_xy(320, 128) == (104, 120)
+    full = upsample(peak, 320, 128)
+    assert full.shape == (320, 128)
+    y, x = divmod(int(full.argmax()), 128)
+    assert (y // 80, x // 16) == (1, 6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import urllib.error
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def obtain(name: str, file: Path | None) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         digits = target.stem.rsplit("-", 1)[1]
         torch.hub.download_url_to_file(url, str(target), hash_prefix=digits, progress=False)
-    except (urllib.error.URLError, OSError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise ConfigError(
             f"{name} needs weights, and {url} cannot be reached ({error}); give torchvision's "
             "file with --weights FILE or `backbone.weights`, or connect this machine and try again"
