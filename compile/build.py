@@ -100,7 +100,7 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
             f"tiles.size_px {grid.size} is not a multiple of {coarsest.stride_px}, the stride of "
             f"{coarsest.layer}, whose map would be stretched; use a multiple of it"
         )
-    extractor = Extractor(backbone.network, recipe.method, recipe.tiles.halo_px)
+    extractor = Extractor(backbone.network, backbone.grid_px, recipe.method, recipe.tiles.halo_px)
     try:
         joiner = Joiner(grid, extractor.patch_stride_px)
     except ValueError as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kenpin.compile.backbones import Backbone
+from kenpin.compile.backbones import Backbone, Tap
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import PadimSpec, PatchCoreSpec
 
@@ -17,9 +18,9 @@ __all__ = ["Extractor", "PadimEmbedding", "PatchCoreEmbedding"]
 
 
 class PadimEmbedding(nn.Module):
-    """Channels of all taps side by side on the finest tap's grid, then fewer of them.
+    """Channels of all taps side by side on one grid, then fewer of them.
 
-    Reduction and upsampling are both linear and act on different axes, so each
+    Reduction and resampling are both linear and act on different axes, so each
     tap is reduced on its own, smaller grid first.
 
     References
@@ -28,8 +29,10 @@ class PadimEmbedding(nn.Module):
     choice of channels as there and in Anomalib.
     """
 
-    def __init__(self, channels: tuple[int, ...], spec: PadimSpec) -> None:
+    def __init__(self, taps: Sequence[Tap], grid_px: int, spec: PadimSpec) -> None:
         super().__init__()
+        channels = [tap.channels for tap in taps]
+        self._factors = [tap.stride_px / grid_px for tap in taps]
         total = sum(channels)
         self.dimensions = _dimensions(spec, total)
         rng = np.random.default_rng(spec.seed)
@@ -50,10 +53,9 @@ class PadimEmbedding(nn.Module):
         ]
 
     def forward(self, taps: list[Tensor]) -> Tensor:
-        """Taps (N, C_i, h_i, w_i) to (N, dimensions, h, w) of the finest."""
-        size = taps[0].shape[2:]
+        """Taps (N, C_i, h_i, w_i) to (N, dimensions, h, w) of the grid."""
         parts = []
-        for tap, mixing in zip(taps, self._parts, strict=True):
+        for tap, mixing, factor in zip(taps, self._parts, self._factors, strict=True):
             if self._selects:
                 index = mixing.argmax(dim=1)[mixing.sum(dim=1) > 0]
                 if not len(index):
@@ -61,12 +63,12 @@ class PadimEmbedding(nn.Module):
                 part = tap.index_select(1, index)
             else:
                 part = functional.conv2d(tap, mixing[:, :, None, None])
-            parts.append(functional.interpolate(part, size=size, mode="nearest"))
+            parts.append(_onto_grid(part, factor, "nearest"))
         return torch.cat(parts, dim=1) if self._selects else torch.stack(parts).sum(dim=0)
 
 
 class PatchCoreEmbedding(nn.Module):
-    """Every tap averaged over its neighbourhood, then side by side on the finest grid.
+    """Every tap averaged over its neighbourhood, then side by side on one grid.
 
     References
     ----------
@@ -74,29 +76,36 @@ class PatchCoreEmbedding(nn.Module):
     upsampling is bilinear, as in Anomalib.
     """
 
-    def __init__(self, channels: tuple[int, ...], spec: PatchCoreSpec) -> None:
+    def __init__(self, taps: Sequence[Tap], grid_px: int, spec: PatchCoreSpec) -> None:
         super().__init__()
-        self.dimensions = sum(channels)
+        self.dimensions = sum(tap.channels for tap in taps)
+        self._factors = [tap.stride_px / grid_px for tap in taps]
         self._side = spec.neighbourhood
 
     def forward(self, taps: list[Tensor]) -> Tensor:
-        """Taps (N, C_i, h_i, w_i) to (N, sum of C_i, h, w) of the finest."""
-        size = taps[0].shape[2:]
+        """Taps (N, C_i, h_i, w_i) to (N, sum of C_i, h, w) of the grid."""
         parts = []
-        for tap in taps:
+        for tap, factor in zip(taps, self._factors, strict=True):
             pooled = functional.avg_pool2d(tap, self._side, stride=1, padding=self._side // 2)
-            if pooled.shape[2:] != size:
-                pooled = functional.interpolate(
-                    pooled, size=size, mode="bilinear", align_corners=False
-                )
-            parts.append(pooled)
+            parts.append(_onto_grid(pooled, factor, "bilinear"))
         return torch.cat(parts, dim=1)
+
+
+def _onto_grid(tap: Tensor, factor: float, mode: str) -> Tensor:
+    """A tap whose stride is `factor` grid strides, on the grid."""
+    if factor == 1:
+        return tap
+    if factor < 1:
+        return functional.avg_pool2d(tap, round(1 / factor))
+    return functional.interpolate(tap, scale_factor=factor, mode=mode)
 
 
 class Extractor(nn.Module):
     """(N, C, S, S) uint8 tiles to (N, cells, cells, D) float32 features of their cores."""
 
-    def __init__(self, backbone: Backbone, method: PadimSpec | PatchCoreSpec, halo_px: int) -> None:
+    def __init__(
+        self, backbone: Backbone, grid_px: int, method: PadimSpec | PatchCoreSpec, halo_px: int
+    ) -> None:
         """Join a backbone and a method's embedding.
 
         Raises
@@ -105,22 +114,21 @@ class Extractor(nn.Module):
             If the halo is not a whole number of feature positions.
         """
         super().__init__()
-        channels = tuple(tap.channels for tap in backbone.taps)
         self.backbone = backbone
         # The name is what keeps this part from being quantised.
         self.embedding = (
-            PadimEmbedding(channels, method)
+            PadimEmbedding(backbone.taps, grid_px, method)
             if isinstance(method, PadimSpec)
-            else PatchCoreEmbedding(channels, method)
+            else PatchCoreEmbedding(backbone.taps, grid_px, method)
         )
         self.dimensions = self.embedding.dimensions
-        self.patch_stride_px = backbone.taps[0].stride_px
-        if halo_px % self.patch_stride_px:
+        self.patch_stride_px = grid_px
+        if halo_px % grid_px:
             raise ConfigError(
-                f"halo_px {halo_px} is not a multiple of {self.patch_stride_px}, the stride of "
-                f"{backbone.taps[0].layer}; use a multiple of it"
+                f"halo_px {halo_px} is not a multiple of {grid_px}, the distance of the feature "
+                "positions (`backbone.grid_px`); use a multiple of it"
             )
-        self._margin = halo_px // self.patch_stride_px
+        self._margin = halo_px // grid_px
 
     def forward(self, tiles: Tensor) -> Tensor:
         """See the class."""

@@ -93,11 +93,19 @@ class TileSpec(Settings):
 
 
 class BackboneSpec(Settings):
-    """The feature extractor. `weights` is torchvision's file; gabor needs none."""
+    """The feature extractor.
+
+    weights  torchvision's file; gabor needs none
+    layers   which to tap; by default the method's usual ones
+    grid_px  pixels from one feature position to the next: finer layers are
+             averaged down, coarser ones interpolated; by default the finest
+             layer's own stride, and 8 for gabor
+    """
 
     name: str = "gabor"
     weights: Path | None = None
     layers: tuple[str, ...] | None = None
+    grid_px: Literal[4, 8, 16, 32] | None = None
 
 
 class QuantizeSpec(Settings):

@@ -21,12 +21,18 @@ seeds = st.integers(0, 2**32 - 1)
 reductions = st.sampled_from(["select", "project"])
 
 
-def padim(channels=CHANNELS, **settings):
-    return PadimEmbedding(channels, PadimSpec(name="padim", **settings))
+def halving_taps(channels):
+    """A tap at stride 4 and each next one at twice the stride."""
+    return [Tap(f"layer{i}", 4 << i, count) for i, count in enumerate(channels)]
 
 
-def patchcore(channels=CHANNELS, **settings):
-    return PatchCoreEmbedding(channels, PatchCoreSpec(name="patchcore", **settings))
+def padim(channels=CHANNELS, grid_px=4, **settings):
+    return PadimEmbedding(halving_taps(channels), grid_px, PadimSpec(name="padim", **settings))
+
+
+def patchcore(channels=CHANNELS, grid_px=4, **settings):
+    spec = PatchCoreSpec(name="patchcore", **settings)
+    return PatchCoreEmbedding(halving_taps(channels), grid_px, spec)
 
 
 def random_taps(seed, channels=CHANNELS, side=8):
@@ -186,8 +192,8 @@ SPECS = [
 @pytest.mark.parametrize("halo", [4, 8, 12])
 def test_what_comes_out_are_the_features_of_the_core(spec, halo):
     tiles = np.random.default_rng(0).integers(0, 256, (3, 1, 48, 48), np.uint8)
-    whole = Extractor(Averages(), spec, 0)(torch.from_numpy(tiles))
-    core = Extractor(Averages(), spec, halo)(torch.from_numpy(tiles))
+    whole = Extractor(Averages(), 4, spec, 0)(torch.from_numpy(tiles))
+    core = Extractor(Averages(), 4, spec, halo)(torch.from_numpy(tiles))
     cells = (48 - 2 * halo) // 4
     assert whole.shape[:3] == (3, 12, 12)
     assert core.shape == (3, cells, cells, whole.shape[3])
@@ -197,7 +203,7 @@ def test_what_comes_out_are_the_features_of_the_core(spec, halo):
 def test_features_lie_rows_before_columns_and_channels_last():
     tiles = np.zeros((1, 1, 32, 32), np.uint8)
     tiles[0, 0, 8:12, 20:24] = 160
-    extractor = Extractor(Averages(), PadimSpec(name="padim"), 0)
+    extractor = Extractor(Averages(), 4, PadimSpec(name="padim"), 0)
     features = extractor(torch.from_numpy(tiles))
     assert extractor.dimensions == features.shape[3] == 3
     assert extractor.patch_stride_px == 4
@@ -206,5 +212,26 @@ def test_features_lie_rows_before_columns_and_channels_last():
 
 
 def test_a_halo_between_two_positions_is_refused():
-    with pytest.raises(ConfigError, match="halo_px 6 is not a multiple of 4, the stride of fine"):
-        Extractor(Averages(), SPECS[0], 6)
+    with pytest.raises(ConfigError, match="halo_px 6 is not a multiple of 4, the distance"):
+        Extractor(Averages(), 4, SPECS[0], 6)
+
+
+@pytest.mark.parametrize("make", [padim, patchcore])
+def test_a_coarser_grid_averages_the_finer_layers_down(make):
+    taps = random_taps(5)
+    whole = {"dimensions": TOTAL} if make is padim else {"neighbourhood": 1}
+    found = make(grid_px=8, **whole)(taps)
+    fine = taps[0].unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean(dim=(3, 5))
+    assert found.shape == (2, TOTAL, 4, 4)
+    torch.testing.assert_close(found[:, :3], fine)
+    torch.testing.assert_close(found[:, 3:7], taps[1])
+
+
+def test_the_grid_of_the_extractor_is_the_one_asked_for():
+    tiles = np.zeros((1, 1, 32, 32), np.uint8)
+    tiles[0, 0, 8:12, 20:24] = 160
+    extractor = Extractor(Averages(), 8, PadimSpec(name="padim"), 8)
+    features = extractor(torch.from_numpy(tiles))
+    assert extractor.patch_stride_px == 8
+    assert features.shape == (1, 2, 2, 3)
+    assert features[0, 0, 1].tolist() == [40, 40, -40]

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 import reference_networks as reference
 from kenpin.compile.backbones import BACKBONES, build_backbone
-from kenpin.compile.backbones.base import with_ones, without_normalisation
+from kenpin.compile.backbones.base import centred, without_normalisation
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import BackboneSpec
 
@@ -67,7 +67,7 @@ def test_the_first_layer_takes_raw_grey_levels_as_if_they_were_normalised_colour
     weight = torch.from_numpy(np.random.default_rng(seed).normal(size=(4, 3, side, side))).float()
     images = tiles(channels, 12, seed)
     ours = functional.conv2d(
-        with_ones(torch.from_numpy(images)),
+        centred(torch.from_numpy(images)),
         without_normalisation(weight, channels),
         stride=stride,
         padding=side // 2,

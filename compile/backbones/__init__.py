@@ -24,6 +24,7 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 class Family:
     """How to make a backbone, and which layers each method taps by default.
 
+    grid_px  the default for `backbone.grid_px`; None: the finest tapped layer's own
     stem    the weights file's key of the first convolution; empty: no weights
     rename  starts of keys in the weights file, and the network's names for them
     """
@@ -34,6 +35,7 @@ class Family:
     patchcore: tuple[str, ...]
     stem: str
     rename: dict[str, str]
+    grid_px: int | None = None
 
 
 def _mobilenet_names() -> dict[str, str]:
@@ -42,7 +44,7 @@ def _mobilenet_names() -> dict[str, str]:
 
 
 BACKBONES: dict[str, Family] = {
-    "gabor": Family(Gabor, GABOR_LAYERS, GABOR_LAYERS, ("stride8",), "", {}),
+    "gabor": Family(Gabor, GABOR_LAYERS, GABOR_LAYERS, GABOR_LAYERS, "", {}, grid_px=8),
     # The strides 4, 8, 16 of the residual networks' layers 1 to 3, each time
     # the last block before the next reduction.
     "mobilenet_v2": Family(
@@ -64,9 +66,14 @@ BACKBONES: dict[str, Family] = {
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A backbone ready to use, and the SHA-256 of the weights it was given."""
+    """A backbone ready to use.
+
+    grid_px         pixels from one feature position to the next
+    weights_sha256  of the weights it was given, None if it needs none
+    """
 
     network: Backbone
+    grid_px: int
     weights_sha256: str | None
 
 
@@ -111,4 +118,10 @@ def build_backbone(
     elif weights is not None:
         raise ConfigError(f"backbone {spec.name} is analytic and takes no weights; drop {weights}")
     network.eval()
-    return Built(network, sha256)
+    grid_px = spec.grid_px or family.grid_px or network.taps[0].stride_px
+    coarsest = network.taps[-1].stride_px
+    if coarsest % grid_px and grid_px % coarsest:
+        raise ConfigError(
+            f"backbone.grid_px {grid_px} does not fit layers of stride {coarsest}; use a power of 2"
+        )
+    return Built(network, grid_px, sha256)

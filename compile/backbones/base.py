@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Backbone", "Tap", "with_ones", "without_normalisation"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Backbone", "Tap", "centred", "without_normalisation"]
 
 # torchvision's constants, for red, green, blue in 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+GREY_ZERO = 128
+CONSTANT = 127 / 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +42,25 @@ class Backbone(nn.Module):
         """The taps' maps of (N, C, S, S) uint8 tiles."""
 
 
-def with_ones(tiles: Tensor) -> Tensor:
-    """(N, C, S, S) uint8 tiles as float32 in 0..1, and a channel of ones after them."""
+def centred(tiles: Tensor) -> Tensor:
+    """(N, C, S, S) uint8 tiles as float32 around zero, and a constant channel after them.
+
+    All values are whole multiples of 1 / 255 between -128 and 127 of them, so
+    that INT8 holds the image without loss; and around zero, because what
+    rounding does to a filter's weights is multiplied by the grey level.
+    """
     # Padding, not concatenation: NNCF does not quantise a constant branch, and
     # the first convolution would then run in float.
-    return functional.pad(tiles.to(torch.float32) * (1 / 255), (0, 0, 0, 0, 0, 1), value=1.0)
+    grey = (tiles.to(torch.float32) - GREY_ZERO) * (1 / 255)
+    return functional.pad(grey, (0, 0, 0, 0, 0, 1), value=CONSTANT)
 
 
 def without_normalisation(weight: Tensor, channels: int) -> Tensor:
-    """First-layer weights that take `with_ones` instead of normalised colour.
+    """First-layer weights that take `centred` instead of normalised colour.
 
     The network was trained on (x - mean) / std with zero padding, so beyond
     the border it sees the mean colour. A bias alone would be wrong there; the
-    weights of the channel of ones are right everywhere, because the padding
+    weights of the constant channel are right everywhere, because the padding
     makes that channel zero too.
 
     Parameters
@@ -67,6 +76,6 @@ def without_normalisation(weight: Tensor, channels: int) -> Tensor:
     mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float64).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD, dtype=torch.float64).view(1, 3, 1, 1)
     scaled = weight.double() / std
-    shift = -(scaled * mean).sum(dim=1, keepdim=True)
+    shift = (scaled * (GREY_ZERO / 255 - mean)).sum(dim=1, keepdim=True) / CONSTANT
     colour = scaled if channels == 3 else scaled.sum(dim=1, keepdim=True)
     return torch.cat([colour, shift], dim=1).float()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kenpin.compile.backbones.base import Backbone, Tap, with_ones
+from kenpin.compile.backbones.base import Backbone, Tap, centred
 
 __all__ = ["MOBILENET_LAYERS", "MobileNetV2"]
 
@@ -83,7 +83,7 @@ class MobileNetV2(Backbone):
 
     def forward(self, tiles: Tensor) -> list[Tensor]:
         """See `Backbone`."""
-        x = functional.relu6(self.stem(with_ones(tiles)))
+        x = functional.relu6(self.stem(centred(tiles)))
         tapped = {tap.layer for tap in self.taps}
         found = []
         for name, block in zip(MOBILENET_LAYERS, self.blocks, strict=False):

@@ -12,7 +12,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kenpin.compile.backbones.base import Backbone, Tap, with_ones
+from kenpin.compile.backbones.base import Backbone, Tap, centred
 
 __all__ = ["RESNETS", "ResNet", "ResNetShape"]
 
@@ -108,7 +108,7 @@ class ResNet(Backbone):
 
     def forward(self, tiles: Tensor) -> list[Tensor]:
         """See `Backbone`."""
-        x = functional.relu(self.bn1(self.conv1(with_ones(tiles))))
+        x = functional.relu(self.bn1(self.conv1(centred(tiles))))
         x = functional.max_pool2d(x, 3, stride=2, padding=1)
         tapped = {tap.layer for tap in self.taps}
         found = []

@@ -76,7 +76,7 @@ def load_into(
     ----------
     stem
         The file's key of the first convolution, whose three colour channels
-        become `channels` and one of ones.
+        become `channels` and a constant one.
     rename
         Starts of keys in the file and what they are called in the network.
 
