@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kenpin.compile.images import FeatureReader
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import PatchCoreSpec
-from kenpin.runtime.sharing import model_count, model_of_tile
+from kenpin.runtime.sharing import model_count, model_of_tile, patch_positions
 from kenpin.runtime.tiling import TileGrid
 
 __all__ = ["Reservoir", "fit_patchcore", "k_centre_greedy", "random_projection"]
@@ -120,7 +120,9 @@ def fit_patchcore(
     folder: Path,
     progress: Callable[[str], Progress],
 ) -> tuple[int, int]:
-    """Write `bank.npy`, `bank_sq.npy`, `centre.npy`; gives patches seen and rows kept.
+    """Write `bank.npy`, `bank_sq.npy`, `centre.npy` and, if it counts, `place.npy`.
+
+    Gives the patches seen and the rows kept of each model.
 
     The arrays have the shapes that `PatchCoreScorer` states. Memory is bounded
     by `spec.candidates`, whatever the number of images.
@@ -135,11 +137,19 @@ def fit_patchcore(
     seeds = np.random.SeedSequence(spec.seed).spawn(models)
     rngs = [np.random.default_rng(seed) for seed in seeds]
     size = spec.candidates // models
-    pools = [Reservoir(size, reader.dimensions, rng) for rng in rngs]
-    for features in reader.read(files, progress=progress("features")):
+    place = patch_positions(grid, reader.cells) if spec.position_weight else None
+    width = reader.dimensions + (0 if place is None else place.shape[3])
+    pools = [Reservoir(size, width, rng) for rng in rngs]
+    for found in reader.read(files, progress=progress("features")):
+        rows = found if place is None else np.concatenate([found, place], axis=-1)
         for k, pool in enumerate(pools):
-            pool.add(features[members == k].reshape(-1, reader.dimensions))
+            pool.add(rows[members == k].reshape(-1, width))
     seen = sum(pool.seen for pool in pools)
+    if place is not None:
+        scale = spec.position_weight * _spread([p.rows[:, : reader.dimensions] for p in pools])
+        for pool in pools:
+            pool.rows[:, reader.dimensions :] *= scale
+        np.save(folder / "place.npy", place * scale)
     centre = _mean([pool.rows for pool in pools])
     banks = []
     step = progress("coreset")
@@ -165,6 +175,13 @@ def _mean(parts: list[F32]) -> F32:
     total = sum(part.sum(axis=0, dtype=np.float64) for part in parts)
     mean: F32 = (total / sum(len(part) for part in parts)).astype(np.float32)
     return mean
+
+
+def _spread(parts: list[F32]) -> np.float32:
+    """Standard deviation of all features together: the root of their summed variances."""
+    mean = _mean(parts)
+    total = sum(float(np.square(part - mean, dtype=np.float64).sum()) for part in parts)
+    return np.float32(math.sqrt(total / sum(len(part) for part in parts)))
 
 
 def _rows(spec: PatchCoreSpec, patches: int, candidates: int) -> int:

@@ -157,6 +157,10 @@ class PatchCoreSpec(Settings):
     projection_dimensions  greedy selection measures in this many random
                            directions; 0 measures in the features themselves
     reweight_neighbours    b of eq. 7; 0 leaves the image score unweighted
+    position_weight        for parts that always lie alike: a patch's place in the
+                           frame, from -1 to 1 each way, counts as two more features
+                           of this weight, in standard deviations of all features
+                           together; 0, as in the paper, is for webs
     """
 
     name: Literal["patchcore"]
@@ -166,6 +170,7 @@ class PatchCoreSpec(Settings):
     projection_dimensions: int = Field(default=128, ge=0)
     neighbourhood: Literal[1, 3, 5] = 3
     reweight_neighbours: int = Field(default=0, ge=0, le=64)
+    position_weight: float = Field(default=0.0, ge=0, le=100)
     share: Share = "frame"
     seed: int = Field(default=0, ge=0)
 

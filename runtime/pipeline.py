@@ -303,13 +303,19 @@ def load_scorer(
         whitening = _array(arrays, "whitening", (models, groups, d, d))
         return PadimScorer(mean, whitening, members, method.granularity)
     rows = arrays["bank"].shape[1] if "bank" in arrays else 0
-    bank = _array(arrays, "bank", (models, rows, features.dimensions))
+    cells = features.cells
+    place = None
+    if method.position_weight:
+        place = _array(arrays, "place", (len(grid), cells, cells, 2))
+    width = features.dimensions + (0 if place is None else place.shape[3])
+    bank = _array(arrays, "bank", (models, rows, width))
     return PatchCoreScorer(
         _array(arrays, "centre", bank.shape[2:]),
         bank,
         _array(arrays, "bank_sq", bank.shape[:2]),
         members,
         method.reweight_neighbours,
+        place,
     )
 
 

@@ -73,11 +73,15 @@ class PadimScorer:
 class PatchCoreScorer:
     """A memory bank per model.
 
+    Where patches are told apart by their place, D counts its two columns too.
+
     centre         (D,) float32, subtracted from bank and features alike
     bank           (K, M, D) float32, centred
     bank_sq        (K, M) float32, squared norms of its rows
     model_of_tile  (tiles,) which of the K banks judges each tile
     reweight_neighbours  b of eq. 7; 0: the image score is the map's maximum
+    place          (tiles, cells, cells, 2) float32, weighted columns to append to
+                   the features; None where place does not matter
     """
 
     centre: F32
@@ -85,6 +89,7 @@ class PatchCoreScorer:
     bank_sq: F32
     model_of_tile: Index
     reweight_neighbours: int = 0
+    place: F32 | None = None
 
     @cached_property
     def _tiles_of_model(self) -> list[Index]:
@@ -92,6 +97,8 @@ class PatchCoreScorer:
 
     def distances(self, features: F32) -> TileDistances:
         """See `Scorer`."""
+        if self.place is not None:
+            features = np.concatenate([features, self.place], axis=-1)
         tiles, cells, _, dims = features.shape
         values = np.empty((tiles, cells, cells), np.float32)
         peaks: list[tuple[float, F32, int]] = []

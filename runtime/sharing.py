@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 from kenpin.config.recipe import Granularity, Share
 from kenpin.runtime.tiling import TileGrid
 
-__all__ = ["group_count", "group_patches", "model_count", "model_of_tile", "ungroup_patches"]
+__all__ = [
+    "group_count",
+    "group_patches",
+    "model_count",
+    "model_of_tile",
+    "patch_positions",
+    "ungroup_patches",
+]
 
 F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
@@ -28,6 +35,21 @@ def model_of_tile(grid: TileGrid, share: Share) -> Index:
 def model_count(grid: TileGrid, share: Share) -> int:
     """How many models a frame needs."""
     return {"tile": len(grid), "column": grid.cols, "frame": 1}[share]
+
+
+def patch_positions(grid: TileGrid, cells: int) -> F32:
+    """(tiles, cells, cells, 2) place of each patch in the frame: (y, x), -1 to 1 across it.
+
+    Patches past the frame's end, where it was extended, lie past 1.
+    """
+    step = grid.core / cells
+    inside = (np.arange(cells) + 0.5) * step
+    y = (np.arange(grid.rows)[:, None] * grid.stride + inside) / grid.height * 2 - 1
+    x = (np.arange(grid.cols)[:, None] * grid.stride + inside) / grid.width * 2 - 1
+    place = np.empty((grid.rows, grid.cols, cells, cells, 2), np.float32)
+    place[..., 0] = y[:, None, :, None]
+    place[..., 1] = x[None, :, None, :]
+    return place.reshape(len(grid), cells, cells, 2)
 
 
 def group_count(cells: int, granularity: Granularity) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import get_args
 
@@ -21,7 +22,7 @@ from kenpin.compile.patchcore import (
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import PatchCoreSpec, Share
 from kenpin.runtime.scoring import PatchCoreScorer
-from kenpin.runtime.sharing import model_of_tile
+from kenpin.runtime.sharing import model_of_tile, patch_positions
 from kenpin.runtime.tiling import TileGrid
 
 # 2 rows x 3 columns of tiles.
@@ -245,3 +246,31 @@ def test_the_seed_decides_the_bank(tmp_path, projection):
         return fit(tmp_path / name, features(), seed=seed, **settings)[0].bank.tobytes()
 
     assert bank("a", 1) == bank("b", 1) != bank("c", 2)
+
+
+@shares
+def test_place_counts_as_two_more_columns_of_the_stated_weight(tmp_path, share):
+    images = features(seed=4)
+    scorer, _ = fit(tmp_path, images, share, coreset_rows=10, position_weight=2.0)
+    spread = np.sqrt(images.astype(np.float64).reshape(-1, images.shape[-1]).var(axis=0).sum())
+    place = np.load(tmp_path / "place.npy")
+    expected = 2 * spread * patch_positions(GRID, images.shape[2])
+    np.testing.assert_allclose(place, expected, rtol=1e-4)
+    # Each bank row is a learned patch together with the place it was learned at.
+    learned = np.concatenate([images, np.broadcast_to(place, (*images.shape[:4], 2))], axis=-1)
+    for model, bank in enumerate(scorer.bank):
+        patches = learned[:, scorer.model_of_tile == model].reshape(-1, learned.shape[-1])
+        gaps = np.abs((bank + scorer.centre)[:, None] - patches[None]).max(axis=2).min(axis=1)
+        assert gaps.max() < 1e-4
+
+
+def test_a_patch_out_of_its_place_is_far(tmp_path):
+    images = features(seed=4)
+    scorer, _ = fit(tmp_path, images, coreset_ratio=1.0, position_weight=5.0)
+    scorer = replace(scorer, place=np.load(tmp_path / "place.npy"))
+    assert scorer.distances(images[0]).values.max() < 1e-2
+    moved = images[0].copy()
+    moved[0, 0, 0] = images[0, -1, -1, -1]
+    found = scorer.distances(moved).values
+    assert found.argmax() == 0
+    assert found.max() > 0.1

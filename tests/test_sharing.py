@@ -16,6 +16,7 @@ from kenpin.runtime.sharing import (
     group_patches,
     model_count,
     model_of_tile,
+    patch_positions,
     ungroup_patches,
 )
 from kenpin.runtime.tiling import TileGrid
@@ -69,3 +70,16 @@ def test_a_tile_that_does_not_divide_into_whole_squares_is_refused(cells, granul
 )
 def test_the_other_granularities_fit_any_tile(granularity, groups):
     assert group_count(7, granularity) == groups
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 4), st.integers(0, 2))
+def test_patch_positions_run_from_minus_one_to_one_across_the_frame(height, width, cells, halo):
+    grid = TileGrid(height, width, 4 * cells + 8 * halo, 4 * halo, 4 * cells)
+    place = patch_positions(grid, cells)
+    for number in range(len(grid)):
+        for i in range(cells):
+            for j in range(cells):
+                y = (number // grid.cols) * grid.stride + 4 * i + 2
+                x = (number % grid.cols) * grid.stride + 4 * j + 2
+                expected = [2 * y / height - 1, 2 * x / width - 1]
+                np.testing.assert_allclose(place[number, i, j], expected, rtol=1e-5, atol=1e-6)
