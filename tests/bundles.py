@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kenpin.camera.frame import Pixels
 from kenpin.camera.synthetic import SyntheticWeb, write_dataset
 from kenpin.compile.build import BuildResult, build
 from kenpin.compile.progress import Steps
@@ -66,3 +67,10 @@ class Workshop:
         """Compile, quietly, with some settings changed."""
         with Steps(Console(file=io.StringIO())) as steps:
             return build(load_recipe(self.recipe, changes), store, steps)
+
+
+def with_patch(pixels: Pixels) -> Pixels:
+    """A copy with a white patch, which no method may miss."""
+    copy = pixels.copy()
+    copy[50:70, 100:120] = 255
+    return copy

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundles import ENSEMBLE, PADIM, Workshop
+from bundles import ENSEMBLE, PADIM, Workshop, with_patch
 from kenpin.camera.frame import Frame
 from kenpin.camera.images import ImageError, list_images, read_pixels, write_png
-from kenpin.camera.synthetic import DefectKind, SyntheticWeb
+from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.guard import QuantizationError, sample_tiles, with_twins
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import FrameSpec
@@ -126,8 +126,7 @@ def test_a_tile_ensemble_works(workshop: Workshop, tmp_path: Path) -> None:
     assert (pipeline.grid.rows, pipeline.grid.cols, pipeline.grid.stride) == (1, 3, 96)
     assert bundle.arrays["mean"].shape[0] == tiles
     good = read_pixels(workshop.data / "test" / "good" / "000.png")
-    pasted = good.copy()
-    pasted[50:70, 100:120] = 255
+    pasted = with_patch(good)
     # Pixel (100, 50) lies in two overlapping tiles.
     verdicts = [pipeline.judge(Frame(pixels, 0, 0)).verdict for pixels in (good, pasted)]
     assert verdicts[1].outcome is Outcome.NG
@@ -170,8 +169,7 @@ def test_an_ng_image_among_the_good_is_named(workshop: Workshop, tmp_path: Path)
     folder.mkdir()
     for file in list_images(workshop.data / "train" / "good"):
         write_png(folder / file.name, read_pixels(file))
-    web = SyntheticWeb(128, 320, 3)
-    write_png(folder / "005.png", web.frame(5, DefectKind.DARK_BAND).pixels)
+    write_png(folder / "005.png", with_patch(read_pixels(folder / "005.png")))
     result = workshop.build(tmp_path / "out", f'images.good="{folder}"')
     assert [file.name for file, _ in result.suspects] == ["005.png"]
     report = json.loads(result.report_file.read_text())

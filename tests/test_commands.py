@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from bundles import Workshop
-from kenpin.camera.images import read_pixels
+from bundles import Workshop, with_patch
+from kenpin.camera.images import read_pixels, write_png
 from kenpin.compile.cli import main as edge_compile
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bundle import Bundle, read_bundle
@@ -29,11 +29,10 @@ def frames(workshop: Workshop, tmp_path: Path) -> Path:
     folder = tmp_path / "frames"
     folder.mkdir()
     test = workshop.data / "test"
-    for name, source in {"a": "good/000", "b": "dark_band/000", "c": "good/001"}.items():
+    for name, source in {"a": "good/000", "c": "good/001"}.items():
         (folder / f"{name}.png").write_bytes((test / f"{source}.png").read_bytes())
+    write_png(folder / "b.png", with_patch(read_pixels(test / "good" / "001.png")))
     (folder / "d.png").write_bytes((test / "good/002.png").read_bytes()[:3000])
-    from kenpin.camera.images import write_png
-
     write_png(folder / "e.png", read_pixels(test / "good" / "003.png")[:100].copy())
     return folder
 
