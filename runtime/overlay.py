@@ -22,7 +22,7 @@ OK_COLOUR = (40, 160, 60)
 NG_COLOUR = (200, 40, 40)
 CONTOUR_COLOUR = (255, 230, 0)
 # The heat is transparent where the map is below this share of the threshold.
-CLEAR_SHARE = 0.6
+CLEAR_SHARE = 0.85
 
 
 def overlay(pixels: NDArray[Any], score_map: ScoreMap | None, verdict: Verdict) -> U8:
