@@ -24,9 +24,9 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 class Family:
     """How to make a backbone, and which layers each method taps by default.
 
+    stem     the weights file's key of the first convolution; empty: no weights
+    rename   starts of keys in the weights file, and the network's names for them
     grid_px  the default for `backbone.grid_px`; None: the finest tapped layer's own
-    stem    the weights file's key of the first convolution; empty: no weights
-    rename  starts of keys in the weights file, and the network's names for them
     """
 
     make: Callable[[tuple[str, ...], int], Backbone]
