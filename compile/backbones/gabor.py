@@ -9,8 +9,9 @@ arXiv:1203.1513), on a pyramid so that every filter stays small:
 
 Layer 1 sees the texture itself, wavelengths of 2.7, 4, 8 and 16 pixels; layer
 2 how evenly it is laid; and the quarter-size grey is one more map, too weak
-beside them to show a soft stain. The constants were chosen among some twenty variants on AITEX fabric
-03, all but a few of which had a within-strip tile AUROC of 0.91 to 0.955.
+beside them to show a soft stain. The constants were chosen among some twenty
+variants on AITEX fabric 03, all but a few of which had a within-strip tile
+AUROC of 0.91 to 0.955.
 """
 
 from __future__ import annotations
