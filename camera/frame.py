@@ -7,9 +7,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Frame", "LostFrame", "Pixels"]
+__all__ = ["Capture", "Frame", "LostFrame", "Pixels"]
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What is known of how a frame came to be, beyond its pixels.
+
+    first_line      of the web: counts every scan line since the camera was
+                    started, lost ones too; None if the source does not count
+    lines_expected  scan lines of a whole frame; 0 if whatever came is whole
+    frame_id        the camera's own count, unwrapped; None without one
+    device_ns       the camera's own clock at the frame's end, ns; None without one
+    encoder         encoder count at the frame's first line, unwrapped; None without one
+    """
+
+    first_line: int | None = None
+    lines_expected: int = 0
+    frame_id: int | None = None
+    device_ns: int | None = None
+    encoder: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,15 +40,22 @@ class Frame:
     captured_ns  monotonic clock when the last line arrived
     index        counts every frame started, so a gap is a lost frame
     name         the file of a recorded frame; empty from a camera
+    capture      line range, encoder, the camera's own count and clock
     """
 
     pixels: Pixels
     captured_ns: int
     index: int
     name: str = ""
+    capture: Capture = Capture()
 
     def __post_init__(self) -> None:
         self.pixels.flags.writeable = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every scan line came. A web that stops ends a frame early."""
+        return len(self.pixels) >= self.capture.lines_expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +65,11 @@ class LostFrame:
     It travels the same way as a frame, because it too is owed a verdict.
 
     detail       one sentence: what was found, what was expected, what to do
+    lines        scan lines lost with it; None if nobody knows
     """
 
     captured_ns: int
     index: int
     detail: str
     name: str = ""
+    lines: int | None = None

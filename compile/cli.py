@@ -192,7 +192,7 @@ def _threshold(options: argparse.Namespace) -> int:
 
     from kenpin.compile.calibrate import by_hand
     from kenpin.compile.pack import rethreshold
-    from kenpin.config.recipe import problems
+    from kenpin.config.settings import problems
 
     bundle = read_bundle(options.bundle)
     try:

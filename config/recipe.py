@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from kenpin.config.errors import ConfigError
+from kenpin.config.settings import Settings, load
 
 __all__ = [
     "BackboneSpec",
@@ -24,22 +23,14 @@ __all__ = [
     "QuantizeSpec",
     "Recipe",
     "ScoreSpec",
-    "Settings",
     "Share",
     "ThresholdSpec",
     "TileSpec",
     "load_recipe",
-    "problems",
 ]
 
 Granularity = Literal["dense", "1/4", "1/16", "single", "columns"]
 Share = Literal["tile", "column", "frame"]
-
-
-class Settings(BaseModel):
-    """A branch of a settings tree: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ImagesSpec(Settings):
@@ -261,20 +252,6 @@ class Recipe(Settings):
         return self
 
 
-def problems(error: ValidationError) -> str:
-    """Every problem of a settings tree, one to a line, each with its key."""
-    lines = []
-    for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"] if part not in ("padim", "patchcore"))
-        text = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            text = "unknown key; see the commented examples in config/"
-        elif item["type"] == "missing":
-            text = "is missing"
-        lines.append(f"{key}: {text}" if key else text)
-    return "\n".join(lines)
-
-
 def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """The recipe in a TOML file, its paths made absolute.
 
@@ -290,37 +267,8 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         If the file cannot be read, is not TOML, or holds an unknown, missing
         or impossible setting; every such setting is named.
     """
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}); give a recipe file"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    for change in changes:
-        _change(tree, change)
-    try:
-        recipe = Recipe.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {problems(error)}") from None
+    recipe = load(Recipe, path, changes)
     return _anchored(recipe, path.resolve().parent)
-
-
-def _change(tree: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"{change!r}: expected KEY=VALUE, such as tiles.size_px=256")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *tables, last = key.split(".")
-    for table in tables:
-        tree = tree.setdefault(table, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{change!r}: {table} is a value, not a table")
-    tree[last] = value
 
 
 def _anchored(recipe: Recipe, folder: Path) -> Recipe:

@@ -20,11 +20,10 @@ from kenpin.config.recipe import (
     MethodSpec,
     QuantizeSpec,
     ScoreSpec,
-    Settings,
     ThresholdSpec,
     TileSpec,
-    problems,
 )
+from kenpin.config.settings import Settings, problems
 
 __all__ = [
     "MANIFEST",

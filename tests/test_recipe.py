@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import PadimSpec, PatchCoreSpec, ThresholdSpec, TileSpec, load_recipe
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "config").glob("*.toml"))
+CONFIG = Path(__file__).resolve().parents[1] / "config"
+EXAMPLES = sorted(set(CONFIG.glob("*.toml")) - set(CONFIG.glob("line-*.toml")))
 
 TABLES = {
     "images": 'good = "good"',

@@ -1,0 +1,87 @@
+"""What every settings tree is: frozen pydantic, read from TOML, every problem named."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kenpin.config.errors import ConfigError
+
+__all__ = ["Settings", "load", "problems"]
+
+# Pydantic puts the tag of a union's branch into the place of a problem; no file has it.
+_UNION_TAGS = frozenset({"padim", "patchcore", "genicam", "recorded", "synthetic"})
+
+
+class Settings(BaseModel):
+    """A branch of a settings tree: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Tree = TypeVar("Tree", bound=Settings)
+
+
+def problems(error: ValidationError) -> str:
+    """Every problem of a settings tree, one to a line, each with its key."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"] if part not in _UNION_TAGS)
+        text = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            text = "unknown key; see the commented examples in config/"
+        elif item["type"] == "missing":
+            text = "is missing"
+        lines.append(f"{key}: {text}" if key else text)
+    return "\n".join(lines)
+
+
+def load(kind: type[Tree], path: Path, changes: Sequence[str] = ()) -> Tree:
+    """The settings of one kind in a TOML file.
+
+    Parameters
+    ----------
+    changes
+        Settings to use instead of the file's, each as `table.key=value`. The
+        value is TOML; what is not TOML is taken as text.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is not TOML, or holds an unknown, missing
+        or impossible setting; every such setting is named.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); give a {kind.__name__.lower()} file"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    for change in changes:
+        _change(tree, change)
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {problems(error)}") from None
+
+
+def _change(tree: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{change!r}: expected KEY=VALUE, such as tiles.size_px=256")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, last = key.split(".")
+    for table in tables:
+        tree = tree.setdefault(table, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{change!r}: {table} is a value, not a table")
+    tree[last] = value

@@ -1,0 +1,1 @@
+"""edge-plc: a simulated PLC, for trying a line without one."""

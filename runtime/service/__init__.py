@@ -1,0 +1,1 @@
+"""edge-run: the service on the line, one duty to a process."""
