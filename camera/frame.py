@@ -7,28 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.camera.capture import Capture
+
 __all__ = ["Capture", "Frame", "LostFrame", "Pixels"]
 
+_UNKNOWN = Capture()
+
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-
-
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """What is known of how a frame came to be, beyond its pixels.
-
-    first_line      of the web: counts every scan line since the camera was
-                    started, lost ones too; None if the source does not count
-    lines_expected  scan lines of a whole frame; 0 if whatever came is whole
-    frame_id        the camera's own count, unwrapped; None without one
-    device_ns       the camera's own clock at the frame's end, ns; None without one
-    encoder         encoder count at the frame's first line, unwrapped; None without one
-    """
-
-    first_line: int | None = None
-    lines_expected: int = 0
-    frame_id: int | None = None
-    device_ns: int | None = None
-    encoder: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +32,7 @@ class Frame:
     captured_ns: int
     index: int
     name: str = ""
-    capture: Capture = Capture()
+    capture: Capture = _UNKNOWN
 
     def __post_init__(self) -> None:
         self.pixels.flags.writeable = False

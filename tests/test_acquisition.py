@@ -1,0 +1,170 @@
+"""The acquisition process: its frames, its losses, and what happens when it dies or hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+
+from kenpin.camera.acquisition import Acquisition
+from kenpin.camera.events import CameraChanged, CameraState, FrameArrived, FramesLost, Loss
+from kenpin.camera.ring import FrameRing
+from kenpin.camera.ring_frames import frame_in
+from kenpin.camera.synthetic import SyntheticFrames, SyntheticWeb
+
+PATIENCE_S = 60.0
+
+
+def web(count: int | None = None, rate_hz: float | None = None) -> SyntheticFrames:
+    return SyntheticFrames(SyntheticWeb(64, 96, 1), count=count, rate_hz=rate_hz)
+
+
+def until(acquisition, wanted, held=()):
+    """Events up to the first that is wanted."""
+    found = []
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        for event in acquisition.events(held):
+            found.append(event)
+            if wanted(event):
+                return found
+        time.sleep(0.002)
+    raise AssertionError(f"waited {PATIENCE_S} s in vain; seen: {found[-5:]}")
+
+
+def state(wanted: CameraState):
+    return lambda event: isinstance(event, CameraChanged) and event.state is wanted
+
+
+def a_frame(event) -> bool:
+    return isinstance(event, FrameArrived)
+
+
+@pytest.fixture
+def ring():
+    return FrameRing(4, 64 * 96)
+
+
+@pytest.fixture
+def acquire(ring):
+    started = []
+
+    def start(opener, **options):
+        acquisition = Acquisition(opener, ring, **options)
+        started.append(acquisition)
+        acquisition.start()
+        return acquisition
+
+    yield start
+    for acquisition in started:
+        acquisition.stop()
+
+
+def test_frames_come_out_of_the_ring_as_the_source_made_them(ring, acquire):
+    acquisition = acquire(partial(web, 3))
+    events = until(acquisition, state(CameraState.ENDED))
+    expected = web(3)
+    arrived = [event for event in events if a_frame(event)]
+    assert [event.index for event in arrived] == [0, 1, 2]
+    for event in arrived:
+        seen = frame_in(ring, event.ticket)
+        np.testing.assert_array_equal(seen.pixels, expected.grab(1.0).pixels)
+        assert seen.index == event.index
+    states = [event.state for event in events if isinstance(event, CameraChanged)]
+    assert states == ["opening", "armed", "streaming", "ended"]
+
+
+def test_frames_that_find_no_slot_are_told_as_lost_and_none_is_missing(acquire):
+    acquisition = acquire(partial(web, 10))
+    events = until(acquisition, state(CameraState.ENDED))
+    arrived = [event.index for event in events if a_frame(event)]
+    lost = [event for event in events if isinstance(event, FramesLost)]
+    assert arrived == [0, 1, 2, 3]
+    assert {event.loss for event in lost} == {Loss.OVERRUN}
+    counted = [event.index + k for event in lost for k in range(event.count)]
+    assert counted == [4, 5, 6, 7, 8, 9]
+    assert sum(event.lines for event in lost) == 6 * 64
+
+
+def test_a_triggered_source_gives_one_frame_for_each_trigger_and_names_it(ring, acquire):
+    acquisition = acquire(web, triggered=True)
+    until(acquisition, state(CameraState.ARMED))
+    for number in (41, 42):
+        assert acquisition.trigger(number)
+        (*_, event) = until(acquisition, a_frame)
+        assert event.trigger == number
+        ring.release(event.ticket)
+    time.sleep(0.1)
+    assert acquisition.events() == []
+
+
+def test_a_killed_process_is_started_again_and_held_frames_survive(ring, acquire):
+    acquisition = acquire(partial(web, None, 100.0))
+    (*_, first) = until(acquisition, a_frame)
+    before = frame_in(ring, first.ticket).pixels.copy()
+    os.kill(acquisition.pid, signal.SIGKILL)
+    events = until(acquisition, state(CameraState.LOST), held=[first.ticket])
+    assert "exit code -9" in events[-1].detail
+    assert ring.free == 3, "the dead process's other slots were not reclaimed"
+    events = until(acquisition, a_frame, held=[first.ticket])
+    assert events[-1].index > first.index, "an index was given twice"
+    np.testing.assert_array_equal(frame_in(ring, first.ticket).pixels, before)
+    assert acquisition.restarts == 1
+
+
+def test_a_stopped_process_is_noticed_killed_and_replaced(ring, acquire):
+    acquisition = acquire(partial(web, None, 50.0))
+    until(acquisition, a_frame)
+    hung = acquisition.pid
+    os.kill(hung, signal.SIGSTOP)
+    started = time.monotonic()
+    events = until(acquisition, state(CameraState.LOST))
+    assert "no sign of life" in events[-1].detail
+    assert 1.5 < time.monotonic() - started < 10
+    until(acquisition, a_frame)
+    assert acquisition.pid != hung
+    with pytest.raises(ProcessLookupError):
+        os.kill(hung, 0)
+
+
+def _broken() -> SyntheticFrames:
+    raise RuntimeError("no such camera")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_source_that_cannot_be_opened_is_tried_again_and_again(acquire, capfd):
+    acquisition = acquire(_broken)
+    for _ in range(2):
+        until(acquisition, state(CameraState.LOST))
+        until(acquisition, state(CameraState.REOPENING))
+    assert "no such camera" in capfd.readouterr().err
+
+
+def test_a_child_without_a_parent_ends_by_itself(acquire):
+    acquisition = acquire(partial(web, None, 50.0))
+    until(acquisition, a_frame)
+    process, channel = acquisition._process, acquisition._channel
+    channel.close()
+    process.join(30)
+    assert process.exitcode == 0
+    acquisition._channel = None
+
+
+def test_the_handle_loads_no_numpy():
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, kenpin.camera.acquisition; print('numpy' in sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == "False"
