@@ -4,8 +4,16 @@
 """
 
 from kenpin.camera.simulator.build import build
-from kenpin.camera.simulator.control import Control, SimulatorError
+from kenpin.camera.simulator.control import Control, SimulatorError, SimulatorGoneError
 from kenpin.camera.simulator.pattern import pattern_lines, row_numbers
 from kenpin.camera.simulator.simulator import Simulator
 
-__all__ = ["Control", "Simulator", "SimulatorError", "build", "pattern_lines", "row_numbers"]
+__all__ = [
+    "Control",
+    "Simulator",
+    "SimulatorError",
+    "SimulatorGoneError",
+    "build",
+    "pattern_lines",
+    "row_numbers",
+]

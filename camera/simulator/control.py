@@ -8,13 +8,17 @@ from typing import Any, Self
 
 from kenpin.camera.source import CameraError
 
-__all__ = ["Control", "SimulatorError"]
+__all__ = ["Control", "SimulatorError", "SimulatorGoneError"]
 
 REPLY_LIMIT = 65536
 
 
 class SimulatorError(CameraError):
-    """The simulated camera did not obey, or is not there to be told."""
+    """The simulated camera did not obey."""
+
+
+class SimulatorGoneError(SimulatorError):
+    """No process has the simulated camera loaded, or it ended while it was told."""
 
 
 class Control:
@@ -33,7 +37,7 @@ class Control:
             self._socket.connect(str(self.path))
         except OSError as error:
             self._socket.close()
-            raise SimulatorError(
+            raise SimulatorGoneError(
                 f"{self.path}: no simulated camera listens here ({error}); "
                 "it listens while a process has the producer loaded"
             ) from error
@@ -46,10 +50,10 @@ class Control:
             while b"\n" not in self._rest:
                 more = self._socket.recv(REPLY_LIMIT)
                 if not more:
-                    raise SimulatorError(f"{self.path}: the producer went away at {command!r}")
+                    raise SimulatorGoneError(f"{self.path}: the producer went away at {command!r}")
                 self._rest += more
         except OSError as error:
-            raise SimulatorError(f"{self.path}: {command!r} was not answered: {error}") from error
+            raise SimulatorGoneError(f"{self.path}: {command!r} was not answered: {error}") from error
         line, self._rest = self._rest.split(b"\n", 1)
         reply = line.decode()
         if reply != "ok" and not reply.startswith("ok "):

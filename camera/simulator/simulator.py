@@ -4,21 +4,18 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from kenpin.camera.simulator.build import build
-from kenpin.camera.simulator.control import Control, SimulatorError
+from kenpin.camera.simulator.control import Control, SimulatorError, SimulatorGoneError
+from kenpin.camera.simulator.script import Script, momentary
 
 __all__ = ["Simulator"]
 
-# These act once, or only answer: telling them again to the next process would act twice.
-MOMENTARY = frozenset({"error", "get", "part", "set", "status", "trigger"})
-ONCE_UNLESS_ALWAYS = frozenset({"busy_revoke", "drop", "incomplete", "start_fails"})
-OF_A_FEATURE = frozenset({"default", "keep", "obey", "refuse", "round"})
-CONNECT_PATIENCE_S = 10.0
+VARIABLES = ("KENPINSIM_CONTROL", "KENPINSIM_SCRIPT", "KENPINSIM_COMMANDS")
 
 
 class Simulator:
@@ -42,126 +39,54 @@ class Simulator:
         cti: Path | str | None = None,
         directory: Path | str | None = None,
     ) -> None:
-        self._given = directory is not None
-        self.directory = Path(directory if directory else tempfile.mkdtemp(prefix="kenpinsim-"))
+        self._temporary = directory is None
+        self.directory = Path(directory or tempfile.mkdtemp(prefix="kenpinsim-"))
         self.control_path = self.directory / "control"
-        self.script_path = self.directory / "script"
         self.cti = Path(cti) if cti is not None else build(self.directory)
-        self._script: dict[str, str] = {}
+        self._script = Script(self.directory / "script")
         self._connections: dict[Path, Control] = {}
         self._before: dict[str, str | None] = {}
         for command in commands:
-            self._remember(command)
-        self._write()
+            self._script.remember(command)
 
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs in its environment to meet this camera."""
         return {
             "KENPINSIM_CONTROL": str(self.control_path),
-            "KENPINSIM_SCRIPT": str(self.script_path),
+            "KENPINSIM_SCRIPT": str(self._script.path),
         }
 
-    def _remember(self, command: str) -> None:
-        camera, _, words = (
-            command.partition(" ") if command.startswith("@") else ("@0", "", command)
-        )
-        word, _, rest = words.strip().partition(" ")
-        if word in MOMENTARY or (word in ONCE_UNLESS_ALWAYS and "always" not in rest):
-            return
-        key = f"{camera} {word}"
-        if word in OF_A_FEATURE:
-            group = "default" if word == "default" else "write"
-            key = f"{camera} {group} {rest.partition(' ')[0]}"
-        elif word in ("lost", "back"):
-            key = f"{camera} lost"
-        elif word in ("stall", "freeze", "resume"):
-            key = f"{camera} flow"
-        elif word == "clear":
-            # `clear` lets go of every fault; what the camera is stays as it was told.
-            for known in [k for k in self._script if k.startswith(f"{camera} ")]:
-                if known.split()[1] in FAULTS:
-                    del self._script[known]
-            return
-        self._script.pop(key, None)
-        self._script[key] = f"{camera} {words.strip()}"
-
-    def _write(self) -> None:
-        fresh = self.script_path.with_suffix(".new")
-        fresh.write_text("".join(f"{line}\n" for line in self._script.values()))
-        fresh.replace(self.script_path)
-
-    def _connect(self) -> list[Control]:
-        """Every producer that listens now; sockets that nobody serves any more are removed."""
-        paths = [self.control_path, *sorted(self.directory.glob("control.*"))]
-        for path in paths:
-            if path in self._connections or ".owner" in path.name or not path.exists():
-                continue
-            try:
-                self._connections[path] = Control(path)
-            except SimulatorError:
-                path.unlink(missing_ok=True)
-        return list(self._connections.values())
-
-    def _forget(self, control: Control) -> None:
-        control.close()
-        self._connections.pop(control.path, None)
-
-    def tell(self, command: str, *, lasting: bool = True) -> str:
+    def tell(self, command: str) -> str:
         """Obeyed by every process that has the camera loaded; the answer of the one that opened it.
 
         Raises
         ------
         SimulatorError
-            If the camera refuses the command. No process having it loaded is no error for a
-            lasting command: the next one obeys it when it loads the producer.
+            If the camera refuses the command. If no process has it loaded, a lasting command is
+            kept for the next one; a momentary one raises.
         """
-        answer, answered, refusal = "", False, None
-        for control in self._connect():
+        answers: dict[bool, str] = {}
+        for control, status in self._loaded():
             try:
-                found = control.tell(command)
-                opened = control.status()["open"]
-            except SimulatorError as error:
-                if "went away" in str(error) or "not answered" in str(error):
-                    self._forget(control)
-                    continue
-                refusal = error
-                continue
-            if opened or not answered:
-                answer, answered = found, True
-        if not answered and refusal is not None:
-            raise refusal
-        before = dict(self._script)
-        if lasting:
-            self._remember(command)
-            self._write()
-        if not answered and self._script == before and self._momentary(command):
-            raise SimulatorError(f"{command!r}: no process has the camera loaded")
-        return answer
-
-    def _momentary(self, command: str) -> bool:
-        words = command.split()
-        word = words[1] if command.startswith("@") and len(words) > 1 else words[0]
-        return word in MOMENTARY or (word in ONCE_UNLESS_ALWAYS and "always" not in words)
+                answers[bool(status["open"])] = control.tell(command)
+            except SimulatorGoneError:
+                continue  # its process ended between the two questions
+        if not answers and momentary(command):
+            raise SimulatorGoneError(f"{command!r}: no process has the camera loaded")
+        self._script.remember(command)
+        return answers.get(True, answers.get(False, ""))
 
     def status(self, camera: int = 0) -> dict[str, Any]:
         """The status of the camera where it is open; of any process that loaded it otherwise."""
-        found: dict[str, Any] | None = None
-        for control in self._connect():
-            try:
-                status = control.status(camera)
-            except SimulatorError:
-                self._forget(control)
-                continue
-            if found is None or status["open"]:
-                found = status
-        if found is None:
-            raise SimulatorError(f"{self.control_path}: no process has the camera loaded")
-        return found
+        found: dict[bool, dict[str, Any]] = {}
+        for _, status in self._loaded(camera):
+            found[bool(status["open"])] = status
+        if not found:
+            raise SimulatorGoneError(f"{self.control_path}: no process has the camera loaded")
+        return found.get(True, found.get(False, {}))
 
-    def wait(
-        self, *, camera: int = 0, timeout_s: float = CONNECT_PATIENCE_S, **wanted: Any
-    ) -> None:
+    def wait(self, *, camera: int = 0, timeout_s: float = 10.0, **wanted: Any) -> None:
         """Until the status says so, e.g. wait(acquiring=True, open=True).
 
         Raises
@@ -170,22 +95,35 @@ class Simulator:
             If it does not within `timeout_s`.
         """
         end = time.monotonic() + timeout_s
-        status: dict[str, Any] = {}
-        while time.monotonic() < end:
+        while True:
             try:
                 status = self.status(camera)
-            except SimulatorError:
+            except SimulatorGoneError:
                 status = {}
-            if status and all(status[key] == value for key, value in wanted.items()):
+            seen = {key: status.get(key) for key in wanted}
+            if seen == wanted:
                 return
+            if time.monotonic() > end:
+                raise SimulatorError(f"waited {timeout_s} s for {wanted}, the camera says {seen}")
             time.sleep(0.005)
-        seen = {key: status.get(key) for key in wanted}
-        raise SimulatorError(f"waited {timeout_s} s for {wanted}, the camera says {seen}")
+
+    def _loaded(self, camera: int = 0) -> Iterator[tuple[Control, dict[str, Any]]]:
+        """Every producer that answers now; sockets that nobody serves any more are removed."""
+        for path in [self.control_path, *sorted(self.directory.glob("control.[0-9]*"))]:
+            if path not in self._connections and path.exists():
+                try:
+                    self._connections[path] = Control(path)
+                except SimulatorGoneError:
+                    path.unlink(missing_ok=True)
+        for path, control in list(self._connections.items()):
+            try:
+                yield control, control.status(camera)
+            except SimulatorGoneError:
+                control.close()
+                del self._connections[path]
 
     def __enter__(self) -> Self:
-        for name in ("KENPINSIM_CONTROL", "KENPINSIM_SCRIPT", "KENPINSIM_COMMANDS"):
-            self._before[name] = os.environ.get(name)
-        os.environ.pop("KENPINSIM_COMMANDS", None)
+        self._before = {name: os.environ.pop(name, None) for name in VARIABLES}
         os.environ.update(self.environment)
         return self
 
@@ -196,17 +134,11 @@ class Simulator:
         trace: TracebackType | None,
     ) -> None:
         for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
+            os.environ.pop(name, None)
+            if value is not None:
                 os.environ[name] = value
-        for control in list(self._connections.values()):
-            self._forget(control)
-        if not self._given:
+        for control in self._connections.values():
+            control.close()
+        self._connections.clear()
+        if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
-
-
-FAULTS = frozenset(
-    "busy_revoke delay drop flow height incomplete jitter open padding partial_incomplete "
-    "payload pixel_format slow_registers slow_stop start_fails width write xml".split()
-)

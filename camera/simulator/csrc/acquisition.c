@@ -9,6 +9,7 @@
 #include "sim.h"
 
 #define TICK_NS NS_PER_MS
+#define IDLE_TICK_NS (5 * NS_PER_MS)
 #define LATE_NS (2 * NS_PER_S)    /* further behind than this, the web is taken to have jumped */
 #define CHUNK_NS (4 * NS_PER_MS) /* lines made in one go, so that nobody waits long for the lock */
 
@@ -96,26 +97,29 @@ static void free_running(Device *device, int64_t until) {
     }
 }
 
+static int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+
 /* Lines that the encoder triggers. What comes faster than the camera can expose is missed. */
 static void encoder_driven(Device *device, int64_t from, int64_t until) {
     Acquisition *acq = &device->acq;
     Encoder *encoder = &device->encoder;
     int64_t per_row = encoder_edges_per_row(device);
-    int64_t target = (int64_t)floor(motion_row(device, until) * (double)per_row + 1e-6);
-    int64_t steps = llabs(target - encoder->edge);
-    int64_t shortest = (int64_t)(1e9 / line_rate_limit(device));
-    int direction = target > encoder->edge ? 1 : -1;
-    for (int64_t i = 1; i <= steps && acq->running; i++) {
-        int64_t at = from + (int64_t)((double)(until - from) * (double)i / (double)steps);
+    double place = motion_row(device, from) * (double)per_row;
+    double target = motion_row(device, until) * (double)per_row;
+    double pace = (target - place) / (double)(until - from); /* edges a ns: one tick is straight */
+    int64_t goal = (int64_t)floor(target + 1e-6), shortest = (int64_t)(1e9 / line_rate_limit(device));
+    int direction = goal > encoder->edge ? 1 : -1;
+    while (encoder->edge != goal && acq->running) {
+        /* The mark between two counts that is crossed now, and when. */
+        int64_t mark = direction > 0 ? encoder->edge + 1 : encoder->edge;
+        double after = pace == 0 ? 0 : ((double)mark - place) / pace;
+        int64_t at = from + (int64_t)fmin(fmax(after, 0), (double)(until - from));
         bool line = encoder_step(device, direction);
-        /* Counts of a row run from its first to its last; the row is the one just completed. */
-        int64_t row = (encoder->edge - (direction > 0 ? 1 : 0)) / per_row;
-        if (encoder->edge - (direction > 0 ? 1 : 0) < 0)
-            row = (encoder->edge - (direction > 0 ? 1 : 0) - per_row + 1) / per_row;
+        int64_t row = floor_divide(direction > 0 ? encoder->edge - 1 : encoder->edge, per_row);
         encoder->moved_ns = at;
         if (!acq->row_seen || row != acq->seen_row) web_at(device, row, at);
         if (!line) continue;
-        if (at < acq->last_line_ns + shortest) device->counters.line_trigger_missed++;
+        if (at + 2 < acq->last_line_ns + shortest) device->counters.line_trigger_missed++;
         else take(device, row, at);
     }
 }
@@ -158,6 +162,8 @@ static void tick(Device *device, int64_t now) {
             acq->seen_ns = now - TICK_NS;
             acq->begun_ns = acq->seen_ns;
             acq->lines_since = 0;
+            device->encoder.edge = (int64_t)floor(motion_row(device, acq->seen_ns) *
+                                                  (double)encoder_edges_per_row(device));
         }
         int64_t until = now - acq->seen_ns > CHUNK_NS ? acq->seen_ns + CHUNK_NS : now;
         advance(device, acq->seen_ns, until);
@@ -177,7 +183,8 @@ static void *loop(void *of) {
         device->counters.cpu_ns = (int64_t)spent.tv_sec * NS_PER_S + spent.tv_nsec;
         pthread_mutex_unlock(&sim.lock);
         if (!device->acq.running || device->acq.seen_ns >= now) {
-            int64_t next = (now / TICK_NS + 1) * TICK_NS;
+            int64_t pause = device->acq.running ? TICK_NS : IDLE_TICK_NS;
+            int64_t next = (now / pause + 1) * pause;
             struct timespec wake = {(time_t)(next / NS_PER_S), (long)(next % NS_PER_S)};
             clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &wake, NULL);
         }
@@ -199,10 +206,10 @@ const char *acquisition_thread_start(Device *device) {
 void acquisition_thread_stop_locked(Device *device) {
     if (!device->acq.thread_runs) return;
     device->acq.quit = true;
+    device->acq.thread_runs = false;
     pthread_mutex_unlock(&sim.lock);
     pthread_join(device->acq.thread, NULL);
     pthread_mutex_lock(&sim.lock);
-    device->acq.thread_runs = false;
 }
 
 GC_ERROR acquisition_start_locked(Device *device) {

@@ -130,6 +130,7 @@ GC_ERROR IFOpenDevice(IF_HANDLE interface, const char *id, int32_t flags, DEV_HA
 
 void device_close_locked(Device *device) {
     if (!device->open) return;
+    device->open = false; /* first: the lock is let go while the thread ends */
     acquisition_stop_locked(device);
     stream_close_locked(device);
     acquisition_thread_stop_locked(device);
@@ -138,7 +139,7 @@ void device_close_locked(Device *device) {
     free(device->xml);
     device->xml = NULL;
     device->xml_size = device->xml_room = 0;
-    device->open = device->dead = false;
+    device->dead = false;
     device->generation++;
     owner_leave(device);
 }

@@ -62,11 +62,11 @@ double motion_speed(const Device *device, int64_t now) {
     return speed;
 }
 
-/* The line rate changed: go on from where the web is. */
-void motion_restart_locked(Device *device, int64_t now) {
+/* The line rate changed: go on from the row where the web is. */
+void motion_restart_locked(Device *device, int64_t now, double row) {
     Acquisition *acq = &device->acq;
     if (device->motion.locked) {
-        device->motion.begun_row = acq->row_seen ? (double)acq->seen_row : 0;
+        device->motion.begun_row = row;
         device->motion.begun_ns = now;
     }
     acq->begun_ns = now;

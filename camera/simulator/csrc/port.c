@@ -28,12 +28,10 @@ static GC_ERROR port_enter(PORT_HANDLE port, Device **device) {
 static GC_ERROR port_answer(PORT_HANDLE port, Device **device) {
     GC_ERROR wrong = port_enter(port, device);
     if (wrong) return wrong;
-    double wait_ms = (*device)->dead ? (*device)->lost_ms : (*device)->faults.slow_ms;
-    if (wait_ms > 0) {
+    dawdle_locked((*device)->dead ? &(*device)->lost_ms : &(*device)->faults.slow_ms);
+    if (!sim.initialised || device_of_locked(port, KIND_REMOTE) != *device) {
         sim_leave();
-        sleep_ms(wait_ms);
-        wrong = port_enter(port, device);
-        if (wrong) return wrong;
+        return fail(GC_ERR_INVALID_HANDLE, "the device was closed meanwhile");
     }
     if (!(*device)->dead) return GC_ERR_SUCCESS;
     bool slow = (*device)->lost_ms > 0;

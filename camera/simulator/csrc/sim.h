@@ -125,7 +125,7 @@ typedef struct {
 struct Device;
 double motion_row(const struct Device *device, int64_t now_ns);
 double motion_speed(const struct Device *device, int64_t now_ns);
-void motion_restart_locked(struct Device *device, int64_t now_ns);
+void motion_restart_locked(struct Device *device, int64_t now_ns, double row);
 const char *motion_tell(struct Device *device, char *words, int64_t now_ns);
 int64_t encoder_edges_per_row(const struct Device *device);
 int64_t encoder_value(const struct Device *device);
@@ -283,7 +283,7 @@ typedef struct {
 extern Sim sim;
 
 int64_t now_ns(void);
-void sleep_ms(double ms);
+void dawdle_locked(const double *ms);
 int64_t device_clock(const Device *device, int64_t host_ns);
 GC_ERROR sim_enter(void); /* takes the lock; NOT_INITIALIZED (and no lock) before GCInitLib */
 void sim_leave(void);

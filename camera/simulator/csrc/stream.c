@@ -191,16 +191,14 @@ GC_ERROR DSStopAcquisition(DS_HANDLE stream, int32_t flags) {
     Device *device;
     GC_ERROR wrong = stream_enter(stream, &device);
     if (wrong) return wrong;
-    if (device->faults.stop_ms > 0) {
-        double wait_ms = device->faults.stop_ms;
-        sim_leave();
-        sleep_ms(wait_ms);
-        wrong = stream_enter(stream, &device);
-        if (wrong) return wrong;
+    dawdle_locked(&device->faults.stop_ms);
+    if (!sim.initialised || device_of_locked(stream, KIND_STREAM) != device)
+        wrong = fail(GC_ERR_INVALID_HANDLE, "the stream was closed meanwhile");
+    else if (!device->grabbing) wrong = fail(GC_ERR_RESOURCE_IN_USE, "the stream does not run");
+    else {
+        frame_abandon_locked(device);
+        device->grabbing = false;
     }
-    if (!device->grabbing) wrong = fail(GC_ERR_RESOURCE_IN_USE, "the stream does not run");
-    frame_abandon_locked(device);
-    device->grabbing = false;
     sim_leave();
     return wrong;
 }

@@ -16,11 +16,19 @@ int64_t now_ns(void) {
     return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-void sleep_ms(double ms) {
-    if (ms <= 0) return;
-    struct timespec pause = {(time_t)(ms / 1000),
-                             (long)((int64_t)(ms * (double)NS_PER_MS) % NS_PER_S)};
-    nanosleep(&pause, NULL);
+/* Lets go of the lock for as long as `ms` says; a new value counts at once, so that a camera told
+ * to hang can be told to go on. */
+void dawdle_locked(const double *ms) {
+    int64_t begun = now_ns();
+    struct timespec slice = {0, 5 * NS_PER_MS};
+    for (;;) {
+        int64_t left = begun + (int64_t)(*ms * (double)NS_PER_MS) - now_ns();
+        if (left <= 0) return;
+        slice.tv_nsec = (long)(left < 5 * NS_PER_MS ? left : 5 * NS_PER_MS);
+        pthread_mutex_unlock(&sim.lock);
+        nanosleep(&slice, NULL);
+        pthread_mutex_lock(&sim.lock);
+    }
 }
 
 GC_ERROR sim_enter(void) {
