@@ -53,7 +53,9 @@ class Control:
                     raise SimulatorGoneError(f"{self.path}: the producer went away at {command!r}")
                 self._rest += more
         except OSError as error:
-            raise SimulatorGoneError(f"{self.path}: {command!r} was not answered: {error}") from error
+            raise SimulatorGoneError(
+                f"{self.path}: {command!r} was not answered: {error}"
+            ) from error
         line, self._rest = self._rest.split(b"\n", 1)
         reply = line.decode()
         if reply != "ok" and not reply.startswith("ok "):
