@@ -86,10 +86,16 @@ class Grabber:
         # Harvesters takes Ctrl-C for itself when an acquirer is made in the main thread.
         handler = signal.getsignal(signal.SIGINT)
         self.harvester = Harvester()
-        self.harvester.add_file(str(simulator.cti))
-        self.harvester.update()
-        self.acquirer = self.harvester.create(camera)
-        signal.signal(signal.SIGINT, handler)
+        try:
+            self.harvester.add_file(str(simulator.cti))
+            self.harvester.update()
+            self.acquirer = self.harvester.create(camera)
+        except BaseException:
+            # A producer that stays open shows the next Harvester no devices at all.
+            self.harvester.reset()
+            raise
+        finally:
+            signal.signal(signal.SIGINT, handler)
         self.acquirer.num_buffers = buffers
 
     @property

@@ -72,6 +72,19 @@ static void take(Device *device, int64_t row, int64_t at) {
     frame_line_locked(device, row, at);
 }
 
+/* With the camera's own clock the encoder only counts; with locked motion it counts the lines. */
+static void encoder_follow(Device *device, int64_t until) {
+    Encoder *encoder = &device->encoder;
+    int64_t per_row = encoder_edges_per_row(device);
+    if (!per_row) return;
+    double row = device->motion.locked ? (double)device->acq.seen_row : motion_row(device, until);
+    int64_t edge = (int64_t)floor(row * (double)per_row);
+    if (edge == encoder->edge) return;
+    encoder->direction = edge > encoder->edge ? 1 : -1;
+    encoder->moved_ns = until;
+    encoder->edge = encoder->furthest = edge;
+}
+
 /* Lines on the camera's own clock, or one for each pulse told. */
 static void free_running(Device *device, int64_t until) {
     Acquisition *acq = &device->acq;
@@ -89,6 +102,7 @@ static void free_running(Device *device, int64_t until) {
         int64_t row = locked ? (acq->row_seen ? acq->seen_row + 1 : 0)
                              : (int64_t)floor(motion_row(device, at));
         web_at(device, row, at);
+        encoder_follow(device, at);
         if (trigger_on(device, TRIGGER_LINE_START)) {
             if (!acq->line_pulses) continue;
             acq->line_pulses--;
@@ -124,21 +138,6 @@ static void encoder_driven(Device *device, int64_t from, int64_t until) {
     }
 }
 
-/* With the camera's own clock the encoder only counts; with locked motion it counts the lines. */
-static void encoder_follow(Device *device, int64_t until) {
-    Encoder *encoder = &device->encoder;
-    int64_t per_row = encoder_edges_per_row(device);
-    if (!per_row) return;
-    double row = device->motion.locked && device->acq.row_seen
-                     ? (double)device->acq.seen_row + 1
-                     : motion_row(device, until);
-    int64_t edge = (int64_t)floor(row * (double)per_row);
-    if (edge == encoder->edge) return;
-    encoder->direction = edge > encoder->edge ? 1 : -1;
-    encoder->moved_ns = until;
-    encoder->edge = encoder->furthest = edge;
-}
-
 static void advance(Device *device, int64_t from, int64_t until) {
     Acquisition *acq = &device->acq;
     bool by_encoder = trigger_on(device, TRIGGER_LINE_START) &&
@@ -147,7 +146,7 @@ static void advance(Device *device, int64_t from, int64_t until) {
     if (by_encoder && encoder_edges_per_row(device)) encoder_driven(device, from, until);
     else if (!by_encoder) {
         free_running(device, until);
-        encoder_follow(device, until);
+        if (!device->motion.locked) encoder_follow(device, until);
     }
     if (acq->in_frame && get_i(device, F_LINE_TIMEOUT_ENABLE) &&
         until - acq->last_line_ns > (int64_t)(get_f(device, F_LINE_TIMEOUT) * 1000))

@@ -96,13 +96,12 @@ const char *motion_tell(Device *device, char *words, int64_t now) {
             segment->duration_ns = (int64_t)(ms * (double)NS_PER_MS);
             word = colon + 1;
         }
+        char *to = strstr(word, "..");
+        if (to) *to = 0; /* or strtod would read "0..9" as "0." and ".9" */
         segment->from = segment->to = strtod(word, &end);
-        if (end == word) return "a speed is a number of rows a second";
-        if (strncmp(end, "..", 2) == 0) {
-            word = end + 2;
-            segment->to = strtod(word, &end);
-        }
-        if (*end || fabs(segment->from) > 1e7 || fabs(segment->to) > 1e7)
+        if (end == word || *end) return "a speed is a number of rows a second";
+        if (to) segment->to = strtod(to + 2, &end);
+        if (end == to || *end || fabs(segment->from) > 1e7 || fabs(segment->to) > 1e7)
             return "a speed is a number of rows a second";
     }
     if (!next.count && !next.locked) return "say locked, a speed, or MS:SPEED pieces";
