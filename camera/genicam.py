@@ -11,6 +11,8 @@ Use all of it from one thread, and once in the life of a process.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -112,7 +114,7 @@ class GenicamDriver:
         self._harvester = Harvester(config=timeout)
         for file in producer_files(spec):
             with _explained(f"{file}: the GenTL producer cannot be loaded"):
-                self._harvester.add_file(str(file))
+                self._harvester.add_file(str(file), check_existence=True, check_validity=True)
 
     def devices(self) -> list[DeviceRecord]:
         """Ask the producers anew. Never while a camera is open: it would be lost."""
@@ -149,7 +151,7 @@ class GenicamDriver:
                 "the camera's heartbeat has expired"
             )
         config = ParameterSet({ParameterKey.ENABLE_AUTO_CHUNK_DATA_UPDATE: False})
-        with _explained(f"{device.label} cannot be opened"):
+        with _explained(f"{device.label} cannot be opened"), _ctrl_c_kept():
             acquirer = self._harvester.create(fitting[0], config=config)
         return GenicamCamera(acquirer, device)
 
@@ -323,6 +325,17 @@ def _said(ask: Callable[[], Any], default: Any) -> Any:
         return ask()
     except _ERRORS:
         return default
+
+
+@contextmanager
+def _ctrl_c_kept() -> Iterator[None]:
+    """Harvesters takes Ctrl-C for itself when it opens a camera in the main thread."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

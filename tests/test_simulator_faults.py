@@ -52,9 +52,7 @@ def test_incomplete_frames_say_so_and_lack_lines(producer: Path) -> None:
     for shot in bad:
         assert shot.filled_bytes == 24 * 256
         assert (shot.lines[12:20] == 0).all()
-        np.testing.assert_array_equal(
-            shot.lines[:12], pattern_lines(shot.frame_id * 32, 12, 256)
-        )
+        np.testing.assert_array_equal(shot.lines[:12], pattern_lines(shot.frame_id * 32, 12, 256))
     ids = np.diff([shot.frame_id for shot in shots])
     assert (ids == 1).all()
 
@@ -123,7 +121,10 @@ def test_jitter_delays_frames_and_keeps_their_order(producer: Path) -> None:
 
 
 def test_a_delay_holds_every_frame_back(producer: Path) -> None:
-    with small(producer, "clock 0", "delay 150") as simulator, grabbing(simulator, buffers=200) as g:
+    with (
+        small(producer, "clock 0", "delay 150") as simulator,
+        grabbing(simulator, buffers=200) as g,
+    ):
         late = [time.monotonic_ns() - shot.timestamp_ns for shot in g.shots(5)]
         simulator.tell("delay 0")
     assert min(late) - 150e6 > 0

@@ -93,7 +93,8 @@ def test_a_mosaic_shows_the_colour_its_name_says(
 
 
 @pytest.mark.parametrize(
-    ("pixel_format", "most", "shift"), [("Mono8", 4095, -4), ("Mono12", 4095, 0), ("Mono12", 255, 4)]
+    ("pixel_format", "most", "shift"),
+    [("Mono8", 4095, -4), ("Mono12", 4095, 0), ("Mono12", 255, 4)],
 )
 def test_a_strip_of_other_depth_keeps_its_upper_bits(
     producer: Path, tmp_path: Path, pixel_format: str, most: int, shift: int

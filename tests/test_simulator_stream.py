@@ -373,6 +373,9 @@ def test_a_timestamp_can_be_latched(producer: Path) -> None:
 def test_one_camera_is_open_only_once(producer: Path) -> None:
     with small(producer) as simulator, grabbing(simulator, start=False) as grabber:
         device = grabber.harvester.device_info_list[0]
-        assert device.access_status == gentl.DEVICE_ACCESS_STATUS_LIST.DEVICE_ACCESS_STATUS_OPEN_READWRITE
+        assert (
+            device.access_status
+            == gentl.DEVICE_ACCESS_STATUS_LIST.DEVICE_ACCESS_STATUS_OPEN_READWRITE
+        )
         with pytest.raises(SimulatorError, match="close the camera"):
             simulator.tell("sensor_width 512")
