@@ -31,10 +31,11 @@ Opener = Callable[[], LiveSource]
 _GRAB_S = 0.02
 # A stall that lasts this many times its limit is taken for a lost camera.
 _RECONNECT_AFTER = 3
-_LONGEST_WAIT_S = 3.0
-_FIRST_WAIT_S = 0.2
-# Harvesters keeps 0.25 MB of every camera that it opened: so many and the process is replaced.
-_CONNECTIONS = 20
+# Between two looks for a camera that is away.
+_FIRST_WAIT_S = 0.1
+_LONGEST_WAIT_S = 0.5
+# Harvesters keeps 0.25 MB of every camera that it opened: then the process is replaced.
+_CONNECTIONS = 200
 
 
 def acquire(
@@ -48,14 +49,16 @@ def acquire(
     try:
         source = opener()
     except CameraError as error:
-        # A producer that is missing cannot be loaded again by this process.
+        # Harvesters loads producers once in a process: the next one tries again.
         loop.say(CameraState.FAILED, str(error))
+        channel.close()
         return
     try:
         while not loop.stopping and loop.connect(source):
             loop.run(source)
     finally:
         source.close()
+        channel.close()
 
 
 class _Loop:
@@ -137,6 +140,7 @@ class _Loop:
                 self._fire(source)
                 for frame in source.grab_into(self._place, patience_s):
                     self._hand_on(source, frame)
+                self._give_slot_back()
                 self._watch(source)
         except CameraError as error:
             self._give_slot_back()
@@ -212,7 +216,6 @@ class _Loop:
             self._fresh = False
             self._count_absence(source, frame)
         if isinstance(frame, LostFrame):
-            self._give_slot_back()
             self._answered(frame.loss, frame.detail, frame.count, frame.lines, frame.captured_ns)
             return
         self._last_ns = frame.captured_ns
