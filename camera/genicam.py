@@ -108,6 +108,7 @@ class GenicamDriver:
 
     def __init__(self, spec: GenicamSpec) -> None:
         self._spec = spec
+        self._camera: GenicamCamera | None = None
         timeout = ParameterSet(
             {ParameterKey.TIMEOUT_PERIOD_ON_MODULE_ENUMERATION: spec.update_timeout_ms}
         )
@@ -117,7 +118,15 @@ class GenicamDriver:
                 self._harvester.add_file(str(file), check_existence=True, check_validity=True)
 
     def devices(self) -> list[DeviceRecord]:
-        """Ask the producers anew. Never while a camera is open: it would be lost."""
+        """Ask the producers anew.
+
+        Raises
+        ------
+        RuntimeError
+            While a camera is open: Harvesters would destroy it.
+        """
+        if self._camera is not None and self._camera.is_open:
+            raise RuntimeError("cameras are looked for while one is open; close it first")
         with _explained("the GenTL producers do not list their cameras"):
             self._harvester.update()
             return [_record(info) for info in self._harvester.device_info_list]
@@ -153,7 +162,8 @@ class GenicamDriver:
         config = ParameterSet({ParameterKey.ENABLE_AUTO_CHUNK_DATA_UPDATE: False})
         with _explained(f"{device.label} cannot be opened"), _ctrl_c_kept():
             acquirer = self._harvester.create(fitting[0], config=config)
-        return GenicamCamera(acquirer, device)
+        self._camera = GenicamCamera(acquirer, device)
+        return self._camera
 
     def close(self) -> None:
         """Unload the producers, for good: Harvesters cannot do it twice in a process."""
@@ -168,6 +178,7 @@ class GenicamCamera:
         self._acquirer = acquirer
         self.device = device
         self.nodes = Nodes(acquirer.remote_device.node_map)
+        self.is_open = True
         self._monitor: Any = None
         self._error_event = self._watch_errors()
 
@@ -220,6 +231,7 @@ class GenicamCamera:
         self.stop()
         with _explained(f"{self.device.label} cannot be given back"):
             self._acquirer.destroy()
+        self.is_open = False
 
     @contextmanager
     def frame(self) -> Iterator[Buffer | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from genicam import genapi, gentl
@@ -24,6 +25,7 @@ class Nodes:
 
     def __init__(self, node_map: Any) -> None:
         self._map = node_map
+        self._thread = threading.get_ident()
 
     def has(self, name: str) -> bool:
         """Whether the camera has it, and has it now."""
@@ -91,6 +93,11 @@ class Nodes:
         return "no limits known"
 
     def _node(self, name: str) -> Any:
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(
+                f"{name} was asked for from a second thread; two threads on one node map hang the "
+                "process for ever: send the question to the thread that opened the camera"
+            )
         try:
             return self._map.get_node(name)
         except genapi.GenericException as error:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.images import ImageError, write_png
 from kenpin.camera.recorded import PacedFrames, RecordedFrames
-from source_contract import PERIOD_NS, RATE_HZ, FakeClock, SourceContract, drain
+from source_contract import PERIOD_NS, RATE_HZ, FakeClock, PlayedContract, drain
 
 
 def record(folder, *names):
@@ -29,7 +29,7 @@ def names_of(source):
     return [frame.name for frame in drain(source)]
 
 
-class TestRecordedFramesKeepTheContract(SourceContract):
+class TestRecordedFramesKeepTheContract(PlayedContract):
     @pytest.fixture
     def make(self, tmp_path):
         record(tmp_path, *(f"{k}.png" for k in range(self.count)))

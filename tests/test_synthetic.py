@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kenpin.camera.images import list_images, read_pixels
 from kenpin.camera.recorded import RecordedFrames
 from kenpin.camera.synthetic import DefectKind, SyntheticFrames, SyntheticWeb, write_dataset
-from source_contract import FakeClock, SourceContract, drain
+from source_contract import FakeClock, PlayedContract, drain
 
 SMALL = SyntheticWeb(64, 64, seed=3)
 
@@ -21,7 +21,7 @@ kinds = st.sampled_from(DefectKind)
 seeds = st.integers(0, 2**32)
 
 
-class TestSyntheticFramesKeepTheContract(SourceContract):
+class TestSyntheticFramesKeepTheContract(PlayedContract):
     @pytest.fixture
     def make(self):
         def make(clock, rate_hz=None):
