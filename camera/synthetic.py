@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.camera.frame import Pixels
+from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.images import write_png
-from kenpin.camera.recorded import PacedFrames
+from kenpin.camera.paced import PacedFrames
 
 __all__ = ["DefectKind", "SyntheticFrame", "SyntheticFrames", "SyntheticWeb", "write_dataset"]
 
@@ -200,10 +200,10 @@ class SyntheticFrames(PacedFrames):
         self._schedule = schedule
         self._lost = lost
 
-    def _make(self, index: int) -> tuple[Pixels | None, str, str]:
-        if index in self._lost:
-            return None, "lost on purpose by the simulated camera", ""
-        return self._web.frame(index, self._schedule(index)).pixels, "", ""
+    def _make(self, position: int) -> Frame | LostFrame:
+        if position in self._lost:
+            return LostFrame(0, position, "lost on purpose by the simulated camera")
+        return Frame(self._web.frame(position, self._schedule(position)).pixels, 0, position)
 
 
 def write_dataset(

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.images import ImageError, write_png
-from kenpin.camera.recorded import PacedFrames, RecordedFrames
+from kenpin.camera.paced import PacedFrames
+from kenpin.camera.recorded import RecordedFrames
 from source_contract import PERIOD_NS, RATE_HZ, FakeClock, PlayedContract, drain
 
 
@@ -163,9 +164,9 @@ class SlowlyMade(PacedFrames):
         super().__init__(None, rate_hz, clock, clock.sleep)
         self.clock, self.making_s = clock, making_s
 
-    def _make(self, index):
+    def _make(self, position):
         self.clock.advance(self.making_s)
-        return np.zeros((2, 2), np.uint8), "", ""
+        return Frame(np.zeros((2, 2), np.uint8), 0, position)
 
 
 def test_a_frame_is_made_before_it_is_due():

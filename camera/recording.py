@@ -1,0 +1,173 @@
+"""Recordings of a camera: one plain image file a frame, and all that is known of it inside.
+
+docs/recording.md describes the format for whoever writes a reader.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.camera.capture import Capture
+from kenpin.camera.frame import Frame, LostFrame, Pixels
+from kenpin.camera.loss import Loss
+from kenpin.camera.source import CameraError
+
+__all__ = [
+    "LABEL",
+    "VERSION",
+    "Entry",
+    "RecordingError",
+    "encode_frame",
+    "encode_loss",
+    "entry_name",
+    "is_recording",
+    "list_entries",
+    "read_entry",
+]
+
+LABEL = "recording.json"
+VERSION = 1
+_MARK = "# kenpin "
+_NAME = re.compile(r"^(\d{12})\.(pgm|ppm|lost\.json)$")
+# A header holds a line of metadata; much longer ones are not ours.
+_LONGEST_HEADER = 4096
+
+
+class RecordingError(CameraError):
+    """A recording that cannot be read or written."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a recording: a frame, or a note that frames were lost."""
+
+    number: int
+    path: Path
+
+    @property
+    def lost(self) -> bool:
+        """Whether it only says what was lost."""
+        return self.path.suffix == ".json"
+
+
+def entry_name(number: int, suffix: str) -> str:
+    """The file name of the entry with this number; suffix `pgm`, `ppm` or `lost.json`."""
+    return f"{number:012d}.{suffix}"
+
+
+def encode_frame(frame: Frame) -> tuple[str, bytes, memoryview]:
+    """A frame as the parts of its file: suffix, header, pixels.
+
+    Netpbm: P5 for (H, W), P6 for (H, W, 3); 16-bit samples high byte first. What
+    is known of the frame stands in a comment of the header, which every reader skips.
+    """
+    pixels = frame.pixels
+    known = {
+        "index": frame.index,
+        "captured_ns": frame.captured_ns,
+        "name": frame.name,
+        **asdict(frame.capture),
+    }
+    height, width = pixels.shape[:2]
+    kind, suffix = (b"P5", "pgm") if pixels.ndim == 2 else (b"P6", "ppm")
+    comment = _MARK.encode() + json.dumps(known).encode()
+    top = 255 if pixels.dtype == np.uint8 else 65535
+    header = b"%s\n%s\n%d %d\n%d\n" % (kind, comment, width, height, top)
+    wire: NDArray[Any] = pixels if pixels.dtype == np.uint8 else pixels.astype(">u2")
+    return suffix, header, np.ascontiguousarray(wire).reshape(-1).view(np.uint8).data
+
+
+def encode_loss(lost: LostFrame) -> bytes:
+    """The file that says what was lost."""
+    return (json.dumps({**asdict(lost), "loss": lost.loss.value}) + "\n").encode()
+
+
+def is_recording(folder: Path) -> bool:
+    """Whether a folder is one."""
+    return (folder / LABEL).is_file()
+
+
+def list_entries(folder: Path) -> list[Entry]:
+    """All entries of a recording in order, the unfinished last one left out.
+
+    Raises
+    ------
+    RecordingError
+        If the folder is no recording, or of another version.
+    """
+    try:
+        label = json.loads((folder / LABEL).read_text())
+        version = label["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordingError(f"{folder}: is no recording ({error}); it has no {LABEL}") from None
+    if version != VERSION:
+        raise RecordingError(
+            f"{folder}: a recording of version {version}, this reader knows {VERSION}; update it"
+        )
+    entries = []
+    for path in folder.glob("*/*"):
+        found = _NAME.fullmatch(path.name)
+        if found and path.is_file():
+            entries.append(Entry(int(found[1]), path))
+    entries.sort(key=lambda entry: entry.number)
+    # Only what was being written when the power went may be torn: the last ones.
+    while entries and not _whole(entries[-1]):
+        entries.pop()
+    return entries
+
+
+def _whole(entry: Entry) -> bool:
+    try:
+        read_entry(entry)
+    except RecordingError:
+        return False
+    return True
+
+
+def read_entry(entry: Entry) -> Frame | LostFrame:
+    """The frame or the loss in a file, bit for bit as it was recorded.
+
+    Raises
+    ------
+    RecordingError
+        If the file is torn or altered.
+    """
+    try:
+        raw = entry.path.read_bytes()
+    except OSError as error:
+        raise RecordingError(f"{entry.path}: cannot be read ({error})") from None
+    try:
+        return _loss(raw) if entry.lost else _frame(raw)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise RecordingError(f"{entry.path}: torn or altered ({error})") from None
+
+
+def _frame(raw: bytes) -> Frame:
+    lines = raw[:_LONGEST_HEADER].split(b"\n", 4)
+    kind, comment, size, top = lines[0], lines[1].decode(), lines[2], int(lines[3])
+    if kind not in (b"P5", b"P6") or not comment.startswith(_MARK):
+        raise ValueError("it is not as kenpin writes it")
+    known = json.loads(comment[len(_MARK) :])
+    width, height = map(int, size.split())
+    dtype = np.dtype(np.uint8 if top == 255 else ">u2")
+    shape = (height, width) if kind == b"P5" else (height, width, 3)
+    start = sum(len(line) + 1 for line in lines[:4])
+    expected = int(np.prod(shape)) * dtype.itemsize
+    if len(raw) - start != expected:
+        raise ValueError(f"{len(raw) - start} bytes of pixels, expected {expected}")
+    sent: NDArray[Any] = np.frombuffer(raw, dtype, offset=start).reshape(shape)
+    pixels: Pixels = sent if top == 255 else sent.astype(np.uint16)
+    index, captured_ns, name = (known.pop(key) for key in ("index", "captured_ns", "name"))
+    return Frame(pixels, captured_ns, index, name, Capture(**known))
+
+
+def _loss(raw: bytes) -> LostFrame:
+    fields = json.loads(raw)
+    return LostFrame(**{**fields, "loss": Loss(fields["loss"])})

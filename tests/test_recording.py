@@ -1,0 +1,227 @@
+"""Recordings: bit for bit, readable by anyone, whole up to the last frame, bounded."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kenpin.camera.capture import Capture
+from kenpin.camera.frame import Frame, LostFrame
+from kenpin.camera.loss import Loss
+from kenpin.camera.recorder import Recorder
+from kenpin.camera.recording import RecordingError, encode_frame, list_entries, read_entry
+from kenpin.camera.recording_frames import RecordingFrames
+from source_contract import FakeClock, PlayedContract, drain
+
+PLENTY = 10**9
+
+
+def a_frame(index, shape=(8, 12), dtype=np.uint8, captured_ns=None, **known):
+    rng = np.random.default_rng(index)
+    pixels = rng.integers(0, np.iinfo(dtype).max, shape, endpoint=True).astype(dtype)
+    return Frame(
+        pixels, 10**9 + index * 10**7 if captured_ns is None else captured_ns, index, **known
+    )
+
+
+def record(folder, frames, **options):
+    with Recorder(folder, **{"max_bytes": PLENTY} | options) as recorder:
+        for frame in frames:
+            recorder.write(frame)
+    return recorder
+
+
+optional = st.none() | st.integers(-(2**63), 2**63 - 1)
+
+
+@given(
+    shape=st.sampled_from([(1, 1), (3, 5), (4, 4, 3)]),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+    name=st.text(max_size=30),
+    capture=st.builds(
+        Capture,
+        first_line=optional,
+        lines_expected=st.integers(0, 2**31),
+        frame_id=optional,
+        device_ns=optional,
+        encoder=optional,
+    ),
+    seed=st.integers(0, 100),
+)
+def test_a_frame_comes_back_bit_for_bit(tmp_path_factory, shape, dtype, name, capture, seed):
+    folder = tmp_path_factory.mktemp("bits") / "r"
+    frame = a_frame(seed, shape, dtype, name=name, capture=capture)
+    record(folder, [frame])
+    (entry,) = list_entries(folder)
+    seen = read_entry(entry)
+    np.testing.assert_array_equal(seen.pixels, frame.pixels)
+    assert seen.pixels.dtype == frame.pixels.dtype
+    assert seen.capture == frame.capture
+    assert (seen.index, seen.captured_ns, seen.name) == (frame.index, frame.captured_ns, name)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(8, 12), (8, 12, 3)])
+def test_any_image_tool_reads_a_frame(tmp_path, shape, dtype):
+    frame = a_frame(3, shape, dtype)
+    record(tmp_path / "r", [frame])
+    (entry,) = list_entries(tmp_path / "r")
+    seen = cv2.imread(str(entry.path), cv2.IMREAD_UNCHANGED)
+    seen = seen[:, :, ::-1] if seen.ndim == 3 else seen  # OpenCV's own order is blue first
+    np.testing.assert_array_equal(seen, frame.pixels)
+
+
+def test_what_was_lost_is_recorded_in_its_place(tmp_path):
+    lost = LostFrame(5, 1, "two gone", lines=64, count=2, loss=Loss.CAMERA)
+    record(tmp_path / "r", [a_frame(0), lost, a_frame(3)])
+    frames = drain(RecordingFrames(tmp_path / "r"))
+    assert [frame.index for frame in frames] == [0, 1, 3]
+    assert (frames[1].count, frames[1].lines, frames[1].loss) == (2, 64, Loss.CAMERA)
+
+
+class TestRecordingsKeepTheContract(PlayedContract):
+    @pytest.fixture
+    def make(self, tmp_path):
+        frames = [a_frame(k) for k in range(self.count)]
+        frames[self.lost] = LostFrame(frames[self.lost].captured_ns, self.lost, "lost")
+        record(tmp_path / "r", frames)
+
+        def make(clock, rate_hz=None):
+            return RecordingFrames(
+                tmp_path / "r", rate_hz=rate_hz, clock_ns=clock, sleep=clock.sleep
+            )
+
+        return make
+
+
+def test_it_is_played_in_the_time_in_which_it_was_captured(tmp_path):
+    times_ms = [0, 10, 35, 36, 90]
+    frames = [a_frame(k, captured_ns=7 * 10**9 + t * 10**6) for k, t in enumerate(times_ms)]
+    record(tmp_path / "r", frames)
+    clock = FakeClock()
+    source = RecordingFrames(tmp_path / "r", as_timed=True, clock_ns=clock, sleep=clock.sleep)
+    started = clock()
+    captured = [(frame.captured_ns - started) / 10**6 for frame in drain(source)]
+    assert captured == times_ms
+
+
+def test_over_and_over_indices_and_times_go_on(tmp_path):
+    record(tmp_path / "r", [a_frame(k) for k in range(3)])
+    clock = FakeClock()
+    source = RecordingFrames(
+        tmp_path / "r", as_timed=True, loop=True, clock_ns=clock, sleep=clock.sleep
+    )
+    frames = [source.grab(10.0) for _ in range(7)]
+    assert [frame.index for frame in frames] == list(range(7))
+    assert set(np.diff([frame.captured_ns for frame in frames])) == {10**7}
+
+
+def test_a_recording_cut_anywhere_is_readable_up_to_its_last_whole_frame(tmp_path):
+    frames = [a_frame(k, (2, 3)) for k in range(3)]
+    record(tmp_path / "r", frames)
+    last = list_entries(tmp_path / "r")[-1].path
+    whole = last.read_bytes()
+    for length in range(len(whole)):
+        last.write_bytes(whole[:length])
+        seen = drain(RecordingFrames(tmp_path / "r"))
+        assert len(seen) == 2, f"cut after {length} of {len(whole)} bytes"
+        np.testing.assert_array_equal(seen[1].pixels, frames[1].pixels)
+
+
+def _record_until_killed(folder):
+    with Recorder(folder, max_bytes=PLENTY) as recorder:
+        for index in range(10**6):
+            recorder.write(a_frame(index, (64, 256)))
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.2, 0.5])
+def test_a_writer_that_is_killed_leaves_whole_frames(tmp_path, after_s):
+    folder = tmp_path / "r"
+    writer = multiprocessing.get_context("spawn").Process(
+        target=_record_until_killed, args=(folder,), daemon=True
+    )
+    writer.start()
+    while not list(folder.glob("*/*.pgm")):
+        time.sleep(0.002)
+    time.sleep(after_s)
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join()
+    frames = drain(RecordingFrames(folder))[:1000]
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    for frame in frames[:: max(1, len(frames) // 20)]:
+        np.testing.assert_array_equal(frame.pixels, a_frame(frame.index, (64, 256)).pixels)
+
+
+def size_of(folder):
+    return sum(path.stat().st_size for path in folder.glob("*/*"))
+
+
+def test_a_limit_stops_the_recording_and_the_rest_is_counted(tmp_path):
+    one = sum(map(len, encode_frame(a_frame(0))[1:]))
+    recorder = record(tmp_path / "r", map(a_frame, range(20)), max_bytes=10 * one + 9)
+    assert recorder.full
+    assert (recorder.written, recorder.missed) == (10, 10)
+    assert size_of(tmp_path / "r") <= 10 * one + 9
+    assert len(drain(RecordingFrames(tmp_path / "r"))) == 10
+
+
+def test_or_the_oldest_frames_make_room(tmp_path):
+    limit = 40_000
+    recorder = record(
+        tmp_path / "r", map(a_frame, range(1000)), max_bytes=limit, when_full="drop_oldest"
+    )
+    assert recorder.missed == 0
+    assert recorder.bytes == size_of(tmp_path / "r") <= limit
+    frames = drain(RecordingFrames(tmp_path / "r"))
+    np.testing.assert_array_equal(frames[-1].pixels, a_frame(999).pixels)
+    assert len(frames) * 350 > limit * 0.6
+
+
+def test_a_full_disk_costs_frames_that_are_counted_and_noted(tmp_path, monkeypatch):
+    real = os.writev
+
+    def full(handle, parts):
+        if 3 <= recorder.written + recorder.missed < 6:
+            raise OSError(28, "No space left on device")
+        return real(handle, parts)
+
+    with Recorder(tmp_path / "r", max_bytes=PLENTY) as recorder:
+        monkeypatch.setattr(os, "writev", full)
+        kept = [recorder.write(a_frame(index)) for index in range(10)]
+    assert kept == [True] * 3 + [False] * 3 + [True] * 4
+    assert "No space left" in recorder.fault
+    frames = drain(RecordingFrames(tmp_path / "r"))
+    (gap,) = [frame for frame in frames if isinstance(frame, LostFrame)]
+    assert (gap.index, gap.count, gap.lines) == (3, 3, 24)
+    assert [f.index + k for f in frames for k in range(getattr(f, "count", 1))] == list(range(10))
+
+
+def test_a_frame_damaged_later_is_lost_in_its_place(tmp_path):
+    record(tmp_path / "r", map(a_frame, range(4)))
+    list_entries(tmp_path / "r")[1].path.write_bytes(b"P5 nonsense")
+    frames = drain(RecordingFrames(tmp_path / "r"))
+    assert [isinstance(frame, LostFrame) for frame in frames] == [False, True, False, False]
+    assert "torn or altered" in frames[1].detail
+
+
+def test_what_is_no_recording_is_refused(tmp_path):
+    with pytest.raises(RecordingError, match="is no recording"):
+        RecordingFrames(tmp_path)
+    record(tmp_path / "empty", [])
+    with pytest.raises(RecordingError, match="no whole frame"):
+        RecordingFrames(tmp_path / "empty")
+    record(tmp_path / "r", [a_frame(0)])
+    with pytest.raises(RecordingError, match="not empty"):
+        Recorder(tmp_path / "r", max_bytes=PLENTY)
+    label = tmp_path / "r" / "recording.json"
+    label.write_text(label.read_text().replace('"version": 1', '"version": 2'))
+    with pytest.raises(RecordingError, match="version 2"):
+        RecordingFrames(tmp_path / "r")
