@@ -53,12 +53,17 @@ class FlatField:
     gain: F32
     conditions: Mapping[str, float] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    _gains: F32 = field(init=False, repr=False)
+    _offsets: F32 = field(init=False, repr=False)
+    _work: F32 = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        ratio = self.offset * self.gain
-        object.__setattr__(self, "_gains", np.tile(self.gain.reshape(1, -1), (_BLOCK, 1)))
-        object.__setattr__(self, "_offsets", np.tile(ratio.reshape(1, -1), (_BLOCK, 1)))
-        object.__setattr__(self, "_work", np.empty((_BLOCK, self.gain.size), np.float32))
+        # Ready for a block of lines at a time; raw * gain - offset * gain.
+        gains = np.tile(self.gain.reshape(1, -1), (_BLOCK, 1))
+        offsets = np.tile((self.offset * self.gain).reshape(1, -1), (_BLOCK, 1))
+        object.__setattr__(self, "_gains", gains)
+        object.__setattr__(self, "_offsets", offsets)
+        object.__setattr__(self, "_work", np.empty_like(gains))
 
     def apply(self, pixels: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
         """The corrected image, rounded to whole grey levels, never beyond its type's range.
@@ -84,7 +89,7 @@ class FlatField:
         kind = cv2.CV_8U if pixels.dtype == np.uint8 else cv2.CV_16U
         lines = pixels.reshape(len(pixels), -1)
         target = out.reshape(len(out), -1)
-        gains, offsets, work = self._gains, self._offsets, self._work  # type: ignore[attr-defined]
+        gains, offsets, work = self._gains, self._offsets, self._work
         for first in range(0, len(lines), _BLOCK):
             block = lines[first : first + _BLOCK]
             count = len(block)

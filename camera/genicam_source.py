@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from kenpin.camera.capture import Capture
 from kenpin.camera.features import FeatureError, FeatureRefusedError, configure, steps_for
+from kenpin.camera.flat_field import FlatField, FlatFieldError, read_flat_field
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.frame_ids import FrameIds
 from kenpin.camera.genicam import Buffer, GenicamCamera, GenicamDriver
@@ -20,9 +23,9 @@ from kenpin.camera.pixel_formats import (
     to_8_bit,
 )
 from kenpin.camera.source import CameraError, Place
-from kenpin.config.camera import GenicamSpec
+from kenpin.config.camera import FeatureValue, GenicamSpec
 
-__all__ = ["GenicamSource"]
+__all__ = ["GenicamSource", "conditions_of"]
 
 # The wait itself would hold the interpreter's lock; a nap of this length does not.
 _NAP_S = 0.0005
@@ -62,6 +65,7 @@ class GenicamSource:
         self._clock_ns = clock_ns
         self._camera: GenicamCamera | None = None
         self._shape: _Shape | None = None
+        self._flat: FlatField | None = None
         self._ids = FrameIds()
         self._index = 0
         self._line = 0
@@ -78,6 +82,27 @@ class GenicamSource:
         self._driver = GenicamDriver(spec)
 
     @property
+    def shape(self) -> tuple[tuple[int, ...], str, str]:
+        """What its frames are, once it is connected: size, type, the camera's pixel format."""
+        if self._shape is None:
+            raise CameraError("no camera is connected; connect first")
+        kind = self._shape.format
+        size: tuple[int, ...] = (self._shape.height, self._shape.width)
+        narrow = kind.bits > 8 and self._spec.bits == "high"
+        dtype = "uint8" if narrow else np.dtype(kind.dtype).name
+        return (size if kind.channels == 1 else (*size, kind.channels)), dtype, kind.name
+
+    @property
+    def transport(self) -> str:
+        """GEV, U3V, CXP, …, as the producer calls it."""
+        return self._connected().device.transport
+
+    def feature(self, name: str) -> FeatureValue | None:
+        """A feature of the connected camera; None if it has none of this name."""
+        nodes = self._connected().nodes
+        return nodes.read(name) if nodes.has(name) else None
+
+    @property
     def label(self) -> str:
         """Which camera it is, once it is connected."""
         return self._camera.device.label if self._camera else "no camera"
@@ -90,6 +115,7 @@ class GenicamSource:
         try:
             configure(camera.nodes, steps_for(self._spec), self._spec.tolerance)
             self._shape = self._read_shape(camera)
+            self._flat = self._read_flat(self._shape)
         except FeatureRefusedError as refusal:
             raise FeatureError(f"{camera.device.label}: {refusal}") from refusal
         self._read_rate(camera)
@@ -162,6 +188,22 @@ class GenicamSource:
             )
         self.lines_per_frame = shape.height
         return shape
+
+    def _read_flat(self, shape: _Shape) -> FlatField | None:
+        spec = self._spec
+        if spec.flat_field is None:
+            return None
+        try:
+            flat = read_flat_field(spec.flat_field, conditions_of(spec))
+        except FlatFieldError as error:
+            raise FeatureError(str(error)) from error
+        lines = (shape.width,) if shape.format.channels == 1 else (shape.width, 3)
+        if flat.gain.shape != lines:
+            raise FeatureError(
+                f"{spec.flat_field}: calibrated for lines of {flat.gain.shape}, the camera's are "
+                f"{lines}; calibrate again"
+            )
+        return flat
 
     def _read_rate(self, camera: GenicamCamera) -> None:
         rate = None
@@ -277,6 +319,8 @@ class GenicamSource:
             to_8_bit(kind.unpack(buffer.raw, shape.width, rows, buffer.padding), kind.bits, pixels)
         else:
             kind.unpack(buffer.raw, shape.width, rows, buffer.padding, pixels)
+        if self._flat is not None:
+            self._flat.apply(pixels, pixels)
         frame = Frame(pixels, now, self._index, capture=capture)
         self._index += 1
         self._line += rows
@@ -296,6 +340,18 @@ class GenicamSource:
         if "EncoderValue" not in self._spec.chunks:
             return None
         return camera.chunk(buffer, "ChunkEncoderValue")
+
+
+def conditions_of(spec: GenicamSpec) -> dict[str, float]:
+    """The settings that a flat field holds for, as far as they are given."""
+    named = {
+        "exposure_us": spec.exposure_us,
+        "gain": spec.gain,
+        "black_level": spec.black_level,
+        "line_rate_hz": spec.line_rate_hz,
+        "offset_px": spec.offset_px,
+    }
+    return {name: float(value) for name, value in named.items() if value is not None}
 
 
 def _name_of(code: int) -> str:

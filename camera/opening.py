@@ -30,10 +30,12 @@ def _open(camera: CameraSpec, triggered: bool) -> LiveSource:
     from kenpin.camera.played import PlayedSource
 
     if isinstance(camera, RecordedSpec):
-        from kenpin.camera.recorded import RecordedFrames
+        from kenpin.camera.playing import play
 
-        recorded = RecordedFrames(camera.folder, rate_hz=camera.rate_hz, loop=camera.loop)
-        return PlayedSource(recorded, triggered=triggered)
+        played = play(
+            camera.folder, as_timed=camera.as_timed, rate_hz=camera.rate_hz, loop=camera.loop
+        )
+        return PlayedSource(played, triggered=triggered)
     from kenpin.camera.synthetic import SyntheticFrames, SyntheticWeb
 
     web = SyntheticWeb(camera.height_px, camera.width_px, camera.seed)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from kenpin.config.settings import Settings
+from kenpin.config.settings import Settings, load
 
 __all__ = [
     "CameraSpec",
@@ -17,6 +18,8 @@ __all__ = [
     "RecordedSpec",
     "SyntheticSpec",
     "TriggerSpec",
+    "anchored",
+    "load_camera",
 ]
 
 FeatureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
@@ -144,10 +147,15 @@ class GenicamSpec(Settings):
 
 
 class RecordedSpec(Settings):
-    """Recorded frames, played flat out, at a rate, or for ever."""
+    """Recorded frames: a recording of kenpin's, or a folder of images.
+
+    as_timed   a recording is played in the time in which it was captured
+    rate_hz    instead; with neither, flat out
+    """
 
     kind: Literal["recorded"]
     folder: Path
+    as_timed: bool = False
     rate_hz: float | None = Field(default=None, gt=0)
     loop: bool = False
 
@@ -164,3 +172,34 @@ class SyntheticSpec(Settings):
 
 
 CameraSpec = Annotated[GenicamSpec | RecordedSpec | SyntheticSpec, Field(discriminator="kind")]
+
+
+class _LineFile(Settings):
+    """A line's file, of which only the camera is wanted."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    camera: CameraSpec
+
+
+def load_camera(path: Path, changes: Sequence[str] = ()) -> CameraSpec:
+    """The camera in a line's TOML file, its paths made absolute.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or its table `camera` holds an unknown,
+        missing or impossible setting.
+    """
+    return anchored(load(_LineFile, path, changes).camera, path.resolve().parent)
+
+
+def anchored(camera: CameraSpec, folder: Path) -> CameraSpec:
+    """The same camera, its relative paths starting at `folder`."""
+    if isinstance(camera, GenicamSpec):
+        flat = None if camera.flat_field is None else folder / camera.flat_field
+        files = tuple(folder / file for file in camera.producers)
+        return camera.model_copy(update={"producers": files, "flat_field": flat})
+    if isinstance(camera, RecordedSpec):
+        return camera.model_copy(update={"folder": folder / camera.folder})
+    return camera

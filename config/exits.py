@@ -20,6 +20,7 @@ class Exit(IntEnum):
     IMAGES = 4
     BUNDLE = 5
     QUANTIZATION = 6
+    CAMERA = 7
     NG = 10
     INTERRUPTED = 130
 
@@ -32,6 +33,7 @@ EPILOG = """exit codes:
   4    an image or a folder of images cannot be used
   5    the bundle is damaged, altered or does not fit this box
   6    INT8 would see defects worse than the recipe allows
+  7    the camera cannot be had, or edge-doctor found what will hurt
   10   edge-replay --fail-on-ng: a frame was NG
   130  interrupted
 """

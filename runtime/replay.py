@@ -18,7 +18,9 @@ import structlog
 
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.images import ImageError, write_png
+from kenpin.camera.playing import play
 from kenpin.camera.recorded import RecordedFrames
+from kenpin.camera.recording import RecordingError
 from kenpin.camera.source import FrameSource
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bundle import Bundle, BundleError, read_bundle
@@ -139,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     expected = {
         BundleError: Exit.BUNDLE,
         ImageError: Exit.IMAGES,
+        RecordingError: Exit.IMAGES,
         EndpointError: Exit.CONFIG,
     }
     return run(lambda: _replay(options), expected, debug=options.debug)
@@ -155,6 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("frames", type=Path, metavar="FRAMES", help="folder of recorded frames")
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--rate-hz", type=_positive, help="frames per second; default: flat out")
+    parser.add_argument(
+        "--as-timed", action="store_true", help="a recording: in the time in which it was captured"
+    )
     parser.add_argument("--loop", action="store_true", help="begin again after the last frame")
     parser.add_argument(
         "--budget-ms", type=_positive, help="later verdicts are NG late; default: no limit"
@@ -184,9 +190,11 @@ def _replay(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
     budget_us = None if options.budget_ms is None else round(options.budget_ms * 1000)
     with ExitStack() as stack:
-        source = RecordedFrames(options.frames, rate_hz=options.rate_hz, loop=options.loop)
+        source = play(
+            options.frames, as_timed=options.as_timed, rate_hz=options.rate_hz, loop=options.loop
+        )
         stack.callback(source.close)
-        for path in source.ignored:
+        for path in source.ignored if isinstance(source, RecordedFrames) else ():
             sys.stderr.write(f"warning: {path} is no image and is left out\n")
         if options.overlays:
             options.overlays.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,250 @@
+"""edge-doctor: looks at box and camera, and says what will hurt."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from kenpin.camera.box import Finding, examine
+from kenpin.camera.discovery import Probe, list_cameras, probe
+from kenpin.camera.flat_field import calibrate, write_flat_field
+from kenpin.camera.frame import Frame, LostFrame, Pixels
+from kenpin.camera.genicam import producer_files
+from kenpin.camera.images import ImageError
+from kenpin.camera.live import LiveFrames
+from kenpin.camera.loss import Loss
+from kenpin.camera.opening import opener_of
+from kenpin.camera.playing import play
+from kenpin.camera.source import CameraError
+from kenpin.config.camera import GenicamSpec, load_camera
+from kenpin.config.errors import ConfigError
+from kenpin.config.exits import EPILOG, Exit, run
+
+__all__ = ["main"]
+
+EXAMPLES = """examples:
+  edge-doctor camera                         cameras of the producers in GENICAM_GENTL64_PATH
+  edge-doctor camera line.toml               the line's camera, tried out
+  edge-doctor camera --producer FILE.cti --serial 12345
+  edge-doctor flat-field --dark DARK/ --white WHITE/ -o flat.json
+
+"""
+_SLOTS = 8
+_MARKS = {
+    "ok": "[green]ok[/]",
+    "warning": "[yellow]look[/]",
+    "unknown": "[dim]?[/]",
+    "unused": "[dim]-[/]",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parser().parse_args(argv)
+    expected = {
+        ConfigError: Exit.CONFIG,
+        CameraError: Exit.CAMERA,
+        ImageError: Exit.IMAGES,
+    }
+    return run(lambda: int(options.action(options)), expected, debug=options.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-doctor",
+        description="Look at box and camera, and say what will hurt.",
+        epilog=EXAMPLES + EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    camera = commands.add_parser("camera", help="list cameras, grab a few frames, judge the box")
+    camera.add_argument("line", nargs="?", type=Path, metavar="LINE.toml")
+    camera.add_argument("--producer", type=Path, action="append", default=[], metavar="FILE.cti")
+    camera.add_argument("--serial", help="which camera to try")
+    camera.add_argument("--seconds", type=float, default=3.0, help="how long to grab; default: 3")
+    camera.set_defaults(action=_camera)
+    flat = commands.add_parser("flat-field", help="calibrate a flat-field correction")
+    flat.add_argument("--dark", type=Path, required=True, help="frames with the lens covered")
+    flat.add_argument("--white", type=Path, required=True, help="frames of an even white target")
+    flat.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    flat.add_argument("--line", type=Path, metavar="LINE.toml", help="whose settings it holds for")
+    flat.add_argument("--bits", type=int, default=8, help="of a sample; default: 8")
+    flat.set_defaults(action=_flat_field)
+    return parser
+
+
+@dataclass
+class Trial:
+    """What a few seconds of grabbing showed."""
+
+    frames: int = 0
+    lines: int = 0
+    lost: int = 0
+    incomplete: int = 0
+    seconds: float = 0.0
+    complaint: str = ""
+
+
+def _camera(options: argparse.Namespace) -> int:
+    out = Console()
+    spec = _spec(options)
+    files = producer_files(spec)
+    cameras = list_cameras(spec)
+    table = Table("serial", "vendor", "model", "name", "transport", title=f"{len(cameras)} cameras")
+    for camera in cameras:
+        table.add_row(
+            *(str(camera[key]) for key in ("serial", "vendor", "model", "user_name", "transport"))
+        )
+    out.print("producers: " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
+    out.print(table)
+    if not cameras:
+        raise CameraError("the producers list no camera; check cable, power and address")
+    chosen = options.line or options.serial or len(cameras) == 1
+    if not chosen:
+        out.print("give a LINE.toml or --serial to try one of them")
+        return Exit.DONE
+    seen = probe(spec)
+    trial = _try(spec, seen, options.seconds)
+    _show(out, seen, trial)
+    findings = examine(
+        seen.transport, packet_bytes=seen.packet_bytes, locked_bytes=_SLOTS * _frame_bytes(seen)
+    )
+    findings += _of_the_trial(trial)
+    _list(out, findings)
+    return Exit.CAMERA if any(f.grade == "warning" for f in findings) else Exit.DONE
+
+
+def _spec(options: argparse.Namespace) -> GenicamSpec:
+    if options.line is None:
+        return GenicamSpec(kind="genicam", producers=tuple(options.producer), serial=options.serial)
+    spec = load_camera(options.line)
+    if not isinstance(spec, GenicamSpec):
+        raise ConfigError(
+            f"{options.line}: its camera is of kind {spec.kind}, which needs no doctor; expected "
+            "genicam"
+        )
+    return spec
+
+
+def _frame_bytes(seen: Probe) -> int:
+    return math.prod(seen.size) * np.dtype(seen.dtype).itemsize
+
+
+def _try(spec: GenicamSpec, seen: Probe, seconds: float) -> Trial:
+    """Grab for a while; with a software trigger, one frame after the other."""
+    trial = Trial()
+    with LiveFrames(opener_of(spec), _frame_bytes(seen), slots=_SLOTS) as source:
+        asked, started = 0, 0.0
+        patience = time.monotonic() + 10.0 + seconds
+        while time.monotonic() < patience and (not started or trial.seconds < seconds):
+            if spec.software_triggered and asked <= trial.frames + trial.lost + trial.incomplete:
+                asked += source.trigger(asked)
+            frame = source.grab(0.05)
+            now = time.monotonic()
+            if frame is not None and not started:
+                started = now
+                continue  # the first one only starts the clock
+            if started:
+                trial.seconds = now - started
+            _count(trial, frame)
+        trial.complaint = source.detail
+    return trial
+
+
+def _count(trial: Trial, frame: Frame | LostFrame | None) -> None:
+    if isinstance(frame, Frame):
+        trial.frames += 1
+        trial.lines += len(frame.pixels)
+    elif isinstance(frame, LostFrame):
+        if frame.loss is Loss.INCOMPLETE:
+            trial.incomplete += frame.count
+        else:
+            trial.lost += frame.count
+
+
+def _show(out: Console, seen: Probe, trial: Trial) -> None:
+    table = Table(show_header=False, title=seen.label)
+    size = " x ".join(map(str, seen.size))
+    table.add_row("frame", f"{size}, {seen.pixel_format}, {_frame_bytes(seen)} bytes")
+    table.add_row(
+        "line rate set", "-" if seen.line_rate_hz is None else f"{seen.line_rate_hz:g} Hz"
+    )
+    if trial.seconds:
+        rate, lines = trial.frames / trial.seconds, trial.lines / trial.seconds
+        flow = rate * _frame_bytes(seen) / 1e6
+        table.add_row("measured", f"{rate:.1f} frames/s, {lines:.0f} lines/s, {flow:.1f} MB/s")
+    table.add_row("grabbed", f"{trial.frames} frames in {trial.seconds:.1f} s")
+    table.add_row("lost", str(trial.lost))
+    table.add_row("incomplete", str(trial.incomplete))
+    out.print(table)
+
+
+def _of_the_trial(trial: Trial) -> list[Finding]:
+    found = []
+    if not trial.frames:
+        remedy = "is it triggered, does the web move? " + trial.complaint
+        found.append(Finding("frames", "warning", "none came", remedy))
+    if trial.lost or trial.incomplete:
+        found.append(
+            Finding(
+                "losses",
+                "warning",
+                f"{trial.lost} lost, {trial.incomplete} incomplete",
+                "look at the packet size, the MTU and the receive buffers; more `buffers`",
+            )
+        )
+    return found
+
+
+def _list(out: Console, findings: Sequence[Finding]) -> None:
+    table = Table("", "what", "found", "remedy")
+    for finding in findings:
+        table.add_row(_MARKS[finding.grade], finding.name, finding.found, finding.remedy)
+    out.print(table)
+
+
+def _flat_field(options: argparse.Namespace) -> int:
+    from kenpin.camera.genicam_source import conditions_of
+
+    conditions: dict[str, float] = {}
+    if options.line is not None:
+        spec = load_camera(options.line)
+        conditions = conditions_of(spec) if isinstance(spec, GenicamSpec) else {}
+    flat = calibrate(
+        _images(options.dark), _images(options.white), bits=options.bits, conditions=conditions
+    )
+    write_flat_field(options.output, flat)
+    low, high = float(flat.gain.min()), float(flat.gain.max())
+    sys.stdout.write(
+        f"{options.output}: {flat.gain.size} columns, gain {low:.3f} to {high:.3f}, offset up to "
+        f"{float(flat.offset.max()):.2f}\n"
+    )
+    for remark in flat.remarks:
+        sys.stdout.write(f"look: {remark}\n")
+    return Exit.CAMERA if flat.remarks else Exit.DONE
+
+
+def _images(folder: Path) -> list[Pixels]:
+    source = play(folder)
+    images = []
+    while not source.exhausted:
+        frame = source.grab(0.0)
+        if isinstance(frame, Frame):
+            images.append(frame.pixels)
+        elif frame is not None:
+            raise ImageError(folder, frame.detail, "record again")
+    return images
+
+
+if __name__ == "__main__":
+    sys.exit(main())
