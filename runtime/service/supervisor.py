@@ -211,11 +211,13 @@ class Supervisor:
         return True
 
     def _kill_if_silent(self, inspector: Inspector, now_ns: int) -> None:
-        ready = inspector.phase is Phase.READY
-        limit = self._limits.kill_ns if ready else self._limits.start_ns
         silent = inspector.silent_ns(now_ns)
-        if silent > limit:
+        if silent > self._limit_ns(inspector):
             inspector.kill(f"the inspection gave no sign of life for {silent / 1e9:.1f} s")
+
+    def _limit_ns(self, inspector: Inspector) -> int:
+        ready = inspector.phase is Phase.READY
+        return self._limits.kill_ns if ready else self._limits.start_ns
 
     def _spawn(self, spec: InspectorSpec) -> Inspector:
         return Inspector(spec, self._ring, clock_ns=self._clock_ns)
@@ -235,6 +237,12 @@ class Supervisor:
             and line.phase is Phase.READY
             and line.silent_ns(now_ns) <= self._limits.hung_ns
         )
+
+    def overdue_ns(self, now_ns: int) -> int:
+        """How far a process has outlived its limits: more than a moment means that it cannot die."""
+        if self.line is None:
+            return 0
+        return max(0, self.line.silent_ns(now_ns) - self._limit_ns(self.line))
 
     @property
     def restarting(self) -> bool:
