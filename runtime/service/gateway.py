@@ -37,6 +37,7 @@ from kenpin.runtime.service.inspector import (
     TookOver,
 )
 from kenpin.runtime.service.ledger import Answer, Ledger
+from kenpin.runtime.service.logs import LogQueue
 from kenpin.runtime.service.opening import opener_of
 from kenpin.runtime.service.states import Parts, state_of
 from kenpin.runtime.service.supervisor import Limits, Role, Supervisor
@@ -63,6 +64,7 @@ class Gateway:
     manager        who started us
     clock_ns, wall_ns
                    clocks; nothing is decided by the second
+    log            whose dropped lines are told; None if nobody drops any
     until_end      stop when a recording has been played and answered
     """
 
@@ -73,6 +75,7 @@ class Gateway:
         opener: Opener | None = None,
         make_pipeline: Callable[..., Any] | None = None,
         manager: Manager | None = None,
+        log: LogQueue | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         wall_ns: Callable[[], int] = time.time_ns,
         until_end: bool = False,
@@ -82,6 +85,7 @@ class Gateway:
         self._until_end = until_end
         self._manager = manager or Manager()
         self._log = structlog.get_logger()
+        self._log_queue = log
         geometry = geometry_of(line.bundles)
         pixel_bytes = line.ring.pixel_bytes or geometry.frame_bytes
         # A bundle of finer patches may be prepared later; its maps need more room.
@@ -315,7 +319,9 @@ class Gateway:
             self._announcer.heartbeat()
         return HEARTBEAT_NS
 
-    def _on_status(self, now: int) -> int:
+    def _on_status(self, _now: int) -> int:
+        dropped = self._log_queue.dropped if self._log_queue else 0
+        self._complain("log", f"{dropped} lines were dropped", dropped > 0)
         if not self._proven and self._supervisor.restarting:
             self._manager.more_time(5)
         self._manager.status(f"{self._announcer.state}: {self._ledger.last_seq} verdicts")

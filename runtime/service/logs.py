@@ -98,7 +98,7 @@ class _Limiter:
         return event
 
 
-def configure(log: LogQueue, *, burst: int = 60) -> None:
+def configure(log: LogQueue, *, level: str = "info", burst: int = 60) -> None:
     """Send structlog's lines through a queue, a repeated event at most `burst` times a minute."""
     structlog.configure(
         processors=[
@@ -107,6 +107,7 @@ def configure(log: LogQueue, *, burst: int = 60) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(log),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )

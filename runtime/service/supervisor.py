@@ -239,7 +239,7 @@ class Supervisor:
         )
 
     def overdue_ns(self, now_ns: int) -> int:
-        """How far a process has outlived its limits: more than a moment means that it cannot die."""
+        """How far a process has outlived its limits; more than a moment: it cannot be killed."""
         if self.line is None:
             return 0
         return max(0, self.line.silent_ns(now_ns) - self._limit_ns(self.line))
