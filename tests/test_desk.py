@@ -6,6 +6,7 @@ ones. The clock moves by hand, and stops at each deadline as the gateway does.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from hypothesis import settings
@@ -165,8 +166,12 @@ class DeskMachine(RuleBasedStateMachine):
             self.incomplete.add(event.index)
         self.desk.camera([event])
 
-    @rule(score=st.sampled_from([0.5, 0.5, 0.5, 2.0]), data=st.data())
-    def the_inspection_answers(self, score, data) -> None:
+    @rule(
+        score=st.sampled_from([0.5, 0.5, 0.5, 2.0]),
+        lie=st.sampled_from(["", "", "", "nan", "none", "high", "negative", "bundle"]),
+        data=st.data(),
+    )
+    def the_inspection_answers(self, score, lie, data) -> None:
         everyone = [i for i in [self.staff.line, *self.staff.leaving] if i and i.jobs]
         if not everyone:
             return
@@ -174,7 +179,8 @@ class DeskMachine(RuleBasedStateMachine):
         job = next(iter(who.jobs))
         assert self.ring.valid(who.jobs.pop(job)), "a slot was freed under the inspection"
         ok = score <= 1.0
-        if ok:
+        lies = {"nan": math.nan, "none": None, "high": 1.1, "negative": -1.0}
+        if ok and not lie:
             self.believed_ok.add(job)
         self.desk.inspection(
             Judged(
@@ -182,10 +188,10 @@ class DeskMachine(RuleBasedStateMachine):
                 Outcome.OK if ok else Outcome.NG,
                 None if ok else Reason.DEFECT,
                 "",
-                score,
+                lies.get(lie, score) if ok else score,
                 (1, 1),
                 {"infer": 5},
-                "good@1",
+                "good@2" if lie == "bundle" else "good@1",
                 THRESHOLDS,
                 self.now,
                 True,

@@ -170,7 +170,7 @@ def test_a_client_that_never_acknowledges_is_told_of_its_overrun() -> None:
     assert not ledger.overrun("plc")
     final(ledger, "more", 0)
     assert ledger.overrun("plc")
-    assert [e.trig for e in ledger.unacknowledged("plc")][0] == "1"
+    assert next(e.trig for e in ledger.unacknowledged("plc")) == "1"
     for entry in ledger.unacknowledged("plc"):
         ledger.acknowledge("plc", entry.seq)
     assert not ledger.overrun("plc")

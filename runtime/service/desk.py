@@ -283,11 +283,24 @@ class Desk:
     def _judged(self, judged: Judged) -> None:
         ticket = self._tickets.pop(judged.job, None)
         answer = Answer(judged.outcome, judged.reason, judged.detail)
-        if self.refusal is not None and judged.outcome is Outcome.OK:
-            answer = self.refusal
+        if judged.outcome is Outcome.OK:
+            answer = self.refusal or self._unproven(judged) or answer
         self._conclude(judged.job, answer, ticket, judged)
         if ticket is not None:
             self._done_with(ticket)
+
+    def _unproven(self, judged: Judged) -> Answer | None:
+        """Why an OK must not be passed on: the inspection is not believed blindly."""
+        score, limit = judged.score, judged.thresholds.ok
+        # Any comparison with NaN is false.
+        if score is None or not 0 <= score <= limit:
+            found = f"OK at a score of {score}, allowed is 0 to {limit}"
+            return Answer.ng(Reason.NONFINITE, found)
+        entry = self.ledger.entry(judged.job)
+        if entry is not None and judged.bundle != entry.bundle:
+            found = f"judged by {judged.bundle}, {entry.bundle} was in force"
+            return Answer.ng(Reason.RECIPE_MISMATCH, found)
+        return None
 
     # -- time ------------------------------------------------------------------------------
 

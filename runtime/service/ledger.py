@@ -193,6 +193,10 @@ class Ledger:
         entry = self._open[number]
         entry.stage, entry.bundle = Stage.JUDGING, bundle
 
+    def entry(self, number: int) -> Entry | None:
+        """An entry that has no answer yet."""
+        return self._open.get(number)
+
     def opened(self, stage: Stage | None = None) -> list[Entry]:
         """Entries without an answer, oldest first, or those of them at one stage."""
         return [e for e in self._open.values() if stage is None or e.stage is stage]
