@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 
 
 class Phase(StrEnum):
@@ -320,8 +321,10 @@ def _inspect(
     # gateway decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_NAME, b"kenpin-inspect")  # for ps and top
     # A hung child would not see its channel end, and keep its cores for ever.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return
     from kenpin.runtime.service.inspection import run

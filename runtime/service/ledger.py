@@ -273,10 +273,7 @@ class Ledger:
         self._schedule(entry, entry.answered_ns)
 
     def _schedule(self, entry: Entry, now_ns: int) -> None:
-        again = now_ns + self._resend_ns
-        # After the deadline nobody may act on it; the client can still ask for it.
-        if again <= entry.deadline_ns:
-            heapq.heappush(self._resends, (again, entry.seq, entry))
+        heapq.heappush(self._resends, (now_ns + self._resend_ns, entry.seq, entry))
 
     def acknowledge(self, owner: Hashable, seq: int) -> bool:
         """Note that a client has a verdict; False if it was not waiting for that."""
@@ -304,6 +301,7 @@ class Ledger:
             reader = self._readers.get(entry.owner)
             if reader is None or seq not in reader.unacked:
                 continue
+            # After the deadline nobody may act on it; the client can still ask for it.
             if now_ns <= entry.deadline_ns:
                 self.resent += 1
                 self._schedule(entry, now_ns)
