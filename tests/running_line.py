@@ -17,7 +17,7 @@ import zmq
 
 from faulty_pipelines import inject
 
-__all__ = ["PATIENCE_S", "RunningLine", "line_toml"]
+__all__ = ["PATIENCE_S", "Client", "RunningLine", "line_toml"]
 
 # Longer than anything takes on a busy machine; reached only by a failure.
 PATIENCE_S = 40.0
@@ -48,6 +48,8 @@ class RunningLine:
 
     def __init__(self, toml: Path, *, environ: dict[str, str] | None = None) -> None:
         folder = toml.parent
+        self._folder = folder
+        self._clients: list[Client] = []
         self._fault = folder / "fault"
         self.topics: list[tuple[float, str, dict[str, Any]]] = []
         self.log: list[str] = []
@@ -110,6 +112,13 @@ class RunningLine:
         """All verdicts heard so far, in order."""
         return [m for _, topic, m in self.topics if m["type"] == "verdict" and "verdict" in topic]
 
+    # -- what a client says to it --
+
+    def client(self, name: str = "plc") -> Client:
+        """Somebody who triggers."""
+        self._clients.append(Client(self._context, f"ipc://{self._folder}/ctl", name))
+        return self._clients[-1]
+
     # -- what is done to it --
 
     def fault(self, what: str) -> None:
@@ -153,6 +162,62 @@ class RunningLine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Client:
+    """A DEALER that keeps everything it is told."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, name: str) -> None:
+        self._socket = context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.IDENTITY, name.encode())
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RCVHWM, 100_000)
+        self._socket.connect(endpoint)
+        self.heard: list[tuple[float, dict[str, Any]]] = []
+
+    def say(self, kind: str, **fields: Any) -> None:
+        """Send a command."""
+        self._socket.send(msgpack.packb({"v": 1, "type": kind} | fields))
+
+    def say_raw(self, *parts: bytes) -> None:
+        """Send anything."""
+        self._socket.send_multipart(list(parts))
+
+    def hear(self, seconds: float) -> list[dict[str, Any]]:
+        """What it is told within so many seconds."""
+        before = len(self.heard)
+        end = time.monotonic() + seconds
+        while self._socket.poll(max(0, round((end - time.monotonic()) * 1000))):
+            self._take()
+        return [message for _, message in self.heard[before:]]
+
+    def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first message from now on that is wanted."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            if self._socket.poll(100):
+                message = self._take()
+                if wanted(message):
+                    return message
+        raise AssertionError(f"waited {PATIENCE_S} s; last: {self.heard[-3:]}")
+
+    def of_kind(self, kind: str) -> dict[str, Any]:
+        """The next message of a kind."""
+        return self.until(lambda m: m["type"] == kind)
+
+    def ask(self, trig: str, **fields: Any) -> dict[str, Any]:
+        """Trigger, and wait for the verdict."""
+        self.say("trigger", trig=trig, **fields)
+        return self.until(lambda m: m["type"] == "verdict" and m["trig"] == trig)
+
+    def _take(self) -> dict[str, Any]:
+        message: dict[str, Any] = msgpack.unpackb(self._socket.recv())
+        self.heard.append((time.monotonic(), message))
+        return message
+
+    def close(self) -> None:
+        """Vanish."""
+        self._socket.close(linger=0)
 
 
 def _path() -> str:

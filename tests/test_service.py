@@ -61,6 +61,83 @@ def test_every_frame_of_a_free_running_line_gets_its_verdict(start: Start) -> No
     assert all(m["sim"] for m in line.verdicts)
 
 
+SOFTWARE = 'mode = "software", budget_ms = {}'
+STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
+
+
+@pytest.fixture
+def triggered(start: Start) -> RunningLine:
+    """A line that waits for triggers."""
+    line = start(trigger=SOFTWARE.format(150), camera=STILL)
+    line.state("operational.ready")
+    return line
+
+
+def test_a_trigger_is_acknowledged_acquired_and_judged_in_this_order(
+    triggered: RunningLine,
+) -> None:
+    plc = triggered.client()
+    plc.say("hello")
+    assert plc.of_kind("state")["state"] == "operational.ready"
+    verdict = plc.ask("part-1")
+    plc.say("ack", seq=verdict["seq"])
+    assert [m["type"] for _, m in plc.heard] == ["state", "trigger_ack", "acquired", "verdict"]
+    assert (verdict["seq"], verdict["frame"], verdict["trig"]) == (1, 0, "part-1")
+    assert verdict["bundle"].startswith("small@")
+    assert triggered.verdict()["trig"] == "part-1"
+
+
+def test_the_same_id_again_brings_the_same_verdict_and_no_second_part(
+    triggered: RunningLine,
+) -> None:
+    plc = triggered.client()
+    first = plc.ask("part-1")
+    plc.say("ack", seq=first["seq"])
+    assert plc.ask("part-1") == first
+    assert plc.ask("part-2")["seq"] == 2
+    plc.say("trigger", trig="part-2", recipe="other")
+    assert "choose a new id" in plc.of_kind("error")["detail"]
+    other = triggered.client("other")
+    assert other.ask("part-1")["seq"] == 3, "ids of different clients are different"
+
+
+def test_a_verdict_is_sent_again_until_it_is_acknowledged(triggered: RunningLine) -> None:
+    plc = triggered.client()
+    first = plc.ask("part-1")
+    assert plc.of_kind("verdict") == first
+    plc.say("ack", seq=1)
+    plc.hear(0.06)
+    assert [m for m in plc.hear(0.1) if m["type"] == "verdict"] == []
+    # A client that vanished and came back is told what it has not acknowledged.
+    plc.ask("part-2")
+    plc.close()
+    again = triggered.client()
+    again.say("hello")
+    assert again.of_kind("verdict")["trig"] == "part-2"
+
+
+def test_a_wrong_recipe_and_nonsense_are_answered_and_harm_nobody(triggered: RunningLine) -> None:
+    plc = triggered.client()
+    assert plc.ask("1", recipe="other")["reason"] == "recipe_mismatch"
+    assert plc.ask("2", recipe="small")["reason"] != "recipe_mismatch"
+    for parts in [(b"\xc1",), (b"",), (b"a", b"b"), (b"\x91" * 5000,)]:
+        plc.say_raw(*parts)
+        assert plc.of_kind("error")["detail"]
+    plc.say("trigger", trig="x" * 200)
+    assert "at most 128" in plc.of_kind("error")["detail"]
+    assert plc.ask("3")["seq"] == 3
+
+
+def test_golden_frames_are_judged_on_demand_and_on_schedule(start: Start) -> None:
+    line = start(trigger=SOFTWARE.format(500), camera=STILL, selftest="every_s = 1")
+    line.state("operational.ready")
+    plc = line.client()
+    plc.say("selftest")
+    assert plc.of_kind("selftest_done")["passed"]
+    for want in (True, False, True, False):
+        line.until(lambda m, w=want: m["type"] == "state" and m["selftest"] == w)
+
+
 @pytest.mark.parametrize("fault", ["sleep 0.4", "gil 0.4", "spin 0.4"])
 def test_a_stalled_inspection_is_answered_late_and_the_next_frames_are_judged(
     start: Start, fault: str

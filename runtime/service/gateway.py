@@ -24,6 +24,17 @@ from kenpin.camera.ring import FrameRing
 from kenpin.config.exits import Exit
 from kenpin.config.line import Line
 from kenpin.runtime.service.announcer import Announcer
+from kenpin.runtime.service.changeover import Change, Changeover, ChangeoverError, Step
+from kenpin.runtime.service.ctl import (
+    Ack,
+    Activate,
+    Command,
+    Hello,
+    Prepare,
+    Selftest,
+    Status,
+    Trigger,
+)
 from kenpin.runtime.service.desk import CAMERA_WORKS, Desk
 from kenpin.runtime.service.geometry import geometry_of
 from kenpin.runtime.service.inspector import (
@@ -36,7 +47,7 @@ from kenpin.runtime.service.inspector import (
     SelftestDone,
     TookOver,
 )
-from kenpin.runtime.service.ledger import Answer, Ledger
+from kenpin.runtime.service.ledger import Answer, Ledger, TriggerConflictError
 from kenpin.runtime.service.logs import LogQueue
 from kenpin.runtime.service.opening import opener_of
 from kenpin.runtime.service.states import Parts, state_of
@@ -126,6 +137,8 @@ class Gateway:
             max_in_flight=line.trigger.max_in_flight,
             clock_ns=clock_ns,
         )
+        self._changeover = Changeover(self._supervisor, line.bundles, pixel_bytes)
+        self._testers: list[bytes] = []
         self._triggered = triggered
         self._exit: int | None = None
         self._proven = False
@@ -155,6 +168,7 @@ class Gateway:
                 # A child ignores the terminal's signals: leave none behind.
                 self._supervisor.close()
                 self._acquisition.stop(0.5)
+                self._changeover.close()
                 self._announcer.close()
                 self._manager.close()
                 self._ring.close()
@@ -219,7 +233,7 @@ class Gateway:
         self._desk.expire()
         self._inspection()
         self._desk.expire()
-        self._announcer.serve()
+        self._announcer.serve(self._command)
         now = self._clock_ns()
         for entry in self._ledger.resends(now):
             self._announcer.again(entry)
@@ -294,11 +308,68 @@ class Gateway:
         self._selftesting = False
         self._log.info("selftest", passed=event.passed, detail=event.detail)
         self._complain("selftest", event.detail, not event.passed)
+        self._tell_testers(event.passed, event.detail)
         if not event.passed:
             self._desk.refusal = Answer.ng(Reason.SELFTEST_FAILED, event.detail)
 
     def _candidate(self, event: InspectionEvent) -> None:
-        raise NotImplementedError
+        change = self._changeover.event(event)
+        if change is not None:
+            self._tell_change(change)
+
+    def _tell_change(self, change: Change) -> None:
+        self._log.info("changeover", step=change.step, bundle=change.bundle, detail=change.detail)
+        self._complain("changeover", change.detail, change.step is Step.FAILED)
+        self._announcer.changed(change)
+
+    # -- what clients command --------------------------------------------------------------
+
+    def _command(self, client: bytes, command: Command) -> None:
+        try:
+            self._obey(client, command)
+        except (ChangeoverError, TriggerConflictError) as error:
+            self._announcer.tell(client, "error", detail=str(error)[:500])
+
+    def _obey(self, client: bytes, command: Command) -> None:
+        if isinstance(command, Trigger):
+            self._trigger(client, command)
+        elif isinstance(command, Ack):
+            self._ledger.acknowledge(client, command.seq)
+        elif isinstance(command, Hello):
+            self._announcer.greet(client)
+        elif isinstance(command, Status):
+            self._announcer.say_state(client)
+        elif isinstance(command, Prepare):
+            self._tell_change(self._changeover.prepare(client, command.bundle))
+        elif isinstance(command, Activate):
+            self._tell_change(self._changeover.activate(client))
+        elif isinstance(command, Selftest):
+            self._testers.append(client)
+            if not self._begin_selftest():
+                self._tell_testers(False, "no inspection is ready")
+        else:
+            self._reset()
+            self._announcer.tell(client, "resetting")
+
+    def _trigger(self, client: bytes, command: Trigger) -> None:
+        budget_ns = None if command.budget_us is None else command.budget_us * 1000
+        entry, fresh = self._desk.trigger(client, command.trig, command.recipe, budget_ns)
+        self._announcer.accepted(entry, fresh)
+        if fresh:
+            self._desk.start(entry)
+        elif entry.answer is not None:
+            self._announcer.again(entry)
+
+    def _reset(self) -> None:
+        """Begin anew after a failure: another process proves the bundle once more."""
+        self._log.info("reset")
+        if self._desk.refusal is not None or not self._supervisor.ready:
+            self._supervisor.restart("RESET")
+
+    def _tell_testers(self, passed: bool, detail: str) -> None:
+        for client in self._testers:
+            self._announcer.tell(client, "selftest_done", passed=passed, detail=detail[:500])
+        self._testers.clear()
 
     # -- time ------------------------------------------------------------------------------
 
@@ -316,11 +387,16 @@ class Gateway:
         line = self._supervisor.line
         if line is not None and self._supervisor.alive(now) and line.progress.count != self._beats:
             self._beats = line.progress.count
-            self._announcer.heartbeat()
+            self._announcer.heartbeat(
+                in_flight=self._ledger.open, cam_ok=self._acquisition.state in CAMERA_WORKS
+            )
         return HEARTBEAT_NS
 
     def _on_status(self, _now: int) -> int:
         dropped = self._log_queue.dropped if self._log_queue else 0
+        if self._changeover.failed_to_remember():
+            undone = "the store's link could not be set: a restart would run the bundle before"
+            self._complain("store", undone, True)
         self._complain("log", f"{dropped} lines were dropped", dropped > 0)
         if not self._proven and self._supervisor.restarting:
             self._manager.more_time(5)

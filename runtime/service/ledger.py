@@ -69,6 +69,7 @@ class Entry:
     name, rows, capture
                  what else is known of its frame
     seq          number of its verdict; 0 before the verdict
+    told         the verdict as it was sent
     """
 
     number: int
@@ -87,6 +88,7 @@ class Entry:
     answer: Answer | None = None
     answered_ns: int = 0
     seq: int = 0
+    told: bytes = b""
 
 
 @dataclass
