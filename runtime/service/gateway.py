@@ -278,11 +278,7 @@ class Gateway:
         if isinstance(event, PhaseChanged) and event.phase is Phase.READY:
             assert event.facts is not None
             self._log.info("ready", bundle=event.facts.label, golden=event.facts.golden)
-            self._desk.refusal = None
-            self._complain("inspection", "", False)
-            self._complain(
-                "bundle", "the previous bundle runs, the newer failed", self._supervisor.rolled_back
-            )
+            self._in_force()
             if not self._proven:
                 self._proven = True
                 # Only now: a frame that nobody can judge yet would be NG for nothing.
@@ -296,13 +292,20 @@ class Gateway:
         elif isinstance(event, Failed):
             self._log.error("bundle_failed", reason=event.reason, detail=event.detail)
             self._complain("bundle", event.detail, True)
-            if not self._supervisor.restarting and not self._supervisor.rolled_back:
+            if not self._supervisor.restarting:
                 self._desk.refusal = Answer.ng(event.reason, event.detail)
                 if not self._proven:
                     self._exit = Exit.BUNDLE
         elif isinstance(event, Gone):
             self._log.error("inspection_gone", detail=event.detail)
             self._complain("inspection", event.detail, True)
+
+    def _in_force(self) -> None:
+        """A bundle has proven itself and judges from now on: what was said before is void."""
+        self._desk.refusal = None
+        self._complain("inspection", "", False)
+        older = "the newer bundle failed, the one before it runs"
+        self._complain("bundle", older, self._supervisor.rolled_back)
 
     def _selftested(self, event: SelftestDone) -> None:
         self._selftesting = False
@@ -343,6 +346,7 @@ class Gateway:
             self._tell_change(self._changeover.prepare(client, command.bundle))
         elif isinstance(command, Activate):
             self._tell_change(self._changeover.activate(client))
+            self._in_force()
         elif isinstance(command, Selftest):
             self._testers.append(client)
             if not self._begin_selftest():

@@ -132,7 +132,7 @@ class Supervisor:
         self.line, self.candidate, self.facts = candidate, None, candidate.facts
         self._spec = replace(self._spec, bundle=candidate.facts.folder)
         self._ready_ns, self._failures, self._restart_ns = self._clock_ns(), 0, None
-        self.rolled_back = False
+        self.rolled_back, self._again = False, True
         return self.facts
 
     # -- what happens ----------------------------------------------------------------------
@@ -247,7 +247,8 @@ class Supervisor:
     @property
     def restarting(self) -> bool:
         """Whether somebody will judge without anybody's doing."""
-        return self._restart_ns is not None or (self.line is not None and not self.ready)
+        starting = self.line is not None and not self.ready
+        return self._again and (self._restart_ns is not None or starting)
 
     @property
     def held(self) -> list[Ticket]:
