@@ -30,7 +30,9 @@ class FaultyPipeline(Pipeline):
     """A pipeline that does what it is told before it judges."""
 
     def judge(self, frame: Any) -> Judgement:
-        fault, seconds = self._fault()
+        # A failed golden frame would end the line until a RESET, as it must.
+        golden = frame.name.startswith("golden/")
+        fault, seconds = ("", 0.0) if golden else self._fault()
         if fault == "sleep":
             time.sleep(seconds)
         elif fault == "gil":

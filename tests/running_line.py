@@ -133,7 +133,8 @@ class RunningLine:
             if found:
                 return max(found)
             time.sleep(0.01)
-        raise AssertionError(f"no child {name}")
+        told = "".join(self.log[-12:])
+        raise AssertionError(f"no child {name}: {told}")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; its exit code."""
