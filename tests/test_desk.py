@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kenpin.camera.capture import Capture
-from kenpin.camera.events import CameraChanged, CameraState, FrameArrived, FramesLost, Loss
+from kenpin.camera.events import CameraChanged, CameraState, FrameArrived, FramesLost
+from kenpin.camera.loss import Loss
 from kenpin.camera.ring import FrameRing, SlotHeader, Ticket
 from kenpin.runtime.service.desk import Desk
 from kenpin.runtime.service.inspector import BundleFacts, Gone, Judged

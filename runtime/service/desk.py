@@ -7,7 +7,8 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from kenpin.camera.events import CameraChanged, CameraState, Event, FrameArrived, FramesLost, Loss
+from kenpin.camera.events import CameraChanged, CameraState, Event, FrameArrived, FramesLost
+from kenpin.camera.loss import Loss
 from kenpin.camera.ring import FrameRing, Ticket
 from kenpin.runtime.service.inspector import Gone, InspectionEvent, Judged
 from kenpin.runtime.service.ledger import Answer, Entry, Ledger, Stage

@@ -20,6 +20,7 @@ import zmq
 
 from kenpin.camera.acquisition import Acquisition, Opener
 from kenpin.camera.events import CameraChanged, CameraState
+from kenpin.camera.opening import opener_of
 from kenpin.camera.ring import FrameRing
 from kenpin.config.exits import Exit
 from kenpin.config.line import Line
@@ -49,7 +50,6 @@ from kenpin.runtime.service.inspector import (
 )
 from kenpin.runtime.service.ledger import Answer, Ledger, TriggerConflictError
 from kenpin.runtime.service.logs import LogQueue
-from kenpin.runtime.service.opening import opener_of
 from kenpin.runtime.service.states import Parts, state_of
 from kenpin.runtime.service.supervisor import Limits, Role, Supervisor
 from kenpin.runtime.service.systemd import Manager
@@ -103,7 +103,7 @@ class Gateway:
         self._ring = FrameRing(line.ring.slots, pixel_bytes, 4 * geometry.map_bytes)
         triggered = line.trigger.mode == "software"
         self._acquisition = Acquisition(
-            opener or opener_of(line.camera), self._ring, triggered=triggered, clock_ns=clock_ns
+            opener or opener_of(line.camera, triggered=triggered), self._ring, clock_ns=clock_ns
         )
         self._supervisor = Supervisor(
             InspectorSpec(
