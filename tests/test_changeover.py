@@ -15,6 +15,13 @@ from kenpin.runtime.bundle import MANIFEST, Bundle, canonical, content_hash
 from kenpin.runtime.store import point
 from running_line import PATIENCE_S, RunningLine, line_toml
 
+# Other work runs on the machine: what counts here is that no frame is lost or
+# judged by the wrong bundle. `benchmarks/changeover.py` measures the latency.
+PATIENT = {
+    "trigger": 'mode = "free", budget_ms = 1000, max_in_flight = 8',
+    "ring": "slots = 16",
+}
+
 
 @pytest.fixture
 def store(patchcore: Bundle, padim: Bundle, tmp_path: Path) -> Path:
@@ -44,7 +51,7 @@ def start(store: Path, tmp_path: Path) -> Iterator[Callable[..., RunningLine]]:
 def test_a_new_bundle_takes_over_between_two_frames(
     start: Callable[..., RunningLine], store: Path, patchcore: Bundle, padim: Bundle
 ) -> None:
-    line = start(trigger='mode = "free", budget_ms = 400')
+    line = start(**PATIENT)
     engineer = line.client("engineer")
     engineer.say("activate")
     assert "PREPARE one" in engineer.of_kind("error")["detail"]
@@ -120,7 +127,7 @@ def test_a_bundle_that_fails_is_dropped_and_the_line_goes_on(
 def test_a_candidate_that_is_killed_or_replaced_costs_the_line_nothing(
     start: Callable[..., RunningLine], patchcore: Bundle, padim: Bundle
 ) -> None:
-    line = start(trigger='mode = "free", budget_ms = 400')
+    line = start(**PATIENT)
     judge = line.child()
     engineer = line.client("engineer")
     for bundle in ("nonsense", "../../etc", "gone@0123456789ab"):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kenpin.camera.events import CameraChanged, CameraState, Event, FrameArrived, FramesLost
-from kenpin.camera.loss import Loss
 from kenpin.camera.ring import FrameRing, Ticket
 from kenpin.runtime.service.inspector import Gone, InspectionEvent, Judged
 from kenpin.runtime.service.ledger import Answer, Entry, Ledger, Stage
@@ -20,11 +19,6 @@ __all__ = ["CAMERA_WORKS", "Camera", "Desk", "Outlet", "Side"]
 # In these states a trigger may be answered with a frame.
 CAMERA_WORKS = frozenset({CameraState.ARMED, CameraState.STREAMING, CameraState.IDLE})
 
-_LOSSES = {
-    Loss.OVERRUN: Reason.OVERRUN,
-    Loss.INCOMPLETE: Reason.INCOMPLETE_FRAME,
-    Loss.CAMERA: Reason.CAMERA_LOST,
-}
 # A camera that comes back may report thousands of lost frames; answering them in
 # portions keeps the deadlines of the living.
 _LOSSES_AT_ONCE = 64
@@ -250,7 +244,7 @@ class Desk:
         while self._losses and left:
             lost = self._losses[0]
             event = lost.event
-            answer = Answer.ng(_LOSSES[event.loss], event.detail)
+            answer = Answer.ng(Reason(event.loss.value), event.detail)
             entry = self._entry_of(event.index + lost.told, event.captured_ns, event.trigger)
             if entry is not None:
                 self._conclude(entry.number, answer)
