@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,18 @@ def line_toml(folder: Path, bundles: Path, *, camera: str = "", **tables: str) -
 class RunningLine:
     """A line's service as a child process, a subscriber to all it publishes, and its log.
 
+    command   what to run; by default edge-run with pipelines that can be made to fail
+
     Stop it, or use it in a `with`; only processes that it started are ever killed.
     """
 
-    def __init__(self, toml: Path, *, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        toml: Path,
+        *,
+        environ: dict[str, str] | None = None,
+        command: Sequence[str] = (sys.executable, str(HERE / "serve_line.py")),
+    ) -> None:
         folder = toml.parent
         self._folder = folder
         self._clients: list[Client] = []
@@ -60,7 +68,7 @@ class RunningLine:
         self._socket.connect(f"ipc://{folder}/pub")
         extra = {"KENPIN_TEST_FAULT": str(self._fault), "PYTHONPATH": _path()}
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "serve_line.py"), str(toml)],
+            [*command, str(toml)],
             stderr=subprocess.PIPE,
             env=os.environ | extra | (environ or {}),
         )

@@ -340,13 +340,24 @@ class Desk:
                 if side.offer(entry, verdict, ticket):
                     self._lent[ticket] += 1
 
+    @staticmethod
+    def _stages(entry: Entry, judged: Judged | None, now: int) -> dict[str, int]:
+        """Microseconds: `grab` from the trigger to the last scan line, the pipeline's own
+        stages, `wait` for all that was spent between processes, and `total`."""
+        stages = dict(judged.stages_us) if judged else {}
+        stages.pop("total", None)
+        total = max(0, now - entry.opened_ns) // 1000
+        if entry.captured_ns is not None:
+            stages["grab"] = max(0, entry.captured_ns - entry.opened_ns) // 1000
+            stages["wait"] = max(0, total - sum(stages.values()))
+        return stages | {"total": total}
+
     def _verdict(self, entry: Entry, judged: Judged | None, now: int) -> Verdict:
         assert entry.answer is not None
         facts = self._supervisor.facts
         thresholds = judged.thresholds if judged else facts.thresholds if facts else None
         captured = entry.opened_ns if entry.captured_ns is None else entry.captured_ns
-        stages = dict(judged.stages_us) if judged else {}
-        stages["total"] = (now - entry.opened_ns) // 1000
+        stages = self._stages(entry, judged, now)
         return Verdict(
             outcome=entry.answer.outcome,
             reason=entry.answer.reason,
