@@ -144,6 +144,10 @@ class RunningLine:
         told = "".join(self.log[-12:])
         raise AssertionError(f"no child {name}: {told}")
 
+    def children(self) -> list[int]:
+        """All child processes."""
+        return sorted(pid for pid, _ in _children(self.process.pid))
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; its exit code."""
         if self.process.poll() is None:
