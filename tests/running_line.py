@@ -17,11 +17,12 @@ import zmq
 
 from faulty_pipelines import inject
 
-__all__ = ["PATIENCE_S", "Client", "RunningLine", "line_toml"]
+__all__ = ["PATIENCE_S", "SERVE_LINE", "Client", "RunningLine", "line_toml"]
 
 # Longer than anything takes on a busy machine; reached only by a failure.
 PATIENCE_S = 40.0
 HERE = Path(__file__).resolve().parent
+SERVE_LINE = (sys.executable, str(HERE / "serve_line.py"))
 
 
 def line_toml(folder: Path, bundles: Path, *, camera: str = "", **tables: str) -> Path:
@@ -53,7 +54,7 @@ class RunningLine:
         toml: Path,
         *,
         environ: dict[str, str] | None = None,
-        command: Sequence[str] = (sys.executable, str(HERE / "serve_line.py")),
+        command: Sequence[str] = SERVE_LINE,
     ) -> None:
         folder = toml.parent
         self._folder = folder

@@ -10,14 +10,17 @@ import itertools
 import os
 import random
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import zmq
 
 from kenpin.runtime.bundle import Bundle
-from running_line import RunningLine, line_toml
+from running_line import SERVE_LINE, RunningLine, line_toml
 
 BUDGET_MS = 80
 STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
@@ -26,13 +29,39 @@ FAULTS = ("sleep 0.3", "gil 0.3", "spin 0.3", "raise", "nan", "die", "SIGKILL", 
 
 Start = Callable[..., RunningLine]
 
+# Its log goes into a pipe that nobody reads.
+BLOCKED = (
+    sys.executable,
+    "-c",
+    "import fcntl, os, runpy, sys; r, w = os.pipe(); os.dup2(w, 2); "
+    "fcntl.fcntl(w, fcntl.F_SETPIPE_SZ, 4096); "
+    "runpy.run_path(sys.argv.pop(1), run_name='__main__')",
+    SERVE_LINE[1],
+)
+
+
+@contextmanager
+def stalled_subscribers(endpoint: str, count: int) -> Iterator[None]:
+    """Subscribe to everything, and never read."""
+    with zmq.Context() as context:
+        sockets = [context.socket(zmq.SUB) for _ in range(count)]
+        for socket in sockets:
+            socket.setsockopt(zmq.RCVHWM, 1)
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.SUBSCRIBE, b"")
+            socket.connect(endpoint)
+        yield
+        for socket in sockets:
+            socket.close()
+
 
 @pytest.fixture
 def start(patchcore: Bundle, tmp_path: Path) -> Iterator[Start]:
     running: list[RunningLine] = []
 
-    def begin(**settings: str) -> RunningLine:
-        running.append(RunningLine(line_toml(tmp_path, patchcore.folder, **settings)))
+    def begin(*, command: Sequence[str] = SERVE_LINE, **settings: str) -> RunningLine:
+        toml = line_toml(tmp_path, patchcore.folder, **settings)
+        running.append(RunningLine(toml, command=command))
         return running[-1]
 
     yield begin
@@ -125,6 +154,25 @@ def test_a_dead_or_hung_inspection_is_visible_within_three_heartbeats(
             if seen[-1] < 0.31:
                 break
         assert min(seen) < 0.31, f"{fault}: visible after {seen} s"
+
+
+def test_subscribers_that_never_read_and_a_log_that_nobody_reads_delay_nothing(
+    start: Start, tmp_path: Path
+) -> None:
+    """P6: a hundred stalled subscribers, and stderr is a pipe that is full."""
+    line = start(camera=f"{STILL}, rate_hz = 25", log="burst = 9999, room = 20", command=BLOCKED)
+    line.verdict(lambda m: m["verdict"] == 1)
+    with stalled_subscribers(f"ipc://{tmp_path}/pub", 100):
+        plc = line.client()
+        for _ in range(300):  # each is answered, and logged, into the pipe
+            plc.say("reset")
+            plc.say("prepare", bundle="gone@0123456789ab")
+        line.until(lambda m: m["type"] == "alarm" and m["source"] == "log")
+        before = len(line.verdicts)
+        line.listen(2)
+        late_ms = [(m["t_mono_ns"] - m["t_acq_ns"]) / 1e6 - 60 for m in line.verdicts[before:]]
+        assert len(late_ms) > 40
+        assert sorted(late_ms)[int(0.9 * len(late_ms))] < 5
 
 
 def test_a_stopped_gateway_is_visible_by_its_silence(start: Start) -> None:
