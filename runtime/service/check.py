@@ -28,10 +28,19 @@ def _lines(tree: dict[str, Any], path: tuple[str, ...]) -> Iterator[str]:
         if value is None:
             yield f"# {key}: not set"
         elif key not in tables:
-            # A JSON string, number, boolean or list of them is a TOML one.
-            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+            yield f"{key} = {_value(value)}"
     for key, value in tables.items():
         yield from _lines(value, (*path, key))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        pairs = (f"{key} = {_value(inner)}" for key, inner in value.items() if inner is not None)
+        return f"{{ {', '.join(pairs)} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    # A JSON string, number or boolean is a TOML one.
+    return json.dumps(value, ensure_ascii=False)
 
 
 def problems_of(line: Line) -> list[str]:
