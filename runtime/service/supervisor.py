@@ -99,7 +99,8 @@ class Supervisor:
 
     def restart(self, why: str) -> None:
         """Begin anew, at once: RESET after a failure."""
-        self._failures = 0
+        # Also when it has just failed and is not gone yet.
+        self._failures, self._again = 0, True
         if self.line is not None:
             self.line.kill(why)
         elif self._restart_ns is None or self._restart_ns > self._clock_ns():
