@@ -22,6 +22,8 @@ from pathlib import Path
 from edge_run import EDGE_RUN, RunningLine, Workshop, line_toml, machine
 
 EVERY_S = 3.0
+# Of fewer samples no slope is told.
+FEWEST = 5
 
 
 def theil_sen(points: list[tuple[float, float]]) -> float:
@@ -50,7 +52,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        samples, verdicts = watch(Path(folder), options)
+        samples, verdicts, log = watch(Path(folder), options)
+    brief = {name: points for name, points in samples.items() if len(points) < FEWEST}
+    for name in brief:
+        print(f"{name:28} seen {len(samples.pop(name))} times only: it came or went meanwhile")
+    print("".join(line for line in log if '"level": "info"' not in line), end="")
     slopes = {name: round(theil_sen(points) * 60, 2) for name, points in samples.items()}
     print(
         f"{options.minutes:g} minutes, {verdicts} verdicts at {options.rate_hz:g} Hz, {machine()}"
@@ -63,13 +69,13 @@ def main() -> int:
         )
     if options.json:
         options.json.write_text(json.dumps({"slopes_kib_min": slopes, "samples": samples}))
-    return int(any(slope > options.limit_kib_min for slope in slopes.values()))
+    return int(bool(brief) or any(s > options.limit_kib_min for s in slopes.values()))
 
 
 def watch(
     folder: Path, options: argparse.Namespace
-) -> tuple[dict[str, list[tuple[float, float]]], int]:
-    """Samples (s, KiB) of each process, and how many verdicts were given."""
+) -> tuple[dict[str, list[tuple[float, float]]], int, list[str]]:
+    """Samples (s, KiB) of each process, how many verdicts were given, and the log."""
     bundle = Workshop.open(folder / "workshop").build(folder / "bundles").bundle
     camera = f'kind = "synthetic", height_px = 128, width_px = 320, rate_hz = {options.rate_hz}'
     toml = line_toml(folder, bundle.folder, camera=camera, selftest="every_s = 10")
@@ -86,7 +92,8 @@ def watch(
                     name, kib = resident_kib(pid)
                     samples[f"{name} ({pid})"].append((now, kib))
         line.stop()
-    return samples, verdicts
+        log = line.log
+    return samples, verdicts, log
 
 
 if __name__ == "__main__":

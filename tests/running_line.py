@@ -44,6 +44,7 @@ def line_toml(folder: Path, bundles: Path, *, camera: str = "", **tables: str) -
 class RunningLine:
     """A line's service as a child process, a subscriber to all it publishes, and its log.
 
+    pub       where it publishes, if not beside its settings
     command   what to run; by default edge-run with pipelines that can be made to fail
 
     Stop it, or use it in a `with`; only processes that it started are ever killed.
@@ -54,6 +55,7 @@ class RunningLine:
         toml: Path,
         *,
         environ: dict[str, str] | None = None,
+        pub: str | None = None,
         command: Sequence[str] = SERVE_LINE,
     ) -> None:
         folder = toml.parent
@@ -66,7 +68,7 @@ class RunningLine:
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         self._socket.setsockopt(zmq.RCVHWM, 100_000)
-        self._socket.connect(f"ipc://{folder}/pub")
+        self._socket.connect(pub or f"ipc://{folder}/pub")
         extra = {"KENPIN_TEST_FAULT": str(self._fault), "PYTHONPATH": _path()}
         self.process = subprocess.Popen(
             [*command, str(toml)],

@@ -9,7 +9,9 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -186,6 +188,27 @@ def test_a_stopped_gateway_is_visible_by_its_silence(start: Start) -> None:
     line.verdict(lambda m: m["verdict"] == 1)
     verdicts = line.verdicts
     assert [m["seq"] for m in verdicts] == list(range(1, len(verdicts) + 1))
+
+
+def test_a_cut_link_is_visible_within_three_heartbeats_and_mends(
+    patchcore: Bundle, tmp_path: Path
+) -> None:
+    """P4, over TCP in a network namespace of its own."""
+    unshare = ["unshare", "--net"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"]).returncode:
+        pytest.skip("no right to make a network namespace: run as root to cut a link")
+    toml = line_toml(
+        tmp_path,
+        patchcore.folder,
+        wire='ctl = "tcp://127.0.0.1:5555", pub = "tcp://127.0.0.1:5556"',
+    )
+    script = str(Path(__file__).with_name("link_down.py"))
+    command = [*unshare, sys.executable, script, str(toml)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.split()
+    assert words[0::2] == ["visible", "back"]
+    assert float(words[1]) < 0.35
 
 
 def test_a_healthy_line_never_misses_three_heartbeats(start: Start) -> None:

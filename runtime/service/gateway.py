@@ -25,17 +25,9 @@ from kenpin.camera.ring import FrameRing
 from kenpin.config.exits import Exit
 from kenpin.config.line import Line
 from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.changeover import Change, Changeover, ChangeoverError, Step
-from kenpin.runtime.service.ctl import (
-    Ack,
-    Activate,
-    Command,
-    Hello,
-    Prepare,
-    Selftest,
-    Status,
-    Trigger,
-)
+from kenpin.runtime.service.changeover import Changeover
+from kenpin.runtime.service.commands import Commander
+from kenpin.runtime.service.complaints import Complaints
 from kenpin.runtime.service.desk import CAMERA_WORKS, Desk
 from kenpin.runtime.service.geometry import geometry_of
 from kenpin.runtime.service.inspector import (
@@ -48,7 +40,7 @@ from kenpin.runtime.service.inspector import (
     SelftestDone,
     TookOver,
 )
-from kenpin.runtime.service.ledger import Answer, Ledger, TriggerConflictError
+from kenpin.runtime.service.ledger import Answer, Ledger
 from kenpin.runtime.service.logs import LogQueue
 from kenpin.runtime.service.states import Parts, state_of
 from kenpin.runtime.service.supervisor import Limits, Role, Supervisor
@@ -138,11 +130,19 @@ class Gateway:
             clock_ns=clock_ns,
         )
         self._changeover = Changeover(self._supervisor, line.bundles, pixel_bytes)
-        self._testers: list[bytes] = []
+        self._complaints = Complaints(self._announcer.alarm)
+        self._commander = Commander(
+            self._desk,
+            self._supervisor,
+            self._changeover,
+            self._announcer,
+            self._complaints,
+            begin_selftest=self._begin_selftest,
+            in_force=self._in_force,
+        )
         self._triggered = triggered
         self._exit: int | None = None
         self._proven = False
-        self._complaints: dict[str, str] = {}
         self._selftesting = False
         self._beats = 0
         now = clock_ns()
@@ -233,7 +233,7 @@ class Gateway:
         self._desk.expire()
         self._inspection()
         self._desk.expire()
-        self._announcer.serve(self._command)
+        self._announcer.serve(self._commander.obey)
         now = self._clock_ns()
         for entry in self._ledger.resends(now):
             self._announcer.again(entry)
@@ -257,9 +257,9 @@ class Gateway:
             if isinstance(event, CameraChanged):
                 self._log.info("camera", state=event.state, detail=event.detail)
                 if event.state in _CAMERA_FAULTS:
-                    self._complain("camera", event.detail or event.state, True)
+                    self._complaints.note("camera", event.detail or event.state, True)
                 elif event.state in CAMERA_WORKS:
-                    self._complain("camera", "", False)
+                    self._complaints.note("camera", "", False)
         self._desk.camera(events)
         ended = self._acquisition.state is CameraState.ENDED
         if self._until_end and ended and not self._ledger.open and not self._desk.tell_losses():
@@ -288,92 +288,37 @@ class Gateway:
             self._selftested(event)
         elif isinstance(event, TookOver):
             stuck = f"the inspection keeps niceness {event.niceness}; set LimitNICE=+0 in the unit"
-            self._complain("niceness", stuck, event.niceness > 0)
+            self._complaints.note("niceness", stuck, event.niceness > 0)
         elif isinstance(event, Failed):
             self._log.error("bundle_failed", reason=event.reason, detail=event.detail)
-            self._complain("bundle", event.detail, True)
+            self._complaints.note("bundle", event.detail, True)
             if not self._supervisor.restarting:
                 self._desk.refusal = Answer.ng(event.reason, event.detail)
                 if not self._proven:
                     self._exit = Exit.BUNDLE
         elif isinstance(event, Gone):
             self._log.error("inspection_gone", detail=event.detail)
-            self._complain("inspection", event.detail, True)
+            self._complaints.note("inspection", event.detail, True)
 
     def _in_force(self) -> None:
         """A bundle has proven itself and judges from now on: what was said before is void."""
         self._desk.refusal = None
-        self._complain("inspection", "", False)
+        self._complaints.note("inspection", "", False)
         older = "the newer bundle failed, the one before it runs"
-        self._complain("bundle", older, self._supervisor.rolled_back)
+        self._complaints.note("bundle", older, self._supervisor.rolled_back)
 
     def _selftested(self, event: SelftestDone) -> None:
         self._selftesting = False
         self._log.info("selftest", passed=event.passed, detail=event.detail)
-        self._complain("selftest", event.detail, not event.passed)
-        self._tell_testers(event.passed, event.detail)
+        self._complaints.note("selftest", event.detail, not event.passed)
+        self._commander.tell_testers(event.passed, event.detail)
         if not event.passed:
             self._desk.refusal = Answer.ng(Reason.SELFTEST_FAILED, event.detail)
 
     def _candidate(self, event: InspectionEvent) -> None:
         change = self._changeover.event(event)
         if change is not None:
-            self._tell_change(change)
-
-    def _tell_change(self, change: Change) -> None:
-        self._log.info("changeover", step=change.step, bundle=change.bundle, detail=change.detail)
-        self._complain("changeover", change.detail, change.step is Step.FAILED)
-        self._announcer.changed(change)
-
-    # -- what clients command --------------------------------------------------------------
-
-    def _command(self, client: bytes, command: Command) -> None:
-        try:
-            self._obey(client, command)
-        except (ChangeoverError, TriggerConflictError) as error:
-            self._announcer.tell(client, "error", detail=str(error)[:500])
-
-    def _obey(self, client: bytes, command: Command) -> None:
-        if isinstance(command, Trigger):
-            self._trigger(client, command)
-        elif isinstance(command, Ack):
-            self._ledger.acknowledge(client, command.seq)
-        elif isinstance(command, Hello):
-            self._announcer.greet(client)
-        elif isinstance(command, Status):
-            self._announcer.say_state(client)
-        elif isinstance(command, Prepare):
-            self._tell_change(self._changeover.prepare(client, command.bundle))
-        elif isinstance(command, Activate):
-            self._tell_change(self._changeover.activate(client))
-            self._in_force()
-        elif isinstance(command, Selftest):
-            self._testers.append(client)
-            if not self._begin_selftest():
-                self._tell_testers(False, "no inspection is ready")
-        else:
-            self._reset()
-            self._announcer.tell(client, "resetting")
-
-    def _trigger(self, client: bytes, command: Trigger) -> None:
-        budget_ns = None if command.budget_us is None else command.budget_us * 1000
-        entry, fresh = self._desk.trigger(client, command.trig, command.recipe, budget_ns)
-        self._announcer.accepted(entry, fresh)
-        if fresh:
-            self._desk.start(entry)
-        elif entry.answer is not None:
-            self._announcer.again(entry)
-
-    def _reset(self) -> None:
-        """Begin anew after a failure: another process proves the bundle once more."""
-        self._log.info("reset")
-        if self._desk.refusal is not None or not self._supervisor.ready:
-            self._supervisor.restart("RESET")
-
-    def _tell_testers(self, passed: bool, detail: str) -> None:
-        for client in self._testers:
-            self._announcer.tell(client, "selftest_done", passed=passed, detail=detail[:500])
-        self._testers.clear()
+            self._commander.tell_change(change)
 
     # -- time ------------------------------------------------------------------------------
 
@@ -400,8 +345,8 @@ class Gateway:
         dropped = self._log_queue.dropped if self._log_queue else 0
         if self._changeover.failed_to_remember():
             undone = "the store's link could not be set: a restart would run the bundle before"
-            self._complain("store", undone, True)
-        self._complain("log", f"{dropped} lines were dropped", dropped > 0)
+            self._complaints.note("store", undone, True)
+        self._complaints.note("log", f"{dropped} lines were dropped", dropped > 0)
         if not self._proven and self._supervisor.restarting:
             self._manager.more_time(5)
         self._manager.status(f"{self._announcer.state}: {self._ledger.last_seq} verdicts")
@@ -430,15 +375,6 @@ class Gateway:
         return True
 
     # -- what is said ----------------------------------------------------------------------
-
-    def _complain(self, what: str, detail: str, still: bool) -> None:
-        """Note, or take back, that something needs a person."""
-        if still:
-            if self._complaints.get(what) != detail:
-                self._complaints[what] = detail
-                self._announcer.alarm(what, detail)
-        elif self._complaints.pop(what, None) is not None:
-            self._announcer.alarm(what, "")
 
     def _announce(self) -> None:
         now = self._clock_ns()
