@@ -304,6 +304,11 @@ class Gateway:
         """A bundle has proven itself and judges from now on: what was said before is void."""
         self._desk.refusal = None
         self._complaints.note("inspection", "", False)
+        facts = self._supervisor.facts
+        gap_ms = facts.longest_gap_us / 1e3 if facts else 0.0
+        limit_ms = self._line.watchdog.hung_ms
+        slow = f"silent for {gap_ms:.0f} ms while judging; raise watchdog.hung_ms {limit_ms:g}"
+        self._complaints.note("progress", slow, gap_ms > limit_ms / 2)
         older = "the newer bundle failed, the one before it runs"
         self._complaints.note("bundle", older, self._supervisor.rolled_back)
 
