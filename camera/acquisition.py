@@ -61,6 +61,8 @@ class Acquisition:
         self._failures = 0
         self._resume = Resume()
         self._asked: set[int] = set()
+        self._killed = ""
+        self._dead: list[multiprocessing.process.BaseProcess] = []
         self.state = CameraState.OPENING
         self.restarts = 0
 
@@ -102,6 +104,8 @@ class Acquisition:
                free when the process has died
         """
         found: list[Event] = []
+        # exitcode asks without waiting, and takes the zombie away.
+        self._dead = [process for process in self._dead if process.exitcode is None]
         if self._channel is not None:
             for message in self._channel.receive():
                 event = event_of(message)
@@ -135,6 +139,8 @@ class Acquisition:
         self._channel.send({"do": "stop"})
         self._process.join(timeout_s)
         self._bury()
+        for process in self._dead:
+            process.join(timeout_s)
 
     def _note(self, event: Event) -> None:
         if isinstance(event, CameraChanged):
@@ -165,27 +171,31 @@ class Acquisition:
         if self._channel is None or self._progress is None or self._process is None:
             return ""
         if self._channel.ended:
-            self._process.join(0.1)
-            return f"the acquisition process ended (exit code {self._process.exitcode})"
+            # Its memory is gone before its channel; what is left takes no time.
+            self._process.join(0.005)
+            ended = f"the acquisition process ended (exit code {self._process.exitcode})"
+            return self._killed or ended
         now = self._clock_ns()
         age = self._progress.age_ns(now)
         waited = now - self._started_ns if age is None else age
         limit = HUNG_NS if self.state in _AT_WORK else OPENING_NS
-        if waited > limit:
-            return f"the acquisition process gave no sign of life for {waited / 1e9:.1f} s"
+        if waited > limit and not self._killed:
+            # It is dead once its channel ends. A driver may hold it up for ever, and
+            # whoever waited for it would hang too.
+            self._killed = f"the acquisition process gave no sign of life for {waited / 1e9:.1f} s"
+            self._process.kill()
         return ""
 
     def _bury(self) -> None:
         if self._process is not None:
-            if self._process.is_alive():
-                self._process.kill()
-            self._process.join()
-            self._process.close()
+            self._process.kill()
+            self._dead.append(self._process)
         if self._channel is not None:
             self._channel.close()
         if self._progress is not None:
             self._progress.close()
         self._process = self._channel = self._progress = None
+        self._killed = ""
 
 
 def _live(

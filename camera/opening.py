@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from kenpin.camera.acquisition import Opener
-from kenpin.camera.source import LiveSource
 from kenpin.config.camera import CameraSpec, GenicamSpec, RecordedSpec
+
+if TYPE_CHECKING:  # it loads numpy, which the process that hands this out must not
+    from kenpin.camera.source import LiveSource
 
 __all__ = ["opener_of"]
 

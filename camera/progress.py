@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
 from kenpin.camera.shared_memory import SharedMemory
 
 __all__ = ["Progress"]
 
-_TICK = struct.Struct("<QQ")
+_COUNT, _LAST = 0, 1
 
 
 class Progress:
@@ -19,25 +18,35 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self._memory = SharedMemory(_TICK.size)
+        self._map(SharedMemory(16))
+
+    def _map(self, memory: SharedMemory) -> None:
+        self._memory = memory
+        # Each cell is stored and loaded as one aligned word. struct fills its target
+        # with zeros and then writes byte by byte: a reader in between took a healthy
+        # process for one that had never ticked, and killed it, once in some minutes.
+        self._cells = memory.view.cast("Q")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_memory": self._memory}
+        return {"memory": self._memory}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._map(state["memory"])
 
     def tick(self, now_ns: int) -> None:
         """Say that the loop got here."""
-        count, _ = _TICK.unpack_from(self._memory.view)
-        _TICK.pack_into(self._memory.view, 0, count + 1, now_ns)
+        self._cells[_COUNT] += 1
+        self._cells[_LAST] = now_ns
 
     @property
     def count(self) -> int:
         """Ticks so far."""
-        return int(_TICK.unpack_from(self._memory.view)[0])
+        return self._cells[_COUNT]
 
     @property
     def last_ns(self) -> int:
         """When the last tick was; 0 before the first."""
-        return int(_TICK.unpack_from(self._memory.view)[1])
+        return self._cells[_LAST]
 
     def age_ns(self, now_ns: int) -> int | None:
         """How long ago the last tick was; None before the first."""
@@ -45,5 +54,6 @@ class Progress:
         return max(0, now_ns - last) if last else None
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Let go of the memory. Closing twice is harmless."""
+        self._cells.release()
         self._memory.close()

@@ -39,6 +39,10 @@ class Stopwatch:
         """Begin the first stage."""
         self._last = self.clock_ns()
 
+    def alive(self) -> None:
+        """Look at the clock within a stage: whoever passed it in sees the work go on."""
+        self.clock_ns()
+
     def mark(self, stage: str) -> None:
         """End a stage."""
         now = self.clock_ns()
@@ -92,9 +96,12 @@ class Stages:
         watch = watch or Stopwatch(time.monotonic_ns)
         watch.start()
         tiles = range(len(self.grid))
-        features, filled = self._engine.features(
-            lambda first, batch: self.grid.fill(pixels, tiles[first:], batch), len(tiles)
-        )
+
+        def fill(first: int, batch: NDArray[np.uint8]) -> int:
+            watch.alive()
+            return self.grid.fill(pixels, tiles[first:], batch)
+
+        features, filled = self._engine.features(fill, len(tiles))
         watch.mark("infer")
         found = self._scorer.distances(features)
         finite = bool(np.isfinite(found.values).all())
@@ -173,6 +180,9 @@ class Pipeline:
         return self._conclude(frame, fault, measured, watch)
 
     def _refusal(self, frame: Frame) -> tuple[Reason, str] | None:
+        if not frame.complete:
+            found, wanted = len(frame.pixels), frame.capture.lines_expected
+            return Reason.INCOMPLETE_FRAME, f"frame has {found} of {wanted} scan lines"
         unfit = misfit(frame.pixels, self._frame)
         if unfit:
             return Reason.RECIPE_MISMATCH, unfit

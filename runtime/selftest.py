@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from kenpin.camera.frame import Frame
 from kenpin.camera.images import read_pixels
 from kenpin.runtime.bundle import BundleError
 from kenpin.runtime.pipeline import Pipeline
 
-__all__ = ["selftest"]
+__all__ = ["golden_scores", "selftest"]
 
 
 def selftest(pipeline: Pipeline) -> dict[str, float]:
@@ -21,7 +23,11 @@ def selftest(pipeline: Pipeline) -> dict[str, float]:
         If a score is missing or further from the recorded one than its
         tolerance. The message names the frame and the difference.
     """
-    scores: dict[str, float] = {}
+    return dict(golden_scores(pipeline))
+
+
+def golden_scores(pipeline: Pipeline) -> Iterator[tuple[str, float]]:
+    """As `selftest`, one golden frame for each step, so that others fit in between."""
     for number, golden in enumerate(pipeline.bundle.manifest.golden):
         pixels = read_pixels(pipeline.bundle.folder / golden.file)
         verdict = pipeline.judge(Frame(pixels, 0, number, golden.file)).verdict
@@ -38,5 +44,4 @@ def selftest(pipeline: Pipeline) -> dict[str, float]:
                 f"{golden.tolerance:.1%}: this processor computes differently, recompile on one "
                 "like it"
             )
-        scores[golden.file] = verdict.score
-    return scores
+        yield golden.file, verdict.score

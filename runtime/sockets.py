@@ -100,6 +100,16 @@ class VerdictPublisher:
         return self._endpoint
 
     @property
+    def socket(self) -> zmq.Socket[bytes]:
+        """For pollers only: readable when somebody has come or gone."""
+        return self._socket
+
+    @property
+    def context(self) -> zmq.Context[zmq.Socket[bytes]]:
+        """Where further sockets of the same service belong."""
+        return self._context
+
+    @property
     def stalls(self) -> int:
         """How often a reader's queue was found full.
 

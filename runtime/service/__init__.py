@@ -1,1 +1,1 @@
-"""edge-run: the service on the line, one duty to a process."""
+"""The service on the line: one verdict for every trigger, in time, whatever happens."""

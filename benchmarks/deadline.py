@@ -1,0 +1,62 @@
+"""How long after its deadline NG late is heard, while the inspection is stalled all the time.
+
+    python benchmarks/deadline.py --frames 1000
+
+Each frame's inspection sleeps, or holds the GIL, past the deadline. What counts
+is the time from the deadline to the verdict in the client's hands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from edge_run import RunningLine, Workshop, line_toml, machine, percentiles, table
+
+STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
+BUDGET_MS = 30
+
+
+def main() -> int:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=1000, help="of each kind of stall")
+    options = parser.parse_args()
+    rows: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bundle = Workshop.open(folder / "workshop").build(folder / "bundles").bundle
+        trigger = f'mode = "software", budget_ms = {BUDGET_MS}'
+        toml = line_toml(folder, bundle.folder, trigger=trigger, camera=STILL)
+        for stall in ("sleep", "gil", "spin"):
+            with RunningLine(toml) as line:
+                line.state("operational.ready")
+                rows[stall] = percentiles(overshoot_ms(line, stall, options.frames))
+    print(f"NG late after its deadline, {options.frames} frames each, {machine()}")
+    print(table(rows, "ms"))
+    return 0
+
+
+def overshoot_ms(line: RunningLine, stall: str, frames: int) -> list[float]:
+    """Milliseconds from each deadline to the verdict."""
+    client, found = line.client(), []
+    for number in range(frames):
+        line.fault(f"{stall} {2 * BUDGET_MS / 1e3}")
+        verdict = client.ask(str(number))
+        heard_ns = time.monotonic_ns()
+        client.say("ack", seq=verdict["seq"])
+        accepted = next(m for _, m in client.heard if m["type"] == "trigger_ack")
+        if verdict["reason"] == "late":
+            found.append((heard_ns - accepted["deadline_ns"]) / 1e6)
+        client.hear(1.5 * BUDGET_MS / 1e3)
+        client.heard.clear()
+        line.listen(0)
+        line.topics.clear()
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

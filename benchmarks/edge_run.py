@@ -1,0 +1,42 @@
+"""What the service's benchmarks share: a small bundle, the real edge-run, percentiles."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from bundles import Workshop
+from running_line import RunningLine, line_toml
+
+__all__ = ["EDGE_RUN", "RunningLine", "Workshop", "line_toml", "machine", "percentiles", "table"]
+
+EDGE_RUN = (sys.executable, "-m", "kenpin.runtime.service.cli")
+
+
+def machine() -> str:
+    """The processor, by its own name, and how many cores of it there are."""
+    text = Path("/proc/cpuinfo").read_text()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
+    return f"{names[0] if names else 'unknown processor'}, {len(names)} cores"
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """p50, p99, p99.9 and max."""
+    p50, p99, p999 = np.percentile(values, [50, 99, 99.9])
+    found = {"p50": p50, "p99": p99, "p99.9": p999, "max": max(values)}
+    return {name: round(float(value), 3) for name, value in found.items()}
+
+
+def table(rows: dict[str, dict[str, float]], unit: str) -> str:
+    """Aligned lines, one for each row."""
+    head = f"{'':12}" + "".join(f"{name:>10}" for name in next(iter(rows.values())))
+    lines = [
+        f"{name:12}" + "".join(f"{value:10.2f}" for value in row.values())
+        for name, row in rows.items()
+    ]
+    return "\n".join([f"{head}   {unit}", *lines])

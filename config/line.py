@@ -1,0 +1,198 @@
+"""The line: everything that a box has to know of one line, its camera and its clients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from kenpin.config.camera import CameraSpec, GenicamSpec
+from kenpin.config.settings import Settings, load
+
+__all__ = [
+    "ArchiveSpec",
+    "InspectionSpec",
+    "Line",
+    "LogSpec",
+    "RingSpec",
+    "SelftestSpec",
+    "StatusSpec",
+    "TriggerSpec",
+    "WatchdogSpec",
+    "WireSpec",
+    "load_line",
+]
+
+Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+class TriggerSpec(Settings):
+    """What asks for a verdict, and how long it may take.
+
+    mode           free: every frame is judged, the camera runs by itself;
+                   hardware: the same, the camera is triggered by a wire;
+                   software: frames are taken on TRIGGER messages only
+    budget_ms      from the last scan line, or from the TRIGGER, to the verdict
+    max_in_flight  triggers under way at once; one more is NG overrun
+    """
+
+    mode: Literal["free", "hardware", "software"] = "free"
+    budget_ms: float = Field(gt=0, le=60_000)
+    max_in_flight: int = Field(default=2, ge=1, le=8)
+
+
+class RingSpec(Settings):
+    """Frames in shared memory between camera, inspection and archive.
+
+    pixel_bytes  of one slot; by default what the bundle's frame needs
+    """
+
+    slots: int = Field(default=8, ge=3, le=256)
+    pixel_bytes: int | None = Field(default=None, ge=1)
+
+
+class WireSpec(Settings):
+    """Where the line is spoken to. Endpoints: tcp://ADDRESS:PORT or ipc:///PATH.
+
+    ctl, pub, img  commands; verdicts and states; pictures. None: not offered
+    keys           folder with the line's CURVE keys and the clients' public
+                   ones; a must for addresses that are not local
+    """
+
+    ctl: str | None = "tcp://127.0.0.1:5555"
+    pub: str = "tcp://127.0.0.1:5556"
+    img: str | None = None
+    encoding: Literal["msgpack", "json"] = "msgpack"
+    keys: Path | None = None
+    resend_ms: float = Field(default=20.0, ge=5, le=10_000)
+
+
+class InspectionSpec(Settings):
+    """What the inspection process may use.
+
+    threads           cores for the network; None: all but one, which is left to
+                      Python, the camera and the network card
+    cpus              the cores it may run on; None: all
+    prepare_niceness  of the process that proves the next bundle beside the line
+    """
+
+    threads: int | None = Field(default=None, ge=1, le=256)
+    cpus: tuple[int, ...] | None = None
+    prepare_niceness: int = Field(default=10, ge=0, le=19)
+
+
+class SelftestSpec(Settings):
+    """When golden frames are judged again. They always are at the start.
+
+    every_s  in pauses between frames; None: on command only
+    """
+
+    every_s: float | None = Field(default=None, ge=1)
+
+
+class ArchiveSpec(Settings):
+    """Where NG frames, and a sample of OK frames, are kept. See the archive's own page."""
+
+    folder: Path
+    max_bytes: int = Field(default=20_000_000_000, ge=1_000_000)
+    max_files: int = Field(default=200_000, ge=10)
+    min_free_bytes: int = Field(default=2_000_000_000, ge=0)
+    ok_every: int | None = Field(default=100, ge=1)
+
+
+class StatusSpec(Settings):
+    """The page for Prometheus, /healthz and /readyz."""
+
+    address: str = "127.0.0.1"
+    port: int = Field(default=9464, ge=0, le=65535)
+
+
+class WatchdogSpec(Settings):
+    """How long an inspection process may be silent.
+
+    hung_ms  before clients are told; three heartbeats are 300 ms
+    kill_ms  before it is killed and replaced
+    start_s  while it verifies, compiles and warms up
+    """
+
+    hung_ms: float = Field(default=200, ge=100, le=10_000)
+    kill_ms: float = Field(default=1000, ge=100, le=60_000)
+    start_s: float = Field(default=120, ge=1, le=3600)
+
+    @model_validator(mode="after")
+    def _told_before_killed(self) -> Self:
+        if self.kill_ms < self.hung_ms:
+            raise ValueError(
+                f"kill_ms {self.kill_ms:g} is below hung_ms {self.hung_ms:g}: clients would learn "
+                "of a hang after its end; expected kill_ms >= hung_ms"
+            )
+        return self
+
+
+class LogSpec(Settings):
+    """The log on stderr: JSON lines; what finds no room is dropped and counted."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    room: int = Field(default=1000, ge=10, le=100_000)
+    burst: int = Field(default=60, ge=1, le=100_000)
+
+
+class Line(Settings):
+    """A line on a box. Relative paths start at the file's folder.
+
+    bundles  the bundle store, whose link `current` names the bundle in force;
+             or one bundle's own folder
+    sim      verdicts are marked as simulated; by default if no real camera is used
+    """
+
+    name: Token
+    box: Token
+    cam: Token = "cam"
+    bundles: Path
+    sim: bool | None = None
+    trigger: TriggerSpec
+    camera: CameraSpec
+    ring: RingSpec = RingSpec()
+    wire: WireSpec = WireSpec()
+    inspection: InspectionSpec = InspectionSpec()
+    selftest: SelftestSpec = SelftestSpec()
+    archive: ArchiveSpec | None = None
+    status: StatusSpec | None = None
+    watchdog: WatchdogSpec = WatchdogSpec()
+    log: LogSpec = LogSpec()
+
+    @property
+    def simulated(self) -> bool:
+        """Whether anything real may act on the verdicts."""
+        return not isinstance(self.camera, GenicamSpec) if self.sim is None else self.sim
+
+
+def load_line(path: Path, changes: Sequence[str] = ()) -> Line:
+    """The line in a TOML file, its paths made absolute.
+
+    Raises
+    ------
+    ConfigError
+        As `load`; every unknown, missing or impossible setting is named.
+    """
+    return _anchored(load(Line, path, changes), path.resolve().parent)
+
+
+def _anchored(line: Line, folder: Path) -> Line:
+    """Every relative path taken from a folder."""
+
+    def anchor(tree: Settings) -> Settings:
+        found: dict[str, object] = {}
+        for name in type(tree).model_fields:
+            value = getattr(tree, name)
+            if isinstance(value, Path):
+                found[name] = folder / value
+            elif isinstance(value, Settings):
+                found[name] = anchor(value)
+        return tree.model_copy(update=found)
+
+    anchored = anchor(line)
+    assert isinstance(anchored, Line)
+    return anchored

@@ -1,0 +1,170 @@
+"""edge-run check: the resolved configuration, and everything that will stop or hurt the line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from kenpin.config.camera import RecordedSpec, SyntheticSpec
+from kenpin.config.line import Line
+from kenpin.config.settings import Settings
+from kenpin.runtime.service.geometry import geometry_of
+
+__all__ = ["as_toml", "problems_of"]
+
+
+def as_toml(tree: Settings) -> str:
+    """A settings tree as TOML, defaults included; what is not set is a comment."""
+    return "\n".join(_lines(tree.model_dump(mode="json"), ()))
+
+
+def _lines(tree: dict[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    tables = {key: value for key, value in tree.items() if isinstance(value, dict)}
+    if path:
+        yield f"\n[{'.'.join(path)}]"
+    for key, value in tree.items():
+        if value is None:
+            yield f"# {key}: not set"
+        elif key not in tables:
+            yield f"{key} = {_value(value)}"
+    for key, value in tables.items():
+        yield from _lines(value, (*path, key))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        pairs = (f"{key} = {_value(inner)}" for key, inner in value.items() if inner is not None)
+        return f"{{ {', '.join(pairs)} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    # A JSON string, number or boolean is a TOML one.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def problems_of(line: Line) -> list[str]:
+    """Each problem in a sentence: what was found, what was expected, what to do."""
+    return [*_wire(line), *_machine(line), *_folders(line), *_bundle_and_camera(line)]
+
+
+def _wire(line: Line) -> Iterator[str]:
+    from kenpin.runtime.sockets import EndpointError, check_endpoint
+
+    named = {"ctl": line.wire.ctl, "pub": line.wire.pub, "img": line.wire.img}
+    for name, endpoint in named.items():
+        if endpoint is None:
+            continue
+        try:
+            check_endpoint(endpoint)
+        except EndpointError as error:
+            yield f"wire.{name}: {error}"
+        for other, taken in named.items():
+            if other < name and taken == endpoint and not endpoint.endswith(":*"):
+                yield f"wire.{name}: {endpoint} is also wire.{other}; give each its own address"
+    if line.trigger.mode == "software" and line.wire.ctl is None:
+        yield "wire.ctl: not set, yet trigger.mode is software: nobody could trigger; set it"
+
+
+def _machine(line: Line) -> Iterator[str]:
+    present = os.sched_getaffinity(0)
+    wanted = line.inspection.cpus
+    missing = sorted(set(wanted or ()) - present)
+    if missing:
+        yield f"inspection.cpus: cores {missing} are not there; found {sorted(present)}"
+    cores = len(present if wanted is None else set(wanted) & present) or 1
+    threads = line.inspection.threads
+    if threads is not None and threads > cores:
+        yield (
+            f"inspection.threads: {threads} threads for {cores} cores wait for each other; "
+            f"expected at most {cores}"
+        )
+    if line.ring.slots <= line.trigger.max_in_flight:
+        yield (
+            f"ring.slots: {line.ring.slots} slots for {line.trigger.max_in_flight} frames in "
+            "flight leave none for the next; expected at least one more"
+        )
+
+
+def _folders(line: Line) -> Iterator[str]:
+    if line.archive is None:
+        return
+    folder = line.archive.folder
+    if not folder.is_dir():
+        yield f"archive.folder: {folder} is no folder; make it, owned by the service's user"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield f"archive.folder: {folder} cannot be written by this user; change its owner"
+
+
+def _bundle_and_camera(line: Line) -> Iterator[str]:
+    from kenpin.runtime.bundle import BundleError, read_bundle
+
+    bundle = None
+    try:
+        bundle = read_bundle(line.bundles)
+    except (BundleError, OSError) as error:
+        yield f"bundles: {error}"
+    yield from _camera(line, bundle)
+    if bundle is None:
+        return
+    room, needed = line.ring.pixel_bytes, geometry_of(bundle.folder).frame_bytes
+    if room is not None and room < needed:
+        yield (
+            f"ring.pixel_bytes: {room} bytes, a frame of {bundle.label} has {needed}; "
+            "raise it or leave it out"
+        )
+    yield from _fitness(line, bundle)
+
+
+def _camera(line: Line, bundle: Any) -> Iterator[str]:
+    size = None
+    if isinstance(line.camera, SyntheticSpec):
+        size = line.camera.height_px, line.camera.width_px
+    elif isinstance(line.camera, RecordedSpec):
+        from kenpin.camera.frame import Frame
+        from kenpin.camera.images import ImageError
+        from kenpin.camera.recorded import RecordedFrames
+
+        try:
+            first = RecordedFrames(line.camera.folder).grab(0)
+        except (ImageError, OSError) as error:
+            yield f"camera.folder: {error}"
+            return
+        if isinstance(first, Frame):
+            size = first.pixels.shape[0], first.pixels.shape[1]
+    if size is None or bundle is None:
+        return
+    frame = bundle.manifest.frame
+    if size != (frame.height_px, frame.width_px) and not frame.resize:
+        yield (
+            f"camera: frames of {size[0]} x {size[1]} px, {bundle.label} expects "
+            f"{frame.height_px} x {frame.width_px}; change the camera or recompile"
+        )
+
+
+def _fitness(line: Line, bundle: Any) -> Iterator[str]:
+    """Whether this box reproduces the golden frames, and how fast it is."""
+    import time
+
+    from kenpin.camera.frame import Frame
+    from kenpin.camera.images import read_pixels
+    from kenpin.runtime.bundle import BundleError
+    from kenpin.runtime.pipeline import Pipeline
+    from kenpin.runtime.selftest import selftest
+
+    try:
+        pipeline = Pipeline(bundle, threads=line.inspection.threads)
+        selftest(pipeline)
+    except BundleError as error:
+        yield f"bundles: {error}"
+        return
+    golden = bundle.folder / bundle.manifest.golden[0].file
+    frame = Frame(read_pixels(golden), time.monotonic_ns(), 0)
+    started = time.monotonic_ns()
+    pipeline.judge(frame)
+    spent_ms = (time.monotonic_ns() - started) / 1e6
+    if spent_ms > line.trigger.budget_ms:
+        yield (
+            f"trigger.budget_ms: {line.trigger.budget_ms:g} ms, judging a frame took "
+            f"{spent_ms:.1f} ms just now; raise it, or use more threads or a smaller model"
+        )

@@ -1,0 +1,84 @@
+"""edge-run: the service of a line, and what is wrong with its configuration."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kenpin.config.errors import ConfigError
+from kenpin.config.exits import EPILOG, Exit, run
+
+__all__ = ["main"]
+
+EXAMPLES = """examples:
+  edge-run check /etc/kenpin/web-1.toml      what is configured, and what is wrong with it
+  edge-run /etc/kenpin/web-1.toml            run the line, as systemd does
+  edge-run line.toml --set camera.rate_hz=20 --until-end
+
+SIGTERM ends the service: what is under way is answered NG shutdown.
+
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    checking = words[:1] == ["check"]
+    options = _parser().parse_args(words[1:] if checking else words)
+    expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG}
+    return run(lambda: (_check if checking else _serve)(options), expected, debug=options.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-run",
+        usage="edge-run [check] LINE.toml [options]",
+        description="Run a line: every trigger, or every frame, gets exactly one verdict in time.",
+        epilog=EXAMPLES + EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("line", type=Path, metavar="LINE.toml", help="the line's settings")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the file's"
+    )
+    parser.add_argument(
+        "--until-end", action="store_true", help="stop when a recording has been played"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    from kenpin.config.line import load_line
+    from kenpin.runtime.service.check import as_toml, problems_of
+
+    line = load_line(options.line, options.set)
+    sys.stdout.write(as_toml(line) + "\n\n")
+    problems = problems_of(line)
+    for problem in problems:
+        sys.stdout.write(f"problem: {problem}\n")
+    sys.stdout.write(f"{len(problems)} problems\n" if problems else "no problems found\n")
+    return Exit.CONFIG if problems else Exit.DONE
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from kenpin.config.line import load_line
+    from kenpin.runtime.service.gateway import Gateway
+    from kenpin.runtime.service.logs import LogQueue, configure, to_stderr
+    from kenpin.runtime.sockets import EndpointError
+
+    line = load_line(options.line, options.set)
+    log = LogQueue(to_stderr, line.log.room)
+    configure(log, level=line.log.level, burst=line.log.burst)
+    try:
+        return Gateway(line, log=log, until_end=options.until_end).run()
+    except (EndpointError, OSError, ValueError) as error:
+        raise ConfigError(f"{options.line}: {error}; edge-run check explains more") from error
+    finally:
+        log.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

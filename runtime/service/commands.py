@@ -1,0 +1,111 @@
+"""What clients command, and how it is obeyed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from kenpin.runtime.service.announcer import Announcer
+from kenpin.runtime.service.changeover import Change, Changeover, ChangeoverError, Step
+from kenpin.runtime.service.complaints import Complaints
+from kenpin.runtime.service.ctl import (
+    Ack,
+    Activate,
+    Command,
+    Hello,
+    Prepare,
+    Selftest,
+    Status,
+    Trigger,
+)
+from kenpin.runtime.service.desk import Desk
+from kenpin.runtime.service.ledger import TriggerConflictError
+from kenpin.runtime.service.supervisor import Supervisor
+
+__all__ = ["Commander"]
+
+
+class Commander:
+    """Obeys one command at a time, and answers whoever gave it.
+
+    begin_selftest  asks the inspection for it; False if nobody can be asked
+    in_force        called when another bundle judges from now on
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        supervisor: Supervisor,
+        changeover: Changeover,
+        announcer: Announcer,
+        complaints: Complaints,
+        *,
+        begin_selftest: Callable[[], bool],
+        in_force: Callable[[], None],
+    ) -> None:
+        self._desk = desk
+        self._supervisor = supervisor
+        self._changeover = changeover
+        self._announcer = announcer
+        self._complaints = complaints
+        self._begin_selftest = begin_selftest
+        self._in_force = in_force
+        self._testers: list[bytes] = []
+        self._log = structlog.get_logger()
+
+    def obey(self, client: bytes, command: Command) -> None:
+        """Do what a client says, or tell it why not."""
+        try:
+            self._obey(client, command)
+        except (ChangeoverError, TriggerConflictError) as error:
+            self._announcer.tell(client, "error", detail=str(error)[:500])
+
+    def _obey(self, client: bytes, command: Command) -> None:
+        if isinstance(command, Trigger):
+            self._trigger(client, command)
+        elif isinstance(command, Ack):
+            self._desk.ledger.acknowledge(client, command.seq)
+        elif isinstance(command, Hello):
+            self._announcer.greet(client)
+        elif isinstance(command, Status):
+            self._announcer.say_state(client)
+        elif isinstance(command, Prepare):
+            self.tell_change(self._changeover.prepare(client, command.bundle))
+        elif isinstance(command, Activate):
+            self.tell_change(self._changeover.activate(client))
+            self._in_force()
+        elif isinstance(command, Selftest):
+            self._testers.append(client)
+            if not self._begin_selftest():
+                self.tell_testers(False, "no inspection is ready")
+        else:
+            self._reset()
+            self._announcer.tell(client, "resetting")
+
+    def _trigger(self, client: bytes, command: Trigger) -> None:
+        budget_ns = None if command.budget_us is None else command.budget_us * 1000
+        entry, fresh = self._desk.trigger(client, command.trig, command.recipe, budget_ns)
+        self._announcer.accepted(entry, fresh)
+        if fresh:
+            self._desk.start(entry)
+        elif entry.answer is not None:
+            self._announcer.again(entry)
+
+    def _reset(self) -> None:
+        """Begin anew after a failure: another process proves the bundle once more."""
+        self._log.info("reset")
+        if self._desk.refusal is not None or not self._supervisor.ready:
+            self._supervisor.restart("RESET")
+
+    def tell_change(self, change: Change) -> None:
+        """Tell whoever asked for another bundle how far that has come."""
+        self._log.info("changeover", step=change.step, bundle=change.bundle, detail=change.detail)
+        self._complaints.note("changeover", change.detail, change.step is Step.FAILED)
+        self._announcer.changed(change)
+
+    def tell_testers(self, passed: bool, detail: str) -> None:
+        """Tell whoever asked for a self-test how it ended."""
+        for client in self._testers:
+            self._announcer.tell(client, "selftest_done", passed=passed, detail=detail[:500])
+        self._testers.clear()

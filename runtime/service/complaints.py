@@ -1,0 +1,30 @@
+"""What needs a person, until it no longer does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+__all__ = ["Complaints"]
+
+
+class Complaints:
+    """One complaint for each part; a new one, or the end of one, is told once.
+
+    tell   says it: the part and the sentence, empty at the end
+    """
+
+    def __init__(self, tell: Callable[[str, str], None]) -> None:
+        self._tell = tell
+        self._open: dict[str, str] = {}
+
+    def note(self, part: str, detail: str, still: bool) -> None:
+        """Note what is wrong with a part, or that nothing is."""
+        if still:
+            if self._open.get(part) != detail:
+                self._open[part] = detail
+                self._tell(part, detail)
+        elif self._open.pop(part, None) is not None:
+            self._tell(part, "")
+
+    def __bool__(self) -> bool:
+        return bool(self._open)

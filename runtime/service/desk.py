@@ -1,0 +1,374 @@
+"""The gateway's desk: brings triggers, frames and verdicts together. No socket, no wait."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from kenpin.camera.events import CameraChanged, CameraState, Event, FrameArrived, FramesLost
+from kenpin.camera.ring import FrameRing, Ticket
+from kenpin.runtime.service.inspector import Gone, InspectionEvent, Judged
+from kenpin.runtime.service.ledger import Answer, Entry, Ledger, Stage
+from kenpin.runtime.service.supervisor import Supervisor
+from kenpin.runtime.verdict import Outcome, Reason, Verdict
+
+__all__ = ["CAMERA_WORKS", "Camera", "Desk", "Outlet", "Side"]
+
+# In these states a trigger may be answered with a frame.
+CAMERA_WORKS = frozenset({CameraState.ARMED, CameraState.STREAMING, CameraState.IDLE})
+
+# A camera that comes back may report thousands of lost frames; answering them in
+# portions keeps the deadlines of the living.
+_LOSSES_AT_ONCE = 64
+
+
+class Camera(Protocol):
+    """What the desk needs of the acquisition."""
+
+    @property
+    def state(self) -> CameraState:
+        """Where the camera stands."""
+        ...
+
+    def trigger(self, number: int) -> bool:
+        """Ask for a frame; False if nobody can be asked."""
+        ...
+
+
+class Outlet(Protocol):
+    """Who tells the world."""
+
+    def acquired(self, entry: Entry) -> None:
+        """The trigger's frame is there: the part may move."""
+        ...
+
+    def verdict(self, entry: Entry, verdict: Verdict) -> None:
+        """The one final verdict on an entry."""
+        ...
+
+    def late(self, judged: Judged) -> None:
+        """A result that came after its verdict, for statistics only."""
+        ...
+
+
+class Side(Protocol):
+    """Somebody who may look at a frame after its verdict, such as the archive."""
+
+    def offer(self, entry: Entry, verdict: Verdict, ticket: Ticket) -> bool:
+        """Whether it takes the frame; it gives the slot back through `Desk.give_back`."""
+        ...
+
+
+@dataclass(slots=True)
+class _Losses:
+    event: FramesLost
+    told: int = 0
+
+
+class Desk:
+    """Every trigger and every frame that was started leaves here with one verdict.
+
+    ledger, ring, camera, supervisor, outlet
+                   what it brings together
+    triggered      frames are taken on triggers; else each frame is judged
+    budget_ns      from the trigger, or the last scan line, to the verdict
+    max_in_flight  triggers without a verdict, and frames with the inspection
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        ring: FrameRing,
+        camera: Camera,
+        supervisor: Supervisor,
+        outlet: Outlet,
+        *,
+        triggered: bool,
+        budget_ns: int,
+        max_in_flight: int,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self.ledger = ledger
+        self._ring = ring
+        self._camera = camera
+        self._supervisor = supervisor
+        self._outlet = outlet
+        self._triggered = triggered
+        self._budget_ns = budget_ns
+        self._max_in_flight = max_in_flight
+        self._clock_ns = clock_ns
+        self._tickets: dict[int, Ticket] = {}
+        self._lent: Counter[Ticket] = Counter()
+        self._losses: deque[_Losses] = deque()
+        self.sides: list[Side] = []
+        # Why nothing is judged although somebody could, such as a failed self-test.
+        self.refusal: Answer | None = None
+        self.unasked = 0
+
+    # -- slots -----------------------------------------------------------------------------
+
+    @property
+    def held(self) -> list[Ticket]:
+        """Slots in use: with the inspection, or lent to a side."""
+        return [*self._tickets.values(), *self._lent]
+
+    def give_back(self, ticket: Ticket) -> None:
+        """A side is done with a frame."""
+        if self._lent[ticket] > 1:
+            self._lent[ticket] -= 1
+            return
+        self._lent.pop(ticket, None)
+        if ticket not in self._tickets.values():
+            self._ring.release(ticket)
+
+    def _done_with(self, ticket: Ticket) -> None:
+        if not self._lent[ticket]:
+            self._lent.pop(ticket, None)
+            self._ring.release(ticket)
+
+    # -- triggers --------------------------------------------------------------------------
+
+    def trigger(
+        self, owner: Hashable, trig: str, recipe: str | None, budget_ns: int | None = None
+    ) -> tuple[Entry, bool]:
+        """The entry of a software trigger, and whether it is new; answered at once if it must be.
+
+        Raises
+        ------
+        TriggerConflictError
+            If the id was used for another recipe.
+        """
+        budget = self._budget_ns if budget_ns is None else min(budget_ns, self._budget_ns)
+        return self.ledger.trigger(owner, trig, self._clock_ns(), budget, self._label, recipe)
+
+    def start(self, entry: Entry) -> None:
+        """Ask for the frame of a new trigger, or answer at once why there will be none."""
+        refused = self._refused(entry)
+        if refused is None and not self._camera.trigger(entry.number):
+            refused = Answer.ng(Reason.CAMERA_LOST, "the acquisition process cannot be told")
+        if refused is not None:
+            self._conclude(entry.number, refused)
+
+    def _refused(self, entry: Entry) -> Answer | None:
+        unable = self._unable(entry.recipe)
+        if unable is not None:
+            return unable
+        if not self._triggered:
+            free = "this line judges every frame by itself; set trigger.mode to software"
+            return Answer.ng(Reason.NOT_READY, free)
+        if self._camera.state not in CAMERA_WORKS:
+            return Answer.ng(Reason.CAMERA_LOST, f"the camera is {self._camera.state}")
+        if self.ledger.open > self._max_in_flight:
+            return Answer.ng(Reason.OVERRUN, f"{self._max_in_flight} triggers are under way")
+        return None
+
+    def _unable(self, recipe: str | None) -> Answer | None:
+        """Why nothing can be judged now; None if it can."""
+        if self.refusal is not None:
+            return self.refusal
+        facts = self._supervisor.facts
+        if facts is None or not self._supervisor.ready:
+            return Answer.ng(Reason.NOT_READY, "no inspection is ready")
+        if recipe is not None and recipe not in (facts.recipe, facts.label):
+            found = f"the trigger is for {recipe!r}, {facts.label} is in force"
+            return Answer.ng(Reason.RECIPE_MISMATCH, found)
+        return None
+
+    @property
+    def _label(self) -> str:
+        facts = self._supervisor.facts
+        return facts.label if facts else ""
+
+    # -- the camera ------------------------------------------------------------------------
+
+    def camera(self, events: Iterable[Event]) -> None:
+        """What the acquisition told."""
+        for event in events:
+            if isinstance(event, FrameArrived):
+                self._arrived(event)
+            elif isinstance(event, FramesLost):
+                self._losses.append(_Losses(event))
+            elif event.state not in CAMERA_WORKS:
+                self._camera_lost(event)
+        self.tell_losses()
+
+    def _arrived(self, event: FrameArrived) -> None:
+        entry = self._entry_of(event.index, event.captured_ns, event.trigger)
+        if entry is None:
+            # The trigger has its verdict already, or nobody asked.
+            self.unasked += 1
+            self._done_with(event.ticket)
+            return
+        entry.rows, entry.name, entry.capture = event.rows, event.name, event.capture
+        if entry.trig is not None:
+            self._outlet.acquired(entry)
+        refused = self._unable(entry.recipe) or self._incomplete(event)
+        line = self._supervisor.line
+        if refused is None and line is not None:
+            if line.in_flight >= self._max_in_flight:
+                refused = self._crowded()
+            elif line.judge(entry.number, event.ticket):
+                self._tickets[entry.number] = event.ticket
+                self.ledger.judging(entry.number, self._label)
+                return
+            else:
+                refused = Answer.ng(Reason.NOT_READY, "the inspection process cannot be told")
+        self._conclude(entry.number, refused or Answer.ng(Reason.NOT_READY), event.ticket)
+        self._done_with(event.ticket)
+
+    def _entry_of(self, index: int, captured_ns: int, trigger: int | None) -> Entry | None:
+        if trigger is not None:
+            return self.ledger.acquired(trigger, index, captured_ns)
+        if self._triggered:
+            return None
+        return self.ledger.untriggered(index, captured_ns, self._budget_ns, self._label)
+
+    @staticmethod
+    def _incomplete(event: FrameArrived) -> Answer | None:
+        wanted = event.capture.lines_expected
+        if event.rows >= wanted:
+            return None
+        found = f"{event.rows} of {wanted} scan lines came"
+        return Answer.ng(Reason.INCOMPLETE_FRAME, found)
+
+    def _crowded(self) -> Answer:
+        if not self._supervisor.alive(self._clock_ns()):
+            return Answer.ng(Reason.NOT_READY, "the inspection gives no sign of life")
+        return Answer.ng(Reason.OVERRUN, f"{self._max_in_flight} frames are being judged already")
+
+    def tell_losses(self) -> bool:
+        """Answer lost frames, a portion of them; whether more wait."""
+        left = _LOSSES_AT_ONCE
+        while self._losses and left:
+            lost = self._losses[0]
+            event = lost.event
+            answer = Answer.ng(Reason(event.loss.value), event.detail)
+            entry = self._entry_of(event.index + lost.told, event.captured_ns, event.trigger)
+            if entry is not None:
+                self._conclude(entry.number, answer)
+            lost.told += 1
+            left -= 1
+            if lost.told >= event.count:
+                self._losses.popleft()
+        return bool(self._losses)
+
+    def _camera_lost(self, event: CameraChanged) -> None:
+        """Triggers that wait for a frame will not get one."""
+        if event.state in (CameraState.OPENING, CameraState.CONFIGURING):
+            return
+        detail = event.detail or f"the camera is {event.state}"
+        for entry in self.ledger.opened(Stage.WAITING):
+            self._conclude(entry.number, Answer.ng(Reason.CAMERA_LOST, detail))
+
+    # -- the inspection --------------------------------------------------------------------
+
+    def inspection(self, event: InspectionEvent) -> None:
+        """What an inspection process told: of the line's, or of one on its way out."""
+        if isinstance(event, Judged):
+            self._judged(event)
+        elif isinstance(event, Gone):
+            for job in event.jobs:
+                self._conclude(job, Answer.ng(Reason.MODEL_ERROR, event.detail))
+                ticket = self._tickets.pop(job, None)
+                if ticket is not None:
+                    self._done_with(ticket)
+
+    def _judged(self, judged: Judged) -> None:
+        ticket = self._tickets.pop(judged.job, None)
+        answer = Answer(judged.outcome, judged.reason, judged.detail)
+        if judged.outcome is Outcome.OK:
+            answer = self.refusal or self._unproven(judged) or answer
+        self._conclude(judged.job, answer, ticket, judged)
+        if ticket is not None:
+            self._done_with(ticket)
+
+    def _unproven(self, judged: Judged) -> Answer | None:
+        """Why an OK must not be passed on: the inspection is not believed blindly."""
+        score, limit = judged.score, judged.thresholds.ok
+        # Any comparison with NaN is false.
+        if score is None or not 0 <= score <= limit:
+            found = f"OK at a score of {score}, allowed is 0 to {limit}"
+            return Answer.ng(Reason.NONFINITE, found)
+        entry = self.ledger.entry(judged.job)
+        if entry is not None and judged.bundle != entry.bundle:
+            found = f"judged by {judged.bundle}, {entry.bundle} was in force"
+            return Answer.ng(Reason.RECIPE_MISMATCH, found)
+        return None
+
+    # -- time ------------------------------------------------------------------------------
+
+    def expire(self) -> None:
+        """Answer whatever has reached its deadline."""
+        for entry in self.ledger.due(self._clock_ns()):
+            self._conclude(entry.number, self._overdue(entry), self._tickets.get(entry.number))
+
+    def _overdue(self, entry: Entry) -> Answer:
+        allowed = (entry.deadline_ns - entry.opened_ns) / 1e6
+        if entry.frame is None:
+            return Answer.ng(Reason.NO_FRAME, f"no frame came within {allowed:.1f} ms")
+        return Answer.ng(Reason.LATE, f"no verdict within {allowed:.1f} ms")
+
+    def shut_down(self) -> None:
+        """Answer everything that is under way; nothing is judged any more."""
+        self.refusal = Answer.ng(Reason.SHUTDOWN, "the service is stopping")
+        for entry in self.ledger.opened():
+            self._conclude(entry.number, self.refusal)
+        while self.tell_losses():
+            pass
+
+    # -- the end of each -------------------------------------------------------------------
+
+    def _conclude(
+        self,
+        number: int,
+        answer: Answer,
+        ticket: Ticket | None = None,
+        judged: Judged | None = None,
+    ) -> None:
+        now = self._clock_ns()
+        entry = self.ledger.conclude(number, answer, now)
+        if entry is None:
+            if judged is not None:
+                self._outlet.late(judged)
+            return
+        verdict = self._verdict(entry, judged, now)
+        self._outlet.verdict(entry, verdict)
+        if ticket is not None:
+            for side in self.sides:
+                if side.offer(entry, verdict, ticket):
+                    self._lent[ticket] += 1
+
+    @staticmethod
+    def _stages(entry: Entry, judged: Judged | None, now: int) -> dict[str, int]:
+        """Microseconds: `grab` from the trigger to the last scan line, the pipeline's own
+        stages, `wait` for all that was spent between processes, and `total`."""
+        stages = dict(judged.stages_us) if judged else {}
+        stages.pop("total", None)
+        total = max(0, now - entry.opened_ns) // 1000
+        if entry.captured_ns is not None:
+            stages["grab"] = max(0, entry.captured_ns - entry.opened_ns) // 1000
+            stages["wait"] = max(0, total - sum(stages.values()))
+        return stages | {"total": total}
+
+    def _verdict(self, entry: Entry, judged: Judged | None, now: int) -> Verdict:
+        assert entry.answer is not None
+        facts = self._supervisor.facts
+        thresholds = judged.thresholds if judged else facts.thresholds if facts else None
+        captured = entry.opened_ns if entry.captured_ns is None else entry.captured_ns
+        stages = self._stages(entry, judged, now)
+        return Verdict(
+            outcome=entry.answer.outcome,
+            reason=entry.answer.reason,
+            detail=entry.answer.detail,
+            score=judged.score if judged else None,
+            thresholds=thresholds,
+            frame_index=entry.frame or 0,
+            frame_name=entry.name,
+            captured_ns=captured,
+            judged_ns=now,
+            bundle=judged.bundle if judged else entry.bundle,
+            peak_xy=judged.peak_xy if judged else None,
+            stages_us=stages,
+        )

@@ -1,0 +1,404 @@
+"""The gateway: one thread, one poll loop, which answers whatever else happens.
+
+It loads neither numpy nor OpenVINO, opens no file once it runs, and waits for
+nobody: what may hang lives in another process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import structlog
+import zmq
+
+from kenpin.camera.acquisition import Acquisition, Opener
+from kenpin.camera.events import CameraChanged, CameraState
+from kenpin.camera.opening import opener_of
+from kenpin.camera.ring import FrameRing
+from kenpin.config.exits import Exit
+from kenpin.config.line import Line
+from kenpin.runtime.service.announcer import Announcer
+from kenpin.runtime.service.changeover import Changeover
+from kenpin.runtime.service.commands import Commander
+from kenpin.runtime.service.complaints import Complaints
+from kenpin.runtime.service.desk import CAMERA_WORKS, Desk
+from kenpin.runtime.service.geometry import geometry_of
+from kenpin.runtime.service.inspector import (
+    Failed,
+    Gone,
+    InspectionEvent,
+    InspectorSpec,
+    Phase,
+    PhaseChanged,
+    SelftestDone,
+    TookOver,
+)
+from kenpin.runtime.service.ledger import Answer, Ledger
+from kenpin.runtime.service.logs import LogQueue
+from kenpin.runtime.service.states import Parts, state_of
+from kenpin.runtime.service.supervisor import Limits, Role, Supervisor
+from kenpin.runtime.service.systemd import Manager
+from kenpin.runtime.verdict import Reason
+
+__all__ = ["Gateway"]
+
+_MS = 1_000_000
+HEARTBEAT_NS = 100 * _MS
+# Silence is looked for at least so often.
+_LOOK_NS = 25 * _MS
+_STATUS_NS = 1000 * _MS
+_CAMERA_FAULTS = frozenset({CameraState.STALLED, CameraState.LOST, CameraState.FAILED})
+
+
+class Gateway:
+    """A line at work, from its start to SIGTERM.
+
+    line           its settings
+    opener         makes the camera in the acquisition process; by default what
+                   the settings say
+    make_pipeline  as in `InspectorSpec`; tests hand in one that misbehaves
+    manager        who started us
+    clock_ns, wall_ns
+                   clocks; nothing is decided by the second
+    log            whose dropped lines are told; None if nobody drops any
+    until_end      stop when a recording has been played and answered
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        *,
+        opener: Opener | None = None,
+        make_pipeline: Callable[..., Any] | None = None,
+        manager: Manager | None = None,
+        log: LogQueue | None = None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        wall_ns: Callable[[], int] = time.time_ns,
+        until_end: bool = False,
+    ) -> None:
+        self._line = line
+        self._clock_ns = clock_ns
+        self._until_end = until_end
+        self._manager = manager or Manager()
+        self._log = structlog.get_logger()
+        self._log_queue = log
+        geometry = geometry_of(line.bundles)
+        pixel_bytes = line.ring.pixel_bytes or geometry.frame_bytes
+        # A bundle of finer patches may be prepared later; its maps need more room.
+        self._ring = FrameRing(line.ring.slots, pixel_bytes, 4 * geometry.map_bytes)
+        triggered = line.trigger.mode == "software"
+        self._acquisition = Acquisition(
+            opener or opener_of(line.camera, triggered=triggered), self._ring, clock_ns=clock_ns
+        )
+        self._supervisor = Supervisor(
+            InspectorSpec(
+                line.bundles,
+                threads=line.inspection.threads or max(1, (os.cpu_count() or 2) - 1),
+                cpus=line.inspection.cpus,
+                make_pipeline=make_pipeline,
+            ),
+            self._ring,
+            Limits(
+                round(line.watchdog.hung_ms * _MS),
+                round(line.watchdog.kill_ms * _MS),
+                round(line.watchdog.start_s * 1000 * _MS),
+            ),
+            fallback=_previous(line),
+            niceness=line.inspection.prepare_niceness,
+            clock_ns=clock_ns,
+        )
+        self._ledger = Ledger(resend_ns=round(line.wire.resend_ms * _MS))
+        self._announcer = Announcer(
+            line, str(uuid.uuid4()), self._ledger, mono_ns=clock_ns, wall_ns=wall_ns
+        )
+        self._desk = Desk(
+            self._ledger,
+            self._ring,
+            self._acquisition,
+            self._supervisor,
+            self._announcer,
+            triggered=triggered,
+            budget_ns=round(line.trigger.budget_ms * _MS),
+            max_in_flight=line.trigger.max_in_flight,
+            clock_ns=clock_ns,
+        )
+        self._changeover = Changeover(self._supervisor, line.bundles, pixel_bytes)
+        self._complaints = Complaints(self._announcer.alarm)
+        self._commander = Commander(
+            self._desk,
+            self._supervisor,
+            self._changeover,
+            self._announcer,
+            self._complaints,
+            begin_selftest=self._begin_selftest,
+            in_force=self._in_force,
+        )
+        self._triggered = triggered
+        self._exit: int | None = None
+        self._proven = False
+        self._selftesting = False
+        self._beats = 0
+        now = clock_ns()
+        self._due = {"heartbeat": now, "status": now, "watchdog": now, "look": now}
+        if line.selftest.every_s is not None:
+            self._due["selftest"] = now + round(line.selftest.every_s * 1000 * _MS)
+        self._poller = zmq.Poller()
+        self._polled: tuple[Any, ...] = ()
+
+    # -- life ------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT, or until the line can never run; the exit code."""
+        with self._signals() as wake:
+            try:
+                self._announce()
+                self._supervisor.start()
+                while self._exit is None:
+                    self._wait(wake)
+                    self._turn(wake)
+                self._shut_down()
+            finally:
+                # A child ignores the terminal's signals: leave none behind.
+                self._supervisor.close()
+                self._acquisition.stop(0.5)
+                self._changeover.close()
+                self._announcer.close()
+                self._manager.close()
+                self._ring.close()
+        return self._exit
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[socket.socket]:
+        """A socket that becomes readable when the service is asked to stop."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        handled = (signal.SIGTERM, signal.SIGINT)
+        before = [signal.signal(number, lambda *_: None) for number in handled]
+        wake = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        try:
+            yield ours
+        finally:
+            signal.set_wakeup_fd(wake)
+            for number, handler in zip(handled, before, strict=True):
+                signal.signal(number, handler)
+            ours.close()
+            theirs.close()
+
+    def _wait(self, wake: socket.socket) -> None:
+        """Until something has come or something is due."""
+        self._watch(wake)
+        now = self._clock_ns()
+        due = min(self._due.values())
+        resend = self._ledger.next_resend_ns()
+        if resend is not None:
+            due = min(due, resend)
+        deadline = self._ledger.next_deadline_ns()
+        if deadline is not None and deadline <= due:
+            # poll counts whole milliseconds. The rest is slept, so that a verdict
+            # is neither early nor a millisecond late.
+            left = max(0, deadline - now)
+            if left < _MS:
+                time.sleep(left / 1e9)
+            self._poller.poll(left // _MS)
+        else:
+            self._poller.poll(max(0, -(-(due - now) // _MS)))
+
+    def _watch(self, wake: socket.socket) -> None:
+        """Poll whoever can say something now; children come and go."""
+        camera = self._acquisition.fileno()
+        sources: tuple[Any, ...] = (
+            wake.fileno(),
+            *self._announcer.sockets,
+            *([] if camera is None else [camera]),
+            *self._supervisor.filenos(),
+        )
+        if sources != self._polled:
+            self._poller = zmq.Poller()
+            for source in sources:
+                self._poller.register(source, zmq.POLLIN)
+            self._polled = sources
+
+    def _turn(self, wake: socket.socket) -> None:
+        """One round of the loop. What is due comes first, and again after the longer parts."""
+        self._desk.expire()
+        self._camera()
+        self._desk.expire()
+        self._inspection()
+        self._desk.expire()
+        self._announcer.serve(self._commander.obey)
+        now = self._clock_ns()
+        for entry in self._ledger.resends(now):
+            self._announcer.again(entry)
+        self._timers(now)
+        self._announce()
+        with contextlib.suppress(BlockingIOError):
+            if wake.recv(64):
+                self._log.info("stopping", why="asked to")
+                self._exit = Exit.DONE
+
+    def _shut_down(self) -> None:
+        self._manager.stopping()
+        self._desk.shut_down()
+        self._announce()
+
+    # -- what the others tell --------------------------------------------------------------
+
+    def _camera(self) -> None:
+        events = self._acquisition.events(self._desk.held)
+        for event in events:
+            if isinstance(event, CameraChanged):
+                self._log.info("camera", state=event.state, detail=event.detail)
+                if event.state in _CAMERA_FAULTS:
+                    self._complaints.note("camera", event.detail or event.state, True)
+                elif event.state in CAMERA_WORKS:
+                    self._complaints.note("camera", "", False)
+        self._desk.camera(events)
+        ended = self._acquisition.state is CameraState.ENDED
+        if self._until_end and ended and not self._ledger.open and not self._desk.tell_losses():
+            self._exit = Exit.DONE
+
+    def _inspection(self) -> None:
+        for role, event in self._supervisor.poll(self._clock_ns()):
+            if role is Role.CANDIDATE:
+                self._candidate(event)
+            else:
+                self._desk.inspection(event)
+                if role is Role.LINE:
+                    self._line_event(event)
+
+    def _line_event(self, event: InspectionEvent) -> None:
+        if isinstance(event, PhaseChanged) and event.phase is Phase.READY:
+            assert event.facts is not None
+            self._log.info("ready", bundle=event.facts.label, golden=event.facts.golden)
+            self._in_force()
+            if not self._proven:
+                self._proven = True
+                # Only now: a frame that nobody can judge yet would be NG for nothing.
+                self._acquisition.start()
+                self._manager.ready(f"inspecting with {event.facts.label}")
+        elif isinstance(event, SelftestDone):
+            self._selftested(event)
+        elif isinstance(event, TookOver):
+            stuck = f"the inspection keeps niceness {event.niceness}; set LimitNICE=+0 in the unit"
+            self._complaints.note("niceness", stuck, event.niceness > 0)
+        elif isinstance(event, Failed):
+            self._log.error("bundle_failed", reason=event.reason, detail=event.detail)
+            self._complaints.note("bundle", event.detail, True)
+            if not self._supervisor.restarting:
+                self._desk.refusal = Answer.ng(event.reason, event.detail)
+                if not self._proven:
+                    self._exit = Exit.BUNDLE
+        elif isinstance(event, Gone):
+            self._log.error("inspection_gone", detail=event.detail)
+            self._complaints.note("inspection", event.detail, True)
+
+    def _in_force(self) -> None:
+        """A bundle has proven itself and judges from now on: what was said before is void."""
+        self._desk.refusal = None
+        self._complaints.note("inspection", "", False)
+        facts = self._supervisor.facts
+        gap_ms = facts.longest_gap_us / 1e3 if facts else 0.0
+        limit_ms = self._line.watchdog.hung_ms
+        slow = f"silent for {gap_ms:.0f} ms while judging; raise watchdog.hung_ms {limit_ms:g}"
+        self._complaints.note("progress", slow, gap_ms > limit_ms / 2)
+        older = "the newer bundle failed, the one before it runs"
+        self._complaints.note("bundle", older, self._supervisor.rolled_back)
+
+    def _selftested(self, event: SelftestDone) -> None:
+        self._selftesting = False
+        self._log.info("selftest", passed=event.passed, detail=event.detail)
+        self._complaints.note("selftest", event.detail, not event.passed)
+        self._commander.tell_testers(event.passed, event.detail)
+        if not event.passed:
+            self._desk.refusal = Answer.ng(Reason.SELFTEST_FAILED, event.detail)
+
+    def _candidate(self, event: InspectionEvent) -> None:
+        change = self._changeover.event(event)
+        if change is not None:
+            self._commander.tell_change(change)
+
+    # -- time ------------------------------------------------------------------------------
+
+    def _timers(self, now: int) -> None:
+        for name, due in self._due.items():
+            if now >= due:
+                period = getattr(self, f"_on_{name}")(now)
+                # From the due time, to keep the pace; but no burst after a pause.
+                self._due[name] = due + period if due + period > now else now + period
+
+    def _on_look(self, _now: int) -> int:
+        return _LOOK_NS  # the turn itself looked
+
+    def _on_heartbeat(self, now: int) -> int:
+        line = self._supervisor.line
+        if line is not None and self._supervisor.alive(now) and line.progress.count != self._beats:
+            self._beats = line.progress.count
+            self._announcer.heartbeat(
+                in_flight=self._ledger.open, cam_ok=self._acquisition.state in CAMERA_WORKS
+            )
+        return HEARTBEAT_NS
+
+    def _on_status(self, _now: int) -> int:
+        dropped = self._log_queue.dropped if self._log_queue else 0
+        if self._changeover.failed_to_remember():
+            undone = "the store's link could not be set: a restart would run the bundle before"
+            self._complaints.note("store", undone, True)
+        self._complaints.note("log", f"{dropped} lines were dropped", dropped > 0)
+        if not self._proven and self._supervisor.restarting:
+            self._manager.more_time(5)
+        self._manager.status(f"{self._announcer.state}: {self._ledger.last_seq} verdicts")
+        return _STATUS_NS
+
+    def _on_watchdog(self, now: int) -> int:
+        if self._healthy(now):
+            self._manager.alive()
+        return (self._manager.watchdog_ns or 2 * _STATUS_NS) // 3
+
+    def _healthy(self, now: int) -> bool:
+        """Whether this process still does what it can: nobody hangs who should be dead by now."""
+        return self._supervisor.overdue_ns(now) < 2000 * _MS
+
+    def _on_selftest(self, _now: int) -> int:
+        self._begin_selftest()
+        every_s = self._line.selftest.every_s
+        assert every_s is not None
+        return round(every_s * 1000 * _MS)
+
+    def _begin_selftest(self) -> bool:
+        line = self._supervisor.line
+        if line is None or line.phase is not Phase.READY or not line.selftest():
+            return False
+        self._selftesting = True
+        return True
+
+    # -- what is said ----------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        now = self._clock_ns()
+        facts = self._supervisor.facts
+        state = state_of(
+            Parts(
+                proven=self._proven,
+                inspecting=self._supervisor.alive(now),
+                restarting=self._supervisor.restarting,
+                refusal=self._desk.refusal is not None,
+                camera=self._acquisition.state,
+                triggered=self._triggered,
+                room=self._ledger.open < self._line.trigger.max_in_flight,
+                stopping=self._exit is not None,
+            )
+        )
+        self._announcer.stand(state, facts, self._selftesting, bool(self._complaints))
+
+
+def _previous(line: Line) -> Any:
+    link = line.bundles / "previous"
+    return link.resolve() if link.is_symlink() and link.exists() else None

@@ -1,0 +1,54 @@
+"""Where the line stands, told from what is known of its parts. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kenpin.camera.events import CameraState
+from kenpin.runtime.messages import State
+
+__all__ = ["Parts", "state_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the state depends on.
+
+    proven      a bundle has passed its golden frames since the service started
+    inspecting  an inspection process is ready and shows signs of life
+    restarting  one is being started, and will be ready without anybody's doing
+    refusal     nothing is judged until a RESET, because the self-test failed
+    camera      where the camera stands
+    triggered   frames are taken on triggers
+    room        one more trigger may come now
+    stopping    the service ends
+    """
+
+    proven: bool
+    inspecting: bool
+    restarting: bool
+    refusal: bool
+    camera: CameraState
+    triggered: bool
+    room: bool
+    stopping: bool
+    complaints: frozenset[str] = field(default_factory=frozenset)
+
+
+def state_of(parts: Parts) -> State:
+    """The state, in the words of OPC 40100-1. READY and CONTINUOUS need every part to work."""
+    if parts.stopping:
+        return State.HALTED
+    if parts.refusal:
+        return State.ERROR
+    if not parts.inspecting:
+        return State.PREOPERATIONAL if parts.restarting and not parts.proven else State.ERROR
+    if parts.camera in (CameraState.STALLED, CameraState.LOST, CameraState.REOPENING):
+        return State.ERROR
+    if parts.camera is CameraState.FAILED:
+        return State.ERROR
+    if parts.camera in (CameraState.OPENING, CameraState.CONFIGURING, CameraState.ENDED):
+        return State.INITIALIZED
+    if not parts.triggered:
+        return State.CONTINUOUS
+    return State.READY if parts.room else State.SINGLE

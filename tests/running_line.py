@@ -1,0 +1,253 @@
+"""edge-run in a process of its own, with whoever listens to it: for tests of the whole service."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import zmq
+
+from faulty_pipelines import inject
+
+__all__ = ["PATIENCE_S", "SERVE_LINE", "Client", "RunningLine", "line_toml"]
+
+# Longer than anything takes on a busy machine; reached only by a failure.
+PATIENCE_S = float(os.environ.get("KENPIN_TEST_PATIENCE_S", "40"))
+HERE = Path(__file__).resolve().parent
+SERVE_LINE = (sys.executable, str(HERE / "serve_line.py"))
+
+
+def line_toml(folder: Path, bundles: Path, *, camera: str = "", **tables: str) -> Path:
+    """Write a line's settings; `tables` are the contents of inline tables."""
+    settings = {
+        "trigger": 'mode = "free", budget_ms = 60',
+        "wire": f'ctl = "ipc://{folder}/ctl", pub = "ipc://{folder}/pub"',
+        "camera": camera
+        or 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 25',
+        "inspection": "threads = 1",
+    } | tables
+    text = f'name = "web-1"\nbox = "box-1"\nbundles = "{bundles}"\n'
+    text += "".join(f"{key} = {{ {value} }}\n" for key, value in settings.items())
+    path = folder / "line.toml"
+    path.write_text(text)
+    return path
+
+
+class RunningLine:
+    """A line's service as a child process, a subscriber to all it publishes, and its log.
+
+    pub       where it publishes, if not beside its settings
+    command   what to run; by default edge-run with pipelines that can be made to fail
+
+    Stop it, or use it in a `with`; only processes that it started are ever killed.
+    """
+
+    def __init__(
+        self,
+        toml: Path,
+        *,
+        environ: dict[str, str] | None = None,
+        pub: str | None = None,
+        command: Sequence[str] = SERVE_LINE,
+    ) -> None:
+        folder = toml.parent
+        self._folder = folder
+        self._clients: list[Client] = []
+        self._fault = folder / "fault"
+        self.topics: list[tuple[float, str, dict[str, Any]]] = []
+        self.log: list[str] = []
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.SUB)
+        self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+        self._socket.setsockopt(zmq.RCVHWM, 100_000)
+        self._socket.connect(pub or f"ipc://{folder}/pub")
+        extra = {"KENPIN_TEST_FAULT": str(self._fault), "PYTHONPATH": _path()}
+        self.process = subprocess.Popen(
+            [*command, str(toml)],
+            stderr=subprocess.PIPE,
+            env=os.environ | extra | (environ or {}),
+        )
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line.decode())
+
+    # -- what it says --
+
+    def listen(self, seconds: float = 0.0) -> list[tuple[float, str, dict[str, Any]]]:
+        """What is published within so many seconds: (when seen, topic, message)."""
+        found = []
+        end = time.monotonic() + seconds
+        while self._socket.poll(max(0, round((end - time.monotonic()) * 1000))):
+            topic, payload = self._socket.recv_multipart()[:2]
+            found.append((time.monotonic(), topic.decode(), msgpack.unpackb(payload)))
+        self.topics += found
+        return found
+
+    def until(self, wanted: Callable[[dict[str, Any]], bool], what: str = "") -> dict[str, Any]:
+        """The first message from now on that is wanted."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            if self._socket.poll(100):
+                topic, payload = self._socket.recv_multipart()[:2]
+                message = msgpack.unpackb(payload)
+                self.topics.append((time.monotonic(), topic.decode(), message))
+                if wanted(message):
+                    return message
+            if self.process.poll() is not None:
+                raise AssertionError(f"the service ended: {''.join(self.log[-5:])}")
+        last = [m for _, _, m in self.topics[-3:]]
+        raise AssertionError(f"waited {PATIENCE_S} s for {what or wanted}; last: {last}")
+
+    def state(self, name: str) -> dict[str, Any]:
+        """Wait until it says that it is in a state."""
+        return self.until(lambda m: m["type"] == "state" and m["state"] == name, name)
+
+    def verdict(self, wanted: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
+        """The next verdict that is wanted."""
+        return self.until(lambda m: m["type"] == "verdict" and wanted(m), "a verdict")
+
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """All verdicts heard so far, in order."""
+        return [m for _, topic, m in self.topics if m["type"] == "verdict" and "verdict" in topic]
+
+    # -- what a client says to it --
+
+    def client(self, name: str = "plc") -> Client:
+        """Somebody who triggers."""
+        self._clients.append(Client(self._context, f"ipc://{self._folder}/ctl", name))
+        return self._clients[-1]
+
+    # -- what is done to it --
+
+    def fault(self, what: str) -> None:
+        """Let something go wrong in the next frame; see `faulty_pipelines.py`."""
+        inject(self._fault, what)
+
+    def child(self, name: str = "kenpin-inspect") -> int:
+        """The newest child process of that name."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            found = [pid for pid, comm in _children(self.process.pid) if comm == name]
+            if found:
+                return max(found)
+            time.sleep(0.01)
+        told = "".join(self.log[-12:])
+        raise AssertionError(f"no child {name}: {told}")
+
+    def children(self) -> list[int]:
+        """All child processes."""
+        return sorted(pid for pid, _ in _children(self.process.pid))
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to end; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(PATIENCE_S)
+        finally:
+            self.listen(0.1)
+            self.close()
+
+    def close(self) -> None:
+        """Kill what is left of it."""
+        if self.process.poll() is None:
+            children = [pid for pid, _ in _children(self.process.pid)]
+            for pid in [self.process.pid, *children]:
+                os.kill(pid, signal.SIGKILL)
+            self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        self._context.destroy(linger=0)
+
+    def __enter__(self) -> RunningLine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Client:
+    """A DEALER that keeps everything it is told."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, name: str) -> None:
+        self._socket = context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.IDENTITY, name.encode())
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RCVHWM, 100_000)
+        self._socket.connect(endpoint)
+        self.heard: list[tuple[float, dict[str, Any]]] = []
+
+    def say(self, kind: str, **fields: Any) -> None:
+        """Send a command."""
+        self._socket.send(msgpack.packb({"v": 1, "type": kind} | fields))
+
+    def say_raw(self, *parts: bytes) -> None:
+        """Send anything."""
+        self._socket.send_multipart(list(parts))
+
+    def hear(self, seconds: float) -> list[dict[str, Any]]:
+        """What it is told within so many seconds."""
+        before = len(self.heard)
+        end = time.monotonic() + seconds
+        while self._socket.poll(max(0, round((end - time.monotonic()) * 1000))):
+            self._take()
+        return [message for _, message in self.heard[before:]]
+
+    def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The first message from now on that is wanted."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            if self._socket.poll(100):
+                message = self._take()
+                if wanted(message):
+                    return message
+        raise AssertionError(f"waited {PATIENCE_S} s; last: {self.heard[-3:]}")
+
+    def of_kind(self, kind: str) -> dict[str, Any]:
+        """The next message of a kind."""
+        return self.until(lambda m: m["type"] == kind)
+
+    def ask(self, trig: str, **fields: Any) -> dict[str, Any]:
+        """Trigger, and wait for the verdict."""
+        self.say("trigger", trig=trig, **fields)
+        return self.until(lambda m: m["type"] == "verdict" and m["trig"] == trig)
+
+    def _take(self) -> dict[str, Any]:
+        message: dict[str, Any] = msgpack.unpackb(self._socket.recv())
+        self.heard.append((time.monotonic(), message))
+        return message
+
+    def close(self) -> None:
+        """Vanish."""
+        self._socket.close(linger=0)
+
+
+def _path() -> str:
+    before = os.environ.get("PYTHONPATH")
+    return str(HERE) + (os.pathsep + before if before else "")
+
+
+def _children(parent: int) -> Iterator[tuple[int, str]]:
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                stat = (folder / "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            name, _, rest = stat.partition("(")[2].rpartition(")")
+            if int(rest.split()[1]) == parent:
+                yield int(folder.name), name

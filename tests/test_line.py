@@ -1,0 +1,128 @@
+"""A line's settings: examples that load, problems that are all named at once."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bundles import Workshop
+from kenpin.config.errors import ConfigError
+from kenpin.config.exits import Exit
+from kenpin.config.line import Line, load_line
+from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.service.check import as_toml
+from kenpin.runtime.service.cli import main as edge_run
+from running_line import line_toml
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "config").glob("line-*.toml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_examples_load_and_what_is_resolved_loads_again(path: Path) -> None:
+    line = load_line(path)
+    assert Line.model_validate(tomllib.loads(as_toml(line))) == line
+
+
+def test_there_are_examples_of_every_trigger_mode() -> None:
+    assert {load_line(p).trigger.mode for p in EXAMPLES} == {"free", "hardware", "software"}
+
+
+def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
+    line = load_line(line_toml(tmp_path, Path("bundles"), archive='folder = "ng"'))
+    assert line.bundles == tmp_path / "bundles"
+    assert line.archive is not None
+    assert line.archive.folder == tmp_path / "ng"
+    assert line.simulated
+
+
+def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
+    toml = line_toml(
+        tmp_path,
+        Path("b"),
+        trigger='mode = "often"',
+        watchdog="hung_ms = 2000, kill_ms = 1000",
+        wire="pup = 1",
+        camera='kind = "synthetic", height_px = 3',
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_line(toml)
+    text = str(caught.value)
+    for expected in (
+        "trigger.mode: Input should be 'free', 'hardware' or 'software'",
+        "trigger.budget_ms: is missing",
+        "clients would learn of a hang after its end",
+        "wire.pup: unknown key",
+        "camera.height_px",
+        "camera.width_px: is missing",
+    ):
+        assert expected in text
+
+
+def test_check_finds_nothing_wrong_with_a_good_line(
+    patchcore: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toml = line_toml(tmp_path, patchcore.folder, trigger='mode = "free", budget_ms = 5000')
+    assert edge_run(["check", str(toml)]) == Exit.DONE
+    out = capsys.readouterr().out
+    assert "budget_ms = 5000.0" in out
+    assert out.endswith("no problems found\n")
+
+
+def test_check_names_every_problem_of_a_line(
+    own_bundle: Path, workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_bundle / "bank.npy").write_bytes(b"x")
+    toml = line_toml(
+        tmp_path,
+        own_bundle,
+        trigger='mode = "software", budget_ms = 5, max_in_flight = 4',
+        ring="slots = 3",
+        wire='pub = "tcp://0.0.0.0:5556", ctl = "ipc://here"',
+        inspection="threads = 200, cpus = [0, 4000]",
+        archive='folder = "not-there"',
+        camera='kind = "recorded", folder = "nothing"',
+    )
+    assert edge_run(["check", str(toml)]) == Exit.CONFIG
+    out = capsys.readouterr().out
+    for expected in (
+        "wire.ctl: endpoint 'ipc://here'",
+        "wire.pub: endpoint 'tcp://0.0.0.0:5556'",
+        "inspection.cpus: cores [4000] are not there",
+        "inspection.threads: 200 threads",
+        "ring.slots: 3 slots for 4 frames",
+        "archive.folder:",
+        "bundles:",
+        "camera.folder:",
+        "8 problems",
+    ):
+        assert expected in out
+
+
+def test_check_compares_camera_bundle_ring_and_budget(
+    patchcore: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toml = line_toml(
+        tmp_path,
+        patchcore.folder,
+        trigger='mode = "free", budget_ms = 0.01',
+        ring="pixel_bytes = 1000",
+        camera='kind = "synthetic", height_px = 64, width_px = 320',
+        wire='pub = "ipc:///tmp/x", ctl = "ipc:///tmp/x"',
+    )
+    assert edge_run(["check", str(toml)]) == Exit.CONFIG
+    out = capsys.readouterr().out
+    assert "frames of 64 x 320 px" in out
+    assert "ring.pixel_bytes: 1000 bytes" in out
+    assert "trigger.budget_ms: 0.01 ms" in out
+    assert "wire.pub: ipc:///tmp/x is also wire.ctl" in out
+
+
+def test_a_bundle_that_is_not_there_stops_the_start_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert edge_run([str(line_toml(tmp_path, tmp_path / "no"))]) == Exit.CONFIG
+    assert "manifest.json" in capsys.readouterr().err
+    shutil.rmtree(tmp_path)

@@ -1,0 +1,148 @@
+"""sd_notify on a real datagram socket, and a stand-in for the manager that restarts a hung loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.service.systemd import Manager
+from running_line import PATIENCE_S, RunningLine, line_toml
+
+
+class Systemd:
+    """The manager's side: what it was told, and when it would lose patience."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = str(folder / "notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.address)
+        self.told: list[str] = []
+
+    def until(self, wanted: str) -> None:
+        """Wait until it is told something that begins so."""
+        self.socket.settimeout(PATIENCE_S)
+        while not any(line.startswith(wanted) for line in self._next()):
+            pass
+
+    def silent_for(self, wanted: str, seconds: float) -> bool:
+        """Whether nothing that begins so comes for so long."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                if any(line.startswith(wanted) for line in self._next()):
+                    return False
+            except TimeoutError:
+                return True
+        return True
+
+    def _next(self) -> list[str]:
+        lines = self.socket.recv(4096).decode().split("\n")
+        self.told += lines
+        return lines
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[Systemd]:
+    manager = Systemd(tmp_path)
+    yield manager
+    manager.socket.close()
+
+
+def start(bundle: Bundle, folder: Path, systemd: Systemd, **settings: str) -> RunningLine:
+    environ = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "600000"}
+    return RunningLine(line_toml(folder, bundle.folder, **settings), environ=environ)
+
+
+def test_ready_comes_after_the_golden_test_and_a_hung_loop_is_restarted(
+    patchcore: Bundle, tmp_path: Path, systemd: Systemd
+) -> None:
+    line = start(patchcore, tmp_path, systemd)
+    with line:
+        systemd.until("READY=1")
+        before = systemd.told[: systemd.told.index("READY=1")]
+        assert any(text.startswith("EXTEND_TIMEOUT_USEC=") for text in before)
+        assert any('"golden": 4' in text for text in line.log), "READY before the golden test"
+        systemd.until("WATCHDOG=1")
+        systemd.until("STATUS=operational.continuous")
+        # The loop hangs: nothing feeds the watchdog, so the manager acts.
+        os.kill(line.process.pid, signal.SIGSTOP)
+        systemd.silent_for("WATCHDOG=1", 0.1)  # what was already under way
+        assert systemd.silent_for("WATCHDOG=1", 0.7)
+        line.process.kill()
+        line.process.wait(PATIENCE_S)
+    with start(patchcore, tmp_path, systemd) as again:
+        systemd.until("READY=1")
+        assert again.verdict()["seq"] >= 1
+        assert again.stop() == 0
+        systemd.until("STOPPING=1")
+
+
+def test_the_watchdog_is_fed_while_an_inspection_is_replaced(
+    patchcore: Bundle, tmp_path: Path, systemd: Systemd
+) -> None:
+    """The service heals itself: the manager must not shoot the doctor."""
+    with start(patchcore, tmp_path, systemd) as line:
+        line.verdict(lambda m: m["verdict"] == 1)
+        os.kill(line.child(), signal.SIGSTOP)
+        for _ in range(8):
+            assert not systemd.silent_for("WATCHDOG=1", 0.6)
+        line.verdict(lambda m: m["verdict"] == 1)
+
+
+def test_an_inspection_that_hangs_at_the_start_is_never_ready(
+    patchcore: Bundle, tmp_path: Path, systemd: Systemd
+) -> None:
+    with start(patchcore, tmp_path, systemd, watchdog="start_s = 1") as line:
+        os.kill(line.child(), signal.SIGSTOP)
+        systemd.until("EXTEND_TIMEOUT_USEC=")
+        systemd.until("READY=1")
+        assert "READY=1" in systemd.told
+        assert any("no sign of life" in text for text in line.log)
+
+
+def test_without_a_manager_nothing_is_sent() -> None:
+    manager = Manager({})
+    assert manager.watchdog_ns is None
+    assert not manager.ready("here")
+    manager.close()
+
+
+def test_a_watchdog_meant_for_another_process_is_not_ours() -> None:
+    assert Manager({"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}, pid=2).watchdog_ns is None
+    assert Manager({"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "2"}, pid=2).watchdog_ns == 1_000_000
+
+
+@pytest.mark.parametrize("environ", [{"NOTIFY_SOCKET": "x"}, {"WATCHDOG_USEC": "0"}])
+def test_an_impossible_environment_is_refused(environ: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Manager(environ)
+
+
+def test_a_manager_that_does_not_read_holds_nobody_up(tmp_path: Path, systemd: Systemd) -> None:
+    manager = Manager({"NOTIFY_SOCKET": systemd.address})
+    sent = sum(manager.alive() for _ in range(5000))
+    assert 0 < sent < 5000
+    assert manager.refused == 5000 - sent
+    manager.close()
+    gone = Manager({"NOTIFY_SOCKET": str(tmp_path / "gone")})
+    assert not gone.status("two\nlines")
+    gone.close()
+
+
+def test_an_abstract_address_is_understood() -> None:
+    name = f"kenpin-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs:
+        theirs.bind("\0" + name)
+        theirs.settimeout(PATIENCE_S)
+        manager = Manager({"NOTIFY_SOCKET": "@" + name})
+        assert manager.status("one\nline")
+        assert theirs.recv(100) == b"STATUS=one line"
+        manager.close()

@@ -1,0 +1,59 @@
+"""The service with a GenICam camera behind a real GenTL producer, simulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kenpin.camera.simulator import Simulator
+from kenpin.runtime.bundle import Bundle
+from running_line import RunningLine, line_toml
+
+
+def camera(simulator: Simulator, *, triggers: str = "") -> str:
+    return (
+        f'kind = "genicam", producers = ["{simulator.cti}"], width_px = 320, '
+        'lines_per_frame = 128, pixel_format = "Mono8", line_rate_hz = 2560, '
+        f"update_timeout_ms = 100{triggers}"
+    )
+
+
+def test_a_pulled_cable_is_told_and_the_line_comes_back_by_itself(
+    simulator: Simulator, patchcore: Bundle, tmp_path: Path
+) -> None:
+    with RunningLine(line_toml(tmp_path, patchcore.folder, camera=camera(simulator))) as line:
+        line.state("operational.continuous")
+        seen = line.verdict(lambda m: m["score"] is not None or m["reason"] == "image_quality")
+        assert not seen["sim"], "a GenICam camera is taken for a simulation"
+        simulator.tell("lost")
+        line.state("error")
+        assert line.until(lambda m: m["type"] == "hb")["cam_ok"] is False
+        simulator.tell("back")
+        line.state("operational.continuous")
+        line.verdict()
+        assert line.stop() == 0
+    verdicts = line.verdicts
+    assert [m["seq"] for m in verdicts] == list(range(1, len(verdicts) + 1))
+    frames = [m["frame"] for m in verdicts]
+    assert frames == list(range(len(frames))), "a frame that was started got no verdict"
+
+
+def test_a_camera_that_gives_nothing_is_answered_by_the_deadline(
+    simulator: Simulator, patchcore: Bundle, tmp_path: Path
+) -> None:
+    triggers = ', triggers = [{ selector = "FrameStart", source = "Software" }]'
+    toml = line_toml(
+        tmp_path,
+        patchcore.folder,
+        camera=camera(simulator, triggers=triggers),
+        trigger='mode = "software", budget_ms = 400',
+    )
+    with RunningLine(toml) as line:
+        line.state("operational.ready")
+        plc = line.client()
+        assert plc.ask("1")["reason"] in (None, "defect", "image_quality")
+        simulator.tell("drop 1")
+        assert plc.ask("2")["reason"] in ("no_frame", "camera_lost")
+        assert plc.ask("3")["reason"] in (None, "defect", "image_quality")
+        simulator.tell("lost")
+        line.state("error")
+        assert plc.ask("4")["reason"] == "camera_lost"
