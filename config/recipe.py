@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from kenpin.config.settings import Settings, load
 from kenpin.config.web import WebSpec
@@ -72,6 +78,13 @@ class FrameSpec(Settings):
     channels: Literal[1, 3] = 1
     resize: bool = False
 
+    @field_validator("height_px")
+    @classmethod
+    def _tall_enough(cls, height_px: int) -> int:
+        if 0 < height_px < 16:
+            raise ValueError(f"{height_px} lines are too few for a frame; expected 16 or more")
+        return height_px
+
     @model_validator(mode="after")
     def _height(self) -> Self:
         if self.geometry == "continuous" and (self.height_px or self.resize):
@@ -79,8 +92,8 @@ class FrameSpec(Settings):
                 "a web has no height and is never resized, its frames may have any number of "
                 "lines; remove height_px and resize"
             )
-        if self.geometry == "indexed" and self.height_px < 16:
-            raise ValueError(f"height_px is {self.height_px}, expected 16 or more lines per frame")
+        if self.geometry == "indexed" and not self.height_px:
+            raise ValueError("height_px is missing: the lines of a frame that shows one part")
         return self
 
     @model_serializer(mode="wrap")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class _Lane:
     """One lane in the lines of one verdict."""
 
     score: float | None = None
-    ng_lines: int = 0
+    ng_runs: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Account:
@@ -109,7 +109,7 @@ class Account:
             peak = float(piece.values[:, columns].max())
             lane.score = peak if lane.score is None else max(lane.score, peak)
             runs = list(self._runs(piece, np.atleast_1d(over[:, columns].any(axis=1))))
-            lane.ng_lines += sum(end - first for first, end in runs)
+            lane.ng_runs += runs
             bad += runs
 
     def abandon(self, frame: Frame | LostFrame) -> None:
@@ -124,6 +124,11 @@ class Account:
     def close(self) -> None:
         """The web ends."""
         self.defects += self._tracker.finish()
+
+    @property
+    def open_since(self) -> int | None:
+        """First line of the oldest defect that goes on."""
+        return self._tracker.open_since
 
     def located(self, defect: Defect) -> Defect:
         """With its place and size in mm, as far as they are known."""
@@ -152,7 +157,7 @@ class Account:
                     self.along, self.web.along, lane.name, lines, offset,
                     self.web.gate_margin_mm, self.stream.end,
                 )
-                for lines in _united(bad)
+                for lines in _united(bad, MOST_ACTIONS)
             ]  # fmt: skip
             yield from actions
 
@@ -196,10 +201,8 @@ def conclude(
     for lane, limit, spec in zip(account.by_lane, account.limits, account.lanes.lanes, strict=True):
         proof = _evidence(account, fault, lane.score, elapsed_ns, budget_ns)
         outcome, reason, _ = judge(proof, limit)
-        lost = sum(gap.lines for gap in gaps)
-        lanes.append(
-            LaneVerdict(spec.name, outcome, reason, proof.score, limit, lane.ng_lines, lost)
-        )
+        runs = tuple(_united(lane.ng_runs))
+        lanes.append(LaneVerdict(spec.name, outcome, reason, proof.score, limit, runs))
     worst = _worst(lanes)
     proof = _evidence(account, fault, worst.score, elapsed_ns, budget_ns)
     outcome, reason, detail = judge(proof, worst.thresholds)
@@ -234,6 +237,9 @@ def conclude(
         gaps=gaps,
         gates=tuple(account.gates()),
         map_line=None if located is None else located[1],
+        open_since=account.open_since,
+        first_count=account.along.count(first),
+        end_count=account.along.count(end),
         rescanned=account.along.seen_before(first, end) if end > first else False,
     )
     return Judgement(verdict, None if located is None else located[0], findings)
@@ -301,11 +307,14 @@ def _times(thresholds: Thresholds, times: float) -> Thresholds:
     return Thresholds(thresholds.ok * times, thresholds.ng * times)
 
 
-def _united(lines: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Stretches of lines in order, those that touch made one; the last takes in the rest."""
+def _united(lines: list[tuple[int, int]], most: int = 0) -> list[tuple[int, int]]:
+    """Stretches of lines in order, those that touch made one.
+
+    With `most`, the last of so many takes in the rest and what lies between.
+    """
     out: list[tuple[int, int]] = []
     for first, end in sorted(lines):
-        if out and (first <= out[-1][1] or len(out) == MOST_ACTIONS):
+        if out and (first <= out[-1][1] or len(out) == most):
             out[-1] = (out[-1][0], max(out[-1][1], end))
         else:
             out.append((first, end))

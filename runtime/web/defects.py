@@ -96,6 +96,12 @@ class DefectTracker:
         """Defects that may go on."""
         return len(self._open)
 
+    @property
+    def open_since(self) -> int | None:
+        """First line of the oldest of them."""
+        tops = [region.top for region in self._open.values() if region.cells]
+        return self._origin + min(tops) * self._px if tops else None
+
     def add(self, strip: Strip, over: Mask) -> list[Defect]:
         """The defects that end in a strip, or are due for a report, along the web.
 

@@ -96,8 +96,7 @@ class LaneVerdict:
     """The answer about one lane, on the lines that the verdict covers.
 
     score     its highest, dimensionless; None if nothing of it was inspected
-    ng_lines  lines of the lane that have anything over threshold
-    gap_lines lines that were not inspected
+    ng_runs   lines that have anything over threshold: (first, end) of each stretch
     """
 
     name: str
@@ -105,8 +104,7 @@ class LaneVerdict:
     reason: Reason | None
     score: float | None
     thresholds: Thresholds
-    ng_lines: int
-    gap_lines: int
+    ng_runs: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +122,9 @@ class Findings:
     gaps         lines that were not inspected
     gates        when which gate must act
     map_line     line of the score map's first row
+    open_since   first line of the oldest defect that goes on; None if none does
+    first_count, end_count
+                 encoder, unwrapped, at the first and the end line; None without one
     rescanned    the web had backed up: these lines were seen before
     """
 
@@ -137,6 +138,9 @@ class Findings:
     gaps: tuple[Gap, ...]
     gates: tuple[GateAction, ...]
     map_line: int | None
+    open_since: int | None = None
+    first_count: float | None = None
+    end_count: float | None = None
     rescanned: bool = False
 
     @property
