@@ -32,6 +32,7 @@ from kenpin.compile.suspects import Suspect, find_suspects
 from kenpin.compile.twins import TWIN_KINDS, twin
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import PadimSpec, Recipe
+from kenpin.config.web import WebSpec
 from kenpin.runtime.bundle import (
     Bundle,
     FeatureRecord,
@@ -44,6 +45,7 @@ from kenpin.runtime.engine import Engine
 from kenpin.runtime.join import Joiner
 from kenpin.runtime.pipeline import Stages, load_mask, load_scorer
 from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.stages import WebStages
 
 __all__ = ["BuildResult", "build", "prepare"]
@@ -78,6 +80,15 @@ class Prepared:
     backbone: Built
     extractor: Extractor
     joiner: Joiner
+    web: WebSpec | None
+
+    @property
+    def edges(self) -> EdgeTracker | None:
+        """What finds the edges of the recipe's web; None if it names none."""
+        edges = self.web.edges if self.web else None
+        if edges is None:
+            return None
+        return EdgeTracker(edges, self.grid.width, self.joiner.patch_stride)
 
 
 def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
@@ -106,7 +117,7 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
         joiner = Joiner(grid, extractor.patch_stride_px)
     except ValueError as error:
         raise ConfigError(f"tiles: {error}") from None
-    return Prepared(grid, backbone, extractor.eval(), joiner)
+    return Prepared(grid, backbone, extractor.eval(), joiner, recipe.web)
 
 
 def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = None) -> BuildResult:
@@ -123,7 +134,7 @@ def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = N
     prepared = prepare(recipe, weights)
     grid = prepared.grid
     with steps.step("check images") as told:
-        images = GoodImages.check(recipe.images, recipe.frame, grid, told)
+        images = GoodImages.check(recipe.images, recipe.frame, grid, told, prepared.edges)
     for file in images.others:
         steps.say(f"warning: {file} is no image and is left out")
     split = images.split

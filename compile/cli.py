@@ -128,7 +128,9 @@ def _check(options: argparse.Namespace) -> int:
     with Steps(Console()) as steps:
         prepared = prepare(recipe, options.weights)
         with steps.step("check images") as told:
-            images = GoodImages.check(recipe.images, recipe.frame, prepared.grid, told)
+            images = GoodImages.check(
+                recipe.images, recipe.frame, prepared.grid, told, prepared.edges
+            )
         grid, tap = prepared.grid, prepared.extractor
         steps.say(
             f"{grid.rows} x {grid.cols} tiles of {grid.size} px a frame, cores of {grid.core} px "

@@ -20,6 +20,7 @@ from kenpin.runtime.engine import Engine
 from kenpin.runtime.join import Joiner
 from kenpin.runtime.pipeline import misfit
 from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.rows import TileRows, row_features
 from kenpin.runtime.web.stages import grey_of_rows
 
@@ -59,7 +60,12 @@ class GoodImages:
 
     @classmethod
     def check(
-        cls, spec: ImagesSpec, frame: FrameSpec, grid: TileGrid, progress: Progress
+        cls,
+        spec: ImagesSpec,
+        frame: FrameSpec,
+        grid: TileGrid,
+        progress: Progress,
+        edges: EdgeTracker | None = None,
     ) -> GoodImages:
         """Read every image once, and hold some out.
 
@@ -83,7 +89,7 @@ class GoodImages:
         for number, file in enumerate(files):
             pixels = _checked(file, frame, spec.turn_deg)
             if web:
-                grey += grey_of_rows(pixels, grid)
+                grey += grey_of_rows(pixels, grid, edges)
             else:
                 means, deviations = cv2.meanStdDev(pixels)
                 grey.append((float(means.mean()), float(deviations.mean())))

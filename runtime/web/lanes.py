@@ -121,6 +121,13 @@ class EdgeTracker:
         found: F32 = inside.astype(np.float32)
         return found
 
+    def between(self, core: U8) -> U8:
+        """What lies between the edges last found, or where they could at most be."""
+        spec = self._spec
+        sure = spec.left_px + spec.tolerance_px, spec.right_px - spec.tolerance_px
+        left, right = self.found or sure
+        return np.ascontiguousarray(core[:, left:right])
+
     def _edge(self, rows: NDArray[np.float64], expected: int) -> int | None:
         """Where the web begins, from the left, if that is within tolerance of `expected`."""
         spec, px = self._spec, self._px
@@ -150,14 +157,13 @@ class RowChecks:
 
     def __call__(self, core: U8) -> tuple[Cause | None, F32 | None]:
         """A cause if the row cannot be judged, and weights of the map's columns."""
-        fault = grey_fault(core, self._grey) if self._grey else ""
+        inside = self._edges.inside(core) if self._edges else None
+        between = self._edges.between(core) if self._edges else core
+        fault = grey_fault(between, self._grey) if self._grey else ""
         if fault:
             self.detail = fault
             return Cause.IMAGE_QUALITY, None
-        if self._edges is None:
-            return None, None
-        inside = self._edges.inside(core)
-        if inside is None:
+        if self._edges and inside is None:
             self.detail = (
                 "an edge of the web is further from its place than web.edges.tolerance_px; "
                 "check the web guide"

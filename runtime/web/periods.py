@@ -136,9 +136,10 @@ def _walk(places: list[float], start: int, period: float, near: float) -> tuple[
             missed += 1
             continue
         members.append(nearest)
-        at, missed = places[nearest], 0
-        slots += since
-        since = 0
+        missed, slots, since = 0, slots + since, 0
+        # The longer the series, the better it knows its period.
+        at = places[nearest]
+        period = (at - places[start]) / (slots - 1)
     return members, slots
 
 

@@ -106,13 +106,19 @@ class WebStages:
         return ScoreMap(values.astype(np.float32), self.patch_stride_px, size)
 
 
-def grey_of_rows(pixels: NDArray[Any], grid: TileGrid) -> list[tuple[float, float]]:
+def grey_of_rows(
+    pixels: NDArray[Any], grid: TileGrid, edges: EdgeTracker | None = None
+) -> list[tuple[float, float]]:
     """(mean, contrast) of the core of every tile row of a web, as `RowChecks` sees them."""
     whole = replace(grid, height=len(pixels))
     found = []
     for row in range(whole.rows):
         lines = np.arange(row * grid.stride, row * grid.stride + grid.core)
-        means, deviations = cv2.meanStdDev(pixels[reflect(lines, len(pixels))])
+        core = pixels[reflect(lines, len(pixels))]
+        if edges is not None:
+            edges.inside(core)
+            core = edges.between(core)
+        means, deviations = cv2.meanStdDev(core)
         found.append((float(means.mean()), float(deviations.mean())))
     return found
 
