@@ -19,6 +19,8 @@ LEAST_SHARE = 0.6
 CHANCE = 0.01
 # Neighbours ahead whose distance is tried as a period.
 AHEAD = 6
+# No period is shorter than this many times the tolerance.
+SHORTEST = 8
 # Defects looked at; more than this and every period is there by chance.
 MOST = 1500
 MOST_REPEATS = 8
@@ -102,7 +104,8 @@ def _best_in(
     for i in range(len(points) - 1):
         for j in range(i + 1, min(len(points), i + 1 + AHEAD)):
             period = places[j] - places[i]
-            if period <= 4 * near:
+            # Pieces of one slanting scratch lie close to each other, too.
+            if period <= SHORTEST * near:
                 continue
             tried += 1
             members, slots = _walk(places, i, period, near + 0.005 * period)
