@@ -5,6 +5,9 @@
 Compiles config/fabric03-web.toml, writes the test strips of AITEX fabric 03 as
 frames of irregular heights, replays them with edge-replay, and compares the
 defects found with the masks that people drew.
+
+The photographs show a blank, white table for a quarter of their length, then the
+selvedge: both are cut off first, from good strips and test strips alike.
 """
 
 from __future__ import annotations
@@ -28,8 +31,16 @@ from kenpin.runtime.replay import main as edge_replay
 REPOSITORY = Path(__file__).resolve().parent.parent
 FABRIC = REPOSITORY.parent / "shared" / "data" / "aitex_fabric03"
 HEIGHTS = (500, 1024, 64, 777, 2048)
+# Of a photograph, from the blank table on.
+SELVEDGE_PX = 192
 # A defect is found if a region comes this close to its mask.
 NEAR_PX = 16
+
+
+def fabric_of(pixels: Any) -> int:
+    """The column at which plain cloth begins."""
+    cloth = (pixels < 250).mean(axis=0) > 0.5
+    return int(cloth.argmax()) + SELVEDGE_PX
 
 
 def fabric_web() -> tuple[Any, Any, list[int]]:
@@ -37,12 +48,15 @@ def fabric_web() -> tuple[Any, Any, list[int]]:
     webs, masks, seams = [], [], [0]
     for folder in sorted((FABRIC / "test").iterdir()):
         for file in list_images(folder):
-            pixels = np.rot90(read_pixels(file), -1)
+            strip = read_pixels(file)
+            start = fabric_of(strip)
+            pixels = np.rot90(strip[:, start:], -1)
             mask_file = FABRIC / "ground_truth" / folder.name / f"{file.stem}_mask.png"
             mask = np.zeros(pixels.shape, bool)
             if mask_file.is_file():
                 drawn = read_pixels(mask_file)
-                mask = np.rot90(drawn if drawn.ndim == 2 else drawn.max(axis=2), -1) > 0
+                drawn = drawn if drawn.ndim == 2 else drawn.max(axis=2)
+                mask = np.rot90(drawn[:, start:], -1) > 0
             webs.append(pixels)
             masks.append(mask)
             seams.append(seams[-1] + len(pixels))
@@ -75,7 +89,13 @@ def main(argv: list[str] | None = None) -> int:
     shutil.rmtree(frames, ignore_errors=True)
     frames.mkdir(parents=True)
     recipe = REPOSITORY / "config" / "fabric03-web.toml"
-    if code := edge_compile(["build", str(recipe), "-o", str(out / "store")]):
+    good = out / "good"
+    good.mkdir(exist_ok=True)
+    for file in list_images(FABRIC / "train" / "good"):
+        strip = read_pixels(file)
+        write_png(good / file.name, np.ascontiguousarray(strip[:, fabric_of(strip) :]))
+    change = ["--set", f"images.good={good.resolve()}"]
+    if code := edge_compile(["build", str(recipe), "-o", str(out / "store"), *change]):
         return code
     web, mask, seams = fabric_web()
     at = 0

@@ -68,6 +68,17 @@ def test_a_lanes_own_threshold_decides_for_it(web_bundle: Bundle) -> None:
     assert found.web.defects == ()
 
 
+def test_scores_for_the_threshold_are_in_the_measure_of_their_lane(web_bundle: Bundle) -> None:
+    lanes = [dict(lane) for lane in TWO["lanes"]]
+    lanes[1]["threshold_times"] = 2.0
+    pixels = spoiled(some_web(300), (150, 110, 20, 12))
+    found = []
+    for spec in (TWO["lanes"], lanes):
+        web = WebSpec.model_validate({"lanes": spec})
+        found.append(max(WebPipeline(web_bundle, web=web).stages.scores([pixels])))
+    assert found[1] == pytest.approx(found[0] / 2)
+
+
 def test_a_lane_with_nothing_to_inspect_is_refused(web_bundle: Bundle) -> None:
     with pytest.raises(BundleError, match=r"lane right .* nothing left to inspect"):
         judged(web_bundle, some_web(100), **TWO, ignore=[{"left_px": 80, "right_px": 160}])

@@ -316,11 +316,12 @@ def test_a_series_among_noise_is_found_with_its_period(
 
 def test_chance_is_not_taken_for_a_roller() -> None:
     alarms = 0
-    for seed in range(200):
+    for seed in range(40):
         rng = np.random.default_rng(seed)
-        along, across = rng.uniform(0, 20_000, 60), rng.uniform(0, 300, 60)
+        along, across = rng.uniform(0, 20_000, 150), rng.uniform(0, 100, 150)
         alarms += bool(find_repeats(list(along), list(across), near_along=3, near_across=9))
-    assert alarms <= 4
+    # Without asking how likely chance is, more than half of these would be alarms.
+    assert alarms <= 2
 
 
 def test_findings_are_frozen(web_bundle: Bundle) -> None:

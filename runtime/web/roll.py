@@ -283,7 +283,7 @@ class _Roll:
         if self.first_mm is not None and px is not None:
             along = [(d.web_mm or 0.0) + (d.length_mm or 0.0) / 2 for d in defects]
             across = [(d.left_px + d.right_px) / 2 * px for d in defects]
-            return find_repeats(along, across, near_along=NEAR_MM, near_across=3 * NEAR_MM)
+            return find_repeats(along, across, near_along=NEAR_MM, near_across=1.5 * NEAR_MM)
         along = [(d.first_line + d.end_line) / 2 for d in defects]
         across = [(d.left_px + d.right_px) / 2 for d in defects]
         return find_repeats(along, across, near_along=NEAR_LINES, near_across=2 * NEAR_LINES)

@@ -86,11 +86,23 @@ class WebStages:
 
     def scores(self, blocks: Iterable[NDArray[Any]]) -> list[float]:
         """The score of every strip of a web: one for each tile row."""
-        return [
-            self.score(piece.values)
-            for piece in self.pieces(blocks)
-            if isinstance(piece, Strip) and piece.inspected.any()
-        ]
+        return [score for _, score in self._scored(blocks)]
+
+    def inner_scores(self, blocks: Iterable[NDArray[Any]]) -> list[float]:
+        """Without those that rest on reflected lines, as far as the web has others.
+
+        A weave runs against itself where it is reflected, which scores high: on
+        fabric the ends of short webs would set the threshold for all the rest.
+        """
+        scored = list(self._scored(blocks))
+        end = scored[-1][0].end_line - self.grid.halo if scored else 0
+        inner = [s for strip, s in scored if strip.first_line > 0 and strip.end_line <= end]
+        return inner or [s for _, s in scored]
+
+    def _scored(self, blocks: Iterable[NDArray[Any]]) -> Iterator[tuple[Strip, float]]:
+        for piece in self.pieces(blocks):
+            if isinstance(piece, Strip) and piece.inspected.any():
+                yield piece, self.score(piece.values)
 
     def score(self, values: F32) -> float:
         """The highest value, each in the measure of its lane's threshold."""
