@@ -1,13 +1,10 @@
-"""The acquisition process: it alone touches the camera, and fills the frame ring."""
+"""The handle on the acquisition process, which alone touches the camera and fills the ring."""
 
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from kenpin.camera.channel import Channel
@@ -17,23 +14,22 @@ from kenpin.camera.events import (
     Event,
     FrameArrived,
     FramesLost,
-    Loss,
     event_of,
 )
+from kenpin.camera.loss import Loss
 from kenpin.camera.progress import Progress
+from kenpin.camera.resume import Resume
 from kenpin.camera.ring import FrameRing, Ticket
 
 __all__ = ["Acquisition", "Opener"]
 
-# Makes a source inside the acquisition process; must survive pickling.
+# Makes a `LiveSource` inside the acquisition process; must survive pickling.
 Opener = Callable[[], Any]
 
-# How long a source may be asked to wait before commands are looked at again.
-_GRAB_S = 0.02
-# A loop that has not turned for so long hangs. Opening a camera may take longer,
-# so the first turn has its own limit.
+# A loop that has not turned for so long hangs. Finding and opening a camera takes longer.
 HUNG_NS = 2_000_000_000
 OPENING_NS = 30_000_000_000
+_AT_WORK = (CameraState.ARMED, CameraState.STREAMING, CameraState.IDLE, CameraState.STALLED)
 _BACK_OFF_NS = (200_000_000, 400_000_000, 800_000_000, 1_600_000_000, 3_000_000_000)
 
 
@@ -45,7 +41,6 @@ class Acquisition:
 
     opener     makes the source, in the process
     ring       where its frames go
-    triggered  whether frames are taken on `trigger` only
     """
 
     def __init__(
@@ -53,12 +48,10 @@ class Acquisition:
         opener: Opener,
         ring: FrameRing,
         *,
-        triggered: bool = False,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._opener = opener
         self._ring = ring
-        self._triggered = triggered
         self._clock_ns = clock_ns
         self._process: multiprocessing.process.BaseProcess | None = None
         self._channel: Channel | None = None
@@ -66,7 +59,8 @@ class Acquisition:
         self._started_ns = 0
         self._restart_ns: int | None = None
         self._failures = 0
-        self._next_index = 0
+        self._resume = Resume()
+        self._asked: set[int] = set()
         self.state = CameraState.OPENING
         self.restarts = 0
 
@@ -84,8 +78,8 @@ class Acquisition:
         ours, theirs = Channel.pair()
         progress = Progress()
         process = multiprocessing.get_context("spawn").Process(
-            target=_acquire,
-            args=(self._opener, self._ring, theirs, progress, self._triggered, self._next_index),
+            target=_live,
+            args=(self._opener, self._ring, theirs, progress, self._resume),
             name="kenpin-acquisition",
             daemon=True,
         )
@@ -96,7 +90,10 @@ class Acquisition:
 
     def trigger(self, number: int) -> bool:
         """Ask for a frame, named by a number; False if the process cannot be told."""
-        return self._channel is not None and self._channel.send({"do": "trigger", "number": number})
+        if self._channel is None or not self._channel.send({"do": "trigger", "number": number}):
+            return False
+        self._asked.add(number)
+        return True
 
     def events(self, held: Iterable[Ticket] = ()) -> list[Event]:
         """What has happened, in order.
@@ -112,9 +109,14 @@ class Acquisition:
                 found.append(event)
             why = self._death()
             if why:
+                failed = self.state is CameraState.FAILED
                 self._bury()
-                self._ring.reclaim(held)
-                found.append(self._change(CameraState.LOST, why))
+                arrived = [event.ticket for event in found if isinstance(event, FrameArrived)]
+                self._ring.reclaim([*held, *arrived])
+                if not failed:
+                    found.append(self._change(CameraState.LOST, why))
+                found += [self._unanswered(number, why) for number in sorted(self._asked)]
+                self._asked.clear()
                 delay = _BACK_OFF_NS[min(self._failures, len(_BACK_OFF_NS) - 1)]
                 self._failures += 1
                 self._restart_ns = self._clock_ns() + delay
@@ -137,11 +139,22 @@ class Acquisition:
     def _note(self, event: Event) -> None:
         if isinstance(event, CameraChanged):
             self.state = event.state
-        elif isinstance(event, FrameArrived):
-            self._next_index = event.index + 1
+            return
+        if event.trigger is not None:
+            self._asked.discard(event.trigger)
+        last = self._resume
+        if isinstance(event, FrameArrived):
             self._failures = 0
+            line = (event.capture.first_line or 0) + event.rows
+            self._resume = Resume(event.index + 1, line, event.captured_ns)
         else:
-            self._next_index = event.index + event.count
+            line = last.line + (event.lines or 0)
+            self._resume = Resume(event.index + event.count, line, last.since_ns)
+
+    def _unanswered(self, number: int, why: str) -> FramesLost:
+        lost = FramesLost(self._resume.index, 1, self._clock_ns(), Loss.CAMERA, why, None, number)
+        self._note(lost)
+        return lost
 
     def _change(self, state: CameraState, detail: str) -> CameraChanged:
         self.state = state
@@ -156,10 +169,8 @@ class Acquisition:
             return f"the acquisition process ended (exit code {self._process.exitcode})"
         now = self._clock_ns()
         age = self._progress.age_ns(now)
-        if age is None:
-            waited, limit = now - self._started_ns, OPENING_NS
-        else:
-            waited, limit = age, HUNG_NS
+        waited = now - self._started_ns if age is None else age
+        limit = HUNG_NS if self.state in _AT_WORK else OPENING_NS
         if waited > limit:
             return f"the acquisition process gave no sign of life for {waited / 1e9:.1f} s"
         return ""
@@ -177,121 +188,10 @@ class Acquisition:
         self._process = self._channel = self._progress = None
 
 
-def _acquire(
-    opener: Opener,
-    ring: FrameRing,
-    channel: Channel,
-    progress: Progress,
-    triggered: bool,
-    first_index: int,
+def _live(
+    opener: Opener, ring: FrameRing, channel: Channel, progress: Progress, resume: Resume
 ) -> None:
-    """The process's whole life."""
-    # The terminal's Ctrl-C reaches every process; the parent decides when this one ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    loop = _Loop(ring, channel, progress, triggered, first_index)
-    channel.send(CameraChanged(CameraState.OPENING).as_map())
-    progress.tick(time.monotonic_ns())
-    source = opener()
-    try:
-        channel.send(CameraChanged(CameraState.ARMED).as_map())
-        loop.run(source)
-    finally:
-        source.close()
-        channel.close()
+    # Here, so that the parent, which never sees a pixel, need not load numpy.
+    from kenpin.camera.acquiring import acquire
 
-
-class _Loop:
-    """Frames from a source into the ring, and word of each into the channel."""
-
-    def __init__(
-        self,
-        ring: FrameRing,
-        channel: Channel,
-        progress: Progress,
-        triggered: bool,
-        first_index: int,
-    ) -> None:
-        self._ring = ring
-        self._channel = channel
-        self._progress = progress
-        self._triggered = triggered
-        self._first_index = first_index
-        self._wanted: deque[int] = deque()
-        self._untold: deque[FramesLost] = deque()
-        self._streaming = False
-        self._stopping = False
-
-    def run(self, source: Any) -> None:
-        """Until told to stop, or until nobody listens any more."""
-        while not self._stopping:
-            self._progress.tick(time.monotonic_ns())
-            self._commands()
-            self._tell_losses()
-            if source.exhausted:
-                self._channel.send(CameraChanged(CameraState.ENDED).as_map())
-                self._idle_until_stopped()
-                return
-            if self._triggered and not self._wanted:
-                self._channel.wait(_GRAB_S)
-                continue
-            frame = source.grab(_GRAB_S)
-            if frame is not None:
-                self._hand_on(frame)
-
-    def _commands(self) -> None:
-        for message in self._channel.receive():
-            if message["do"] == "trigger":
-                self._wanted.append(message["number"])
-            elif message["do"] == "stop":
-                self._stopping = True
-        if self._channel.ended:
-            self._stopping = True
-
-    def _idle_until_stopped(self) -> None:
-        while not self._stopping:
-            self._progress.tick(time.monotonic_ns())
-            self._channel.wait(0.1)
-            self._commands()
-
-    def _hand_on(self, frame: Any) -> None:
-        # Here, so that the parent, which never sees a pixel, need not load numpy.
-        from kenpin.camera.frame import LostFrame
-        from kenpin.camera.ring_frames import put_frame
-
-        if not self._streaming:
-            self._streaming = True
-            self._channel.send(CameraChanged(CameraState.STREAMING).as_map())
-        number = self._wanted.popleft() if self._wanted else None
-        index = self._first_index + frame.index
-        captured_ns = frame.captured_ns
-        if isinstance(frame, LostFrame):
-            lost = Loss.INCOMPLETE, frame.detail, frame.lines
-        else:
-            rows = len(frame.pixels)
-            ticket = put_frame(self._ring, replace(frame, index=index))
-            if ticket is not None:
-                event = FrameArrived(
-                    ticket, index, captured_ns, rows, frame.name, frame.capture, number
-                )
-                if self._channel.send(event.as_map()):
-                    return
-                self._ring.abandon(ticket)
-            busy = "slots" if ticket is None else "messages"
-            lost = Loss.OVERRUN, f"the inspection is behind: no room for more {busy}", rows
-        loss, detail, lines = lost
-        self._tell_loss(FramesLost(index, 1, captured_ns, loss, detail, lines, number))
-
-    def _tell_loss(self, lost: FramesLost) -> None:
-        """A loss must be told, however late: frames of one run of losses are told as one."""
-        last = self._untold[-1] if self._untold else None
-        if last and last.loss is lost.loss and lost.trigger is None and last.trigger is None:
-            known = last.lines is not None and lost.lines is not None
-            lines = (last.lines or 0) + (lost.lines or 0) if known else None
-            self._untold[-1] = replace(last, count=last.count + lost.count, lines=lines)
-        else:
-            self._untold.append(lost)
-        self._tell_losses()
-
-    def _tell_losses(self) -> None:
-        while self._untold and self._channel.send(self._untold[0].as_map()):
-            self._untold.popleft()
+    acquire(opener, ring, channel, progress, resume)

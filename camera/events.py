@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from kenpin.camera.capture import Capture
+from kenpin.camera.loss import Loss
 from kenpin.camera.ring import Ticket
 
 __all__ = [
@@ -15,7 +16,6 @@ __all__ = [
     "Event",
     "FrameArrived",
     "FramesLost",
-    "Loss",
     "event_of",
 ]
 
@@ -33,14 +33,6 @@ class CameraState(StrEnum):
     REOPENING = "reopening"
     FAILED = "failed"  # a person must act: the configuration is refused
     ENDED = "ended"  # a recording has been played to its end
-
-
-class Loss(StrEnum):
-    """Why a frame that was started never reached the ring."""
-
-    OVERRUN = "overrun"  # no slot was free
-    INCOMPLETE = "incomplete_frame"  # packets or lines are missing
-    CAMERA = "camera_lost"  # the camera counted it, the box never saw it
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.capture import Capture
+from kenpin.camera.loss import Loss
 
 __all__ = ["Capture", "Frame", "LostFrame", "Pixels"]
 
@@ -47,10 +48,12 @@ class Frame:
 class LostFrame:
     """A frame that was started or recorded but cannot be shown to anyone.
 
-    It travels the same way as a frame, because it too is owed a verdict.
+    It travels the same way as a frame, because it too is owed a verdict. A run
+    of lost frames is one of these, and `index` is the first one's.
 
     detail       one sentence: what was found, what was expected, what to do
-    lines        scan lines lost with it; None if nobody knows
+    lines        scan lines lost with all of them; None if nobody knows
+    count        how many frames
     """
 
     captured_ns: int
@@ -58,3 +61,5 @@ class LostFrame:
     detail: str
     name: str = ""
     lines: int | None = None
+    count: int = 1
+    loss: Loss = Loss.INCOMPLETE

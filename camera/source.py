@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
 
-__all__ = ["CameraError", "FrameSource"]
+__all__ = ["CameraError", "FrameSource", "LiveSource", "Place"]
+
+# Memory for an image of a shape and a type, or None if there is no room just now.
+Place = Callable[[tuple[int, ...], Any], NDArray[Any] | None]
 
 
 class CameraError(Exception):
@@ -31,6 +37,66 @@ class FrameSource(Protocol):
         ------
         CameraError
             If the source fails as a whole.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the device or the files. Closing twice is harmless."""
+        ...
+
+
+class LiveSource(Protocol):
+    """What the acquisition process hosts: frames that are written where they will be read.
+
+    free_running     frames come by themselves, so that silence is a fault
+    continuous       one frame's lines follow the last one's: a web, not parts
+    triggered        a frame is taken when `fire` asks for it
+    trigger_s        no frame for so long after `fire` means that none will come
+    lines_per_frame  scan lines of a whole frame; None if they differ
+    line_rate_hz     of a free-running camera; None if lines come as the web moves
+    stall_s          a free-running camera silent for so long has stalled
+    """
+
+    free_running: bool
+    continuous: bool
+    triggered: bool
+    trigger_s: float
+    lines_per_frame: int | None
+    line_rate_hz: float | None
+    stall_s: float | None
+
+    @property
+    def exhausted(self) -> bool:
+        """True once no further frame will ever come."""
+        ...
+
+    def connect(self) -> None:
+        """Find the camera, configure and start it. May be called again after it failed.
+
+        Raises
+        ------
+        CameraError
+            If it cannot be had now; `FeatureError` if a person must act.
+        """
+        ...
+
+    def fire(self) -> None:
+        """Ask for a frame by software."""
+        ...
+
+    def flush(self) -> None:
+        """Forget what was asked for and has not come."""
+        ...
+
+    def grab_into(self, place: Place, timeout_s: float) -> list[Frame | LostFrame]:
+        """What came within `timeout_s` seconds: losses, and one frame at most, as the last.
+
+        The frame's pixels lie in what `place` gave.
+
+        Raises
+        ------
+        CameraError
+            If the source fails as a whole; `connect` may help.
         """
         ...
 

@@ -21,6 +21,7 @@ torch.set_num_threads(1)
 settings.register_profile("kenpin", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("kenpin")
 
+pytest_plugins = ["gentl_producer"]
 pytest.register_assert_rewrite("source_contract")
 
 

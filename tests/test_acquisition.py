@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from kenpin.camera.acquisition import Acquisition
-from kenpin.camera.events import CameraChanged, CameraState, FrameArrived, FramesLost, Loss
+from kenpin.camera.events import CameraChanged, CameraState, FrameArrived, FramesLost
+from kenpin.camera.loss import Loss
+from kenpin.camera.played import PlayedSource
 from kenpin.camera.ring import FrameRing
 from kenpin.camera.ring_frames import frame_in
 from kenpin.camera.synthetic import SyntheticFrames, SyntheticWeb
@@ -21,7 +23,13 @@ from kenpin.camera.synthetic import SyntheticFrames, SyntheticWeb
 PATIENCE_S = 60.0
 
 
-def web(count: int | None = None, rate_hz: float | None = None) -> SyntheticFrames:
+def web(
+    count: int | None = None, rate_hz: float | None = None, *, triggered: bool = False
+) -> PlayedSource:
+    return PlayedSource(frames(count, rate_hz), triggered=triggered)
+
+
+def frames(count: int | None = None, rate_hz: float | None = None) -> SyntheticFrames:
     return SyntheticFrames(SyntheticWeb(64, 96, 1), count=count, rate_hz=rate_hz)
 
 
@@ -55,8 +63,8 @@ def ring():
 def acquire(ring):
     started = []
 
-    def start(opener, **options):
-        acquisition = Acquisition(opener, ring, **options)
+    def start(opener):
+        acquisition = Acquisition(opener, ring)
         started.append(acquisition)
         acquisition.start()
         return acquisition
@@ -69,7 +77,7 @@ def acquire(ring):
 def test_frames_come_out_of_the_ring_as_the_source_made_them(ring, acquire):
     acquisition = acquire(partial(web, 3))
     events = until(acquisition, state(CameraState.ENDED))
-    expected = web(3)
+    expected = frames(3)
     arrived = [event for event in events if a_frame(event)]
     assert [event.index for event in arrived] == [0, 1, 2]
     for event in arrived:
@@ -93,7 +101,7 @@ def test_frames_that_find_no_slot_are_told_as_lost_and_none_is_missing(acquire):
 
 
 def test_a_triggered_source_gives_one_frame_for_each_trigger_and_names_it(ring, acquire):
-    acquisition = acquire(web, triggered=True)
+    acquisition = acquire(partial(web, triggered=True))
     until(acquisition, state(CameraState.ARMED))
     for number in (41, 42):
         assert acquisition.trigger(number)
@@ -133,7 +141,7 @@ def test_a_stopped_process_is_noticed_killed_and_replaced(ring, acquire):
         os.kill(hung, 0)
 
 
-def _broken() -> SyntheticFrames:
+def _broken() -> PlayedSource:
     raise RuntimeError("no such camera")
 
 

@@ -16,8 +16,9 @@ IMPORT_ALL = """
 import importlib, pkgutil, sys
 import kenpin.runtime, kenpin.camera, kenpin.config
 for package in (kenpin.runtime, kenpin.camera, kenpin.config):
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
 print(sorted(name for name in ("torch", "nncf", "kenpin.compile", "openvino_telemetry")
              if sys.modules.get(name)))
 """

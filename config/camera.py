@@ -1,0 +1,166 @@
+"""Which camera a line has: a real one, recorded frames, or the synthetic web."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from kenpin.config.settings import Settings
+
+__all__ = [
+    "CameraSpec",
+    "EncoderSpec",
+    "FeatureSpec",
+    "GenicamSpec",
+    "RecordedSpec",
+    "SyntheticSpec",
+    "TriggerSpec",
+]
+
+FeatureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+FeatureValue = bool | int | float | str
+
+
+class TriggerSpec(Settings):
+    """What starts a line or a frame in the camera.
+
+    selector    FrameStart (a part's sensor), LineStart (an encoder), or FrameBurstStart
+    source      as the camera names it: Line0, Encoder0, rotaryEncoder1, Software
+    """
+
+    selector: FeatureName = "FrameStart"
+    source: FeatureName
+    activation: FeatureName | None = None
+    delay_us: float | None = Field(default=None, ge=0)
+
+
+class EncoderSpec(Settings):
+    """The encoder that the camera itself counts; names as in the SFNC."""
+
+    selector: FeatureName = "Encoder0"
+    source_a: FeatureName | None = None
+    source_b: FeatureName | None = None
+    mode: FeatureName | None = None
+    divider: int | None = Field(default=None, ge=1)
+    output_mode: FeatureName | None = None
+
+
+class FeatureSpec(Settings):
+    """Any further feature by the camera's own name; vendors differ.
+
+    selectors  written before it, and again before it is read back
+    value      for a command: true executes it
+    """
+
+    name: FeatureName
+    value: FeatureValue
+    selectors: dict[FeatureName, FeatureValue] = Field(default_factory=dict)
+
+
+class GenicamSpec(Settings):
+    """A GenICam line camera behind a GenTL producer; a value left out is left as it is.
+
+    producers          .cti files; if empty, all in the folders of GENICAM_GENTL64_PATH
+    serial, user_name, device_id, model
+                       which camera; all that are given must fit, and fit only one
+    lines_per_frame    the SFNC's Height
+    offset_px          of the first pixel used
+    packet_bytes       GigE Vision packets, their headers included
+    chunks             values that the camera shall append to each frame
+    features           further ones, written last, in this order
+    buffers            for the camera to fill while one is copied
+    stall_ms           no frame for so long from a free-running camera is a stall;
+                       by default four frames, at least 500
+    trigger_timeout_ms no frame for so long after a software trigger means that none
+                       will come; by default two frames and half a second
+    tolerance          how far the camera may round what is written, as a share
+    bits               "all" keeps more than 8 bits as 16; "high" keeps the 8 highest
+    flat_field         a calibration made by `edge-doctor flat-field`
+    update_timeout_ms  for the producer to look for cameras
+    """
+
+    kind: Literal["genicam"]
+    producers: tuple[Path, ...] = ()
+    serial: str | None = None
+    user_name: str | None = None
+    device_id: str | None = None
+    model: str | None = None
+    width_px: int | None = Field(default=None, ge=1)
+    offset_px: int | None = Field(default=None, ge=0)
+    lines_per_frame: int | None = Field(default=None, ge=1)
+    pixel_format: FeatureName | None = None
+    line_rate_hz: float | None = Field(default=None, gt=0)
+    exposure_us: float | None = Field(default=None, gt=0)
+    gain: float | None = None
+    black_level: float | None = None
+    triggers: tuple[TriggerSpec, ...] = ()
+    encoder: EncoderSpec | None = None
+    packet_bytes: int | None = Field(default=None, ge=64, le=65535)
+    chunks: tuple[FeatureName, ...] = ()
+    features: tuple[FeatureSpec, ...] = ()
+    buffers: int = Field(default=16, ge=2, le=1024)
+    stall_ms: float | None = Field(default=None, gt=0)
+    trigger_timeout_ms: float | None = Field(default=None, gt=0)
+    tolerance: float = Field(default=0.001, ge=0, le=0.1)
+    bits: Literal["all", "high"] = "high"
+    flat_field: Path | None = None
+    update_timeout_ms: int = Field(default=1000, ge=1, le=60_000)
+
+    @model_validator(mode="after")
+    def _line_fits_exposure(self) -> Self:
+        if self.exposure_us is not None and self.line_rate_hz is not None:
+            period_us = 1e6 / self.line_rate_hz
+            if self.exposure_us >= period_us:
+                raise ValueError(
+                    f"exposure_us {self.exposure_us:g} is longer than a line's {period_us:g} us "
+                    f"at line_rate_hz {self.line_rate_hz:g}; expose shorter or scan slower"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _one_trigger_each(self) -> Self:
+        selectors = [trigger.selector for trigger in self.triggers]
+        twice = sorted({name for name in selectors if selectors.count(name) > 1})
+        if twice:
+            raise ValueError(f"triggers: {', '.join(twice)} is given twice; expected each once")
+        return self
+
+    @property
+    def free_running(self) -> bool:
+        """Whether lines and frames come by themselves: then silence is a fault."""
+        return not self.triggers
+
+    @property
+    def continuous(self) -> bool:
+        """Whether one frame's lines follow the last one's, as on a web."""
+        return all(trigger.selector == "LineStart" for trigger in self.triggers)
+
+    @property
+    def software_triggered(self) -> bool:
+        """Whether frames are asked for by software."""
+        return any(trigger.source == "Software" for trigger in self.triggers)
+
+
+class RecordedSpec(Settings):
+    """Recorded frames, played flat out, at a rate, or for ever."""
+
+    kind: Literal["recorded"]
+    folder: Path
+    rate_hz: float | None = Field(default=None, gt=0)
+    loop: bool = False
+
+
+class SyntheticSpec(Settings):
+    """The synthetic web, to try a line without a camera."""
+
+    kind: Literal["synthetic"]
+    height_px: int = Field(ge=64)
+    width_px: int = Field(ge=64)
+    seed: int = Field(default=0, ge=0)
+    rate_hz: float | None = Field(default=None, gt=0)
+    count: int | None = Field(default=None, ge=1)
+
+
+CameraSpec = Annotated[GenicamSpec | RecordedSpec | SyntheticSpec, Field(discriminator="kind")]
