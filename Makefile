@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install demo test lint check clean
+.PHONY: install browser demo test lint check clean
 
 install: $(VENV)/installed
 
@@ -20,6 +20,14 @@ $(BIN)/python:
 $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[compile,dev]"
 	touch $@
+
+# One test looks at a roll's map in a real Chromium, and skips where there is none.
+browser:
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || \
+	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -q && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends \
+	      chromium fonts-dejavu-core; } || \
+	  echo "no Chromium: install one, or the test of the roll map skips" >&2
 
 demo: install
 	$(BIN)/python -m kenpin.compile.demo demo

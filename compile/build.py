@@ -22,7 +22,7 @@ from kenpin.compile.backbones import Built, build_backbone
 from kenpin.compile.calibrate import calibrate
 from kenpin.compile.extractor import Extractor
 from kenpin.compile.guard import compare, sample_tiles, with_twins
-from kenpin.compile.images import FeatureReader, GoodImages, Split, load
+from kenpin.compile.images import FeatureReader, GoodImages, Split, load, read_mask
 from kenpin.compile.pack import file_hashes, seal, staging_folder
 from kenpin.compile.padim import fit_padim
 from kenpin.compile.patchcore import fit_patchcore
@@ -32,6 +32,7 @@ from kenpin.compile.suspects import Suspect, find_suspects
 from kenpin.compile.twins import TWIN_KINDS, twin
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import PadimSpec, Recipe
+from kenpin.config.web import WebSpec
 from kenpin.runtime.bundle import (
     Bundle,
     FeatureRecord,
@@ -42,8 +43,10 @@ from kenpin.runtime.bundle import (
 )
 from kenpin.runtime.engine import Engine
 from kenpin.runtime.join import Joiner
-from kenpin.runtime.pipeline import Stages, load_scorer
+from kenpin.runtime.pipeline import Stages, load_mask, load_scorer
 from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.web.lanes import EdgeTracker
+from kenpin.runtime.web.stages import WebStages
 
 __all__ = ["BuildResult", "build", "prepare"]
 
@@ -77,6 +80,15 @@ class Prepared:
     backbone: Built
     extractor: Extractor
     joiner: Joiner
+    web: WebSpec | None
+
+    @property
+    def edges(self) -> EdgeTracker | None:
+        """What finds the edges of the recipe's web; None if it names none."""
+        edges = self.web.edges if self.web else None
+        if edges is None:
+            return None
+        return EdgeTracker(edges, self.grid.width, self.joiner.patch_stride)
 
 
 def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
@@ -105,7 +117,7 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
         joiner = Joiner(grid, extractor.patch_stride_px)
     except ValueError as error:
         raise ConfigError(f"tiles: {error}") from None
-    return Prepared(grid, backbone, extractor.eval(), joiner)
+    return Prepared(grid, backbone, extractor.eval(), joiner, recipe.web)
 
 
 def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = None) -> BuildResult:
@@ -122,7 +134,7 @@ def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = N
     prepared = prepare(recipe, weights)
     grid = prepared.grid
     with steps.step("check images") as told:
-        images = GoodImages.check(recipe.images, recipe.frame, told)
+        images = GoodImages.check(recipe.images, recipe.frame, grid, told, prepared.edges)
     for file in images.others:
         steps.say(f"warning: {file} is no image and is left out")
     split = images.split
@@ -134,16 +146,18 @@ def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = N
     with staging_folder(store) as folder:
         save(model, folder / "features.xml")
         engine = Engine(folder / "features.xml")
-        reader = FeatureReader(engine, grid, recipe.frame)
+        reader = FeatureReader(
+            engine,
+            grid,
+            recipe.frame,
+            turn_deg=recipe.images.turn_deg,
+            joined=recipe.images.joined,
+        )
         support = _fit(recipe, reader, split.fitted, grid, folder, steps)
         features = _feature_record(recipe, prepared, engine)
-        stages = Stages(
-            grid,
-            engine,
-            load_scorer(_arrays(folder), recipe.method, features, grid),
-            features.patch_stride_px,
-            recipe.score.smooth_sigma_px,
-        )
+        if recipe.images.mask is not None:
+            np.save(folder / "mask.npy", read_mask(recipe.images.mask, prepared.joiner))
+        stages = _stages(recipe, features, grid, engine, folder)
         with steps.step("look for odd images") as told:
             suspects = find_suspects(reader, [*split.fitted, *split.held_out], told)
         with steps.step("score held-out images") as told:
@@ -165,6 +179,7 @@ def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = N
             data=images.record(recipe.images.seed),
             held_out_scores=held_out,
             files=file_hashes(folder),
+            web=recipe.web,
         )
         bundle = seal(folder, manifest, store)
     report_file = store / f"{bundle.folder.name}.report.json"
@@ -174,7 +189,23 @@ def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = N
 
 
 def _batch(recipe: Recipe, grid: TileGrid) -> int:
-    return min(recipe.engine.batch, len(grid))
+    # A frame of a web holds any number of tile rows.
+    web = recipe.frame.geometry == "continuous"
+    return recipe.engine.batch if web else min(recipe.engine.batch, len(grid))
+
+
+def _stages(
+    recipe: Recipe, features: FeatureRecord, grid: TileGrid, engine: Engine, folder: Path
+) -> Stages | WebStages:
+    arrays = _arrays(folder)
+    scorer = load_scorer(arrays, recipe.method, features, grid)
+    stride, sigma = features.patch_stride_px, recipe.score.smooth_sigma_px
+    if recipe.web is not None:
+        try:
+            return WebStages(grid, engine, scorer, stride, sigma, recipe.web)
+        except ValueError as error:
+            raise ConfigError(f"web: {error}") from None
+    return Stages(grid, engine, scorer, stride, sigma, load_mask(arrays, grid, stride))
 
 
 def _precision(
@@ -182,15 +213,16 @@ def _precision(
 ) -> tuple[Any, QuantizationRecord]:
     """The model that goes into the bundle, and the proof that it may."""
     settings, seed, halo = recipe.quantize, recipe.images.seed, recipe.tiles.halo_px
+    turn = recipe.images.turn_deg
     int8_model = None
     if settings.precision == "int8":
         with steps.step("quantise to INT8"):
             rng = np.random.default_rng([seed, CALIBRATION_STREAM])
             count = max(settings.calibration_tiles, 2 * _batch(recipe, grid))
             if settings.calibrate_on == "normals":
-                tiles = sample_tiles(files, grid, recipe.frame, count, rng)
+                tiles = sample_tiles(files, grid, recipe.frame, count, rng, turn)
             else:
-                normals = sample_tiles(files, grid, recipe.frame, count // 2, rng)
+                normals = sample_tiles(files, grid, recipe.frame, count // 2, rng, turn)
                 tiles = np.concatenate([normals, with_twins(normals, halo, rng)])
             int8_model = quantize(fp32_model, tiles)
     with steps.step("compare FP32 and INT8 on twins"):
@@ -198,7 +230,7 @@ def _precision(
         record = compare(
             Engine(fp32_model),
             None if int8_model is None else Engine(int8_model),
-            sample_tiles(files, grid, recipe.frame, 2 * settings.guard_tiles, rng),
+            sample_tiles(files, grid, recipe.frame, 2 * settings.guard_tiles, rng, turn),
             halo,
             recipe.method,
             settings,
@@ -247,17 +279,26 @@ def _feature_record(recipe: Recipe, prepared: Prepared, engine: Engine) -> Featu
 
 
 def _scores(
-    stages: Stages, files: list[Path], recipe: Recipe, told: Callable[[int, int], None]
+    stages: Stages | WebStages, files: list[Path], recipe: Recipe, told: Callable[[int, int], None]
 ) -> dict[str, float]:
-    scores = {}
+    """Image scores by file name; of webs, the score of each strip, by file and number."""
+    images, scores = recipe.images, {}
+    if isinstance(stages, WebStages):
+        webs = [files] if images.joined else [[file] for file in files]
+        for number, web in enumerate(webs):
+            blocks = (load(file, recipe.frame, images.turn_deg) for file in web)
+            for strip, score in enumerate(stages.inner_scores(blocks)):
+                scores[f"{web[0].name}#{strip}"] = score
+            told(number + 1, len(webs))
+        return scores
     for number, file in enumerate(files):
-        scores[file.name] = stages.measure(load(file, recipe.frame)).score
+        scores[file.name] = stages.measure(load(file, recipe.frame, images.turn_deg)).score
         told(number + 1, len(files))
     return scores
 
 
 def _threshold(
-    recipe: Recipe, stages: Stages, held_out: dict[str, float], steps: Steps
+    recipe: Recipe, stages: Stages | WebStages, held_out: dict[str, float], steps: Steps
 ) -> ThresholdRecord:
     ng: list[float] = []
     if recipe.threshold.method == "f1":
@@ -267,21 +308,29 @@ def _threshold(
     return calibrate(recipe.threshold, list(held_out.values()), ng)
 
 
-def _golden(recipe: Recipe, stages: Stages, split: Split, folder: Path) -> list[GoldenFrame]:
+def _golden(
+    recipe: Recipe, stages: Stages | WebStages, split: Split, folder: Path
+) -> list[GoldenFrame]:
     """Held-out good frames and twins of them, stored with their scores."""
     rng = np.random.default_rng([recipe.images.seed, GOLDEN_STREAM])
     sources = split.held_out[: max(GOLDEN_GOOD, GOLDEN_TWINS)]
     (folder / "golden").mkdir()
     golden = []
     for number, file in enumerate(sources):
-        pixels = load(file, recipe.frame)
+        pixels = load(file, recipe.frame, recipe.images.turn_deg)
+        if isinstance(stages, WebStages):
+            # Two tile rows and a part: the first, a later one, and the end of a web.
+            pixels = np.ascontiguousarray(pixels[: 5 * stages.grid.core // 2])
         kinds = {"good": pixels} if number < GOLDEN_GOOD else {}
         if number < GOLDEN_TWINS:
             kinds["twin"] = twin(pixels, TWIN_KINDS[number], rng)
         for kind, image in kinds.items():
             name = f"golden/{kind}-{number}.png"
             write_png(folder / name, image)
-            score = stages.measure(image).score
+            if isinstance(stages, WebStages):
+                score = max(stages.scores([image]))
+            else:
+                score = stages.measure(image).score
             golden.append(
                 GoldenFrame.model_validate(
                     {"file": name, "kind": kind, "score": score, "tolerance": GOLDEN_TOLERANCE}

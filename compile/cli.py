@@ -128,7 +128,9 @@ def _check(options: argparse.Namespace) -> int:
     with Steps(Console()) as steps:
         prepared = prepare(recipe, options.weights)
         with steps.step("check images") as told:
-            images = GoodImages.check(recipe.images, recipe.frame, told)
+            images = GoodImages.check(
+                recipe.images, recipe.frame, prepared.grid, told, prepared.edges
+            )
         grid, tap = prepared.grid, prepared.extractor
         steps.say(
             f"{grid.rows} x {grid.cols} tiles of {grid.size} px a frame, cores of {grid.core} px "
@@ -144,7 +146,7 @@ def _check(options: argparse.Namespace) -> int:
 def _eval(options: argparse.Namespace) -> int:
     from kenpin.compile.evaluate import evaluate, read_dataset, wide_side
     from kenpin.compile.report import accuracy
-    from kenpin.runtime.pipeline import Pipeline
+    from kenpin.runtime.web.pipeline import open_pipeline
 
     console = Console()
     dataset = read_dataset(options.dataset)
@@ -152,7 +154,7 @@ def _eval(options: argparse.Namespace) -> int:
     frame = bundle.manifest.frame
     tile_px = options.tile_px or wide_side(frame.height_px, frame.width_px)
     with Steps(console) as steps, steps.step("judge") as told:
-        found = evaluate(Pipeline(bundle), dataset, told, tile_px=tile_px)
+        found = evaluate(open_pipeline(bundle), dataset, told, tile_px=tile_px)
     for table in accuracy(found):
         console.print(table)
     if options.json:
@@ -178,10 +180,10 @@ def _verify(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
     lines = [f"{bundle.label}: all {len(bundle.manifest.files)} files are as they were compiled"]
     if not options.files_only:
-        from kenpin.runtime.pipeline import Pipeline
         from kenpin.runtime.selftest import selftest
+        from kenpin.runtime.web.pipeline import open_pipeline
 
-        for name, score in selftest(Pipeline(bundle)).items():
+        for name, score in selftest(open_pipeline(bundle)).items():
             lines.append(f"  {name} scores {score:.6g}, as recorded")
     sys.stdout.write("\n".join(lines) + "\n")
     return Exit.DONE

@@ -23,6 +23,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.runtime.join import upsample
 from kenpin.runtime.pipeline import Pipeline
 from kenpin.runtime.verdict import Outcome
+from kenpin.runtime.web.pipeline import WebPipeline
 
 __all__ = ["Dataset", "Evaluation", "Labelled", "Scored", "evaluate", "read_dataset", "wide_side"]
 
@@ -139,7 +140,7 @@ def wide_side(height_px: int, width_px: int) -> int | None:
 
 
 def evaluate(
-    pipeline: Pipeline,
+    pipeline: Pipeline | WebPipeline,
     dataset: Dataset,
     told: Callable[[int, int], None],
     *,
@@ -167,7 +168,7 @@ def evaluate(
     empty = 0
     for number, item in enumerate(dataset):
         pixels = read_pixels(item.file)
-        judged = pipeline.judge(Frame(pixels, 0, number, item.file.name))
+        judged = pipeline.alone(Frame(pixels, 0, number, item.file.name))
         score = judged.verdict.score
         by_name[f"{item.kind}/{item.file.name}"] = score
         scores.append(np.inf if score is None else score)

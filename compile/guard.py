@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,17 +34,25 @@ class QuantizationError(Exception):
 
 
 def sample_tiles(
-    files: list[Path], grid: TileGrid, frame: FrameSpec, count: int, rng: np.random.Generator
+    files: list[Path],
+    grid: TileGrid,
+    frame: FrameSpec,
+    count: int,
+    rng: np.random.Generator,
+    turn_deg: int = 0,
 ) -> U8:
-    """(count, C, S, S) uint8: random tiles of random images."""
+    """(count, C, S, S) uint8: random tiles of random images, of any tile row of a web."""
     tiles = np.empty((count, frame.channels, grid.size, grid.size), np.uint8)
     order = np.resize(rng.permutation(len(files)), count)
-    numbers = rng.integers(len(grid), size=count)
+    web = frame.geometry == "continuous"
+    numbers = rng.random(count) if web else rng.integers(len(grid), size=count)
     # Each image is read once, however many tiles it gives.
     for index in np.unique(order):
-        pixels = load(files[index], frame)
+        pixels = load(files[index], frame, turn_deg)
+        whole = replace(grid, height=len(pixels)) if web else grid
         for slot in np.flatnonzero(order == index):
-            grid.fill(pixels, [int(numbers[slot])], tiles[slot : slot + 1])
+            number = int(numbers[slot] * len(whole)) if web else int(numbers[slot])
+            whole.fill(pixels, [number], tiles[slot : slot + 1])
     return tiles
 
 

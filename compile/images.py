@@ -17,10 +17,14 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import FrameSpec, ImageQualitySpec, ImagesSpec
 from kenpin.runtime.bundle import DataRecord, GreyRange
 from kenpin.runtime.engine import Engine
+from kenpin.runtime.join import Joiner
 from kenpin.runtime.pipeline import misfit
 from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.web.lanes import EdgeTracker
+from kenpin.runtime.web.rows import TileRows, row_features
+from kenpin.runtime.web.stages import grey_of_rows
 
-__all__ = ["FeatureReader", "GoodImages", "Split", "load"]
+__all__ = ["FeatureReader", "GoodImages", "Split", "load", "read_mask"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -28,6 +32,8 @@ Progress = Callable[[int, int], None]
 
 # Below this no quantile of held-out scores and no covariance means anything.
 FEWEST_IMAGES = 4
+# A recording of a web may be long: one to learn from and one to hold out.
+FEWEST_WEBS = 2
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class GoodImages:
     """The good images of a recipe, all read and checked once.
 
     others    files of the folder that are no images
-    grey      (mean, contrast) of each image, in file order
+    grey      (mean, contrast) of each image, in file order; of each tile row of a web
     digest    SHA-256 over the names and contents of all files
     """
 
@@ -53,7 +59,14 @@ class GoodImages:
     digest: str
 
     @classmethod
-    def check(cls, spec: ImagesSpec, frame: FrameSpec, progress: Progress) -> GoodImages:
+    def check(
+        cls,
+        spec: ImagesSpec,
+        frame: FrameSpec,
+        grid: TileGrid,
+        progress: Progress,
+        edges: EdgeTracker | None = None,
+    ) -> GoodImages:
         """Read every image once, and hold some out.
 
         Raises
@@ -64,23 +77,27 @@ class GoodImages:
             If there are too few images or one is not the recipe's frame.
         """
         files = list_images(spec.good)
-        if len(files) < FEWEST_IMAGES:
+        web = frame.geometry == "continuous"
+        fewest = FEWEST_WEBS if web else FEWEST_IMAGES
+        if len(files) < fewest:
             raise ConfigError(
-                f"{spec.good}: holds {len(files)} images, expected at least {FEWEST_IMAGES}, "
+                f"{spec.good}: holds {len(files)} images, expected at least {fewest}, "
                 "better 50; photograph more good material"
             )
         grey = []
         digest = hashlib.sha256()
         for number, file in enumerate(files):
-            pixels = read_pixels(file)
-            unfit = misfit(pixels, frame)
-            if unfit:
-                raise ConfigError(f"{file}: {unfit}")
-            means, deviations = cv2.meanStdDev(pixels)
-            grey.append((float(means.mean()), float(deviations.mean())))
+            pixels = _checked(file, frame, spec.turn_deg)
+            if web:
+                grey += grey_of_rows(pixels, grid, edges)
+            else:
+                means, deviations = cv2.meanStdDev(pixels)
+                grey.append((float(means.mean()), float(deviations.mean())))
             digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
             progress(number + 1, len(files))
-        return cls(_split(files, spec), list_others(spec.good), grey, digest.hexdigest())
+        return cls(
+            _split(files, spec, 1 if web else 2), list_others(spec.good), grey, digest.hexdigest()
+        )
 
     def record(self, seed: int) -> DataRecord:
         """What the manifest keeps of it."""
@@ -101,32 +118,80 @@ class GoodImages:
         )
 
 
-def _split(files: list[Path], spec: ImagesSpec) -> Split:
+def _split(files: list[Path], spec: ImagesSpec, fitted: int) -> Split:
+    """At least one file held out and so many fitted."""
+    count = min(max(1, round(spec.held_out * len(files))), len(files) - fitted)
+    if spec.joined:
+        # One web: what is held out must be a piece of it, not blocks out of its middle.
+        return Split(files[:-count], files[-count:])
     order = np.random.default_rng(spec.seed).permutation(len(files))
-    count = min(max(1, round(spec.held_out * len(files))), len(files) - 2)
     held = {files[i] for i in order[:count]}
     return Split([f for f in files if f not in held], [f for f in files if f in held])
 
 
-def load(file: Path, frame: FrameSpec) -> NDArray[Any]:
-    """An image as the pipeline's steps see it: checked, and of the frame's size."""
-    pixels = read_pixels(file)
+def load(file: Path, frame: FrameSpec, turn_deg: int = 0) -> NDArray[Any]:
+    """An image as the pipeline's steps see it: turned, checked, and of the frame's size."""
+    pixels = _checked(file, frame, turn_deg)
+    return fit_to(pixels, frame.height_px, frame.width_px) if frame.resize else pixels
+
+
+def _checked(file: Path, frame: FrameSpec, turn_deg: int) -> NDArray[Any]:
+    pixels: NDArray[Any] = read_pixels(file)
+    if turn_deg:
+        # numpy turns anticlockwise.
+        pixels = np.ascontiguousarray(np.rot90(pixels, -turn_deg // 90))
     unfit = misfit(pixels, frame)
     if unfit:
         raise ConfigError(f"{file}: {unfit}")
-    return fit_to(pixels, frame.height_px, frame.width_px) if frame.resize else pixels
+    return pixels
+
+
+def read_mask(file: Path, joiner: Joiner) -> F32:
+    """Where parts are inspected, at the map's resolution: 1 where every pixel is white.
+
+    Raises
+    ------
+    ConfigError
+        If the image is not of the frame's size, or would leave nothing.
+    """
+    pixels: NDArray[Any] = read_pixels(file)
+    white = (pixels if pixels.ndim == 2 else pixels.min(axis=2)) >= 128
+    size = (joiner.grid.height, joiner.grid.width)
+    if white.shape != size:
+        raise ConfigError(
+            f"{file}: mask of {white.shape[0]} x {white.shape[1]} px, expected the frame's "
+            f"{size[0]} x {size[1]}"
+        )
+    (rows, cols), px = joiner.shape, joiner.patch_stride
+    full = np.pad(white, ((0, rows * px - size[0]), (0, cols * px - size[1])), mode="edge")
+    squares = np.asarray(full.reshape(rows, px, cols, px).all(axis=(1, 3)))
+    mask: F32 = squares.astype(np.float32)
+    if not mask.any():
+        raise ConfigError(f"{file}: is white nowhere, so nothing would be inspected; draw it anew")
+    return mask
 
 
 class FeatureReader:
     """Features of image files, through the engine that the box will use.
 
     One image is in memory at a time, so any number of them can be read.
+    Images of webs may have any height; `joined` ones are blocks of one web.
     """
 
-    def __init__(self, engine: Engine, grid: TileGrid, frame: FrameSpec) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        grid: TileGrid,
+        frame: FrameSpec,
+        *,
+        turn_deg: int = 0,
+        joined: bool = False,
+    ) -> None:
         self._engine = engine
         self._grid = grid
         self._frame = frame
+        self._turn_deg = turn_deg
+        self._joined = joined
 
     @property
     def cells(self) -> int:
@@ -146,6 +211,8 @@ class FeatureReader:
     ) -> Iterator[F32]:
         """(tiles, cells, cells, D) float32 features of each file in turn.
 
+        Of webs: of each tile row in turn, so a file gives several.
+
         Parameters
         ----------
         tiles
@@ -157,19 +224,53 @@ class FeatureReader:
             If a feature is not finite: no statistics could be built on it.
         """
         files = list(files)
+        if self._frame.geometry == "continuous":
+            yield from self._read_webs(files, tiles, progress)
+            return
         numbers = range(len(self._grid)) if tiles is None else [int(n) for n in tiles]
         for done, file in enumerate(files):
-            pixels = load(file, self._frame)
+            pixels = load(file, self._frame, self._turn_deg)
 
             def fill(first: int, batch: U8, pixels: NDArray[Any] = pixels) -> int:
                 return self._grid.fill(pixels, numbers[first:], batch)
 
-            features = self._engine.features(fill, len(numbers))[0]
-            if not np.isfinite(features).all():
-                raise ConfigError(
-                    f"{file}: the network gives features that are not finite; choose another "
-                    "backbone or weights"
-                )
-            yield features
+            yield _finite(self._engine.features(fill, len(numbers))[0], file)
             if progress:
                 progress(done + 1, len(files))
+
+    def _read_webs(
+        self, files: list[Path], tiles: NDArray[np.intp] | None, progress: Progress | None
+    ) -> Iterator[F32]:
+        rows = self._fresh()
+        for done, file in enumerate(files):
+            pixels = load(file, self._frame, self._turn_deg)
+            while len(pixels):
+                pixels = pixels[rows.take(pixels) :]
+                for windows in rows.ready():
+                    yield from self._of(rows, windows, tiles, file)
+            if not self._joined or done + 1 == len(files):
+                for windows in rows.finish():
+                    yield from self._of(rows, windows, tiles, file)
+                rows = self._fresh()
+            if progress:
+                progress(done + 1, len(files))
+
+    def _fresh(self) -> TileRows:
+        return TileRows(self._grid, self._frame.channels)
+
+    def _of(
+        self, rows: TileRows, windows: list[U8], tiles: NDArray[np.intp] | None, file: Path
+    ) -> Iterator[F32]:
+        features = _finite(row_features(self._engine, self._grid, windows)[0], file)
+        rows.next += len(windows)
+        for row in features.reshape(len(windows), self._grid.cols, *features.shape[1:]):
+            yield row if tiles is None else row[tiles]
+
+
+def _finite(features: F32, file: Path) -> F32:
+    if not np.isfinite(features).all():
+        raise ConfigError(
+            f"{file}: the network gives features that are not finite; choose another "
+            "backbone or weights"
+        )
+    return features

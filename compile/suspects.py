@@ -37,17 +37,21 @@ def find_suspects(
     total = 2 * len(files)
     done = 0
     for hand, gathered in zip(hands, sums, strict=True):
-        for features in reader.read(hand):
-            gathered.add(features.reshape(1, -1, reader.dimensions))
+        for file in hand:
+            for features in reader.read([file]):
+                gathered.add(features.reshape(1, -1, reader.dimensions))
             done += 1
             progress(done, total)
     scores: dict[Path, float] = {}
     for hand, judge in zip(hands, reversed(sums), strict=True):
         mean = judge.mean().astype(np.float32)
         whitening = judge.whitening(0, 1, SHRINKAGE).astype(np.float32)
-        for file, features in zip(hand, reader.read(hand), strict=True):
-            rows = features.reshape(1, -1, reader.dimensions)
-            scores[file] = float(mahalanobis(rows, mean, whitening).max())
+        for file in hand:
+            # One by one: a file of a web gives several blocks of features.
+            scores[file] = max(
+                float(mahalanobis(f.reshape(1, -1, reader.dimensions), mean, whitening).max())
+                for f in reader.read([file])
+            )
             done += 1
             progress(done, total)
     names = sorted(scores)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from kenpin.config.settings import Settings, load
+from kenpin.config.web import WebSpec
 
 __all__ = [
     "BackboneSpec",
     "EngineSpec",
     "FrameSpec",
+    "Geometry",
     "Granularity",
     "ImageQualitySpec",
     "ImagesSpec",
@@ -31,24 +39,70 @@ __all__ = [
 
 Granularity = Literal["dense", "1/4", "1/16", "single", "columns"]
 Share = Literal["tile", "column", "frame"]
+Geometry = Literal["indexed", "continuous"]
+
+# Whose Gaussian depends on where along the web a patch lies within its tile.
+_PER_ROW = ("dense", "1/4", "1/16")
 
 
 class ImagesSpec(Settings):
-    """Which photographs to learn from. Relative paths start at the recipe's folder."""
+    """Which photographs to learn from. Relative paths start at the recipe's folder.
+
+    turn_deg  turns each photograph clockwise before anything else: recorded
+              with the web running across, for example
+    joined    continuous geometry only: the files, in the order of their names,
+              are blocks of one web; otherwise each is a web of its own
+    mask      indexed geometry only: an image of the frame's size, white where
+              the part is inspected
+    """
 
     good: Path
     ng: Path | None = None
     held_out: float = Field(default=0.2, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
+    turn_deg: Literal[0, 90, 180, 270] = 0
+    joined: bool = False
+    mask: Path | None = None
 
 
 class FrameSpec(Settings):
-    """What one frame looks like. With `resize`, any photograph is brought to this size."""
+    """What one frame looks like. With `resize`, any photograph is brought to this size.
 
-    height_px: int = Field(ge=16, le=65536)
+    geometry   indexed: one frame shows one part. continuous: frames are blocks
+               of an endless web, of any height, so `height_px` stays away
+    """
+
+    geometry: Geometry = "indexed"
+    height_px: int = Field(default=0, ge=0, le=65536)
     width_px: int = Field(ge=16, le=65536)
     channels: Literal[1, 3] = 1
     resize: bool = False
+
+    @field_validator("height_px")
+    @classmethod
+    def _tall_enough(cls, height_px: int) -> int:
+        if 0 < height_px < 16:
+            raise ValueError(f"{height_px} lines are too few for a frame; expected 16 or more")
+        return height_px
+
+    @model_validator(mode="after")
+    def _height(self) -> Self:
+        if self.geometry == "continuous" and (self.height_px or self.resize):
+            raise ValueError(
+                "a web has no height and is never resized, its frames may have any number of "
+                "lines; remove height_px and resize"
+            )
+        if self.geometry == "indexed" and not self.height_px:
+            raise ValueError("height_px is missing: the lines of a frame that shows one part")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Bundles of indexed frames keep the content hash they had before webs.
+        tree: dict[str, Any] = handler(self)
+        if self.geometry == "indexed":
+            del tree["geometry"]
+        return tree
 
 
 class TileSpec(Settings):
@@ -244,12 +298,89 @@ class Recipe(Settings):
     threshold: ThresholdSpec = ThresholdSpec()
     image_quality: ImageQualitySpec = ImageQualitySpec()
     engine: EngineSpec = EngineSpec()
+    web: WebSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns_for_webs(cls, tree: Any) -> Any:
+        # A web looks alike along its length: what PaDiM's default for parts is not.
+        if _is_web(tree) and isinstance(method := tree.get("method"), Mapping):
+            method = dict(method)
+            if method.get("name") == "padim":
+                method.setdefault("granularity", "columns")
+            return {"web": {}, **tree, "method": method}
+        return tree
+
+    @model_validator(mode="after")
+    def _fits_the_geometry(self) -> Self:
+        if self.frame.geometry == "indexed":
+            if self.web is not None or self.images.joined:
+                raise ValueError(
+                    "the table [web] and images.joined are for webs; "
+                    'set frame.geometry = "continuous" or remove them'
+                )
+            if self.images.mask and isinstance(self.method, PatchCoreSpec):
+                _no_reweighting(self.method, "a mask")
+            return self
+        if self.images.mask is not None:
+            raise ValueError("images.mask is for parts; a web has web.ignore and web.edges")
+        method = self.method
+        if method.share == "tile":
+            raise ValueError(
+                'method.share "tile" would keep statistics for each tile row, but an endless web '
+                'never comes by the same row again; use "column" or "frame"'
+            )
+        if isinstance(method, PadimSpec) and method.granularity in _PER_ROW:
+            raise ValueError(
+                f'method.granularity "{method.granularity}" tells scan lines of a tile apart, but '
+                "the material has no fixed place under the tile rows: the same thread would be "
+                'judged by another Gaussian each time; use "columns" or "single"'
+            )
+        if isinstance(method, PatchCoreSpec):
+            if method.position_weight:
+                raise ValueError(
+                    "method.position_weight counts a patch's place along the frame, which a web "
+                    "does not have; set it to 0"
+                )
+            _no_reweighting(method, "a web")
+        if self.web is not None:
+            _within(self.web, self.frame.width_px)
+        return self
 
     @model_validator(mode="after")
     def _f1_needs_ng(self) -> Self:
         if self.threshold.method == "f1" and self.images.ng is None:
             raise ValueError('threshold method "f1" needs `images.ng`, a folder of NG images')
         return self
+
+
+def _is_web(tree: Any) -> bool:
+    if not isinstance(tree, Mapping):
+        return False
+    frame = tree.get("frame")
+    if isinstance(frame, FrameSpec):
+        return frame.geometry == "continuous"
+    return isinstance(frame, Mapping) and frame.get("geometry") == "continuous"
+
+
+def _no_reweighting(method: PatchCoreSpec, what: str) -> None:
+    if method.reweight_neighbours:
+        raise ValueError(
+            f"method.reweight_neighbours weighs the score of one whole image, and {what} is "
+            "judged part by part; set it to 0"
+        )
+
+
+def _within(web: WebSpec, width_px: int) -> None:
+    spans = [("lane " + lane.name, lane.right_px) for lane in web.lanes]
+    spans += [("ignore", zone.right_px) for zone in web.ignore]
+    if web.edges is not None:
+        spans.append(("edges", web.edges.right_px))
+    for name, right_px in spans:
+        if right_px > width_px:
+            raise ValueError(
+                f"web: {name} reaches to {right_px} px, but frame.width_px is {width_px}"
+            )
 
 
 def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
@@ -276,6 +407,7 @@ def _anchored(recipe: Recipe, folder: Path) -> Recipe:
         update={
             "good": folder / recipe.images.good,
             "ng": None if recipe.images.ng is None else folder / recipe.images.ng,
+            "mask": None if recipe.images.mask is None else folder / recipe.images.mask,
         }
     )
     weights = recipe.backbone.weights

@@ -24,6 +24,7 @@ from kenpin.config.recipe import (
     TileSpec,
 )
 from kenpin.config.settings import Settings, problems
+from kenpin.config.web import WebSpec
 
 __all__ = [
     "MANIFEST",
@@ -138,6 +139,7 @@ class Manifest(Settings):
     data: DataRecord
     held_out_scores: dict[str, float]
     files: dict[str, Sha256]
+    web: WebSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,9 @@ class Bundle:
 def canonical(manifest: Manifest) -> bytes:
     """The one byte sequence of a manifest: sorted keys, no NaN, a line each."""
     tree = manifest.model_dump(mode="json")
+    if manifest.web is None:
+        # Bundles of indexed frames keep the content hash they had before webs.
+        del tree["web"]
     text = json.dumps(tree, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
     return (text + "\n").encode()
 

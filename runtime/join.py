@@ -123,20 +123,35 @@ class Joiner:
         return ScoreMap(np.ascontiguousarray(values), self.patch_stride, size)
 
 
-def smooth(score_map: ScoreMap, sigma_px: float) -> ScoreMap:
+def smooth(score_map: ScoreMap, sigma_px: float, mask: F32 | None = None) -> ScoreMap:
     """The map blurred by a Gaussian of `sigma_px` pixels, at the map's own resolution.
 
     Separable, and mirrored at the border. Non-finite values spread: check
     before smoothing.
+
+    Parameters
+    ----------
+    mask
+        Of the map's shape, 1 where values count. The others come out as 0 and
+        do not reach their neighbours: the kernel is normalised over the mask.
     """
     sigma = sigma_px / score_map.stride_px
+    if mask is not None:
+        kept = _blurred(score_map.values * mask, sigma)
+        share = _blurred(mask, sigma)
+        inside = np.divide(kept, share, out=np.zeros_like(kept), where=mask > 0)
+        return replace(score_map, values=inside)
     if sigma == 0:
         return score_map
+    return replace(score_map, values=_blurred(score_map.values, sigma))
+
+
+def _blurred(values: F32, sigma: float) -> F32:
+    if sigma == 0:
+        return values
     side = 2 * math.ceil(REACH_SIGMAS * sigma) + 1
-    blurred = cv2.GaussianBlur(
-        score_map.values, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101
-    )
-    return replace(score_map, values=blurred.astype(np.float32, copy=False))
+    blurred = cv2.GaussianBlur(values, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101)
+    return blurred.astype(np.float32, copy=False)
 
 
 def upsample(score_map: ScoreMap, height: int, width: int) -> F32:

@@ -21,8 +21,20 @@ from kenpin.runtime.scoring import PadimScorer, PatchCoreScorer, Scorer
 from kenpin.runtime.sharing import group_count, model_count, model_of_tile
 from kenpin.runtime.tiling import TileGrid
 from kenpin.runtime.verdict import Evidence, Reason, Thresholds, Verdict, judge
+from kenpin.runtime.web.findings import Findings
 
-__all__ = ["Judgement", "Measurement", "Pipeline", "Stages", "grey_fault", "load_scorer", "misfit"]
+__all__ = [
+    "Judgement",
+    "Measurement",
+    "Pipeline",
+    "Stages",
+    "Stopwatch",
+    "grey_fault",
+    "load_engine",
+    "load_mask",
+    "load_scorer",
+    "misfit",
+]
 
 F32 = NDArray[np.float32]
 
@@ -68,18 +80,30 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
-    """A verdict with the map that it rests on, None where the frame got no map."""
+    """A verdict with the map that it rests on, None where the frame got no map.
+
+    web   what else is known of a web; None where frames are parts
+    """
 
     verdict: Verdict
     score_map: ScoreMap | None
+    web: Findings | None = None
 
 
 class Stages:
     """Pixels to a map and a score: tiling, network, distances, joining, smoothing."""
 
     def __init__(
-        self, grid: TileGrid, engine: Engine, scorer: Scorer, patch_stride: int, sigma_px: float
+        self,
+        grid: TileGrid,
+        engine: Engine,
+        scorer: Scorer,
+        patch_stride: int,
+        sigma_px: float,
+        mask: F32 | None = None,
     ) -> None:
+        """`mask`: (rows, cols) of the map, 1 where the part is inspected and 0 elsewhere."""
+        self._mask = mask
         self.grid = grid
         self._engine = engine
         self._scorer = scorer
@@ -106,7 +130,7 @@ class Stages:
         found = self._scorer.distances(features)
         finite = bool(np.isfinite(found.values).all())
         watch.mark("dist")
-        score_map = smooth(self._joiner.join(found.values), self._sigma_px)
+        score_map = smooth(self._joiner.join(found.values), self._sigma_px, self._mask)
         score = float(score_map.values.max()) if found.score is None else found.score
         watch.mark("join")
         return Measurement(score_map, score, finite, filled)
@@ -140,6 +164,10 @@ class Pipeline:
             If the network or the statistics do not fit the manifest's geometry.
         """
         manifest = bundle.manifest
+        if manifest.frame.geometry == "continuous":
+            raise BundleError(
+                f"{bundle.folder}: is for a continuous web; open it with `open_pipeline`"
+            )
         self.bundle = bundle
         self.grid = TileGrid.of(manifest.frame, manifest.tiles)
         self.thresholds = Thresholds(manifest.threshold.ok, manifest.threshold.ng)
@@ -147,7 +175,7 @@ class Pipeline:
         self._grey = manifest.grey
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
-        engine = _engine(bundle, threads)
+        engine = load_engine(bundle, threads)
         scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid)
         self._stages = Stages(
             self.grid,
@@ -155,7 +183,12 @@ class Pipeline:
             scorer,
             manifest.features.patch_stride_px,
             manifest.score.smooth_sigma_px,
+            load_mask(bundle.arrays, self.grid, manifest.features.patch_stride_px),
         )
+
+    def alone(self, frame: Frame) -> Judgement:
+        """The verdict about a frame that belongs to nothing before or after it."""
+        return self.judge(frame)
 
     def judge(self, frame: Frame | LostFrame) -> Judgement:
         """The one verdict about a frame; a lost one is NG. Raises nothing.
@@ -249,6 +282,14 @@ def misfit(pixels: NDArray[Any], expected: FrameSpec) -> str:
             f"frame has {channels} channels, expected {expected.channels}; set the camera's "
             "pixel format, or recompile with `frame.channels` changed"
         )
+    if expected.geometry == "continuous":
+        if not len(pixels) or pixels.shape[1] != expected.width_px:
+            return (
+                f"frame is {pixels.shape[0]} x {pixels.shape[1]} px, expected any number of lines "
+                f"of {expected.width_px} px; set the camera's width, or recompile with "
+                "frame.width_px changed"
+            )
+        return ""
     size = (expected.height_px, expected.width_px)
     if pixels.shape[:2] != size and not expected.resize:
         return (
@@ -275,7 +316,14 @@ def grey_fault(pixels: NDArray[Any], allowed: GreyRange) -> str:
     return ""
 
 
-def _engine(bundle: Bundle, threads: int | None) -> Engine:
+def load_engine(bundle: Bundle, threads: int | None) -> Engine:
+    """The bundle's network on this processor.
+
+    Raises
+    ------
+    BundleError
+        If it cannot be compiled or is not what the manifest says.
+    """
     manifest = bundle.manifest
     f, t, c = manifest.features, manifest.tiles, manifest.frame.channels
     try:
@@ -327,6 +375,22 @@ def load_scorer(
         method.reweight_neighbours,
         place,
     )
+
+
+def load_mask(arrays: Mapping[str, F32], grid: TileGrid, patch_stride_px: int) -> F32 | None:
+    """Where the parts are inspected, None if everywhere.
+
+    Raises
+    ------
+    BundleError
+        If the mask is not of the map's size, or nothing of it is inspected.
+    """
+    if "mask" not in arrays:
+        return None
+    mask = _array(arrays, "mask", Joiner(grid, patch_stride_px).shape)
+    if not (np.isin(mask, (0, 1)).all() and mask.any()):
+        raise BundleError("statistics mask.npy is not 0 and 1, or all 0; recompile the bundle")
+    return mask
 
 
 def _array(arrays: Mapping[str, F32], name: str, shape: tuple[int, ...]) -> F32:

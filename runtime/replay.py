@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from kenpin.camera.playing import play
 from kenpin.camera.recorded import RecordedFrames
 from kenpin.camera.recording import RecordingError
 from kenpin.camera.source import FrameSource
+from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bundle import Bundle, BundleError, read_bundle
 from kenpin.runtime.feed import VerdictFeed
@@ -30,6 +32,8 @@ from kenpin.runtime.pipeline import Judgement, Pipeline
 from kenpin.runtime.selftest import selftest
 from kenpin.runtime.sockets import EndpointError, VerdictPublisher
 from kenpin.runtime.verdict import Outcome, Reason, Verdict
+from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
+from kenpin.runtime.web.roll import RollBook
 from kenpin.runtime.wire import Encoding, Identity, State
 
 __all__ = ["Tally", "main", "replay"]
@@ -41,6 +45,7 @@ EXAMPLES = """examples:
   edge-replay recording/ --bundle bundles/current
   edge-replay recording/ --bundle bundles/current --rate-hz 20 --budget-ms 40
   edge-replay recording/ --bundle bundles/current --overlays pictures/
+  edge-replay recording/ --bundle bundles/current --rolls rolls/      the map of a web
   edge-replay recording/ --bundle bundles/current --publish tcp://127.0.0.1:5556
   python -m kenpin.runtime.subscriber tcp://127.0.0.1:5556      prints them elsewhere
 
@@ -81,12 +86,16 @@ class Tally:
 
 def replay(
     source: FrameSource,
-    pipeline: Pipeline,
+    pipeline: Pipeline | WebPipeline,
     feed: VerdictFeed | None,
     overlays: Path | None,
     budget_us: int | None,
+    rolls: RollBook | None = None,
 ) -> Tally:
-    """Judge every frame of a source, publish each verdict at once, print a line for each."""
+    """Judge every frame of a source, publish each verdict at once, print a line for each.
+
+    The frames of a web are blocks of one web, which ends with the last of them.
+    """
     log = structlog.get_logger()
     tally = Tally()
     while not source.exhausted:
@@ -95,24 +104,40 @@ def replay(
             if feed:
                 feed.serve_subscriptions()
             continue
-        judged = pipeline.judge(frame)
+        if isinstance(pipeline, WebPipeline):
+            judged = pipeline.judge(frame, last=source.exhausted)
+        else:
+            judged = pipeline.judge(frame)
         if feed:
             feed.verdict(judged.verdict, budget_us)
         tally.add(judged.verdict)
-        sys.stdout.write(_line(judged.verdict))
+        sys.stdout.write(_line(judged))
+        if rolls and judged.web:
+            _tell(rolls.add(judged.web))
         if judged.verdict.reason is Reason.MODEL_ERROR:
             log.error("model_error", frame=frame.index, detail=judged.verdict.detail)
         if overlays:
             _draw(frame, judged, overlays)
+    if rolls:
+        _tell(rolls.close())
     return tally
 
 
-def _line(verdict: Verdict) -> str:
+def _tell(pages: list[Path]) -> None:
+    for page in pages:
+        sys.stdout.write(f"roll map: {page}\n")
+
+
+def _line(judged: Judgement) -> str:
+    verdict, web = judged.verdict, judged.web
     name = verdict.outcome.name if verdict.reason is None else f"NG {verdict.reason}"
     score = "-" if verdict.score is None else f"{verdict.score:.3f}"
     limit = "-" if verdict.thresholds is None else f"{verdict.thresholds.ok:.3f}"
     spent = verdict.stages_us["total"] / 1000
     detail = f"  {verdict.detail}" if verdict.detail else ""
+    if web is not None:
+        found = f", {web.n_defects} defects" if web.n_defects else ""
+        detail = f"  lines [{web.first_line}, {web.end_line}){found}{detail}"
     return (
         f"{verdict.frame_index:6d}  {name:<20} {score:>8} / {limit:<8} {spent:8.1f} ms  "
         f"{verdict.frame_name}{detail}\n"
@@ -143,6 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ImageError: Exit.IMAGES,
         RecordingError: Exit.IMAGES,
         EndpointError: Exit.CONFIG,
+        ConfigError: Exit.CONFIG,
     }
     return run(lambda: _replay(options), expected, debug=options.debug)
 
@@ -174,6 +200,8 @@ def _parser() -> argparse.ArgumentParser:
         "--wait-s", type=float, default=0.0, help="wait so long for a first subscriber"
     )
     parser.add_argument("--overlays", type=Path, metavar="DIR", help="write pictures there")
+    parser.add_argument("--rolls", type=Path, metavar="DIR", help="write a web's roll maps there")
+    parser.add_argument("--roll-name", default="", help="of the roll; default: roll-0001")
     parser.add_argument("--fail-on-ng", action="store_true", help="exit with 10 if a frame is NG")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -199,11 +227,12 @@ def _replay(options: argparse.Namespace) -> int:
         if options.overlays:
             options.overlays.mkdir(parents=True, exist_ok=True)
         feed = _feed(options, bundle, stack) if options.publish else None
-        pipeline = Pipeline(
+        pipeline = open_pipeline(
             bundle,
             budget_ns=None if budget_us is None else budget_us * 1000,
             threads=options.threads,
         )
+        rolls = _rolls(options, pipeline)
         selftest(pipeline)
         # Everything alive now stays alive: the collector need not look at it again.
         gc.collect()
@@ -213,12 +242,36 @@ def _replay(options: argparse.Namespace) -> int:
             if options.wait_s and not feed.wait_for_subscriber(options.wait_s):
                 sys.stderr.write(f"warning: nobody subscribed within {options.wait_s:g} s\n")
             feed.state(State.CONTINUOUS)
-        tally = replay(source, pipeline, feed, options.overlays, budget_us)
+        tally = replay(source, pipeline, feed, options.overlays, budget_us, rolls)
         if feed:
             feed.state(State.READY)
     sys.stdout.write(tally.text() + "\n")
     failed = options.fail_on_ng and tally.outcomes[Outcome.NG]
     return Exit.NG if failed else Exit.DONE
+
+
+def _rolls(options: argparse.Namespace, pipeline: Pipeline | WebPipeline) -> RollBook | None:
+    web = isinstance(pipeline, WebPipeline)
+    if options.overlays and web:
+        raise ConfigError(
+            "--overlays draws frames that show parts; a web's map lies across its frames: "
+            "use --rolls"
+        )
+    if not options.rolls:
+        return None
+    if not isinstance(pipeline, WebPipeline):
+        raise ConfigError("--rolls is for webs, and this bundle is for frames that show parts")
+    facts = {"bundle": pipeline.bundle.label, "line": options.line}
+    book = RollBook(
+        options.rolls,
+        pipeline.web,
+        pipeline.grid.width,
+        facts,
+        lambda: datetime.now().astimezone().isoformat(" ", "seconds"),
+    )
+    if pipeline.web.roll.start_count is None:
+        book.start(options.roll_name)
+    return book
 
 
 def _feed(options: argparse.Namespace, bundle: Bundle, stack: ExitStack) -> VerdictFeed:

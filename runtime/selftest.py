@@ -8,11 +8,12 @@ from kenpin.camera.frame import Frame
 from kenpin.camera.images import read_pixels
 from kenpin.runtime.bundle import BundleError
 from kenpin.runtime.pipeline import Pipeline
+from kenpin.runtime.web.pipeline import WebPipeline
 
 __all__ = ["golden_scores", "selftest"]
 
 
-def selftest(pipeline: Pipeline) -> dict[str, float]:
+def selftest(pipeline: Pipeline | WebPipeline) -> dict[str, float]:
     """Score every golden frame of the pipeline's bundle; the scores by file.
 
     Also warms the network up, with images of the real shape.
@@ -30,7 +31,7 @@ def golden_scores(pipeline: Pipeline) -> Iterator[tuple[str, float]]:
     """As `selftest`, one golden frame for each step, so that others fit in between."""
     for number, golden in enumerate(pipeline.bundle.manifest.golden):
         pixels = read_pixels(pipeline.bundle.folder / golden.file)
-        verdict = pipeline.judge(Frame(pixels, 0, number, golden.file)).verdict
+        verdict = pipeline.alone(Frame(pixels, 0, number, golden.file)).verdict
         if verdict.score is None:
             raise BundleError(
                 f"{pipeline.bundle.folder}: golden frame {golden.file} got no score "

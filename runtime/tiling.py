@@ -48,8 +48,9 @@ class TileGrid:
 
     @classmethod
     def of(cls, frame: FrameSpec, tiles: TileSpec) -> TileGrid:
-        """The grid that a recipe or a bundle asks for."""
-        return cls(frame.height_px, frame.width_px, tiles.size_px, tiles.halo_px, tiles.step_px)
+        """The grid that a recipe or a bundle asks for; of a web, one tile row."""
+        height = tiles.core_px if frame.geometry == "continuous" else frame.height_px
+        return cls(height, frame.width_px, tiles.size_px, tiles.halo_px, tiles.step_px)
 
     @property
     def core(self) -> int:

@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from bundles import PADIM, Workshop
 from kenpin.runtime.bundle import Bundle
+from web_lines import compile_web
 
 # The tests' tensors are small, and OpenMP's threads wait for each other on a
 # busy machine: 23 s were seen for 0.07 s of work.
@@ -40,6 +41,12 @@ def patchcore(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> B
 def padim(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A PaDiM bundle with a Gaussian for each pixel column; tests must not change it."""
     return workshop.build(tmp_path_factory.mktemp("padim"), PADIM).bundle
+
+
+@pytest.fixture(scope="session")
+def web_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle for continuous geometry, 160 px wide; tests must not change it."""
+    return compile_web(tmp_path_factory.mktemp("web"))
 
 
 @pytest.fixture

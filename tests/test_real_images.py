@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,19 @@ def test_gabor_finds_the_defects_of_fabric_03(tmp_path: Path) -> None:
     assert found.tiles is not None
     assert found.tiles["within_image"]["pooled"] >= 0.92
     assert found.images["auroc"] >= 0.90
+
+
+def test_the_strips_replayed_as_one_web_show_their_defects_on_the_roll_map(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    web_fabric = importlib.import_module("web_fabric")
+    assert web_fabric.main([str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert (tmp_path / "rolls" / "aitex-fabric-03.html").is_file()
+    found = re.search(r"147456 lines; 33 defects drawn by people, (\d+) found", said)
+    assert found
+    assert int(found[1]) >= 28
 
 
 def test_every_convolution_of_resnet18_runs_in_int8_and_every_strip_gets_a_verdict(

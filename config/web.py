@@ -1,0 +1,221 @@
+"""What is particular to a web: lanes, edges, millimetres, gates, rolls."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from kenpin.config.settings import Settings
+
+__all__ = [
+    "AlongSpec",
+    "DefectSpec",
+    "EdgeSpec",
+    "EncoderSpec",
+    "LaneSpec",
+    "RollSpec",
+    "WebSpec",
+    "ZoneSpec",
+]
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$"
+
+
+class _Span(Settings):
+    """Pixels across the web, from `left_px` to just before `right_px`."""
+
+    left_px: int = Field(ge=0)
+    right_px: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _left_of(self) -> Self:
+        if self.left_px >= self.right_px:
+            raise ValueError(
+                f"left_px {self.left_px} is not left of right_px {self.right_px}; exchange them"
+            )
+        return self
+
+
+class ZoneSpec(_Span):
+    """A strip along the whole web that is not inspected: a hem, a perforation."""
+
+
+class LaneSpec(_Span):
+    """A part of the width with a verdict, thresholds and a reject gate of its own.
+
+    threshold_times    of the bundle's thresholds, both
+    offset_to_gate_mm  from the camera's line to this lane's gate, along the
+                       web; by default the web's
+    """
+
+    name: str = Field(pattern=_NAME)
+    threshold_times: float = Field(default=1.0, gt=0, le=100)
+    offset_to_gate_mm: float | None = Field(default=None, ge=0)
+
+
+class EdgeSpec(Settings):
+    """Where the web ends across, found anew for every tile row.
+
+    left_px, right_px  where the edges should lie
+    tolerance_px       how far each may be from there; beyond, the lines are not inspected
+    margin_px          what is left out inside each edge
+    web_is_brighter    than what is seen beside it
+    level              grey level between the two
+    """
+
+    left_px: int = Field(ge=0)
+    right_px: int = Field(ge=1)
+    tolerance_px: int = Field(ge=0)
+    margin_px: int = Field(default=0, ge=0)
+    web_is_brighter: bool = True
+    level: float = Field(gt=0, lt=255)
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        room = self.right_px - self.left_px - 2 * (self.tolerance_px + self.margin_px)
+        if room <= 0:
+            raise ValueError(
+                f"edges at {self.left_px} and {self.right_px} px leave nothing to inspect once "
+                f"tolerance_px {self.tolerance_px} and margin_px {self.margin_px} are taken off "
+                "both; give them further apart"
+            )
+        return self
+
+
+class EncoderSpec(Settings):
+    """A wheel on the web.
+
+    counts_per_mm  negative if it counts down when the web runs forward
+    bits           width of the counter that the camera reports; it wraps there
+    """
+
+    counts_per_mm: float
+    bits: int = Field(default=32, ge=8, le=64)
+
+    @model_validator(mode="after")
+    def _turns(self) -> Self:
+        if self.counts_per_mm == 0:
+            raise ValueError("counts_per_mm is 0; expected the counts for each mm of web")
+        return self
+
+
+class AlongSpec(Settings):
+    """From scan lines to millimetres along the web.
+
+    line_pitch_mm                from one line to the next; or
+    line_rate_hz, speed_mm_s     lines and millimetres of web per second
+    encoder                      if frames carry counts, they say where lines
+                                 lie; the pitch only fills in between them
+    """
+
+    line_pitch_mm: float | None = Field(default=None, gt=0)
+    line_rate_hz: float | None = Field(default=None, gt=0)
+    speed_mm_s: float | None = Field(default=None, gt=0)
+    encoder: EncoderSpec | None = None
+
+    @property
+    def pitch_mm(self) -> float | None:
+        """Millimetres from line to line; None if nobody said."""
+        if self.line_rate_hz is not None and self.speed_mm_s is not None:
+            return self.speed_mm_s / self.line_rate_hz
+        return self.line_pitch_mm
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        rates = (self.line_rate_hz, self.speed_mm_s)
+        if (rates[0] is None) != (rates[1] is None):
+            raise ValueError("line_rate_hz and speed_mm_s belong together; give both or neither")
+        if rates[0] is not None and self.line_pitch_mm is not None:
+            raise ValueError("line_pitch_mm and line_rate_hz are both given; expected only one")
+        if self.encoder is not None and self.pitch_mm is None:
+            raise ValueError(
+                "an encoder needs line_pitch_mm too, for the lines between two counts; "
+                "with one line every n counts it is n / counts_per_mm"
+            )
+        return self
+
+
+class DefectSpec(Settings):
+    """How regions of the map over threshold become defects.
+
+    report_open_lines  a defect that goes on is reported as open every so many lines
+    longest_lines      past this it is ended, and what goes on is a new one
+    most_per_frame     defects told of one frame, the highest first; the rest is counted
+    """
+
+    report_open_lines: int = Field(default=4096, ge=1)
+    longest_lines: int = Field(default=1_000_000, ge=1)
+    most_per_frame: int = Field(default=64, ge=1, le=64)
+
+
+class RollSpec(Settings):
+    """Where a roll ends and the next begins.
+
+    length_mm      a new roll every so many mm; None: by command only
+    start_count, stop_count
+                   encoder counts at which a roll starts and stops by itself
+    size_classes_mm
+                   limits of the classes by which defects are counted
+    most_defects   on the map of one roll, the highest first; the rest is counted
+    """
+
+    length_mm: float | None = Field(default=None, gt=0)
+    start_count: int | None = None
+    stop_count: int | None = None
+    size_classes_mm: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0, 100.0)
+    most_defects: int = Field(default=20_000, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _sorted(self) -> Self:
+        limits = self.size_classes_mm
+        if any(a >= b for a, b in itertools.pairwise(limits)) or min(limits) <= 0:
+            raise ValueError(f"size_classes_mm {limits}: expected rising numbers above 0")
+        if self.stop_count is not None and self.start_count is None:
+            raise ValueError("stop_count without start_count; give the count where a roll starts")
+        if self.stop_count is not None and self.length_mm is not None:
+            raise ValueError("a roll ends at stop_count or after length_mm, not both; drop one")
+        return self
+
+
+class WebSpec(Settings):
+    """The table [web] of a recipe with continuous geometry, or of a line.
+
+    mm_per_px          across the web; None: sizes only in pixels
+    along              along the web
+    offset_to_gate_mm  from the camera's line to the reject gate; None: no gate
+    gate_margin_mm     added before and after each defect where the gate acts
+    lanes              left to right; none given: one over the whole width
+    ignore             strips that are not inspected
+    """
+
+    mm_per_px: float | None = Field(default=None, gt=0)
+    along: AlongSpec = AlongSpec()
+    offset_to_gate_mm: float | None = Field(default=None, ge=0)
+    gate_margin_mm: float = Field(default=0.0, ge=0)
+    lanes: tuple[LaneSpec, ...] = Field(default=(), max_length=16)
+    ignore: tuple[ZoneSpec, ...] = ()
+    edges: EdgeSpec | None = None
+    defects: DefectSpec = DefectSpec()
+    roll: RollSpec = RollSpec()
+
+    @model_validator(mode="after")
+    def _side_by_side(self) -> Self:
+        for left, right in zip(self.lanes, self.lanes[1:], strict=False):
+            if right.left_px < left.right_px:
+                raise ValueError(
+                    f"lane {right.name} starts at {right.left_px} px, before lane {left.name} "
+                    f"ends at {left.right_px} px; give lanes from left to right, side by side"
+                )
+        names = [lane.name for lane in self.lanes]
+        if len(set(names)) < len(names):
+            raise ValueError(f"lanes are called {names}; expected a name of its own for each")
+        gated = self.offset_to_gate_mm is not None or any(
+            lane.offset_to_gate_mm is not None for lane in self.lanes
+        )
+        if gated and self.along.pitch_mm is None:
+            raise ValueError(
+                "offset_to_gate_mm is given, but not how lines become mm; give along.line_pitch_mm"
+            )
+        return self

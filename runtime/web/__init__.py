@@ -1,0 +1,1 @@
+"""Continuous webs: no seam between frames, every line judged once."""

@@ -1,0 +1,321 @@
+"""What is known of a web so far, and what of it a frame's verdict may say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.camera.frame import Frame, LostFrame
+from kenpin.config.web import WebSpec
+from kenpin.runtime.join import ScoreMap
+from kenpin.runtime.pipeline import Judgement, Stopwatch
+from kenpin.runtime.verdict import Evidence, Outcome, Reason, Thresholds, Verdict, judge
+from kenpin.runtime.web.defects import DefectTracker
+from kenpin.runtime.web.findings import Defect, Findings, GateAction, LaneVerdict
+from kenpin.runtime.web.lanes import LaneMap, RowChecks
+from kenpin.runtime.web.pieces import Cause, Gap, Strip, merged
+from kenpin.runtime.web.position import Along, gate_action
+from kenpin.runtime.web.stream import StreamingMap, Work
+
+__all__ = ["Account", "conclude"]
+
+F32 = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Fault = tuple[Reason, str]
+
+# What a verdict says when lines it covers were not inspected; the first that holds.
+_GAP_REASONS = (
+    (Cause.FAILED, Reason.MODEL_ERROR),
+    (Cause.LOST, Reason.INCOMPLETE_FRAME),
+    (Cause.CONTEXT, Reason.INCOMPLETE_FRAME),
+    (Cause.NONFINITE, Reason.NONFINITE),
+    (Cause.IMAGE_QUALITY, Reason.IMAGE_QUALITY),
+    (Cause.EDGE, Reason.IMAGE_QUALITY),
+)
+# Stretches that one gate is told of in one verdict; further ones widen the last.
+MOST_ACTIONS = 16
+
+
+@dataclass
+class _Lane:
+    """One lane in the lines of one verdict."""
+
+    score: float | None = None
+    ng_runs: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Account:
+    """A web in progress. `begin_frame`, then `add` all pieces; then `conclude`."""
+
+    def __init__(
+        self,
+        *,
+        web: WebSpec,
+        thresholds: Thresholds,
+        lanes: LaneMap,
+        stream: StreamingMap,
+        checks: RowChecks,
+        tracker: DefectTracker,
+        along: Along,
+        patch_stride_px: int,
+    ) -> None:
+        self.web, self.lanes, self.stream = web, lanes, stream
+        self.along, self.checks = along, checks
+        self.patch_stride_px = patch_stride_px
+        self.limits = [_times(thresholds, lane.threshold_times) for lane in lanes.lanes]
+        self._tracker = tracker
+        # A column's own limit; infinite where nothing is inspected.
+        ok = np.array([limit.ok for limit in self.limits])
+        self._limit = np.where(lanes.lane_of >= 0, ok[lanes.lane_of], np.inf)
+        self._columns = [np.flatnonzero(lanes.lane_of == k) for k in range(len(lanes.lanes))]
+        self.begin_frame()
+
+    def begin_frame(self) -> None:
+        """What follows belongs to the next frame's verdict."""
+        self.first_line = self.said = self.stream.told
+        # Where the frame's own lines begin; the pipeline moves it past lost ones.
+        self.frame_line = self.stream.end
+        self.stream.work = Work()
+        self.gaps: list[Gap] = []
+        self.defects: list[Defect] = []
+        self.strips: list[Strip] = []
+        self.by_lane = [_Lane() for _ in self.lanes.lanes]
+        self._bad: list[list[tuple[int, int]]] = [[] for _ in self.lanes.lanes]
+        self.holes = 0
+
+    def add(self, piece: Strip | Gap) -> None:
+        """Count a piece towards the frame in hand."""
+        self.holes += abs(piece.first_line - self.said)
+        self.said = piece.end_line
+        if isinstance(piece, Gap):
+            self.gaps.append(piece)
+            self.defects += self._tracker.interrupt()
+            for bad in self._bad:
+                bad.append((piece.first_line, piece.end_line))
+            return
+        self.gaps += piece.gaps
+        self.strips.append(piece)
+        over = (piece.values > self._limit) & piece.inspected
+        self.defects += self._tracker.add(piece, over)
+        for gap in piece.gaps:
+            for bad in self._bad:
+                bad.append((gap.first_line, gap.end_line))
+        for lane, columns, bad in zip(self.by_lane, self._columns, self._bad, strict=True):
+            if not piece.inspected[:, columns].any():
+                continue
+            peak = float(piece.values[:, columns].max())
+            lane.score = peak if lane.score is None else max(lane.score, peak)
+            runs = list(self._runs(piece, np.atleast_1d(over[:, columns].any(axis=1))))
+            lane.ng_runs += runs
+            bad += runs
+
+    def abandon(self, frame: Frame | LostFrame) -> None:
+        """Something failed inside a frame: none of its lines can be trusted to have been seen."""
+        rest = 0
+        if isinstance(frame, Frame):
+            # The stream took in some of them; which, it knows itself.
+            rest = max(0, self.frame_line + len(frame.pixels) - self.stream.end)
+        for gap in self.stream.lose(rest, cause=Cause.FAILED):
+            self.add(gap)
+
+    def close(self) -> None:
+        """The web ends."""
+        self.defects += self._tracker.finish()
+
+    @property
+    def open_since(self) -> int | None:
+        """First line of the oldest defect that goes on."""
+        return self._tracker.open_since
+
+    def located(self, defect: Defect) -> Defect:
+        """With its place and size in mm, as far as they are known."""
+        first, end = self.along.mm(defect.first_line), self.along.mm(defect.end_line)
+        across = self.web.mm_per_px
+        if first is not None and end is not None:
+            defect = replace(defect, web_mm=min(first, end), length_mm=abs(end - first))
+        if across is not None:
+            defect = replace(
+                defect, left_mm=defect.left_px * across, width_mm=defect.width_px * across
+            )
+        if defect.length_mm is not None and across is not None:
+            per_px = defect.length_mm / max(1, defect.lines) * across
+            defect = replace(defect, area_mm2=defect.area_px * per_px)
+        return defect
+
+    def gates(self) -> Iterator[GateAction]:
+        """When the lanes' gates must act for what is wrong in the frame's lines."""
+        for lane, bad in zip(self.lanes.lanes, self._bad, strict=True):
+            offset = lane.offset_to_gate_mm
+            offset = self.web.offset_to_gate_mm if offset is None else offset
+            if offset is None or self.along.mm(self.stream.origin) is None:
+                continue
+            actions = [
+                gate_action(
+                    self.along, self.web.along, lane.name, lines, offset,
+                    self.web.gate_margin_mm, self.stream.end,
+                )
+                for lines in _united(bad, MOST_ACTIONS)
+            ]  # fmt: skip
+            yield from actions
+
+    def score_map(self) -> tuple[ScoreMap, int] | None:
+        """The rows that became final, 0 where a gap interrupts them, and the first one's line."""
+        if not self.strips:
+            return None
+        first = self.strips[0].row
+        rows = self.strips[-1].row + len(self.strips[-1].values) - first
+        values = np.zeros((rows, self.strips[0].values.shape[1]), np.float32)
+        for strip in self.strips:
+            values[strip.row - first : strip.row - first + len(strip.values)] = strip.values
+        line = self.strips[0].first_line
+        size = (self.strips[-1].end_line - line, self.stream.width)
+        return ScoreMap(values, self.patch_stride_px, size), line
+
+    def _runs(self, strip: Strip, rows: Mask) -> Iterator[tuple[int, int]]:
+        """Lines of neighbouring rows that are set."""
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
+        px = self.patch_stride_px
+        for start, stop in edges.reshape(-1, 2):
+            first = strip.first_line + int(start) * px
+            yield first, min(strip.end_line, strip.first_line + int(stop) * px)
+
+
+def conclude(
+    account: Account,
+    frame: Frame | LostFrame,
+    fault: Fault | None,
+    watch: Stopwatch,
+    label: str,
+    now_ns: int,
+    budget_ns: int | None,
+) -> Judgement:
+    """The verdict on a frame, from what its pieces came to."""
+    stream = account.stream
+    gaps = tuple(merged(account.gaps))
+    fault = fault or _disproved(account) or _uninspected(gaps, account.checks.detail)
+    elapsed_ns = now_ns - frame.captured_ns
+    lanes = []
+    for lane, limit, spec in zip(account.by_lane, account.limits, account.lanes.lanes, strict=True):
+        proof = _evidence(account, fault, lane.score, elapsed_ns, budget_ns)
+        outcome, reason, _ = judge(proof, limit)
+        runs = tuple(_united(lane.ng_runs))
+        lanes.append(LaneVerdict(spec.name, outcome, reason, proof.score, limit, runs))
+    worst = _worst(lanes)
+    proof = _evidence(account, fault, worst.score, elapsed_ns, budget_ns)
+    outcome, reason, detail = judge(proof, worst.thresholds)
+    watch.stages_us["total"] = elapsed_ns // 1000
+    located = account.score_map()
+    defects = [account.located(defect) for defect in account.defects]
+    top = sorted(defects, key=lambda d: -d.peak)[: account.web.defects.most_per_frame]
+    kept = tuple(sorted(top, key=lambda d: (d.first_line, d.left_px)))
+    first, end = account.first_line, stream.told
+    verdict = Verdict(
+        outcome=outcome,
+        reason=reason,
+        detail=detail,
+        score=proof.score,
+        thresholds=worst.thresholds,
+        frame_index=frame.index,
+        frame_name=frame.name,
+        captured_ns=frame.captured_ns,
+        judged_ns=now_ns,
+        bundle=label,
+        peak_xy=None if located is None else located[0].peak_xy(*located[0].frame_size),
+        stages_us=watch.stages_us,
+    )
+    findings = Findings(
+        first_line=first,
+        end_line=end,
+        first_mm=account.along.mm(first),
+        end_mm=account.along.mm(end),
+        lanes=tuple(lanes),
+        defects=kept,
+        n_defects=len(defects),
+        gaps=gaps,
+        gates=tuple(account.gates()),
+        map_line=None if located is None else located[1],
+        open_since=account.open_since,
+        first_count=account.along.count(first),
+        end_count=account.along.count(end),
+        rescanned=account.along.seen_before(first, end) if end > first else False,
+    )
+    return Judgement(verdict, None if located is None else located[0], findings)
+
+
+def _disproved(account: Account) -> Fault | None:
+    """What speaks against every line having been judged or told as not inspected."""
+    stream, work = account.stream, account.stream.work
+    if work.scored != work.due:
+        return Reason.MODEL_ERROR, f"{work.scored} of {work.due} tiles were scored"
+    if account.holes or account.said != stream.told:
+        return Reason.MODEL_ERROR, f"{account.holes} lines are covered by no verdict or by two"
+    waiting = stream.end - stream.told
+    if waiting > stream.latency_lines:
+        found = f"{waiting} lines wait to be judged, at most {stream.latency_lines} should"
+        return Reason.MODEL_ERROR, found
+    return None
+
+
+def _uninspected(gaps: tuple[Gap, ...], detail: str) -> Fault | None:
+    for cause, reason in _GAP_REASONS:
+        own = [gap for gap in gaps if gap.cause is cause]
+        if own:
+            lines = sum(gap.lines for gap in own)
+            where = f"lines {own[0].first_line} to {own[-1].end_line - 1}"
+            why = f": {detail}" if detail and reason is Reason.IMAGE_QUALITY else ""
+            told = f"{lines} lines were not inspected ({cause.word}), {where}{why}"
+            return reason, told if all(g.known for g in own) else f"{told}; how many is a guess"
+    return None
+
+
+def _evidence(
+    account: Account,
+    fault: Fault | None,
+    score: float | None,
+    elapsed_ns: int,
+    budget_ns: int | None,
+) -> Evidence:
+    # A frame too short to complete a tile row has nothing to prove: it covers no
+    # line, and `_disproved` has seen that none waits longer than it may.
+    empty = account.said == account.first_line
+    return Evidence(
+        fault=fault[0] if fault else None,
+        detail=fault[1] if fault else "",
+        tiles_scored=1,
+        tiles_expected=1,
+        finite=True,
+        score=0.0 if empty and fault is None else score,
+        elapsed_ns=elapsed_ns,
+        budget_ns=budget_ns,
+    )
+
+
+def _worst(lanes: list[LaneVerdict]) -> LaneVerdict:
+    """The lane that decides: NG before OK, then the highest score for its threshold."""
+
+    def badness(lane: LaneVerdict) -> tuple[bool, float]:
+        share = (lane.score or 0.0) / lane.thresholds.ok if lane.thresholds.ok else 0.0
+        return lane.outcome is Outcome.NG, share
+
+    return max(lanes, key=badness)
+
+
+def _times(thresholds: Thresholds, times: float) -> Thresholds:
+    return Thresholds(thresholds.ok * times, thresholds.ng * times)
+
+
+def _united(lines: list[tuple[int, int]], most: int = 0) -> list[tuple[int, int]]:
+    """Stretches of lines in order, those that touch made one.
+
+    With `most`, the last of so many takes in the rest and what lies between.
+    """
+    out: list[tuple[int, int]] = []
+    for first, end in sorted(lines):
+        if out and (first <= out[-1][1] or len(out) == most):
+            out[-1] = (out[-1][0], max(out[-1][1], end))
+        else:
+            out.append((first, end))
+    return out

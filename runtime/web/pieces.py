@@ -1,0 +1,80 @@
+"""What becomes known of a web: strips of its map, and lines that nobody inspected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Cause", "Gap", "Strip", "merged"]
+
+F32 = NDArray[np.float32]
+
+
+class Cause(IntEnum):
+    """Why lines were not inspected. 0 stands for lines that were."""
+
+    LOST = 1  # they never came
+    CONTEXT = 2  # they came, but lines that they need beside them did not
+    IMAGE_QUALITY = 3  # too dark, too bright or too flat
+    EDGE = 4  # the web's edge was not found where it may be
+    NONFINITE = 5  # the network or the distances gave no number
+    FAILED = 6  # an error while judging them
+
+    @property
+    def word(self) -> str:
+        """As it is written in reports."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Lines `first_line` to just before `end_line` that were not inspected.
+
+    known  False where the number of lost lines is a guess: from here on, lines
+           and millimetres may be off by what was guessed wrong
+    """
+
+    first_line: int
+    end_line: int
+    cause: Cause
+    known: bool = True
+
+    @property
+    def lines(self) -> int:
+        """How many."""
+        return self.end_line - self.first_line
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Strip:
+    """Map rows that have become final, and the lines they stand for.
+
+    first_line, end_line  of the web
+    row         number of the first of them, counted from the web's start
+    values      (rows, cols) float32, dimensionless; 0 where not inspected
+    inspected   (rows, cols) bool
+    gaps        lines within, of all the width, that were not inspected
+    """
+
+    first_line: int
+    end_line: int
+    row: int
+    values: F32
+    inspected: NDArray[np.bool_]
+    gaps: tuple[Gap, ...] = ()
+
+
+def merged(gaps: Iterable[Gap]) -> list[Gap]:
+    """Gaps in the order of their lines, neighbours of one cause made one."""
+    out: list[Gap] = []
+    for gap in gaps:
+        last = out[-1] if out else None
+        if last and last.end_line == gap.first_line and last.cause is gap.cause:
+            out[-1] = replace(last, end_line=gap.end_line, known=last.known and gap.known)
+        else:
+            out.append(gap)
+    return out

@@ -1,0 +1,246 @@
+"""Frames of a web to verdicts. The only file of this package that knows the order of the steps."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.camera.frame import Frame, LostFrame
+from kenpin.config.web import WebSpec
+from kenpin.runtime.bundle import Bundle, BundleError
+from kenpin.runtime.pipeline import (
+    Judgement,
+    Pipeline,
+    Stopwatch,
+    load_engine,
+    load_scorer,
+    misfit,
+)
+from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.verdict import Reason, Thresholds
+from kenpin.runtime.web.account import Account, conclude
+from kenpin.runtime.web.defects import DefectTracker
+from kenpin.runtime.web.pieces import Cause, Gap
+from kenpin.runtime.web.position import Along
+from kenpin.runtime.web.stages import WebStages, slots_agree
+
+__all__ = ["WebPipeline", "open_pipeline"]
+
+F32 = NDArray[np.float32]
+Fault = tuple[Reason, str]
+
+
+def open_pipeline(
+    bundle: Bundle,
+    *,
+    budget_ns: int | None = None,
+    threads: int | None = None,
+) -> Pipeline | WebPipeline:
+    """The pipeline that a bundle's geometry asks for; both have `judge` and `alone`."""
+    web = bundle.manifest.frame.geometry == "continuous"
+    kind = WebPipeline if web else Pipeline
+    return kind(bundle, budget_ns=budget_ns, threads=threads)
+
+
+class WebPipeline:
+    """A bundle at work on a web: every frame gets one verdict, every line is covered once.
+
+    The verdict on a frame is about the lines that could be judged once it had
+    come: mostly its own, less the last few, which need lines of the next frame
+    beside them, and the last few of the frame before. `Findings` says which.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        web: WebSpec | None = None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        budget_ns: int | None = None,
+        threads: int | None = None,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Load the network and the statistics.
+
+        Parameters
+        ----------
+        web
+            Lanes, positions and gates of this line; None takes the bundle's.
+        clock_ns
+            The monotonic clock that stamped the frames.
+        budget_ns
+            From a frame's last line to its verdict; None sets no deadline.
+        beat
+            Called at every tile row: the watchdog's proof of progress.
+
+        Raises
+        ------
+        BundleError
+            If the network or the statistics do not fit the manifest's geometry,
+            or this processor gives a tile other features in another slot.
+        """
+        manifest = bundle.manifest
+        if manifest.frame.geometry != "continuous" or manifest.web is None:
+            raise BundleError(f"{bundle.folder}: is for frames that show parts, not for a web")
+        self.bundle = bundle
+        self.grid = TileGrid.of(manifest.frame, manifest.tiles)
+        self.thresholds = Thresholds(manifest.threshold.ok, manifest.threshold.ng)
+        self.web = web or manifest.web
+        self._clock_ns = clock_ns
+        self._budget_ns = budget_ns
+        self._beat = beat
+        engine = load_engine(bundle, threads)
+        scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid)
+        try:
+            self.stages = WebStages(
+                self.grid,
+                engine,
+                scorer,
+                manifest.features.patch_stride_px,
+                manifest.score.smooth_sigma_px,
+                self.web,
+                manifest.grey,
+            )
+        except ValueError as error:
+            raise BundleError(f"{bundle.folder}: web: {error}") from None
+        if not slots_agree(engine):
+            raise BundleError(
+                f"{bundle.folder}: on this processor a tile's features depend on its slot in the "
+                "batch, so a frame's height would change what is found; recompile with "
+                "engine.batch = 1"
+            )
+        self.reset()
+
+    def reset(self, origin: int | None = None) -> None:
+        """A new web begins with the next frame.
+
+        Parameters
+        ----------
+        origin
+            Number of its first line; None takes the camera's count, or 0.
+        """
+        self._account: Account | None = None
+        self._origin = origin
+        self._next_index: int | None = None
+        self._shift: int | None = None
+        self._usual_lines = 0
+
+    def alone(self, frame: Frame) -> Judgement:
+        """The verdict about an image that is a whole web; the web in hand goes on untouched."""
+        twin = copy.copy(self)
+        twin.reset(0)
+        return twin.judge(frame, last=True)
+
+    def judge(self, frame: Frame | LostFrame, *, last: bool = False) -> Judgement:
+        """The one verdict about a frame; raises nothing.
+
+        Parameters
+        ----------
+        last
+            The web ends with this frame: its last lines are judged too.
+        """
+        watch = Stopwatch(self._clock_ns)
+        watch.start()
+        account = self._account or self._opened(frame)
+        account.begin_frame()
+        fault: Fault | None = None
+        try:
+            for piece in self._missing_before(frame, account):
+                account.add(piece)
+            account.frame_line = account.stream.end
+            if isinstance(frame, Frame):
+                fault = self._take_in(frame, account, watch)
+            else:
+                fault = self._lost(frame, account)
+            if last:
+                for ending in account.stream.finish():
+                    account.add(ending)
+        except Exception as error:  # noqa: BLE001 the frame is still owed its verdict
+            fault = Reason.MODEL_ERROR, f"{type(error).__name__}: {error}"
+            account.abandon(frame)
+        if last:
+            account.close()
+            self.reset()
+        watch.mark("stream")
+        return conclude(
+            account,
+            frame,
+            fault,
+            watch,
+            self.bundle.label,
+            self._clock_ns(),
+            self._budget_ns,
+        )
+
+    def _opened(self, frame: Frame | LostFrame) -> Account:
+        first = frame.capture.first_line if isinstance(frame, Frame) else None
+        origin = self._origin
+        if origin is None:
+            origin = first or 0
+        if first is not None:
+            self._shift = origin - first
+        lanes, px = self.stages.lanes, self.stages.patch_stride_px
+        names = tuple(lane.name for lane in lanes.lanes)
+        checks = self.stages.checks()
+        self._account = Account(
+            web=self.web,
+            thresholds=self.thresholds,
+            lanes=lanes,
+            stream=self.stages.fresh(origin, checks, self._beat),
+            checks=checks,
+            tracker=DefectTracker(
+                self.web.defects, px, self.grid.width, lanes.lane_of, names, origin
+            ),
+            along=Along(self.web.along, origin),
+            patch_stride_px=px,
+        )
+        return self._account
+
+    def _missing_before(self, frame: Frame | LostFrame, account: Account) -> Iterator[Gap]:
+        """Lines that should have come before this frame and did not."""
+        expected, self._next_index = self._next_index, frame.index + 1
+        skipped = 0 if expected is None else frame.index - expected
+        first = frame.capture.first_line if isinstance(frame, Frame) else None
+        end = account.stream.end
+        if first is not None:
+            if self._shift is None:
+                self._shift = end + skipped * self._usual_lines - first
+            ahead = first + self._shift - end
+            if ahead > 0:
+                yield from account.stream.lose(ahead)
+            elif ahead < 0 or skipped < 0:
+                # The camera counts anew, or more was guessed lost than was.
+                self._shift = end - first
+                yield from account.stream.lose(0, known=False)
+        elif skipped > 0:
+            yield from account.stream.lose(skipped * self._usual_lines, known=False)
+        elif skipped < 0:
+            yield from account.stream.lose(0, known=False)
+
+    def _take_in(self, frame: Frame, account: Account, watch: Stopwatch) -> Fault | None:
+        pixels: NDArray[Any] = frame.pixels
+        self._usual_lines = max(len(pixels), frame.capture.lines_expected)
+        unfit = misfit(pixels, self.bundle.manifest.frame)
+        watch.mark("check")
+        if unfit:
+            for gap in account.stream.lose(len(pixels), cause=Cause.FAILED):
+                account.add(gap)
+            return Reason.RECIPE_MISMATCH, unfit
+        if frame.capture.encoder is not None:
+            account.along.anchor(account.stream.end, frame.capture.encoder)
+        for piece in account.stream.feed(pixels):
+            account.add(piece)
+        return None
+
+    def _lost(self, frame: LostFrame, account: Account) -> Fault:
+        # A camera that counts lines will say with its next frame how many were lost.
+        guess = 0 if self._shift is not None else self._usual_lines
+        lines = guess if frame.lines is None else frame.lines
+        for gap in account.stream.lose(lines, known=frame.lines is not None):
+            account.add(gap)
+        return Reason.INCOMPLETE_FRAME, frame.detail

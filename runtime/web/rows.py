@@ -1,0 +1,132 @@
+"""Tile rows of a web: which lines each needs, and when they are all there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.runtime.engine import Engine
+from kenpin.runtime.tiling import TileGrid, reflect
+from kenpin.runtime.web.carry import Carry
+
+__all__ = ["TileRows", "row_features"]
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+# Tiles that go through the network in one call: enough that the last, partly
+# filled batch of a long frame costs little, few enough to stay in the cache.
+TILES_AT_ONCE = 64
+
+
+class TileRows:
+    """The lines of a web, cut into tile rows on one line count.
+
+    Tile row r scores lines r * stride to r * stride + core of the web, counted
+    from `origin`, wherever frames begin; its window has `halo` lines more on
+    each side. Past the web's own ends, and only there, it is reflected.
+
+    grid    of one tile row: `TileGrid.of` gives it for continuous geometry
+    next    the tile row that is cut next
+    """
+
+    def __init__(self, grid: TileGrid, channels: int, origin: int = 0) -> None:
+        self.grid, self.origin = grid, origin
+        self.next = 0
+        self._at_once = max(1, TILES_AT_ONCE // grid.cols)
+        shape = (grid.width,) if channels == 1 else (grid.width, channels)
+        room = grid.size + grid.core + self._at_once * grid.stride
+        self._carry = Carry(shape, room, origin)
+
+    @property
+    def end(self) -> int:
+        """The line that is to come next."""
+        return self._carry.end
+
+    def take(self, lines: NDArray[Any]) -> int:
+        """Copy in as many of these lines as fit; says how many."""
+        return self._carry.take(lines)
+
+    def ready(self) -> Iterator[list[U8]]:
+        """Windows of the tile rows whose last line of context has come.
+
+        Each is (size, W[, 3]) and good until the next `take`; whoever uses a
+        list of them moves `next` on.
+        """
+        while windows := self._whole(self._at_once):
+            yield windows
+        # Besides the next tile row's context, what a reflection at the web's end needs.
+        reach = self.grid.core + self.grid.halo
+        self._carry.drop_before(min(self._top_of(self.next), self.end - reach))
+
+    def finish(self) -> Iterator[list[U8]]:
+        """Windows of the remaining tile rows, one by one: the web ends here.
+
+        Ends early where a reflection would need lines that never came.
+        """
+        while self.next < self.count:
+            start = self._top_of(self.next)
+            window = self._carry.mirrored(start, start + self.grid.size, (self.origin, self.end))
+            if window is None:
+                return
+            yield [window]
+
+    @property
+    def count(self) -> int:
+        """Tile rows of the web, were it to end here."""
+        length, grid = self.end - self.origin, self.grid
+        return 1 + max(0, -(-(length - grid.core) // grid.stride)) if length else 0
+
+    def restart(self, line: int) -> None:
+        """Lines were lost; the next to come is `line`. No tile row reaches back over it."""
+        self._carry.restart(line)
+        grid = self.grid
+        self.next = max(0, -(-(line - self.origin + grid.halo) // grid.stride))
+
+    def _whole(self, most: int) -> list[U8]:
+        windows: list[U8] = []
+        while len(windows) < most:
+            start = self._top_of(self.next + len(windows))
+            stop = start + self.grid.size
+            if stop > self.end:
+                break
+            if start >= self.origin:
+                windows.append(self._carry.window(start, stop))
+                continue
+            window = self._carry.mirrored(start, stop, (self.origin, self.end))
+            assert window is not None, "the first lines are held until the first tile row"
+            windows.append(window)
+        return windows
+
+    def _top_of(self, row: int) -> int:
+        return self.origin + row * self.grid.stride - self.grid.halo
+
+
+def row_features(engine: Engine, grid: TileGrid, windows: Sequence[U8]) -> tuple[F32, int]:
+    """Features of every tile of some tile rows, row by row, and how many were filled in.
+
+    Returns
+    -------
+    (rows * cols, cells, cells, D) float32
+    """
+    spans = [_span(grid, col) for col in range(grid.cols)]
+    count = len(windows) * grid.cols
+
+    def fill(first: int, batch: U8) -> int:
+        numbers = range(first, min(count, first + len(batch)))
+        for slot, number in zip(batch, numbers, strict=False):
+            tile = windows[number // grid.cols][:, spans[number % grid.cols]]
+            slot[...] = tile if tile.ndim == 2 else tile.transpose(2, 0, 1)
+        return len(numbers)
+
+    return engine.features(fill, count)
+
+
+def _span(grid: TileGrid, col: int) -> slice | NDArray[np.intp]:
+    start = col * grid.stride - grid.halo
+    if start >= 0 and start + grid.size <= grid.width:
+        return slice(start, start + grid.size)
+    return reflect(np.arange(start, start + grid.size), grid.width)

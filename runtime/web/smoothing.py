@@ -1,0 +1,141 @@
+"""Blurring a map that has no end, row by row, with the same bits however it arrives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.runtime.join import REACH_SIGMAS
+from kenpin.runtime.tiling import reflect
+
+__all__ = ["MapRows", "StreamingBlur"]
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapRows:
+    """Rows of the map, from row number `first` of the web on.
+
+    values  (rows, cols) float32, dimensionless; 0 where not inspected
+    weight  (rows, cols) float32, 1 where inspected, else 0
+    cause   (rows,) uint8, why a whole row was not inspected; 0: it was
+    """
+
+    first: int
+    values: F32
+    weight: F32
+    cause: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def since(self, row: int) -> MapRows:
+        """Without the first `row` of them."""
+        return MapRows(self.first + row, self.values[row:], self.weight[row:], self.cause[row:])
+
+
+class StreamingBlur:
+    """A Gaussian blur of the map's rows as they come.
+
+    A row leaves once all rows within the kernel's reach have come. At the
+    web's own ends the map is mirrored; at a break it is not, so rows that lack
+    context never leave. What is not inspected does not reach its neighbours:
+    there the kernel is normalised over what is.
+
+    OpenCV's blur is not used: nothing says that it gives a row the same bits
+    in an image of any height. Here each value is one sum in one order.
+    """
+
+    def __init__(self, sigma_cells: float) -> None:
+        self.reach = math.ceil(REACH_SIGMAS * sigma_cells)
+        kernel = cv2.getGaussianKernel(2 * self.reach + 1, sigma_cells or 1.0, cv2.CV_32F)
+        self._kernel = [np.float32(weight) for weight in kernel.ravel()]
+        self.restart(0, at_web_start=True)
+
+    def restart(self, row: int, *, at_web_start: bool) -> None:
+        """Forget everything; the next row to come is `row`."""
+        self._parts: list[MapRows] = []
+        self._top = row if at_web_start else None
+        self._end = row
+        self.next = row if at_web_start else row + self.reach
+
+    def push(self, rows: MapRows) -> MapRows | None:
+        """Take in the rows that follow; the rows that are final now, if any."""
+        self._parts.append(rows)
+        self._end += len(rows)
+        return self._emit(self._end - self.reach, None)
+
+    def finish(self) -> MapRows | None:
+        """The remaining rows: the web ends with the last row pushed."""
+        return self._emit(self._end, self._end)
+
+    def _emit(self, stop: int, web_end: int | None) -> MapRows | None:
+        start, reach = self.next, self.reach
+        if stop <= start:
+            return None
+        held = _stacked(self._parts)
+        index = np.arange(start - reach, stop + reach)
+        # Mirrored only past the web's own ends.
+        if web_end is not None and self._top is None:
+            index = np.where(index < web_end, index, 2 * (web_end - 1) - index)
+        elif self._top is not None and (index[0] < self._top or web_end is not None):
+            index = reflect(index - self._top, self._end - self._top) + self._top
+        if index.min() < held.first:
+            return None
+        index -= held.first
+        values, weight = held.values[index], held.weight[index]
+        own = slice(reach, reach + stop - start)
+        blurred = self._blur(values)
+        bare = _any_near((weight == 0).any(axis=1), reach)
+        if bare.any():
+            # Only rows near something not inspected, so that a row's bits depend
+            # on nothing but its own surroundings.
+            share = self._blur(weight)[bare]
+            inside = weight[own][bare] > 0
+            blurred[bare] = np.divide(blurred[bare], share, out=np.zeros_like(share), where=inside)
+        cause = held.cause[index][own]
+        out = MapRows(start, blurred, weight[own], cause)
+        self.next = stop
+        self._parts = [held.since(max(0, stop - 2 * reach - 1 - held.first))]
+        return out
+
+    def _blur(self, values: F32) -> F32:
+        """(n + 2 reach, cols) to (n, cols): down, then across, mirrored at the sides."""
+        reach = self.reach
+        if not reach:
+            return values.copy()
+        n = len(values) - 2 * reach
+        down = self._kernel[0] * values[:n]
+        for k in range(1, 2 * reach + 1):
+            down += self._kernel[k] * values[k : k + n]
+        cols = values.shape[1]
+        wide = down[:, reflect(np.arange(-reach, cols + reach), cols)]
+        across = self._kernel[0] * wide[:, :cols]
+        for k in range(1, 2 * reach + 1):
+            across += self._kernel[k] * wide[:, k : k + cols]
+        return across
+
+
+def _stacked(parts: list[MapRows]) -> MapRows:
+    if len(parts) == 1:
+        return parts[0]
+    return MapRows(
+        parts[0].first,
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.weight for part in parts]),
+        np.concatenate([part.cause for part in parts]),
+    )
+
+
+def _any_near(flags: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """(n,) whether any of the 2 reach + 1 flags around each of the inner ones is set."""
+    n = len(flags) - 2 * reach
+    near = np.zeros(n, np.bool_)
+    for k in range(2 * reach + 1):
+        near |= flags[k : k + n]
+    return near

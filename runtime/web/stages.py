@@ -1,0 +1,161 @@
+"""Whole webs to maps and scores: what fits thresholds, tests boxes and measures accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.config.web import WebSpec
+from kenpin.runtime.bundle import GreyRange
+from kenpin.runtime.engine import Engine
+from kenpin.runtime.join import ScoreMap
+from kenpin.runtime.scoring import Scorer
+from kenpin.runtime.tiling import TileGrid, reflect
+from kenpin.runtime.web.lanes import EdgeTracker, LaneMap, RowChecks
+from kenpin.runtime.web.pieces import Gap, Strip
+from kenpin.runtime.web.stream import StreamingMap
+
+__all__ = ["WebStages", "grey_of_rows", "slots_agree"]
+
+F32 = NDArray[np.float32]
+
+
+class WebStages:
+    """The steps from scan lines to map rows, set up once, for any number of webs.
+
+    lanes  which columns are judged, and by which thresholds
+    """
+
+    def __init__(
+        self,
+        grid: TileGrid,
+        engine: Engine,
+        scorer: Scorer,
+        patch_stride_px: int,
+        sigma_px: float,
+        web: WebSpec,
+        grey: GreyRange | None = None,
+    ) -> None:
+        self.grid = grid
+        self.engine = engine
+        self.patch_stride_px = patch_stride_px
+        self.lanes = LaneMap.of(web, grid.width, patch_stride_px)
+        self._scorer = scorer
+        self._sigma_px = sigma_px
+        self._web = web
+        self._grey = grey
+
+    def checks(self) -> RowChecks:
+        """New checks of brightness and edges, for one web."""
+        edges = self._web.edges
+        if edges is None:
+            return RowChecks(self._grey, None)
+        tracker = EdgeTracker(edges, self.grid.width, self.patch_stride_px)
+        return RowChecks(self._grey, tracker)
+
+    def fresh(
+        self,
+        origin: int = 0,
+        checks: RowChecks | None = None,
+        beat: Callable[[], None] = lambda: None,
+    ) -> StreamingMap:
+        """A web that begins now, at a line number."""
+        return StreamingMap(
+            self.grid,
+            self.engine,
+            self._scorer,
+            self.patch_stride_px,
+            self._sigma_px,
+            origin=origin,
+            columns=self.lanes.inspected,
+            check=checks or self.checks(),
+            beat=beat,
+        )
+
+    def pieces(self, blocks: Iterable[NDArray[Any]]) -> Iterator[Strip | Gap]:
+        """One whole web, from its first block to its last."""
+        stream = self.fresh()
+        for block in blocks:
+            yield from stream.feed(block)
+        yield from stream.finish()
+
+    def scores(self, blocks: Iterable[NDArray[Any]]) -> list[float]:
+        """The score of every strip of a web: one for each tile row."""
+        return [score for _, score in self._scored(blocks)]
+
+    def inner_scores(self, blocks: Iterable[NDArray[Any]]) -> list[float]:
+        """Without those that rest on reflected lines, as far as the web has others.
+
+        A weave runs against itself where it is reflected, which scores high: on
+        fabric the ends of short webs would set the threshold for all the rest.
+        """
+        scored = list(self._scored(blocks))
+        end = scored[-1][0].end_line - self.grid.halo if scored else 0
+        inner = [s for strip, s in scored if strip.first_line > 0 and strip.end_line <= end]
+        return inner or [s for _, s in scored]
+
+    def _scored(self, blocks: Iterable[NDArray[Any]]) -> Iterator[tuple[Strip, float]]:
+        for piece in self.pieces(blocks):
+            if isinstance(piece, Strip) and piece.inspected.any():
+                yield piece, self.score(piece.values)
+
+    def score(self, values: F32) -> float:
+        """The highest value, each in the measure of its lane's threshold."""
+        return float((values / self.lanes.times).max())
+
+    def whole_map(self, pixels: NDArray[Any]) -> ScoreMap:
+        """The map of one image that is a web by itself; 0 where nothing is inspected."""
+        values = np.zeros((-(-len(pixels) // self.patch_stride_px), len(self.lanes.times)))
+        for piece in self.pieces([pixels]):
+            if isinstance(piece, Strip):
+                values[piece.row : piece.row + len(piece.values)] = piece.values
+        size = (len(pixels), self.grid.width)
+        return ScoreMap(values.astype(np.float32), self.patch_stride_px, size)
+
+
+def grey_of_rows(
+    pixels: NDArray[Any], grid: TileGrid, edges: EdgeTracker | None = None
+) -> list[tuple[float, float]]:
+    """(mean, contrast) of the core of every tile row of a web, as `RowChecks` sees them."""
+    whole = replace(grid, height=len(pixels))
+    found = []
+    for row in range(whole.rows):
+        lines = np.arange(row * grid.stride, row * grid.stride + grid.core)
+        core = pixels[reflect(lines, len(pixels))]
+        if edges is not None:
+            edges.inside(core)
+            core = edges.between(core)
+        means, deviations = cv2.meanStdDev(core)
+        found.append((float(means.mean()), float(deviations.mean())))
+    return found
+
+
+def slots_agree(engine: Engine) -> bool:
+    """Whether a tile's features are the same bits in every slot of the batch.
+
+    Frames of different heights put a tile into different slots beside
+    different neighbours. On a processor where that changed its features, where
+    a frame ends would change what is found.
+    """
+    rng = np.random.default_rng(0)
+    batch = engine.batch
+    tiles = rng.integers(0, 256, (2 * batch - 1, *engine.input_shape[1:]), np.uint8)
+    tiles[::2] //= 8
+    seen: dict[int, bytes] = {}
+    # One tile further in each inference, so that every tile meets every slot.
+    for first in range(batch):
+
+        def fill(_: int, slots: NDArray[np.uint8], first: int = first) -> int:
+            slots[:] = tiles[first : first + batch]
+            return batch
+
+        features = engine.features(fill, batch)[0]
+        for slot, found in enumerate(features):
+            if seen.setdefault(first + slot, found.tobytes()) != found.tobytes():
+                return False
+    return True

@@ -1,0 +1,256 @@
+"""Scan lines in, map rows out: tile rows on the line count of the whole web."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.runtime.engine import Engine
+from kenpin.runtime.join import Joiner
+from kenpin.runtime.scoring import Scorer
+from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.web.pieces import Cause, Gap, Strip
+from kenpin.runtime.web.rows import TileRows, row_features
+from kenpin.runtime.web.smoothing import MapRows, StreamingBlur
+
+__all__ = ["RowCheck", "StreamingMap", "Work"]
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+
+class RowCheck(Protocol):
+    """What is asked of the pixels of a tile row before its scores count."""
+
+    def __call__(self, core: U8) -> tuple[Cause | None, F32 | None]:
+        """A cause if the row cannot be judged; (W,) weights of its pixel columns.
+
+        Parameters
+        ----------
+        core : (core, W) or (core, W, 3) uint8
+        """
+        ...
+
+
+def _unchecked(core: U8) -> tuple[Cause | None, F32 | None]:  # noqa: ARG001
+    return None, None
+
+
+@dataclass
+class Work:
+    """Tiles that were due and tiles that went through the network."""
+
+    due: int = 0
+    scored: int = 0
+
+
+class StreamingMap:
+    """One web, from its first line to `finish`.
+
+    Tile rows lie where `TileRows` puts them, and each is scored in the first
+    call that has its last line of context. What comes out are strips and gaps
+    that follow each other without a hole: `told` is the line up to which
+    everything was said.
+
+    Every tile row goes through the distances alone, and always with all its
+    tiles, so the arithmetic has one shape: the same lines give the same bits
+    however they were cut into frames.
+
+    grid      of one tile row: `TileGrid.of` gives it for continuous geometry
+    columns   (cols of the map,) bool, which columns are inspected at all
+    check     see `RowCheck`
+    """
+
+    def __init__(
+        self,
+        grid: TileGrid,
+        engine: Engine,
+        scorer: Scorer,
+        patch_stride: int,
+        sigma_px: float,
+        *,
+        origin: int = 0,
+        columns: NDArray[np.bool_] | None = None,
+        check: RowCheck = _unchecked,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._cells = Joiner(grid, patch_stride).cells
+        self._grid = grid
+        self._engine = engine
+        self._scorer = scorer
+        self._stride_px = patch_stride
+        self._blur = StreamingBlur(sigma_px / patch_stride)
+        self._check = check
+        self._beat = beat
+        self.cols = -(-grid.width // patch_stride)
+        self._columns = np.ones(self.cols, np.float32)
+        if columns is not None:
+            self._columns *= columns
+        self._rows = TileRows(grid, engine.input_shape[1], origin)
+        self.width = grid.width
+        self.origin = self.told = origin
+        self.work = Work()
+        self._last: int | None = None
+        self._begin(at_web_start=True)
+
+    @property
+    def end(self) -> int:
+        """The line that is to come next."""
+        return self._rows.end
+
+    @property
+    def latency_lines(self) -> int:
+        """Lines that may have come without being judged yet, at most."""
+        return self._grid.core + self._grid.halo + self._blur.reach * self._stride_px - 1
+
+    def feed(self, pixels: NDArray[Any]) -> Iterator[Strip | Gap]:
+        """Take in the lines that follow; what is known now.
+
+        Parameters
+        ----------
+        pixels : (n, W) or (n, W, 3) uint8
+        """
+        at = 0
+        while at < len(pixels):
+            at += self._rows.take(pixels[at:])
+            # Lines after a break that will never have their context are said at once.
+            doomed = min(self._resumes, self.end)
+            if doomed > self.told:
+                yield self._gap(doomed, Cause.CONTEXT)
+            for windows in self._rows.ready():
+                yield from self._score(windows)
+
+    def lose(self, lines: int, *, known: bool = True, cause: Cause = Cause.LOST) -> Iterator[Gap]:
+        """Lines that will never come, after those that did: the carry is broken."""
+        if self.end > self.told:
+            failed = cause is Cause.FAILED
+            yield self._gap(self.end, Cause.FAILED if failed else Cause.CONTEXT)
+        ahead = self.end + lines
+        if lines or not known:
+            yield Gap(self.told, ahead, cause, known)
+            self.told = ahead
+        self._rows.restart(ahead)
+        self._begin(at_web_start=False)
+
+    def finish(self) -> Iterator[Strip | Gap]:
+        """The web ends here: its last lines, with the web reflected past its end."""
+        self._last = -(-(self.end - self.origin) // self._stride_px)
+        for windows in self._rows.finish():
+            yield from self._score(windows)
+        left = self._last - self._row
+        if left > 0 and (self._canvas.count[:left] > 0).all():
+            rows = self._taken(left)
+            if rows is not None and (final := self._blur.push(rows)):
+                yield self._strip(final)
+        if self._row >= self._last and (final := self._blur.finish()):
+            yield self._strip(final)
+        if self.told < self.end:
+            yield self._gap(self.end, Cause.CONTEXT)
+
+    def _begin(self, *, at_web_start: bool) -> None:
+        """A segment starts at the line to come; its tile rows need all their context."""
+        grid, row = self._grid, self._rows.next
+        # Where cores overlap, the first rows after a break would lack some of their tiles.
+        first_px = 0 if at_web_start else (row - 1) * grid.stride + grid.core
+        self._canvas = _Canvas(self._cells, self.cols)
+        self._row = row * grid.stride // self._stride_px
+        self._last = None
+        self._valid = first_px // self._stride_px
+        self._blur.restart(self._valid, at_web_start=at_web_start)
+        self._resumes = self.origin + self._blur.next * self._stride_px
+
+    def _gap(self, end: int, cause: Cause) -> Gap:
+        gap = Gap(self.told, end, cause)
+        self.told = end
+        return gap
+
+    def _score(self, windows: list[U8]) -> Iterator[Strip]:
+        """Tile rows through all the steps."""
+        cols = self._grid.cols
+        self.work.due += len(windows) * cols
+        features, filled = row_features(self._engine, self._grid, windows)
+        self.work.scored += filled
+        for number, window in enumerate(windows):
+            self._beat()
+            found = self._scorer.distances(features[number * cols : (number + 1) * cols])
+            rows = self._joined(found.values, window)
+            self._rows.next += 1
+            if rows is not None and (final := self._blur.push(rows)):
+                yield self._strip(final)
+
+    def _joined(self, distances: F32, window: U8) -> MapRows | None:
+        """The map rows that no later tile row touches."""
+        grid, step = self._grid, self._grid.stride // self._stride_px
+        cause, inside = self._check(window[grid.halo : grid.halo + grid.core])
+        if not np.isfinite(distances).all():
+            cause = Cause.NONFINITE
+            distances = np.zeros_like(distances)
+        canvas = self._canvas
+        for c, tile in enumerate(distances):
+            left = c * step
+            part = tile[:, : self.cols - left]
+            canvas.total[:, left : left + part.shape[1]] += part
+            canvas.count[:, left : left + part.shape[1]] += 1
+        if inside is not None:
+            canvas.weight *= inside
+        if cause is not None:
+            canvas.weight[:] = 0
+            canvas.cause[:] = cause
+        return self._taken(step)
+
+    def _taken(self, count: int) -> MapRows | None:
+        """The canvas's next rows, less those past the web's end or that lack some tiles."""
+        if self._last is not None:
+            count = max(0, min(count, self._last - self._row))
+        rows = self._canvas.pop(count, self._row, self._columns)
+        skip = min(count, max(0, self._valid - self._row))
+        self._row += count
+        return None if skip == count else rows.since(skip)
+
+    def _strip(self, rows: MapRows) -> Strip:
+        px = self._stride_px
+        first = self.origin + rows.first * px
+        # The last row of a web may reach past its last line.
+        end = min(first + len(rows) * px, self.end)
+        self.told = end
+        return Strip(
+            first,
+            end,
+            rows.first,
+            rows.values,
+            rows.weight > 0,
+            tuple(_gaps(rows, first, px, end)),
+        )
+
+
+class _Canvas:
+    """The map rows that tile rows are still being added to."""
+
+    def __init__(self, rows: int, cols: int) -> None:
+        self.total: F32 = np.zeros((rows, cols), np.float32)
+        self.count: F32 = np.zeros((rows, cols), np.float32)
+        self.weight: F32 = np.ones((rows, cols), np.float32)
+        self.cause = np.zeros(rows, np.uint8)
+
+    def pop(self, rows: int, number: int, columns: F32) -> MapRows:
+        """Take the first rows off; they have this number in the web."""
+        weight = self.weight[:rows] * columns
+        values = self.total[:rows] / self.count[:rows] * weight
+        taken = MapRows(number, values, weight, self.cause[:rows].copy())
+        for array, new in ((self.total, 0), (self.count, 0), (self.weight, 1), (self.cause, 0)):
+            array[: len(array) - rows] = array[rows:].copy()
+            array[len(array) - rows :] = new
+        return taken
+
+
+def _gaps(rows: MapRows, first: int, px: int, end: int) -> Iterator[Gap]:
+    changes = np.flatnonzero(np.diff(rows.cause)) + 1
+    bounds = [0, *(int(c) for c in changes), len(rows)]
+    for a, b in pairwise(bounds):
+        if rows.cause[a]:
+            yield Gap(first + a * px, min(end, first + b * px), Cause(int(rows.cause[a])))

@@ -1,0 +1,330 @@
+"""Rolls: where they start and end, what they come to, and a page that a browser shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import browser
+from kenpin.camera.frame import Capture, Frame, LostFrame
+from kenpin.camera.images import write_png
+from kenpin.config.web import WebSpec
+from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.replay import main as edge_replay
+from kenpin.runtime.web.periods import find_repeats
+from kenpin.runtime.web.pipeline import WebPipeline
+from kenpin.runtime.web.roll import RollBook
+from web_lines import WIDTH, cut, some_web, spoiled
+
+SPEC = {
+    "mm_per_px": 0.5,
+    "along": {"line_pitch_mm": 0.5, "encoder": {"counts_per_mm": 10, "bits": 32}},
+    "lanes": [
+        {"name": "left", "left_px": 0, "right_px": 72},
+        {"name": "right", "left_px": 88, "right_px": 160},
+    ],
+    "ignore": [{"left_px": 40, "right_px": 48}],
+}
+PERIOD, SPOTS = 330, 9
+
+
+def web_with_a_damaged_roller() -> Any:
+    spots = [(150 + k * PERIOD, 104, 6, 6) for k in range(SPOTS)]
+    others = [(260, 10, 30, 12), (1333, 60, 12, 8), (2000, 20, 400, 4), (2950, 140, 10, 10)]
+    return spoiled(some_web(3200), *spots, *others)
+
+
+def play(
+    bundle: Bundle,
+    folder: Path,
+    pixels: Any,
+    *,
+    height: int = 100,
+    lost: int | None = None,
+    commands: dict[int, str | None] | None = None,
+    **changes: Any,
+) -> tuple[list[Path], list[Any]]:
+    """Judge a web frame by frame under a roll book; its pages and the findings."""
+    web = WebSpec.model_validate({**SPEC, **changes})
+    pipeline = WebPipeline(bundle, web=web)
+    book = RollBook(folder, web, WIDTH, {"bundle": bundle.label}, lambda: "2026-01-02 03:04:05")
+    commands = {0: "test"} if commands is None else commands
+    pages, found = [], []
+    blocks = cut(pixels, itertools.repeat(height))
+    for i, block in enumerate(blocks):
+        if i in commands:
+            name = commands[i]
+            book.stop() if name is None else book.start(name)
+        capture = Capture(encoder=70 + 5 * height * i)
+        frame = Frame(block.copy(), 0, i, capture=capture)
+        judged = pipeline.judge(
+            LostFrame(0, i, "lost", lines=len(block)) if i == lost else frame,
+            last=i == len(blocks) - 1,
+        )
+        assert judged.web is not None
+        found.append(judged.web)
+        pages += book.add(judged.web)
+    return pages + book.close(), found
+
+
+def told(page: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in page.with_suffix(".jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def roll(web_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rolls")
+    pages, _ = play(web_bundle, folder, web_with_a_damaged_roller(), lost=17)
+    assert [page.name for page in pages] == ["test.html"]
+    return pages[0]
+
+
+def test_a_roll_is_told_line_by_line_and_summed_up(roll: Path) -> None:
+    lines = told(roll)
+    assert [lines[0]["type"], lines[-1]["type"]] == ["roll", "summary"]
+    kinds = {line["type"] for line in lines}
+    assert kinds == {"roll", "defect", "gap", "summary"}
+    summary = lines[-1]
+    assert (summary["lines"], summary["length"]) == (3200, pytest.approx(1600))
+    final = [line for line in lines if line["type"] == "defect" and not line["open"]]
+    assert summary["n_defects"] == len(final) >= SPOTS
+    assert sum(sum(lane["defects_by_size"]) for lane in summary["lanes"]) == len(final)
+    assert {gap["cause"] for gap in summary["gaps"]} == {"lost", "context"}
+    # 100 lines lost, and the tile rows that reach into them.
+    lost = sum(g["end_line"] - g["first_line"] for g in summary["gaps"])
+    assert summary["not_inspected"] == pytest.approx(0.5 * lost)
+    assert 100 < lost <= 100 + 4 * 64 + 64
+
+
+def test_the_yield_of_a_lane_is_the_share_of_its_lines_without_a_fault(
+    web_bundle: Bundle, tmp_path: Path
+) -> None:
+    pages, found = play(web_bundle, tmp_path, web_with_a_damaged_roller(), lost=17)
+    summary = told(pages[0])[-1]
+    for k, lane in enumerate(summary["lanes"]):
+        bad = np.zeros(3200, bool)
+        for findings in found:
+            for gap in findings.gaps:
+                bad[gap.first_line : gap.end_line] = True
+            for first, end in findings.lanes[k].ng_runs:
+                bad[first:end] = True
+        assert lane["yield"] == pytest.approx(1 - bad.mean())
+    assert summary["lanes"][0]["yield"] < summary["lanes"][1]["yield"] < 1
+
+
+def test_a_damaged_roller_is_found_and_its_period_named(roll: Path) -> None:
+    (repeat,) = told(roll)[-1]["repeats"]
+    assert repeat["period"] == pytest.approx(PERIOD / 2, abs=1)
+    assert repeat["name"].startswith("every 16")
+    assert repeat["found"] >= SPOTS - 3
+    assert repeat["roller_mm"] == pytest.approx(PERIOD / 2 / np.pi, abs=0.5)
+    assert repeat["lane"] == "right"
+
+
+def test_rolls_start_and_stop_by_command(web_bundle: Bundle, tmp_path: Path) -> None:
+    commands = {4: "one", 9: "two", 15: None, 20: "../th ree"}
+    pages, found = play(
+        web_bundle, tmp_path, web_with_a_damaged_roller(), commands=commands, ignore=[]
+    )
+    assert [p.name for p in pages] == ["one.html", "two.html", "th-ree.html"]
+    bounds = [(told(p)[-1]["first_line"], told(p)[-1]["end_line"]) for p in pages]
+    at = [findings.first_line for findings in found]
+    assert bounds == [(at[4], at[9]), (at[9], at[15]), (at[20], 3200)]
+    assert all(page.parent == tmp_path for page in pages)
+
+
+@pytest.mark.parametrize("height", [100, 1500])
+def test_rolls_of_a_length_end_on_the_line_wherever_frames_do(
+    web_bundle: Bundle, tmp_path: Path, height: int
+) -> None:
+    pages, _ = play(
+        web_bundle, tmp_path, web_with_a_damaged_roller(), height=height, roll={"length_mm": 515}
+    )
+    ends = [told(p)[-1] for p in pages]
+    assert [(s["first_line"], s["end_line"]) for s in ends] == [
+        (0, 1030), (1030, 2060), (2060, 3090), (3090, 3200)
+    ]  # fmt: skip
+    # A defect across the end belongs to the roll on which it began, and is whole there.
+    (long,) = [
+        line for p in pages for line in told(p)
+        if line["type"] == "defect" and not line["open"] and line["end_line"] > 2380 > 2030
+        and line["first_line"] < 2060
+    ]  # fmt: skip
+    assert long in told(pages[1])
+
+
+def test_rolls_start_and_stop_at_counts(web_bundle: Bundle, tmp_path: Path) -> None:
+    pages, _ = play(
+        web_bundle, tmp_path, web_with_a_damaged_roller(), commands={},
+        roll={"start_count": 70 + 5 * 480, "stop_count": 70 + 5 * 2222},
+    )  # fmt: skip
+    (summary,) = (told(p)[-1] for p in pages)
+    assert (summary["first_line"], summary["end_line"]) == (480, 2222)
+    assert summary["length"] == pytest.approx(0.5 * (2222 - 480))
+
+
+def test_a_roll_keeps_the_highest_defects_and_counts_the_rest(
+    web_bundle: Bundle, tmp_path: Path
+) -> None:
+    pages, _ = play(
+        web_bundle, tmp_path, web_with_a_damaged_roller(), roll={"most_defects": 3},
+        defects={"most_per_frame": 1},
+    )  # fmt: skip
+    whole, _ = play(web_bundle, tmp_path / "whole", web_with_a_damaged_roller())
+    few, all_of_it = told(pages[0])[-1], told(whole[0])[-1]
+    assert few["n_defects"] == all_of_it["n_defects"]
+    assert few["not_on_map"] == few["n_defects"] - 3
+
+
+def test_recorded_frames_of_a_web_are_replayed_into_a_roll_map(
+    web_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i, block in enumerate(cut(web_with_a_damaged_roller(), itertools.cycle([90, 7, 400]))):
+        (tmp_path / "frames").mkdir(exist_ok=True)
+        write_png(tmp_path / "frames" / f"{i:03d}.png", np.ascontiguousarray(block))
+    command = [str(tmp_path / "frames"), "--bundle", str(web_bundle.folder)]
+    assert edge_replay([*command, "--rolls", str(tmp_path / "rolls")]) == 0
+    said = capsys.readouterr().out
+    assert "lines [0, " in said
+    assert "roll-0001.html" in said
+    summary = told(tmp_path / "rolls" / "roll-0001.html")[-1]
+    assert (summary["lines"], summary["unit"]) == (3200, "lines")
+    assert edge_replay([*command, "--overlays", str(tmp_path / "pictures")]) == 3
+    assert "use --rolls" in capsys.readouterr().err
+
+
+# The page.
+
+
+def test_the_page_holds_its_data_and_fetches_nothing(roll: Path) -> None:
+    page = roll.read_text()
+    assert "{{" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "default-src 'none'" in page
+    data = page.split('id="data">')[1].split("</script>")[0]
+    assert len(json.loads(data)["defects"]) == told(roll)[-1]["n_defects"]
+
+
+def test_a_name_cannot_break_out_of_the_page(web_bundle: Bundle, tmp_path: Path) -> None:
+    web = WebSpec()
+    book = RollBook(
+        tmp_path, web, WIDTH, {"line": "</script><script>alert(1)</script>"}, lambda: "now"
+    )
+    book.start("x")
+    judged = WebPipeline(web_bundle).judge(Frame(some_web(200), 0, 0), last=True)
+    assert judged.web is not None
+    book.add(judged.web)
+    (page,) = book.close()
+    assert "alert(1)</script>" not in page.read_text()
+
+
+needs_chromium = pytest.mark.skipif(
+    browser.find() is None,
+    reason="no Chromium on this machine: `make browser`, or set KENPIN_CHROMIUM",
+)
+
+
+@needs_chromium
+def test_a_browser_shows_the_map_and_zooms_into_it(roll: Path, tmp_path: Path) -> None:
+    summary = told(roll)[-1]
+    with browser.Browser(browser.find() or "") as page:
+        page.open(roll)
+        assert page.complaints() == []
+        assert [url.split(":")[0] for url in page.requests()] == ["file"]
+        assert page.value("document.title") == "Roll test"
+        assert page.value("rollMap.view()") == [0, 3200]
+        assert page.value("document.querySelectorAll('#list tr').length") == summary["n_defects"]
+        assert "every 16" in page.value("document.getElementById('repeats').innerText")
+        assert "never came" in page.value("document.getElementById('gaps').innerText")
+        assert page.value("document.querySelectorAll('#lanes tr').length") == 3
+        assert page.value("document.body.scrollWidth <= innerWidth")
+
+        # Every defect can be seen: something that is not the web is drawn where it lies.
+        page.picture(tmp_path / "page.png", whole=False)
+        picture = cv2.imread(str(tmp_path / "page.png"))
+        assert picture is not None
+        number = [line for line in told(roll) if line["type"] == "defect"][1]["number"]
+        x, y = page.value(f"rollMap.at({number})")
+        blue, _, red = (int(v) for v in picture[round(y), round(x)])
+        assert red > blue + 60
+
+        # The wheel zooms around the pointer, and a click chooses the defect under it.
+        page.mouse("mouseWheel", x, y, deltaX=0, deltaY=-400)
+        first, end = page.value("rollMap.view()")
+        assert end - first < 3200 / 2
+        x, y = page.value(f"rollMap.at({number})")
+        page.mouse("mouseMoved", x, y)
+        assert f"defect {number}" in page.value("document.getElementById('tip').innerText")
+        page.click(x, y)
+        assert page.value("rollMap.chosen()") == number
+        assert page.value("document.querySelectorAll('#list tr.on').length") == 1
+        # Dragging moves, the button shows all again.
+        page.mouse("mousePressed", x, y, button="left", clickCount=1)
+        page.mouse("mouseMoved", x - 120, y, button="left", buttons=1)
+        page.mouse("mouseReleased", x - 120, y, button="left", clickCount=1)
+        assert page.value("rollMap.view()")[0] > first
+        page.value("document.getElementById('fit').click()")
+        assert page.value("rollMap.view()") == [0, 3200]
+        assert page.complaints() == []
+
+
+@needs_chromium
+def test_an_empty_roll_is_shown_too(web_bundle: Bundle, tmp_path: Path) -> None:
+    book = RollBook(tmp_path, WebSpec(), WIDTH, {}, lambda: "now")
+    book.start("good")
+    judged = WebPipeline(web_bundle).judge(Frame(some_web(300), 0, 0), last=True)
+    assert judged.web is not None
+    book.add(judged.web)
+    with browser.Browser(browser.find() or "") as page:
+        page.open(book.close()[0])
+        assert page.complaints() == []
+        assert "every line of the roll was judged" in page.value("document.body.innerText")
+
+
+# Periods.
+
+
+@given(
+    st.integers(0, 500),
+    st.floats(60, 900),
+    st.integers(6, 25),
+    st.integers(0, 25),
+    st.floats(0, 1),
+)
+def test_a_series_among_noise_is_found_with_its_period(
+    seed: int, period: float, count: int, noise: int, jitter: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    length = period * count
+    series = 17 + period * np.arange(count) + rng.normal(0, jitter / 3, count)
+    along = [*series, *rng.uniform(0, length, noise)]
+    across = [*(400 + rng.normal(0, 1, count)), *rng.uniform(0, 2000, noise)]
+    found = find_repeats(along, across, near_along=3, near_across=9)
+    assert found
+    assert found[0].period == pytest.approx(period, rel=0.01)
+    assert len(set(range(count)) - set(found[0].members)) <= 1
+
+
+def test_chance_is_not_taken_for_a_roller() -> None:
+    alarms = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        along, across = rng.uniform(0, 20_000, 150), rng.uniform(0, 100, 150)
+        alarms += bool(find_repeats(list(along), list(across), near_along=3, near_across=9))
+    # Without asking how likely chance is, more than half of these would be alarms.
+    assert alarms <= 2
+
+
+def test_findings_are_frozen(web_bundle: Bundle) -> None:
+    judged = WebPipeline(web_bundle).judge(Frame(some_web(300), 0, 0), last=True)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        judged.web.first_line = 3  # type: ignore[misc,union-attr]
