@@ -153,6 +153,18 @@ static void advance(Device *device, int64_t from, int64_t until) {
         frame_finish_locked(device, until);
 }
 
+static void step(Device *device, int64_t now) {
+    Acquisition *acq = &device->acq;
+    int64_t until = now - acq->seen_ns > CHUNK_NS ? acq->seen_ns + CHUNK_NS : now;
+    advance(device, acq->seen_ns, until);
+    acq->seen_ns = until;
+}
+
+/* Before the web or the line clock is changed: the lines that were due by the old rule. */
+void acquisition_catch_up_locked(Device *device, int64_t now) {
+    while (device->acq.running && !device->dead && device->acq.seen_ns < now) step(device, now);
+}
+
 static void tick(Device *device, int64_t now) {
     Acquisition *acq = &device->acq;
     device->counters.ticks++;
@@ -164,9 +176,7 @@ static void tick(Device *device, int64_t now) {
             device->encoder.edge = (int64_t)floor(motion_row(device, acq->seen_ns) *
                                                   (double)encoder_edges_per_row(device));
         }
-        int64_t until = now - acq->seen_ns > CHUNK_NS ? acq->seen_ns + CHUNK_NS : now;
-        advance(device, acq->seen_ns, until);
-        acq->seen_ns = until;
+        step(device, now);
     }
     frame_deliver_due_locked(device, now);
 }

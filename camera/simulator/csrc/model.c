@@ -149,13 +149,12 @@ GC_ERROR feature_write_locked(Device *device, FeatureId id, FeatureValue value, 
     if (spec->type == T_COMMAND) return command_locked(device, id);
     if (!value_allowed(device, id, &value))
         return fail(GC_ERR_INVALID_VALUE, "%s: the value is outside its limits", spec->name);
+    bool new_rate = id == F_ACQUISITION_LINE_RATE || id == F_EXPOSURE_TIME ||
+                    id == F_ACQUISITION_LINE_RATE_ENABLE;
     int64_t now = now_ns();
     double row = motion_row(device, now);
+    if (new_rate) acquisition_catch_up_locked(device, now);
     device->value[id][selection(device, id)] = value;
-    if (id == F_ACQUISITION_LINE_RATE || id == F_EXPOSURE_TIME ||
-        id == F_ACQUISITION_LINE_RATE_ENABLE) {
-        device->value[F_RESULTING_LINE_RATE][0].f = resulting_line_rate(device);
-        motion_restart_locked(device, now, row);
-    }
+    if (new_rate) motion_restart_locked(device, now, row);
     return GC_ERR_SUCCESS;
 }

@@ -313,6 +313,7 @@ const char *xml_build(Device *device);
 /* acquisition.c, frame.c */
 GC_ERROR acquisition_start_locked(Device *device);
 void acquisition_stop_locked(Device *device);
+void acquisition_catch_up_locked(Device *device, int64_t now);
 void acquisition_trigger_locked(Device *device, int source, bool rising, int64_t at_ns);
 const char *acquisition_thread_start(Device *device);
 void acquisition_thread_stop_locked(Device *device);

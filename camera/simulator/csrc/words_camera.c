@@ -6,7 +6,9 @@
 /* ---- the web and its parts ---- */
 
 const char *say_speed(Call *call) {
-    return motion_tell(call->device, call->rest, now_ns());
+    int64_t now = now_ns();
+    acquisition_catch_up_locked(call->device, now);
+    return motion_tell(call->device, call->rest, now);
 }
 
 const char *say_parts(Call *call) {
