@@ -27,7 +27,7 @@ def selftest(pipeline: Pipeline | WebPipeline) -> dict[str, float]:
     return dict(golden_scores(pipeline))
 
 
-def golden_scores(pipeline: Pipeline) -> Iterator[tuple[str, float]]:
+def golden_scores(pipeline: Pipeline | WebPipeline) -> Iterator[tuple[str, float]]:
     """As `selftest`, one golden frame for each step, so that others fit in between."""
     for number, golden in enumerate(pipeline.bundle.manifest.golden):
         pixels = read_pixels(pipeline.bundle.folder / golden.file)

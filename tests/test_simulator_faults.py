@@ -1,6 +1,5 @@
 """Every fault of the simulated camera, told from outside, seen through Harvesters."""
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from genicam import genapi, gentl
 from harvesters.core import Callback, ImageAcquirer
 
-from gentl_producer import Grabber, grabbing, producer  # noqa: F401
+from gentl_producer import Grabber, grabbing
 from kenpin.camera.simulator import (
     Simulator,
     SimulatorError,
@@ -24,6 +23,11 @@ SMALL = ("sensor_width 256", "default Height 32", "default AcquisitionLineRate 2
 
 def small(cti: Path, *commands: str) -> Simulator:
     return Simulator([*SMALL, *commands], cti=cti)
+
+
+def open_files_and_threads() -> tuple[int, int]:
+    files, threads = (list(Path("/proc/self", kind).iterdir()) for kind in ("fd", "task"))
+    return len(files), len(threads)
 
 
 def test_dropped_frames_leave_a_gap_in_ids_and_rows(producer: Path) -> None:
@@ -193,7 +197,7 @@ def test_two_hundred_losses_leave_nothing_behind(producer: Path) -> None:
             device.close()
             simulator.tell("back")
             if cycle in (50, 199):
-                kept.append((len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))))
+                kept.append(open_files_and_threads())
         assert kept[0] == kept[1]
         assert simulator.status()["opens"] == 200
         interface.close()
@@ -249,7 +253,6 @@ def test_buffers_are_busy_when_revoked(producer: Path) -> None:
         simulator.tell("busy_revoke 1")
         with pytest.raises(gentl.BusyException):
             grabber.acquirer.stop()
-            grabber.acquirer._release_buffers()
 
 
 def test_registers_can_be_slow_and_are_quick_again_at_once(producer: Path) -> None:
@@ -296,10 +299,9 @@ def test_opening_is_refused(producer: Path, told: str, error: Any) -> None:
 
 @pytest.mark.parametrize("told", ["broken", "truncated", "missing", "unreadable"])
 def test_a_broken_description_does_not_open(producer: Path, told: str) -> None:
-    with small(producer, f"xml {told}") as simulator:
-        with pytest.raises((genapi.GenericException, gentl.GenericException, IndexError, OSError)):
-            grabber = Grabber(simulator)
-            _ = grabber.nodes.Width.value
+    broken = (genapi.GenericException, gentl.GenericException, IndexError, OSError)
+    with small(producer, f"xml {told}") as simulator, pytest.raises(broken):
+        _ = Grabber(simulator).nodes.Width.value
 
 
 def test_starting_fails_as_often_as_told(producer: Path) -> None:
@@ -325,21 +327,21 @@ def test_two_cameras_may_bear_one_serial_number(producer: Path) -> None:
         grabber = Grabber(simulator)
         assert [d.serial_number for d in grabber.harvester.device_info_list] == ["TWIN", "TWIN"]
         grabber.acquirer.destroy()
-        with pytest.raises(ValueError, match="[mM]ultiple|ambig"):
+        with pytest.raises(ValueError, match=r"[mM]ultiple|ambig"):
             grabber.harvester.create({"serial_number": "TWIN"})
         grabber.close()
 
 
 def test_two_cameras_are_told_apart_and_fail_apart(producer: Path) -> None:
-    with small(producer, "devices 2", "@1 sensor_width 512") as simulator:
-        with grabbing(simulator) as first:
-            second = first.harvester.create(1)
-            assert second.remote_device.node_map.Width.value == 512
-            simulator.tell("@1 lost")
-            assert simulator.status(0)["present"]
-            assert not simulator.status(1)["present"]
-            first.shots(3)
-            second.destroy()
+    two = small(producer, "devices 2", "@1 sensor_width 512")
+    with two as simulator, grabbing(simulator) as first:
+        second = first.harvester.create(1)
+        assert second.remote_device.node_map.Width.value == 512
+        simulator.tell("@1 lost")
+        assert simulator.status(0)["present"]
+        assert not simulator.status(1)["present"]
+        first.shots(3)
+        second.destroy()
 
 
 def test_no_camera_at_all(producer: Path) -> None:
@@ -390,9 +392,12 @@ def test_an_error_event_can_be_asked_for(producer: Path) -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused_with_a_reason(producer: Path, command: str) -> None:
-    with small(producer) as simulator, grabbing(simulator, start=False):
-        with pytest.raises(SimulatorError):
-            simulator.tell(command)
+    with (
+        small(producer) as simulator,
+        grabbing(simulator, start=False),
+        pytest.raises(SimulatorError),
+    ):
+        simulator.tell(command)
 
 
 def status(name: str) -> int:

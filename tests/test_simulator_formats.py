@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gentl_producer import grabbing, producer  # noqa: F401
+from gentl_producer import grabbing
 from kenpin.camera.simulator import Simulator, pattern_lines
 
 WIDTH, HEIGHT = 128, 8

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from genicam import genapi, gentl
 
-from gentl_producer import Grabber, Shot, grabbing, producer, simulator  # noqa: F401
+from gentl_producer import Grabber, Shot, grabbing
 from kenpin.camera.simulator import Simulator, SimulatorError, pattern_lines, row_numbers
 
 SMALL = ("sensor_width 256", "default Height 32", "default AcquisitionLineRate 20000")
