@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from kenpin.config.settings import Settings, load
+from kenpin.config.settings import Settings, anchored, load
 
 __all__ = [
     "CameraSpec",
@@ -18,7 +18,6 @@ __all__ = [
     "RecordedSpec",
     "SyntheticSpec",
     "TriggerSpec",
-    "anchored",
     "load_camera",
 ]
 
@@ -192,14 +191,3 @@ def load_camera(path: Path, changes: Sequence[str] = ()) -> CameraSpec:
         missing or impossible setting.
     """
     return anchored(load(_LineFile, path, changes).camera, path.resolve().parent)
-
-
-def anchored(camera: CameraSpec, folder: Path) -> CameraSpec:
-    """The same camera, its relative paths starting at `folder`."""
-    if isinstance(camera, GenicamSpec):
-        flat = None if camera.flat_field is None else folder / camera.flat_field
-        files = tuple(folder / file for file in camera.producers)
-        return camera.model_copy(update={"producers": files, "flat_field": flat})
-    if isinstance(camera, RecordedSpec):
-        return camera.model_copy(update={"folder": folder / camera.folder})
-    return camera

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from kenpin.config.camera import CameraSpec, GenicamSpec
-from kenpin.config.settings import Settings, load
+from kenpin.config.settings import Settings, anchored, load
 
 __all__ = [
     "ArchiveSpec",
@@ -177,22 +177,4 @@ def load_line(path: Path, changes: Sequence[str] = ()) -> Line:
     ConfigError
         As `load`; every unknown, missing or impossible setting is named.
     """
-    return _anchored(load(Line, path, changes), path.resolve().parent)
-
-
-def _anchored(line: Line, folder: Path) -> Line:
-    """Every relative path taken from a folder."""
-
-    def anchor(tree: Settings) -> Settings:
-        found: dict[str, object] = {}
-        for name in type(tree).model_fields:
-            value = getattr(tree, name)
-            if isinstance(value, Path):
-                found[name] = folder / value
-            elif isinstance(value, Settings):
-                found[name] = anchor(value)
-        return tree.model_copy(update=found)
-
-    anchored = anchor(line)
-    assert isinstance(anchored, Line)
-    return anchored
+    return anchored(load(Line, path, changes), path.resolve().parent)

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from kenpin.config.settings import Settings, load
+from kenpin.config.settings import Settings, anchored, load
 from kenpin.config.web import WebSpec
 
 __all__ = [
@@ -398,20 +398,4 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         If the file cannot be read, is not TOML, or holds an unknown, missing
         or impossible setting; every such setting is named.
     """
-    recipe = load(Recipe, path, changes)
-    return _anchored(recipe, path.resolve().parent)
-
-
-def _anchored(recipe: Recipe, folder: Path) -> Recipe:
-    images = recipe.images.model_copy(
-        update={
-            "good": folder / recipe.images.good,
-            "ng": None if recipe.images.ng is None else folder / recipe.images.ng,
-            "mask": None if recipe.images.mask is None else folder / recipe.images.mask,
-        }
-    )
-    weights = recipe.backbone.weights
-    backbone = recipe.backbone.model_copy(
-        update={"weights": None if weights is None else folder / weights}
-    )
-    return recipe.model_copy(update={"images": images, "backbone": backbone})
+    return anchored(load(Recipe, path, changes), path.resolve().parent)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kenpin.config.errors import ConfigError
 
-__all__ = ["Settings", "load", "problems"]
+__all__ = ["Settings", "anchored", "load", "problems"]
 
 # Pydantic puts the tag of a union's branch into the place of a problem; no file has it.
 _UNION_TAGS = frozenset({"padim", "patchcore", "genicam", "recorded", "synthetic"})
@@ -38,6 +38,22 @@ def problems(error: ValidationError) -> str:
             text = "is missing"
         lines.append(f"{key}: {text}" if key else text)
     return "\n".join(lines)
+
+
+def anchored(tree: Tree, folder: Path) -> Tree:
+    """The same settings, every relative path in them starting at `folder`."""
+
+    def anchor(value: Any) -> Any:
+        if isinstance(value, Path):
+            return folder / value
+        if isinstance(value, Settings):
+            return anchored(value, folder)
+        if isinstance(value, tuple):
+            return tuple(anchor(item) for item in value)
+        return value
+
+    names = type(tree).model_fields
+    return tree.model_copy(update={name: anchor(getattr(tree, name)) for name in names})
 
 
 def load(kind: type[Tree], path: Path, changes: Sequence[str] = ()) -> Tree:

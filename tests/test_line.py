@@ -126,3 +126,15 @@ def test_a_bundle_that_is_not_there_stops_the_start_with_a_sentence(
     assert edge_run([str(line_toml(tmp_path, tmp_path / "no"))]) == Exit.CONFIG
     assert "manifest.json" in capsys.readouterr().err
     shutil.rmtree(tmp_path)
+
+
+def test_every_path_starts_at_the_files_folder_also_in_lists(tmp_path):
+    file = tmp_path / "line.toml"
+    file.write_text(
+        'name = "a"\nbox = "b"\nbundles = "store"\n[trigger]\nbudget_ms = 50\n[camera]\n'
+        'kind = "genicam"\nproducers = ["lib/a.cti", "/opt/b.cti"]\nflat_field = "flat.json"\n'
+    )
+    line = load_line(file)
+    assert line.bundles == tmp_path / "store"
+    assert line.camera.producers == (tmp_path / "lib/a.cti", Path("/opt/b.cti"))
+    assert line.camera.flat_field == tmp_path / "flat.json"
