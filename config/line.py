@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from kenpin.config.camera import CameraSpec, GenicamSpec
 from kenpin.config.settings import Settings, anchored, load
+from kenpin.config.web import WebSpec
 
 __all__ = [
     "ArchiveSpec",
@@ -145,6 +146,7 @@ class Line(Settings):
     bundles  the bundle store, whose link `current` names the bundle in force;
              or one bundle's own folder
     sim      verdicts are marked as simulated; by default if no real camera is used
+    web      lanes, gates and rolls of this line, instead of the recipe's
     """
 
     name: Token
@@ -154,6 +156,7 @@ class Line(Settings):
     sim: bool | None = None
     trigger: TriggerSpec
     camera: CameraSpec
+    web: WebSpec | None = None
     ring: RingSpec = RingSpec()
     wire: WireSpec = WireSpec()
     inspection: InspectionSpec = InspectionSpec()

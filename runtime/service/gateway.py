@@ -89,7 +89,7 @@ class Gateway:
         self._manager = manager or Manager()
         self._log = structlog.get_logger()
         self._log_queue = log
-        geometry = geometry_of(line.bundles)
+        geometry = geometry_of(line.bundles, line.camera)
         pixel_bytes = line.ring.pixel_bytes or geometry.frame_bytes
         # A bundle of finer patches may be prepared later; its maps need more room.
         self._ring = FrameRing(line.ring.slots, pixel_bytes, 4 * geometry.map_bytes)
@@ -102,6 +102,7 @@ class Gateway:
                 line.bundles,
                 threads=line.inspection.threads or max(1, (os.cpu_count() or 2) - 1),
                 cpus=line.inspection.cpus,
+                web=line.web,
                 make_pipeline=make_pipeline,
             ),
             self._ring,

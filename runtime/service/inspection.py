@@ -22,6 +22,8 @@ from kenpin.runtime.pipeline import Judgement, Pipeline
 from kenpin.runtime.selftest import golden_scores
 from kenpin.runtime.service.inspector import InspectorSpec, Phase
 from kenpin.runtime.verdict import Outcome, Reason
+from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
+from kenpin.runtime.web.plain import plain_findings
 
 __all__ = ["run"]
 
@@ -77,7 +79,10 @@ def _prepare(spec: InspectorSpec, channel: Channel, pulse: _Pulse) -> tuple[Bund
     _tell(channel, Phase.VERIFYING)
     bundle = read_bundle(spec.bundle)
     _tell(channel, Phase.COMPILING)
-    pipeline = (spec.make_pipeline or Pipeline)(bundle, clock_ns=pulse, threads=spec.threads)
+    if spec.make_pipeline:
+        pipeline = spec.make_pipeline(bundle, clock_ns=pulse, threads=spec.threads)
+    else:
+        pipeline = open_pipeline(bundle, web=spec.web, clock_ns=pulse, threads=spec.threads)
     _tell(channel, Phase.WARMING)
     # The first inferences allocate and touch memory; only later ones show the pace.
     for _ in range(2):
@@ -92,7 +97,7 @@ def _prepare(spec: InspectorSpec, channel: Channel, pulse: _Pulse) -> tuple[Bund
     return bundle, pipeline
 
 
-def _golden(pipeline: Pipeline) -> dict[str, float]:
+def _golden(pipeline: Pipeline | WebPipeline) -> dict[str, float]:
     try:
         return dict(golden_scores(pipeline))
     except BundleError as error:
@@ -179,7 +184,8 @@ class _Loop:
             self._refuse(job, str(error))
             return
         v = judged.verdict
-        thresholds = self._pipeline.thresholds
+        # A lane of a web has thresholds of its own.
+        thresholds = v.thresholds or self._pipeline.thresholds
         message = {
             "event": "judged",
             "job": job,
@@ -193,6 +199,7 @@ class _Loop:
             "thresholds": [thresholds.ok, thresholds.ng],
             "judged_ns": v.judged_ns,
             "has_map": has_map,
+            "web": plain_findings(judged.web) if judged.web else None,
         }
         self._channel.send(message)
 

@@ -38,13 +38,28 @@ Fault = tuple[Reason, str]
 def open_pipeline(
     bundle: Bundle,
     *,
+    web: WebSpec | None = None,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
     budget_ns: int | None = None,
     threads: int | None = None,
 ) -> Pipeline | WebPipeline:
-    """The pipeline that a bundle's geometry asks for; both have `judge` and `alone`."""
-    web = bundle.manifest.frame.geometry == "continuous"
-    kind = WebPipeline if web else Pipeline
-    return kind(bundle, budget_ns=budget_ns, threads=threads)
+    """The pipeline that a bundle's geometry asks for; both have `judge` and `alone`.
+
+    `web` is the line's own table, instead of the bundle's.
+
+    Raises
+    ------
+    BundleError
+        As the pipelines; also if `web` is given and the frames show parts.
+    """
+    if bundle.manifest.frame.geometry == "continuous":
+        return WebPipeline(bundle, web=web, clock_ns=clock_ns, budget_ns=budget_ns, threads=threads)
+    if web is not None:
+        raise BundleError(
+            f"{bundle.folder}: is for frames that show parts, and the line has a table [web]; "
+            "remove the table or take a bundle for webs"
+        )
+    return Pipeline(bundle, clock_ns=clock_ns, budget_ns=budget_ns, threads=threads)
 
 
 class WebPipeline:

@@ -21,8 +21,10 @@ __all__ = ["RollBook"]
 
 # Stretches without inspection that a report lists; the length of all is exact.
 MOST_GAPS = 5000
-# How far from its place a repeating defect may be, as a rule of thumb for all rollers.
+# How far from its place a repeating defect may be, as a rule of thumb for all rollers;
+# and no less than this, for regions are only as fine as the map's patches.
 NEAR_MM, NEAR_LINES = 3.0, 24
+FINEST_LINES = 12
 
 
 @dataclass
@@ -283,7 +285,9 @@ class _Roll:
         if self.first_mm is not None and px is not None:
             along = [(d.web_mm or 0.0) + (d.length_mm or 0.0) / 2 for d in defects]
             across = [(d.left_px + d.right_px) / 2 * px for d in defects]
-            return find_repeats(along, across, near_along=NEAR_MM, near_across=1.5 * NEAR_MM)
+            finest = FINEST_LINES * abs(self._web.along.pitch_mm or 0.0)
+            near = max(NEAR_MM, finest)
+            return find_repeats(along, across, near_along=near, near_across=1.5 * near)
         along = [(d.first_line + d.end_line) / 2 for d in defects]
         across = [(d.left_px + d.right_px) / 2 for d in defects]
         return find_repeats(along, across, near_along=NEAR_LINES, near_across=2 * NEAR_LINES)
