@@ -18,6 +18,7 @@ __all__ = [
     "Line",
     "LogSpec",
     "RingSpec",
+    "RollsSpec",
     "SelftestSpec",
     "StatusSpec",
     "TriggerSpec",
@@ -110,6 +111,16 @@ class StatusSpec(Settings):
     port: int = Field(default=9464, ge=0, le=65535)
 
 
+class RollsSpec(Settings):
+    """Where the reports of a web's rolls are written: see `WebSpec.roll` for where rolls end.
+
+    start  a roll begins with the service; else by command, or at its encoder count
+    """
+
+    folder: Path
+    start: bool = True
+
+
 class WatchdogSpec(Settings):
     """How long an inspection process may be silent.
 
@@ -162,6 +173,7 @@ class Line(Settings):
     inspection: InspectionSpec = InspectionSpec()
     selftest: SelftestSpec = SelftestSpec()
     archive: ArchiveSpec | None = None
+    rolls: RollsSpec | None = None
     status: StatusSpec | None = None
     watchdog: WatchdogSpec = WatchdogSpec()
     log: LogSpec = LogSpec()

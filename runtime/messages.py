@@ -179,8 +179,9 @@ class VerdictMessage(_Frozen):
     late: bool = Field(description="NG because the deadline had passed")
     web: WebPart | None = Field(
         default=None,
-        description="which lines of a web are covered, and what is on them; null where frames "
-        "show parts, and where nothing was judged in time: then no line is released",
+        exclude_if=lambda web: web is None,
+        description="which lines of a web are covered, and what is on them; left out where "
+        "frames show parts, and where nothing was judged in time: then no line is released",
     )
 
     @model_validator(mode="after")

@@ -173,6 +173,10 @@ class Announcer:
         """Something needs a person; an empty detail says that it no longer does."""
         self._publish("alarm", {"source": what, "active": bool(detail), "detail": detail[:500]})
 
+    def roll(self, page: str) -> None:
+        """The report on a roll is written."""
+        self._publish("roll", {"page": page})
+
     def changed(self, change: Change) -> None:
         """Tell the client that asked for another bundle how far that has come."""
         self.tell(change.owner, change.step.value, bundle=change.bundle, detail=change.detail)

@@ -108,6 +108,8 @@ class Desk:
         # Why nothing is judged although somebody could, such as a failed self-test.
         self.refusal: Answer | None = None
         self.unasked = 0
+        # Whoever keeps a roll book wants all that was found, in time or not.
+        self.on_web: Callable[[Judged], None] = lambda _: None
 
     # -- slots -----------------------------------------------------------------------------
 
@@ -280,7 +282,10 @@ class Desk:
     def _judged(self, judged: Judged) -> None:
         ticket = self._tickets.pop(judged.job, None)
         answer = Answer(judged.outcome, judged.reason, judged.detail)
-        missing = self._web.follow(judged.web, judged.inspection) if judged.web else ""
+        missing = ""
+        if judged.web is not None:
+            missing = self._web.follow(judged.web, judged.inspection)
+            self.on_web(judged)
         if judged.outcome is Outcome.OK:
             unseen = Answer.ng(Reason.INCOMPLETE_FRAME, missing) if missing else None
             answer = self.refusal or self._unproven(judged) or unseen or answer

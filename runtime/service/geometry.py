@@ -9,7 +9,12 @@ from typing import Any
 
 from kenpin.config.camera import CameraSpec, GenicamSpec, SyntheticSpec
 
-__all__ = ["Geometry", "geometry_of"]
+__all__ = ["HEIGHT_UNKNOWN", "Geometry", "geometry_of"]
+
+HEIGHT_UNKNOWN = (
+    "ring.pixel_bytes: nobody says how high the blocks of the web are; give it here "
+    "(lines x width), or camera.lines_per_frame"
+)
 
 
 @dataclass(frozen=True, slots=True)

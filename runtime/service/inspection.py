@@ -67,7 +67,7 @@ def run(spec: InspectorSpec, ring: FrameRing, channel: Channel, progress: Progre
     except BundleError as error:
         _fail(channel, error)
         return
-    channel.send(_facts(bundle, pulse))
+    channel.send(_facts(bundle, pipeline, pulse))
     _Loop(ring, channel, pulse, pipeline).run()
 
 
@@ -114,8 +114,9 @@ def _fail(channel: Channel, error: BundleError) -> None:
     channel.send({"event": "failed", "reason": reason.value, "detail": str(error)[:2000]})
 
 
-def _facts(bundle: Bundle, pulse: _Pulse) -> dict[str, Any]:
+def _facts(bundle: Bundle, pipeline: Any, pulse: _Pulse) -> dict[str, Any]:
     m = bundle.manifest
+    web = m.frame.geometry == "continuous"
     facts = {
         "label": bundle.label,
         "recipe": m.name,
@@ -124,6 +125,7 @@ def _facts(bundle: Bundle, pulse: _Pulse) -> dict[str, Any]:
         "thresholds": [m.threshold.ok, m.threshold.ng],
         "golden": len(m.golden),
         "longest_gap_us": pulse.longest_gap_ns // 1000,
+        "web": pipeline.web.model_dump(mode="json") if web else None,
     }
     return {"event": "phase", "phase": Phase.READY.value, "facts": facts}
 

@@ -75,6 +75,7 @@ class BundleFacts:
     frame           height, width, channels
     golden          how many golden frames it reproduced
     longest_gap_us  longest time without progress while it judged them
+    web             the table [web] in force; None where frames show parts
     """
 
     label: str
@@ -84,6 +85,7 @@ class BundleFacts:
     thresholds: Thresholds
     golden: int
     longest_gap_us: int
+    web: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,16 +111,22 @@ class WebPipeline:
         self._beat = beat
         engine = load_engine(bundle, threads)
         scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid)
-        try:
-            self.stages = WebStages(
+
+        def stages(web: WebSpec) -> WebStages:
+            return WebStages(
                 self.grid,
                 engine,
                 scorer,
                 manifest.features.patch_stride_px,
                 manifest.score.smooth_sigma_px,
-                self.web,
+                web,
                 manifest.grey,
             )
+
+        try:
+            self.stages = stages(self.web)
+            # Golden frames were scored with the recipe's lanes.
+            self._recipes = self.stages if web is None else stages(manifest.web)
         except ValueError as error:
             raise BundleError(f"{bundle.folder}: web: {error}") from None
         if not slots_agree(engine):
@@ -146,8 +152,13 @@ class WebPipeline:
         self._usual_lines = 0
 
     def alone(self, frame: Frame) -> Judgement:
-        """The verdict about an image that is a whole web; the web in hand goes on untouched."""
+        """The verdict about an image that is a whole web, with the recipe's lanes.
+
+        The web in hand goes on untouched.
+        """
         twin = copy.copy(self)
+        assert self.bundle.manifest.web is not None
+        twin.web, twin.stages = self.bundle.manifest.web, self._recipes
         twin.reset(0)
         return twin.judge(frame, last=True)
 
