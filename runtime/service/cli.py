@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     checking = words[:1] == ["check"]
+    if words[:1] == ["record"]:
+        from kenpin.camera.record import main as record
+
+        return record(words[1:])
     options = _parser().parse_args(words[1:] if checking else words)
     expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG}
     return run(lambda: (_check if checking else _serve)(options), expected, debug=options.debug)
