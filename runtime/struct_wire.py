@@ -83,9 +83,10 @@ def pack(fields: Mapping[str, Any]) -> bytes:
     layout = LAYOUTS.get(kind) if isinstance(kind, str) else None
     if layout is None:
         raise WireError(f"found type {brief(kind)}, expected one of {', '.join(LAYOUTS)}")
-    if kind == "trigger" and not _NUMBER.fullmatch(str(fields.get("trig"))):
+    if kind == "trigger" and not _trig_number(fields.get("trig")):
         raise WireError(
-            f"trig {brief(fields.get('trig'))}: in this encoding ids are whole numbers from 1"
+            f"trig {brief(fields.get('trig'))}: in this encoding ids are whole numbers from 1 "
+            "to 2**64 - 1, without leading zeros"
         )
     if layout.number < _FIRST_TOLD:
         _refuse_cut(fields, layout)
