@@ -59,6 +59,8 @@ class WireSpec(Settings):
     """Where the line is spoken to. Endpoints: tcp://ADDRESS:PORT or ipc:///PATH.
 
     ctl, pub, img  commands; verdicts and states; pictures. None: not offered
+    encoding       of ctl, and of pub unless pub_encoding says another; struct is
+                   for soft PLCs and says less, see docs/protocol.md
     keys           folder with the line's CURVE keys and the clients' public
                    ones; a must for addresses that are not local
     """
@@ -66,7 +68,8 @@ class WireSpec(Settings):
     ctl: str | None = "tcp://127.0.0.1:5555"
     pub: str = "tcp://127.0.0.1:5556"
     img: str | None = None
-    encoding: Literal["msgpack", "json"] = "msgpack"
+    encoding: Literal["msgpack", "json", "struct"] = "msgpack"
+    pub_encoding: Literal["msgpack", "json", "struct"] | None = None
     keys: Path | None = None
     resend_ms: float = Field(default=20.0, ge=5, le=10_000)
 

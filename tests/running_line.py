@@ -125,9 +125,15 @@ class RunningLine:
 
     # -- what a client says to it --
 
-    def client(self, name: str = "plc") -> Client:
-        """Somebody who triggers."""
-        self._clients.append(Client(self._context, f"ipc://{self._folder}/ctl", name))
+    def client(
+        self,
+        name: str = "plc",
+        pack: Callable[[Any], bytes] = msgpack.packb,
+        unpack: Callable[[bytes], dict[str, Any]] = msgpack.unpackb,
+    ) -> Client:
+        """Somebody who triggers, in maps of msgpack unless told otherwise."""
+        endpoint = f"ipc://{self._folder}/ctl"
+        self._clients.append(Client(self._context, endpoint, name, pack, unpack))
         return self._clients[-1]
 
     # -- what is done to it --
@@ -183,7 +189,15 @@ class RunningLine:
 class Client:
     """A DEALER that keeps everything it is told."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, name: str) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        name: str,
+        pack: Callable[[Any], bytes] = msgpack.packb,
+        unpack: Callable[[bytes], dict[str, Any]] = msgpack.unpackb,
+    ) -> None:
+        self._pack, self._unpack = pack, unpack
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.IDENTITY, name.encode())
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -193,7 +207,7 @@ class Client:
 
     def say(self, kind: str, **fields: Any) -> None:
         """Send a command."""
-        self._socket.send(msgpack.packb({"v": 1, "type": kind} | fields))
+        self._socket.send(self._pack({"v": 1, "type": kind} | fields))
 
     def say_raw(self, *parts: bytes) -> None:
         """Send anything."""
@@ -227,7 +241,7 @@ class Client:
         return self.until(lambda m: m["type"] == "verdict" and m["trig"] == trig)
 
     def _take(self) -> dict[str, Any]:
-        message: dict[str, Any] = msgpack.unpackb(self._socket.recv())
+        message = self._unpack(self._socket.recv())
         self.heard.append((time.monotonic(), message))
         return message
 
