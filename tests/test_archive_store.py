@@ -198,9 +198,9 @@ def on_a_small_disk(
     disk = folder / "disk"
     disk.mkdir()
     mounted = f"mount -t tmpfs -o {options} none {disk} || exit 77; "
+    run = [sys.executable, str(script), str(disk), str(floor), how]
     ran = subprocess.run(
-        ["unshare", "-m", "sh", "-c", f'{mounted} exec "$@"', "sh"]
-        + [sys.executable, str(script), str(disk), str(floor), how],
+        ["unshare", "-m", "sh", "-c", f'{mounted} exec "$@"', "sh", *run],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from kenpin.camera.images import read_pixels
-from kenpin.camera.synthetic import SyntheticFrames
+from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.runtime.bundle import Bundle
 from running_line import SERVE_LINE, RunningLine, line_toml
 
 CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 25'
 # Wide: the machine is busy with other things, and an archive that held the line up
 # would do so for seconds.
-BUDGET = 'mode = "free", budget_ms = 250'
+BUDGET = 'mode = "free", budget_ms = 250, max_in_flight = 6'
 # Verdicts that a line gives by itself; late or overrun would be somebody's fault.
 OWN = {None, "defect", "unsure"}
 
@@ -38,7 +38,12 @@ def start(patchcore: Bundle, tmp_path: Path) -> Iterator[Start]:
     ) -> RunningLine:
         archive = f'folder = "{folder}", ok_every = {ok_every}, min_free_bytes = 0'
         toml = line_toml(
-            tmp_path, patchcore.folder, camera=CAMERA, trigger=BUDGET, archive=archive
+            tmp_path,
+            patchcore.folder,
+            camera=CAMERA,
+            trigger=BUDGET,
+            ring="slots = 12",
+            archive=archive,
         )
         running.append(RunningLine(toml, command=command))
         return running[-1]
@@ -66,7 +71,9 @@ def check_verdicts(line: RunningLine) -> None:
     assert [m["seq"] for m in verdicts] == list(range(1, len(verdicts) + 1))
     first = verdicts[0]["frame"]
     assert sorted(m["frame"] for m in verdicts) == list(range(first, first + len(verdicts)))
-    assert {m["reason"] for m in verdicts} <= OWN
+    # Whoever stops the line leaves a frame or two under way.
+    assert {m["reason"] for m in verdicts[:-2]} <= OWN
+    assert {m["reason"] for m in verdicts} <= OWN | {"shutdown"}
 
 
 def test_ng_frames_and_a_sample_of_ok_frames_are_kept_with_map_and_verdict(
@@ -75,14 +82,15 @@ def test_ng_frames_and_a_sample_of_ok_frames_are_kept_with_map_and_verdict(
     folder = tmp_path / "archive"
     folder.mkdir()
     line = start(folder)
-    while {m["verdict"] for m in line.verdicts} != {1, 2} or len(line.verdicts) < 50:
+    while {m["reason"] for m in line.verdicts} < {None, "defect"} or len(line.verdicts) < 50:
         line.verdict()
     assert line.stop() == 0
     told = {m["seq"]: m for m in line.verdicts}
     kept = {kind: [json.loads(p.read_text()) for p in entries(folder, kind)] for kind in OKS}
     assert kept["ng"]
     assert kept["ok"]
-    camera = SyntheticFrames(128, 320, seed=3, defect_rate=0.25)
+    # The same seed and index give the same frame.
+    web = SyntheticWeb(128, 320, 3)
     for kind, outcome in OKS.items():
         for path, entry in zip(entries(folder, kind), kept[kind], strict=True):
             verdict = entry["verdict"]
@@ -92,7 +100,7 @@ def test_ng_frames_and_a_sample_of_ok_frames_are_kept_with_map_and_verdict(
             assert {k: verdict[k] for k in same} == {k: message[k] for k in same}
             assert (entry["box"], entry["boot"], entry["sim"]) == ("box-1", message["boot"], True)
             pixels = read_pixels(path.with_suffix(".png"))
-            np.testing.assert_array_equal(pixels, camera.render(verdict["frame"]))
+            np.testing.assert_array_equal(pixels, web.frame(verdict["frame"]).pixels)
             values = np.load(path.with_suffix(".npy"), allow_pickle=False)
             assert list(values.shape) == [entry["map"]["rows"], entry["map"]["columns"]]
             assert values.dtype == np.float32
@@ -137,7 +145,7 @@ def test_a_folder_that_is_missing_is_complained_of_until_it_is_there(
     start: Start, tmp_path: Path
 ) -> None:
     folder = tmp_path / "not-mounted"
-    line = start(folder, ok_every=1)
+    line = start(folder, ok_every=5)
     said = alarm(line, True)
     assert str(folder) in said["detail"]
     line.verdict()

@@ -58,7 +58,7 @@ class Archive:
         self._oks = 0
         self._ready = False
         self._fault = ""
-        self._dropped_ns: int | None = None
+        self._behind_ns: int | None = None
         self.dropped: Counter[str] = Counter()
         self.kept: Counter[str] = Counter()
         self.counts: dict[str, int] = {}
@@ -103,7 +103,9 @@ class Archive:
 
     def _drop(self, why: str, count: int = 1) -> bool:
         self.dropped[why] += count
-        self._dropped_ns = self._clock_ns()
+        # The other reasons are complained of by themselves, or are nobody's fault.
+        if why == "behind":
+            self._behind_ns = self._clock_ns()
         return False
 
     # -- what the process tells ------------------------------------------------------------
@@ -142,8 +144,8 @@ class Archive:
             return "the ring has no slot for the archive: raise ring.slots"
         if self.side.ended or self._fault:
             return self.side.ended or self._fault
-        recent = self._dropped_ns
-        if recent is None or self._clock_ns() - recent > _RECENT_NS or not self._ready:
+        behind = self._behind_ns
+        if behind is None or self._clock_ns() - behind > _RECENT_NS:
             return ""
         return "entries are dropped: more to keep than the disk can take; see archive.ok_every"
 

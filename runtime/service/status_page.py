@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET6
 from typing import Any
 
+from prometheus_client import disable_created_metrics
+
 from kenpin.camera.channel import Channel
 from kenpin.config.line import StatusSpec
 from kenpin.runtime.messages import State
@@ -34,6 +36,8 @@ class StatusPage:
     """Hears the gateway on one thread, and answers whoever asks on others."""
 
     def __init__(self, spec: StatusSpec, line: str, budget_s: float, channel: Channel) -> None:
+        # A second time series for each histogram, which nobody asked for.
+        disable_created_metrics()
         self._spec = spec
         self._line = line
         self._channel = channel
