@@ -17,14 +17,12 @@ import pytest
 from kenpin.camera.images import read_pixels
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.runtime.bundle import Bundle
-from running_line import SERVE_LINE, RunningLine, line_toml
+from running_line import SERVE_LINE, RunningLine, check_undisturbed, line_toml
 
 CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 25'
 # Wide: the machine is busy with other things, and an archive that held the line up
 # would do so for seconds.
-BUDGET = 'mode = "free", budget_ms = 250, max_in_flight = 6'
-# Verdicts that a line gives by itself; late or overrun would be somebody's fault.
-OWN = {None, "defect", "unsure"}
+BUDGET = 'mode = "free", budget_ms = 600, max_in_flight = 8'
 
 Start = Callable[..., RunningLine]
 
@@ -42,7 +40,7 @@ def start(patchcore: Bundle, tmp_path: Path) -> Iterator[Start]:
             patchcore.folder,
             camera=CAMERA,
             trigger=BUDGET,
-            ring="slots = 12",
+            ring="slots = 14",
             archive=archive,
         )
         running.append(RunningLine(toml, command=command))
@@ -63,17 +61,6 @@ def alarm(line: RunningLine, active: bool) -> dict[str, Any]:
         lambda m: m["type"] == "alarm" and m["source"] == "archive" and m["active"] == active,
         f"an alarm of the archive, active {active}",
     )
-
-
-def check_verdicts(line: RunningLine) -> None:
-    """One for each frame, none of them spoilt."""
-    verdicts = line.verdicts
-    assert [m["seq"] for m in verdicts] == list(range(1, len(verdicts) + 1))
-    first = verdicts[0]["frame"]
-    assert sorted(m["frame"] for m in verdicts) == list(range(first, first + len(verdicts)))
-    # Whoever stops the line leaves a frame or two under way.
-    assert {m["reason"] for m in verdicts[:-2]} <= OWN
-    assert {m["reason"] for m in verdicts} <= OWN | {"shutdown"}
 
 
 def test_ng_frames_and_a_sample_of_ok_frames_are_kept_with_map_and_verdict(
@@ -126,7 +113,7 @@ def test_an_archive_that_stands_still_or_dies_costs_entries_and_no_verdict(
     os.kill(line.child("kenpin-archive"), signal.SIGSTOP)
     alarm(line, True)
     before = len(entries(folder, "ok")) + len(entries(folder, "ng"))
-    line.listen(1.0)
+    line.listen(2.5)
     assert len(entries(folder, "ok")) + len(entries(folder, "ng")) == before
     os.kill(line.child("kenpin-archive"), signal.SIGCONT)
     while len(entries(folder, "ok")) + len(entries(folder, "ng")) < before + 8:
@@ -138,7 +125,7 @@ def test_an_archive_that_stands_still_or_dies_costs_entries_and_no_verdict(
         line.verdict()
     assert line.child("kenpin-archive") != stopped
     assert line.stop() == 0
-    check_verdicts(line)
+    check_undisturbed(line)
 
 
 def test_a_folder_that_is_missing_is_complained_of_until_it_is_there(
@@ -154,7 +141,7 @@ def test_a_folder_that_is_missing_is_complained_of_until_it_is_there(
     while not entries(folder, "ok"):
         line.verdict()
     assert line.stop() == 0
-    check_verdicts(line)
+    check_undisturbed(line)
 
 
 def in_own_namespace(mount: str) -> list[str]:
@@ -175,7 +162,7 @@ def seen_by(line: RunningLine, folder: Path) -> Path:
 def test_a_full_disk_costs_ok_entries_and_no_verdict(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = in_own_namespace(f"mount -t tmpfs -o size=600k none {folder}")
+    command = in_own_namespace(f"mount -t tmpfs -o size=300k none {folder}")
     line = start(folder, ok_every=1, command=command)
     line.verdict()
     inside = seen_by(line, folder)
@@ -186,7 +173,7 @@ def test_a_full_disk_costs_ok_entries_and_no_verdict(start: Start, tmp_path: Pat
     while oldest.exists():
         line.verdict()
     assert line.stop() == 0
-    check_verdicts(line)
+    check_undisturbed(line)
 
 
 def test_a_read_only_disk_is_complained_of_and_costs_no_verdict(
@@ -203,4 +190,4 @@ def test_a_read_only_disk_is_complained_of_and_costs_no_verdict(
         line.verdict()
     assert len(line.verdicts) > count
     assert line.stop() == 0
-    check_verdicts(line)
+    check_undisturbed(line)

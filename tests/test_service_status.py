@@ -19,11 +19,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kenpin.runtime.bundle import Bundle
-from running_line import PATIENCE_S, RunningLine, line_toml
+from running_line import PATIENCE_S, RunningLine, check_undisturbed, line_toml
 
 CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 25'
 COUNTED = CAMERA + ", count = 60"
-TRIGGER = 'mode = "free", budget_ms = 250, max_in_flight = 6'
+TRIGGER = 'mode = "free", budget_ms = 600, max_in_flight = 8'
 
 Start = Callable[..., RunningLine]
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -39,7 +39,7 @@ def start(patchcore: Bundle, tmp_path: Path) -> Iterator[Start]:
             patchcore.folder,
             camera=camera,
             trigger=TRIGGER,
-            ring="slots = 12",
+            ring="slots = 14",
             status=f"port = {port}",
         )
         running.append(RunningLine(toml))
@@ -91,12 +91,6 @@ def until(wanted: Callable[[], Any], what: str, line: RunningLine) -> Any:
     raise AssertionError(f"waited {PATIENCE_S} s for {what}")
 
 
-def check_verdicts(line: RunningLine) -> None:
-    verdicts = line.verdicts
-    assert [m["seq"] for m in verdicts] == list(range(1, len(verdicts) + 1))
-    assert {m["reason"] for m in verdicts} <= {None, "defect", "unsure", "shutdown"}
-
-
 def test_the_page_counts_what_the_line_said(start: Start) -> None:
     line = start(COUNTED)
     while len(line.verdicts) < 60:
@@ -113,8 +107,8 @@ def test_the_page_counts_what_the_line_said(start: Start) -> None:
     assert samples["edge_stage_seconds_count", (("stage", "total"),)] == 60
     spent = sum(m["lat_us"]["total"] for m in line.verdicts) / 1e6
     assert samples["edge_stage_seconds_sum", (("stage", "total"),)] == pytest.approx(spent)
-    within = samples["edge_stage_seconds_bucket", (("le", "0.25"), ("stage", "total"))]
-    assert within == sum(m["lat_us"]["total"] <= 250_000 for m in line.verdicts)
+    within = samples["edge_stage_seconds_bucket", (("le", "0.6"), ("stage", "total"))]
+    assert within == sum(m["lat_us"]["total"] <= 600_000 for m in line.verdicts)
     assert samples["edge_deadline_missed_total", ()] == 0
     scores = sorted(m["score"] for m in line.verdicts if m["score"] is not None)
     assert samples["edge_score_quantile", (("quantile", "1"),)] == scores[-1]
@@ -166,7 +160,7 @@ def test_a_page_that_hangs_or_dies_is_noticed_by_nobody_on_the_line(start: Start
     url = page(line)
     line.verdict()
     os.kill(line.child("kenpin-status"), signal.SIGSTOP)
-    line.listen(2.0)
+    line.listen(2.5)
     os.kill(line.child("kenpin-status"), signal.SIGCONT)
     first = line.child("kenpin-status")
     os.kill(first, signal.SIGKILL)
@@ -185,7 +179,7 @@ def test_a_page_that_hangs_or_dies_is_noticed_by_nobody_on_the_line(start: Start
     assert url
     assert sum(counts(samples).values()) > 25
     assert line.stop() == 0
-    check_verdicts(line)
+    check_undisturbed(line)
 
 
 def test_a_port_that_is_taken_is_complained_of_until_it_is_free(start: Start) -> None:
@@ -198,7 +192,7 @@ def test_a_port_that_is_taken_is_complained_of_until_it_is_free(start: Start) ->
     line.until(lambda m: m["type"] == "alarm" and m["source"] == "status" and not m["active"])
     assert get(f"http://127.0.0.1:{port}/healthz")[0] == 200
     assert line.stop() == 0
-    check_verdicts(line)
+    check_undisturbed(line)
 
 
 def test_idle_connections_do_not_keep_others_out(start: Start) -> None:
@@ -212,7 +206,7 @@ def test_idle_connections_do_not_keep_others_out(start: Start) -> None:
         for connection in idle:
             connection.close()
     assert line.stop() == 0
-    check_verdicts(line)
+    check_undisturbed(line)
 
 
 def answered(url: str) -> bool:

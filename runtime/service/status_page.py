@@ -37,7 +37,7 @@ class StatusPage:
 
     def __init__(self, spec: StatusSpec, line: str, budget_s: float, channel: Channel) -> None:
         # A second time series for each histogram, which nobody asked for.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._spec = spec
         self._line = line
         self._channel = channel
