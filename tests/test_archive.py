@@ -27,7 +27,7 @@ PATIENCE_S = 30.0
 class Bench:
     """An archive, its ring, and whatever it gave back."""
 
-    def __init__(self, folder: Path, ok_every: int | None = 1) -> None:
+    def __init__(self, folder: Path, ok_every: int = 1) -> None:
         self.moved_ns = 0
         self.ring = FrameRing(8, 64 * 64, 4 * 16)
         self.back: list[Ticket] = []
@@ -139,7 +139,7 @@ def test_the_sample_is_every_nth_ok_and_never_a_choice_among_ng(tmp_path: Path) 
 
 
 def test_without_a_sample_no_ok_frame_is_kept(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, ok_every=None)
+    bench = Bench(tmp_path, ok_every=0)
     try:
         bench.ready()
         assert not any(bench.offer(index, Outcome.OK, 0.5) for index in range(1, 5))

@@ -95,7 +95,7 @@ class Archive:
     def _wanted(self, verdict: Verdict) -> bool:
         if verdict.outcome is not Outcome.OK:
             return True
-        if self._ok_every is None:
+        if not self._ok_every:
             return False
         self._oks += 1
         # The first one too: whoever sets a line up wants to see that something is kept.
