@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +49,13 @@ class Bench:
     def now(self) -> int:
         return time.monotonic_ns() + self.moved_ns
 
-    def offer(self, index: int, outcome: Outcome = Outcome.NG, score: float = 3.0) -> bool:
+    def offer(
+        self,
+        index: int,
+        outcome: Outcome = Outcome.NG,
+        score: float = 3.0,
+        web: dict[str, Any] | None = None,
+    ) -> bool:
         """A frame with its map, its verdict, and whether the archive took it."""
         pixels = np.full((64, 64), index, np.uint8)
         ticket = put_frame(self.ring, Frame(pixels, index, index, "", Capture()))
@@ -58,6 +66,7 @@ class Bench:
             outcome, reason, "", score, Thresholds(1.0, 1.0), index, "", index, index, "b@1"
         )
         entry = Entry(index, None, None, None, 0, 50, "b@1", seq=index)
+        entry.web = web
         taken = self.archive.offer(entry, verdict, ticket)
         if not taken:
             self.ring.release(ticket)
@@ -154,6 +163,19 @@ def test_what_was_lent_is_written_before_the_service_ends(bench: Bench, tmp_path
     assert all(bench.offer(index) for index in (1, 2, 3))
     bench.archive.side.stop(PATIENCE_S)
     assert len(list(tmp_path.glob("ng/*/*.json"))) == 3
+
+
+def test_a_web_with_more_defects_than_a_message_holds_is_kept_without_them(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.ready()
+    few = {"defects": [{"area_px": 9}]}
+    assert bench.offer(1, web=few)
+    assert bench.offer(2, web={"defects": ["x" * 100] * 1000})
+    bench.until(lambda: len(bench.back) == 2)
+    kept = [json.loads(p.read_text()) for p in sorted(tmp_path.glob("ng/*/*.json"))]
+    assert [entry["verdict"]["web"] for entry in kept] == [few, None]
+    assert bench.archive.kept == {"ng": 2}
 
 
 @pytest.mark.parametrize(("slots", "in_flight", "lent"), [(3, 2, 0), (5, 2, 1), (64, 2, 4)])

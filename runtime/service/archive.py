@@ -82,15 +82,18 @@ class Archive:
         if len(self._lent) >= self._most or ticket in self._lent:
             return self._drop("behind")
         # A verdict without a score did not wait for the map, which may be half written.
-        told = {
-            "ticket": list(ticket),
-            "map": verdict.score is not None,
-            "verdict": plain(entry, verdict),
-        }
-        if not self.side.send(told):
+        told = {"ticket": list(ticket), "map": verdict.score is not None}
+        if not self._tell(told, plain(entry, verdict)):
             return self._drop("behind")
         self._lent[ticket] = self._clock_ns()
         return True
+
+    def _tell(self, told: dict[str, Any], verdict: dict[str, Any]) -> bool:
+        try:
+            return self.side.send(told | {"verdict": verdict})
+        except ValueError:
+            # A web with hundreds of defects in one frame; the map shows them all.
+            return self.side.send(told | {"verdict": verdict | {"web": None}})
 
     def _wanted(self, verdict: Verdict) -> bool:
         if verdict.outcome is not Outcome.OK:
@@ -173,6 +176,7 @@ def plain(entry: Entry, verdict: Verdict) -> dict[str, Any]:
         "thr_ng": t.ng if t else None,
         "peak": list(verdict.peak_xy) if verdict.peak_xy else None,
         "bundle": verdict.bundle,
+        "web": entry.web,
         "stages_us": dict(verdict.stages_us),
         "opened_ns": entry.opened_ns,
         "captured_ns": verdict.captured_ns,
