@@ -98,13 +98,20 @@ class SelftestSpec(Settings):
 
 
 class ArchiveSpec(Settings):
-    """Where NG frames, and a sample of OK frames, are kept. See the archive's own page."""
+    """Where NG frames, and a sample of OK frames, are kept; docs/archive.md has the rules.
+
+    folder          must exist; each line its own
+    max_bytes, max_files
+                    of what the archive holds
+    min_free_bytes  left on the disk, whoever fills it
+    ok_every        one of so many OK frames; 0: none
+    """
 
     folder: Path
     max_bytes: int = Field(default=20_000_000_000, ge=1_000_000)
     max_files: int = Field(default=200_000, ge=10)
     min_free_bytes: int = Field(default=2_000_000_000, ge=0)
-    ok_every: int | None = Field(default=100, ge=1)
+    ok_every: int = Field(default=100, ge=0)
 
 
 class StatusSpec(Settings):

@@ -72,6 +72,11 @@ class Announcer:
         self._standing: tuple[State, str, bool, bool] = (State.PREOPERATIONAL, "", False, False)
 
     @property
+    def boot(self) -> str:
+        """Which start of the service this is."""
+        return self._identity.boot
+
+    @property
     def state(self) -> State:
         """The state last told."""
         return self._standing[0]

@@ -10,6 +10,7 @@ from typing import Any
 from kenpin.config.camera import RecordedSpec, SyntheticSpec
 from kenpin.config.line import Line
 from kenpin.config.settings import Settings
+from kenpin.runtime.service.archive import lendable
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 
 __all__ = ["as_toml", "problems_of"]
@@ -45,7 +46,13 @@ def _value(value: Any) -> str:
 
 def problems_of(line: Line) -> list[str]:
     """Each problem in a sentence: what was found, what was expected, what to do."""
-    return [*_wire(line), *_machine(line), *_folders(line), *_bundle_and_camera(line)]
+    return [
+        *_wire(line),
+        *_machine(line),
+        *_lending(line),
+        *_folders(line),
+        *_bundle_and_camera(line),
+    ]
 
 
 def _wire(line: Line) -> Iterator[str]:
@@ -83,6 +90,15 @@ def _machine(line: Line) -> Iterator[str]:
         yield (
             f"ring.slots: {line.ring.slots} slots for {line.trigger.max_in_flight} frames in "
             "flight leave none for the next; expected at least one more"
+        )
+
+
+def _lending(line: Line) -> Iterator[str]:
+    slots, in_flight = line.ring.slots, line.trigger.max_in_flight
+    if line.archive is not None and not lendable(slots, in_flight):
+        yield (
+            f"ring.slots: {slots} slots leave none to lend to the archive, which would keep "
+            f"nothing; expected at least {in_flight + 3}"
         )
 
 

@@ -15,6 +15,7 @@ __all__ = ["main"]
 EXAMPLES = """examples:
   edge-run check /etc/kenpin/web-1.toml      what is configured, and what is wrong with it
   edge-run /etc/kenpin/web-1.toml            run the line, as systemd does
+  edge-run record --help                     keep what the camera shows, without inspecting it
   edge-run line.toml --set camera.rate_hz=20 --until-end
 
 SIGTERM ends the service: what is under way is answered NG shutdown.
@@ -25,6 +26,10 @@ SIGTERM ends the service: what is under way is answered NG shutdown.
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["record"]:
+        from kenpin.camera.record import main as record
+
+        return record(words[1:])
     checking = words[:1] == ["check"]
     if words[:1] == ["record"]:
         from kenpin.camera.record import main as record
