@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kenpin.runtime.bundle import MANIFEST, Bundle, canonical, content_hash
-from kenpin.runtime.store import point
+from kenpin.runtime.durable import point
 from running_line import PATIENCE_S, RunningLine, line_toml
 
 # Other work runs on the machine: what counts here is that no frame is lost or
