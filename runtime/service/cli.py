@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   edge-run check /etc/kenpin/web-1.toml      what is configured, and what is wrong with it
   edge-run /etc/kenpin/web-1.toml            run the line, as systemd does
   edge-run line.toml --set camera.rate_hz=20 --until-end
+  edge-run bundles --help                    install a bundle, roll back, list
 
 SIGTERM ends the service: what is under way is answered NG shutdown.
 
@@ -25,6 +26,10 @@ SIGTERM ends the service: what is under way is answered NG shutdown.
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["bundles"]:
+        from kenpin.runtime.service import bundles
+
+        return bundles.main(words[1:])
     checking = words[:1] == ["check"]
     options = _parser().parse_args(words[1:] if checking else words)
     expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG}
@@ -34,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edge-run",
-        usage="edge-run [check] LINE.toml [options]",
+        usage="edge-run [check] LINE.toml [options]\n       edge-run bundles --help",
         description="Run a line: every trigger, or every frame, gets exactly one verdict in time.",
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
