@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-__all__ = ["adopt", "copy_file", "point", "sync", "sync_tree"]
+__all__ = ["adopt", "copy_file", "point", "replace_file", "sync", "sync_tree"]
 
 _PIECE_BYTES = 1 << 20
 
@@ -45,6 +45,21 @@ def copy_file(source: Path, target: Path) -> None:
         os.fchmod(handle, 0o644)
     finally:
         os.close(handle)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Give a file another content, or make it; readers see the old or the new. Mode 644."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        with open(handle, "wb", closefd=False) as stream:
+            stream.write(data)
+        os.fchmod(handle, 0o644)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    fresh.rename(path)
+    sync(path.parent)
 
 
 def adopt(staging: Path, target: Path) -> None:

@@ -118,7 +118,8 @@ class _Change:
 class Disk:
     """What a disk holds after operations on a folder, and what a power cut may leave of it.
 
-    Data of a file is kept by its fsync, names by the fsync of their folder.
+    Data of a file is kept by its fsync, names by the fsync of their folder, and
+    where a link leads by that, too, for a link has no fsync of its own.
     Anything else is kept, or not, in any combination; a file may keep its
     length and lose its content. No file system in use forgets more.
     """
@@ -152,7 +153,7 @@ class Disk:
         if operation.name in ("create", "mkdir", "symlink"):
             kind = {"create": "file", "mkdir": "folder", "symlink": "link"}[operation.name]
             text = operation.other.encode()
-            self._name((folder, name, _Node(kind, text, text)))
+            self._name((folder, name, _Node(kind, text)))
         elif operation.name == "write":
             assert node is not None
             node.data += operation.data
@@ -172,6 +173,9 @@ class Disk:
 
     def _keep(self, node: _Node) -> None:
         node.kept = node.data
+        for inner in node.entries.values():
+            if inner.kind == "link":
+                inner.kept = inner.data
         for change in [c for c in self._pending if any(n[0] is node for n in c.names)]:
             _put(change.names, "kept_entries")
             self._pending.remove(change)
@@ -194,7 +198,8 @@ class Disk:
                 for name, inner in kept.get(node, node.kept_entries).items():
                     write(inner, path / name)
             elif node.kind == "link":
-                path.symlink_to(os.fsdecode(node.data))
+                whole = node.data == node.kept or luck.random() < chance
+                path.symlink_to(os.fsdecode(node.data) if whole else "lost")
             else:
                 path.write_bytes(_left(node, luck, chance))
 

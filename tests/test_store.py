@@ -165,29 +165,67 @@ def test_a_power_cut_at_any_operation_leaves_the_old_or_the_new(case: Case, tmp_
             disk.apply(operation)
 
 
+def copied_by_hand(bundle: Bundle, store: Path) -> None:
+    """Copy a bundle into a store as `cp -r` does: nothing is synced."""
+    folder = store / bundle.folder.name
+    folder.mkdir()
+    for name in ("manifest.json", *bundle.manifest.files):
+        if not (folder / name).parent.is_dir():
+            (folder / name).parent.mkdir()
+        handle = os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        os.write(handle, (bundle.folder / name).read_bytes())
+        os.close(handle)
+
+
 def test_the_forgetful_disk_finds_what_is_wrong_with_a_plain_copy(
     trio: list[Bundle], tmp_path: Path
 ) -> None:
-    """A check of the check: copytree and a renamed link look right until the power goes."""
+    """A check of the check: a copy and a renamed link look right until the power goes."""
     case = Case(tmp_path / "root", "install", trio)
     live = copy(case.root, tmp_path / "live")
     disk = Disk(live)
     operations = Operations()
-    source, store = trio[2].folder, live / "bundles"
     with operations.watching():
-        (store / source.name).mkdir()
-        for name in ("manifest.json", *trio[2].manifest.files):
-            (store / source.name / name).parent.mkdir(exist_ok=True)
-            handle = os.open(store / source.name / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            os.write(handle, (source / name).read_bytes())
-            os.close(handle)
-        point(store / "current", store / source.name)
-    assert in_force(store) == case.after
+        copied_by_hand(trio[2], live / "bundles")
+        point(live / "bundles" / "current", live / "bundles" / case.after)
+    assert in_force(live / "bundles") == case.after
     for operation in operations.log:
         disk.apply(operation)
     disk.cut(tmp_path / "left", 0.0)
     with pytest.raises((BundleError, AssertionError)):
         case.check(tmp_path / "left")
+
+
+@pytest.mark.parametrize("words", ["install", "switch"])
+def test_a_bundle_that_was_copied_by_hand_is_synced_before_it_is_in_force(
+    trio: list[Bundle], tmp_path: Path, words: str
+) -> None:
+    case = Case(tmp_path / "root", "install", trio)
+    live = copy(case.root, tmp_path / "live")
+    disk = Disk(live)
+    operations = Operations()
+    with operations.watching():
+        copied_by_hand(trio[2], live / "bundles")
+        act(live / "bundles", words, str(trio[2].folder) if words == "install" else case.after)
+    for operation in operations.log:
+        disk.apply(operation)
+    disk.cut(tmp_path / "left", 0.0)
+    case.check(tmp_path / "left", done=True)
+
+
+def test_a_bundle_that_was_brought_without_switching_is_on_the_disk(
+    trio: list[Bundle], tmp_path: Path
+) -> None:
+    case = Case(tmp_path / "root", "install", trio)
+    disk = Disk(case.root)
+    operations = Operations()
+    with operations.watching():
+        Store(case.root / "bundles").install(trio[2].folder, switch=False)
+    for operation in operations.log:
+        disk.apply(operation)
+    disk.cut(tmp_path / "left", 0.0)
+    assert read_bundle(tmp_path / "left" / "bundles" / case.after).sha256 == trio[2].sha256
+    assert in_force(tmp_path / "left" / "bundles") == trio[1].folder.name
 
 
 def fail_at(number: int, code: int) -> Callable[[Operation, int], None]:

@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   edge-run /etc/kenpin/web-1.toml            run the line, as systemd does
   edge-run line.toml --set camera.rate_hz=20 --until-end
   edge-run bundles --help                    install a bundle, roll back, list
+  edge-run install --help                    systemd units in place, and away again
 
 SIGTERM ends the service: what is under way is answered NG shutdown.
 
@@ -30,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from kenpin.runtime.service import bundles
 
         return bundles.main(words[1:])
+    if words[:1] in (["install"], ["uninstall"]):
+        from kenpin.runtime.service import install
+
+        return install.main(words[0], words[1:])
     checking = words[:1] == ["check"]
     options = _parser().parse_args(words[1:] if checking else words)
     expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG}
@@ -39,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edge-run",
-        usage="edge-run [check] LINE.toml [options]\n       edge-run bundles --help",
+        usage=(
+            "edge-run [check] LINE.toml [options]\n       edge-run bundles|install|uninstall --help"
+        ),
         description="Run a line: every trigger, or every frame, gets exactly one verdict in time.",
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
