@@ -21,11 +21,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Unit"]
+__all__ = ["Unit", "may_limit_nice"]
 
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _NE, _MASKED_EQ = 1, 7
 _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 38, 24
+_CAP_SYS_NICE, _CAP_SYS_RESOURCE = 23, 24
 _NEWNS_AND_ALL = 0x7E020000 | 0x00000080
 
 
@@ -123,9 +124,22 @@ def _seccomp(unit: Unit) -> None:
         assert lib.seccomp_load(context) == 0
 
 
+def may_limit_nice(unit: Unit) -> bool:
+    """Whether we may set LimitNICE; a container may lack even root's right to."""
+    nice = 20 - int(unit.the("LimitNICE"))
+    hard = resource.getrlimit(resource.RLIMIT_NICE)[1]
+    return hard >= nice or _has(_CAP_SYS_RESOURCE)
+
+
+def _has(capability: int) -> bool:
+    (line,) = [t for t in Path("/proc/self/status").read_text().splitlines() if "CapEff" in t]
+    return bool(int(line.split()[1], 16) >> capability & 1)
+
+
 def _limits(unit: Unit) -> None:
     nice = 20 - int(unit.the("LimitNICE"))
-    resource.setrlimit(resource.RLIMIT_NICE, (nice, nice))
+    if may_limit_nice(unit):
+        resource.setrlimit(resource.RLIMIT_NICE, (nice, nice))
     files = int(unit.the("LimitNOFILE"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -137,7 +151,9 @@ def _drop_capabilities(unit: Unit) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if os.geteuid() == 0:
         number = 0
-        while libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
+        # Without LimitNICE a line could not take over: leave that one right then.
+        spared = None if may_limit_nice(unit) else _CAP_SYS_NICE
+        while number == spared or libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
             number += 1
     assert unit.the("NoNewPrivileges") == "yes"
     assert libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
