@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kenpin.runtime.durable import adopt, copy_file, point, sync, sync_tree
+from kenpin.runtime.durable import adopt, copy_file, point, replace_file, sync, sync_tree
 
 if TYPE_CHECKING:
     from kenpin.runtime.bundle import Bundle
@@ -53,10 +53,12 @@ class Store:
     """The bundles of a line.
 
     folder  where they lie; made by the first install
+    trust   a folder of public keys, one of which must have signed what is installed
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trust: Path | None = None) -> None:
         self.folder = folder
+        self.trust = trust
 
     # -- looking -------------------------------------------------------------------------
 
@@ -126,7 +128,7 @@ class Store:
         """
         from kenpin.runtime.bundle import BundleError, read_bundle
 
-        bundle = read_bundle(source)
+        bundle = read_bundle(source, self.trust)
         if prove is not None:
             prove(bundle)
         target = self.folder / bundle.folder.name
@@ -136,9 +138,11 @@ class Store:
                 whole = target.exists() and bool(read_bundle(target))
             except BundleError:
                 whole = False
-            if not whole:
+            if whole:
+                self._sign_alike(bundle.folder, target)
+            else:
                 self._bring(bundle, target)
-            installed = read_bundle(target)
+            installed = read_bundle(target, self.trust)
             if switch:
                 self._switch(target.name)
         return installed
@@ -192,7 +196,7 @@ class Store:
 
     def _bring(self, bundle: Bundle, target: Path) -> None:
         """Copy, verify the copy, give it its name."""
-        from kenpin.runtime.bundle import read_bundle
+        from kenpin.runtime.bundle import SIGNATURES, read_bundle
 
         staging = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.folder))
         try:
@@ -203,13 +207,25 @@ class Store:
             for name in [*sorted(bundle.manifest.files), _MANIFEST]:
                 _make_parents(copy, name)
                 copy_file(bundle.folder / name, copy / name)
-            read_bundle(copy)
+            if (bundle.folder / SIGNATURES).exists():
+                copy_file(bundle.folder / SIGNATURES, copy / SIGNATURES)
+            read_bundle(copy, self.trust)
             if target.exists():
                 # Damaged, or it would have been used. A process that has it mapped keeps it.
                 target.rename(staging / "damaged")
             adopt(copy, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+    def _sign_alike(self, source: Path, target: Path) -> None:
+        """Bring the signatures of a bundle that was signed after it was installed."""
+        from kenpin.runtime.bundle import SIGNATURES
+
+        theirs = source / SIGNATURES
+        data = theirs.read_bytes() if theirs.exists() else None
+        ours = (target / SIGNATURES).read_bytes() if (target / SIGNATURES).exists() else None
+        if data is not None and data != ours:
+            replace_file(target / SIGNATURES, data)
 
     def _sweep(self) -> None:
         """Remove what interrupted installs left. Only under the lock: it could be under way."""

@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, action: object, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("store", type=Path, metavar="STORE", help="a line's settings, or a folder")
+        sub.add_argument(
+            "--trust", type=Path, metavar="DIR", help="keys that may sign; default: the line's"
+        )
         sub.set_defaults(action=action)
         return sub
 
@@ -65,17 +68,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _store(options: argparse.Namespace) -> Store:
     if options.store.suffix != ".toml":
-        return Store(options.store)
+        return Store(options.store, options.trust)
     from kenpin.config.line import load_line
     from kenpin.runtime.bundle import MANIFEST
 
-    bundles = load_line(options.store).bundles
+    line = load_line(options.store)
+    bundles = line.bundles
     if (bundles / MANIFEST).is_file():
         raise ConfigError(
             f"{options.store}: bundles = {str(bundles)!r} is one bundle; expected a folder that "
             f"holds bundles, such as {str(bundles.parent)!r}"
         )
-    return Store(bundles)
+    return Store(bundles, options.trust or line.trust)
 
 
 def _install(options: argparse.Namespace) -> int:
@@ -129,7 +133,7 @@ def _list(options: argparse.Namespace) -> int:
         marks = [name for name in ("current", "previous") if getattr(entry, name)]
         if options.verify:
             try:
-                read_bundle(store.folder / entry.name)
+                read_bundle(store.folder / entry.name, store.trust)
                 marks.append("whole")
             except BundleError as error:
                 marks.append(f"DAMAGED: {error}")
