@@ -21,7 +21,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Unit", "may_limit_nice"]
+__all__ = ["Unit", "can_take_over"]
 
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _NE, _MASKED_EQ = 1, 7
@@ -124,7 +124,12 @@ def _seccomp(unit: Unit) -> None:
         assert lib.seccomp_load(context) == 0
 
 
-def may_limit_nice(unit: Unit) -> bool:
+def can_take_over(unit: Unit) -> bool:
+    """Whether a niceness can be taken back in this sandbox; in some containers it cannot."""
+    return _may_limit_nice(unit) or _has(_CAP_SYS_NICE)
+
+
+def _may_limit_nice(unit: Unit) -> bool:
     """Whether we may set LimitNICE; a container may lack even root's right to."""
     nice = 20 - int(unit.the("LimitNICE"))
     hard = resource.getrlimit(resource.RLIMIT_NICE)[1]
@@ -138,7 +143,7 @@ def _has(capability: int) -> bool:
 
 def _limits(unit: Unit) -> None:
     nice = 20 - int(unit.the("LimitNICE"))
-    if may_limit_nice(unit):
+    if _may_limit_nice(unit):
         resource.setrlimit(resource.RLIMIT_NICE, (nice, nice))
     files = int(unit.the("LimitNOFILE"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
@@ -152,7 +157,7 @@ def _drop_capabilities(unit: Unit) -> None:
     if os.geteuid() == 0:
         number = 0
         # Without LimitNICE a line could not take over: leave that one right then.
-        spared = None if may_limit_nice(unit) else _CAP_SYS_NICE
+        spared = None if _may_limit_nice(unit) else _CAP_SYS_NICE
         while number == spared or libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
             number += 1
     assert unit.the("NoNewPrivileges") == "yes"
