@@ -166,6 +166,8 @@ class Line(Settings):
 
     bundles  the bundle store, whose link `current` names the bundle in force;
              or one bundle's own folder
+    trust    a folder of public keys, one of which must have signed a bundle before
+             it is used; None: bundles need no signature
     sim      verdicts are marked as simulated; by default if no real camera is used
     web      lanes, gates and rolls of this line, instead of the recipe's
     """
@@ -174,6 +176,7 @@ class Line(Settings):
     box: Token
     cam: Token = "cam"
     bundles: Path
+    trust: Path | None = None
     sim: bool | None = None
     trigger: TriggerSpec
     camera: CameraSpec

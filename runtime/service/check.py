@@ -118,7 +118,7 @@ def _bundle_and_camera(line: Line) -> Iterator[str]:
 
     bundle = None
     try:
-        bundle = read_bundle(line.bundles)
+        bundle = read_bundle(line.bundles, line.trust)
     except (BundleError, OSError) as error:
         yield f"bundles: {error}"
     yield from _camera(line, bundle)

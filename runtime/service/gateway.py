@@ -104,6 +104,7 @@ class Gateway:
         self._supervisor = Supervisor(
             InspectorSpec(
                 line.bundles,
+                trust=line.trust,
                 threads=line.inspection.threads or max(1, (os.cpu_count() or 2) - 1),
                 cpus=line.inspection.cpus,
                 web=line.web,
