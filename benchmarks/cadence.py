@@ -69,7 +69,7 @@ def prepared(folder: Path, demo: Path | None) -> tuple[Path, Path]:
     return workshop.build(folder / "bundles").bundle.folder, workshop.data / "train" / "good"
 
 
-def measure(folder: Path, options: argparse.Namespace) -> tuple[dict, dict[str, list[float]]]:
+def measure(folder: Path, options: argparse.Namespace) -> tuple[dict, dict[str, np.ndarray]]:
     """The figures, and every frame's milliseconds by stage."""
     bundle, frames = prepared(folder, options.demo)
     toml = line_toml(
@@ -79,7 +79,7 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[dict, dict[str, 
         camera=f'kind = "recorded", folder = "{frames}", loop = true',
         inspection=f"threads = {options.threads}" if options.threads else "",
     )
-    spent: dict[str, list[float]] = {END_TO_END: []}
+    each: list[dict[str, float]] = []
     reasons: Counter[str] = Counter()
     # As a PLC has no collector that stops it, neither has its stand-in.
     gc.collect()
@@ -95,22 +95,23 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[dict, dict[str, 
                 time.sleep(max(0.0, due - time.monotonic()))
                 ms, verdict = one(client, str(number))
                 if number >= 0:
-                    spent[END_TO_END].append(ms)
-                    for stage, us in verdict["lat_us"].items():
-                        spent.setdefault(stage, []).append(us / 1e3)
+                    each.append({END_TO_END: ms} | in_ms(verdict["lat_us"]))
                     reasons[verdict["reason"] or "ok"] += 1
                 if number % 500 == 0:
                     line.listen(0)
                     line.topics.clear()
             others = (busy(line) - before) / (time.monotonic() - begin)
         line.stop()
+    # A frame that was not judged has no stages.
+    stages = max(each, key=len)
+    spent = {stage: np.array([ms.get(stage, np.nan) for ms in each]) for stage in stages}
     return {
         "frames": options.frames,
         "rate_hz": options.rate_hz,
         "machine": machine(),
         "bundle": ready["bundle"],
         "reasons": dict(reasons),
-        "ms": {stage: percentiles(values) for stage, values in spent.items()},
+        "ms": {k: percentiles(v[np.isfinite(v)]) for k, v in spent.items()},
         "slowest": slowest(spent),
         "others": others,
     }, spent
@@ -132,14 +133,16 @@ def one(client: LineClient, trig: str) -> tuple[float, dict]:
     return (ended - started) * 1e3, dict(verdict)
 
 
-def slowest(spent: dict[str, list[float]]) -> dict[str, float]:
+def in_ms(lat_us: dict[str, int]) -> dict[str, float]:
+    """The stages of a verdict in milliseconds."""
+    return {stage: us / 1e3 for stage, us in lat_us.items()}
+
+
+def slowest(spent: dict[str, np.ndarray]) -> dict[str, float]:
     """Where the slowest hundredth of the frames lost its time: mean ms above each median."""
-    every = {stage: np.array(values) for stage, values in spent.items()}
-    if len({len(values) for values in every.values()}) > 1:
-        return {}
-    ends = every[END_TO_END]
+    ends = spent[END_TO_END]
     slow = ends >= np.percentile(ends, 99)
-    above = {k: float(v[slow].mean() - np.median(v)) for k, v in every.items()}
+    above = {k: float(np.nanmean(v[slow]) - np.nanmedian(v)) for k, v in spent.items()}
     return {stage: round(ms, 2) for stage, ms in above.items()}
 
 

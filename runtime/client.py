@@ -442,14 +442,6 @@ class LineClient:
 
     # -- the end ---------------------------------------------------------------------------
 
-    def vanish(self) -> None:
-        """Cut every connection, as a PLC does that loses its power; the next call returns."""
-        for link in (self._ctl, self._pub):
-            if link:
-                link.reopen()
-        self._kept.clear()
-        self._greet = self._ctl is not None
-
     def close(self) -> None:
         """Send what is queued, for 200 ms at most, and let go. Closing twice is harmless."""
         for link in (self._ctl, self._pub):
