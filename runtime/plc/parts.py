@@ -62,6 +62,7 @@ class Parts:
         self._unsettled: dict[str, Part] = {}
         self._ring: OrderedDict[int, None] = OrderedDict()
         self._overrun: bool | None = False
+        self._back_ns: int | None = None
         self._asked: tuple[str, bool | None, int] | None = None
         self.latency = Histogram()
         self.sent = self.repeated = self.resent = 0
@@ -98,8 +99,9 @@ class Parts:
         if not self._ring and self._overrun:
             self._overrun = False
 
-    def away(self) -> None:
+    def away(self, now_ns: int) -> None:
         """We vanished and came back: what is open is late through our own fault."""
+        self._back_ns = now_ns
         for part in self._unsettled.values():
             part.excused = True
         # Verdicts sent meanwhile may or may not have reached us; the line counts them.
@@ -128,7 +130,10 @@ class Parts:
         )
         if first:
             self._book.check(
-                Promise.ORDER, part.verdict is None, at_ns, f"{part.trig}: judged before its ack"
+                Promise.ORDER,
+                part.verdict is None or part.excused,
+                at_ns,
+                f"{part.trig}: judged before its ack",
             )
             budget_ns = fields.get("deadline_ns", 0) - fields.get("t_mono_ns", 0)
             self._book.check(
@@ -228,7 +233,9 @@ class Parts:
             )
             return
         asked = part.again_ns is not None and at_ns - part.again_ns < slack_ns
-        if asked or part.excused:
+        # Our HELLO after we were away asks for all that we have not acknowledged.
+        greeted = self._back_ns is not None and at_ns - self._back_ns < self._limits.grace_ns
+        if asked or greeted or part.excused:
             return
         ends_ns = part.sent_ns + part.budget_ns
         if part.acked_ns is not None:

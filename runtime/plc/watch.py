@@ -174,7 +174,7 @@ class Watch:
 
     def away(self, now_ns: int) -> None:
         """We were away, by our own will: what was published meanwhile is nobody's fault."""
-        self.parts.away()
+        self.parts.away(now_ns)
         self.numbers.restart(None)
         self.pulse.restart(now_ns)
 
