@@ -47,6 +47,7 @@ class LyingLine(threading.Thread):
         self._bundle = "b@1"
         self._seq = self._frame = self._parts = self._beats = 0
         self._beat_ns = self._free_ns = time.monotonic_ns()
+        self._frames: dict[str, int] = {}
         self._known: dict[str, dict[str, Any] | None] = {}
         self._due: list[tuple[int, bytes, str, int]] = []
         self._later: list[tuple[int, str, dict[str, Any]]] = []
@@ -175,13 +176,15 @@ class LyingLine(threading.Thread):
             return
         if victim and self._lie in ("no verdict", "not a word"):
             return
+        self._frames[trig] = self._frame
+        self._frame += 1
         if not (victim and self._lie in ("acquired late", "never acquired")):
             self._acquired(client, trig)
         wait_ms = BUDGET_MS + 400 if victim and self._lie == "late" else 3
         self._due.append((now + wait_ms * _MS, client, trig, now))
 
     def _acquired(self, client: bytes, trig: str) -> None:
-        frame = self._frame + (self._lie == "another frame" and trig == self._victim)
+        frame = self._frames[trig] + (self._lie == "another frame" and trig == self._victim)
         self._say(client, self._head("acquired") | {"trig": trig, "frame": frame})
 
     def _conclude(self, client: bytes, trig: str | None, opened: int, *, victim: bool) -> None:
@@ -191,11 +194,13 @@ class LyingLine(threading.Thread):
             self._publish("state", self._state_fields())
             self._bundle = old
             opened = time.monotonic_ns() + 1
-        if lie == "frame judged twice":
-            self._frame -= 1
+        if lie == "late":  # by its own account it was not
+            opened = time.monotonic_ns()
         self._seq += 2 if lie == "lost" else 1
-        fields = self._verdict(trig, opened, lie)
-        self._frame += 1
+        frame = self._seq if trig is None else self._frames[trig]
+        if lie == "frame judged twice":
+            frame -= 1
+        fields = self._verdict(trig, frame, opened, lie)
         told = dict(fields)
         if lie == "two minds":
             told["score"] = 0.0625
@@ -209,7 +214,7 @@ class LyingLine(threading.Thread):
                 self._acquired(client, trig)
             if lie == "judged twice":
                 self._seq += 1
-                second = fields | {"seq": self._seq, "frame": self._frame + 100}
+                second = fields | {"seq": self._seq, "frame": frame + 100}
                 self._say(client, second)
                 self._publish("verdict", told)
                 told = second
@@ -231,13 +236,13 @@ class LyingLine(threading.Thread):
             self._unacked.popitem(last=False)
             self._overrun = True
 
-    def _verdict(self, trig: str | None, opened: int, lie: str) -> dict[str, Any]:
+    def _verdict(self, trig: str | None, frame: int, opened: int, lie: str) -> dict[str, Any]:
         now = time.monotonic_ns()
         bundle = "nobody@9" if lie == "a bundle from nowhere" else self._bundle
         judged = opened + 2 * BUDGET_MS * _MS if lie == "slow, and OK" else now
         verdict = Verdict(
             outcome=Outcome.OK, reason=None, detail="", score=0.25, thresholds=Thresholds(0.5, 0.6),
-            frame_index=self._frame, frame_name="", captured_ns=opened, judged_ns=judged,
+            frame_index=frame, frame_name="", captured_ns=opened, judged_ns=judged,
             bundle=bundle, peak_xy=(1, 2), stages_us={"infer": 900},
         )  # fmt: skip
         who = Identity(
