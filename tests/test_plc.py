@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from kenpin.runtime.plc.faults import Fault, Faults
 from kenpin.runtime.plc.histogram import Histogram
 from kenpin.runtime.plc.limits import Limits
 from kenpin.runtime.plc.watch import Watch
+from kenpin.runtime.store import point
 from lying_line import LyingLine
 from running_line import RunningLine, line_toml
 
@@ -241,9 +243,27 @@ def test_a_real_line_keeps_its_promises_while_the_plc_does_wrong(
     assert "TRIGGER to verdict, ms" in out
 
 
-def test_a_recipe_change_is_watched_and_a_killed_service_is_a_broken_promise(
-    start: Start, tmp_path: Path
+def test_a_bundle_is_changed_while_parts_come(
+    patchcore: Bundle, padim: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    store = tmp_path / "bundles"
+    for bundle in (patchcore, padim):
+        shutil.copytree(bundle.folder, store / bundle.folder.name)
+    point(store / "current", store / patchcore.folder.name)
+    trigger = 'mode = "software", budget_ms = 1000'
+    toml = line_toml(tmp_path, store, trigger=trigger, camera=STILL)
+    with RunningLine(toml):
+        code, found = run_plc(tmp_path, "--count", "20", "--change", padim.label)
+        assert (code, found["breaches"]) == (Exit.DONE, [])
+        assert (found["change"]["step"], found["bundle"]) == ("active", padim.label)
+        assert found["triggers"] > 20
+        assert found["promises"]["bundle"]["checks"] > 20
+        code, found = run_plc(tmp_path, "--count", "20", "--change", "gone@0123456789ab")
+        assert (code, found["breaches"]) == (Exit.BUNDLE, [])
+        assert "holds no gone-0123456789ab" in capsys.readouterr().err
+
+
+def test_a_killed_service_is_a_broken_promise(start: Start, tmp_path: Path) -> None:
     line = start(trigger='mode = "software", budget_ms = 500', camera=STILL)
     command = [sys.executable, "-m", "kenpin.runtime.plc.cli", "--line-toml"]
     arguments = [str(tmp_path / "line.toml"), "--rate-hz", "20", "--seconds", "4"]

@@ -30,6 +30,7 @@ EXAMPLES = """examples:
   edge-plc --rate-hz 25 --count 1000           1000 parts; exit code 0 if every promise was kept
   edge-plc --listen --seconds 60               only listen, to a line that runs freely
   edge-plc --fault all --seed 7 --count 500    do wrong on purpose: the line must not mind
+  edge-plc --change web@0123456789ab           another bundle meanwhile: no part by the wrong one
   edge-plc --line-toml line.toml --json r.json addresses and encoding from the line's settings
 
 A promise is broken if `broken` is not 0 in the table; docs/edge-plc.md explains each.
@@ -37,10 +38,18 @@ A promise is broken if `broken` is not 0 in the table; docs/edge-plc.md explains
 """
 
 
+class ChangeError(RuntimeError):
+    """The line did not take the bundle that it was asked to take."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = _parser().parse_args(argv)
-    expected = {ConfigError: Exit.CONFIG, LineSilentError: Exit.SILENT}
+    expected = {
+        ConfigError: Exit.CONFIG,
+        LineSilentError: Exit.SILENT,
+        ChangeError: Exit.BUNDLE,
+    }
     return run(lambda: _plc(options), expected, debug=options.debug)
 
 
@@ -71,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--seconds", type=_positive, metavar="S", help="end after S seconds")
     what.add_argument("--recipe", help="ask for it in every trigger")
     what.add_argument("--budget-ms", type=_positive, help="ask for less than the line allows")
+    what.add_argument(
+        "--change", metavar="BUNDLE", help="PREPARE and ACTIVATE this bundle of the store meanwhile"
+    )
     what.add_argument(
         "--fault",
         action="append",
@@ -125,6 +137,7 @@ def _plc(options: argparse.Namespace) -> int:
         count=options.count,
         seconds=options.seconds,
         recipe=options.recipe,
+        change=options.change,
         budget_us=None if options.budget_ms is None else round(options.budget_ms * 1000),
     )
     screen = Screen(sys.stdout)
@@ -154,6 +167,9 @@ def _plc(options: argparse.Namespace) -> int:
     if not (watch.verdicts or watch.parts.sent or watch.pulse.beats):
         raise LineSilentError(f"nothing was heard of the line at {pub}")
     sys.stdout.write("every promise was kept\n")
+    if options.change and watch.change[0] != "active":
+        why = watch.change[1] or watch.error or "not finished in time"
+        raise ChangeError(f"{options.change} is not in force: {why}")
     ng = sum(watch.reasons.values()) - watch.reasons["ok"]
     return Exit.NG if options.fail_on_ng and ng else Exit.DONE
 

@@ -25,6 +25,8 @@ _PORTION = 200
 _LONGEST_WAIT_S = 0.02
 _AWAY_S = 0.3
 _STALLED_READERS = 20
+# Parts before a change of the bundle, and after it.
+_AROUND = 10
 # A longer nap of ours cannot be told from a slow line.
 _OVERSLEPT_NS = 3 * _MS
 
@@ -38,6 +40,7 @@ class Plan:
     seconds    end after so long; None: no end
     recipe     asked for in every trigger; None: whichever is in force
     budget_us  asked for in every trigger; None: the line's own
+    change     a bundle to PREPARE and ACTIVATE meanwhile; the run outlasts it
     """
 
     rate_hz: float | None
@@ -45,6 +48,7 @@ class Plan:
     seconds: float | None = None
     recipe: str | None = None
     budget_us: int | None = None
+    change: str | None = None
 
 
 class Drive:
@@ -85,6 +89,8 @@ class Drive:
         self._stalled: list[Callable[[], None]] = []
         self.struck: Counter[str] = Counter()
         self.unsent = 0
+        self._commanded = ""
+        self._changed_at: int | None = None
         self.longest_nap_ns = 0
         self._left_ns = 0  # when we last came from looking
 
@@ -99,6 +105,7 @@ class Drive:
         try:
             with contextlib.suppress(KeyboardInterrupt):
                 while (now := time.monotonic()) < end and not self._enough(sent):
+                    self._changing(sent)
                     due = math.inf if plan.rate_hz is None else begun + sent / plan.rate_hz
                     if now >= due:
                         if plan.rate_hz and now - due > 1 / plan.rate_hz:
@@ -120,8 +127,28 @@ class Drive:
     def _enough(self, sent: int) -> bool:
         if self._plan.count is None:
             return False
-        done = self._watch.verdicts if self._plan.rate_hz is None else sent
-        return done >= self._plan.count
+        return self._done(sent) >= self._plan.count and not self._changing(sent)
+
+    def _done(self, sent: int) -> int:
+        return self._watch.verdicts if self._plan.rate_hz is None else sent
+
+    def _changing(self, sent: int) -> bool:
+        """Lead the line through a change of its bundle; whether that goes on."""
+        plan, step = self._plan, self._watch.change[0]
+        if plan.change is None or step == "failed" or self._watch.error:
+            return False
+        if self._changed_at is None and step == "active":
+            self._changed_at = self._done(sent)
+        if not step and not self._commanded and self._done(sent) >= _AROUND:
+            self._command("prepare", bundle=plan.change)
+        elif step == "prepared" and self._commanded == "prepare":
+            self._command("activate")
+        return self._changed_at is None or self._done(sent) < self._changed_at + _AROUND
+
+    def _command(self, kind: str, **fields: Any) -> None:
+        with contextlib.suppress(LineSilentError):
+            self._client.say(kind, within_s=0, **fields)
+            self._commanded = kind
 
     def _drain(self) -> None:
         """Hear what is under way, until it is overdue."""

@@ -38,6 +38,7 @@ def report(watch: Watch, drive: Drive, begun_ns: int, now_ns: int) -> dict[str, 
         "refusals": watch.errors,
         "alarms": {source: detail for source, detail in watch.alarms.items() if detail},
         "faults": dict(drive.struck),
+        "change": {"step": watch.change[0], "detail": watch.change[1] or watch.error},
         "promises": {
             p.value: {"checks": book.checks[p], "broken": book.broken[p]} for p in Promise
         },
@@ -78,6 +79,8 @@ def lines(watch: Watch, found: dict[str, Any]) -> Iterator[str]:
     yield "verdicts: " + (", ".join(f"{count} {name}" for name, count in reasons) or "none")
     if found["faults"]:
         yield "our faults: " + ", ".join(f"{n} {name}" for name, n in found["faults"].items())
+    if found["change"]["step"]:
+        yield f"change of the bundle: {found['change']['step']} {found['change']['detail']}"
     for source, detail in found["alarms"].items():
         yield f"alarm of {source}: {detail}"
     yield ""

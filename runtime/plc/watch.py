@@ -40,6 +40,9 @@ class Watch:
         # From a frame's last scan line until its verdict is here.
         self.latency = Histogram()
         self.verdicts = self.restarts = self.errors = self.late_results = 0
+        self.error = ""
+        # How far a change of the bundle that we asked for has come, and why no further.
+        self.change: tuple[str, str] = ("", "")
         self.alarms: dict[str, str] = {}
         self.last: Mapping[str, Any] | None = None
         self.sim = False
@@ -92,8 +95,13 @@ class Watch:
             self.parts.acquired(fields, at_ns)
         elif kind == "state":
             self.bundles.told(fields)
+        elif kind in ("preparing", "prepared", "active", "failed"):
+            self.change = kind, fields.get("detail", "")
+            if kind == "active":
+                self.bundles.told(fields)
         elif kind == "error":
             self.errors += 1
+            self.error = str(fields.get("detail", ""))
         return None
 
     def _published(self, kind: str, fields: Mapping[str, Any], at_ns: int) -> None:
