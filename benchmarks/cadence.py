@@ -43,11 +43,17 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="as inspection.threads in line.toml")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--each", type=Path, help="write every frame's milliseconds as CSV")
+    parser.add_argument(
+        "--nice", type=int, default=0, help="of the line and its client; below 0 needs root"
+    )
     options = parser.parse_args()
+    if options.nice:
+        os.nice(options.nice)
     with tempfile.TemporaryDirectory() as folder:
         result, spent = measure(Path(folder), options)
     print(f"edge-run  {options.frames} frames at {options.rate_hz:g} Hz  {result['machine']}")
-    print(f"bundle {result['bundle']}  threads {options.threads or 'by default'}")
+    threads = options.threads or "by default"
+    print(f"bundle {result['bundle']}  threads {threads}  niceness {options.nice}")
     print(table(result["ms"], "ms"))
     ratio = result["ms"][END_TO_END]["p99"] / result["ms"][END_TO_END]["p50"]
     print(f"p99 / p50 = {ratio:.2f}; verdicts: {result['reasons']}")

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from kenpin.config.camera import CameraSpec, GenicamSpec
 from kenpin.config.settings import Settings, anchored, load
+from kenpin.config.web import WebSpec
 
 __all__ = [
     "ArchiveSpec",
@@ -17,6 +18,7 @@ __all__ = [
     "Line",
     "LogSpec",
     "RingSpec",
+    "RollsSpec",
     "SelftestSpec",
     "StatusSpec",
     "TriggerSpec",
@@ -109,6 +111,16 @@ class StatusSpec(Settings):
     port: int = Field(default=9464, ge=0, le=65535)
 
 
+class RollsSpec(Settings):
+    """Where the reports of a web's rolls are written: see `WebSpec.roll` for where rolls end.
+
+    start  a roll begins with the service; else by command, or at its encoder count
+    """
+
+    folder: Path
+    start: bool = True
+
+
 class WatchdogSpec(Settings):
     """How long an inspection process may be silent.
 
@@ -145,6 +157,7 @@ class Line(Settings):
     bundles  the bundle store, whose link `current` names the bundle in force;
              or one bundle's own folder
     sim      verdicts are marked as simulated; by default if no real camera is used
+    web      lanes, gates and rolls of this line, instead of the recipe's
     """
 
     name: Token
@@ -154,11 +167,13 @@ class Line(Settings):
     sim: bool | None = None
     trigger: TriggerSpec
     camera: CameraSpec
+    web: WebSpec | None = None
     ring: RingSpec = RingSpec()
     wire: WireSpec = WireSpec()
     inspection: InspectionSpec = InspectionSpec()
     selftest: SelftestSpec = SelftestSpec()
     archive: ArchiveSpec | None = None
+    rolls: RollsSpec | None = None
     status: StatusSpec | None = None
     watchdog: WatchdogSpec = WatchdogSpec()
     log: LogSpec = LogSpec()

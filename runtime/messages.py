@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from kenpin.runtime.verdict import REASON_CODES, Outcome, Reason, Verdict
+from kenpin.runtime.web_message import WebPart
 
 __all__ = [
     "MAX_DETAIL_CHARS",
@@ -176,6 +177,12 @@ class VerdictMessage(_Frozen):
         description="µs allowed from the last scan line to the verdict; null: no deadline"
     )
     late: bool = Field(description="NG because the deadline had passed")
+    web: WebPart | None = Field(
+        default=None,
+        exclude_if=lambda web: web is None,
+        description="which lines of a web are covered, and what is on them; left out where "
+        "frames show parts, and where nothing was judged in time: then no line is released",
+    )
 
     @model_validator(mode="after")
     def _reason_fits_code(self) -> Self:

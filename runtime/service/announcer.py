@@ -16,6 +16,7 @@ from kenpin.runtime.service.inspector import BundleFacts, Judged
 from kenpin.runtime.service.ledger import Entry, Ledger
 from kenpin.runtime.sockets import VerdictPublisher
 from kenpin.runtime.verdict import Outcome, Reason, Verdict
+from kenpin.runtime.web_message import WebPart
 from kenpin.runtime.wire import Encoding, encode
 
 __all__ = ["Announcer"]
@@ -122,7 +123,13 @@ class Announcer:
             mono_ns=self._mono_ns(),
             wall_ns=self._wall_ns(),
             deadline_us=(entry.deadline_ns - entry.opened_ns) // 1000,
-        ).model_copy(update={"trig": entry.trig, "enc": entry.capture.encoder})
+        ).model_copy(
+            update={
+                "trig": entry.trig,
+                "enc": entry.capture.encoder,
+                "web": None if entry.web is None else WebPart.model_validate(entry.web),
+            }
+        )
         entry.told = encode(message, self._encoding)
         # The one who triggered first: the part is under way.
         self.again(entry)
@@ -142,6 +149,7 @@ class Announcer:
                 "verdict": int(judged.outcome),
                 "reason": judged.reason.value if judged.reason else None,
                 "bundle": judged.bundle,
+                "web": judged.web,
             },
         )
 
@@ -164,6 +172,10 @@ class Announcer:
     def alarm(self, what: str, detail: str) -> None:
         """Something needs a person; an empty detail says that it no longer does."""
         self._publish("alarm", {"source": what, "active": bool(detail), "detail": detail[:500]})
+
+    def roll(self, page: str) -> None:
+        """The report on a roll is written."""
+        self._publish("roll", {"page": page})
 
     def changed(self, change: Change) -> None:
         """Tell the client that asked for another bundle how far that has come."""

@@ -10,7 +10,7 @@ from typing import Any
 from kenpin.config.camera import RecordedSpec, SyntheticSpec
 from kenpin.config.line import Line
 from kenpin.config.settings import Settings
-from kenpin.runtime.service.geometry import geometry_of
+from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 
 __all__ = ["as_toml", "problems_of"]
 
@@ -87,13 +87,14 @@ def _machine(line: Line) -> Iterator[str]:
 
 
 def _folders(line: Line) -> Iterator[str]:
-    if line.archive is None:
-        return
-    folder = line.archive.folder
-    if not folder.is_dir():
-        yield f"archive.folder: {folder} is no folder; make it, owned by the service's user"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        yield f"archive.folder: {folder} cannot be written by this user; change its owner"
+    for name, spec in (("archive", line.archive), ("rolls", line.rolls)):
+        if spec is None:
+            continue
+        folder = spec.folder
+        if not folder.is_dir():
+            yield f"{name}.folder: {folder} is no folder; make it, owned by the service's user"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            yield f"{name}.folder: {folder} cannot be written by this user; change its owner"
 
 
 def _bundle_and_camera(line: Line) -> Iterator[str]:
@@ -107,7 +108,9 @@ def _bundle_and_camera(line: Line) -> Iterator[str]:
     yield from _camera(line, bundle)
     if bundle is None:
         return
-    room, needed = line.ring.pixel_bytes, geometry_of(bundle.folder).frame_bytes
+    room, needed = line.ring.pixel_bytes, geometry_of(bundle.folder, line.camera).frame_bytes
+    if room is None and needed == 0:
+        yield HEIGHT_UNKNOWN
     if room is not None and room < needed:
         yield (
             f"ring.pixel_bytes: {room} bytes, a frame of {bundle.label} has {needed}; "
@@ -135,10 +138,12 @@ def _camera(line: Line, bundle: Any) -> Iterator[str]:
     if size is None or bundle is None:
         return
     frame = bundle.manifest.frame
-    if size != (frame.height_px, frame.width_px) and not frame.resize:
+    # Blocks of a web may have any height.
+    height = size[0] if frame.geometry == "continuous" else frame.height_px
+    if size != (height, frame.width_px) and not frame.resize:
         yield (
             f"camera: frames of {size[0]} x {size[1]} px, {bundle.label} expects "
-            f"{frame.height_px} x {frame.width_px}; change the camera or recompile"
+            f"{height} x {frame.width_px}; change the camera or recompile"
         )
 
 
@@ -149,11 +154,11 @@ def _fitness(line: Line, bundle: Any) -> Iterator[str]:
     from kenpin.camera.frame import Frame
     from kenpin.camera.images import read_pixels
     from kenpin.runtime.bundle import BundleError
-    from kenpin.runtime.pipeline import Pipeline
     from kenpin.runtime.selftest import selftest
+    from kenpin.runtime.web.pipeline import open_pipeline
 
     try:
-        pipeline = Pipeline(bundle, threads=line.inspection.threads)
+        pipeline = open_pipeline(bundle, web=line.web, threads=line.inspection.threads)
         selftest(pipeline)
     except BundleError as error:
         yield f"bundles: {error}"

@@ -21,6 +21,8 @@ __all__ = [
     "Hello",
     "Prepare",
     "Reset",
+    "RollStart",
+    "RollStop",
     "Selftest",
     "Status",
     "Trigger",
@@ -80,6 +82,19 @@ class Selftest(_Command):
     type: Literal["selftest"]
 
 
+class RollStart(_Command):
+    """A roll of the web begins with the next line that a verdict covers."""
+
+    type: Literal["roll_start"]
+    name: Annotated[str, StringConstraints(max_length=64)] = ""
+
+
+class RollStop(_Command):
+    """The running roll ends with the last line that a verdict covered."""
+
+    type: Literal["roll_stop"]
+
+
 class Reset(_Command):
     """Begin anew after a failure; always allowed."""
 
@@ -92,7 +107,9 @@ class Status(_Command):
     type: Literal["status"]
 
 
-Command = Hello | Trigger | Ack | Prepare | Activate | Selftest | Reset | Status
+Command = (
+    Hello | Trigger | Ack | Prepare | Activate | Selftest | RollStart | RollStop | Reset | Status
+)
 _COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 
 
