@@ -16,6 +16,7 @@ import argparse
 import gc
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,10 +29,11 @@ from edge_run import EDGE_RUN, RunningLine, Workshop, line_toml, machine, percen
 from kenpin.runtime.client import Heard, LineClient
 
 END_TO_END = "end to end"
+RIVAL = (sys.executable, "-c", "while True: pass")
 
 
 def main() -> int:
-    """Print a table; write JSON if asked to."""
+    """Read the command line; rivals run as long as the measurement."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -46,7 +48,21 @@ def main() -> int:
     parser.add_argument(
         "--nice", type=int, default=0, help="of the line and its client; below 0 needs root"
     )
+    parser.add_argument(
+        "--rivals", type=int, default=0, help="processes that never rest, beside it"
+    )
     options = parser.parse_args()
+    rivals = [subprocess.Popen(RIVAL) for _ in range(options.rivals)]
+    try:
+        return show(options)
+    finally:
+        for rival in rivals:
+            rival.kill()
+            rival.wait()
+
+
+def show(options: argparse.Namespace) -> int:
+    """Measure, and print a table."""
     if options.nice:
         os.nice(options.nice)
     with tempfile.TemporaryDirectory() as folder:
@@ -54,11 +70,13 @@ def main() -> int:
     print(f"edge-run  {options.frames} frames at {options.rate_hz:g} Hz  {result['machine']}")
     threads = options.threads or "by default"
     print(f"bundle {result['bundle']}  threads {threads}  niceness {options.nice}")
+    print(
+        f"others used {result['others']:.2f} of {os.cpu_count()} cores, {options.rivals} by intent"
+    )
     print(table(result["ms"], "ms"))
     ratio = result["ms"][END_TO_END]["p99"] / result["ms"][END_TO_END]["p50"]
     print(f"p99 / p50 = {ratio:.2f}; verdicts: {result['reasons']}")
     print(f"slowest 1 %, ms above the median by stage: {result['slowest']}")
-    print(f"others used {result['others']:.2f} of {os.cpu_count()} cores meanwhile")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
     if options.each:

@@ -158,7 +158,7 @@ def _plc(options: argparse.Namespace) -> int:
     )
     drive.run(client)
     found = report(watch, drive, begun_ns, time.monotonic_ns())
-    screen.draw(lines(watch, found))
+    screen.draw(lines(watch, found), last=True)
     if options.json:
         _write(options.json, found)
     if not watch.book.clean:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from typing import Any, TextIO
 
@@ -15,6 +16,7 @@ __all__ = ["Screen", "report"]
 _ROWS = 12
 _BAR = 40
 _SHOWN = 12
+_STRANGE = "\N{REPLACEMENT CHARACTER}"
 
 
 def report(watch: Watch, drive: Drive, begun_ns: int, now_ns: int) -> dict[str, Any]:
@@ -125,15 +127,17 @@ class Screen:
         self.live = stream.isatty()
         self._drawn = 0
 
-    def draw(self, text: Iterator[str]) -> None:
-        """Write the table over the one before."""
+    def draw(self, text: Iterator[str], *, last: bool = False) -> None:
+        """Write the table over the one before; the last one in full."""
         # Details come from elsewhere: an escape sequence must not reach a terminal.
-        clean = [
-            "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
-            for line in text
-        ]
-        if self.live and self._drawn:
-            self._stream.write(f"\x1b[{self._drawn}F\x1b[J")
+        clean = ["".join(c if c.isprintable() else _STRANGE for c in line) for line in text]
+        if self.live:
+            if self._drawn:
+                self._stream.write(f"\x1b[{self._drawn}F\x1b[J")
+            if not last:
+                # A line that wraps, or scrolls away, could not be drawn over.
+                columns, rows = shutil.get_terminal_size()
+                clean = [line[: columns - 1] for line in clean[: rows - 1]]
         self._stream.write("\n".join(clean) + "\n")
         self._stream.flush()
         self._drawn = len(clean)
