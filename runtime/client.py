@@ -18,7 +18,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from functools import partial
+from typing import Any, Protocol, Self, cast
 
 import msgpack
 import zmq
@@ -26,7 +27,7 @@ import zmq
 from kenpin.runtime.messages import StateMessage, VerdictMessage, WireError, brief
 from kenpin.runtime.wire import MAX_MESSAGE_BYTES, Encoding, decode
 
-__all__ = ["CurveKeys", "Heard", "LineClient", "LineSilentError", "RefusedError"]
+__all__ = ["ENCODINGS", "Heard", "Keys", "LineClient", "LineSilentError", "RefusedError"]
 
 RECEIVE_HWM = 1000
 # What nobody has asked for yet; beyond it the oldest are dropped and counted.
@@ -42,13 +43,12 @@ class RefusedError(ValueError):
     """The line answered that it cannot do that; the text is its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class CurveKeys:
-    """Keys of an encrypted connection, Z85: the line's public key and the client's own two."""
+class Keys(Protocol):
+    """Whatever puts the keys of an encrypted connection on a socket before it connects."""
 
-    line: bytes
-    public: bytes
-    secret: bytes
+    def on(self, socket: zmq.Socket[bytes]) -> None:
+        """Set CURVE's options."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,14 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    """Commands to bytes, and bytes to the fields of a message. Another encoding is another pair."""
+    """Commands to bytes, and bytes to the fields of a message. Another encoding is another entry.
+
+    check  raises WireError if a verdict or a state breaks its schema
+    """
 
     pack: Callable[[Mapping[str, Any]], bytes]
     unpack: Callable[[bytes], object]
+    check: Callable[[bytes], object]
 
 
 def _unpack_msgpack(payload: bytes) -> object:
@@ -87,10 +91,19 @@ def _unpack_msgpack(payload: bytes) -> object:
     return found
 
 
-_CODECS: Mapping[Encoding, _Codec] = {
-    Encoding.MSGPACK: _Codec(lambda fields: cast(bytes, msgpack.packb(fields)), _unpack_msgpack),
-    Encoding.JSON: _Codec(lambda fields: json.dumps(fields).encode(), json.loads),
+_CODECS: Mapping[str, _Codec] = {
+    Encoding.MSGPACK: _Codec(
+        lambda fields: cast(bytes, msgpack.packb(fields)),
+        _unpack_msgpack,
+        partial(decode, encoding=Encoding.MSGPACK),
+    ),
+    Encoding.JSON: _Codec(
+        lambda fields: json.dumps(fields).encode(),
+        json.loads,
+        partial(decode, encoding=Encoding.JSON),
+    ),
 }
+ENCODINGS = tuple(str(encoding) for encoding in _CODECS)
 
 
 class _Link:
@@ -154,8 +167,8 @@ class LineClient:
         *,
         name: str = "plc",
         line: str | None = None,
-        encoding: Encoding = Encoding.MSGPACK,
-        keys: CurveKeys | None = None,
+        encoding: str = Encoding.MSGPACK,
+        keys: Keys | None = None,
         backlog: int = RECEIVE_HWM,
     ) -> None:
         self._name = name
@@ -196,9 +209,7 @@ class LineClient:
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         socket.setsockopt(zmq.LINGER, 0)
         if self._keys is not None:
-            socket.curve_serverkey = self._keys.line
-            socket.curve_publickey = self._keys.public
-            socket.curve_secretkey = self._keys.secret
+            self._keys.on(socket)
         return socket
 
     # -- talking ---------------------------------------------------------------------------
@@ -306,12 +317,14 @@ class LineClient:
         try:
             fields = self._codec.unpack(payload)
         except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-            raise WireError(f"no {self._encoding} message: {error or type(error)}") from error
+            raise WireError(
+                f"no {self._encoding} message: {str(error) or type(error).__name__}"
+            ) from error
         if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
             raise WireError(f"found {brief(fields)}, expected a map with a type")
         found: str = fields["type"]
         if found in ("verdict", "state"):
-            decode(payload, self._encoding)
+            self._codec.check(payload)
         if published and (kind, line) != (found, fields.get("line")):
             raise WireError(
                 f"topic {topic!r} does not fit a {found} of {brief(fields.get('line'))}"

@@ -126,9 +126,9 @@ class RunningLine:
 
     # -- what a client says to it --
 
-    def client(self, name: str = "plc") -> Client:
-        """Somebody who triggers."""
-        self._clients.append(Client(f"ipc://{self._folder}/ctl", name))
+    def client(self, name: str = "plc", *, ctl: str | None = None, **how: Any) -> Client:
+        """Somebody who triggers; `how` as in `LineClient`."""
+        self._clients.append(Client(ctl or f"ipc://{self._folder}/ctl", name, **how))
         return self._clients[-1]
 
     # -- what is done to it --
@@ -186,8 +186,8 @@ class RunningLine:
 class Client:
     """A client that keeps everything it is told, and when."""
 
-    def __init__(self, endpoint: str, name: str) -> None:
-        self._line = LineClient(endpoint, name=name)
+    def __init__(self, endpoint: str, name: str, **how: Any) -> None:
+        self._line = LineClient(endpoint, name=name, **how)
         self.say_raw = self._line.say_raw
         self.heard: list[tuple[float, dict[str, Any]]] = []
 

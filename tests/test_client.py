@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import zmq
 
 from kenpin.runtime.bundle import Bundle
-from kenpin.runtime.client import CurveKeys, LineClient, LineSilentError, RefusedError
+from kenpin.runtime.client import LineClient, LineSilentError, RefusedError
 from kenpin.runtime.messages import State, WireError
 from kenpin.runtime.wire import MAX_MESSAGE_BYTES, Encoding
 from lying_line import LyingLine
@@ -129,6 +130,17 @@ def test_what_cannot_be_read_is_told_and_the_next_message_is_read(tmp_path: Path
                 assert time.monotonic() < until
 
 
+@dataclass
+class _Keys:
+    line: bytes
+    public: bytes
+    secret: bytes
+
+    def on(self, socket: zmq.Socket[bytes]) -> None:
+        socket.curve_serverkey = self.line
+        socket.curve_publickey, socket.curve_secretkey = self.public, self.secret
+
+
 def test_a_line_with_curve_answers_those_who_know_its_key() -> None:
     line_public, line_secret = zmq.curve_keypair()
     public, secret = zmq.curve_keypair()
@@ -148,7 +160,7 @@ def test_a_line_with_curve_answers_those_who_know_its_key() -> None:
 
         server = threading.Thread(target=serve)
         server.start()
-        with LineClient(endpoint, keys=CurveKeys(line_public, public, secret)) as client:
+        with LineClient(endpoint, keys=_Keys(line_public, public, secret)) as client:
             client.reset(PATIENCE_S)
         with LineClient(endpoint) as stranger, pytest.raises(LineSilentError):
             stranger.reset(0.3)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import random
 import sys
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.runtime.client import LineClient, LineSilentError
+from kenpin.runtime.client import ENCODINGS, LineClient, LineSilentError
 from kenpin.runtime.messages import State, WireError
 from kenpin.runtime.plc.drive import Drive, Plan
 from kenpin.runtime.plc.faults import Fault, Faults
@@ -21,7 +21,6 @@ from kenpin.runtime.plc.limits import Limits
 from kenpin.runtime.plc.published import WELL
 from kenpin.runtime.plc.screen import Screen, lines, report
 from kenpin.runtime.plc.watch import Watch
-from kenpin.runtime.wire import Encoding
 
 __all__ = ["main"]
 
@@ -63,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("the line")
     where.add_argument("--ctl", default="tcp://127.0.0.1:5555", metavar="ENDPOINT")
     where.add_argument("--pub", default="tcp://127.0.0.1:5556", metavar="ENDPOINT")
-    where.add_argument("--encoding", type=Encoding, choices=list(Encoding), default="msgpack")
+    where.add_argument("--encoding", choices=ENCODINGS, default="msgpack")
     where.add_argument(
         "--line-toml",
         type=Path,
@@ -110,11 +109,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plc(options: argparse.Namespace) -> int:
     ctl, pub, encoding = _addresses(options)
-    prefix = f"plc-{uuid.uuid4().hex[:8]}-"
+    # Digits, so that every encoding can carry the ids; by chance, so that no other PLC has them.
+    prefix = str(random.SystemRandom().randrange(10**8, 10**9))
 
     def connect() -> LineClient:
         try:
-            return LineClient(ctl, pub, name=prefix, encoding=encoding)
+            return LineClient(ctl, pub, name=f"plc-{prefix}", encoding=encoding)
         except ValueError as error:
             raise ConfigError(f"{error}; expected tcp://ADDRESS:PORT or ipc:///PATH") from error
 
@@ -194,7 +194,7 @@ def _ready(client: LineClient, watch: Watch, ctl: str, wait_s: float) -> str:
     return state
 
 
-def _addresses(options: argparse.Namespace) -> tuple[str, str, Encoding]:
+def _addresses(options: argparse.Namespace) -> tuple[str, str, str]:
     if options.line_toml is None:
         return options.ctl, options.pub, options.encoding
     from kenpin.config.line import load_line
@@ -202,7 +202,7 @@ def _addresses(options: argparse.Namespace) -> tuple[str, str, Encoding]:
     wire = load_line(options.line_toml).wire
     if wire.ctl is None:
         raise ConfigError(f"{options.line_toml}: wire.ctl is missing, so nobody can trigger")
-    return wire.ctl, wire.pub, Encoding(wire.encoding)
+    return wire.ctl, wire.pub, wire.encoding
 
 
 def _limits(options: argparse.Namespace) -> Limits:

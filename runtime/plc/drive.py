@@ -167,7 +167,7 @@ class Drive:
     # -- parts -----------------------------------------------------------------------------
 
     def _part(self, number: int) -> None:
-        trig = f"{self._prefix}{number}"
+        trig = f"{self._prefix}{number:07}"
         fault = self._faults.next()
         if not self._trigger(trig):
             return
