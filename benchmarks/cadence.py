@@ -29,6 +29,7 @@ from edge_run import EDGE_RUN, RunningLine, Workshop, line_toml, machine, percen
 from kenpin.runtime.client import Heard, LineClient
 
 END_TO_END = "end to end"
+BLOCK = 500
 RIVAL = (sys.executable, "-c", "while True: pass")
 
 
@@ -76,6 +77,7 @@ def show(options: argparse.Namespace) -> int:
     print(table(result["ms"], "ms"))
     ratio = result["ms"][END_TO_END]["p99"] / result["ms"][END_TO_END]["p50"]
     print(f"p99 / p50 = {ratio:.2f}; verdicts: {result['reasons']}")
+    print(f"p99 / p50 in blocks of {BLOCK} frames: {result['blocks']}")
     print(f"slowest 1 %, ms above the median by stage: {result['slowest']}")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
@@ -136,6 +138,7 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[dict, dict[str, 
         "bundle": ready["bundle"],
         "reasons": dict(reasons),
         "ms": {k: percentiles(v[np.isfinite(v)]) for k, v in spent.items()},
+        "blocks": blocks(spent[END_TO_END]),
         "slowest": slowest(spent),
         "others": others,
     }, spent
@@ -160,6 +163,17 @@ def one(client: LineClient, trig: str) -> tuple[float, dict]:
 def in_ms(lat_us: dict[str, int]) -> dict[str, float]:
     """The stages of a verdict in milliseconds."""
     return {stage: us / 1e3 for stage, us in lat_us.items()}
+
+
+def blocks(ends: np.ndarray) -> dict[str, float]:
+    """p99 / p50 of each block: what is common to all is ours, what some have came from outside."""
+    cut = len(ends) // BLOCK * BLOCK
+    if not cut:
+        return {}
+    p50, p99 = np.percentile(ends[:cut].reshape(-1, BLOCK), [50, 99], axis=1)
+    low, quarter, half, high = np.percentile(p99 / p50, [0, 25, 50, 100])
+    found = {"least": low, "quarter": quarter, "median": half, "most": high}
+    return {name: round(float(value), 2) for name, value in found.items()}
 
 
 def slowest(spent: dict[str, np.ndarray]) -> dict[str, float]:

@@ -212,6 +212,7 @@ def _limits(options: argparse.Namespace) -> Limits:
         budget_ns=plain.budget_ns if budget_ms is None else round(budget_ms * 1e6),
         slack_ns=round(options.slack_ms * 1e6),
         stale_ns=round(options.stale_ms * 1e6),
+        resend_slack_ns=plain.resend_slack_ns + round(options.slack_ms * 1e6),
     )
 
 
