@@ -93,11 +93,20 @@ def lines(watch: Watch, found: dict[str, Any]) -> Iterator[str]:
         yield f"{promise:<10} {counts['checks']:>8} {counts['broken']:>7} {mark} {sentence}"
     yield ""
     yield from _latency(watch, found)
-    for breach in found["breaches"][:_SHOWN]:
+    shown = _most_telling(found["breaches"])
+    for breach in shown:
         yield f"broken at {breach['at_s']:.3f} s: {breach['promise']}: {breach['detail']}"
-    more = sum(p["broken"] for p in found["promises"].values()) - len(found["breaches"][:_SHOWN])
+    more = sum(p["broken"] for p in found["promises"].values()) - len(shown)
     if more > 0:
         yield f"and {more} more"
+
+
+def _most_telling(breaches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first breach of every promise, and further ones as far as there is room; by time."""
+    first = {breach["promise"]: breach for breach in reversed(breaches)}
+    others = [breach for breach in breaches if breach is not first[breach["promise"]]]
+    chosen = [*first.values(), *others[: max(0, _SHOWN - len(first))]]
+    return sorted(chosen, key=lambda breach: float(breach["at_s"]))
 
 
 def _latency(watch: Watch, found: dict[str, Any]) -> Iterator[str]:
