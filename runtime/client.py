@@ -24,6 +24,7 @@ from typing import Any, Protocol, Self, cast
 import msgpack
 import zmq
 
+from kenpin.runtime import struct_wire
 from kenpin.runtime.messages import StateMessage, VerdictMessage, WireError, brief
 from kenpin.runtime.wire import MAX_MESSAGE_BYTES, Encoding, decode
 
@@ -102,6 +103,8 @@ _CODECS: Mapping[str, _Codec] = {
         json.loads,
         partial(decode, encoding=Encoding.JSON),
     ),
+    # Less is said in it: no text for `Heard.verdict`, and a boot of hex digits.
+    "struct": _Codec(struct_wire.pack, struct_wire.unpack, struct_wire.unpack),
 }
 ENCODINGS = tuple(str(encoding) for encoding in _CODECS)
 
@@ -149,7 +152,8 @@ class LineClient:
     name      under this name the line knows its triggers, also after a restart
               of the client; no two clients may share one
     line      of this line only; None: of whatever is published there
-    encoding  as the line's settings say
+    encoding, pub_encoding
+              as the line's settings say; the second if it differs
     keys      for a line that wants CURVE
     backlog   published messages that may wait unread here; more are lost, as the
               gap in `seq` shows
@@ -168,13 +172,14 @@ class LineClient:
         name: str = "plc",
         line: str | None = None,
         encoding: str = Encoding.MSGPACK,
+        pub_encoding: str | None = None,
         keys: Keys | None = None,
         backlog: int = RECEIVE_HWM,
     ) -> None:
         self._name = name
         self._line = line
-        self._encoding = encoding
         self._codec = _CODECS[encoding]
+        self._pub_codec = _CODECS[pub_encoding or encoding]
         self._keys = keys
         self._backlog = backlog
         self._kept: deque[Heard] = deque()
@@ -311,21 +316,20 @@ class LineClient:
             kind, _, line = topic.removeprefix("v1/").partition("/")
             if self._line is not None and line != self._line:
                 return None
+        codec = self._pub_codec if published else self._codec
         payload = parts[0] if parts else b""
         if len(payload) > MAX_MESSAGE_BYTES:
             raise WireError(f"{len(payload)} bytes, at most {MAX_MESSAGE_BYTES} are allowed")
         try:
-            fields = self._codec.unpack(payload)
+            fields = codec.unpack(payload)
         except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-            raise WireError(
-                f"no {self._encoding} message: {str(error) or type(error).__name__}"
-            ) from error
+            raise WireError(f"not readable: {str(error) or type(error).__name__}") from error
         if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
             raise WireError(f"found {brief(fields)}, expected a map with a type")
         found: str = fields["type"]
         if found in ("verdict", "state"):
-            self._codec.check(payload)
-        if published and (kind, line) != (found, fields.get("line")):
+            codec.check(payload)
+        if published and (kind, line) != (found, fields.get("line", line)):
             raise WireError(
                 f"topic {topic!r} does not fit a {found} of {brief(fields.get('line'))}"
             )

@@ -18,7 +18,7 @@ import zmq
 from faulty_pipelines import inject
 from kenpin.runtime.client import LineClient
 
-__all__ = ["PATIENCE_S", "SERVE_LINE", "Client", "RunningLine", "line_toml"]
+__all__ = ["PATIENCE_S", "SERVE_LINE", "Client", "RunningLine", "check_undisturbed", "line_toml"]
 
 # Longer than anything takes on a busy machine; reached only by a failure.
 PATIENCE_S = float(os.environ.get("KENPIN_TEST_PATIENCE_S", "40"))
@@ -40,6 +40,21 @@ def line_toml(folder: Path, bundles: Path, *, camera: str = "", **tables: str) -
     path = folder / "line.toml"
     path.write_text(text)
     return path
+
+
+def check_undisturbed(line: RunningLine) -> None:
+    """One verdict for each frame, and nearly all of them the line's own.
+
+    Other work on the machine may cost a few their deadline; whoever waited for a
+    process that stands still for seconds would cost a quarter of them.
+    """
+    verdicts = line.verdicts
+    assert [m["seq"] for m in verdicts] == list(range(1, len(verdicts) + 1))
+    first = verdicts[0]["frame"]
+    assert sorted(m["frame"] for m in verdicts) == list(range(first, first + len(verdicts)))
+    spoilt = [m["reason"] for m in verdicts if m["reason"] not in (None, "defect", "unsure")]
+    assert set(spoilt) <= {"late", "overrun", "shutdown"}
+    assert len(spoilt) <= 2 + len(verdicts) // 20, spoilt
 
 
 class RunningLine:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.runtime.client import ENCODINGS, LineClient, LineSilentError
+from kenpin.runtime.client import LineClient, LineSilentError
 from kenpin.runtime.messages import State, WireError
 from kenpin.runtime.plc.drive import Drive, Plan
 from kenpin.runtime.plc.faults import Fault, Faults
@@ -21,6 +21,7 @@ from kenpin.runtime.plc.limits import Limits
 from kenpin.runtime.plc.published import WELL
 from kenpin.runtime.plc.screen import Screen, lines, report
 from kenpin.runtime.plc.watch import Watch
+from kenpin.runtime.wire import Encoding
 
 __all__ = ["main"]
 
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("the line")
     where.add_argument("--ctl", default="tcp://127.0.0.1:5555", metavar="ENDPOINT")
     where.add_argument("--pub", default="tcp://127.0.0.1:5556", metavar="ENDPOINT")
-    where.add_argument("--encoding", choices=ENCODINGS, default="msgpack")
+    where.add_argument("--encoding", choices=list(Encoding), default="msgpack")
     where.add_argument(
         "--line-toml",
         type=Path,
@@ -108,18 +109,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plc(options: argparse.Namespace) -> int:
-    ctl, pub, encoding = _addresses(options)
+    ctl, pub, encoding, pub_encoding = _addresses(options)
     # Digits, so that every encoding can carry the ids; by chance, so that no other PLC has them.
     prefix = str(random.SystemRandom().randrange(10**8, 10**9))
 
     def connect() -> LineClient:
         try:
-            return LineClient(ctl, pub, name=f"plc-{prefix}", encoding=encoding)
+            return LineClient(
+                ctl, pub, name=f"plc-{prefix}", encoding=encoding, pub_encoding=pub_encoding
+            )
         except ValueError as error:
             raise ConfigError(f"{error}; expected tcp://ADDRESS:PORT or ipc:///PATH") from error
 
     def stall() -> Callable[[], None]:
-        return LineClient(None, pub, encoding=encoding, backlog=1).close
+        return LineClient(None, pub, encoding=pub_encoding, backlog=1).close
 
     watch = Watch(_limits(options), prefix, time.monotonic_ns())
     client = connect()
@@ -194,15 +197,21 @@ def _ready(client: LineClient, watch: Watch, ctl: str, wait_s: float) -> str:
     return state
 
 
-def _addresses(options: argparse.Namespace) -> tuple[str, str, str]:
+def _addresses(options: argparse.Namespace) -> tuple[str, str, str, str]:
     if options.line_toml is None:
-        return options.ctl, options.pub, options.encoding
+        return options.ctl, options.pub, options.encoding, options.encoding
     from kenpin.config.line import load_line
 
     wire = load_line(options.line_toml).wire
     if wire.ctl is None:
         raise ConfigError(f"{options.line_toml}: wire.ctl is missing, so nobody can trigger")
-    return wire.ctl, wire.pub, wire.encoding
+    pub_encoding = wire.pub_encoding or wire.encoding
+    if "struct" in (wire.encoding, pub_encoding):
+        raise ConfigError(
+            f"{options.line_toml}: wire.encoding struct says too little for every check; "
+            "run the line with msgpack or json meanwhile"
+        )
+    return wire.ctl, wire.pub, wire.encoding, pub_encoding
 
 
 def _limits(options: argparse.Namespace) -> Limits:

@@ -2,129 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
 
-import msgpack
 import zmq
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from kenpin.runtime.messages import explain
+from kenpin.runtime.codecs import Codec
+from kenpin.runtime.commands import Command
 from kenpin.runtime.sockets import check_endpoint
-from kenpin.runtime.wire import MAX_MESSAGE_BYTES, Encoding
+from kenpin.runtime.wire import MAX_MESSAGE_BYTES, WireError
 
-__all__ = [
-    "Ack",
-    "Activate",
-    "Command",
-    "ControlSocket",
-    "Hello",
-    "Prepare",
-    "Reset",
-    "RollStart",
-    "RollStop",
-    "Selftest",
-    "Status",
-    "Trigger",
-]
+__all__ = ["ControlSocket"]
 
 # A flood of one client may not hold up a verdict for another; the rest waits a turn.
 _COMMANDS_PER_TURN = 64
 _SEND_HWM = 1000
-
-_Id = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=250)]
-
-
-class _Command(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-    v: Literal[1]
-
-
-class Hello(_Command):
-    """Who is there? Answered with the state and the verdicts not yet acknowledged."""
-
-    type: Literal["hello"]
-
-
-class Trigger(_Command):
-    """One part, one verdict. The same id again returns the same verdict."""
-
-    type: Literal["trigger"]
-    trig: _Id
-    recipe: _Name | None = None
-    budget_us: Annotated[int, Field(ge=1, le=60_000_000)] | None = None
-
-
-class Ack(_Command):
-    """The verdict of that number has arrived."""
-
-    type: Literal["ack"]
-    seq: Annotated[int, Field(ge=1, le=2**64 - 1)]
-
-
-class Prepare(_Command):
-    """Prove another bundle of the store beside the running line."""
-
-    type: Literal["prepare"]
-    bundle: _Name
-
-
-class Activate(_Command):
-    """Let the prepared bundle judge from the next frame on."""
-
-    type: Literal["activate"]
-
-
-class Selftest(_Command):
-    """Judge the golden frames again, in pauses."""
-
-    type: Literal["selftest"]
-
-
-class RollStart(_Command):
-    """A roll of the web begins with the next line that a verdict covers."""
-
-    type: Literal["roll_start"]
-    name: Annotated[str, StringConstraints(max_length=64)] = ""
-
-
-class RollStop(_Command):
-    """The running roll ends with the last line that a verdict covered."""
-
-    type: Literal["roll_stop"]
-
-
-class Reset(_Command):
-    """Begin anew after a failure; always allowed."""
-
-    type: Literal["reset"]
-
-
-class Status(_Command):
-    """Where does the line stand?"""
-
-    type: Literal["status"]
-
-
-Command = (
-    Hello | Trigger | Ack | Prepare | Activate | Selftest | RollStart | RollStop | Reset | Status
-)
-_COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 
 
 class ControlSocket:
     """A ROUTER. Use it from one thread. Sending never waits, and a full reader loses.
 
     context   of all sockets of the line
-    refused   commands that were not understood
+    codec     how clients speak
+    refused   commands that were not understood, and answers that found no room
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, encoding: Encoding
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, codec: Codec
     ) -> None:
         check_endpoint(endpoint)
-        self._encoding = encoding
+        self._codec = codec
         self.refused = 0
         self.socket = context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.SNDHWM, _SEND_HWM)
@@ -136,8 +42,14 @@ class ControlSocket:
         self.socket.bind(endpoint)
         self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
-    def receive(self, handle: Callable[[bytes, Command], None]) -> bool:
-        """Hand over what has come, a portion of it; whether more may wait."""
+    def receive(
+        self, handle: Callable[[bytes, Command], None], refuse: Callable[[bytes, str], None]
+    ) -> bool:
+        """Hand over what has come, a portion of it; whether more may wait.
+
+        handle  obeys a client's command
+        refuse  tells a client that nobody understood it
+        """
         for _ in range(_COMMANDS_PER_TURN):
             try:
                 client, *parts = self.socket.recv_multipart(zmq.NOBLOCK)
@@ -145,43 +57,22 @@ class ControlSocket:
                 return False
             try:
                 command = self._command(parts)
-            except ValueError as error:
+            except WireError as error:
                 self.refused += 1
-                self.send(client, {"v": 1, "type": "error", "detail": str(error)[:500]})
+                refuse(client, str(error))
                 continue
             handle(client, command)
         return True
 
     def _command(self, parts: list[bytes]) -> Command:
-        if len(parts) != 1 or len(parts[0]) > MAX_MESSAGE_BYTES:
-            raise ValueError(f"{len(parts)} parts, expected one of at most 64 KiB")
-        if self._encoding is Encoding.JSON:
-            try:
-                return _COMMANDS.validate_json(parts[0])
-            except ValidationError as error:
-                raise ValueError(explain(error)) from None
-        try:
-            fields = msgpack.unpackb(parts[0], raw=False, strict_map_key=True)
-            return _COMMANDS.validate_python(fields)
-        except ValidationError as error:
-            raise ValueError(explain(error)) from None
-        except (msgpack.UnpackException, ValueError, RecursionError) as error:
-            raise ValueError(f"no msgpack map: {type(error).__name__} {error}") from None
+        # REQ sockets, and bindings that imitate them, send an empty part first.
+        if len(parts) != 1:
+            raise WireError(f"{len(parts)} parts, expected one; use a DEALER socket")
+        return self._codec.command(parts[0])
 
-    def send(self, client: bytes, message: Mapping[str, Any] | bytes) -> None:
+    def send(self, client: bytes, payload: bytes) -> None:
         """Say something to one client, if it is still there."""
-        if not isinstance(message, bytes):
-            message = _encoded(message, self._encoding)
         try:
-            self.socket.send_multipart([client, message], zmq.NOBLOCK)
+            self.socket.send_multipart([client, payload], zmq.NOBLOCK)
         except zmq.Again:
             self.refused += 1
-
-
-def _encoded(message: Mapping[str, Any], encoding: Encoding) -> bytes:
-    if encoding is Encoding.JSON:
-        import json
-
-        return json.dumps(message).encode()
-    packed: bytes = msgpack.packb(message)
-    return packed
