@@ -16,6 +16,7 @@ import msgpack
 import zmq
 
 from faulty_pipelines import inject
+from kenpin.runtime.client import LineClient
 
 __all__ = ["PATIENCE_S", "SERVE_LINE", "Client", "RunningLine", "check_undisturbed", "line_toml"]
 
@@ -140,15 +141,9 @@ class RunningLine:
 
     # -- what a client says to it --
 
-    def client(
-        self,
-        name: str = "plc",
-        pack: Callable[[Any], bytes] = msgpack.packb,
-        unpack: Callable[[bytes], dict[str, Any]] = msgpack.unpackb,
-    ) -> Client:
-        """Somebody who triggers, in maps of msgpack unless told otherwise."""
-        endpoint = f"ipc://{self._folder}/ctl"
-        self._clients.append(Client(self._context, endpoint, name, pack, unpack))
+    def client(self, name: str = "plc", *, ctl: str | None = None, **how: Any) -> Client:
+        """Somebody who triggers; `how` as in `LineClient`."""
+        self._clients.append(Client(ctl or f"ipc://{self._folder}/ctl", name, **how))
         return self._clients[-1]
 
     # -- what is done to it --
@@ -192,6 +187,8 @@ class RunningLine:
         self._reader.join(PATIENCE_S)
         assert self.process.stderr is not None
         self.process.stderr.close()
+        for client in self._clients:
+            client.close()
         self._context.destroy(linger=0)
 
     def __enter__(self) -> RunningLine:
@@ -202,48 +199,32 @@ class RunningLine:
 
 
 class Client:
-    """A DEALER that keeps everything it is told."""
+    """A client that keeps everything it is told, and when."""
 
-    def __init__(
-        self,
-        context: zmq.Context[zmq.Socket[bytes]],
-        endpoint: str,
-        name: str,
-        pack: Callable[[Any], bytes] = msgpack.packb,
-        unpack: Callable[[bytes], dict[str, Any]] = msgpack.unpackb,
-    ) -> None:
-        self._pack, self._unpack = pack, unpack
-        self._socket = context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.IDENTITY, name.encode())
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RCVHWM, 100_000)
-        self._socket.connect(endpoint)
+    def __init__(self, endpoint: str, name: str, **how: Any) -> None:
+        self._line = LineClient(endpoint, name=name, **how)
+        self.say_raw = self._line.say_raw
         self.heard: list[tuple[float, dict[str, Any]]] = []
 
     def say(self, kind: str, **fields: Any) -> None:
         """Send a command."""
-        self._socket.send(self._pack({"v": 1, "type": kind} | fields))
-
-    def say_raw(self, *parts: bytes) -> None:
-        """Send anything."""
-        self._socket.send_multipart(list(parts))
+        self._line.say(kind, within_s=PATIENCE_S, **fields)
 
     def hear(self, seconds: float) -> list[dict[str, Any]]:
         """What it is told within so many seconds."""
         before = len(self.heard)
         end = time.monotonic() + seconds
-        while self._socket.poll(max(0, round((end - time.monotonic()) * 1000))):
-            self._take()
+        while self._take(max(0.0, end - time.monotonic())) is not None:
+            pass
         return [message for _, message in self.heard[before:]]
 
     def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The first message from now on that is wanted."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
-            if self._socket.poll(100):
-                message = self._take()
-                if wanted(message):
-                    return message
+            message = self._take(end - time.monotonic())
+            if message is not None and wanted(message):
+                return message
         raise AssertionError(f"waited {PATIENCE_S} s; last: {self.heard[-3:]}")
 
     def of_kind(self, kind: str) -> dict[str, Any]:
@@ -255,14 +236,16 @@ class Client:
         self.say("trigger", trig=trig, **fields)
         return self.until(lambda m: m["type"] == "verdict" and m["trig"] == trig)
 
-    def _take(self) -> dict[str, Any]:
-        message = self._unpack(self._socket.recv())
-        self.heard.append((time.monotonic(), message))
-        return message
+    def _take(self, seconds: float) -> dict[str, Any] | None:
+        heard = self._line.receive(seconds)
+        if heard is None:
+            return None
+        self.heard.append((heard.at_ns / 1e9, dict(heard.fields)))
+        return self.heard[-1][1]
 
     def close(self) -> None:
         """Vanish."""
-        self._socket.close(linger=0)
+        self._line.close()
 
 
 def _path() -> str:

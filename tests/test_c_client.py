@@ -16,7 +16,6 @@ import pytest
 import zmq
 
 from kenpin.runtime.bundle import Bundle
-from kenpin.runtime.struct_wire import pack, unpack
 from running_line import PATIENCE_S, RunningLine, line_toml
 
 HERE = Path(__file__).parent
@@ -108,7 +107,7 @@ def test_the_c_client_gets_a_verdict_for_every_part_and_acknowledges_it(
         assert text.endswith("(simulated)")
     assert any("PASS" in text for text in told)
     # Acknowledged: the line has nothing more to say to this client.
-    again = line.client("c-example", pack, unpack)
+    again = line.client("c-example", encoding="struct")
     again.say("hello")
     again.of_kind("state")
     assert [m for m in again.hear(0.1) if m["type"] == "verdict"] == []

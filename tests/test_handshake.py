@@ -38,7 +38,7 @@ def plc(request, patchcore: Bundle, tmp_path: Path) -> Iterator[Client]:
     """A client of a line that speaks one of the encodings on ctl, and msgpack on pub."""
     with started(tmp_path, patchcore.folder, request.param) as line:
         line.state("operational.ready")
-        yield line.client("plc", *CODECS[request.param])
+        yield line.client("plc", encoding=request.param)
 
 
 def test_the_whole_handshake(plc: Client) -> None:
@@ -111,7 +111,7 @@ def test_everything_published_obeys_its_schema_and_a_newcomer_hears_state_and_al
         early.connect(f"ipc://{tmp_path}/pub")
         early.subscribe(b"v1/")
         heard = listen(early, pub, until="hb")
-        plc = line.client("plc", pack, unpack)
+        plc = line.client("plc", encoding="struct")
         while "ready" not in plc_state(plc):
             pass
         line.fault("sleep 0.6")

@@ -5,10 +5,11 @@ No numpy here: this side answers triggers and must not hang where that one can.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -156,6 +157,25 @@ class TookOver:
 InspectionEvent = Judged | PhaseChanged | SelftestDone | TookOver | Failed | Gone
 
 
+@contextlib.contextmanager
+def _blas_threads(count: int | None) -> Iterator[None]:
+    """Children started here give OpenBLAS so many threads, unless the environment says other.
+
+    It would start one for each core, and they wait for each other: where one core
+    is taken by anything else, each product waits for the scheduler. It reads its
+    setting once, when numpy is loaded.
+    """
+    name = "OPENBLAS_NUM_THREADS"
+    if count is None or name in os.environ:
+        yield
+        return
+    os.environ[name] = str(count)
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
 @dataclass(slots=True)
 class _Sent:
     ticket: Ticket
@@ -197,7 +217,8 @@ class Inspector:
             name="kenpin-inspection",
             daemon=True,
         )
-        self._process.start()
+        with _blas_threads(spec.threads):
+            self._process.start()
         theirs.close()
 
     @property
