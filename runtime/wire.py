@@ -56,6 +56,7 @@ __all__ = [
     "decode",
     "encode",
     "json_schema",
+    "plain_map",
     "topic",
     "verdict_message",
 ]
@@ -106,8 +107,31 @@ def decode(payload: bytes, encoding: Encoding) -> Message:
         If the payload is too long, is not one map of plain values with unique
         string keys, is of another version or type, or breaks the schema.
     """
-    if len(payload) > MAX_MESSAGE_BYTES:
-        raise WireError(f"{len(payload)} bytes, at most {MAX_MESSAGE_BYTES} are allowed")
+    fields, plain = plain_map(payload, encoding)
+    kind, version = fields.get("type"), fields.get("v")
+    if type(version) is not int or version != 1:
+        raise WireError(f"found v {brief(version)}, this reader knows v 1; update the reader")
+    if not isinstance(kind, str) or kind not in _MODELS:
+        raise WireError(f"found type {brief(kind)}, expected one of {', '.join(_MODELS)}")
+    try:
+        return _MODELS[kind].model_validate_json(plain)
+    except ValidationError as error:
+        raise WireError(f"{kind} message breaks its schema: {explain(error)}") from error
+
+
+def plain_map(
+    payload: bytes, encoding: Encoding, limit: int = MAX_MESSAGE_BYTES
+) -> tuple[dict[str, Any], str]:
+    """The map in the bytes of a stranger, and the same as JSON in plain ASCII.
+
+    Raises
+    ------
+    WireError
+        If the payload has more than `limit` bytes, or is not one map of plain
+        values with unique string keys.
+    """
+    if len(payload) > limit:
+        raise WireError(f"{len(payload)} bytes, at most {limit} are allowed")
     try:
         fields = _unpack(payload) if encoding is Encoding.MSGPACK else _parse(payload)
         # One validation for both encodings: JSON's. It also finds what msgpack can
@@ -121,15 +145,7 @@ def decode(payload: bytes, encoding: Encoding) -> Message:
         raise WireError(f"not a {encoding} map of plain values: {why}") from error
     if not isinstance(fields, dict):
         raise WireError(f"found {type(fields).__name__}, expected a map")
-    kind, version = fields.get("type"), fields.get("v")
-    if type(version) is not int or version != 1:
-        raise WireError(f"found v {brief(version)}, this reader knows v 1; update the reader")
-    if not isinstance(kind, str) or kind not in _MODELS:
-        raise WireError(f"found type {brief(kind)}, expected one of {', '.join(_MODELS)}")
-    try:
-        return _MODELS[kind].model_validate_json(plain)
-    except ValidationError as error:
-        raise WireError(f"{kind} message breaks its schema: {explain(error)}") from error
+    return fields, plain
 
 
 def json_schema() -> dict[str, dict[str, Any]]:

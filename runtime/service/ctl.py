@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -11,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from kenpin.runtime.messages import explain
 from kenpin.runtime.sockets import check_endpoint
-from kenpin.runtime.wire import MAX_MESSAGE_BYTES, Encoding
+from kenpin.runtime.wire import MAX_MESSAGE_BYTES, Encoding, plain_map
 
 __all__ = [
+    "MAX_COMMAND_BYTES",
     "Ack",
     "Activate",
     "Command",
@@ -26,11 +28,15 @@ __all__ = [
     "Selftest",
     "Status",
     "Trigger",
+    "answer",
+    "read_command",
 ]
 
 # A flood of one client may not hold up a verdict for another; the rest waits a turn.
 _COMMANDS_PER_TURN = 64
 _SEND_HWM = 1000
+# The longest command, a trigger whose every character is escaped, has 4.7 KiB.
+MAX_COMMAND_BYTES = 8 * 1024
 
 _Id = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=250)]
@@ -113,6 +119,21 @@ Command = (
 _COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
 
 
+def read_command(payload: bytes, encoding: Encoding) -> Command:
+    """The command in the bytes of a stranger.
+
+    Raises
+    ------
+    ValueError
+        If they are too many, or are no command; it says what was found.
+    """
+    _, plain = plain_map(payload, encoding, MAX_COMMAND_BYTES)
+    try:
+        return _COMMANDS.validate_json(plain)
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None
+
+
 class ControlSocket:
     """A ROUTER. Use it from one thread. Sending never waits, and a full reader loses.
 
@@ -144,7 +165,9 @@ class ControlSocket:
             except zmq.Again:
                 return False
             try:
-                command = self._command(parts)
+                if len(parts) != 1:
+                    raise ValueError(f"{len(parts)} parts, expected one")
+                command = read_command(parts[0], self._encoding)
             except ValueError as error:
                 self.refused += 1
                 self.send(client, {"v": 1, "type": "error", "detail": str(error)[:500]})
@@ -152,36 +175,19 @@ class ControlSocket:
             handle(client, command)
         return True
 
-    def _command(self, parts: list[bytes]) -> Command:
-        if len(parts) != 1 or len(parts[0]) > MAX_MESSAGE_BYTES:
-            raise ValueError(f"{len(parts)} parts, expected one of at most 64 KiB")
-        if self._encoding is Encoding.JSON:
-            try:
-                return _COMMANDS.validate_json(parts[0])
-            except ValidationError as error:
-                raise ValueError(explain(error)) from None
-        try:
-            fields = msgpack.unpackb(parts[0], raw=False, strict_map_key=True)
-            return _COMMANDS.validate_python(fields)
-        except ValidationError as error:
-            raise ValueError(explain(error)) from None
-        except (msgpack.UnpackException, ValueError, RecursionError) as error:
-            raise ValueError(f"no msgpack map: {type(error).__name__} {error}") from None
-
     def send(self, client: bytes, message: Mapping[str, Any] | bytes) -> None:
         """Say something to one client, if it is still there."""
         if not isinstance(message, bytes):
-            message = _encoded(message, self._encoding)
+            message = answer(message, self._encoding)
         try:
             self.socket.send_multipart([client, message], zmq.NOBLOCK)
         except zmq.Again:
             self.refused += 1
 
 
-def _encoded(message: Mapping[str, Any], encoding: Encoding) -> bytes:
+def answer(message: Mapping[str, Any], encoding: Encoding) -> bytes:
+    """What is said to a client, as bytes."""
     if encoding is Encoding.JSON:
-        import json
-
         return json.dumps(message).encode()
     packed: bytes = msgpack.packb(message)
     return packed

@@ -1,0 +1,103 @@
+"""What strangers' bytes go into, and the only errors that may come out.
+
+Each target takes bytes and returns; any exception that leaves it is a finding.
+Used by `fuzz.py` (atheris) and by `tests/test_hostile_bytes.py` (hypothesis).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from kenpin.config.errors import ConfigError
+from kenpin.config.line import load_line
+from kenpin.runtime.bundle import BundleError, parse_manifest
+from kenpin.runtime.service.ctl import answer, read_command
+from kenpin.runtime.wire import Encoding, WireError, decode, encode
+
+__all__ = ["TARGETS", "HOSTILE", "corpus", "good"]
+
+_VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors" / "wire.json"
+
+
+def _command(payload: bytes, encoding: Encoding) -> None:
+    try:
+        read_command(payload, encoding)
+    except ValueError as error:
+        # The gateway sends this text back; it must survive its own encoding.
+        answer({"v": 1, "type": "error", "detail": str(error)[:500]}, encoding)
+
+
+def _message(payload: bytes, encoding: Encoding) -> None:
+    with suppress(WireError):
+        # What was accepted can be passed on.
+        encode(decode(payload, encoding), encoding)
+
+
+def _manifest(payload: bytes) -> None:
+    with suppress(BundleError):
+        parse_manifest(Path("/bundle"), payload)
+
+
+def _line(payload: bytes) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".toml", dir=_memory()) as file:
+        file.write(payload)
+        file.flush()
+        with suppress(ConfigError):
+            load_line(Path(file.name))
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "command-msgpack": lambda payload: _command(payload, Encoding.MSGPACK),
+    "command-json": lambda payload: _command(payload, Encoding.JSON),
+    "message-msgpack": lambda payload: _message(payload, Encoding.MSGPACK),
+    "message-json": lambda payload: _message(payload, Encoding.JSON),
+    "manifest": _manifest,
+    "line": _line,
+}
+
+
+# Deeper than any recursion limit, and what is costly to take apart.
+HOSTILE = (
+    b"[" * 4000,
+    b'{"v":' * 1500,
+    b"\x91" * 4000,
+    b"\xdc\x0f\xff" + b"\x90" * 4095,
+    b"a = " + b"[" * 4000,
+)
+
+
+def corpus(target: str) -> list[bytes]:
+    """Bytes to start from: good ones, and some that are known to hurt."""
+    return [*good(target), *HOSTILE]
+
+
+def good(target: str) -> list[bytes]:
+    """Bytes that the target accepts, or nearly."""
+    import json
+
+    import msgpack
+
+    if target == "line":
+        folder = Path(__file__).resolve().parent.parent / "config"
+        return [path.read_bytes() for path in sorted(folder.glob("line-*.toml"))]
+    if target == "manifest":
+        return [b'{"schema_version": 1, "name": "a", "versions": {}, "files": {}}']
+    if target.startswith("command"):
+        messages = [
+            {"v": 1, "type": "hello"},
+            {"v": 1, "type": "trigger", "trig": "7", "recipe": "parts", "budget_us": 40000},
+            {"v": 1, "type": "ack", "seq": 1},
+            {"v": 1, "type": "prepare", "bundle": "fabric-0123456789ab"},
+            {"v": 1, "type": "roll_start", "name": "roll 7"},
+        ]
+    else:
+        messages = [case["message"] for case in json.loads(_VECTORS.read_text())["canonical"]]
+    pack = msgpack.packb if target.endswith("msgpack") else lambda m: json.dumps(m).encode()
+    return [pack(message) for message in messages]
