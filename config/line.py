@@ -60,7 +60,9 @@ class WireSpec(Settings):
 
     ctl, pub, img  commands; verdicts and states; pictures. None: not offered
     keys           folder with the line's CURVE keys and the clients' public
-                   ones; a must for addresses that are not local
+                   ones; a must for addresses that are not local. TCP clients
+                   without an admitted key are turned away, local ones too
+    ipc_group      the group of the service's user may use ipc sockets too
     """
 
     ctl: str | None = "tcp://127.0.0.1:5555"
@@ -68,6 +70,7 @@ class WireSpec(Settings):
     img: str | None = None
     encoding: Literal["msgpack", "json"] = "msgpack"
     keys: Path | None = None
+    ipc_group: bool = False
     resend_ms: float = Field(default=20.0, ge=5, le=10_000)
 
 

@@ -23,11 +23,11 @@ import msgpack
 with atheris.instrument_imports(include=["kenpin", "tomllib"]):
     import targets
 
-DICTIONARY = sorted(
-    "v type trig recipe budget_us seq bundle name hello trigger ack prepare activate selftest "
-    "roll_start roll_stop reset status verdict state detail score thr web null true NaN Infinity "
-    "schema_version camera kind synthetic wire ctl pub tcp:// ipc:// [[".split()
-)
+DICTIONARY = ["v", "type", "trig", "recipe", "budget_us", "seq", "bundle", "name", "hello"]
+DICTIONARY += ["trigger", "ack", "prepare", "activate", "selftest", "roll_start", "roll_stop"]
+DICTIONARY += ["reset", "status", "verdict", "state", "detail", "score", "thr", "web", "null"]
+DICTIONARY += ["true", "NaN", "Infinity", "schema_version", "camera", "kind", "synthetic", "wire"]
+DICTIONARY += ["ctl", "pub", "tcp://", "ipc://", "[[", "curve", "public-key"]
 
 NASTY: list[Any] = [
     None, True, False, 0, 1, -1, 2**63, 2**64 - 1, -(2**63), 0.0, -0.0, 1e308, float("nan"),

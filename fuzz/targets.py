@@ -17,7 +17,7 @@ from kenpin.runtime.bundle import BundleError, parse_manifest
 from kenpin.runtime.service.ctl import answer, read_command
 from kenpin.runtime.wire import Encoding, WireError, decode, encode
 
-__all__ = ["TARGETS", "HOSTILE", "corpus", "good"]
+__all__ = ["HOSTILE", "TARGETS", "corpus", "good"]
 
 _VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors" / "wire.json"
 

@@ -9,6 +9,8 @@ from typing import Any
 import msgpack
 
 from kenpin.config.line import Line
+from kenpin.runtime.door import Door
+from kenpin.runtime.endpoints import EndpointError
 from kenpin.runtime.messages import Counts, Identity, State, StateMessage, topic, verdict_message
 from kenpin.runtime.service.changeover import Change
 from kenpin.runtime.service.ctl import Command, ControlSocket
@@ -48,12 +50,17 @@ class Announcer:
             sim=line.simulated,
         )
         self._encoding = Encoding(line.wire.encoding)
-        self._publisher = VerdictPublisher(line.wire.pub)
-        self._control = (
-            ControlSocket(self._publisher.context, line.wire.ctl, self._encoding)
-            if line.wire.ctl
-            else None
-        )
+        self._door = Door(line.wire.keys, ipc_group=line.wire.ipc_group, clock_ns=mono_ns)
+        self._publisher = VerdictPublisher(line.wire.pub, door=self._door)
+        try:
+            self._control = (
+                ControlSocket(self._door, line.wire.ctl, self._encoding, mono_ns)
+                if line.wire.ctl
+                else None
+            )
+        except EndpointError:
+            self._publisher.close()
+            raise
         self._beats = 0
         self._publisher.greet_with(lambda: (topic("state", line.name), self._encoded_state()))
         self._verdict_topic = topic("verdict", line.name)
@@ -68,7 +75,12 @@ class Announcer:
     def sockets(self) -> tuple[Any, ...]:
         """What to poll."""
         control = () if self._control is None else (self._control.socket,)
-        return (self._publisher.socket, *control)
+        return (self._publisher.socket, *control, *self._door.sockets)
+
+    @property
+    def door(self) -> Door:
+        """Who may come in."""
+        return self._door
 
     def serve(self, handle: Callable[[bytes, Command], None]) -> None:
         """Greet newcomers, and hand over what clients command."""

@@ -14,6 +14,7 @@ __all__ = ["main"]
 
 EXAMPLES = """examples:
   edge-run check /etc/kenpin/web-1.toml      what is configured, and what is wrong with it
+  edge-run keys --help                       who may speak with the line, and read it
   edge-run /etc/kenpin/web-1.toml            run the line, as systemd does
   edge-run line.toml --set camera.rate_hz=20 --until-end
 
@@ -25,6 +26,10 @@ SIGTERM ends the service: what is under way is answered NG shutdown.
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["keys"]:
+        from kenpin.runtime.service.keys_cli import main as keys
+
+        return keys(words[1:])
     checking = words[:1] == ["check"]
     options = _parser().parse_args(words[1:] if checking else words)
     expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG}
@@ -34,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edge-run",
-        usage="edge-run [check] LINE.toml [options]",
+        usage="edge-run [check] LINE.toml [options]\n       edge-run keys COMMAND …",
         description="Run a line: every trigger, or every frame, gets exactly one verdict in time.",
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -10,8 +11,10 @@ import msgpack
 import zmq
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
+from kenpin.runtime.door import Door
+from kenpin.runtime.endpoints import EndpointError, refuse_taken
 from kenpin.runtime.messages import explain
-from kenpin.runtime.sockets import check_endpoint
+from kenpin.runtime.service.patience import PAUSE_NS, Patience
 from kenpin.runtime.wire import MAX_MESSAGE_BYTES, Encoding, plain_map
 
 __all__ = [
@@ -34,7 +37,9 @@ __all__ = [
 
 # A flood of one client may not hold up a verdict for another; the rest waits a turn.
 _COMMANDS_PER_TURN = 64
+_PARTS_PER_TURN = 256
 _SEND_HWM = 1000
+_NO_PATIENCE = f"; too many mistakes: nothing is listened to for {PAUSE_NS / 1e9:g} s"
 # The longest command, a trigger whose every character is escaped, has 4.7 KiB.
 MAX_COMMAND_BYTES = 8 * 1024
 
@@ -137,43 +142,76 @@ def read_command(payload: bytes, encoding: Encoding) -> Command:
 class ControlSocket:
     """A ROUTER. Use it from one thread. Sending never waits, and a full reader loses.
 
-    context   of all sockets of the line
-    refused   commands that were not understood
+    door      lets clients in
+    refused   commands that were not understood, or not even looked at
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, encoding: Encoding
+        self,
+        door: Door,
+        endpoint: str,
+        encoding: Encoding,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        check_endpoint(endpoint)
+        refuse_taken(endpoint)
+        self._door = door
         self._encoding = encoding
         self.refused = 0
-        self.socket = context.socket(zmq.ROUTER)
+        self._patience = Patience(clock_ns)
+        self._drain = False
+        self.socket = door.context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.SNDHWM, _SEND_HWM)
         self.socket.setsockopt(zmq.LINGER, 200)
         self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         # A client that vanished and returns under its name takes its own place over.
         self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self.socket.setsockopt(zmq.HEARTBEAT_IVL, 200)
-        self.socket.bind(endpoint)
-        self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        try:
+            self.endpoint = door.bind(self.socket, endpoint)
+        except EndpointError:
+            self.socket.close(linger=0)
+            raise
 
     def receive(self, handle: Callable[[bytes, Command], None]) -> bool:
         """Hand over what has come, a portion of it; whether more may wait."""
         for _ in range(_COMMANDS_PER_TURN):
             try:
-                client, *parts = self.socket.recv_multipart(zmq.NOBLOCK)
+                if self._drain and not self._drained():
+                    return True
+                client = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return False
+            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+            if frame.more:
+                # A command has one part. Of a million it is not said how it was meant.
+                self._drain = True
+                self.refused += 1
+                self._door.cut(frame)
+                continue
+            if not self._door.admits(frame):
+                self.refused += 1
+                continue
+            if not self._patience.listens(client):
+                self.refused += 1
+                continue
             try:
-                if len(parts) != 1:
-                    raise ValueError(f"{len(parts)} parts, expected one")
-                command = read_command(parts[0], self._encoding)
+                command = read_command(frame.bytes, self._encoding)
             except ValueError as error:
                 self.refused += 1
-                self.send(client, {"v": 1, "type": "error", "detail": str(error)[:500]})
+                lost = self._patience.lose(client)
+                detail = str(error)[:400] + (_NO_PATIENCE if lost else "")
+                self.send(client, {"v": 1, "type": "error", "detail": detail})
                 continue
             handle(client, command)
         return True
+
+    def _drained(self) -> bool:
+        """Throw the rest of a message away, a portion of it; whether it was all."""
+        for _ in range(_PARTS_PER_TURN):
+            if not self.socket.recv(zmq.NOBLOCK, copy=False).more:
+                self._drain = False
+                return True
+        return False
 
     def send(self, client: bytes, message: Mapping[str, Any] | bytes) -> None:
         """Say something to one client, if it is still there."""
