@@ -16,6 +16,7 @@ import msgpack
 import zmq
 
 from faulty_pipelines import inject
+from kenpin.runtime.keys import ClientKeys
 
 __all__ = ["PATIENCE_S", "SERVE_LINE", "Client", "RunningLine", "line_toml"]
 
@@ -45,6 +46,7 @@ class RunningLine:
     """A line's service as a child process, a subscriber to all it publishes, and its log.
 
     pub       where it publishes, if not beside its settings
+    keys      of the subscriber, where the line asks for them
     command   what to run; by default edge-run with pipelines that can be made to fail
 
     Stop it, or use it in a `with`; only processes that it started are ever killed.
@@ -56,6 +58,7 @@ class RunningLine:
         *,
         environ: dict[str, str] | None = None,
         pub: str | None = None,
+        keys: ClientKeys | None = None,
         command: Sequence[str] = SERVE_LINE,
     ) -> None:
         folder = toml.parent
@@ -68,6 +71,8 @@ class RunningLine:
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         self._socket.setsockopt(zmq.RCVHWM, 100_000)
+        if keys:
+            keys.on(self._socket)
         self._socket.connect(pub or f"ipc://{folder}/pub")
         extra = {"KENPIN_TEST_FAULT": str(self._fault), "PYTHONPATH": _path()}
         self.process = subprocess.Popen(
@@ -125,9 +130,12 @@ class RunningLine:
 
     # -- what a client says to it --
 
-    def client(self, name: str = "plc") -> Client:
+    def client(
+        self, name: str = "plc", *, ctl: str | None = None, keys: ClientKeys | None = None
+    ) -> Client:
         """Somebody who triggers."""
-        self._clients.append(Client(self._context, f"ipc://{self._folder}/ctl", name))
+        endpoint = ctl or f"ipc://{self._folder}/ctl"
+        self._clients.append(Client(self._context, endpoint, name, keys))
         return self._clients[-1]
 
     # -- what is done to it --
@@ -183,11 +191,19 @@ class RunningLine:
 class Client:
     """A DEALER that keeps everything it is told."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, name: str) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        name: str,
+        keys: ClientKeys | None = None,
+    ) -> None:
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.IDENTITY, name.encode())
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, 100_000)
+        if keys:
+            keys.on(self._socket)
         self._socket.connect(endpoint)
         self.heard: list[tuple[float, dict[str, Any]]] = []
 

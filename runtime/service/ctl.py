@@ -182,19 +182,20 @@ class ControlSocket:
             except zmq.Again:
                 return False
             frame = self.socket.recv(zmq.NOBLOCK, copy=False)
-            if frame.more:
-                # A command has one part. Of a million it is not said how it was meant.
+            whole = not frame.more
+            if not whole:
                 self._drain = True
-                self.refused += 1
-                self._door.cut(frame)
-                continue
-            if not self._door.admits(frame):
-                self.refused += 1
-                continue
-            if not self._patience.listens(client):
+                if not self._drained():
+                    # A million parts are no mistake: hang up, and throw them away.
+                    self.refused += 1
+                    self._door.cut(frame)
+                    return True
+            if not self._door.admits(frame) or not self._patience.listens(client):
                 self.refused += 1
                 continue
             try:
+                if not whole:
+                    raise ValueError("more than one part, expected one")
                 command = read_command(frame.bytes, self._encoding)
             except ValueError as error:
                 self.refused += 1
