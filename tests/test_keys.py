@@ -111,7 +111,9 @@ def test_a_revoked_key_is_kept_aside_and_its_name_is_free(folder: Path) -> None:
     first = revoke(folder, "plc")
     new_client(folder, "plc", folder.parent / "second")
     second = revoke(folder, "plc")
-    assert first.exists() and second.exists() and first != second
+    assert first.exists()
+    assert second.exists()
+    assert first != second
     assert not read_admitted(folder).names
     with pytest.raises(KeysError, match="admitted are: nobody"):
         revoke(folder, "plc")
@@ -182,7 +184,8 @@ def test_a_file_that_is_no_key_admits_nobody_and_keeps_nobody_out(folder: Path) 
     found = read_admitted(folder)
     assert list(found.names.values()) == ["plc"]
     assert len(found.problems) == 2
-    assert "bad.key" in found.problems[0] and "none.key" in found.problems[1]
+    assert "bad.key" in found.problems[0]
+    assert "none.key" in found.problems[1]
 
 
 @given(st.binary(min_size=32, max_size=32))
