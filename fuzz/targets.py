@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from zmq.utils import z85
+
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import load_line
 from kenpin.runtime.bundle import BundleError, parse_manifest
+from kenpin.runtime.keys import parse_keys
 from kenpin.runtime.service.ctl import answer, read_command
 from kenpin.runtime.wire import Encoding, WireError, decode, encode
 
@@ -49,6 +52,13 @@ def _line(payload: bytes) -> None:
             load_line(Path(file.name))
 
 
+def _keys(payload: bytes) -> None:
+    with suppress(ValueError):
+        for key in parse_keys(payload).values():
+            # What libzmq would not take for a key would stop the line at its start.
+            assert len(z85.decode(key)) == 32
+
+
 def _memory() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
@@ -60,6 +70,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "message-json": lambda payload: _message(payload, Encoding.JSON),
     "manifest": _manifest,
     "line": _line,
+    "keys": _keys,
 }
 
 
@@ -87,6 +98,10 @@ def good(target: str) -> list[bytes]:
     if target == "line":
         folder = Path(__file__).resolve().parent.parent / "config"
         return [path.read_bytes() for path in sorted(folder.glob("line-*.toml"))]
+    if target == "keys":
+        return [
+            b'curve\n    public-key = "' + b"0" * 40 + b'"\n    secret-key = "' + b"z" * 40 + b'"'
+        ]
     if target == "manifest":
         return [b'{"schema_version": 1, "name": "a", "versions": {}, "files": {}}']
     if target.startswith("command"):
