@@ -99,9 +99,12 @@ def good(target: str) -> list[bytes]:
         folder = Path(__file__).resolve().parent.parent / "config"
         return [path.read_bytes() for path in sorted(folder.glob("line-*.toml"))]
     if target == "keys":
-        return [
-            b'curve\n    public-key = "' + b"0" * 40 + b'"\n    secret-key = "' + b"z" * 40 + b'"'
-        ]
+        lines = (
+            b"curve",
+            b'    public-key = "%s"' % (b"0" * 40),
+            b'    line-key = "%s"' % (b"z" * 40),
+        )
+        return [b"\n".join(lines)]
     if target == "manifest":
         return [b'{"schema_version": 1, "name": "a", "versions": {}, "files": {}}']
     if target.startswith("command"):
