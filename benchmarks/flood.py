@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from edge_run import EDGE_RUN, RunningLine, Workshop, line_toml, machine, percentiles, table
+
 from flooder import Flooder
 from running_line import Client
 

@@ -22,7 +22,7 @@ import targets
 NAMES = list(targets.TARGETS)
 
 WORDS = st.sampled_from(
-    "v type trig recipe budget_us seq bundle name trigger ack prepare roll_start hello".split()
+    ["v", "type", "trig", "recipe", "budget_us", "seq", "name", "trigger", "ack", "hello"]
 )
 LEAVES = (
     st.none()
