@@ -59,6 +59,8 @@ class WireSpec(Settings):
     """Where the line is spoken to. Endpoints: tcp://ADDRESS:PORT or ipc:///PATH.
 
     ctl, pub, img  commands; verdicts and states; pictures. None: not offered
+    encoding       of ctl, and of pub unless pub_encoding says another; struct is
+                   for soft PLCs and says less, see docs/protocol.md
     keys           folder with the line's CURVE keys and the clients' public
                    ones; a must for addresses that are not local. TCP clients
                    without an admitted key are turned away, local ones too
@@ -68,7 +70,8 @@ class WireSpec(Settings):
     ctl: str | None = "tcp://127.0.0.1:5555"
     pub: str = "tcp://127.0.0.1:5556"
     img: str | None = None
-    encoding: Literal["msgpack", "json"] = "msgpack"
+    encoding: Literal["msgpack", "json", "struct"] = "msgpack"
+    pub_encoding: Literal["msgpack", "json", "struct"] | None = None
     keys: Path | None = None
     ipc_group: bool = False
     resend_ms: float = Field(default=20.0, ge=5, le=10_000)
@@ -98,13 +101,20 @@ class SelftestSpec(Settings):
 
 
 class ArchiveSpec(Settings):
-    """Where NG frames, and a sample of OK frames, are kept. See the archive's own page."""
+    """Where NG frames, and a sample of OK frames, are kept; docs/archive.md has the rules.
+
+    folder          must exist; each line its own
+    max_bytes, max_files
+                    of what the archive holds
+    min_free_bytes  left on the disk, whoever fills it
+    ok_every        one of so many OK frames; 0: none
+    """
 
     folder: Path
     max_bytes: int = Field(default=20_000_000_000, ge=1_000_000)
     max_files: int = Field(default=200_000, ge=10)
     min_free_bytes: int = Field(default=2_000_000_000, ge=0)
-    ok_every: int | None = Field(default=100, ge=1)
+    ok_every: int = Field(default=100, ge=0)
 
 
 class StatusSpec(Settings):
@@ -159,6 +169,8 @@ class Line(Settings):
 
     bundles  the bundle store, whose link `current` names the bundle in force;
              or one bundle's own folder
+    trust    a folder of public keys, one of which must have signed a bundle before
+             it is used; None: bundles need no signature
     sim      verdicts are marked as simulated; by default if no real camera is used
     web      lanes, gates and rolls of this line, instead of the recipe's
     """
@@ -167,6 +179,7 @@ class Line(Settings):
     box: Token
     cam: Token = "cam"
     bundles: Path
+    trust: Path | None = None
     sim: bool | None = None
     trigger: TriggerSpec
     camera: CameraSpec

@@ -70,7 +70,7 @@ def mutator(name: str) -> Any:
 
     def mutate(payload: bytes, room: int, seed: int) -> bytes:
         chance = random.Random(seed)
-        if chance.random() < 0.5 or name in ("line", "keys"):
+        if chance.random() < 0.5 or name in ("line", "keys", "command-struct", "message-struct"):
             return atheris.Mutate(payload if chance.random() < 0.7 else chance.choice(seeds), room)
         good = chance.choice(trees)
         binary = name.endswith("msgpack")

@@ -4,7 +4,8 @@
 here=$(dirname "$0")
 seconds=$1
 shift
-[ $# -gt 0 ] || set -- command-msgpack command-json message-msgpack message-json manifest line keys
+[ $# -gt 0 ] || set -- command-msgpack command-json command-struct \
+  message-msgpack message-json message-struct manifest line keys
 for target; do
   echo "== $target"
   "${PYTHON:-python}" "$here/fuzz.py" "$target" -max_total_time="$seconds" -max_len=9000 \

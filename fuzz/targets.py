@@ -16,27 +16,39 @@ from zmq.utils import z85
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import load_line
 from kenpin.runtime.bundle import BundleError, parse_manifest
+from kenpin.runtime.codecs import CODECS
 from kenpin.runtime.keys import parse_keys
-from kenpin.runtime.service.ctl import answer, read_command
-from kenpin.runtime.wire import Encoding, WireError, decode, encode
+from kenpin.runtime.service.announcer import _short
+from kenpin.runtime.struct_wire import pack, unpack
+from kenpin.runtime.told import SAID
+from kenpin.runtime.wire import Encoding, WireError, decode, decode_any, encode
 
 __all__ = ["HOSTILE", "TARGETS", "corpus", "good"]
 
+_BOOT = "3f2b8c1e-5d0a-4c77-9e21-0a6b7c8d9e10"
 _VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors" / "wire.json"
 
 
-def _command(payload: bytes, encoding: Encoding) -> None:
+def _command(payload: bytes, encoding: str) -> None:
     try:
-        read_command(payload, encoding)
-    except ValueError as error:
+        CODECS[encoding].command(payload)
+    except WireError as error:
         # The gateway sends this text back; it must survive its own encoding.
-        answer({"v": 1, "type": "error", "detail": str(error)[:500]}, encoding)
+        head = {"v": 1, "type": "error", "box": "box-1", "line": "web-1", "boot": _BOOT}
+        fields = head | {"about": None, "trig": None, "t_mono_ns": 1, "detail": _short(str(error))}
+        CODECS[encoding].write(SAID["error"](**fields))
 
 
 def _message(payload: bytes, encoding: Encoding) -> None:
+    for read in (decode, decode_any):
+        with suppress(WireError):
+            # What was accepted can be passed on.
+            encode(read(payload, encoding), encoding)
+
+
+def _struct(payload: bytes) -> None:
     with suppress(WireError):
-        # What was accepted can be passed on.
-        encode(decode(payload, encoding), encoding)
+        unpack(payload)
 
 
 def _manifest(payload: bytes) -> None:
@@ -64,8 +76,10 @@ def _memory() -> str | None:
 
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
-    "command-msgpack": lambda payload: _command(payload, Encoding.MSGPACK),
-    "command-json": lambda payload: _command(payload, Encoding.JSON),
+    "command-msgpack": lambda payload: _command(payload, "msgpack"),
+    "command-json": lambda payload: _command(payload, "json"),
+    "command-struct": lambda payload: _command(payload, "struct"),
+    "message-struct": _struct,
     "message-msgpack": lambda payload: _message(payload, Encoding.MSGPACK),
     "message-json": lambda payload: _message(payload, Encoding.JSON),
     "manifest": _manifest,
@@ -117,5 +131,7 @@ def good(target: str) -> list[bytes]:
         ]
     else:
         messages = [case["message"] for case in json.loads(_VECTORS.read_text())["canonical"]]
-    pack = msgpack.packb if target.endswith("msgpack") else lambda m: json.dumps(m).encode()
-    return [pack(message) for message in messages]
+    if target.endswith("struct"):
+        return [pack(message) for message in messages if message["type"] not in ("prepare", "web")]
+    write = msgpack.packb if target.endswith("msgpack") else lambda m: json.dumps(m).encode()
+    return [write(message) for message in messages]

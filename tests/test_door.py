@@ -12,14 +12,16 @@ import msgpack
 import pytest
 import zmq
 
+from kenpin.runtime.codecs import CODECS
+from kenpin.runtime.commands import Command
 from kenpin.runtime.door import Door
 from kenpin.runtime.endpoints import EndpointError, check_endpoint
 from kenpin.runtime.keys import ClientKeys, new_client, new_line, read_client, revoke
-from kenpin.runtime.service.ctl import MAX_COMMAND_BYTES, Command, ControlSocket
+from kenpin.runtime.service.ctl import ControlSocket
 from kenpin.runtime.service.patience import MISTAKES, PAUSE_NS
 from kenpin.runtime.sockets import VerdictPublisher
 from kenpin.runtime.subscriber import VerdictSubscriber
-from kenpin.runtime.wire import MAX_MESSAGE_BYTES, Encoding, WireError
+from kenpin.runtime.wire import MAX_COMMAND_BYTES, MAX_MESSAGE_BYTES, Encoding, WireError
 
 PATIENCE_S = 20.0
 LOOPBACK = "tcp://127.0.0.1:*"
@@ -46,7 +48,7 @@ class House:
         self.door = Door(keys, clock_ns=self.clock)
         try:
             self.publisher = VerdictPublisher(endpoint, door=self.door)
-            self.control = ControlSocket(self.door, endpoint, Encoding.MSGPACK, self.clock)
+            self.control = ControlSocket(self.door, endpoint, CODECS["msgpack"], self.clock)
         except EndpointError:
             self.door.close()
             raise
@@ -62,13 +64,20 @@ class House:
             poller.register(source, zmq.POLLIN)
         poller.poll(10)
         self.publisher.serve_subscriptions()
-        self.control.receive(self._obey)
+        self.hear()
         self.clock.now += 20_000_000_000
         self.notes += self.door.notes()
 
     def _obey(self, client: bytes, command: Command) -> None:
         self.commands.append((client, command))
-        self.control.send(client, {"v": 1, "type": "heard"})
+        self.control.send(client, msgpack.packb({"type": "heard"}))
+
+    def _refuse(self, client: bytes, detail: str) -> None:
+        self.control.send(client, msgpack.packb({"type": "error", "detail": detail}))
+
+    def hear(self) -> None:
+        """Only the commands."""
+        self.control.receive(self._obey, self._refuse)
 
     def until(self, wanted: Callable[[], bool], seconds: float = PATIENCE_S) -> bool:
         end = time.monotonic() + seconds
@@ -258,7 +267,7 @@ def test_a_command_between_revocation_and_hanging_up_is_not_obeyed(
         assert not commander.poll(10)
     commander.send(HELLO)
     assert house.control.socket.poll(round(PATIENCE_S * 1000))
-    house.control.receive(house._obey)
+    house.hear()
     assert (len(house.commands), house.control.refused) == (1, 1)
 
 
@@ -439,7 +448,7 @@ def test_who_makes_too_many_mistakes_is_not_listened_to_for_a_second(open_house:
     end = time.monotonic() + PATIENCE_S
     while open_house.control.refused < MISTAKES + 5 and time.monotonic() < end:
         open_house.control.socket.poll(10)
-        open_house.control.receive(open_house._obey)
+        open_house.hear()
     answers = []
     while wild.poll(200):
         answers.append(msgpack.unpackb(wild.recv())["detail"])
@@ -451,7 +460,7 @@ def test_who_makes_too_many_mistakes_is_not_listened_to_for_a_second(open_house:
     assert open_house.control.socket.poll(round(PATIENCE_S * 1000))
     while not open_house.commands or open_house.control.refused < MISTAKES + 6:
         open_house.control.socket.poll(10)
-        open_house.control.receive(open_house._obey)
+        open_house.hear()
     assert [client for client, _ in open_house.commands] == [b"other"]
     assert open_house.clock.now == frozen
     open_house.clock.now += PAUSE_NS

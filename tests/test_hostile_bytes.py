@@ -12,8 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kenpin.runtime.service.ctl import MAX_COMMAND_BYTES, read_command
-from kenpin.runtime.wire import Encoding
+from kenpin.runtime.wire import MAX_COMMAND_BYTES, Encoding, WireError, decode_command
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fuzz"))
 
@@ -97,9 +96,9 @@ def test_the_longest_trigger_fits_and_a_byte_above_the_cap_does_not(encoding: En
         "budget_us": 60_000_000,
     }
     payload = json.dumps(longest).encode() if encoding is Encoding.JSON else msgpack.packb(longest)
-    assert read_command(payload, encoding)
-    with pytest.raises(ValueError, match=f"at most {MAX_COMMAND_BYTES}"):
-        read_command(payload + b" " * (MAX_COMMAND_BYTES + 1 - len(payload)), encoding)
+    assert decode_command(payload, encoding)
+    with pytest.raises(WireError, match=f"at most {MAX_COMMAND_BYTES}"):
+        decode_command(payload + b" " * (MAX_COMMAND_BYTES + 1 - len(payload)), encoding)
 
 
 def test_a_command_as_costly_as_the_cap_allows_is_refused_in_a_moment() -> None:
@@ -109,8 +108,8 @@ def test_a_command_as_costly_as_the_cap_allows_is_refused_in_a_moment() -> None:
     spent = []
     for _ in range(5):
         started = time.thread_time()
-        with pytest.raises(ValueError, match="expected a map"):
-            read_command(costly, Encoding.MSGPACK)
+        with pytest.raises(WireError, match="expected a map"):
+            decode_command(costly, Encoding.MSGPACK)
         spent.append(time.thread_time() - started)
     # 64 KiB of the same took 5 ms to unpack alone.
     assert min(spent) < 0.005

@@ -96,12 +96,12 @@ def test_rolls_start_and_stop_by_command_and_are_written_aside(
     client = line.client()
     line.verdict(lambda m: m["frame"] >= 8)
     client.say("roll_start", name="coil 7")
-    assert client.of_kind("roll")["running"] is True
+    assert client.of_kind("roll_ack")["running"] is True
     first = line.until(lambda m: m["type"] == "roll", "the first roll's page")
     assert Path(first["page"]).name == "roll-0001.html"
     line.verdict(lambda m: m["frame"] >= 40)
     client.say("roll_stop")
-    assert client.of_kind("roll")["running"] is False
+    assert client.of_kind("roll_ack")["running"] is False
     page = Path(line.until(lambda m: m["type"] == "roll", "the page")["page"])
     assert page == tmp_path / "rolls" / "coil-7.html"
     told = [json.loads(text) for text in page.with_suffix(".jsonl").read_text().splitlines()]

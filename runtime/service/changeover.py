@@ -159,9 +159,6 @@ class Changeover:
 
 
 def _point(store: Path, folder: Path) -> None:
-    from kenpin.runtime.store import point
+    from kenpin.runtime.store import Store
 
-    current = store / "current"
-    if current.is_symlink() and current.resolve() != folder.resolve():
-        point(store / "previous", current.resolve())
-    point(current, folder)
+    Store(store).switch(folder.name)

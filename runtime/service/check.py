@@ -10,6 +10,7 @@ from typing import Any
 from kenpin.config.camera import RecordedSpec, SyntheticSpec
 from kenpin.config.line import Line
 from kenpin.config.settings import Settings
+from kenpin.runtime.service.archive import lendable
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 
 __all__ = ["as_toml", "problems_of"]
@@ -45,7 +46,13 @@ def _value(value: Any) -> str:
 
 def problems_of(line: Line) -> list[str]:
     """Each problem in a sentence: what was found, what was expected, what to do."""
-    return [*_wire(line), *_machine(line), *_folders(line), *_bundle_and_camera(line)]
+    return [
+        *_wire(line),
+        *_machine(line),
+        *_lending(line),
+        *_folders(line),
+        *_bundle_and_camera(line),
+    ]
 
 
 def _wire(line: Line) -> Iterator[str]:
@@ -101,6 +108,15 @@ def _machine(line: Line) -> Iterator[str]:
         )
 
 
+def _lending(line: Line) -> Iterator[str]:
+    slots, in_flight = line.ring.slots, line.trigger.max_in_flight
+    if line.archive is not None and not lendable(slots, in_flight):
+        yield (
+            f"ring.slots: {slots} slots leave none to lend to the archive, which would keep "
+            f"nothing; expected at least {in_flight + 3}"
+        )
+
+
 def _folders(line: Line) -> Iterator[str]:
     for name, spec in (("archive", line.archive), ("rolls", line.rolls)):
         if spec is None:
@@ -117,7 +133,7 @@ def _bundle_and_camera(line: Line) -> Iterator[str]:
 
     bundle = None
     try:
-        bundle = read_bundle(line.bundles)
+        bundle = read_bundle(line.bundles, line.trust)
     except (BundleError, OSError) as error:
         yield f"bundles: {error}"
     yield from _camera(line, bundle)

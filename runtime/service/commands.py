@@ -6,10 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.changeover import Change, Changeover, ChangeoverError, Step
-from kenpin.runtime.service.complaints import Complaints
-from kenpin.runtime.service.ctl import (
+from kenpin.runtime.commands import (
     Ack,
     Activate,
     Command,
@@ -21,6 +18,9 @@ from kenpin.runtime.service.ctl import (
     Status,
     Trigger,
 )
+from kenpin.runtime.service.announcer import Announcer
+from kenpin.runtime.service.changeover import Change, Changeover, ChangeoverError, Step
+from kenpin.runtime.service.complaints import Complaints
 from kenpin.runtime.service.desk import Desk
 from kenpin.runtime.service.ledger import TriggerConflictError
 from kenpin.runtime.service.rolls import Rolls
@@ -69,7 +69,8 @@ class Commander:
         try:
             self._obey(client, command)
         except (ChangeoverError, RollsError, TriggerConflictError) as error:
-            self._announcer.tell(client, "error", detail=str(error)[:500])
+            trig = command.trig if isinstance(command, Trigger) else None
+            self._announcer.refuse(client, str(error), command.type, trig)
 
     def _obey(self, client: bytes, command: Command) -> None:
         if isinstance(command, Trigger):
@@ -113,7 +114,7 @@ class Commander:
             done, why = self._rolls.stop(), "no roll is running"
         if not done:
             raise RollsError(f"{command.type}: {why}, or the roll book does not listen")
-        self._announcer.tell(client, "roll", running=self._rolls.running)
+        self._announcer.tell(client, "roll_ack", running=self._rolls.running)
 
     def _reset(self) -> None:
         """Begin anew after a failure: another process proves the bundle once more."""

@@ -110,6 +110,8 @@ class Desk:
         self.unasked = 0
         # Whoever keeps a roll book wants all that was found, in time or not.
         self.on_web: Callable[[Judged], None] = lambda _: None
+        # Whoever counts wants every verdict, with a frame or without.
+        self.on_verdict: Callable[[Entry, Verdict], None] = lambda *_: None
 
     # -- slots -----------------------------------------------------------------------------
 
@@ -274,8 +276,8 @@ class Desk:
             self._judged(event)
         elif isinstance(event, Gone):
             for job in event.jobs:
-                self._conclude(job, Answer.ng(Reason.MODEL_ERROR, event.detail))
                 ticket = self._tickets.pop(job, None)
+                self._conclude(job, Answer.ng(Reason.MODEL_ERROR, event.detail), ticket)
                 if ticket is not None:
                     self._done_with(ticket)
 
@@ -345,6 +347,7 @@ class Desk:
         entry.web = judged.web if judged else None
         verdict = self._verdict(entry, judged, now)
         self._outlet.verdict(entry, verdict)
+        self.on_verdict(entry, verdict)
         if ticket is not None:
             for side in self.sides:
                 if side.offer(entry, verdict, ticket):

@@ -43,6 +43,7 @@ from kenpin.runtime.service.inspector import (
 from kenpin.runtime.service.ledger import Answer, Ledger
 from kenpin.runtime.service.logs import LogQueue
 from kenpin.runtime.service.rolls import Rolls
+from kenpin.runtime.service.sides import Sides
 from kenpin.runtime.service.states import Parts, state_of
 from kenpin.runtime.service.supervisor import Limits, Role, Supervisor
 from kenpin.runtime.service.systemd import Manager
@@ -103,6 +104,7 @@ class Gateway:
         self._supervisor = Supervisor(
             InspectorSpec(
                 line.bundles,
+                trust=line.trust,
                 threads=line.inspection.threads or max(1, (os.cpu_count() or 2) - 1),
                 cpus=line.inspection.cpus,
                 web=line.web,
@@ -138,6 +140,17 @@ class Gateway:
         self._rolls = Rolls(line.rolls, line.name, clock_ns) if line.rolls else None
         if self._rolls:
             self._desk.on_web = self._rolls.found
+        self._sides = Sides(
+            line,
+            self._ring,
+            self._desk,
+            self._supervisor,
+            self._acquisition,
+            self._announcer,
+            self._complaints,
+            log=log,
+            clock_ns=clock_ns,
+        )
         self._commander = Commander(
             self._desk,
             self._supervisor,
@@ -168,6 +181,7 @@ class Gateway:
             try:
                 self._announce()
                 self._supervisor.start()
+                self._sides.start()
                 while self._exit is None:
                     self._wait(wake)
                     self._turn(wake)
@@ -179,6 +193,7 @@ class Gateway:
                 self._changeover.close()
                 if self._rolls:
                     self._rolls.side.stop()
+                self._sides.stop()
                 self._announcer.close()
                 self._manager.close()
                 self._ring.close()
@@ -231,6 +246,7 @@ class Gateway:
             *([] if camera is None else [camera]),
             *self._supervisor.filenos(),
             *([] if roll is None else [roll]),
+            *self._sides.filenos(),
         )
         if sources != self._polled:
             self._poller = zmq.Poller()
@@ -247,6 +263,7 @@ class Gateway:
         self._desk.expire()
         self._announcer.serve(self._commander.obey)
         self._write_rolls()
+        self._sides.poll()
         now = self._clock_ns()
         for entry in self._ledger.resends(now):
             self._announcer.again(entry)

@@ -35,6 +35,7 @@ class Geometry:
 def geometry_of(bundles: Path, camera: CameraSpec | None = None) -> Geometry:
     """What the manifest of a bundle, or of a store's current one, says.
 
+    Where the current one says nothing, the previous one does: it will have to run.
     Only for sizing memory: the inspection process reads the manifest again, and
     verifies it. Blocks of a web are as high as the camera makes them; where
     nobody says how high, `height_px` is 0.
@@ -46,9 +47,17 @@ def geometry_of(bundles: Path, camera: CameraSpec | None = None) -> Geometry:
     ValueError
         If it does not say.
     """
-    file = bundles / "manifest.json"
-    if not file.exists():
-        file = bundles / "current" / "manifest.json"
+    if (bundles / "manifest.json").exists():
+        return _said_by(bundles / "manifest.json", camera)
+    try:
+        return _said_by(bundles / "current" / "manifest.json", camera)
+    except (OSError, ValueError):
+        if not (bundles / "previous" / "manifest.json").exists():
+            raise
+        return _said_by(bundles / "previous" / "manifest.json", camera)
+
+
+def _said_by(file: Path, camera: CameraSpec | None) -> Geometry:
     raw = file.read_bytes()
     try:
         tree: Any = json.loads(raw)

@@ -77,7 +77,7 @@ class _SelftestError(BundleError):
 
 def _prepare(spec: InspectorSpec, channel: Channel, pulse: _Pulse) -> tuple[Bundle, Any]:
     _tell(channel, Phase.VERIFYING)
-    bundle = read_bundle(spec.bundle)
+    bundle = read_bundle(spec.bundle, spec.trust)
     _tell(channel, Phase.COMPILING)
     if spec.make_pipeline:
         pipeline = spec.make_pipeline(bundle, clock_ns=pulse, threads=spec.threads)

@@ -52,6 +52,7 @@ class InspectorSpec:
     """What an inspection process is to run.
 
     bundle         the bundle's folder, or a store with a link `current`
+    trust          a folder of public keys, one of which must have signed it
     threads        cores for the network; None leaves it to OpenVINO
     cpus           which cores the process may use; None: all
     niceness       until it is told to take over the line
@@ -61,6 +62,7 @@ class InspectorSpec:
     """
 
     bundle: Path
+    trust: Path | None = None
     threads: int | None = None
     cpus: tuple[int, ...] | None = None
     niceness: int = 0
