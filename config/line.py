@@ -62,7 +62,9 @@ class WireSpec(Settings):
     encoding       of ctl, and of pub unless pub_encoding says another; struct is
                    for soft PLCs and says less, see docs/protocol.md
     keys           folder with the line's CURVE keys and the clients' public
-                   ones; a must for addresses that are not local
+                   ones; a must for addresses that are not local. TCP clients
+                   without an admitted key are turned away, local ones too
+    ipc_group      the group of the service's user may use ipc sockets too
     """
 
     ctl: str | None = "tcp://127.0.0.1:5555"
@@ -71,6 +73,7 @@ class WireSpec(Settings):
     encoding: Literal["msgpack", "json", "struct"] = "msgpack"
     pub_encoding: Literal["msgpack", "json", "struct"] | None = None
     keys: Path | None = None
+    ipc_group: bool = False
     resend_ms: float = Field(default=20.0, ge=5, le=10_000)
 
 

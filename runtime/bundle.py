@@ -240,7 +240,7 @@ def parse_manifest(folder: Path, raw: bytes) -> Manifest:
     """
     try:
         tree: Any = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{folder}/{MANIFEST}: damaged ({error}); copy the bundle again"
         ) from None

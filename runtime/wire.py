@@ -38,6 +38,7 @@ from kenpin.runtime.told import PUBLISHED, SAID
 from kenpin.runtime.wire_types import Frozen
 
 __all__ = [
+    "MAX_COMMAND_BYTES",
     "MAX_DETAIL_CHARS",
     "MAX_MESSAGE_BYTES",
     "MAX_NAME_CHARS",
@@ -62,6 +63,8 @@ __all__ = [
 # 64 KiB of empty msgpack arrays take 5 ms to unpack, 1 MB of them 171 ms
 # (notes/operations.md §3.4): the cap bounds what a stranger can cost a reader.
 MAX_MESSAGE_BYTES = 64 * 1024
+# The longest command, a trigger whose every character is escaped, has 4.7 KiB.
+MAX_COMMAND_BYTES = 8 * 1024
 
 _MODELS: Mapping[str, type[VerdictMessage] | type[StateMessage]] = {
     "verdict": VerdictMessage,
@@ -123,7 +126,7 @@ def decode_command(payload: bytes, encoding: Encoding) -> Command:
     WireError
         As `decode`.
     """
-    plain, fields = _plain(payload, encoding)
+    plain, fields = _plain(payload, encoding, MAX_COMMAND_BYTES)
     _check_version(fields)
     try:
         return COMMANDS.validate_json(plain)
@@ -149,10 +152,12 @@ def _check_version(fields: Mapping[str, object]) -> None:
         raise WireError(f"found v {brief(version)}, this reader knows v 1; update the reader")
 
 
-def _plain(payload: bytes, encoding: Encoding) -> tuple[str, dict[str, Any]]:
+def _plain(
+    payload: bytes, encoding: Encoding, limit: int = MAX_MESSAGE_BYTES
+) -> tuple[str, dict[str, Any]]:
     """The map in the payload, as JSON and as it was read."""
-    if len(payload) > MAX_MESSAGE_BYTES:
-        raise WireError(f"{len(payload)} bytes, at most {MAX_MESSAGE_BYTES} are allowed")
+    if len(payload) > limit:
+        raise WireError(f"{len(payload)} bytes, at most {limit} are allowed")
     try:
         fields = _unpack(payload) if encoding is Encoding.MSGPACK else _parse(payload)
         # One validation for both encodings: JSON's. It also finds what msgpack can

@@ -17,6 +17,7 @@ import zmq
 
 from faulty_pipelines import inject
 from kenpin.runtime.client import LineClient
+from kenpin.runtime.keys import ClientKeys
 
 __all__ = ["PATIENCE_S", "SERVE_LINE", "Client", "RunningLine", "check_undisturbed", "line_toml"]
 
@@ -61,6 +62,7 @@ class RunningLine:
     """A line's service as a child process, a subscriber to all it publishes, and its log.
 
     pub       where it publishes, if not beside its settings
+    keys      of the subscriber, where the line asks for them
     command   what to run; by default edge-run with pipelines that can be made to fail
 
     Stop it, or use it in a `with`; only processes that it started are ever killed.
@@ -72,6 +74,7 @@ class RunningLine:
         *,
         environ: dict[str, str] | None = None,
         pub: str | None = None,
+        keys: ClientKeys | None = None,
         command: Sequence[str] = SERVE_LINE,
     ) -> None:
         folder = toml.parent
@@ -84,6 +87,8 @@ class RunningLine:
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         self._socket.setsockopt(zmq.RCVHWM, 100_000)
+        if keys:
+            keys.on(self._socket)
         self._socket.connect(pub or f"ipc://{folder}/pub")
         extra = {"KENPIN_TEST_FAULT": str(self._fault), "PYTHONPATH": _path()}
         self.process = subprocess.Popen(

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from kenpin.config.line import Line
 from kenpin.runtime.codecs import CODECS
 from kenpin.runtime.commands import Command
+from kenpin.runtime.door import Door
+from kenpin.runtime.endpoints import EndpointError
 from kenpin.runtime.messages import (
     MAX_DETAIL_CHARS,
     Counts,
@@ -60,12 +62,17 @@ class Announcer:
         self._codec = CODECS[line.wire.encoding]
         self._write = CODECS[line.wire.pub_encoding or line.wire.encoding].write
         self._alarms: dict[str, Alarm] = {}
-        self._publisher = VerdictPublisher(line.wire.pub)
-        self._control = (
-            ControlSocket(self._publisher.context, line.wire.ctl, self._codec)
-            if line.wire.ctl
-            else None
-        )
+        self._door = Door(line.wire.keys, ipc_group=line.wire.ipc_group, clock_ns=mono_ns)
+        self._publisher = VerdictPublisher(line.wire.pub, door=self._door)
+        try:
+            self._control = (
+                ControlSocket(self._door, line.wire.ctl, self._codec, mono_ns)
+                if line.wire.ctl
+                else None
+            )
+        except EndpointError:
+            self._publisher.close()
+            raise
         self._beats = 0
         self._publisher.greet_with(lambda: (topic("state", line.name), self._write(self._state())))
         self._verdict_topic = topic("verdict", line.name)
@@ -85,7 +92,12 @@ class Announcer:
     def sockets(self) -> tuple[Any, ...]:
         """What to poll."""
         control = () if self._control is None else (self._control.socket,)
-        return (self._publisher.socket, *control)
+        return (self._publisher.socket, *control, *self._door.sockets)
+
+    @property
+    def door(self) -> Door:
+        """Who may come in."""
+        return self._door
 
     def serve(self, handle: Callable[[bytes, Command], None]) -> None:
         """Greet newcomers, and hand over what clients command."""

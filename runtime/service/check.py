@@ -56,14 +56,29 @@ def problems_of(line: Line) -> list[str]:
 
 
 def _wire(line: Line) -> Iterator[str]:
-    from kenpin.runtime.sockets import EndpointError, check_endpoint
+    from kenpin.runtime.endpoints import EndpointError, check_endpoint, is_local
+    from kenpin.runtime.keys import KeysError, read_admitted, read_line
 
+    keys, nobody = line.wire.keys, False
+    if keys is not None:
+        try:
+            read_line(keys)
+            admitted = read_admitted(keys)
+            nobody = not admitted.names
+            yield from (f"wire.keys: {problem}" for problem in admitted.problems)
+        except (KeysError, OSError) as error:
+            yield f"wire.keys: {error}"
     named = {"ctl": line.wire.ctl, "pub": line.wire.pub, "img": line.wire.img}
     for name, endpoint in named.items():
         if endpoint is None:
             continue
         try:
-            check_endpoint(endpoint)
+            check_endpoint(endpoint, keys=keys is not None)
+            if nobody and not is_local(endpoint):
+                yield (
+                    f"wire.{name}: {endpoint} is reachable from outside, yet no client is "
+                    f"admitted; edge-run keys client NAME {keys}"
+                )
         except EndpointError as error:
             yield f"wire.{name}: {error}"
         for other, taken in named.items():

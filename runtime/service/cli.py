@@ -15,6 +15,7 @@ __all__ = ["main"]
 
 EXAMPLES = """examples:
   edge-run check /etc/kenpin/web-1.toml      what is configured, and what is wrong with it
+  edge-run keys --help                       who may speak with the line, and read it
   edge-run /etc/kenpin/web-1.toml            run the line, as systemd does
   edge-run record --help                     keep what the camera shows, without inspecting it
   edge-run line.toml --set camera.rate_hz=20 --until-end

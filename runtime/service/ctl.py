@@ -2,45 +2,61 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import zmq
 
 from kenpin.runtime.codecs import Codec
 from kenpin.runtime.commands import Command
-from kenpin.runtime.sockets import check_endpoint
+from kenpin.runtime.door import Door
+from kenpin.runtime.endpoints import EndpointError, refuse_taken
+from kenpin.runtime.service.patience import PAUSE_NS, Patience
 from kenpin.runtime.wire import MAX_MESSAGE_BYTES, WireError
 
 __all__ = ["ControlSocket"]
 
 # A flood of one client may not hold up a verdict for another; the rest waits a turn.
 _COMMANDS_PER_TURN = 64
+_PARTS_PER_TURN = 256
 _SEND_HWM = 1000
+_NO_PATIENCE = f"; too many mistakes: nothing is listened to for {PAUSE_NS / 1e9:g} s"
 
 
 class ControlSocket:
     """A ROUTER. Use it from one thread. Sending never waits, and a full reader loses.
 
-    context   of all sockets of the line
+    door      lets clients in
     codec     how clients speak
-    refused   commands that were not understood, and answers that found no room
+    refused   commands that were not understood or not even looked at, and answers
+              that found no room
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, codec: Codec
+        self,
+        door: Door,
+        endpoint: str,
+        codec: Codec,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        check_endpoint(endpoint)
+        refuse_taken(endpoint)
+        self._door = door
         self._codec = codec
         self.refused = 0
-        self.socket = context.socket(zmq.ROUTER)
+        self._patience = Patience(clock_ns)
+        self._drain = False
+        self.socket = door.context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.SNDHWM, _SEND_HWM)
         self.socket.setsockopt(zmq.LINGER, 200)
         self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         # A client that vanished and returns under its name takes its own place over.
         self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self.socket.setsockopt(zmq.HEARTBEAT_IVL, 200)
-        self.socket.bind(endpoint)
-        self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        try:
+            self.endpoint = door.bind(self.socket, endpoint)
+        except EndpointError:
+            self.socket.close(linger=0)
+            raise
 
     def receive(
         self, handle: Callable[[bytes, Command], None], refuse: Callable[[bytes, str], None]
@@ -52,23 +68,43 @@ class ControlSocket:
         """
         for _ in range(_COMMANDS_PER_TURN):
             try:
-                client, *parts = self.socket.recv_multipart(zmq.NOBLOCK)
+                if self._drain and not self._drained():
+                    return True
+                client = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return False
+            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+            whole = not frame.more
+            if not whole:
+                self._drain = True
+                if not self._drained():
+                    # A million parts are no mistake: hang up, and throw them away.
+                    self.refused += 1
+                    self._door.cut(frame)
+                    return True
+            if not self._door.admits(frame) or not self._patience.listens(client):
+                self.refused += 1
+                continue
             try:
-                command = self._command(parts)
+                if not whole:
+                    # REQ sockets, and bindings that imitate them, send an empty part first.
+                    raise WireError("more than one part, expected one; use a DEALER socket")
+                command = self._codec.command(frame.bytes)
             except WireError as error:
                 self.refused += 1
-                refuse(client, str(error))
+                lost = self._patience.lose(client)
+                refuse(client, str(error)[:400] + (_NO_PATIENCE if lost else ""))
                 continue
             handle(client, command)
         return True
 
-    def _command(self, parts: list[bytes]) -> Command:
-        # REQ sockets, and bindings that imitate them, send an empty part first.
-        if len(parts) != 1:
-            raise WireError(f"{len(parts)} parts, expected one; use a DEALER socket")
-        return self._codec.command(parts[0])
+    def _drained(self) -> bool:
+        """Throw the rest of a message away, a portion of it; whether it was all."""
+        for _ in range(_PARTS_PER_TURN):
+            if not self.socket.recv(zmq.NOBLOCK, copy=False).more:
+                self._drain = False
+                return True
+        return False
 
     def send(self, client: bytes, payload: bytes) -> None:
         """Say something to one client, if it is still there."""

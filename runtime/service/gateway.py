@@ -387,6 +387,10 @@ class Gateway:
         return HEARTBEAT_NS
 
     def _on_status(self, _now: int) -> int:
+        for note in self._announcer.door.notes():
+            self._log.warning("turned_away", detail=note)
+        door = self._announcer.door.complaint
+        self._complaints.note("door", door, bool(door))
         dropped = self._log_queue.dropped if self._log_queue else 0
         if self._changeover.failed_to_remember():
             undone = "the store's link could not be set: a restart would run the bundle before"
