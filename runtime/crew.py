@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 
-
 __all__ = ["Crew", "one_blas_thread"]
 
 # How the wheels of numpy and the distributions' own call the same two functions.
