@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.images import fit_to
+from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import FrameSpec, PadimSpec, PatchCoreSpec
 from kenpin.config.tuning import load_tuning
 from kenpin.runtime.bundle import Bundle, BundleError, FeatureRecord, GreyRange
@@ -328,13 +329,14 @@ def load_engine(bundle: Bundle, threads: int | None) -> Engine:
     Raises
     ------
     BundleError
-        If it cannot be compiled or is not what the manifest says.
-    ConfigError
-        If the tuning is not one.
+        If it cannot be compiled, is not what the manifest says, or the tuning is damaged.
     """
     manifest = bundle.manifest
     f, t, c = manifest.features, manifest.tiles, manifest.frame.channels
-    tuning = load_tuning(bundle.folder)
+    try:
+        tuning = load_tuning(bundle.folder)
+    except ConfigError as error:
+        raise BundleError(str(error)) from error
     try:
         engine = Engine(
             bundle.network, precision=f.inference_precision, threads=threads, tuning=tuning
