@@ -125,8 +125,8 @@ def to_rows(queries: F32, bank: F32, rows: NDArray[np.intp], centre: F32 | None 
     distance = np.empty(len(queries), np.float32)
     for start in range(0, len(queries), MEASURE_BLOCK):
         part = slice(start, start + MEASURE_BLOCK)
-        delta = queries[part] if centre is None else queries[part] - centre
-        delta = delta - bank[rows[part]]
+        delta = bank[rows[part]]
+        np.subtract(queries[part] if centre is None else queries[part] - centre, delta, out=delta)
         np.einsum("nd,nd->n", delta, delta, out=distance[part])
     return np.sqrt(distance, out=distance)
 

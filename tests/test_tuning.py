@@ -82,7 +82,7 @@ def test_a_damaged_tuning_is_named(bundle):
     file = tuning_file(bundle.folder)
     file.write_text('{"streams": 0, "speed": 11}')
     try:
-        with pytest.raises(ConfigError, match=r"tuning\.json.*streams.*edge-doctor tune"):
+        with pytest.raises(ConfigError, match=r"(?s)tuning\.json.*streams.*edge-doctor tune"):
             load_tuning(bundle.folder)
         with pytest.raises(BundleError, match=r"edge-doctor tune"):
             Pipeline(bundle)
