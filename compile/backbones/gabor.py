@@ -144,27 +144,27 @@ class _Bank(nn.Module):
     ) -> None:
         super().__init__()
         side = max(bank.shape[1] for bank in banks)
-        filters = np.concatenate([_framed(bank, side) for bank in banks])
-        parts = np.concatenate([filters.real, filters.imag])
-        exact = np.stack([on_int8_grid(kernel, most) for kernel in parts])
+        kernels = [k for bank in banks for k in bank.real] + [
+            k for bank in banks for k in bank.imag
+        ]
+        parts = np.stack([_framed(on_int8_grid(kernel, most), side) for kernel in kernels])
         self.parts = nn.Conv2d(
             maps, maps * len(parts), side, stride=2, padding=side // 2, groups=maps, bias=False
         )
-        weights = torch.from_numpy(exact).float()[:, None].repeat(maps, 1, 1, 1)
+        weights = torch.from_numpy(parts).float()[:, None].repeat(maps, 1, 1, 1)
         self.parts.weight = nn.Parameter(weights, requires_grad=False)
         # Squares span twice the decades of what is squared: 8 bits do not. Parts
         # named "in_float" are not quantised.
-        self.in_float = _Modulus(maps, len(filters))
+        self.in_float = _Modulus(maps, len(parts) // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         modulus: Tensor = self.in_float(self.parts(x))
         return modulus
 
 
-def _framed(bank: NDArray[np.complex128], side: int) -> NDArray[np.complex128]:
-    """Filters with zeros around them, which changes nothing but their size."""
-    rim = (side - bank.shape[1]) // 2
-    return np.pad(bank, ((0, 0), (rim, rim), (rim, rim)))
+def _framed(kernel: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """A kernel with zeros around it, which changes nothing but its size."""
+    return np.pad(kernel, (side - len(kernel)) // 2)
 
 
 def _halve() -> nn.Conv2d:
