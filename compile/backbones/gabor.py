@@ -79,10 +79,21 @@ def _pool(x: Tensor) -> Tensor:
 
 
 class _Modulus(nn.Module):
-    """|z| of complex maps given as real and imaginary parts."""
+    """|z| of complex maps: their real parts, then their imaginary ones, for each of the inputs."""
 
-    def forward(self, real: Tensor, imaginary: Tensor) -> Tensor:
-        return torch.sqrt(real * real + imaginary * imaginary + MODULUS_FLOOR)
+    def __init__(self, maps: int, count: int) -> None:
+        super().__init__()
+        # The two squares are added by a 1 x 1 convolution: taking the channels apart
+        # would copy them, and OpenVINO's own slicing is slow.
+        pairs = np.concatenate([np.eye(count), np.eye(count)], axis=1)
+        weights = np.kron(np.eye(maps), pairs)[:, :, None, None]
+        self._pairs = nn.Conv2d(2 * maps * count, maps * count, 1)
+        self._pairs.weight = nn.Parameter(torch.from_numpy(weights).float(), requires_grad=False)
+        floor = torch.full((maps * count,), MODULUS_FLOOR)
+        self._pairs.bias = nn.Parameter(floor, requires_grad=False)
+
+    def forward(self, parts: Tensor) -> Tensor:
+        return torch.sqrt(self._pairs(parts * parts))
 
 
 def on_int8_grid(kernel: NDArray[np.float64], most: int) -> NDArray[np.float64]:
@@ -122,30 +133,38 @@ class _Compression(nn.Module):
 
 
 class _Bank(nn.Module):
-    """|x * psi| of every map x and every filter psi, at half the resolution."""
+    """|x * psi| of every map x and every filter psi, at half the resolution.
 
-    def __init__(self, filters: NDArray[np.complex128], maps: int, most: int = MOST) -> None:
+    All filters are one convolution, real and imaginary parts side by side: of 16
+    output channels AMX uses its tiles whole, of 4 a quarter of them.
+    """
+
+    def __init__(
+        self, banks: list[NDArray[np.complex128]], maps: int = 1, most: int = MOST
+    ) -> None:
         super().__init__()
-        self.real = self._conv(filters.real, maps, most)
-        self.imaginary = self._conv(filters.imag, maps, most)
+        side = max(bank.shape[1] for bank in banks)
+        kernels = [k for bank in banks for k in bank.real] + [
+            k for bank in banks for k in bank.imag
+        ]
+        parts = np.stack([_framed(on_int8_grid(kernel, most), side) for kernel in kernels])
+        self.parts = nn.Conv2d(
+            maps, maps * len(parts), side, stride=2, padding=side // 2, groups=maps, bias=False
+        )
+        weights = torch.from_numpy(parts).float()[:, None].repeat(maps, 1, 1, 1)
+        self.parts.weight = nn.Parameter(weights, requires_grad=False)
         # Squares span twice the decades of what is squared: 8 bits do not. Parts
         # named "in_float" are not quantised.
-        self.in_float = _Modulus()
-
-    @staticmethod
-    def _conv(weights: NDArray[np.float64], maps: int, most: int) -> nn.Conv2d:
-        count, side = weights.shape[:2]
-        conv = nn.Conv2d(
-            maps, maps * count, side, stride=2, padding=side // 2, groups=maps, bias=False
-        )
-        exact = np.stack([on_int8_grid(kernel, most) for kernel in weights])
-        bank = torch.from_numpy(exact).float()[:, None]
-        conv.weight = nn.Parameter(bank.repeat(maps, 1, 1, 1), requires_grad=False)
-        return conv
+        self.in_float = _Modulus(maps, len(parts) // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        modulus: Tensor = self.in_float(self.real(x), self.imaginary(x))
+        modulus: Tensor = self.in_float(self.parts(x))
         return modulus
+
+
+def _framed(kernel: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """A kernel with zeros around it, which changes nothing but its size."""
+    return np.pad(kernel, (side - len(kernel)) // 2)
 
 
 def _halve() -> nn.Conv2d:
@@ -166,12 +185,11 @@ class Gabor(Backbone):
         fine, coarse, second = morlet(*FINE), morlet(*COARSE), morlet(*SECOND)
         n = ORIENTATIONS
         self.halving, self.quartering = _halve(), _halve()
-        self.full_fine = _Bank(fine, 1, MOST_AT_IMAGE)
-        self.full_coarse = _Bank(coarse, 1, MOST_AT_IMAGE)
-        self.half_coarse, self.quarter_coarse = _Bank(coarse, 1), _Bank(coarse, 1)
-        self.full_second, self.half_second = _Bank(second, 2 * n), _Bank(second, n)
-        self.full_third, self.half_third = _Bank(second, 2 * n), _Bank(second, n)
-        self.quarter_third = _Bank(second, n)
+        self.full_first = _Bank([fine, coarse], most=MOST_AT_IMAGE)
+        self.half_first, self.quarter_first = _Bank([coarse]), _Bank([coarse])
+        self.full_second, self.half_second = _Bank([second], 2 * n), _Bank([second], n)
+        self.full_third, self.half_third = _Bank([second], 2 * n), _Bank([second], n)
+        self.quarter_third = _Bank([second], n)
         self.in_float = nn.ModuleList([_Compression(FIRST_GAIN), _Compression(SECOND_GAIN)])
         widths = (1 + 3 * n, n + 3 * n * n, 4 * n * n)
         self.taps = tuple(
@@ -186,9 +204,9 @@ class Gabor(Backbone):
         full = tiles.to(torch.float32) * GREY_SCALE - GREY_SHIFT
         half = self.halving(full)
         quarter = self.quartering(half)
-        u1 = first(torch.cat([self.full_fine(full), self.full_coarse(full)], dim=1), pool=True)
-        u2 = first(self.half_coarse(half))
-        u3 = first(self.quarter_coarse(quarter))
+        u1 = first(self.full_first(full), pool=True)
+        u2 = first(self.half_first(half))
+        u3 = first(self.quarter_first(quarter))
         makers: dict[str, Callable[[], list[Tensor]]] = {
             "stride4": lambda: [quarter, u1, u2],
             "stride8": lambda: [u3, second(self.full_second(u1)), second(self.half_second(u2))],
