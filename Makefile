@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install browser demo bench test lint check clean
+.PHONY: install browser demo bench test lint check deb clean
 
 install: $(VENV)/installed
 
@@ -46,6 +46,10 @@ lint: install
 	$(BIN)/lint-imports
 
 check: lint test
+
+# The box's part with its libraries, for the Debian and the Python that build it.
+deb: install
+	$(BIN)/python packaging/deb.py -o dist
 
 clean:
 	rm -rf $(VENV) $(VENV).bootstrap build dist demo *.egg-info src/*.egg-info

@@ -69,7 +69,7 @@ class Run:
 
     def _frame(self, event: FrameArrived) -> None:
         frame = frame_in(self.ring, event.ticket)
-        first, last = (int(row_numbers(frame.pixels[k : k + 1])[0]) for k in (0, -1))
+        first, last = map(int, row_numbers(frame.pixels[[0, -1]]))
         assert last == first + len(frame.pixels) - 1, "a frame's lines do not follow each other"
         assert self.row is None or first == self.row or self.lost, "lines are missing, untold"
         self.row = last + 1

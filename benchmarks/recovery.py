@@ -19,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -52,16 +53,18 @@ class Camera:
             update_timeout_ms=100,
         )
         self.acquisition = Acquisition(opener_of(spec), self.ring)
+        self._came: deque[Event] = deque()
         self.acquisition.start()
 
     def until(self, wanted: Callable[[Event], bool], patience_s: float = 60.0) -> Event:
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
-            found = self.acquisition.events()
-            for event in found:
+            for event in self.acquisition.events():
                 if isinstance(event, FrameArrived):
                     self.ring.release(event.ticket)
-            for event in found:
+                self._came.append(event)
+            while self._came:
+                event = self._came.popleft()
                 if wanted(event):
                     return event
             time.sleep(0.0005)
@@ -87,6 +90,10 @@ def _told(event: Event) -> bool:
     return isinstance(event, FramesLost) or (
         isinstance(event, CameraChanged) and event.state in bad
     )
+
+
+def _lost(event: Event) -> bool:
+    return isinstance(event, CameraChanged) and event.state is CameraState.LOST
 
 
 def _name(event: Event) -> str:
@@ -217,7 +224,7 @@ def cycles(count: int, cti: Path) -> None:
                 os.kill(camera.acquisition.pid, signal.SIGKILL)
             else:
                 simulator.tell("lost")
-            camera.until(_told)
+            camera.until(_lost)
             if not killed:
                 simulator.tell("back")
             camera.frames(3)

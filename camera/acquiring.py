@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -42,8 +41,6 @@ def acquire(
     opener: Opener, ring: FrameRing, channel: Channel, progress: Progress, resume: Resume
 ) -> None:
     """The process's whole life: until told to stop, or until nobody listens any more."""
-    # The terminal's Ctrl-C reaches every process; the parent decides when this one ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     loop = _Loop(ring, channel, progress, resume)
     loop.say(CameraState.OPENING)
     try:

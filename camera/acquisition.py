@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from kenpin.camera.channel import Channel
+from kenpin.camera.child import settle
 from kenpin.camera.events import (
     CameraChanged,
     CameraState,
@@ -81,7 +83,7 @@ class Acquisition:
         progress = Progress()
         process = multiprocessing.get_context("spawn").Process(
             target=_live,
-            args=(self._opener, self._ring, theirs, progress, self._resume),
+            args=(self._opener, self._ring, theirs, progress, self._resume, os.getpid()),
             name="kenpin-acquisition",
             daemon=True,
         )
@@ -199,8 +201,15 @@ class Acquisition:
 
 
 def _live(
-    opener: Opener, ring: FrameRing, channel: Channel, progress: Progress, resume: Resume
+    opener: Opener,
+    ring: FrameRing,
+    channel: Channel,
+    progress: Progress,
+    resume: Resume,
+    parent: int,
 ) -> None:
+    if not settle("kenpin-acquire", parent):
+        return
     # Here, so that the parent, which never sees a pixel, need not load numpy.
     from kenpin.camera.acquiring import acquire
 

@@ -22,6 +22,7 @@ from kenpin.camera.frame import Pixels
 __all__ = [
     "EXTENSIONS",
     "ImageError",
+    "encode_png",
     "fit_to",
     "in_order",
     "is_image",
@@ -134,11 +135,16 @@ def write_png(path: Path, pixels: Pixels) -> None:
     OSError
         If the file cannot be written.
     """
+    path.write_bytes(encode_png(pixels))
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Pixels as the bytes of a PNG, without loss; shapes and types as in `write_png`."""
     stored = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     # Grain hardly compresses: level 1 is several times faster than the default
     # and a few per cent larger.
     encoded = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
-    path.write_bytes(encoded.tobytes())
+    return bytes(encoded.tobytes())
 
 
 def fit_to(pixels: Pixels, height: int, width: int) -> Pixels:

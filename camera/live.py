@@ -55,6 +55,11 @@ class LiveFrames(FrameSource):
         return self._acquisition.state
 
     @property
+    def connected(self) -> bool:
+        """Whether the camera has ever been ready for frames."""
+        return self._seen
+
+    @property
     def exhausted(self) -> bool:
         """True at the end of a recording, and once closed."""
         ended = self._acquisition.state is CameraState.ENDED

@@ -15,7 +15,7 @@ from kenpin.compile.progress import Steps
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.recipe import load_recipe
-from kenpin.runtime.bundle import BundleError, read_bundle
+from kenpin.runtime.bundle import BundleError, canonical, read_bundle
 
 __all__ = ["main"]
 
@@ -29,6 +29,8 @@ EXAMPLES = """examples:
   edge-compile inspect bundles/current      what is in a bundle
   edge-compile threshold bundles/current --ok 3.5 --ng 4.2
   edge-compile verify bundles/current       is every byte as it was compiled?
+  edge-compile key plant.pem                make a key pair: plant.pem and plant.pub
+  edge-compile sign bundles/current --key plant.pem
 
 A recipe is a TOML file; config/ holds commented examples. A DATASET has
 test/good/, test/<defect>/ and ground_truth/<defect>/<name>_mask.png.
@@ -53,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "check": _check,
         "eval": _eval,
         "inspect": _inspect,
+        "key": _key,
+        "sign": _sign,
         "threshold": _threshold,
         "verify": _verify,
     }
@@ -101,6 +105,14 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("verify", "Check every byte of a bundle, and its golden frames.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("--files-only", action="store_true", help="do not run the golden frames")
+    sub.add_argument(
+        "--trust", type=Path, metavar="DIR", help="keys, one of which must have signed"
+    )
+    sub = command("key", "Make a key pair for signing bundles.")
+    sub.add_argument("private", type=Path, metavar="FILE", help="the private key; .pub beside it")
+    sub = command("sign", "Sign a bundle: whoever holds the key vouches for its content.")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sub.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
     sub = command("threshold", "Make a bundle with other thresholds, without recompiling.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("--ok", type=float, required=True, help="the largest score that is good")
@@ -176,8 +188,28 @@ def _inspect(options: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def _verify(options: argparse.Namespace) -> int:
+def _key(options: argparse.Namespace) -> int:
+    from kenpin.runtime.signature import make_key
+
+    public = make_key(options.private)
+    sys.stdout.write(
+        f"{options.private}: keep it secret, and off the box\n"
+        f"{public}: put it into the folder that `trust` names in the line's settings\n"
+    )
+    return Exit.DONE
+
+
+def _sign(options: argparse.Namespace) -> int:
+    from kenpin.runtime.signature import sign
+
     bundle = read_bundle(options.bundle)
+    identity = sign(bundle.folder, canonical(bundle.manifest), options.key)
+    sys.stdout.write(f"{bundle.label}: signed by key {identity[:16]}\n")
+    return Exit.DONE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    bundle = read_bundle(options.bundle, options.trust)
     lines = [f"{bundle.label}: all {len(bundle.manifest.files)} files are as they were compiled"]
     if not options.files_only:
         from kenpin.runtime.selftest import selftest

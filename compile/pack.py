@@ -19,7 +19,7 @@ from kenpin.runtime.bundle import (
     file_hash,
     read_bundle,
 )
-from kenpin.runtime.store import adopt, point
+from kenpin.runtime.durable import adopt, point
 
 __all__ = ["file_hashes", "rethreshold", "seal", "staging_folder"]
 

@@ -22,6 +22,8 @@ class Exit(IntEnum):
     QUANTIZATION = 6
     CAMERA = 7
     NG = 10
+    PROMISE = 11
+    SILENT = 12
     INTERRUPTED = 130
 
 
@@ -34,7 +36,9 @@ EPILOG = """exit codes:
   5    the bundle is damaged, altered or does not fit this box
   6    INT8 would see defects worse than the recipe allows
   7    the camera cannot be had, or edge-doctor found what will hurt
-  10   edge-replay --fail-on-ng: a frame was NG
+  10   edge-replay, edge-plc --fail-on-ng: a frame was NG
+  11   edge-plc: the line broke a promise
+  12   edge-plc: the line cannot be reached, or is not ready in time
   130  interrupted
 """
 

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from kenpin.config.camera import CameraSpec, GenicamSpec
 from kenpin.config.settings import Settings, anchored, load
+from kenpin.config.web import WebSpec
 
 __all__ = [
     "ArchiveSpec",
@@ -17,6 +18,7 @@ __all__ = [
     "Line",
     "LogSpec",
     "RingSpec",
+    "RollsSpec",
     "SelftestSpec",
     "StatusSpec",
     "TriggerSpec",
@@ -57,15 +59,21 @@ class WireSpec(Settings):
     """Where the line is spoken to. Endpoints: tcp://ADDRESS:PORT or ipc:///PATH.
 
     ctl, pub, img  commands; verdicts and states; pictures. None: not offered
+    encoding       of ctl, and of pub unless pub_encoding says another; struct is
+                   for soft PLCs and says less, see docs/protocol.md
     keys           folder with the line's CURVE keys and the clients' public
-                   ones; a must for addresses that are not local
+                   ones; a must for addresses that are not local. TCP clients
+                   without an admitted key are turned away, local ones too
+    ipc_group      the group of the service's user may use ipc sockets too
     """
 
     ctl: str | None = "tcp://127.0.0.1:5555"
     pub: str = "tcp://127.0.0.1:5556"
     img: str | None = None
-    encoding: Literal["msgpack", "json"] = "msgpack"
+    encoding: Literal["msgpack", "json", "struct"] = "msgpack"
+    pub_encoding: Literal["msgpack", "json", "struct"] | None = None
     keys: Path | None = None
+    ipc_group: bool = False
     resend_ms: float = Field(default=20.0, ge=5, le=10_000)
 
 
@@ -93,13 +101,20 @@ class SelftestSpec(Settings):
 
 
 class ArchiveSpec(Settings):
-    """Where NG frames, and a sample of OK frames, are kept. See the archive's own page."""
+    """Where NG frames, and a sample of OK frames, are kept; docs/archive.md has the rules.
+
+    folder          must exist; each line its own
+    max_bytes, max_files
+                    of what the archive holds
+    min_free_bytes  left on the disk, whoever fills it
+    ok_every        one of so many OK frames; 0: none
+    """
 
     folder: Path
     max_bytes: int = Field(default=20_000_000_000, ge=1_000_000)
     max_files: int = Field(default=200_000, ge=10)
     min_free_bytes: int = Field(default=2_000_000_000, ge=0)
-    ok_every: int | None = Field(default=100, ge=1)
+    ok_every: int = Field(default=100, ge=0)
 
 
 class StatusSpec(Settings):
@@ -107,6 +122,16 @@ class StatusSpec(Settings):
 
     address: str = "127.0.0.1"
     port: int = Field(default=9464, ge=0, le=65535)
+
+
+class RollsSpec(Settings):
+    """Where the reports of a web's rolls are written: see `WebSpec.roll` for where rolls end.
+
+    start  a roll begins with the service; else by command, or at its encoder count
+    """
+
+    folder: Path
+    start: bool = True
 
 
 class WatchdogSpec(Settings):
@@ -144,21 +169,27 @@ class Line(Settings):
 
     bundles  the bundle store, whose link `current` names the bundle in force;
              or one bundle's own folder
+    trust    a folder of public keys, one of which must have signed a bundle before
+             it is used; None: bundles need no signature
     sim      verdicts are marked as simulated; by default if no real camera is used
+    web      lanes, gates and rolls of this line, instead of the recipe's
     """
 
     name: Token
     box: Token
     cam: Token = "cam"
     bundles: Path
+    trust: Path | None = None
     sim: bool | None = None
     trigger: TriggerSpec
     camera: CameraSpec
+    web: WebSpec | None = None
     ring: RingSpec = RingSpec()
     wire: WireSpec = WireSpec()
     inspection: InspectionSpec = InspectionSpec()
     selftest: SelftestSpec = SelftestSpec()
     archive: ArchiveSpec | None = None
+    rolls: RollsSpec | None = None
     status: StatusSpec | None = None
     watchdog: WatchdogSpec = WatchdogSpec()
     log: LogSpec = LogSpec()

@@ -77,7 +77,7 @@ def load(kind: type[Tree], path: Path, changes: Sequence[str] = ()) -> Tree:
         raise ConfigError(
             f"{path}: cannot be read ({error.strerror}); give a {kind.__name__.lower()} file"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     for change in changes:
         _change(tree, change)

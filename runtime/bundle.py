@@ -29,6 +29,7 @@ from kenpin.config.web import WebSpec
 __all__ = [
     "MANIFEST",
     "SCHEMA",
+    "SIGNATURES",
     "Bundle",
     "BundleError",
     "DataRecord",
@@ -47,6 +48,8 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
+# Beside the manifest; not in the content hash, so that a bundle may be signed later.
+SIGNATURES = "signatures.json"
 
 # Hex digits of the content hash in a bundle's name: enough to tell bundles
 # apart on one box, short enough for a log line.
@@ -188,15 +191,21 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_bundle(path: Path) -> Bundle:
+def read_bundle(path: Path, trust: Path | None = None) -> Bundle:
     """The bundle in a folder, every byte of it verified.
 
-    `path` is the bundle's own folder, or a store whose link `current` leads to
-    one.
+    Parameters
+    ----------
+    path
+        The bundle's own folder, or a store whose link `current` leads to one.
+    trust
+        A folder of public keys, one of which must have signed the bundle; None
+        takes bundles that nobody signed.
 
     Raises
     ------
     BundleError
+        If no trusted key has signed it, where one must;
         If a file is missing, added, altered, not a plain file of the folder,
         or the manifest is not of a known schema, not in its canonical form,
         or does not hash to the folder's name. The message says which.
@@ -208,6 +217,8 @@ def read_bundle(path: Path) -> Bundle:
         raise BundleError(f"{path}: no such folder; give the folder that edge-compile wrote")
     raw = _manifest_bytes(folder)
     manifest = parse_manifest(folder, raw)
+    if trust is not None:
+        _check_signature(folder, raw, trust)
     _check_files(folder, manifest)
     return Bundle(folder, content_hash(raw), manifest, _arrays(folder, manifest))
 
@@ -229,7 +240,7 @@ def parse_manifest(folder: Path, raw: bytes) -> Manifest:
     """
     try:
         tree: Any = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{folder}/{MANIFEST}: damaged ({error}); copy the bundle again"
         ) from None
@@ -255,6 +266,16 @@ def parse_manifest(folder: Path, raw: bytes) -> Manifest:
     return manifest
 
 
+def _check_signature(folder: Path, raw: bytes, trust: Path) -> None:
+    # Only where it is asked for: cryptography takes its time to import.
+    from kenpin.runtime.signature import SignatureError, signer
+
+    try:
+        signer(folder, raw, trust)
+    except SignatureError as error:
+        raise BundleError(str(error)) from None
+
+
 def _check_files(folder: Path, manifest: Manifest) -> None:
     for name in manifest.files:
         parts = name.split("/")
@@ -265,7 +286,7 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         name = item.relative_to(folder).as_posix()
         if item.is_symlink() or not (item.is_file() or item.is_dir()):
             raise BundleError(f"{folder}: {name} is not a plain file; a bundle holds no links")
-        if item.is_file() and name != MANIFEST:
+        if item.is_file() and name not in (MANIFEST, SIGNATURES):
             found.add(name)
     for name in sorted(found - set(manifest.files)):
         raise BundleError(f"{folder}: {name} does not belong to the bundle; remove it")

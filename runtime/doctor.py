@@ -43,6 +43,9 @@ EXAMPLES = """examples:
 
 """
 _SLOTS = 8
+# How long to wait for a camera, and then for its first frame.
+_CONNECTING_S = 10.0
+_FIRST_FRAME_S = 2.0
 _MARKS = {
     "ok": "[green]ok[/]",
     "warning": "[yellow]look[/]",
@@ -152,8 +155,10 @@ def _try(spec: GenicamSpec, seen: Probe, seconds: float) -> Trial:
     trial = Trial()
     with LiveFrames(opener_of(spec), _frame_bytes(seen), slots=_SLOTS) as source:
         asked, started = 0, 0.0
-        patience = time.monotonic() + 10.0 + seconds
+        patience = time.monotonic() + _CONNECTING_S + seconds
         while time.monotonic() < patience and (not started or trial.seconds < seconds):
+            if source.connected:
+                patience = min(patience, time.monotonic() + _FIRST_FRAME_S + seconds)
             if spec.software_triggered and asked <= trial.frames + trial.lost + trial.incomplete:
                 asked += source.trigger(asked)
             frame = source.grab(0.05)

@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -21,6 +20,18 @@ from pydantic import (
 )
 
 from kenpin.runtime.verdict import REASON_CODES, Outcome, Reason, Verdict
+from kenpin.runtime.web_message import WebPart
+from kenpin.runtime.wire_types import (
+    MAX_NAME_CHARS,
+    U64,
+    U64_MAX,
+    Frozen,
+    Label,
+    Pixel,
+    ReasonName,
+    Token,
+    Uuid,
+)
 
 __all__ = [
     "MAX_DETAIL_CHARS",
@@ -38,12 +49,11 @@ __all__ = [
     "explain",
     "topic",
     "verdict_message",
+    "whole",
 ]
 
 MAX_DETAIL_CHARS = 500
-MAX_NAME_CHARS = 250
 
-_U64_MAX = 2**64 - 1
 _CODES: Mapping[str, int] = {reason.value: code for reason, code in REASON_CODES.items()}
 
 
@@ -67,35 +77,23 @@ AcquisitionClock = Literal["monotonic", "device", "ptp"]
 ClockSync = Literal["ptp", "ntp", "none"]
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
+    """The value, if it may stand for a verdict; a validator."""
     # A bare enum takes `true` for 1, and 1 is OK.
     if isinstance(value, bool | float):
         raise ValueError(f"found {value!r}, expected the integer 1 (OK) or 2 (NG)")
     return value
 
 
-# A line is a part of its topic: a slash in it would make another topic.
-_Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-_Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-_ReasonName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-_Label = Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS)]
-_U64 = Annotated[int, Field(ge=0, le=_U64_MAX)]
-_Pixel = Annotated[int, Field(ge=0, le=2**31 - 1)]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, extra="ignore")
-
-
-class Identity(_Frozen):
+class Identity(Frozen):
     """Who is speaking: the same for every message of one run."""
 
-    box: _Token
-    line: _Token
-    cam: _Token
-    boot: _Uuid
-    bundle: _Label
-    recipe_id: _Label
+    box: Token
+    line: Token
+    cam: Token
+    boot: Uuid
+    bundle: Label
+    recipe_id: Label
     sim: bool
 
 
@@ -117,27 +115,27 @@ _OK_ONLY_IF_PROVEN: dict[str, Any] = {
 }
 
 
-class VerdictMessage(_Frozen):
+class VerdictMessage(Frozen):
     """The one final answer about one frame, on topic v1/verdict/<line>."""
 
     model_config = ConfigDict(json_schema_extra=_OK_ONLY_IF_PROVEN)
 
     v: Literal[1] = Field(description="major version of the wire")
     type: Literal["verdict"]
-    box: _Token = Field(description="the computer that judged")
-    line: _Token = Field(description="the production line, as in the topic")
-    cam: _Token = Field(description="the camera, or what stands in for it")
-    boot: _Uuid = Field(description="new whenever the service starts; seq counts within it")
-    seq: int = Field(ge=1, le=_U64_MAX, description="1, 2, 3, … per boot; a gap is a lost message")
+    box: Token = Field(description="the computer that judged")
+    line: Token = Field(description="the production line, as in the topic")
+    cam: Token = Field(description="the camera, or what stands in for it")
+    boot: Uuid = Field(description="new whenever the service starts; seq counts within it")
+    seq: int = Field(ge=1, le=U64_MAX, description="1, 2, 3, … per boot; a gap is a lost message")
     trig: Annotated[str, StringConstraints(max_length=128)] | None = Field(
         description="id chosen by whoever triggered; null where frames come untriggered"
     )
-    frame: _U64 = Field(description="counts every frame started, lost ones too")
-    name: _Label = Field(description="file of a recorded frame, else empty; may lose its beginning")
-    verdict: Annotated[Outcome, BeforeValidator(_whole)] = Field(
+    frame: U64 = Field(description="counts every frame started, lost ones too")
+    name: Label = Field(description="file of a recorded frame, else empty; may lose its beginning")
+    verdict: Annotated[Outcome, BeforeValidator(whole)] = Field(
         description="1 OK, 2 NG; 0 is never sent, so zeroed memory cannot read as OK"
     )
-    reason: _ReasonName | None = Field(
+    reason: ReasonName | None = Field(
         description="why NG, null when OK; kenpin's own are " + ", ".join(_CODES)
     )
     code: int = Field(
@@ -152,30 +150,36 @@ class VerdictMessage(_Frozen):
     thr: float | None = Field(description="OK at or below, dimensionless; null before a bundle")
     thr_ng: float | None = Field(description="a defect above, dimensionless; up to it unsure")
     unsure: bool = Field(description="NG because the score lies between thr and thr_ng")
-    peak: tuple[_Pixel, _Pixel] | None = Field(
+    peak: tuple[Pixel, Pixel] | None = Field(
         description="[x, y] in pixels of the frame, where the map is highest; null without a map"
     )
     partial: bool = Field(description="the camera delivered only part of the frame")
     sim: bool = Field(description="recorded or simulated frames: nothing real may act on this")
-    bundle: _Label = Field(description="name and content hash of the bundle that judged")
-    recipe_id: _Label
-    t_acq_ns: _U64 = Field(description="when the last scan line arrived, ns of acq_clock")
+    bundle: Label = Field(description="name and content hash of the bundle that judged")
+    recipe_id: Label
+    t_acq_ns: U64 = Field(description="when the last scan line arrived, ns of acq_clock")
     acq_clock: AcquisitionClock = Field(description="monotonic is the box's own, from its start")
-    t_mono_ns: _U64 = Field(description="when this message was made, ns, the box's monotonic clock")
-    t_wall_ns: _U64 = Field(
+    t_mono_ns: U64 = Field(description="when this message was made, ns, the box's monotonic clock")
+    t_wall_ns: U64 = Field(
         description="the same moment, ns since 1970 UTC, a label only: wall clocks jump"
     )
     clock_sync: ClockSync = Field(description="what keeps the wall clock right")
     enc: int | None = Field(
         ge=-(2**63), le=2**63 - 1, description="encoder count, unwrapped; null without an encoder"
     )
-    lat_us: Mapping[str, _U64] = Field(
+    lat_us: Mapping[str, U64] = Field(
         description="µs in each stage, and `total` from the last scan line to the verdict"
     )
-    deadline_us: _U64 | None = Field(
+    deadline_us: U64 | None = Field(
         description="µs allowed from the last scan line to the verdict; null: no deadline"
     )
     late: bool = Field(description="NG because the deadline had passed")
+    web: WebPart | None = Field(
+        default=None,
+        exclude_if=lambda web: web is None,
+        description="which lines of a web are covered, and what is on them; left out where "
+        "frames show parts, and where nothing was judged in time: then no line is released",
+    )
 
     @model_validator(mode="after")
     def _reason_fits_code(self) -> Self:
@@ -203,13 +207,13 @@ class VerdictMessage(_Frozen):
         return self
 
 
-class Counts(_Frozen):
+class Counts(Frozen):
     """Verdicts given since boot."""
 
-    frames: _U64
-    ok: _U64
-    ng: _U64
-    reasons: Mapping[_ReasonName, _U64] = Field(description="NG verdicts by reason")
+    frames: U64
+    ok: U64
+    ng: U64
+    reasons: Mapping[ReasonName, U64] = Field(description="NG verdicts by reason")
 
     @model_validator(mode="after")
     def _every_frame_is_answered(self) -> Self:
@@ -222,23 +226,23 @@ class Counts(_Frozen):
         return self
 
 
-class StateMessage(_Frozen):
+class StateMessage(Frozen):
     """What a newcomer must know, on topic v1/state/<line>; sent on change and on joining."""
 
     v: Literal[1] = Field(description="major version of the wire")
     type: Literal["state"]
-    box: _Token
-    line: _Token
-    boot: _Uuid = Field(description="new whenever the service starts")
+    box: Token
+    line: Token
+    boot: Uuid = Field(description="new whenever the service starts")
     state: State
     selftest: bool = Field(description="golden frames are being judged just now, not the line's")
     degraded: bool = Field(description="verdicts are given, yet something needs a person")
-    bundle: _Label = Field(description="name and content hash of the bundle in force")
-    last_seq: _U64 = Field(description="seq of the newest verdict of this boot; 0 before the first")
+    bundle: Label = Field(description="name and content hash of the bundle in force")
+    last_seq: U64 = Field(description="seq of the newest verdict of this boot; 0 before the first")
     counts: Counts
     sim: bool = Field(description="recorded or simulated frames")
-    t_mono_ns: _U64 = Field(description="when this message was made, ns, the box's monotonic clock")
-    t_wall_ns: _U64 = Field(description="the same moment, ns since 1970 UTC, a label only")
+    t_mono_ns: U64 = Field(description="when this message was made, ns, the box's monotonic clock")
+    t_wall_ns: U64 = Field(description="the same moment, ns since 1970 UTC, a label only")
 
 
 Message = VerdictMessage | StateMessage

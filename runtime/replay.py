@@ -26,6 +26,7 @@ from kenpin.camera.source import FrameSource
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bundle import Bundle, BundleError, read_bundle
+from kenpin.runtime.door import Door
 from kenpin.runtime.feed import VerdictFeed
 from kenpin.runtime.overlay import overlay
 from kenpin.runtime.pipeline import Judgement, Pipeline
@@ -193,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threads", type=int, help="cores for the network; default: all")
     parser.add_argument("--publish", metavar="ENDPOINT", help="tcp://127.0.0.1:PORT or ipc://PATH")
+    parser.add_argument("--keys", type=Path, metavar="DIR", help="readers need one: edge-run keys")
     parser.add_argument("--encoding", type=Encoding, choices=list(Encoding), default="msgpack")
     parser.add_argument("--box", default="replay", help="name of this box in messages")
     parser.add_argument("--line", default="replay", help="name of the line: v1/verdict/<line>")
@@ -284,7 +286,10 @@ def _feed(options: argparse.Namespace, bundle: Bundle, stack: ExitStack) -> Verd
         recipe_id=bundle.manifest.name,
         sim=True,
     )
-    publisher = stack.enter_context(VerdictPublisher(options.publish))
+    door = Door(options.keys)
+    stack.callback(door.close)
+    publisher = stack.enter_context(VerdictPublisher(options.publish, door=door))
+    stack.callback(lambda: sys.stderr.writelines(f"warning: {note}\n" for note in door.notes()))
     return VerdictFeed(
         identity,
         publisher,

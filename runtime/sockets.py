@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
-import socket
-import stat
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Self
 
 import zmq
 
+from kenpin.runtime.door import Door
+from kenpin.runtime.endpoints import EndpointError, check_endpoint, refuse_taken
 from kenpin.runtime.wire import MAX_MESSAGE_BYTES
 
-__all__ = ["EndpointError", "VerdictPublisher", "check_endpoint"]
+__all__ = ["EndpointError", "VerdictPublisher", "check_endpoint", "check_libzmq"]
 
 # The security record of older ones is in notes/operations.md §3.3.
 _OLDEST_LIBZMQ = (4, 3, 5)
@@ -27,34 +25,6 @@ LINGER_MS = 500
 # A flood of joins may not hold up a verdict; the rest is served at the next call.
 _JOINS_PER_CALL = 100
 
-_LOOPBACK = re.compile(r"tcp://127\.0\.0\.1:(\*|[0-9]{1,5})")
-# Absolute, because libzmq makes `ipc://*` and relative paths in the current folder.
-_IPC = re.compile(r"ipc://(/[^*\0]+)")
-
-
-class EndpointError(ValueError):
-    """An address that must not or cannot be bound; stops the service at start."""
-
-
-def check_endpoint(endpoint: str) -> None:
-    """Refuse what strangers could reach, and what is not an address at all.
-
-    Raises
-    ------
-    EndpointError
-        If `endpoint` is neither loopback TCP nor an absolute ipc path.
-    """
-    tcp = _LOOPBACK.fullmatch(endpoint)
-    # libzmq takes port 70000 modulo 65536 and binds 4464.
-    if tcp and (tcp[1] == "*" or int(tcp[1]) <= 65535):
-        return
-    if _IPC.fullmatch(endpoint):
-        return
-    raise EndpointError(
-        f"endpoint {endpoint!r}: expected tcp://127.0.0.1:PORT (* for any free one) or "
-        "ipc:///absolute/path; any other address needs CURVE encryption, which is not there yet"
-    )
-
 
 class VerdictPublisher:
     """An XPUB socket. Use it from one thread; close it or use it in a `with`.
@@ -63,20 +33,24 @@ class VerdictPublisher:
     it reads again, and finds the loss by the gap in `seq`. It costs neither
     the sender nor any other reader anything.
 
+    door  lets readers in; by default everybody on this computer. It is closed
+          with the publisher
+
     Raises
     ------
     EndpointError
         If the endpoint is not allowed, or is taken, or does not exist.
     """
 
-    def __init__(self, endpoint: str, *, hwm: int = SEND_HWM) -> None:
-        check_endpoint(endpoint)
-        _refuse_taken(endpoint)
+    def __init__(self, endpoint: str, *, hwm: int = SEND_HWM, door: Door | None = None) -> None:
+        check_endpoint(endpoint, keys=door is not None and door.locked)
+        refuse_taken(endpoint)
         check_libzmq(zmq.zmq_version_info())
         self._greeting: Callable[[], tuple[str, bytes]] | None = None
         self._subscriptions: Counter[bytes] = Counter()
         self._stalls = 0
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._door = door or Door()
+        self._context = self._door.context
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.SNDHWM, hwm)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
@@ -86,13 +60,10 @@ class VerdictPublisher:
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
         try:
-            self._socket.bind(endpoint)
-        except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
-            raise EndpointError(
-                f"cannot bind {endpoint}: {error}; choose another, or stop what uses it"
-            ) from error
-        self._endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+            self._endpoint = self._door.bind(self._socket, endpoint)
+        except EndpointError:
+            self._door.close()
+            raise
 
     @property
     def endpoint(self) -> str:
@@ -105,9 +76,9 @@ class VerdictPublisher:
         return self._socket
 
     @property
-    def context(self) -> zmq.Context[zmq.Socket[bytes]]:
-        """Where further sockets of the same service belong."""
-        return self._context
+    def door(self) -> Door:
+        """Where further sockets of the same service are bound."""
+        return self._door
 
     @property
     def stalls(self) -> int:
@@ -158,12 +129,15 @@ class VerdictPublisher:
         How many subscriptions were made.
         """
         joined = 0
-        self._socket.poll(math.ceil(timeout_s * 1000))
+        self._wait(timeout_s)
         for _ in range(_JOINS_PER_CALL):
             try:
-                note = self._socket.recv(zmq.NOBLOCK)
+                frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
+            note = frame.bytes
+            if not self._door.admits(frame):
+                continue
             # Any peer may also send a message of its own; it means nothing here.
             prefix = note[1:]
             if note[:1] == b"\x01":
@@ -175,6 +149,21 @@ class VerdictPublisher:
         if joined and self._greeting is not None:
             self.publish(*self._greeting())
         return joined
+
+    def _wait(self, timeout_s: float) -> None:
+        """Until somebody has come or gone; meanwhile the door is answered."""
+        end_s = time.monotonic() + timeout_s
+        self._door.serve()
+        if timeout_s <= 0:
+            return
+        poller = zmq.Poller()
+        for source in (self._socket, *self._door.sockets):
+            poller.register(source, zmq.POLLIN)
+        while (left_s := end_s - time.monotonic()) > 0:
+            ready = dict(poller.poll(math.ceil(left_s * 1000)))
+            self._door.serve()
+            if self._socket in ready:
+                return
 
     def wait_for_subscriber(self, timeout_s: float, topic: str | None = None) -> bool:
         """Whether somebody subscribed, to `topic` if given, within `timeout_s` seconds."""
@@ -189,7 +178,7 @@ class VerdictPublisher:
 
     def close(self) -> None:
         """Send what is queued, for LINGER_MS at most, and let go. Closing twice is harmless."""
-        self._context.destroy(linger=LINGER_MS)
+        self._door.close(LINGER_MS)
 
     def __enter__(self) -> Self:
         return self
@@ -210,26 +199,3 @@ def check_libzmq(found: tuple[int, int, int]) -> None:
         raise RuntimeError(
             f"libzmq {found}: expected {_OLDEST_LIBZMQ} or newer; install pyzmq's own wheel"
         )
-
-
-def _refuse_taken(endpoint: str) -> None:
-    """Refuse an ipc path where somebody listens: libzmq would take it over silently."""
-    found = _IPC.fullmatch(endpoint)
-    if not found:
-        return
-    path = Path(found[1])
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return  # nothing there, or nothing we may see: bind will say so
-    if not stat.S_ISSOCK(mode):
-        raise EndpointError(f"{endpoint}: a file that is no socket lies there; remove it yourself")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            return  # left behind by a process that was killed
-        except OSError as error:
-            raise EndpointError(f"{endpoint}: cannot be examined: {error}") from error
-    raise EndpointError(f"{endpoint}: another publisher is bound there; stop it or choose a path")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import struct
 import sys
 import time
 from contextlib import ExitStack, suppress
@@ -20,6 +21,7 @@ from typing import Self, TextIO
 
 import zmq
 
+from kenpin.runtime.keys import ClientKeys, KeysError, read_client
 from kenpin.runtime.verdict import Outcome
 from kenpin.runtime.wire import (
     MAX_MESSAGE_BYTES,
@@ -35,6 +37,13 @@ from kenpin.runtime.wire import (
 __all__ = ["SequenceCheck", "VerdictSubscriber", "main"]
 
 RECEIVE_HWM = 1000
+_RECALL_S = 0.1
+_HANGUPS = (
+    zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
 
 _ALL_CAME = 0
 _SOME_MISSING = 1
@@ -73,10 +82,19 @@ class VerdictSubscriber:
     """A SUB socket for the messages of one endpoint. Use it in a `with`.
 
     line  of this line only; None: of every line the endpoint speaks of
+    keys  this client's own, where the endpoint asks for them
     """
 
-    def __init__(self, endpoint: str, encoding: Encoding, line: str | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        encoding: Encoding,
+        line: str | None = None,
+        keys: ClientKeys | None = None,
+    ) -> None:
         self._endpoint = endpoint
+        self._keys = keys
+        self._called_s = -math.inf
         self._encoding = encoding
         self._line = line
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -91,7 +109,11 @@ class VerdictSubscriber:
         self._socket.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._hangups = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        if self._keys:
+            self._keys.on(self._socket)
+        if "[" in self._endpoint:
+            self._socket.setsockopt(zmq.IPV6, 1)
+        self._hangups = self._socket.get_monitor_socket(_HANGUPS)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._hangups, zmq.POLLIN)
@@ -101,12 +123,33 @@ class VerdictSubscriber:
         self._socket.subscribe(b"v1/")
 
     def _reconnect(self) -> None:
+        refused = self._refused()
+        # Whoever is turned away would call again, and be turned away, without a rest.
+        time.sleep(max(0.0, self._called_s + _RECALL_S - time.monotonic()))
+        self._called_s = time.monotonic()
         # After a message over MAXMSGSIZE, libzmq 4.3.5 hangs up and never calls again
         # from the connecting side: the reader would be deaf without knowing it.
         self._socket.disable_monitor()
         self._hangups.close(linger=0)
         self._socket.close(linger=0)
         self._connect()
+        if refused:
+            raise WireError(f"{self._endpoint} turns this reader away: {refused}")
+
+    def _refused(self) -> str:
+        """Why there was no connection at all; empty if there was one, and it has ended."""
+        why = ""
+        with suppress(zmq.Again):
+            while True:
+                event = struct.unpack("=HI", self._hangups.recv_multipart(zmq.NOBLOCK)[0])[0]
+                if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                    why = "its key is not admitted, or no longer; edge-run keys list"
+                elif event in (
+                    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+                    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+                ):
+                    why = "a side has no keys, or this reader has another line's; see --keys"
+        return why
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
         """The next verdict or state, or None if none came within `timeout_s` seconds.
@@ -162,11 +205,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     with ExitStack() as stack:
         try:
-            subscriber = VerdictSubscriber(options.endpoint, options.encoding, options.line)
+            keys = read_client(options.keys) if options.keys else None
+            subscriber = VerdictSubscriber(options.endpoint, options.encoding, options.line, keys)
             stack.enter_context(subscriber)
             lines = _open(stack, options.json_lines)
             ready = _open(stack, options.ready)
-        except (zmq.ZMQError, OSError) as error:
+        except (zmq.ZMQError, OSError, KeysError) as error:
             sys.stderr.write(f"{error}; correct the command line, see --help\n")
             return _WRONG_USAGE
         tally = _Tally(options.count)
@@ -274,6 +318,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("endpoint", help="where the verdicts are published")
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="from edge-run keys client")
     parser.add_argument("--line", help="this line only")
     parser.add_argument("--count", type=_positive, metavar="N", help="end after N verdicts")
     parser.add_argument("--timeout-s", type=float, metavar="S", help="end after S seconds in all")

@@ -1,26 +1,22 @@
-"""Messages as bytes: msgpack or JSON, never more than 64 KiB, and their schema.
+"""Messages as bytes: msgpack or JSON, never more than 64 KiB. `struct_wire.py` is the third way.
 
-The messages themselves are in `messages.py` and can be imported from here. The
-schemas in `docs/wire/` are printed by
-
-    python -m kenpin.runtime.wire verdict > docs/wire/verdict.v1.schema.json
-    python -m kenpin.runtime.wire state > docs/wire/state.v1.schema.json
-
-and `tests/vectors/wire.json` holds messages with their bytes, good and bad, for
-whoever writes a reader in another language.
+Verdicts and states are in `messages.py` and can be imported from here, whatever
+else a line says is in `told.py`, what clients command in `commands.py`.
+`tests/vectors/` holds messages with their bytes, good and bad, for whoever writes
+a reader in another language; `schemas.py` prints the JSON Schema of each.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, cast
 
 import msgpack
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from kenpin.runtime.commands import COMMANDS, Command
 from kenpin.runtime.messages import (
     MAX_DETAIL_CHARS,
     MAX_NAME_CHARS,
@@ -38,8 +34,11 @@ from kenpin.runtime.messages import (
     topic,
     verdict_message,
 )
+from kenpin.runtime.told import PUBLISHED, SAID
+from kenpin.runtime.wire_types import Frozen
 
 __all__ = [
+    "MAX_COMMAND_BYTES",
     "MAX_DETAIL_CHARS",
     "MAX_MESSAGE_BYTES",
     "MAX_NAME_CHARS",
@@ -54,8 +53,9 @@ __all__ = [
     "VerdictMessage",
     "WireError",
     "decode",
+    "decode_any",
+    "decode_command",
     "encode",
-    "json_schema",
     "topic",
     "verdict_message",
 ]
@@ -63,11 +63,14 @@ __all__ = [
 # 64 KiB of empty msgpack arrays take 5 ms to unpack, 1 MB of them 171 ms
 # (notes/operations.md §3.4): the cap bounds what a stranger can cost a reader.
 MAX_MESSAGE_BYTES = 64 * 1024
+# The longest command, a trigger whose every character is escaped, has 4.7 KiB.
+MAX_COMMAND_BYTES = 8 * 1024
 
 _MODELS: Mapping[str, type[VerdictMessage] | type[StateMessage]] = {
     "verdict": VerdictMessage,
     "state": StateMessage,
 }
+_ALL: Mapping[str, type[Frozen]] = {**PUBLISHED, **SAID}
 
 
 class Encoding(StrEnum):
@@ -77,7 +80,7 @@ class Encoding(StrEnum):
     JSON = "json"
 
 
-def encode(message: Message, encoding: Encoding) -> bytes:
+def encode(message: BaseModel, encoding: Encoding) -> bytes:
     """The bytes of a message: a msgpack or JSON map, keys in the order of the schema.
 
     Raises
@@ -90,15 +93,16 @@ def encode(message: Message, encoding: Encoding) -> bytes:
     else:
         payload = cast(bytes, msgpack.packb(message.model_dump(mode="json")))
     if len(payload) > MAX_MESSAGE_BYTES:
+        kind = getattr(message, "type", type(message).__name__)
         raise WireError(
-            f"a {message.type} message of {len(payload)} bytes, at most {MAX_MESSAGE_BYTES} "
+            f"a {kind} message of {len(payload)} bytes, at most {MAX_MESSAGE_BYTES} "
             "are allowed; shorten lat_us or the reasons"
         )
     return payload
 
 
 def decode(payload: bytes, encoding: Encoding) -> Message:
-    """The message in the bytes of a stranger. Keys it does not know are ignored.
+    """The verdict or state in the bytes of a stranger. Keys it does not know are ignored.
 
     Raises
     ------
@@ -106,8 +110,54 @@ def decode(payload: bytes, encoding: Encoding) -> Message:
         If the payload is too long, is not one map of plain values with unique
         string keys, is of another version or type, or breaks the schema.
     """
-    if len(payload) > MAX_MESSAGE_BYTES:
-        raise WireError(f"{len(payload)} bytes, at most {MAX_MESSAGE_BYTES} are allowed")
+    return cast(Message, _read(payload, encoding, _MODELS))
+
+
+def decode_any(payload: bytes, encoding: Encoding) -> Frozen:
+    """Anything that a line says, as `decode`."""
+    return _read(payload, encoding, _ALL)
+
+
+def decode_command(payload: bytes, encoding: Encoding) -> Command:
+    """The command of a client. Keys it does not know are refused.
+
+    Raises
+    ------
+    WireError
+        As `decode`.
+    """
+    plain, fields = _plain(payload, encoding, MAX_COMMAND_BYTES)
+    _check_version(fields)
+    try:
+        return COMMANDS.validate_json(plain)
+    except ValidationError as error:
+        raise WireError(explain(error)) from error
+
+
+def _read(payload: bytes, encoding: Encoding, models: Mapping[str, type[Frozen]]) -> Frozen:
+    plain, fields = _plain(payload, encoding)
+    _check_version(fields)
+    kind = fields.get("type")
+    if not isinstance(kind, str) or kind not in models:
+        raise WireError(f"found type {brief(kind)}, expected one of {', '.join(models)}")
+    try:
+        return models[kind].model_validate_json(plain)
+    except ValidationError as error:
+        raise WireError(f"{kind} message breaks its schema: {explain(error)}") from error
+
+
+def _check_version(fields: Mapping[str, object]) -> None:
+    version = fields.get("v")
+    if type(version) is not int or version != 1:
+        raise WireError(f"found v {brief(version)}, this reader knows v 1; update the reader")
+
+
+def _plain(
+    payload: bytes, encoding: Encoding, limit: int = MAX_MESSAGE_BYTES
+) -> tuple[str, dict[str, Any]]:
+    """The map in the payload, as JSON and as it was read."""
+    if len(payload) > limit:
+        raise WireError(f"{len(payload)} bytes, at most {limit} are allowed")
     try:
         fields = _unpack(payload) if encoding is Encoding.MSGPACK else _parse(payload)
         # One validation for both encodings: JSON's. It also finds what msgpack can
@@ -121,28 +171,7 @@ def decode(payload: bytes, encoding: Encoding) -> Message:
         raise WireError(f"not a {encoding} map of plain values: {why}") from error
     if not isinstance(fields, dict):
         raise WireError(f"found {type(fields).__name__}, expected a map")
-    kind, version = fields.get("type"), fields.get("v")
-    if type(version) is not int or version != 1:
-        raise WireError(f"found v {brief(version)}, this reader knows v 1; update the reader")
-    if not isinstance(kind, str) or kind not in _MODELS:
-        raise WireError(f"found type {brief(kind)}, expected one of {', '.join(_MODELS)}")
-    try:
-        return _MODELS[kind].model_validate_json(plain)
-    except ValidationError as error:
-        raise WireError(f"{kind} message breaks its schema: {explain(error)}") from error
-
-
-def json_schema() -> dict[str, dict[str, Any]]:
-    """JSON Schema (draft 2020-12) of each message type, by the type's name."""
-    return {
-        kind: {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "$id": f"urn:kenpin:wire:{kind}:v1",
-            # Serialisation, because every field is always sent.
-            **model.model_json_schema(mode="serialization"),
-        }
-        for kind, model in _MODELS.items()
-    }
+    return plain, fields
 
 
 def _unpack(payload: bytes) -> object:
@@ -164,7 +193,3 @@ def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     if len(fields) != len(pairs):
         raise WireError("a key occurs twice; send each once")
     return fields
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(json_schema()[sys.argv[1]], indent=2, ensure_ascii=False) + "\n")

@@ -16,8 +16,10 @@ import msgpack
 import zmq
 
 from faulty_pipelines import inject
+from kenpin.runtime.client import LineClient
+from kenpin.runtime.keys import ClientKeys
 
-__all__ = ["PATIENCE_S", "SERVE_LINE", "Client", "RunningLine", "line_toml"]
+__all__ = ["PATIENCE_S", "SERVE_LINE", "Client", "RunningLine", "check_undisturbed", "line_toml"]
 
 # Longer than anything takes on a busy machine; reached only by a failure.
 PATIENCE_S = float(os.environ.get("KENPIN_TEST_PATIENCE_S", "40"))
@@ -41,10 +43,26 @@ def line_toml(folder: Path, bundles: Path, *, camera: str = "", **tables: str) -
     return path
 
 
+def check_undisturbed(line: RunningLine) -> None:
+    """One verdict for each frame, and nearly all of them the line's own.
+
+    Other work on the machine may cost a few their deadline; whoever waited for a
+    process that stands still for seconds would cost a quarter of them.
+    """
+    verdicts = line.verdicts
+    assert [m["seq"] for m in verdicts] == list(range(1, len(verdicts) + 1))
+    first = verdicts[0]["frame"]
+    assert sorted(m["frame"] for m in verdicts) == list(range(first, first + len(verdicts)))
+    spoilt = [m["reason"] for m in verdicts if m["reason"] not in (None, "defect", "unsure")]
+    assert set(spoilt) <= {"late", "overrun", "shutdown"}
+    assert len(spoilt) <= 2 + len(verdicts) // 20, spoilt
+
+
 class RunningLine:
     """A line's service as a child process, a subscriber to all it publishes, and its log.
 
     pub       where it publishes, if not beside its settings
+    keys      of the subscriber, where the line asks for them
     command   what to run; by default edge-run with pipelines that can be made to fail
 
     Stop it, or use it in a `with`; only processes that it started are ever killed.
@@ -56,6 +74,7 @@ class RunningLine:
         *,
         environ: dict[str, str] | None = None,
         pub: str | None = None,
+        keys: ClientKeys | None = None,
         command: Sequence[str] = SERVE_LINE,
     ) -> None:
         folder = toml.parent
@@ -68,6 +87,8 @@ class RunningLine:
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         self._socket.setsockopt(zmq.RCVHWM, 100_000)
+        if keys:
+            keys.on(self._socket)
         self._socket.connect(pub or f"ipc://{folder}/pub")
         extra = {"KENPIN_TEST_FAULT": str(self._fault), "PYTHONPATH": _path()}
         self.process = subprocess.Popen(
@@ -125,9 +146,9 @@ class RunningLine:
 
     # -- what a client says to it --
 
-    def client(self, name: str = "plc") -> Client:
-        """Somebody who triggers."""
-        self._clients.append(Client(self._context, f"ipc://{self._folder}/ctl", name))
+    def client(self, name: str = "plc", *, ctl: str | None = None, **how: Any) -> Client:
+        """Somebody who triggers; `how` as in `LineClient`."""
+        self._clients.append(Client(ctl or f"ipc://{self._folder}/ctl", name, **how))
         return self._clients[-1]
 
     # -- what is done to it --
@@ -171,6 +192,8 @@ class RunningLine:
         self._reader.join(PATIENCE_S)
         assert self.process.stderr is not None
         self.process.stderr.close()
+        for client in self._clients:
+            client.close()
         self._context.destroy(linger=0)
 
     def __enter__(self) -> RunningLine:
@@ -181,40 +204,32 @@ class RunningLine:
 
 
 class Client:
-    """A DEALER that keeps everything it is told."""
+    """A client that keeps everything it is told, and when."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, name: str) -> None:
-        self._socket = context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.IDENTITY, name.encode())
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RCVHWM, 100_000)
-        self._socket.connect(endpoint)
+    def __init__(self, endpoint: str, name: str, **how: Any) -> None:
+        self._line = LineClient(endpoint, name=name, **how)
+        self.say_raw = self._line.say_raw
         self.heard: list[tuple[float, dict[str, Any]]] = []
 
     def say(self, kind: str, **fields: Any) -> None:
         """Send a command."""
-        self._socket.send(msgpack.packb({"v": 1, "type": kind} | fields))
-
-    def say_raw(self, *parts: bytes) -> None:
-        """Send anything."""
-        self._socket.send_multipart(list(parts))
+        self._line.say(kind, within_s=PATIENCE_S, **fields)
 
     def hear(self, seconds: float) -> list[dict[str, Any]]:
         """What it is told within so many seconds."""
         before = len(self.heard)
         end = time.monotonic() + seconds
-        while self._socket.poll(max(0, round((end - time.monotonic()) * 1000))):
-            self._take()
+        while self._take(max(0.0, end - time.monotonic())) is not None:
+            pass
         return [message for _, message in self.heard[before:]]
 
     def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The first message from now on that is wanted."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
-            if self._socket.poll(100):
-                message = self._take()
-                if wanted(message):
-                    return message
+            message = self._take(end - time.monotonic())
+            if message is not None and wanted(message):
+                return message
         raise AssertionError(f"waited {PATIENCE_S} s; last: {self.heard[-3:]}")
 
     def of_kind(self, kind: str) -> dict[str, Any]:
@@ -226,14 +241,16 @@ class Client:
         self.say("trigger", trig=trig, **fields)
         return self.until(lambda m: m["type"] == "verdict" and m["trig"] == trig)
 
-    def _take(self) -> dict[str, Any]:
-        message: dict[str, Any] = msgpack.unpackb(self._socket.recv())
-        self.heard.append((time.monotonic(), message))
-        return message
+    def _take(self, seconds: float) -> dict[str, Any] | None:
+        heard = self._line.receive(seconds)
+        if heard is None:
+            return None
+        self.heard.append((heard.at_ns / 1e9, dict(heard.fields)))
+        return self.heard[-1][1]
 
     def close(self) -> None:
         """Vanish."""
-        self._socket.close(linger=0)
+        self._line.close()
 
 
 def _path() -> str:

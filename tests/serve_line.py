@@ -2,12 +2,14 @@
 
     serve_line.py LINE.toml
 
-Every test that uses it also shows that steps of the wall clock change nothing.
+SIGUSR1 hangs its loop for good. Every test that uses it also shows that steps of
+the wall clock change nothing.
 """
 
 from __future__ import annotations
 
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -25,11 +27,18 @@ def mad_wall_ns() -> int:
     return time.time_ns() + random.randint(-365, 365) * DAY_NS
 
 
+def hang(*_: object) -> None:
+    """Loop in the main thread, the GIL held."""
+    while True:
+        pass
+
+
 if __name__ == "__main__":
     line = load_line(Path(sys.argv[1]))
     log = LogQueue(to_stderr, line.log.room)
     configure(log, level="debug", burst=line.log.burst)
     gateway = Gateway(line, make_pipeline=FaultyPipeline, log=log, wall_ns=mad_wall_ns)
+    signal.signal(signal.SIGUSR1, hang)
     code = gateway.run()
     log.close()
     sys.exit(code)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kenpin.runtime.bundle import MANIFEST, Bundle, canonical, content_hash
-from kenpin.runtime.store import point
+from kenpin.runtime.durable import point
 from running_line import PATIENCE_S, RunningLine, line_toml
 
 # Other work runs on the machine: what counts here is that no frame is lost or
@@ -146,12 +146,21 @@ def test_a_candidate_that_is_killed_or_replaced_costs_the_line_nothing(
     assert {m["bundle"] for m in line.verdicts} == {patchcore.label}
 
 
+def _longer(bundle: Path) -> None:
+    with (bundle / "bank.npy").open("ab") as stream:
+        stream.write(b"x")
+
+
+def _cut_short(bundle: Path) -> None:
+    (bundle / MANIFEST).write_bytes((bundle / MANIFEST).read_bytes()[:100])
+
+
+@pytest.mark.parametrize("spoil", [_longer, _cut_short, shutil.rmtree])
 def test_a_box_whose_current_bundle_fails_runs_the_one_before_and_says_so(
-    store: Path, patchcore: Bundle, padim: Bundle, tmp_path: Path
+    store: Path, patchcore: Bundle, padim: Bundle, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     point(store / "previous", store / padim.folder.name)
-    with (store / patchcore.folder.name / "bank.npy").open("ab") as stream:
-        stream.write(b"x")
+    spoil(store / patchcore.folder.name)
     with RunningLine(line_toml(tmp_path, store)) as line:
         verdict = line.verdict(lambda m: m["verdict"] == 1)
         assert verdict["bundle"] == padim.label

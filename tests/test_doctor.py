@@ -151,7 +151,7 @@ def test_a_flat_field_for_another_camera_is_refused(line, tmp_path):
 
 
 def test_a_recording_holds_every_line_and_replays_bit_for_bit(line, tmp_path):
-    done = run("kenpin.camera.record", line, "-o", tmp_path / "r", "--frames", 12)
+    done = run("kenpin.runtime.service.cli", "record", line, "-o", tmp_path / "r", "--frames", 12)
     assert done.returncode == 0, done.stderr
     assert "12 frames, 0 missed" in done.stdout
     frames = drain(RecordingFrames(tmp_path / "r"))

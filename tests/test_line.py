@@ -93,10 +93,11 @@ def test_check_names_every_problem_of_a_line(
         "inspection.cpus: cores [4000] are not there",
         "inspection.threads: 200 threads",
         "ring.slots: 3 slots for 4 frames",
+        "ring.slots: 3 slots leave none to lend to the archive",
         "archive.folder:",
         "bundles:",
         "camera.folder:",
-        "8 problems",
+        "9 problems",
     ):
         assert expected in out
 

@@ -76,7 +76,7 @@ def strike(line: RunningLine, fault: str) -> None:
     if fault.startswith("SIG"):
         os.kill(line.child(), getattr(signal, fault))
     elif fault == "camera":
-        os.kill(line.child("python3"), signal.SIGKILL)
+        os.kill(line.child("kenpin-acquire"), signal.SIGKILL)
     else:
         line.fault(fault)
 

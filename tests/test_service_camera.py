@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
+
+import pytest
 
 from kenpin.camera.simulator import Simulator
 from kenpin.runtime.bundle import Bundle
@@ -57,3 +62,52 @@ def test_a_camera_that_gives_nothing_is_answered_by_the_deadline(
         simulator.tell("lost")
         line.state("error")
         assert plc.ask("4")["reason"] == "camera_lost"
+
+
+JUDGED = (None, "defect", "unsure", "image_quality")
+
+
+@pytest.mark.parametrize(
+    ("fault", "remedy", "reasons"),
+    [
+        ("lost", "back", {"camera_lost"}),
+        ("stall", "resume", {"no_frame", "camera_lost"}),
+        ("incomplete 1", "clear", {"incomplete_frame"}),
+        ("width 128", "width truth", {"incomplete_frame"}),
+        ("SIGKILL", "", {"camera_lost", "no_frame"}),
+        ("SIGSTOP", "", {"camera_lost", "no_frame"}),
+    ],
+)
+def test_a_due_trigger_is_answered_with_the_fault_and_the_next_part_is_judged_again(
+    simulator: Simulator,
+    patchcore: Bundle,
+    tmp_path: Path,
+    fault: str,
+    remedy: str,
+    reasons: set[str],
+) -> None:
+    triggers = ', triggers = [{ selector = "FrameStart", source = "Software" }]'
+    toml = line_toml(
+        tmp_path,
+        patchcore.folder,
+        camera=camera(simulator, triggers=triggers),
+        trigger='mode = "software", budget_ms = 400',
+    )
+    with RunningLine(toml) as line:
+        line.state("operational.ready")
+        plc = line.client()
+        assert plc.ask("before")["reason"] in JUDGED
+        if fault.startswith("SIG"):
+            os.kill(line.child("kenpin-acquire"), getattr(signal, fault))
+        else:
+            simulator.tell(fault)
+        assert plc.ask("meanwhile")["reason"] in reasons
+        if remedy:
+            simulator.tell(remedy)
+        until = time.monotonic() + 30
+        for number in range(1000):
+            if plc.ask(f"after-{number}")["reason"] in JUDGED:
+                break
+            assert time.monotonic() < until, "the camera does not come back"
+            time.sleep(0.1)
+        assert line.stop() == 0

@@ -61,10 +61,16 @@ def test_a_strip_file_comes_round_again_and_again(producer: Path, tmp_path: Path
     np.testing.assert_array_equal(web, strip[np.arange(320) % 50, 64:264])
 
 
+def period_ns(shots: list[Shot]) -> np.ndarray:
+    """From frame to frame, also where a busy machine left one out."""
+    stamps, ids = ([getattr(s, key) for s in shots] for key in ("timestamp_ns", "frame_id"))
+    return np.diff(stamps) / np.diff(ids)
+
+
 def test_a_free_running_camera_keeps_its_line_rate(producer: Path) -> None:
     with small(producer) as simulator, grabbing(simulator) as grabber:
-        stamps = np.diff([shot.timestamp_ns for shot in grabber.shots(20)])
-    np.testing.assert_allclose(stamps, 32 / 20000 * 1e9, atol=2)
+        shots = grabber.shots(20)
+    np.testing.assert_allclose(period_ns(shots), 32 / 20000 * 1e9, atol=2)
 
 
 def test_the_device_clock_has_its_own_zero_and_drifts_as_told(producer: Path) -> None:
@@ -72,9 +78,9 @@ def test_the_device_clock_has_its_own_zero_and_drifts_as_told(producer: Path) ->
         small(producer, "clock 123000000000 50000") as simulator,
         grabbing(simulator) as grabber,
     ):
-        stamps = np.array([shot.timestamp_ns for shot in grabber.shots(20)])
-    assert 123e9 < stamps[0] < 223e9
-    np.testing.assert_allclose(np.diff(stamps), 32 / 20000 * 1e9 * 1.05, atol=3)
+        shots = grabber.shots(20)
+    assert 123e9 < shots[0].timestamp_ns < 223e9
+    np.testing.assert_allclose(period_ns(shots), 32 / 20000 * 1e9 * 1.05, atol=3)
 
 
 def test_when_nobody_gives_buffers_the_gap_in_ids_is_the_gap_in_rows(producer: Path) -> None:

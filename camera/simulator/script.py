@@ -42,9 +42,12 @@ class Script:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: dict[tuple[str, str, str], str] = {}
+        self._before = dict(self._lines)
         self._write()
 
     def remember(self, command: str) -> None:
+        """Keep a lasting command, in place of what it ends; `forget` takes that back."""
+        self._before = dict(self._lines)
         if momentary(command):
             return
         camera, word, arguments = _parts(command)
@@ -59,6 +62,11 @@ class Script:
             group = OF_A_FEATURE.get(word, OPPOSITES.get(word, word))
             self._lines.pop((camera, group, named), None)
             self._lines[camera, group, named] = " ".join([camera, word, *arguments])
+        self._write()
+
+    def forget(self) -> None:
+        """As before the last command."""
+        self._lines = dict(self._before)
         self._write()
 
     def _write(self) -> None:

@@ -66,15 +66,19 @@ class Simulator:
             If the camera refuses the command. If no process has it loaded, a lasting command is
             kept for the next one; a momentary one raises.
         """
+        # Written before it is told: a process that loads the producer meanwhile reads it.
+        self._script.remember(command)
         answers: dict[bool, str] = {}
         for control, status in self._loaded():
             try:
                 answers[bool(status["open"])] = control.tell(command)
             except SimulatorGoneError:
                 continue  # its process ended between the two questions
+            except SimulatorError:
+                self._script.forget()
+                raise
         if not answers and momentary(command):
             raise SimulatorGoneError(f"{command!r}: no process has the camera loaded")
-        self._script.remember(command)
         return answers.get(True, answers.get(False, ""))
 
     def status(self, camera: int = 0) -> dict[str, Any]:
@@ -108,19 +112,32 @@ class Simulator:
             time.sleep(0.005)
 
     def _loaded(self, camera: int = 0) -> Iterator[tuple[Control, dict[str, Any]]]:
-        """Every producer that answers now; sockets that nobody serves any more are removed."""
+        """Every producer that answers now. A socket of a process that ended is removed."""
         for path in [self.control_path, *sorted(self.directory.glob("control.[0-9]*"))]:
-            if path not in self._connections and path.exists():
+            # Twice: another process may serve a socket where one has ended.
+            for _ in range(2):
+                control = self._connections.get(path) or self._connect(path)
+                if control is None:
+                    break
                 try:
-                    self._connections[path] = Control(path)
+                    status = control.status(camera)
                 except SimulatorGoneError:
-                    path.unlink(missing_ok=True)
-        for path, control in list(self._connections.items()):
-            try:
-                yield control, control.status(camera)
-            except SimulatorGoneError:
-                control.close()
-                del self._connections[path]
+                    control.close()
+                    del self._connections[path]
+                    continue
+                yield control, status
+                break
+
+    def _connect(self, path: Path) -> Control | None:
+        if not path.exists():
+            return None
+        try:
+            self._connections[path] = Control(path)
+        except SimulatorGoneError:
+            if path != self.control_path:
+                path.unlink(missing_ok=True)
+            return None
+        return self._connections[path]
 
     def __enter__(self) -> Self:
         self._before = {name: os.environ.pop(name, None) for name in VARIABLES}

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Hashable, Mapping
+import math
+from collections.abc import Callable, Hashable
 from typing import Any
 
-import msgpack
+from pydantic import BaseModel
 
 from kenpin.config.line import Line
-from kenpin.runtime.messages import Counts, Identity, State, StateMessage, topic, verdict_message
+from kenpin.runtime.codecs import CODECS
+from kenpin.runtime.commands import Command
+from kenpin.runtime.door import Door
+from kenpin.runtime.endpoints import EndpointError
+from kenpin.runtime.messages import (
+    MAX_DETAIL_CHARS,
+    Counts,
+    Identity,
+    State,
+    StateMessage,
+    topic,
+    verdict_message,
+)
 from kenpin.runtime.service.changeover import Change
-from kenpin.runtime.service.ctl import Command, ControlSocket
+from kenpin.runtime.service.ctl import ControlSocket
 from kenpin.runtime.service.inspector import BundleFacts, Judged
 from kenpin.runtime.service.ledger import Entry, Ledger
 from kenpin.runtime.sockets import VerdictPublisher
+from kenpin.runtime.told import PUBLISHED, SAID, Alarm
 from kenpin.runtime.verdict import Outcome, Reason, Verdict
-from kenpin.runtime.wire import Encoding, encode
+from kenpin.runtime.web_message import WebPart
 
 __all__ = ["Announcer"]
 
@@ -46,17 +59,29 @@ class Announcer:
             recipe_id="",
             sim=line.simulated,
         )
-        self._encoding = Encoding(line.wire.encoding)
-        self._publisher = VerdictPublisher(line.wire.pub)
-        self._control = (
-            ControlSocket(self._publisher.context, line.wire.ctl, self._encoding)
-            if line.wire.ctl
-            else None
-        )
+        self._codec = CODECS[line.wire.encoding]
+        self._write = CODECS[line.wire.pub_encoding or line.wire.encoding].write
+        self._alarms: dict[str, Alarm] = {}
+        self._door = Door(line.wire.keys, ipc_group=line.wire.ipc_group, clock_ns=mono_ns)
+        self._publisher = VerdictPublisher(line.wire.pub, door=self._door)
+        try:
+            self._control = (
+                ControlSocket(self._door, line.wire.ctl, self._codec, mono_ns)
+                if line.wire.ctl
+                else None
+            )
+        except EndpointError:
+            self._publisher.close()
+            raise
         self._beats = 0
-        self._publisher.greet_with(lambda: (topic("state", line.name), self._encoded_state()))
+        self._publisher.greet_with(lambda: (topic("state", line.name), self._write(self._state())))
         self._verdict_topic = topic("verdict", line.name)
         self._standing: tuple[State, str, bool, bool] = (State.PREOPERATIONAL, "", False, False)
+
+    @property
+    def boot(self) -> str:
+        """Which start of the service this is."""
+        return self._identity.boot
 
     @property
     def state(self) -> State:
@@ -67,18 +92,36 @@ class Announcer:
     def sockets(self) -> tuple[Any, ...]:
         """What to poll."""
         control = () if self._control is None else (self._control.socket,)
-        return (self._publisher.socket, *control)
+        return (self._publisher.socket, *control, *self._door.sockets)
+
+    @property
+    def door(self) -> Door:
+        """Who may come in."""
+        return self._door
 
     def serve(self, handle: Callable[[bytes, Command], None]) -> None:
         """Greet newcomers, and hand over what clients command."""
-        self._publisher.serve_subscriptions()
+        if self._publisher.serve_subscriptions():
+            # The publisher has told them the state; what else is not in order follows.
+            for alarm in self._alarms.values():
+                self._publish(alarm)
         if self._control is not None:
-            self._control.receive(handle)
+            self._control.receive(handle, self.refuse)
 
     def tell(self, client: Hashable, kind: str, **fields: Any) -> None:
         """Say something to one client."""
-        if self._control is not None and isinstance(client, bytes):
-            self._control.send(client, self._head(kind) | fields)
+        if isinstance(client, bytes):
+            self._say(client, SAID[kind](**self._head(kind), **fields))
+
+    def refuse(
+        self, client: bytes, detail: str, about: str | None = None, trig: str | None = None
+    ) -> None:
+        """Tell a client that its command was not obeyed, and why."""
+        self.tell(client, "error", about=about, trig=trig, detail=_short(detail))
+
+    def _say(self, client: bytes, message: BaseModel) -> None:
+        if self._control is not None:
+            self._control.send(client, self._codec.write(message))
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {
@@ -90,13 +133,12 @@ class Announcer:
             "t_mono_ns": self._mono_ns(),
         }
 
-    def _publish(self, kind: str, fields: Mapping[str, Any]) -> None:
-        message = self._head(kind) | dict(fields)
-        if self._encoding is Encoding.JSON:
-            payload = json.dumps(message).encode()
-        else:
-            payload = msgpack.packb(message)
-        self._publisher.publish(f"v1/{kind}/{self._line.name}", payload)
+    def _publish_new(self, kind: str, **fields: Any) -> None:
+        self._publish(PUBLISHED[kind](**self._head(kind), **fields))
+
+    def _publish(self, message: BaseModel) -> None:
+        kind = getattr(message, "type")  # noqa: B009
+        self._publisher.publish(f"v1/{kind}/{self._line.name}", self._write(message))
 
     def accepted(self, entry: Entry, fresh: bool) -> None:
         """The trigger is in the books: it will get its verdict."""
@@ -122,11 +164,18 @@ class Announcer:
             mono_ns=self._mono_ns(),
             wall_ns=self._wall_ns(),
             deadline_us=(entry.deadline_ns - entry.opened_ns) // 1000,
-        ).model_copy(update={"trig": entry.trig, "enc": entry.capture.encoder})
-        entry.told = encode(message, self._encoding)
+        ).model_copy(
+            update={
+                "trig": entry.trig,
+                "enc": entry.capture.encoder,
+                "web": None if entry.web is None else WebPart.model_validate(entry.web),
+            }
+        )
+        entry.told = self._codec.write(message)
         # The one who triggered first: the part is under way.
         self.again(entry)
-        self._publisher.publish(self._verdict_topic, entry.told)
+        same = self._write is self._codec.write
+        self._publisher.publish(self._verdict_topic, entry.told if same else self._write(message))
 
     def again(self, entry: Entry) -> None:
         """Send a verdict to whoever triggered, for the first time or once more."""
@@ -135,50 +184,61 @@ class Announcer:
 
     def late(self, judged: Judged) -> None:
         """A result that came after its verdict, for statistics only."""
-        self._publish(
+        score = judged.score
+        self._publish_new(
             "late",
-            {
-                "score": judged.score,
-                "verdict": int(judged.outcome),
-                "reason": judged.reason.value if judged.reason else None,
-                "bundle": judged.bundle,
-            },
+            score=score if score is not None and math.isfinite(score) else None,
+            verdict=judged.outcome,
+            reason=judged.reason.value if judged.reason else None,
+            bundle=judged.bundle,
+            web=None if judged.web is None else WebPart.model_validate(judged.web),
         )
 
     def heartbeat(self, *, in_flight: int, cam_ok: bool) -> None:
         """A sign of life, of the inspection's own."""
         self._beats += 1
-        self._publish(
+        self._publish_new(
             "hb",
-            {
-                "hb_seq": self._beats,
-                "state": self.state.value,
-                "last_seq": self._ledger.last_seq,
-                "in_flight": in_flight,
-                "bundle": self._identity.bundle,
-                "cam_ok": cam_ok,
-                "late_count": self._ledger.reasons[Reason.LATE],
-            },
+            hb_seq=self._beats,
+            state=self.state,
+            last_seq=self._ledger.last_seq,
+            in_flight=in_flight,
+            bundle=self._identity.bundle,
+            cam_ok=cam_ok,
+            late_count=self._ledger.reasons[Reason.LATE],
         )
 
     def alarm(self, what: str, detail: str) -> None:
         """Something needs a person; an empty detail says that it no longer does."""
-        self._publish("alarm", {"source": what, "active": bool(detail), "detail": detail[:500]})
+        alarm = Alarm(
+            **self._head("alarm"), source=what, active=bool(detail), detail=_short(detail)
+        )
+        self._alarms[what] = alarm
+        if not detail:
+            del self._alarms[what]
+        self._publish(alarm)
+
+    def roll(self, page: str) -> None:
+        """The report on a roll is written."""
+        self._publish_new("roll", page=page)
 
     def changed(self, change: Change) -> None:
         """Tell the client that asked for another bundle how far that has come."""
-        self.tell(change.owner, change.step.value, bundle=change.bundle, detail=change.detail)
+        self.tell(
+            change.owner, change.step.value, bundle=change.bundle, detail=_short(change.detail)
+        )
 
     def greet(self, client: bytes) -> None:
         """What a client must know that has just come, or come back."""
         self.say_state(client)
+        for alarm in self._alarms.values():
+            self._say(client, alarm)
         for entry in self._ledger.unacknowledged(client):
             self.again(entry)
 
     def say_state(self, client: bytes) -> None:
         """Where the line stands."""
-        if self._control is not None:
-            self._control.send(client, self._encoded_state())
+        self._say(client, self._state())
 
     def stand(
         self, state: State, facts: BundleFacts | None, selftest: bool, degraded: bool
@@ -192,12 +252,12 @@ class Announcer:
             self._identity = self._identity.model_copy(
                 update={"bundle": label, "recipe_id": facts.recipe}
             )
-        self._publisher.publish(topic("state", self._line.name), self._encoded_state())
+        self._publish(self._state())
 
-    def _encoded_state(self) -> bytes:
+    def _state(self) -> StateMessage:
         state, label, selftest, degraded = self._standing
         outcomes, reasons = self._ledger.outcomes, self._ledger.reasons
-        message = StateMessage(
+        return StateMessage(
             v=1,
             type="state",
             box=self._line.box,
@@ -218,10 +278,14 @@ class Announcer:
             t_mono_ns=self._mono_ns(),
             t_wall_ns=self._wall_ns(),
         )
-        return encode(message, self._encoding)
 
     def close(self) -> None:
         """Send what is queued, for a moment at most, and let go."""
         if self._control is not None:
             self._control.socket.close()
         self._publisher.close()
+
+
+def _short(text: str) -> str:
+    clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return clean if len(clean) <= MAX_DETAIL_CHARS else clean[: MAX_DETAIL_CHARS - 1] + "…"

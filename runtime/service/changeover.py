@@ -151,17 +151,14 @@ class Changeover:
         return any(codes)
 
     def close(self) -> None:
-        """Wait a moment for a link that is being set."""
+        """Wait for a link that is being set, but not for a disk that hangs."""
         for clerk in self._clerks:
-            clerk.join(1.0)
+            clerk.join(5.0)
             with contextlib.suppress(ValueError):
                 clerk.kill()
 
 
 def _point(store: Path, folder: Path) -> None:
-    from kenpin.runtime.store import point
+    from kenpin.runtime.store import Store
 
-    current = store / "current"
-    if current.is_symlink() and current.resolve() != folder.resolve():
-        point(store / "previous", current.resolve())
-    point(current, folder)
+    Store(store).switch(folder.name)

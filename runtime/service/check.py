@@ -10,7 +10,8 @@ from typing import Any
 from kenpin.config.camera import RecordedSpec, SyntheticSpec
 from kenpin.config.line import Line
 from kenpin.config.settings import Settings
-from kenpin.runtime.service.geometry import geometry_of
+from kenpin.runtime.service.archive import lendable
+from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 
 __all__ = ["as_toml", "problems_of"]
 
@@ -45,18 +46,39 @@ def _value(value: Any) -> str:
 
 def problems_of(line: Line) -> list[str]:
     """Each problem in a sentence: what was found, what was expected, what to do."""
-    return [*_wire(line), *_machine(line), *_folders(line), *_bundle_and_camera(line)]
+    return [
+        *_wire(line),
+        *_machine(line),
+        *_lending(line),
+        *_folders(line),
+        *_bundle_and_camera(line),
+    ]
 
 
 def _wire(line: Line) -> Iterator[str]:
-    from kenpin.runtime.sockets import EndpointError, check_endpoint
+    from kenpin.runtime.endpoints import EndpointError, check_endpoint, is_local
+    from kenpin.runtime.keys import KeysError, read_admitted, read_line
 
+    keys, nobody = line.wire.keys, False
+    if keys is not None:
+        try:
+            read_line(keys)
+            admitted = read_admitted(keys)
+            nobody = not admitted.names
+            yield from (f"wire.keys: {problem}" for problem in admitted.problems)
+        except (KeysError, OSError) as error:
+            yield f"wire.keys: {error}"
     named = {"ctl": line.wire.ctl, "pub": line.wire.pub, "img": line.wire.img}
     for name, endpoint in named.items():
         if endpoint is None:
             continue
         try:
-            check_endpoint(endpoint)
+            check_endpoint(endpoint, keys=keys is not None)
+            if nobody and not is_local(endpoint):
+                yield (
+                    f"wire.{name}: {endpoint} is reachable from outside, yet no client is "
+                    f"admitted; edge-run keys client NAME {keys}"
+                )
         except EndpointError as error:
             yield f"wire.{name}: {error}"
         for other, taken in named.items():
@@ -86,14 +108,24 @@ def _machine(line: Line) -> Iterator[str]:
         )
 
 
+def _lending(line: Line) -> Iterator[str]:
+    slots, in_flight = line.ring.slots, line.trigger.max_in_flight
+    if line.archive is not None and not lendable(slots, in_flight):
+        yield (
+            f"ring.slots: {slots} slots leave none to lend to the archive, which would keep "
+            f"nothing; expected at least {in_flight + 3}"
+        )
+
+
 def _folders(line: Line) -> Iterator[str]:
-    if line.archive is None:
-        return
-    folder = line.archive.folder
-    if not folder.is_dir():
-        yield f"archive.folder: {folder} is no folder; make it, owned by the service's user"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        yield f"archive.folder: {folder} cannot be written by this user; change its owner"
+    for name, spec in (("archive", line.archive), ("rolls", line.rolls)):
+        if spec is None:
+            continue
+        folder = spec.folder
+        if not folder.is_dir():
+            yield f"{name}.folder: {folder} is no folder; make it, owned by the service's user"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            yield f"{name}.folder: {folder} cannot be written by this user; change its owner"
 
 
 def _bundle_and_camera(line: Line) -> Iterator[str]:
@@ -101,13 +133,15 @@ def _bundle_and_camera(line: Line) -> Iterator[str]:
 
     bundle = None
     try:
-        bundle = read_bundle(line.bundles)
+        bundle = read_bundle(line.bundles, line.trust)
     except (BundleError, OSError) as error:
         yield f"bundles: {error}"
     yield from _camera(line, bundle)
     if bundle is None:
         return
-    room, needed = line.ring.pixel_bytes, geometry_of(bundle.folder).frame_bytes
+    room, needed = line.ring.pixel_bytes, geometry_of(bundle.folder, line.camera).frame_bytes
+    if room is None and needed == 0:
+        yield HEIGHT_UNKNOWN
     if room is not None and room < needed:
         yield (
             f"ring.pixel_bytes: {room} bytes, a frame of {bundle.label} has {needed}; "
@@ -135,10 +169,12 @@ def _camera(line: Line, bundle: Any) -> Iterator[str]:
     if size is None or bundle is None:
         return
     frame = bundle.manifest.frame
-    if size != (frame.height_px, frame.width_px) and not frame.resize:
+    # Blocks of a web may have any height.
+    height = size[0] if frame.geometry == "continuous" else frame.height_px
+    if size != (height, frame.width_px) and not frame.resize:
         yield (
             f"camera: frames of {size[0]} x {size[1]} px, {bundle.label} expects "
-            f"{frame.height_px} x {frame.width_px}; change the camera or recompile"
+            f"{height} x {frame.width_px}; change the camera or recompile"
         )
 
 
@@ -149,11 +185,11 @@ def _fitness(line: Line, bundle: Any) -> Iterator[str]:
     from kenpin.camera.frame import Frame
     from kenpin.camera.images import read_pixels
     from kenpin.runtime.bundle import BundleError
-    from kenpin.runtime.pipeline import Pipeline
     from kenpin.runtime.selftest import selftest
+    from kenpin.runtime.web.pipeline import open_pipeline
 
     try:
-        pipeline = Pipeline(bundle, threads=line.inspection.threads)
+        pipeline = open_pipeline(bundle, web=line.web, threads=line.inspection.threads)
         selftest(pipeline)
     except BundleError as error:
         yield f"bundles: {error}"

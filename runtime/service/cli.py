@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,27 +15,54 @@ __all__ = ["main"]
 
 EXAMPLES = """examples:
   edge-run check /etc/kenpin/web-1.toml      what is configured, and what is wrong with it
+  edge-run keys --help                       who may speak with the line, and read it
   edge-run /etc/kenpin/web-1.toml            run the line, as systemd does
+  edge-run record --help                     keep what the camera shows, without inspecting it
   edge-run line.toml --set camera.rate_hz=20 --until-end
+  edge-run keys --help                       who may speak with the line, and read it
+  edge-run bundles --help                    install a bundle, roll back, list
+  edge-run install --help                    systemd units in place, and away again
 
 SIGTERM ends the service: what is under way is answered NG shutdown.
 
 """
 
 
+# Commands of their own: the modules that hold their `main`.
+_OTHERS = {
+    "record": "kenpin.camera.record",
+    "bundles": "kenpin.runtime.service.bundles",
+    "keys": "kenpin.runtime.service.keys_cli",
+    "install": "kenpin.runtime.service.install",
+    "uninstall": "kenpin.runtime.service.install",
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in _OTHERS:
+        return _other(*words)
     checking = words[:1] == ["check"]
     options = _parser().parse_args(words[1:] if checking else words)
     expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG}
     return run(lambda: (_check if checking else _serve)(options), expected, debug=options.debug)
 
 
+def _other(command: str, *words: str) -> int:
+    module = importlib.import_module(_OTHERS[command])
+    code: int
+    if module.__name__.endswith(".install"):
+        code = module.main(command, words)
+    else:
+        code = module.main(words)
+    return code
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edge-run",
-        usage="edge-run [check] LINE.toml [options]",
+        usage=f"edge-run [check] LINE.toml [options]\n       edge-run {'|'.join(_OTHERS)} --help",
         description="Run a line: every trigger, or every frame, gets exactly one verdict in time.",
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -6,29 +6,37 @@ from collections.abc import Callable
 
 import structlog
 
-from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.changeover import Change, Changeover, ChangeoverError, Step
-from kenpin.runtime.service.complaints import Complaints
-from kenpin.runtime.service.ctl import (
+from kenpin.runtime.commands import (
     Ack,
     Activate,
     Command,
     Hello,
     Prepare,
+    RollStart,
+    RollStop,
     Selftest,
     Status,
     Trigger,
 )
+from kenpin.runtime.service.announcer import Announcer
+from kenpin.runtime.service.changeover import Change, Changeover, ChangeoverError, Step
+from kenpin.runtime.service.complaints import Complaints
 from kenpin.runtime.service.desk import Desk
 from kenpin.runtime.service.ledger import TriggerConflictError
+from kenpin.runtime.service.rolls import Rolls
 from kenpin.runtime.service.supervisor import Supervisor
 
 __all__ = ["Commander"]
 
 
+class RollsError(ValueError):
+    """No roll can be started or stopped now."""
+
+
 class Commander:
     """Obeys one command at a time, and answers whoever gave it.
 
+    rolls           keeps the rolls of a web; None if the line keeps none
     begin_selftest  asks the inspection for it; False if nobody can be asked
     in_force        called when another bundle judges from now on
     """
@@ -41,6 +49,7 @@ class Commander:
         announcer: Announcer,
         complaints: Complaints,
         *,
+        rolls: Rolls | None,
         begin_selftest: Callable[[], bool],
         in_force: Callable[[], None],
     ) -> None:
@@ -49,6 +58,7 @@ class Commander:
         self._changeover = changeover
         self._announcer = announcer
         self._complaints = complaints
+        self._rolls = rolls
         self._begin_selftest = begin_selftest
         self._in_force = in_force
         self._testers: list[bytes] = []
@@ -58,8 +68,9 @@ class Commander:
         """Do what a client says, or tell it why not."""
         try:
             self._obey(client, command)
-        except (ChangeoverError, TriggerConflictError) as error:
-            self._announcer.tell(client, "error", detail=str(error)[:500])
+        except (ChangeoverError, RollsError, TriggerConflictError) as error:
+            trig = command.trig if isinstance(command, Trigger) else None
+            self._announcer.refuse(client, str(error), command.type, trig)
 
     def _obey(self, client: bytes, command: Command) -> None:
         if isinstance(command, Trigger):
@@ -79,6 +90,8 @@ class Commander:
             self._testers.append(client)
             if not self._begin_selftest():
                 self.tell_testers(False, "no inspection is ready")
+        elif isinstance(command, RollStart | RollStop):
+            self._roll(client, command)
         else:
             self._reset()
             self._announcer.tell(client, "resetting")
@@ -91,6 +104,17 @@ class Commander:
             self._desk.start(entry)
         elif entry.answer is not None:
             self._announcer.again(entry)
+
+    def _roll(self, client: bytes, command: RollStart | RollStop) -> None:
+        if self._rolls is None:
+            raise RollsError("this line keeps no rolls; give it a table [rolls]")
+        if isinstance(command, RollStart):
+            done, why = self._rolls.start(command.name), "no bundle for webs is in force"
+        else:
+            done, why = self._rolls.stop(), "no roll is running"
+        if not done:
+            raise RollsError(f"{command.type}: {why}, or the roll book does not listen")
+        self._announcer.tell(client, "roll_ack", running=self._rolls.running)
 
     def _reset(self) -> None:
         """Begin anew after a failure: another process proves the bundle once more."""

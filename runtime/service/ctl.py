@@ -2,169 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+import time
+from collections.abc import Callable
 
-import msgpack
 import zmq
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from kenpin.runtime.messages import explain
-from kenpin.runtime.sockets import check_endpoint
-from kenpin.runtime.wire import MAX_MESSAGE_BYTES, Encoding
+from kenpin.runtime.codecs import Codec
+from kenpin.runtime.commands import Command
+from kenpin.runtime.door import Door
+from kenpin.runtime.endpoints import EndpointError, refuse_taken
+from kenpin.runtime.service.patience import PAUSE_NS, Patience
+from kenpin.runtime.wire import MAX_MESSAGE_BYTES, WireError
 
-__all__ = [
-    "Ack",
-    "Activate",
-    "Command",
-    "ControlSocket",
-    "Hello",
-    "Prepare",
-    "Reset",
-    "Selftest",
-    "Status",
-    "Trigger",
-]
+__all__ = ["ControlSocket"]
 
 # A flood of one client may not hold up a verdict for another; the rest waits a turn.
 _COMMANDS_PER_TURN = 64
+_PARTS_PER_TURN = 256
 _SEND_HWM = 1000
-
-_Id = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=250)]
-
-
-class _Command(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-    v: Literal[1]
-
-
-class Hello(_Command):
-    """Who is there? Answered with the state and the verdicts not yet acknowledged."""
-
-    type: Literal["hello"]
-
-
-class Trigger(_Command):
-    """One part, one verdict. The same id again returns the same verdict."""
-
-    type: Literal["trigger"]
-    trig: _Id
-    recipe: _Name | None = None
-    budget_us: Annotated[int, Field(ge=1, le=60_000_000)] | None = None
-
-
-class Ack(_Command):
-    """The verdict of that number has arrived."""
-
-    type: Literal["ack"]
-    seq: Annotated[int, Field(ge=1, le=2**64 - 1)]
-
-
-class Prepare(_Command):
-    """Prove another bundle of the store beside the running line."""
-
-    type: Literal["prepare"]
-    bundle: _Name
-
-
-class Activate(_Command):
-    """Let the prepared bundle judge from the next frame on."""
-
-    type: Literal["activate"]
-
-
-class Selftest(_Command):
-    """Judge the golden frames again, in pauses."""
-
-    type: Literal["selftest"]
-
-
-class Reset(_Command):
-    """Begin anew after a failure; always allowed."""
-
-    type: Literal["reset"]
-
-
-class Status(_Command):
-    """Where does the line stand?"""
-
-    type: Literal["status"]
-
-
-Command = Hello | Trigger | Ack | Prepare | Activate | Selftest | Reset | Status
-_COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
+_NO_PATIENCE = f"; too many mistakes: nothing is listened to for {PAUSE_NS / 1e9:g} s"
 
 
 class ControlSocket:
     """A ROUTER. Use it from one thread. Sending never waits, and a full reader loses.
 
-    context   of all sockets of the line
-    refused   commands that were not understood
+    door      lets clients in
+    codec     how clients speak
+    refused   commands that were not understood or not even looked at, and answers
+              that found no room
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, encoding: Encoding
+        self,
+        door: Door,
+        endpoint: str,
+        codec: Codec,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        check_endpoint(endpoint)
-        self._encoding = encoding
+        refuse_taken(endpoint)
+        self._door = door
+        self._codec = codec
         self.refused = 0
-        self.socket = context.socket(zmq.ROUTER)
+        self._patience = Patience(clock_ns)
+        self._drain = False
+        self.socket = door.context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.SNDHWM, _SEND_HWM)
         self.socket.setsockopt(zmq.LINGER, 200)
         self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         # A client that vanished and returns under its name takes its own place over.
         self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self.socket.setsockopt(zmq.HEARTBEAT_IVL, 200)
-        self.socket.bind(endpoint)
-        self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        try:
+            self.endpoint = door.bind(self.socket, endpoint)
+        except EndpointError:
+            self.socket.close(linger=0)
+            raise
 
-    def receive(self, handle: Callable[[bytes, Command], None]) -> bool:
-        """Hand over what has come, a portion of it; whether more may wait."""
+    def receive(
+        self, handle: Callable[[bytes, Command], None], refuse: Callable[[bytes, str], None]
+    ) -> bool:
+        """Hand over what has come, a portion of it; whether more may wait.
+
+        handle  obeys a client's command
+        refuse  tells a client that nobody understood it
+        """
         for _ in range(_COMMANDS_PER_TURN):
             try:
-                client, *parts = self.socket.recv_multipart(zmq.NOBLOCK)
+                if self._drain and not self._drained():
+                    return True
+                client = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return False
-            try:
-                command = self._command(parts)
-            except ValueError as error:
+            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+            whole = not frame.more
+            if not whole:
+                self._drain = True
+                if not self._drained():
+                    # A million parts are no mistake: hang up, and throw them away.
+                    self.refused += 1
+                    self._door.cut(frame)
+                    return True
+            if not self._door.admits(frame) or not self._patience.listens(client):
                 self.refused += 1
-                self.send(client, {"v": 1, "type": "error", "detail": str(error)[:500]})
+                continue
+            try:
+                if not whole:
+                    # REQ sockets, and bindings that imitate them, send an empty part first.
+                    raise WireError("more than one part, expected one; use a DEALER socket")
+                command = self._codec.command(frame.bytes)
+            except WireError as error:
+                self.refused += 1
+                lost = self._patience.lose(client)
+                refuse(client, str(error)[:400] + (_NO_PATIENCE if lost else ""))
                 continue
             handle(client, command)
         return True
 
-    def _command(self, parts: list[bytes]) -> Command:
-        if len(parts) != 1 or len(parts[0]) > MAX_MESSAGE_BYTES:
-            raise ValueError(f"{len(parts)} parts, expected one of at most 64 KiB")
-        if self._encoding is Encoding.JSON:
-            try:
-                return _COMMANDS.validate_json(parts[0])
-            except ValidationError as error:
-                raise ValueError(explain(error)) from None
-        try:
-            fields = msgpack.unpackb(parts[0], raw=False, strict_map_key=True)
-            return _COMMANDS.validate_python(fields)
-        except ValidationError as error:
-            raise ValueError(explain(error)) from None
-        except (msgpack.UnpackException, ValueError, RecursionError) as error:
-            raise ValueError(f"no msgpack map: {type(error).__name__} {error}") from None
+    def _drained(self) -> bool:
+        """Throw the rest of a message away, a portion of it; whether it was all."""
+        for _ in range(_PARTS_PER_TURN):
+            if not self.socket.recv(zmq.NOBLOCK, copy=False).more:
+                self._drain = False
+                return True
+        return False
 
-    def send(self, client: bytes, message: Mapping[str, Any] | bytes) -> None:
+    def send(self, client: bytes, payload: bytes) -> None:
         """Say something to one client, if it is still there."""
-        if not isinstance(message, bytes):
-            message = _encoded(message, self._encoding)
         try:
-            self.socket.send_multipart([client, message], zmq.NOBLOCK)
+            self.socket.send_multipart([client, payload], zmq.NOBLOCK)
         except zmq.Again:
             self.refused += 1
-
-
-def _encoded(message: Mapping[str, Any], encoding: Encoding) -> bytes:
-    if encoding is Encoding.JSON:
-        import json
-
-        return json.dumps(message).encode()
-    packed: bytes = msgpack.packb(message)
-    return packed

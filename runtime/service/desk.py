@@ -12,6 +12,7 @@ from kenpin.camera.ring import FrameRing, Ticket
 from kenpin.runtime.service.inspector import Gone, InspectionEvent, Judged
 from kenpin.runtime.service.ledger import Answer, Entry, Ledger, Stage
 from kenpin.runtime.service.supervisor import Supervisor
+from kenpin.runtime.service.web_lines import WebLines
 from kenpin.runtime.verdict import Outcome, Reason, Verdict
 
 __all__ = ["CAMERA_WORKS", "Camera", "Desk", "Outlet", "Side"]
@@ -102,10 +103,15 @@ class Desk:
         self._tickets: dict[int, Ticket] = {}
         self._lent: Counter[Ticket] = Counter()
         self._losses: deque[_Losses] = deque()
+        self._web = WebLines()
         self.sides: list[Side] = []
         # Why nothing is judged although somebody could, such as a failed self-test.
         self.refusal: Answer | None = None
         self.unasked = 0
+        # Whoever keeps a roll book wants all that was found, in time or not.
+        self.on_web: Callable[[Judged], None] = lambda _: None
+        # Whoever counts wants every verdict, with a frame or without.
+        self.on_verdict: Callable[[Entry, Verdict], None] = lambda *_: None
 
     # -- slots -----------------------------------------------------------------------------
 
@@ -270,16 +276,21 @@ class Desk:
             self._judged(event)
         elif isinstance(event, Gone):
             for job in event.jobs:
-                self._conclude(job, Answer.ng(Reason.MODEL_ERROR, event.detail))
                 ticket = self._tickets.pop(job, None)
+                self._conclude(job, Answer.ng(Reason.MODEL_ERROR, event.detail), ticket)
                 if ticket is not None:
                     self._done_with(ticket)
 
     def _judged(self, judged: Judged) -> None:
         ticket = self._tickets.pop(judged.job, None)
         answer = Answer(judged.outcome, judged.reason, judged.detail)
+        missing = ""
+        if judged.web is not None:
+            missing = self._web.follow(judged.web, judged.inspection)
+            self.on_web(judged)
         if judged.outcome is Outcome.OK:
-            answer = self.refusal or self._unproven(judged) or answer
+            unseen = Answer.ng(Reason.INCOMPLETE_FRAME, missing) if missing else None
+            answer = self.refusal or self._unproven(judged) or unseen or answer
         self._conclude(judged.job, answer, ticket, judged)
         if ticket is not None:
             self._done_with(ticket)
@@ -333,8 +344,10 @@ class Desk:
             if judged is not None:
                 self._outlet.late(judged)
             return
+        entry.web = judged.web if judged else None
         verdict = self._verdict(entry, judged, now)
         self._outlet.verdict(entry, verdict)
+        self.on_verdict(entry, verdict)
         if ticket is not None:
             for side in self.sides:
                 if side.offer(entry, verdict, ticket):

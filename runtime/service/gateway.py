@@ -29,7 +29,7 @@ from kenpin.runtime.service.changeover import Changeover
 from kenpin.runtime.service.commands import Commander
 from kenpin.runtime.service.complaints import Complaints
 from kenpin.runtime.service.desk import CAMERA_WORKS, Desk
-from kenpin.runtime.service.geometry import geometry_of
+from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 from kenpin.runtime.service.inspector import (
     Failed,
     Gone,
@@ -42,6 +42,8 @@ from kenpin.runtime.service.inspector import (
 )
 from kenpin.runtime.service.ledger import Answer, Ledger
 from kenpin.runtime.service.logs import LogQueue
+from kenpin.runtime.service.rolls import Rolls
+from kenpin.runtime.service.sides import Sides
 from kenpin.runtime.service.states import Parts, state_of
 from kenpin.runtime.service.supervisor import Limits, Role, Supervisor
 from kenpin.runtime.service.systemd import Manager
@@ -89,8 +91,10 @@ class Gateway:
         self._manager = manager or Manager()
         self._log = structlog.get_logger()
         self._log_queue = log
-        geometry = geometry_of(line.bundles)
+        geometry = geometry_of(line.bundles, line.camera)
         pixel_bytes = line.ring.pixel_bytes or geometry.frame_bytes
+        if pixel_bytes == 0:
+            raise ValueError(HEIGHT_UNKNOWN)
         # A bundle of finer patches may be prepared later; its maps need more room.
         self._ring = FrameRing(line.ring.slots, pixel_bytes, 4 * geometry.map_bytes)
         triggered = line.trigger.mode == "software"
@@ -100,8 +104,10 @@ class Gateway:
         self._supervisor = Supervisor(
             InspectorSpec(
                 line.bundles,
+                trust=line.trust,
                 threads=line.inspection.threads or max(1, (os.cpu_count() or 2) - 1),
                 cpus=line.inspection.cpus,
+                web=line.web,
                 make_pipeline=make_pipeline,
             ),
             self._ring,
@@ -131,12 +137,27 @@ class Gateway:
         )
         self._changeover = Changeover(self._supervisor, line.bundles, pixel_bytes)
         self._complaints = Complaints(self._announcer.alarm)
+        self._rolls = Rolls(line.rolls, line.name, clock_ns) if line.rolls else None
+        if self._rolls:
+            self._desk.on_web = self._rolls.found
+        self._sides = Sides(
+            line,
+            self._ring,
+            self._desk,
+            self._supervisor,
+            self._acquisition,
+            self._announcer,
+            self._complaints,
+            log=log,
+            clock_ns=clock_ns,
+        )
         self._commander = Commander(
             self._desk,
             self._supervisor,
             self._changeover,
             self._announcer,
             self._complaints,
+            rolls=self._rolls,
             begin_selftest=self._begin_selftest,
             in_force=self._in_force,
         )
@@ -160,6 +181,7 @@ class Gateway:
             try:
                 self._announce()
                 self._supervisor.start()
+                self._sides.start()
                 while self._exit is None:
                     self._wait(wake)
                     self._turn(wake)
@@ -169,6 +191,9 @@ class Gateway:
                 self._supervisor.close()
                 self._acquisition.stop(0.5)
                 self._changeover.close()
+                if self._rolls:
+                    self._rolls.side.stop()
+                self._sides.stop()
                 self._announcer.close()
                 self._manager.close()
                 self._ring.close()
@@ -214,11 +239,14 @@ class Gateway:
     def _watch(self, wake: socket.socket) -> None:
         """Poll whoever can say something now; children come and go."""
         camera = self._acquisition.fileno()
+        roll = self._rolls.side.fileno() if self._rolls else None
         sources: tuple[Any, ...] = (
             wake.fileno(),
             *self._announcer.sockets,
             *([] if camera is None else [camera]),
             *self._supervisor.filenos(),
+            *([] if roll is None else [roll]),
+            *self._sides.filenos(),
         )
         if sources != self._polled:
             self._poller = zmq.Poller()
@@ -234,6 +262,8 @@ class Gateway:
         self._inspection()
         self._desk.expire()
         self._announcer.serve(self._commander.obey)
+        self._write_rolls()
+        self._sides.poll()
         now = self._clock_ns()
         for entry in self._ledger.resends(now):
             self._announcer.again(entry)
@@ -305,6 +335,8 @@ class Gateway:
         self._desk.refusal = None
         self._complaints.note("inspection", "", False)
         facts = self._supervisor.facts
+        if facts and self._rolls:
+            self._rolls.in_force(facts)
         gap_ms = facts.longest_gap_us / 1e3 if facts else 0.0
         limit_ms = self._line.watchdog.hung_ms
         slow = f"silent for {gap_ms:.0f} ms while judging; raise watchdog.hung_ms {limit_ms:g}"
@@ -319,6 +351,14 @@ class Gateway:
         self._commander.tell_testers(event.passed, event.detail)
         if not event.passed:
             self._desk.refusal = Answer.ng(Reason.SELFTEST_FAILED, event.detail)
+
+    def _write_rolls(self) -> None:
+        if self._rolls is None:
+            return
+        for page in self._rolls.poll():
+            self._log.info("roll", page=page)
+            self._announcer.roll(page)
+        self._complaints.note("rolls", self._rolls.complaint, bool(self._rolls.complaint))
 
     def _candidate(self, event: InspectionEvent) -> None:
         change = self._changeover.event(event)
@@ -347,6 +387,10 @@ class Gateway:
         return HEARTBEAT_NS
 
     def _on_status(self, _now: int) -> int:
+        for note in self._announcer.door.notes():
+            self._log.warning("turned_away", detail=note)
+        door = self._announcer.door.complaint
+        self._complaints.note("door", door, bool(door))
         dropped = self._log_queue.dropped if self._log_queue else 0
         if self._changeover.failed_to_remember():
             undone = "the store's link could not be set: a restart would run the bundle before"

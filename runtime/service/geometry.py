@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Geometry", "geometry_of"]
+from kenpin.config.camera import CameraSpec, GenicamSpec, SyntheticSpec
+
+__all__ = ["HEIGHT_UNKNOWN", "Geometry", "geometry_of"]
+
+HEIGHT_UNKNOWN = (
+    "ring.pixel_bytes: nobody says how high the blocks of the web are; give it here "
+    "(lines x width), or camera.lines_per_frame"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +32,13 @@ class Geometry:
         return self.height_px * self.width_px * self.channels
 
 
-def geometry_of(bundles: Path) -> Geometry:
+def geometry_of(bundles: Path, camera: CameraSpec | None = None) -> Geometry:
     """What the manifest of a bundle, or of a store's current one, says.
 
+    Where the current one says nothing, the previous one does: it will have to run.
     Only for sizing memory: the inspection process reads the manifest again, and
-    verifies it.
+    verifies it. Blocks of a web are as high as the camera makes them; where
+    nobody says how high, `height_px` is 0.
 
     Raises
     ------
@@ -38,17 +47,36 @@ def geometry_of(bundles: Path) -> Geometry:
     ValueError
         If it does not say.
     """
-    file = bundles / "manifest.json"
-    if not file.exists():
-        file = bundles / "current" / "manifest.json"
+    if (bundles / "manifest.json").exists():
+        return _said_by(bundles / "manifest.json", camera)
+    try:
+        return _said_by(bundles / "current" / "manifest.json", camera)
+    except (OSError, ValueError):
+        if not (bundles / "previous" / "manifest.json").exists():
+            raise
+        return _said_by(bundles / "previous" / "manifest.json", camera)
+
+
+def _said_by(file: Path, camera: CameraSpec | None) -> Geometry:
     raw = file.read_bytes()
     try:
         tree: Any = json.loads(raw)
         frame, stride = tree["frame"], int(tree["features"]["patch_stride_px"])
-        height, width, channels = (int(frame[k]) for k in ("height_px", "width_px", "channels"))
-        if min(height, width, channels, stride) < 1:
+        web = frame.get("geometry") == "continuous"
+        width, channels = (int(frame[k]) for k in ("width_px", "channels"))
+        height = _lines_of(camera) if web else int(frame["height_px"])
+        if min(width, channels, stride) < 1 or height < (not web):
             raise ValueError("a size below 1")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file}: does not say how large frames are ({error})") from None
-    rows, columns = -(-height // stride) + 1, -(-width // stride) + 1
+    # A web's map also has rows of lines that the frames before had left waiting.
+    waiting = 2 * (int(tree["tiles"]["size_px"])) if web else 0
+    rows, columns = -(-(height + waiting) // stride) + 1, -(-width // stride) + 1
     return Geometry(height, width, channels, 4 * rows * columns)
+
+
+def _lines_of(camera: CameraSpec | None) -> int:
+    """How many scan lines a camera's frames have; 0 if its settings do not say."""
+    if isinstance(camera, GenicamSpec):
+        return camera.lines_per_frame or 0
+    return camera.height_px if isinstance(camera, SyntheticSpec) else 0

@@ -22,6 +22,8 @@ from kenpin.runtime.pipeline import Judgement, Pipeline
 from kenpin.runtime.selftest import golden_scores
 from kenpin.runtime.service.inspector import InspectorSpec, Phase
 from kenpin.runtime.verdict import Outcome, Reason
+from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
+from kenpin.runtime.web.plain import plain_findings
 
 __all__ = ["run"]
 
@@ -65,7 +67,7 @@ def run(spec: InspectorSpec, ring: FrameRing, channel: Channel, progress: Progre
     except BundleError as error:
         _fail(channel, error)
         return
-    channel.send(_facts(bundle, pulse))
+    channel.send(_facts(bundle, pipeline, pulse))
     _Loop(ring, channel, pulse, pipeline).run()
 
 
@@ -75,9 +77,12 @@ class _SelftestError(BundleError):
 
 def _prepare(spec: InspectorSpec, channel: Channel, pulse: _Pulse) -> tuple[Bundle, Any]:
     _tell(channel, Phase.VERIFYING)
-    bundle = read_bundle(spec.bundle)
+    bundle = read_bundle(spec.bundle, spec.trust)
     _tell(channel, Phase.COMPILING)
-    pipeline = (spec.make_pipeline or Pipeline)(bundle, clock_ns=pulse, threads=spec.threads)
+    if spec.make_pipeline:
+        pipeline = spec.make_pipeline(bundle, clock_ns=pulse, threads=spec.threads)
+    else:
+        pipeline = open_pipeline(bundle, web=spec.web, clock_ns=pulse, threads=spec.threads)
     _tell(channel, Phase.WARMING)
     # The first inferences allocate and touch memory; only later ones show the pace.
     for _ in range(2):
@@ -92,7 +97,7 @@ def _prepare(spec: InspectorSpec, channel: Channel, pulse: _Pulse) -> tuple[Bund
     return bundle, pipeline
 
 
-def _golden(pipeline: Pipeline) -> dict[str, float]:
+def _golden(pipeline: Pipeline | WebPipeline) -> dict[str, float]:
     try:
         return dict(golden_scores(pipeline))
     except BundleError as error:
@@ -109,8 +114,9 @@ def _fail(channel: Channel, error: BundleError) -> None:
     channel.send({"event": "failed", "reason": reason.value, "detail": str(error)[:2000]})
 
 
-def _facts(bundle: Bundle, pulse: _Pulse) -> dict[str, Any]:
+def _facts(bundle: Bundle, pipeline: Any, pulse: _Pulse) -> dict[str, Any]:
     m = bundle.manifest
+    web = m.frame.geometry == "continuous"
     facts = {
         "label": bundle.label,
         "recipe": m.name,
@@ -119,6 +125,7 @@ def _facts(bundle: Bundle, pulse: _Pulse) -> dict[str, Any]:
         "thresholds": [m.threshold.ok, m.threshold.ng],
         "golden": len(m.golden),
         "longest_gap_us": pulse.longest_gap_ns // 1000,
+        "web": pipeline.web.model_dump(mode="json") if web else None,
     }
     return {"event": "phase", "phase": Phase.READY.value, "facts": facts}
 
@@ -179,7 +186,8 @@ class _Loop:
             self._refuse(job, str(error))
             return
         v = judged.verdict
-        thresholds = self._pipeline.thresholds
+        # A lane of a web has thresholds of its own.
+        thresholds = v.thresholds or self._pipeline.thresholds
         message = {
             "event": "judged",
             "job": job,
@@ -193,6 +201,7 @@ class _Loop:
             "thresholds": [thresholds.ok, thresholds.ng],
             "judged_ns": v.judged_ns,
             "has_map": has_map,
+            "web": plain_findings(judged.web) if judged.web else None,
         }
         self._channel.send(message)
 

@@ -5,20 +5,21 @@ No numpy here: this side answers triggers and must not hang where that one can.
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import multiprocessing
 import os
-import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from kenpin.camera.channel import Channel
+from kenpin.camera.child import settle
 from kenpin.camera.progress import Progress
 from kenpin.camera.ring import FrameRing, Ticket
+from kenpin.config.web import WebSpec
 from kenpin.runtime.verdict import Outcome, Reason, Thresholds
 
 __all__ = [
@@ -34,9 +35,6 @@ __all__ = [
     "SelftestDone",
     "TookOver",
 ]
-
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NAME = 15
 
 
 class Phase(StrEnum):
@@ -55,17 +53,21 @@ class InspectorSpec:
     """What an inspection process is to run.
 
     bundle         the bundle's folder, or a store with a link `current`
+    trust          a folder of public keys, one of which must have signed it
     threads        cores for the network; None leaves it to OpenVINO
     cpus           which cores the process may use; None: all
     niceness       until it is told to take over the line
+    web            the line's own lanes, gates and rolls; None: the bundle's
     make_pipeline  makes the pipeline in the process, as `Pipeline` does; tests
                    hand in one that misbehaves
     """
 
     bundle: Path
+    trust: Path | None = None
     threads: int | None = None
     cpus: tuple[int, ...] | None = None
     niceness: int = 0
+    web: WebSpec | None = None
     make_pipeline: Callable[..., Any] | None = None
 
 
@@ -76,6 +78,7 @@ class BundleFacts:
     frame           height, width, channels
     golden          how many golden frames it reproduced
     longest_gap_us  longest time without progress while it judged them
+    web             the table [web] in force; None where frames show parts
     """
 
     label: str
@@ -85,11 +88,16 @@ class BundleFacts:
     thresholds: Thresholds
     golden: int
     longest_gap_us: int
+    web: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The inspection's word on one job. The gateway decides whether it came in time."""
+    """The inspection's word on one job. The gateway decides whether it came in time.
+
+    web         what it says of a web, see `web.plain`; None where frames show parts
+    inspection  when the process that says so was started: no two have the same
+    """
 
     job: int
     outcome: Outcome
@@ -102,6 +110,8 @@ class Judged:
     thresholds: Thresholds
     judged_ns: int
     has_map: bool
+    web: dict[str, Any] | None = None
+    inspection: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +157,25 @@ class TookOver:
 InspectionEvent = Judged | PhaseChanged | SelftestDone | TookOver | Failed | Gone
 
 
+@contextlib.contextmanager
+def _blas_threads(count: int | None) -> Iterator[None]:
+    """Children started here give OpenBLAS so many threads, unless the environment says other.
+
+    It would start one for each core, and they wait for each other: where one core
+    is taken by anything else, each product waits for the scheduler. It reads its
+    setting once, when numpy is loaded.
+    """
+    name = "OPENBLAS_NUM_THREADS"
+    if count is None or name in os.environ:
+        yield
+        return
+    os.environ[name] = str(count)
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
 @dataclass(slots=True)
 class _Sent:
     ticket: Ticket
@@ -188,7 +217,8 @@ class Inspector:
             name="kenpin-inspection",
             daemon=True,
         )
-        self._process.start()
+        with _blas_threads(spec.threads):
+            self._process.start()
         theirs.close()
 
     @property
@@ -248,7 +278,7 @@ class Inspector:
             return []
         found: list[InspectionEvent] = []
         for message in self._channel.receive():
-            event = _event_of(message)
+            event = _event_of(message, self.started_ns)
             if isinstance(event, Judged):
                 self._jobs.pop(event.job, None)
             elif isinstance(event, PhaseChanged):
@@ -291,14 +321,14 @@ class Inspector:
         self._channel.close()
 
 
-def _event_of(message: dict[str, Any]) -> InspectionEvent:
+def _event_of(message: dict[str, Any], inspection: int) -> InspectionEvent:
     kind = message.pop("event")
     if kind == "judged":
         message["outcome"] = Outcome(message["outcome"])
         message["reason"] = Reason(message["reason"]) if message["reason"] else None
         message["peak_xy"] = tuple(message["peak_xy"]) if message["peak_xy"] else None
         message["thresholds"] = Thresholds(*message["thresholds"])
-        return Judged(**message)
+        return Judged(**message, inspection=inspection)
     if kind == "phase":
         facts = message.get("facts")
         if facts is not None:
@@ -317,15 +347,7 @@ def _inspect(
     spec: InspectorSpec, ring: FrameRing, channel: Channel, progress: Progress, parent: int
 ) -> None:
     """The process's whole life."""
-    # The terminal's Ctrl-C and the manager's SIGTERM reach every process; the
-    # gateway decides when this one ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_NAME, b"kenpin-inspect")  # for ps and top
-    # A hung child would not see its channel end, and keep its cores for ever.
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    if not settle("kenpin-inspect", parent):
         return
     from kenpin.runtime.service.inspection import run
 

@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Any
 
 from kenpin.camera.capture import Capture
 from kenpin.runtime.verdict import Outcome, Reason
@@ -68,6 +69,7 @@ class Entry:
     captured_ns  when its last scan line arrived; None before there is one
     name, rows, capture
                  what else is known of its frame
+    web          what its verdict says of a web; None where frames show parts
     seq          number of its verdict; 0 before the verdict
     told         the verdict as it was sent
     """
@@ -87,6 +89,7 @@ class Entry:
     stage: Stage = Stage.WAITING
     answer: Answer | None = None
     answered_ns: int = 0
+    web: dict[str, Any] | None = None
     seq: int = 0
     told: bytes = b""
 

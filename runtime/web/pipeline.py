@@ -38,13 +38,28 @@ Fault = tuple[Reason, str]
 def open_pipeline(
     bundle: Bundle,
     *,
+    web: WebSpec | None = None,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
     budget_ns: int | None = None,
     threads: int | None = None,
 ) -> Pipeline | WebPipeline:
-    """The pipeline that a bundle's geometry asks for; both have `judge` and `alone`."""
-    web = bundle.manifest.frame.geometry == "continuous"
-    kind = WebPipeline if web else Pipeline
-    return kind(bundle, budget_ns=budget_ns, threads=threads)
+    """The pipeline that a bundle's geometry asks for; both have `judge` and `alone`.
+
+    `web` is the line's own table, instead of the bundle's.
+
+    Raises
+    ------
+    BundleError
+        As the pipelines; also if `web` is given and the frames show parts.
+    """
+    if bundle.manifest.frame.geometry == "continuous":
+        return WebPipeline(bundle, web=web, clock_ns=clock_ns, budget_ns=budget_ns, threads=threads)
+    if web is not None:
+        raise BundleError(
+            f"{bundle.folder}: is for frames that show parts, and the line has a table [web]; "
+            "remove the table or take a bundle for webs"
+        )
+    return Pipeline(bundle, clock_ns=clock_ns, budget_ns=budget_ns, threads=threads)
 
 
 class WebPipeline:
@@ -96,16 +111,22 @@ class WebPipeline:
         self._beat = beat
         engine = load_engine(bundle, threads)
         scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid, threads)
-        try:
-            self.stages = WebStages(
+
+        def stages(web: WebSpec) -> WebStages:
+            return WebStages(
                 self.grid,
                 engine,
                 scorer,
                 manifest.features.patch_stride_px,
                 manifest.score.smooth_sigma_px,
-                self.web,
+                web,
                 manifest.grey,
             )
+
+        try:
+            self.stages = stages(self.web)
+            # Golden frames were scored with the recipe's lanes.
+            self._recipes = self.stages if web is None else stages(manifest.web)
         except ValueError as error:
             raise BundleError(f"{bundle.folder}: web: {error}") from None
         if not slots_agree(engine):
@@ -131,8 +152,13 @@ class WebPipeline:
         self._usual_lines = 0
 
     def alone(self, frame: Frame) -> Judgement:
-        """The verdict about an image that is a whole web; the web in hand goes on untouched."""
+        """The verdict about an image that is a whole web, with the recipe's lanes.
+
+        The web in hand goes on untouched.
+        """
         twin = copy.copy(self)
+        assert self.bundle.manifest.web is not None
+        twin.web, twin.stages = self.bundle.manifest.web, self._recipes
         twin.reset(0)
         return twin.judge(frame, last=True)
 

@@ -7,22 +7,24 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from kenpin.config.web import LaneSpec, WebSpec
 from kenpin.runtime.web.findings import Defect, Findings
 from kenpin.runtime.web.periods import Repeat, find_repeats
-from kenpin.runtime.web.pieces import Gap, merged
+from kenpin.runtime.web.pieces import Cause, Gap, merged
 from kenpin.runtime.web.roll_report import write_page
 
 __all__ = ["RollBook"]
 
 # Stretches without inspection that a report lists; the length of all is exact.
 MOST_GAPS = 5000
-# How far from its place a repeating defect may be, as a rule of thumb for all rollers.
+# How far from its place a repeating defect may be, as a rule of thumb for all rollers;
+# and no less than this, for regions are only as fine as the map's patches.
 NEAR_MM, NEAR_LINES = 3.0, 24
+FINEST_LINES = 12
 
 
 @dataclass
@@ -44,7 +46,9 @@ class RollBook:
     defect that began on it goes on.
 
     Memory does not grow with the length of the web: a roll keeps at most
-    `most_defects` defects, the highest, and counts the rest.
+    `most_defects` defects, the highest, and counts the rest. Lines between two
+    findings that no findings cover were never told: they count as not inspected.
+    Nothing is overwritten: a name that is taken gets a number.
 
     facts    about the line, the bundle and so on, for the report's head
     width_px of the web's frames
@@ -68,6 +72,7 @@ class RollBook:
         self._asked: str | None = None
         self._rolls: list[_Roll] = []
         self._running: _Roll | None = None
+        self._end: int | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, name: str = "") -> None:
@@ -82,6 +87,7 @@ class RollBook:
 
     def add(self, findings: Findings) -> list[Path]:
         """Take in what a verdict says; the pages of the rolls that are complete with it."""
+        findings = self._without_hole(findings)
         if self._asked is not None:
             self.stop()
             self._begin(findings, findings.first_line, self._asked)
@@ -108,6 +114,14 @@ class RollBook:
         done = [r for r in self._rolls if r.ended and (since is None or since >= r.end_line)]
         return [self._write(roll) for roll in done]
 
+    def _without_hole(self, findings: Findings) -> Findings:
+        """The findings from where the last ones ended."""
+        end, self._end = self._end, findings.end_line
+        if end is None or findings.first_line <= end:
+            return findings
+        hole = Gap(end, findings.first_line, Cause.LOST)
+        return replace(findings, first_line=end, gaps=(hole, *findings.gaps))
+
     def close(self) -> list[Path]:
         """The web ends: every roll is complete."""
         self.stop()
@@ -115,13 +129,19 @@ class RollBook:
 
     def _begin(self, findings: Findings, line: int, name: str) -> None:
         self._number += 1
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip(".-") or f"roll-{self._number:04d}"
+        name = self._unused(
+            re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip(".-") or f"roll-{self._number:04d}"
+        )
         roll = _Roll(
             name, line, _between(findings, line), self._web, self._width_px,
             self._folder, {**self._facts, "started": self._stamp()},
         )  # fmt: skip
         self._rolls.append(roll)
         self._running = roll
+
+    def _unused(self, name: str) -> str:
+        names = (name, *(f"{name}-{k}" for k in range(2, 1_000_000)))
+        return next(n for n in names if not (self._folder / f"{n}.jsonl").exists())
 
     def _changes(self, findings: Findings) -> Iterator[tuple[int, bool]]:
         """Lines within a verdict's at which a roll ends by itself, and whether another begins."""
@@ -283,7 +303,9 @@ class _Roll:
         if self.first_mm is not None and px is not None:
             along = [(d.web_mm or 0.0) + (d.length_mm or 0.0) / 2 for d in defects]
             across = [(d.left_px + d.right_px) / 2 * px for d in defects]
-            return find_repeats(along, across, near_along=NEAR_MM, near_across=1.5 * NEAR_MM)
+            finest = FINEST_LINES * abs(self._web.along.pitch_mm or 0.0)
+            near = max(NEAR_MM, finest)
+            return find_repeats(along, across, near_along=near, near_across=1.5 * near)
         along = [(d.first_line + d.end_line) / 2 for d in defects]
         across = [(d.left_px + d.right_px) / 2 for d in defects]
         return find_repeats(along, across, near_along=NEAR_LINES, near_across=2 * NEAR_LINES)

@@ -93,9 +93,10 @@ GC_ERROR GCInitLib(void) {
     sim.initialised = true;
     pthread_mutex_unlock(&sim.lock);
     if (!other) return GC_ERR_SUCCESS;
-    control_startup();
+    /* The socket first: whoever writes the script and then tells all sockets misses nobody. */
     const char *wrong = control_start();
     if (wrong) fprintf(stderr, "kenpinsim: no control socket: %s\n", wrong);
+    control_startup();
     return GC_ERR_SUCCESS;
 }
 

@@ -1,0 +1,137 @@
+"""What strangers' bytes go into, and the only errors that may come out.
+
+Each target takes bytes and returns; any exception that leaves it is a finding.
+Used by `fuzz.py` (atheris) and by `tests/test_hostile_bytes.py` (hypothesis).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from zmq.utils import z85
+
+from kenpin.config.errors import ConfigError
+from kenpin.config.line import load_line
+from kenpin.runtime.bundle import BundleError, parse_manifest
+from kenpin.runtime.codecs import CODECS
+from kenpin.runtime.keys import parse_keys
+from kenpin.runtime.service.announcer import _short
+from kenpin.runtime.struct_wire import pack, unpack
+from kenpin.runtime.told import SAID
+from kenpin.runtime.wire import Encoding, WireError, decode, decode_any, encode
+
+__all__ = ["HOSTILE", "TARGETS", "corpus", "good"]
+
+_BOOT = "3f2b8c1e-5d0a-4c77-9e21-0a6b7c8d9e10"
+_VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors" / "wire.json"
+
+
+def _command(payload: bytes, encoding: str) -> None:
+    try:
+        CODECS[encoding].command(payload)
+    except WireError as error:
+        # The gateway sends this text back; it must survive its own encoding.
+        head = {"v": 1, "type": "error", "box": "box-1", "line": "web-1", "boot": _BOOT}
+        fields = head | {"about": None, "trig": None, "t_mono_ns": 1, "detail": _short(str(error))}
+        CODECS[encoding].write(SAID["error"](**fields))
+
+
+def _message(payload: bytes, encoding: Encoding) -> None:
+    for read in (decode, decode_any):
+        with suppress(WireError):
+            # What was accepted can be passed on.
+            encode(read(payload, encoding), encoding)
+
+
+def _struct(payload: bytes) -> None:
+    with suppress(WireError):
+        unpack(payload)
+
+
+def _manifest(payload: bytes) -> None:
+    with suppress(BundleError):
+        parse_manifest(Path("/bundle"), payload)
+
+
+def _line(payload: bytes) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".toml", dir=_memory()) as file:
+        file.write(payload)
+        file.flush()
+        with suppress(ConfigError):
+            load_line(Path(file.name))
+
+
+def _keys(payload: bytes) -> None:
+    with suppress(ValueError):
+        for key in parse_keys(payload).values():
+            # What libzmq would not take for a key would stop the line at its start.
+            assert len(z85.decode(key)) == 32
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "command-msgpack": lambda payload: _command(payload, "msgpack"),
+    "command-json": lambda payload: _command(payload, "json"),
+    "command-struct": lambda payload: _command(payload, "struct"),
+    "message-struct": _struct,
+    "message-msgpack": lambda payload: _message(payload, Encoding.MSGPACK),
+    "message-json": lambda payload: _message(payload, Encoding.JSON),
+    "manifest": _manifest,
+    "line": _line,
+    "keys": _keys,
+}
+
+
+# Deeper than any recursion limit, and what is costly to take apart.
+HOSTILE = (
+    b"[" * 4000,
+    b'{"v":' * 1500,
+    b"\x91" * 4000,
+    b"\xdc\x0f\xff" + b"\x90" * 4095,
+    b"a = " + b"[" * 4000,
+)
+
+
+def corpus(target: str) -> list[bytes]:
+    """Bytes to start from: good ones, and some that are known to hurt."""
+    return [*good(target), *HOSTILE]
+
+
+def good(target: str) -> list[bytes]:
+    """Bytes that the target accepts, or nearly."""
+    import json
+
+    import msgpack
+
+    if target == "line":
+        folder = Path(__file__).resolve().parent.parent / "config"
+        return [path.read_bytes() for path in sorted(folder.glob("line-*.toml"))]
+    if target == "keys":
+        lines = (
+            b"curve",
+            b'    public-key = "%s"' % (b"0" * 40),
+            b'    line-key = "%s"' % (b"z" * 40),
+        )
+        return [b"\n".join(lines)]
+    if target == "manifest":
+        return [b'{"schema_version": 1, "name": "a", "versions": {}, "files": {}}']
+    if target.startswith("command"):
+        messages = [
+            {"v": 1, "type": "hello"},
+            {"v": 1, "type": "trigger", "trig": "7", "recipe": "parts", "budget_us": 40000},
+            {"v": 1, "type": "ack", "seq": 1},
+            {"v": 1, "type": "prepare", "bundle": "fabric-0123456789ab"},
+            {"v": 1, "type": "roll_start", "name": "roll 7"},
+        ]
+    else:
+        messages = [case["message"] for case in json.loads(_VECTORS.read_text())["canonical"]]
+    if target.endswith("struct"):
+        return [pack(message) for message in messages if message["type"] not in ("prepare", "web")]
+    write = msgpack.packb if target.endswith("msgpack") else lambda m: json.dumps(m).encode()
+    return [write(message) for message in messages]

@@ -1,0 +1,88 @@
+"""File operations after which a power cut finds the old or the new, and nothing between."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+__all__ = ["adopt", "copy_file", "point", "replace_file", "sync", "sync_tree"]
+
+_PIECE_BYTES = 1 << 20
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until a folder and all that it holds are on the disk; its own name may not be."""
+    # Contents first: a name must not be on the disk before what it names.
+    for item in sorted(folder.rglob("*"), reverse=True):
+        sync(item)
+    sync(folder)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file's bytes to a new name; not yet on the disk when it returns.
+
+    Everyone may read the copy, whatever the umask of who installs: the service
+    runs as somebody else.
+    """
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        with source.open("rb") as stream:
+            while piece := stream.read(_PIECE_BYTES):
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[os.write(handle, rest) :]
+        os.fchmod(handle, 0o644)
+    finally:
+        os.close(handle)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Give a file another content, or make it; readers see the old or the new. Mode 644."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        with open(handle, "wb", closefd=False) as stream:
+            stream.write(data)
+        os.fchmod(handle, 0o644)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    fresh.rename(path)
+    sync(path.parent)
+
+
+def adopt(staging: Path, target: Path) -> None:
+    """Move a finished folder to its name in the same file system, durably.
+
+    A target of that name holds the same content, because names are content
+    hashes: then the staging folder is dropped.
+    """
+    if target.exists():
+        shutil.rmtree(staging)
+        return
+    sync_tree(staging)
+    staging.rename(target)
+    sync(target.parent)
+
+
+def point(link: Path, target: Path) -> None:
+    """Make a link lead to a sibling, atomically: readers see the old or the new."""
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        fresh.unlink()
+    fresh.symlink_to(target.name)
+    # A file system that does not keep the order could else rename a link it has lost.
+    sync(link.parent)
+    fresh.rename(link)
+    sync(link.parent)

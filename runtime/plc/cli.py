@@ -1,0 +1,261 @@
+"""edge-plc: a simulated PLC that checks every promise of a line from outside."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kenpin.config.errors import ConfigError
+from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.runtime.client import LineClient, LineSilentError
+from kenpin.runtime.messages import State, WireError
+from kenpin.runtime.plc.drive import Drive, Plan
+from kenpin.runtime.plc.faults import Fault, Faults
+from kenpin.runtime.plc.limits import Limits
+from kenpin.runtime.plc.published import WELL
+from kenpin.runtime.plc.screen import Screen, lines, report
+from kenpin.runtime.plc.watch import Watch
+from kenpin.runtime.wire import Encoding
+
+__all__ = ["main"]
+
+EXAMPLES = """examples:
+  edge-plc                                     trigger 10 parts a second until Ctrl-C
+  edge-plc --rate-hz 25 --count 1000           1000 parts; exit code 0 if every promise was kept
+  edge-plc --listen --seconds 60               only listen, to a line that runs freely
+  edge-plc --fault all --seed 7 --count 500    do wrong on purpose: the line must not mind
+  edge-plc --change web@0123456789ab           another bundle meanwhile: no part by the wrong one
+  edge-plc --line-toml line.toml --json r.json addresses and encoding from the line's settings
+
+A promise is broken if `broken` is not 0 in the table; docs/edge-plc.md explains each.
+
+"""
+
+
+class ChangeError(RuntimeError):
+    """The line did not take the bundle that it was asked to take."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parser().parse_args(argv)
+    expected = {
+        ConfigError: Exit.CONFIG,
+        LineSilentError: Exit.SILENT,
+        ChangeError: Exit.BUNDLE,
+    }
+    return run(lambda: _plc(options), expected, debug=options.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-plc",
+        description=__doc__,
+        epilog=EXAMPLES + EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    where = parser.add_argument_group("the line")
+    where.add_argument("--ctl", default="tcp://127.0.0.1:5555", metavar="ENDPOINT")
+    where.add_argument("--pub", default="tcp://127.0.0.1:5556", metavar="ENDPOINT")
+    where.add_argument("--encoding", choices=list(Encoding), default="msgpack")
+    where.add_argument(
+        "--line-toml",
+        type=Path,
+        metavar="LINE.toml",
+        help="take these three from a line's settings",
+    )
+    where.add_argument(
+        "--wait-s", type=_positive, default=30.0, metavar="S", help="until it is ready (30)"
+    )
+    what = parser.add_argument_group("what to do")
+    what.add_argument("--listen", action="store_true", help="never trigger")
+    what.add_argument("--rate-hz", type=_positive, default=10.0, help="triggers a second (10)")
+    what.add_argument("--count", type=_whole, metavar="N", help="end after N triggers or verdicts")
+    what.add_argument("--seconds", type=_positive, metavar="S", help="end after S seconds")
+    what.add_argument("--recipe", help="ask for it in every trigger")
+    what.add_argument("--budget-ms", type=_positive, help="ask for less than the line allows")
+    what.add_argument(
+        "--change", metavar="BUNDLE", help="PREPARE and ACTIVATE this bundle of the store meanwhile"
+    )
+    what.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        choices=[*Fault, "all"],
+        help="do this wrong now and then; may be given several times",
+    )
+    what.add_argument(
+        "--fault-share", type=_share, default=0.05, metavar="0..1", help="of the triggers (0.05)"
+    )
+    what.add_argument("--seed", type=int, default=0, help="of the faults (0)")
+    forgiven = parser.add_argument_group("what is forgiven, as this computer is no PLC")
+    forgiven.add_argument(
+        "--slack-ms", type=_positive, default=10.0, help="on top of each deadline (10)"
+    )
+    forgiven.add_argument(
+        "--stale-ms", type=_positive, default=100.0, help="age of what is published (100)"
+    )
+    out = parser.add_argument_group("what comes out")
+    out.add_argument("--json", type=Path, metavar="FILE", help="write everything for a script")
+    out.add_argument("--fail-on-ng", action="store_true", help="exit code 10 if a verdict was NG")
+    out.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _plc(options: argparse.Namespace) -> int:
+    ctl, pub, encoding, pub_encoding = _addresses(options)
+    # Digits, so that every encoding can carry the ids; by chance, so that no other PLC has them.
+    prefix = str(random.SystemRandom().randrange(10**8, 10**9))
+
+    def connect() -> LineClient:
+        try:
+            return LineClient(
+                ctl, pub, name=f"plc-{prefix}", encoding=encoding, pub_encoding=pub_encoding
+            )
+        except ValueError as error:
+            raise ConfigError(f"{error}; expected tcp://ADDRESS:PORT or ipc:///PATH") from error
+
+    def stall() -> Callable[[], None]:
+        return LineClient(None, pub, encoding=pub_encoding, backlog=1).close
+
+    watch = Watch(_limits(options), prefix, time.monotonic_ns())
+    client = connect()
+    try:
+        state = _ready(client, watch, ctl, options.wait_s)
+    except BaseException:
+        client.close()
+        raise
+    listen = options.listen
+    if state == State.CONTINUOUS and not listen:
+        sys.stderr.write("the line judges every frame by itself: listening only\n")
+        listen = True
+    plan = Plan(
+        rate_hz=None if listen else options.rate_hz,
+        count=options.count,
+        seconds=options.seconds,
+        recipe=options.recipe,
+        change=options.change,
+        budget_us=None if options.budget_ms is None else round(options.budget_ms * 1000),
+    )
+    screen = Screen(sys.stdout)
+    begun_ns = time.monotonic_ns()
+
+    def show() -> None:
+        screen.draw(lines(watch, report(watch, drive, begun_ns, time.monotonic_ns())))
+
+    drive = Drive(
+        connect,
+        stall,
+        watch,
+        plan,
+        Faults(_faults(options.fault), options.fault_share, options.seed),
+        prefix=prefix,
+        show=show if screen.live else lambda: None,
+        show_every_s=0.25 if screen.live else math.inf,
+    )
+    drive.run(client)
+    found = report(watch, drive, begun_ns, time.monotonic_ns())
+    screen.draw(lines(watch, found), last=True)
+    if options.json:
+        _write(options.json, found)
+    if not watch.book.clean:
+        sys.stdout.write("BROKEN: the line did not keep its promises\n")
+        return Exit.PROMISE
+    if not (watch.verdicts or watch.parts.sent or watch.pulse.beats):
+        raise LineSilentError(f"nothing was heard of the line at {pub}")
+    sys.stdout.write("every promise was kept\n")
+    if options.change and watch.change[0] != "active":
+        why = watch.change[1] or watch.error or "not finished in time"
+        raise ChangeError(f"{options.change} is not in force: {why}")
+    ng = sum(watch.reasons.values()) - watch.reasons["ok"]
+    return Exit.NG if options.fail_on_ng and ng else Exit.DONE
+
+
+def _ready(client: LineClient, watch: Watch, ctl: str, wait_s: float) -> str:
+    """The state, once triggers may come or frames come by themselves."""
+    end = time.monotonic() + wait_s
+    client.say("hello", within_s=wait_s)
+    state = "silent"
+    while state not in WELL:
+        left_s = end - time.monotonic()
+        if left_s <= 0:
+            raise LineSilentError(f"the line at {ctl} is {state} after {wait_s:g} s")
+        try:
+            heard = client.receive(min(left_s, 0.1))
+        except WireError as error:
+            watch.unreadable(str(error), time.monotonic_ns())
+            continue
+        if heard is not None:
+            watch.heard(heard)
+            state = heard.fields["state"] if heard.kind == "state" else state
+    return state
+
+
+def _addresses(options: argparse.Namespace) -> tuple[str, str, str, str]:
+    if options.line_toml is None:
+        return options.ctl, options.pub, options.encoding, options.encoding
+    from kenpin.config.line import load_line
+
+    wire = load_line(options.line_toml).wire
+    if wire.ctl is None:
+        raise ConfigError(f"{options.line_toml}: wire.ctl is missing, so nobody can trigger")
+    pub_encoding = wire.pub_encoding or wire.encoding
+    if "struct" in (wire.encoding, pub_encoding):
+        raise ConfigError(
+            f"{options.line_toml}: wire.encoding struct says too little for every check; "
+            "run the line with msgpack or json meanwhile"
+        )
+    return wire.ctl, wire.pub, wire.encoding, pub_encoding
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    plain = Limits()
+    budget_ms = options.budget_ms
+    return Limits(
+        budget_ns=plain.budget_ns if budget_ms is None else round(budget_ms * 1e6),
+        slack_ns=round(options.slack_ms * 1e6),
+        stale_ns=round(options.stale_ms * 1e6),
+        resend_slack_ns=plain.resend_slack_ns + round(options.slack_ms * 1e6),
+    )
+
+
+def _faults(names: Sequence[str]) -> list[Fault]:
+    return list(Fault) if "all" in names else [Fault(name) for name in names]
+
+
+def _write(path: Path, found: object) -> None:
+    try:
+        path.write_text(json.dumps(found, indent=1) + "\n")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error}") from error
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text}, expected more than 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected 0 to 1")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected 1 or more")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""edge-run keys: who may speak with a line, and read what it says."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kenpin.config.errors import ConfigError
+from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.runtime.keys import (
+    KeysError,
+    admit,
+    new_client,
+    new_line,
+    parse_keys,
+    read_admitted,
+    read_line,
+    revoke,
+)
+
+__all__ = ["main"]
+
+EXAMPLES = """examples:
+  edge-run keys new /etc/kenpin/keys                 the line's keys, once
+  edge-run keys client plc-1 /etc/kenpin/keys        keys for a client: plc-1.key_secret
+  edge-run keys admit hmi /etc/kenpin/keys hmi.key   a client that made its keys itself
+  edge-run keys list /etc/kenpin/keys                who is admitted
+  edge-run keys revoke plc-1 /etc/kenpin/keys        who no longer is, from the next second on
+
+Then wire.keys = "/etc/kenpin/keys" in the line's settings. A running line reads
+again by itself who is admitted.
+
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command behind `edge-run keys`; returns its exit code."""
+    options = _parser().parse_args(argv)
+    return run(lambda: options.do(options), {ConfigError: Exit.CONFIG}, debug=False)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-run keys",
+        description=__doc__,
+        epilog=EXAMPLES + EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, do: object, text: str) -> argparse.ArgumentParser:
+        found = commands.add_parser(name, help=text, description=text)
+        found.set_defaults(do=do)
+        if name not in ("new", "list"):
+            found.add_argument("name", metavar="NAME", help="of the client")
+        found.add_argument("folder", type=Path, metavar="FOLDER", help="of the line's keys")
+        return found
+
+    command("new", _new, "make the line's own keys; never over old ones")
+    client = command("client", _client, "make keys for a client, and admit it")
+    client.add_argument(
+        "-o", "--out", type=Path, metavar="FILE", help="for the client; default: NAME.key_secret"
+    )
+    admitted = command("admit", _admit, "admit a client that made its keys itself")
+    admitted.add_argument("public", type=Path, metavar="FILE", help="with its public-key")
+    command("list", _list, "who is admitted")
+    command("revoke", _revoke, "admit a client no longer")
+    return parser
+
+
+def _new(options: argparse.Namespace) -> int:
+    public = new_line(options.folder)
+    _say(f"made {public} (for clients) and {public.name}_secret (for this line alone)")
+    return Exit.DONE
+
+
+def _client(options: argparse.Namespace) -> int:
+    out = options.out or Path(f"{options.name}.key_secret")
+    new_client(options.folder, options.name, out)
+    _say(f"{options.name} is admitted; move {out} to it over a way that nobody listens on")
+    return Exit.DONE
+
+
+def _admit(options: argparse.Namespace) -> int:
+    try:
+        public = parse_keys(options.public.read_bytes()).get("public-key")
+    except (OSError, ValueError) as error:
+        raise KeysError(f"{options.public}: {error}") from None
+    if public is None:
+        raise KeysError(f'{options.public}: expected a line public-key = "…"')
+    admit(options.folder, options.name, public)
+    _say(f"{options.name} is admitted; it needs the public key in {options.folder / 'line.key'}")
+    return Exit.DONE
+
+
+def _list(options: argparse.Namespace) -> int:
+    line = read_line(options.folder)
+    try:
+        found = read_admitted(options.folder)
+    except OSError as error:
+        raise KeysError(f"{options.folder}: {error.strerror}") from None
+    _say(f"line    {line.public.decode()}")
+    for public, name in sorted(found.names.items(), key=lambda pair: pair[1]):
+        _say(f"client  {public.decode()}  {name}")
+    for problem in found.problems:
+        _say(f"problem: {problem}")
+    return Exit.CONFIG if found.problems else Exit.DONE
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    aside = revoke(options.folder, options.name)
+    _say(f"{options.name} is admitted no longer; its key lies in {aside}")
+    return Exit.DONE
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,127 @@
+"""The processes beside the line, and what they are told of it. None of them can hold it up."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from kenpin.camera.acquisition import Acquisition
+from kenpin.camera.ring import FrameRing
+from kenpin.config.line import Line
+from kenpin.runtime.service.announcer import Announcer
+from kenpin.runtime.service.archive import Archive
+from kenpin.runtime.service.complaints import Complaints
+from kenpin.runtime.service.desk import CAMERA_WORKS, Desk
+from kenpin.runtime.service.logs import LogQueue
+from kenpin.runtime.service.status import Status
+from kenpin.runtime.service.supervisor import Supervisor
+from kenpin.runtime.verdict import Outcome, Reason
+
+__all__ = ["Sides"]
+
+
+class Sides:
+    """Archive and status page of a line, those that its settings ask for."""
+
+    def __init__(
+        self,
+        line: Line,
+        ring: FrameRing,
+        desk: Desk,
+        supervisor: Supervisor,
+        acquisition: Acquisition,
+        announcer: Announcer,
+        complaints: Complaints,
+        *,
+        log: LogQueue | None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._line = line
+        self._desk = desk
+        self._supervisor = supervisor
+        self._acquisition = acquisition
+        self._announcer = announcer
+        self._complaints = complaints
+        self._log_queue = log
+        self._log = structlog.get_logger()
+        self.archive: Archive | None = None
+        self.status: Status | None = None
+        if line.archive is not None:
+            self.archive = Archive(
+                line, line.archive, announcer.boot, ring, desk.give_back, clock_ns=clock_ns
+            )
+            desk.sides.append(self.archive)
+        if line.status is not None:
+            self.status = Status(line, line.status, self._snapshot, clock_ns=clock_ns)
+            desk.on_verdict = self.status.verdict
+
+    def start(self) -> None:
+        """Start them; whether they come up is their own affair."""
+        for part in (self.archive, self.status):
+            if part is not None:
+                part.side.start()
+
+    def filenos(self) -> list[int]:
+        """What to poll; another set after each `poll`."""
+        handles = [part.side.fileno() for part in (self.archive, self.status) if part]
+        return [handle for handle in handles if handle is not None]
+
+    def poll(self) -> None:
+        """Hear them, take slots back, and complain of whoever needs a person."""
+        if self.archive is not None:
+            self.archive.poll()
+            complaint = self.archive.complaint
+            self._complaints.note("archive", complaint, bool(complaint))
+        if self.status is not None:
+            address = self.status.poll()
+            if address:
+                self._log.info("status_page", address=address)
+            self._complaints.note("status", self.status.complaint, bool(self.status.complaint))
+
+    def stop(self) -> None:
+        """Let the archive write what it has been lent, for a moment; then end all."""
+        for part in (self.archive, self.status):
+            if part is not None:
+                part.side.stop()
+
+    def _snapshot(self) -> Mapping[str, Any]:
+        ledger, facts = self._desk.ledger, self._supervisor.facts
+        pids = {"gateway": os.getpid(), "acquisition": self._acquisition.pid}
+        pids |= self._supervisor.pids
+        archive = self.archive
+        if archive is not None:
+            pids["archive"] = archive.pid
+        return {
+            "state": self._announcer.state.value,
+            "degraded": bool(self._complaints),
+            "camera": self._acquisition.state.value,
+            "camera_up": self._acquisition.state in CAMERA_WORKS,
+            "bundle": facts.label if facts else "",
+            "recipe": facts.recipe if facts else "",
+            "thresholds": [facts.thresholds.ok, facts.thresholds.ng] if facts else None,
+            "ok": ledger.outcomes[Outcome.OK],
+            "reasons": {reason.value: count for reason, count in ledger.reasons.items()},
+            "counts": {
+                "deadline_missed": ledger.reasons[Reason.LATE],
+                "late_results": ledger.late_results,
+                "triggers_missed": ledger.missed,
+                "triggers_repeated": ledger.repeated,
+                "verdicts_resent": ledger.resent,
+                "frames_unasked": self._desk.unasked,
+                "inspection_restarts": self._supervisor.restarts,
+                "acquisition_restarts": self._acquisition.restarts,
+                "log_dropped": self._log_queue.dropped if self._log_queue else 0,
+            },
+            "archive": {
+                "kept": dict(archive.kept),
+                "dropped": dict(archive.dropped),
+                "counts": archive.counts,
+            }
+            if archive
+            else None,
+            "pids": {name: pid for name, pid in pids.items() if pid is not None},
+        }

@@ -1,0 +1,38 @@
+"""The small types that messages are made of, and what they have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+__all__ = [
+    "MAX_NAME_CHARS",
+    "U64",
+    "U64_MAX",
+    "Frozen",
+    "Label",
+    "Pixel",
+    "ReasonName",
+    "Token",
+    "TrigId",
+    "Uuid",
+]
+
+MAX_NAME_CHARS = 250
+U64_MAX = 2**64 - 1
+
+# A line is a part of its topic: a slash in it would make another topic.
+Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+ReasonName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Label = Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS)]
+TrigId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+U64 = Annotated[int, Field(ge=0, le=U64_MAX)]
+Pixel = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class Frozen(BaseModel):
+    """A message of the line: keys that a later version added are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, extra="ignore")

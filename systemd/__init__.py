@@ -1,0 +1,1 @@
+"""What systemd needs to run lines: data, which `edge-run install` puts in place."""

@@ -1,0 +1,154 @@
+"""The handshake as a client sees it, in each encoding, and what a newcomer is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+import zmq
+
+from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.struct_wire import pack, unpack
+from kenpin.runtime.wire import Encoding, decode_any
+from running_line import Client, RunningLine, line_toml
+
+STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
+TRIGGER = 'mode = "software", budget_ms = 400'
+CODECS: dict[str, tuple[Any, Any]] = {
+    "msgpack": (msgpack.packb, msgpack.unpackb),
+    "json": (lambda fields: json.dumps(fields).encode(), json.loads),
+    "struct": (pack, unpack),
+}
+
+
+def started(folder: Path, bundle: Path, encoding: str, pub: str = "msgpack") -> RunningLine:
+    wire = (
+        f'ctl = "ipc://{folder}/ctl", pub = "ipc://{folder}/pub", '
+        f'encoding = "{encoding}", pub_encoding = "{pub}"'
+    )
+    return RunningLine(line_toml(folder, bundle, trigger=TRIGGER, camera=STILL, wire=wire))
+
+
+@pytest.fixture(params=list(CODECS))
+def plc(request, patchcore: Bundle, tmp_path: Path) -> Iterator[Client]:
+    """A client of a line that speaks one of the encodings on ctl, and msgpack on pub."""
+    with started(tmp_path, patchcore.folder, request.param) as line:
+        line.state("operational.ready")
+        yield line.client("plc", encoding=request.param)
+
+
+def test_the_whole_handshake(plc: Client) -> None:
+    plc.say("hello")
+    state = plc.of_kind("state")
+    assert (state["state"], state["last_seq"]) == ("operational.ready", 0)
+    plc.say("trigger", trig="4711", recipe="small", budget_us=350_000)
+    ack = plc.of_kind("trigger_ack")
+    assert (ack["trig"], ack["fresh"], ack["overrun"]) == ("4711", True, False)
+    assert 0 < ack["deadline_ns"] - ack["t_mono_ns"] <= 350_000_000
+    acquired = plc.of_kind("acquired")
+    verdict = plc.of_kind("verdict")
+    assert acquired["frame"] == verdict["frame"] == 0
+    assert (verdict["trig"], verdict["seq"]) == ("4711", 1)
+    assert verdict["t_mono_ns"] <= ack["deadline_ns"]
+    assert verdict["sim"] is True
+    # It comes again until it is acknowledged, the very same; and then no more.
+    assert plc.of_kind("verdict") == verdict
+    plc.say("ack", seq=1)
+    plc.hear(0.06)
+    assert plc.hear(0.1) == []
+    # The same id: the same verdict, and no other part.
+    plc.say("trigger", trig="4711", recipe="small", budget_us=350_000)
+    assert plc.of_kind("trigger_ack")["fresh"] is False
+    assert plc.of_kind("verdict") == verdict
+    plc.say("trigger", trig="4711", recipe="other")
+    error = plc.of_kind("error")
+    assert (error["about"], error["trig"]) == ("trigger", "4711")
+    plc.say_raw(b"\x00nonsense")
+    error = plc.of_kind("error")
+    assert (error["about"], error["trig"]) == (None, None)
+    plc.say("status")
+    assert plc.of_kind("state")["counts"]["frames"] == 1
+    plc.say("selftest")
+    assert plc.of_kind("selftest_done")["passed"] is True
+    plc.say("activate")
+    assert plc.of_kind("error")["about"] == "activate"
+    plc.say("roll_start", name="")
+    assert "rolls" in plc.of_kind("error")["detail"]
+
+
+def test_eight_verdicts_wait_for_their_ack_and_a_ninth_is_an_overrun(plc: Client) -> None:
+    for part in range(1, 10):
+        plc.ask(str(part))
+    plc.say("trigger", trig="10")
+    assert plc.until(lambda m: m["type"] == "trigger_ack" and m["trig"] == "10")["overrun"] is True
+    plc.until(lambda m: m["type"] == "verdict" and m["trig"] == "10")
+    plc.hear(0.5)
+    plc.say("hello")
+    plc.of_kind("state")
+    unacked = [m["seq"] for m in plc.hear(0.2) if m["type"] == "verdict"]
+    assert unacked == list(range(3, 11))
+    for seq in unacked:
+        plc.say("ack", seq=seq)
+    plc.say("trigger", trig="11")
+    assert plc.until(lambda m: m["type"] == "trigger_ack" and m["trig"] == "11")["overrun"] is False
+
+
+@pytest.mark.parametrize("pub", list(Encoding))
+def test_everything_published_obeys_its_schema_and_a_newcomer_hears_state_and_alarms(
+    own_bundle: Path, tmp_path: Path, pub: Encoding
+) -> None:
+    with (
+        started(tmp_path, own_bundle, "struct", pub) as line,
+        zmq.Context() as context,
+        context.socket(zmq.SUB) as early,
+        context.socket(zmq.SUB) as newcomer,
+    ):
+        early.setsockopt(zmq.LINGER, 0)
+        early.connect(f"ipc://{tmp_path}/pub")
+        early.subscribe(b"v1/")
+        heard = listen(early, pub, until="hb")
+        plc = line.client("plc", encoding="struct")
+        while "ready" not in plc_state(plc):
+            pass
+        line.fault("sleep 0.6")
+        assert plc.ask("1")["reason"] == "late"
+        heard += listen(early, pub, until="late")
+        while "ready" not in plc_state(plc):
+            pass
+        # A golden frame is broken: somebody must come, and whoever joins must know.
+        golden = own_bundle / "golden" / "good-0.png"
+        golden.write_bytes(golden.read_bytes()[:-1] + b"x")
+        plc.say("selftest")
+        assert plc.of_kind("selftest_done")["passed"] is False
+        heard += listen(early, pub, until="selftest")
+        plc.say("hello")
+        # A slow machine has complaints of its own.
+        assert plc.until(lambda m: m["type"] == "alarm" and m["source"] == "selftest")["active"]
+        newcomer.setsockopt(zmq.LINGER, 0)
+        newcomer.connect(f"ipc://{tmp_path}/pub")
+        newcomer.subscribe(b"v1/")
+        told = listen(newcomer, pub, until="selftest")
+        assert told[0][1].type == "state"
+        assert told[-1][1].active is True
+        for topic, message in heard + told:
+            assert topic == f"v1/{message.type}/web-1"
+
+
+def plc_state(plc: Client) -> str:
+    """Where the line says that it stands."""
+    plc.say("status")
+    return str(plc.of_kind("state")["state"])
+
+
+def listen(socket: zmq.Socket[bytes], encoding: Encoding, until: str) -> list[tuple[str, Any]]:
+    """Topics and messages up to the first of a type or source; each has passed its schema."""
+    found: list[tuple[str, Any]] = []
+    while not found or until not in (found[-1][1].type, getattr(found[-1][1], "source", "")):
+        assert socket.poll(30_000), f"no {until} came"
+        topic, payload = socket.recv_multipart()
+        found.append((topic.decode(), decode_any(payload, encoding)))
+    return found

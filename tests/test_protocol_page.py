@@ -1,0 +1,51 @@
+"""docs/protocol.md names what the code knows: every type, key, state, reason and default."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from kenpin.config.line import TriggerSpec, WatchdogSpec, WireSpec
+from kenpin.runtime.commands import Command
+from kenpin.runtime.service.ledger import UNACKED_RING, WINDOW
+from kenpin.runtime.struct_layouts import LAYOUTS
+from kenpin.runtime.struct_wire import STATE_NUMBERS
+from kenpin.runtime.verdict import REASON_CODES
+
+PAGE = (Path(__file__).parents[1] / "docs/protocol.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", list(LAYOUTS))
+def test_every_message_is_on_the_page(kind: str) -> None:
+    assert f"`{kind}`" in PAGE
+
+
+@pytest.mark.parametrize("command", get_args(Command))
+def test_every_key_of_every_command_is_on_the_page(command) -> None:
+    for key in set(command.model_fields) - {"v", "type"}:
+        assert f"`{key}`" in PAGE
+
+
+def test_reasons_and_states_have_the_numbers_of_the_code() -> None:
+    numbered = set(re.findall(r"^\| (\d+) \| `([a-z_.]+)` \|", PAGE, re.MULTILINE))
+    reasons = {(str(code), reason.value) for reason, code in REASON_CODES.items()}
+    states = {(str(number), str(state)) for state, number in STATE_NUMBERS.items()}
+    assert numbered == reasons | states
+
+
+def test_defaults_are_those_of_the_settings() -> None:
+    wire, watch = WireSpec(), WatchdogSpec()
+    for expected in (
+        wire.ctl,
+        wire.pub,
+        f"`wire.resend_ms` ({wire.resend_ms:g} ms)",
+        f"`trigger.max_in_flight` ({TriggerSpec(budget_ms=1).max_in_flight})",
+        f"After {watch.hung_ms:g} ms without progress",
+        f"At most {UNACKED_RING} unacknowledged",
+        f"the last {WINDOW:,} finished triggers",
+    ):
+        assert expected is not None
+        assert re.sub(r"\s+", " ", expected) in re.sub(r"\s+", " ", PAGE)

@@ -1,0 +1,201 @@
+"""A web under the service: every line covered once, whatever happens to the inspection."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kenpin.config.exits import Exit
+from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.messages import VerdictMessage
+from kenpin.runtime.service.cli import main as edge_run
+from kenpin.runtime.service.web_lines import WebLines
+from kenpin.runtime.verdict import Outcome, Reason, Thresholds
+from kenpin.runtime.web.findings import Defect, Findings, GateAction, LaneVerdict
+from kenpin.runtime.web.pieces import Cause, Gap
+from kenpin.runtime.web.plain import findings_of, plain_findings
+from kenpin.runtime.web_message import WebPart
+from kenpin.runtime.wire import Encoding, decode, encode
+from running_line import RunningLine, line_toml
+from web_lines import SEED, WIDTH
+from wire_samples import verdict_message
+
+EDGE_RUN = (sys.executable, "-m", "kenpin.runtime.service.cli")
+CAMERA = f'kind = "synthetic", height_px = 100, width_px = {WIDTH}, seed = {SEED}, rate_hz = 25'
+LANES = (
+    "along = { line_pitch_mm = 0.5 }, mm_per_px = 0.5, offset_to_gate_mm = 2000, lanes = ["
+    '{ name = "left", left_px = 0, right_px = 72, threshold_times = 3.0 }, '
+    '{ name = "right", left_px = 88, right_px = 160 }]'
+)
+
+
+@pytest.fixture
+def line(web_bundle: Bundle, tmp_path: Path) -> Iterator[RunningLine]:
+    toml = line_toml(
+        tmp_path,
+        web_bundle.folder,
+        camera=CAMERA,
+        web=LANES,
+        trigger='mode = "free", budget_ms = 2000',
+        rolls=f'folder = "{tmp_path}/rolls"',
+    )
+    running = RunningLine(toml, command=EDGE_RUN)
+    yield running
+    running.close()
+
+
+def covered(verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts about the web, which must follow each other without a hole."""
+    parts = [m["web"] for m in verdicts if "web" in m]
+    for a, b in itertools.pairwise(parts):
+        assert a["end_line"] == b["first_line"], "a line is covered by no verdict, or by two"
+    return parts
+
+
+def test_every_line_is_covered_once_with_its_lanes_and_millimetres(line: RunningLine) -> None:
+    line.verdict(lambda m: m["frame"] >= 30)
+    parts = covered(line.verdicts)
+    assert parts[0]["first_line"] == 0
+    assert parts[-1]["end_line"] > 2500
+    assert {lane["name"] for part in parts for lane in part["lanes"]} == {"left", "right"}
+    ends = [(part["end_line"], part["end_mm"]) for part in parts]
+    assert all(mm == pytest.approx(lines / 2) for lines, mm in ends)
+    for message in line.verdicts:
+        VerdictMessage.model_validate_json(json.dumps(message))
+    assert any(m["verdict"] == 1 for m in line.verdicts)
+
+
+def test_lines_that_waited_in_a_dead_inspection_are_reported_and_never_ok(
+    line: RunningLine,
+) -> None:
+    line.verdict(lambda m: m["frame"] >= 10)
+    os.kill(line.child(), signal.SIGKILL)
+    line.verdict(lambda m: "web" not in m)
+    after = line.verdict(lambda m: "web" in m)
+    line.verdict(lambda m: m["frame"] >= after["frame"] + 10)
+    parts = covered(line.verdicts)
+    gaps = [gap for part in parts for gap in part["gaps"]]
+    assert gaps[0]["cause"] == "lost"
+    assert after["verdict"] == 2
+    assert after["web"]["gaps"][0]["first_line"] == after["web"]["first_line"]
+    assert sum(g["end_line"] - g["first_line"] for g in gaps if g["cause"] == "lost") >= 100
+
+
+def test_rolls_start_and_stop_by_command_and_are_written_aside(
+    line: RunningLine, tmp_path: Path
+) -> None:
+    client = line.client()
+    line.verdict(lambda m: m["frame"] >= 8)
+    client.say("roll_start", name="coil 7")
+    assert client.of_kind("roll_ack")["running"] is True
+    first = line.until(lambda m: m["type"] == "roll", "the first roll's page")
+    assert Path(first["page"]).name == "roll-0001.html"
+    line.verdict(lambda m: m["frame"] >= 40)
+    client.say("roll_stop")
+    assert client.of_kind("roll_ack")["running"] is False
+    page = Path(line.until(lambda m: m["type"] == "roll", "the page")["page"])
+    assert page == tmp_path / "rolls" / "coil-7.html"
+    told = [json.loads(text) for text in page.with_suffix(".jsonl").read_text().splitlines()]
+    assert told[-1]["type"] == "summary"
+    assert told[-1]["lines"] >= 2000
+    assert told[0]["facts"]["bundle"] == line.verdicts[-1]["bundle"]
+    client.say("roll_stop")
+    assert "no roll is running" in client.of_kind("error")["detail"]
+
+
+def test_a_roll_book_that_dies_leaves_a_hole_and_another_takes_over(
+    line: RunningLine, tmp_path: Path
+) -> None:
+    begun = tmp_path / "rolls" / "roll-0001.jsonl"
+    line.until(lambda _: begun.is_file(), "a roll that has begun")
+    os.kill(line.child("kenpin-rolls"), signal.SIGKILL)
+    line.until(lambda m: m["type"] == "alarm" and "kenpin-rolls ended" in m["detail"])
+    seen = line.verdicts[-1]["frame"]
+    line.verdict(lambda m: m["frame"] >= seen + 60)
+    frames = [m["frame"] for m in line.verdicts]
+    assert frames == list(range(frames[0], frames[0] + len(frames)))
+    assert len(covered(line.verdicts)) > 30
+    line.process.send_signal(signal.SIGTERM)
+    assert line.process.wait(20) == 0
+    pages = sorted(path.name for path in (tmp_path / "rolls").iterdir())
+    assert pages == ["roll-0001-2.html", "roll-0001-2.jsonl", "roll-0001.jsonl"]
+
+
+def test_check_knows_webs(web_bundle: Bundle, tmp_path: Path, capsys: Any) -> None:
+    toml = line_toml(tmp_path, web_bundle.folder, camera=CAMERA, web=LANES)
+    assert edge_run(["check", str(toml)]) == 0, capsys.readouterr().out
+    recorded = f'kind = "recorded", folder = "{tmp_path}"'
+    toml = line_toml(tmp_path, web_bundle.folder, camera=recorded, rolls='folder = "none"')
+    assert edge_run(["check", str(toml)]) == Exit.CONFIG
+    said = capsys.readouterr().out
+    assert "ring.pixel_bytes: nobody says how high" in said
+    assert "rolls.folder" in said
+
+
+def test_whatever_is_found_fits_into_a_message(web_bundle: Bundle) -> None:
+    """The most lanes with the longest names, all stretches bad, and 64 defects in each."""
+    names = [f"{k:02d}" + "n" * 30 for k in range(16)]
+    runs = tuple((k * 1000, k * 1000 + 10) for k in range(10_000))
+    limits = Thresholds(1.25, 2.5)
+    big = 123_456_789.123456
+    findings = Findings(
+        first_line=0,
+        end_line=10**9,
+        first_mm=big,
+        end_mm=big,
+        lanes=tuple(LaneVerdict(n, Outcome.NG, Reason.DEFECT, big, limits, runs) for n in names),
+        defects=tuple(
+            Defect(
+                k + 10**9, 10**9, 10**9, 10**5, 10**5, 10**9, big + k, big, 10**9, 10**5,
+                names[0], tuple(names), True, True, 10**9, tuple(range(10**9, 10**9 + 40)),
+                big, big, big, big, big,
+            )
+            for k in range(64)
+        ),
+        n_defects=64,
+        gaps=tuple(Gap(k * 100 + 10**9, k * 100 + 50 + 10**9, Cause.CONTEXT) for k in range(999)),
+        gates=tuple(
+            GateAction(n, big, big, 2**60, 2**60, 2**31, 2**31) for n in names for _ in range(16)
+        ),
+        map_line=None,
+    )  # fmt: skip
+    plain = plain_findings(findings)
+    kept = [defect["peak"] for defect in plain["defects"]]
+    assert kept, "not one defect is told"
+    assert min(kept) > big + 63 - len(kept)
+    assert plain["gaps"][-1]["end_line"] == findings.gaps[-1].end_line
+    assert all(lane["ng_runs"][-1][1] == runs[-1][1] for lane in plain["lanes"])
+    assert {gate["lane"] for gate in plain["gates"]} == set(names)
+    message = verdict_message().model_copy(update={"web": WebPart.model_validate(plain)})
+    for encoding in Encoding:
+        assert decode(encode(message, encoding), encoding) == message
+    assert plain_findings(findings_of(plain)) == plain
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lines_between_two_inspections_become_a_gap_and_defects_keep_their_numbers(
+    seed: int,
+) -> None:
+    rng = random.Random(seed)
+    lines, at, seen, numbers = WebLines(), 0, 0, []
+    for inspection in (5, 9, 17):
+        for number in range(1, rng.randrange(2, 7)):
+            end = at + rng.randrange(80)
+            defects = [{"number": number, "absorbed": [], "continues": None}]
+            web = {"first_line": at, "end_line": end, "gaps": [], "defects": defects}
+            missing = lines.follow(web, inspection)
+            assert web["first_line"] == seen
+            assert bool(missing) == (at > seen) == bool(web["gaps"])
+            numbers.append(defects[0]["number"])
+            seen = at = end
+        at += rng.randrange(3) * 40
+    assert numbers == list(range(1, len(numbers) + 1))

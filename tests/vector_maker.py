@@ -1,0 +1,169 @@
+"""Vectors of the wire that need more than one encoding: how they were made, and how to add some.
+
+    python tests/vector_maker.py
+
+appends to `tests/vectors/messages.json` what it does not hold yet, and never
+changes what it holds: readers in other languages are tested against these bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kenpin.runtime.codecs import CODECS
+from kenpin.runtime.commands import COMMANDS
+from kenpin.runtime.struct_wire import pack, unpack
+from kenpin.runtime.told import PUBLISHED, SAID
+
+VECTORS = Path(__file__).parent / "vectors"
+FILE = VECTORS / "messages.json"
+
+HEAD = {
+    "v": 1,
+    "box": "box-7",
+    "line": "web-1",
+    "boot": "3f2b8c1e-5d0a-4c77-9e21-0a6b7c8d9e10",
+    "t_mono_ns": 5018300001,
+}
+BUNDLE = "fabric03@9c1e6d0b42af"
+STATE = "operational.ready"
+
+TOLD: list[tuple[str, dict[str, Any]]] = [
+    (
+        "a heartbeat",
+        {
+            "type": "hb", "hb_seq": 7, "state": STATE, "last_seq": 41, "in_flight": 1,
+            "bundle": BUNDLE, "cam_ok": True, "late_count": 2,
+        },
+    ),
+    (
+        "a heartbeat with numbers at their largest",
+        {
+            "type": "hb", "hb_seq": 2**64 - 1, "state": "error", "last_seq": 2**64 - 1,
+            "in_flight": 2**64 - 1, "bundle": "", "cam_ok": False, "late_count": 2**64 - 1,
+        },
+    ),
+    (
+        "a result that came too late",
+        {
+            "type": "late", "score": 0.25, "verdict": 1, "reason": None, "bundle": BUNDLE,
+            "web": None,
+        },
+    ),
+    (
+        "a late defect",
+        {
+            "type": "late", "score": 1.5, "verdict": 2, "reason": "defect", "bundle": BUNDLE,
+            "web": None,
+        },
+    ),
+    (
+        "an alarm; its text is longer than a struct holds",
+        {
+            "type": "alarm", "source": "camera", "active": True,
+            "detail": "the camera is lost: 検品 the cable or the switch, then wait",
+        },
+    ),
+    ("the end of an alarm", {"type": "alarm", "source": "camera", "active": False, "detail": ""}),
+    ("a roll", {"type": "roll", "page": "/var/lib/kenpin/rolls/coil-7.html"}),
+    (
+        "a trigger in the books",
+        {
+            "type": "trigger_ack", "trig": "4711", "fresh": True, "deadline_ns": 5098300001,
+            "overrun": False,
+        },
+    ),
+    (
+        "a known trigger of a client that does not acknowledge",
+        {
+            "type": "trigger_ack", "trig": "4711", "fresh": False, "deadline_ns": 5098300001,
+            "overrun": True,
+        },
+    ),
+    ("the part may move", {"type": "acquired", "trig": "4711", "frame": 12}),
+    (
+        "a command that cannot be obeyed",
+        {
+            "type": "error", "about": "trigger", "trig": "4711",
+            "detail": "trigger '4711' was sent before for another recipe; choose a new id",
+        },
+    ),
+    (
+        "a command that cannot be read",
+        {"type": "error", "about": None, "trig": None, "detail": "nonsense"},
+    ),
+    ("a change begins", {"type": "preparing", "bundle": BUNDLE, "detail": ""}),
+    ("a bundle has proven itself", {"type": "prepared", "bundle": BUNDLE, "detail": ""}),
+    ("another bundle judges", {"type": "active", "bundle": BUNDLE, "detail": ""}),
+    (
+        "a change failed",
+        {"type": "failed", "bundle": BUNDLE, "detail": "golden frame 2 is off by 9 %"},
+    ),
+    ("a self-test", {"type": "selftest_done", "passed": True, "detail": ""}),
+    ("a reset", {"type": "resetting"}),
+    ("a roll runs", {"type": "roll_ack", "running": True}),
+]  # fmt: skip
+
+COMMANDED: list[tuple[str, dict[str, Any]]] = [
+    ("hello", {"v": 1, "type": "hello"}),
+    ("any recipe", {"v": 1, "type": "trigger", "trig": "1", "recipe": None, "budget_us": None}),
+    (
+        "one recipe, soon",
+        {
+            "v": 1, "type": "trigger", "trig": "18446744073709551615", "recipe": "fabric03",
+            "budget_us": 50_000,
+        },
+    ),
+    ("a verdict has arrived", {"v": 1, "type": "ack", "seq": 41}),
+    ("the largest number", {"v": 1, "type": "ack", "seq": 2**64 - 1}),
+    ("another bundle", {"v": 1, "type": "prepare", "bundle": BUNDLE}),
+    ("let it judge", {"v": 1, "type": "activate"}),
+    ("golden frames", {"v": 1, "type": "selftest"}),
+    ("a roll with a name", {"v": 1, "type": "roll_start", "name": "coil 7"}),
+    ("the roll ends", {"v": 1, "type": "roll_stop"}),
+    ("anew", {"v": 1, "type": "reset"}),
+    ("where does it stand", {"v": 1, "type": "status"}),
+]  # fmt: skip
+
+
+def told() -> list[tuple[str, dict[str, Any]]]:
+    """Verdicts and states of the older file, then all the others in the order of their schema."""
+    older = json.loads((VECTORS / "wire.json").read_text(encoding="utf-8"))["canonical"]
+    others = [(what, read(HEAD | fields).model_dump(mode="json")) for what, fields in TOLD]
+    return [(vector["what"], vector["message"]) for vector in older] + others
+
+
+def read(fields: dict[str, Any]) -> Any:
+    """What a line says, of its map."""
+    return {**PUBLISHED, **SAID}[fields["type"]].model_validate_json(json.dumps(fields))
+
+
+def vector(what: str, fields: dict[str, Any], message: Any) -> dict[str, Any]:
+    """One message in its three encodings, and what is left of it in the third."""
+    packed = pack(fields)
+    return {
+        "what": what,
+        "message": fields,
+        "msgpack_hex": CODECS["msgpack"].write(message).hex(),
+        "json": CODECS["json"].write(message).decode(),
+        "struct_hex": packed.hex(),
+        "struct_says": unpack(packed),
+    }
+
+
+def main() -> None:
+    """Append what is new."""
+    held = json.loads(FILE.read_text(encoding="utf-8"))
+    for group, fresh in (
+        ("told", [(w, f, read(f)) for w, f in told()]),
+        ("commanded", [(w, f, COMMANDS.validate_python(f)) for w, f in COMMANDED]),
+    ):
+        known = {each["what"] for each in held[group]}
+        held[group] += [vector(*each) for each in fresh if each[0] not in known]
+    FILE.write_text(json.dumps(held, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
