@@ -79,21 +79,10 @@ def _pool(x: Tensor) -> Tensor:
 
 
 class _Modulus(nn.Module):
-    """|z| of complex maps: their real parts, then their imaginary ones, for each of the inputs."""
+    """|z| of complex maps given as real and imaginary parts."""
 
-    def __init__(self, maps: int, count: int) -> None:
-        super().__init__()
-        # The two squares are added by a 1 x 1 convolution: taking the channels apart
-        # would copy them, and OpenVINO's own slicing is slow.
-        pairs = np.concatenate([np.eye(count), np.eye(count)], axis=1)
-        weights = np.kron(np.eye(maps), pairs)[:, :, None, None]
-        self._pairs = nn.Conv2d(2 * maps * count, maps * count, 1)
-        self._pairs.weight = nn.Parameter(torch.from_numpy(weights).float(), requires_grad=False)
-        floor = torch.full((maps * count,), MODULUS_FLOOR)
-        self._pairs.bias = nn.Parameter(floor, requires_grad=False)
-
-    def forward(self, parts: Tensor) -> Tensor:
-        return torch.sqrt(self._pairs(parts * parts))
+    def forward(self, real: Tensor, imaginary: Tensor) -> Tensor:
+        return torch.sqrt(real * real + imaginary * imaginary + MODULUS_FLOOR)
 
 
 def on_int8_grid(kernel: NDArray[np.float64], most: int) -> NDArray[np.float64]:
@@ -135,30 +124,38 @@ class _Compression(nn.Module):
 class _Bank(nn.Module):
     """|x * psi| of every map x and every filter psi, at half the resolution.
 
-    All filters are one convolution, real and imaginary parts side by side: of 16
-    output channels AMX uses its tiles whole, of 4 a quarter of them.
+    Where there is one map, all filters are one convolution, real and imaginary
+    parts side by side: of 16 output channels AMX uses its tiles whole, of 4 a
+    quarter of them.
     """
 
     def __init__(
         self, banks: list[NDArray[np.complex128]], maps: int = 1, most: int = MOST
     ) -> None:
         super().__init__()
-        side = max(bank.shape[1] for bank in banks)
-        kernels = [k for bank in banks for k in bank.real] + [
-            k for bank in banks for k in bank.imag
-        ]
-        parts = np.stack([_framed(on_int8_grid(kernel, most), side) for kernel in kernels])
-        self.parts = nn.Conv2d(
-            maps, maps * len(parts), side, stride=2, padding=side // 2, groups=maps, bias=False
-        )
-        weights = torch.from_numpy(parts).float()[:, None].repeat(maps, 1, 1, 1)
-        self.parts.weight = nn.Parameter(weights, requires_grad=False)
+        real = [kernel for bank in banks for kernel in bank.real]
+        imaginary = [kernel for bank in banks for kernel in bank.imag]
+        together = [real + imaginary] if maps == 1 else [real, imaginary]
+        self.parts = nn.ModuleList(self._conv(kernels, maps, most) for kernels in together)
         # Squares span twice the decades of what is squared: 8 bits do not. Parts
         # named "in_float" are not quantised.
-        self.in_float = _Modulus(maps, len(parts) // 2)
+        self.in_float = _Modulus()
+
+    @staticmethod
+    def _conv(kernels: list[NDArray[np.float64]], maps: int, most: int) -> nn.Conv2d:
+        side = max(len(kernel) for kernel in kernels)
+        exact = np.stack([_framed(on_int8_grid(kernel, most), side) for kernel in kernels])
+        conv = nn.Conv2d(
+            maps, maps * len(exact), side, stride=2, padding=side // 2, groups=maps, bias=False
+        )
+        bank = torch.from_numpy(exact).float()[:, None]
+        conv.weight = nn.Parameter(bank.repeat(maps, 1, 1, 1), requires_grad=False)
+        return conv
 
     def forward(self, x: Tensor) -> Tensor:
-        modulus: Tensor = self.in_float(self.parts(x))
+        parts = [conv(x) for conv in self.parts]
+        real, imaginary = parts if len(parts) == 2 else parts[0].chunk(2, dim=1)
+        modulus: Tensor = self.in_float(real, imaginary)
         return modulus
 
 
