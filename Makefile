@@ -36,7 +36,7 @@ demo: install
 bench: install
 	$(BIN)/python benchmarks/bench.py --tiles 16 64 --json bench.json
 
-test: install
+test: install browser
 	$(BIN)/python -m pytest
 
 lint: install
