@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install browser demo test lint check deb clean
+.PHONY: install browser demo bench test lint check deb clean
 
 install: $(VENV)/installed
 
@@ -31,6 +31,10 @@ browser:
 
 demo: install
 	$(BIN)/python -m kenpin.compile.demo demo
+
+# Quiet, please: nothing else should run beside it. Some 3 minutes.
+bench: install
+	$(BIN)/python benchmarks/bench.py --tiles 16 64 --json bench.json
 
 test: install
 	$(BIN)/python -m pytest

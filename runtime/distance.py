@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["mahalanobis", "nearest", "reweighting"]
+__all__ = ["fast_whitening", "mahalanobis", "nearest", "reweighting", "to_rows"]
 
 F32 = NDArray[np.float32]
 
 # Rows of queries whose products with the bank are held at once: 1024 x 10,000
 # float32 is 40 MB, and larger blocks were not faster.
 QUERY_BLOCK = 1024
+# Patches measured at once: theirs and their rows' values stay in a core's cache.
+# 256 x 384 float32 is 393 kB; blocks of 1024 took half as long again.
+MEASURE_BLOCK = 256
 
 
 def mahalanobis(features: F32, mean: F32, whitening: F32) -> F32:
@@ -48,6 +51,16 @@ def mahalanobis(features: F32, mean: F32, whitening: F32) -> F32:
     white = np.matmul(features - mean[:, None, :], whitening.transpose(0, 2, 1))
     distance: F32 = np.sqrt(np.einsum("gnd,gnd->gn", white, white))
     return distance
+
+
+def fast_whitening(whitening: F32) -> F32:
+    """The same (..., D, D) matrices, laid out for `mahalanobis`: each by its columns.
+
+    Copied into memory, at the same time: of a file that is mapped, the first
+    frame would pay for the reading. Dense PaDiM of 100 dimensions, 16 tiles:
+    32 ms as stored, 18 ms so.
+    """
+    return np.ascontiguousarray(whitening.swapaxes(-1, -2)).swapaxes(-1, -2)
 
 
 def nearest(queries: F32, bank: F32, bank_sq: F32) -> tuple[F32, NDArray[np.intp]]:
@@ -90,8 +103,32 @@ def nearest(queries: F32, bank: F32, bank_sq: F32) -> tuple[F32, NDArray[np.intp
         likeness = block @ bank.T
         likeness -= half_sq
         rows[start : start + QUERY_BLOCK] = likeness.argmax(axis=1)
-    delta = queries - bank[rows]
-    return np.sqrt(np.einsum("nd,nd->n", delta, delta)), rows
+    return to_rows(queries, bank, rows), rows
+
+
+def to_rows(queries: F32, bank: F32, rows: NDArray[np.intp], centre: F32 | None = None) -> F32:
+    """Euclidean distance of each query to the bank row that was chosen for it.
+
+    Parameters
+    ----------
+    queries : (N, D) float32
+    bank : (M, D) float32
+    rows : (N,)
+    centre : (D,) float32, optional
+        Subtracted from the queries; the bank already is centred.
+
+    Returns
+    -------
+    (N,) float32. Always from the difference itself, so close pairs lose no
+    digits to cancellation.
+    """
+    distance = np.empty(len(queries), np.float32)
+    for start in range(0, len(queries), MEASURE_BLOCK):
+        part = slice(start, start + MEASURE_BLOCK)
+        delta = bank[rows[part]]
+        np.subtract(queries[part] if centre is None else queries[part] - centre, delta, out=delta)
+        np.einsum("nd,nd->n", delta, delta, out=distance[part])
+    return np.sqrt(distance, out=distance)
 
 
 def reweighting(query: F32, bank: F32, bank_sq: F32, row: int, neighbours: int) -> float:

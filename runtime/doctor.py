@@ -28,6 +28,9 @@ from kenpin.camera.source import CameraError
 from kenpin.config.camera import GenicamSpec, load_camera
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.runtime.bundle import BundleError
+from kenpin.runtime.engine import EngineError
+from kenpin.runtime.tune import add_tune
 
 __all__ = ["main"]
 
@@ -35,6 +38,7 @@ EXAMPLES = """examples:
   edge-doctor camera                         cameras of the producers in GENICAM_GENTL64_PATH
   edge-doctor camera line.toml               the line's camera, tried out
   edge-doctor camera --producer FILE.cti --serial 12345
+  edge-doctor tune bundles/                  the network's fastest settings on this box
   edge-doctor flat-field --dark DARK/ --white WHITE/ -o flat.json
 
 """
@@ -57,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ConfigError: Exit.CONFIG,
         CameraError: Exit.CAMERA,
         ImageError: Exit.IMAGES,
+        BundleError: Exit.BUNDLE,
+        EngineError: Exit.BUNDLE,
     }
     return run(lambda: int(options.action(options)), expected, debug=options.debug)
 
@@ -83,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     flat.add_argument("--line", type=Path, metavar="LINE.toml", help="whose settings it holds for")
     flat.add_argument("--bits", type=int, default=8, help="of a sample; default: 8")
     flat.set_defaults(action=_flat_field)
+    add_tune(commands)
     return parser
 
 

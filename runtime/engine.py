@@ -1,4 +1,7 @@
-"""OpenVINO: tiles in, patch features out. The only runtime module that knows it."""
+"""OpenVINO: tiles in, patch features out.
+
+Besides `proposals`, the only runtime module that knows it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.config.tuning import Tuning
 from kenpin.runtime.telemetry import silence
 
 silence()
@@ -20,8 +24,10 @@ __all__ = ["Engine", "EngineError"]
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
-# Two requests: one runs while the next one's tiles are copied in.
-REQUESTS = 2
+DEFAULT = Tuning()
+
+# For each stream two requests: one runs while the next one's tiles are copied in.
+AHEAD = 2
 
 
 class EngineError(Exception):
@@ -35,9 +41,14 @@ class Engine:
     """
 
     def __init__(
-        self, model: Path | Any, *, precision: str = "f32", threads: int | None = None
+        self,
+        model: Path | Any,
+        *,
+        precision: str = "f32",
+        threads: int | None = None,
+        tuning: Tuning = DEFAULT,
     ) -> None:
-        """Compile for this processor.
+        """Compile for this box.
 
         Parameters
         ----------
@@ -48,6 +59,8 @@ class Engine:
             choice differs between processors, and with it the scores.
         threads
             Cores to use; None leaves it to OpenVINO.
+        tuning
+            Device, batch and streams.
 
         Raises
         ------
@@ -59,15 +72,23 @@ class Engine:
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,
-            "NUM_STREAMS": 1,
+            "NUM_STREAMS": tuning.streams,
         }
-        if threads is not None:
+        if tuning.device != "CPU":
+            # GPU, NPU and AUTO know neither all of these settings nor what they cost.
+            del config["NUM_STREAMS"]
+        elif threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         try:
             network = core.read_model(model) if isinstance(model, Path) else model
-            self._compiled = core.compile_model(network, "CPU", config)
+            if tuning.batch is not None and network.inputs[0].shape[0] != tuning.batch:
+                network = network.clone()
+                network.reshape([tuning.batch, *network.inputs[0].shape[1:]])
+            self._compiled = core.compile_model(network, tuning.device, config)
         except RuntimeError as error:
-            raise EngineError(f"{model}: OpenVINO cannot compile it: {error}") from error
+            raise EngineError(
+                f"{model}: OpenVINO cannot compile it for {tuning.device}: {error}"
+            ) from error
         ports = (*self._compiled.inputs, *self._compiled.outputs)
         if len(ports) != 2 or any(port.partial_shape.is_dynamic for port in ports):
             raise EngineError(f"{model}: expected one input and one output of static shape")
@@ -79,6 +100,7 @@ class Engine:
                 f"{self.input_shape} {self._compiled.inputs[0].element_type} to "
                 f"{self.output_shape}"
             )
+        self._ahead = AHEAD * tuning.streams
         self._renew()
 
     @property
@@ -86,7 +108,14 @@ class Engine:
         """Tiles per inference."""
         return self.input_shape[0]
 
-    def features(self, fill: Callable[[int, U8], int], count: int) -> tuple[F32, int]:
+    def room(self, count: int) -> F32:
+        """Memory for the features of `count` tiles, to be given to `features` again and again."""
+        batches = -(-count // self.batch)
+        return np.empty((batches * self.batch, *self.output_shape[1:]), np.float32)
+
+    def features(
+        self, fill: Callable[[int, U8], int], count: int, room: F32 | None = None
+    ) -> tuple[F32, int]:
         """Features of `count` tiles, in order, and how many tiles were filled in.
 
         Parameters
@@ -94,20 +123,21 @@ class Engine:
         fill
             Called as fill(first, batch): writes the tiles from number `first`
             on into the (N, C, S, S) uint8 batch and says how many it wrote.
+        room
+            What `room(count)` gave: the features are written there, over those
+            of the call before. Without it they get memory of their own.
 
         Returns
         -------
         (count, h, w, D) float32, and the sum of what `fill` said.
         """
-        batches = -(-count // self.batch)
-        out = np.empty((batches * self.batch, *self.output_shape[1:]), np.float32)
+        out = self.room(count) if room is None else room
         filled = 0
         try:
-            for number in range(batches):
-                turn = number % REQUESTS
+            for number, first in enumerate(range(0, len(out), self.batch)):
+                turn = number % len(self._requests)
                 request = self._requests[turn]
                 request.wait()
-                first = number * self.batch
                 filled += fill(first, self._slots[turn])
                 # The result lands where it is needed: OpenVINO writes into this array.
                 request.set_output_tensor(
@@ -122,7 +152,7 @@ class Engine:
         return out[:count], filled
 
     def _renew(self) -> None:
-        self._requests = [self._compiled.create_infer_request() for _ in range(REQUESTS)]
+        self._requests = [self._compiled.create_infer_request() for _ in range(self._ahead)]
         self._slots: list[U8] = [r.get_input_tensor().data for r in self._requests]
 
     def _halt(self) -> None:

@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.images import fit_to
+from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import FrameSpec, PadimSpec, PatchCoreSpec
+from kenpin.config.tuning import load_tuning
 from kenpin.runtime.bundle import Bundle, BundleError, FeatureRecord, GreyRange
+from kenpin.runtime.crew import Crew
+from kenpin.runtime.distance import fast_whitening
 from kenpin.runtime.engine import Engine, EngineError
 from kenpin.runtime.join import Joiner, ScoreMap, smooth
+from kenpin.runtime.proposals import LEAST_ROWS, Proposer
 from kenpin.runtime.scoring import PadimScorer, PatchCoreScorer, Scorer
 from kenpin.runtime.sharing import group_count, model_count, model_of_tile
 from kenpin.runtime.tiling import TileGrid
@@ -109,6 +114,8 @@ class Stages:
         self._scorer = scorer
         self._joiner = Joiner(grid, patch_stride)
         self._sigma_px = sigma_px
+        # One frame's features, written over the last one's.
+        self._room = engine.room(len(grid))
 
     def measure(self, pixels: NDArray[Any], watch: Stopwatch | None = None) -> Measurement:
         """Measure a frame of the grid's size.
@@ -125,7 +132,7 @@ class Stages:
             watch.alive()
             return self.grid.fill(pixels, tiles[first:], batch)
 
-        features, filled = self._engine.features(fill, len(tiles))
+        features, filled = self._engine.features(fill, len(tiles), self._room)
         watch.mark("infer")
         found = self._scorer.distances(features)
         finite = bool(np.isfinite(found.values).all())
@@ -176,7 +183,7 @@ class Pipeline:
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
         engine = load_engine(bundle, threads)
-        scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid)
+        scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid, threads)
         self._stages = Stages(
             self.grid,
             engine,
@@ -317,20 +324,27 @@ def grey_fault(pixels: NDArray[Any], allowed: GreyRange) -> str:
 
 
 def load_engine(bundle: Bundle, threads: int | None) -> Engine:
-    """The bundle's network on this processor.
+    """The bundle's network on this box, run as the tuning beside the bundle says.
 
     Raises
     ------
     BundleError
-        If it cannot be compiled or is not what the manifest says.
+        If it cannot be compiled, is not what the manifest says, or the tuning is damaged.
     """
     manifest = bundle.manifest
     f, t, c = manifest.features, manifest.tiles, manifest.frame.channels
     try:
-        engine = Engine(bundle.network, precision=f.inference_precision, threads=threads)
+        tuning = load_tuning(bundle.folder)
+    except ConfigError as error:
+        raise BundleError(str(error)) from error
+    try:
+        engine = Engine(
+            bundle.network, precision=f.inference_precision, threads=threads, tuning=tuning
+        )
     except EngineError as error:
         raise BundleError(f"{bundle.folder}: {error}; recompile the bundle") from error
-    expected = ((f.batch, c, t.size_px, t.size_px), (f.batch, f.cells, f.cells, f.dimensions))
+    batch = tuning.batch or f.batch
+    expected = ((batch, c, t.size_px, t.size_px), (batch, f.cells, f.cells, f.dimensions))
     if (engine.input_shape, engine.output_shape) != expected:
         raise BundleError(
             f"{bundle.folder}: the network maps {engine.input_shape} to {engine.output_shape}, "
@@ -344,8 +358,18 @@ def load_scorer(
     method: PadimSpec | PatchCoreSpec,
     features: FeatureRecord,
     grid: TileGrid,
+    threads: int | None = None,
+    *,
+    exhaustive: bool = False,
 ) -> Scorer:
     """The fitted method that a set of arrays makes.
+
+    Parameters
+    ----------
+    threads
+        Cores for the distances; None: all that this process may use.
+    exhaustive
+        Measure PatchCore's patches against every bank row, without proposals.
 
     Raises
     ------
@@ -359,7 +383,9 @@ def load_scorer(
         groups = group_count(features.cells, method.granularity)
         mean = _array(arrays, "mean", (models, groups, d))
         whitening = _array(arrays, "whitening", (models, groups, d, d))
-        return PadimScorer(mean, whitening, members, method.granularity)
+        return PadimScorer(
+            mean, fast_whitening(whitening), members, method.granularity, Crew(threads)
+        )
     rows = arrays["bank"].shape[1] if "bank" in arrays else 0
     cells = features.cells
     place = None
@@ -367,13 +393,15 @@ def load_scorer(
         place = _array(arrays, "place", (len(grid), cells, cells, 2))
     width = features.dimensions + (0 if place is None else place.shape[3])
     bank = _array(arrays, "bank", (models, rows, width))
+    centre = _array(arrays, "centre", bank.shape[2:])
+    bank_sq = _array(arrays, "bank_sq", bank.shape[:2])
+    proposers: tuple[Proposer, ...] = ()
+    if rows >= LEAST_ROWS and not exhaustive:
+        proposers = tuple(
+            Proposer(bank[k], bank_sq[k], centre, cells * cells, threads) for k in range(models)
+        )
     return PatchCoreScorer(
-        _array(arrays, "centre", bank.shape[2:]),
-        bank,
-        _array(arrays, "bank_sq", bank.shape[:2]),
-        members,
-        method.reweight_neighbours,
-        place,
+        centre, bank, bank_sq, members, method.reweight_neighbours, place, proposers
     )
 
 

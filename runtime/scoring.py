@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.recipe import Granularity
-from kenpin.runtime.distance import mahalanobis, nearest, reweighting
-from kenpin.runtime.sharing import group_patches, ungroup_patches
+from kenpin.runtime.crew import Crew
+from kenpin.runtime.distance import mahalanobis, nearest, reweighting, to_rows
+from kenpin.runtime.proposals import Proposer
+from kenpin.runtime.sharing import Strip, group_patches, strips, ungroup_patches
 
 __all__ = ["PadimScorer", "PatchCoreScorer", "Scorer", "TileDistances"]
 
@@ -46,27 +48,41 @@ class PadimScorer:
     mean           (K, G, D) float32
     whitening      (K, G, D, D) float32, lower-triangular
     model_of_tile  (tiles,) which of the K models judges each tile
+    crew           who shares the work
     """
 
     mean: F32
     whitening: F32
     model_of_tile: Index
     granularity: Granularity
+    crew: Crew = field(default_factory=Crew)
 
     @cached_property
-    def _tiles_of_model(self) -> list[Index]:
-        return [np.flatnonzero(self.model_of_tile == k) for k in range(len(self.mean))]
+    def _members(self) -> list[Index | slice]:
+        return _tiles_of_models(self.model_of_tile, len(self.mean))
 
     def distances(self, features: F32) -> TileDistances:
         """See `Scorer`. Tiles that share a model go through it together, so that its
         statistics are read from memory once a frame."""
-        tiles, cells = features.shape[:2]
-        values = np.empty((tiles, cells, cells), np.float32)
-        for k, members in enumerate(self._tiles_of_model):
-            grouped = group_patches(_take(features, members), self.granularity)
-            found = mahalanobis(grouped, self.mean[k], self.whitening[k])
-            values[members] = ungroup_patches(found, len(members), cells, self.granularity)
+        cells = features.shape[1]
+        values = np.empty(features.shape[:3], np.float32)
+        parts = strips(cells, self.granularity)
+
+        def judge(first: int, last: int) -> None:
+            for number in range(first, last):
+                k, strip = divmod(number, len(parts))
+                self._judge(features, values, k, parts[strip])
+
+        self.crew.share(judge, len(self.mean) * len(parts))
         return TileDistances(values)
+
+    def _judge(self, features: F32, values: F32, k: int, strip: Strip) -> None:
+        where = (self._members[k], strip.rows, strip.columns)
+        patches = features[where]
+        grouped = group_patches(patches, self.granularity)
+        mean, whitening = self.mean[k, strip.groups], self.whitening[k, strip.groups]
+        found = mahalanobis(grouped, mean, whitening)
+        values[where] = ungroup_patches(found, patches.shape[:3], self.granularity)
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,7 @@ class PatchCoreScorer:
     reweight_neighbours  b of eq. 7; 0: the image score is the map's maximum
     place          (tiles, cells, cells, 2) float32, weighted columns to append to
                    the features; None where place does not matter
+    proposers      one for each bank; empty: every row is measured against every patch
     """
 
     centre: F32
@@ -90,24 +107,25 @@ class PatchCoreScorer:
     model_of_tile: Index
     reweight_neighbours: int = 0
     place: F32 | None = None
+    proposers: tuple[Proposer, ...] = ()
 
     @cached_property
-    def _tiles_of_model(self) -> list[Index]:
-        return [np.flatnonzero(self.model_of_tile == k) for k in range(len(self.bank))]
+    def _members(self) -> list[Index | slice]:
+        return _tiles_of_models(self.model_of_tile, len(self.bank))
 
     def distances(self, features: F32) -> TileDistances:
         """See `Scorer`."""
         if self.place is not None:
             features = np.concatenate([features, self.place], axis=-1)
-        tiles, cells, _, dims = features.shape
-        values = np.empty((tiles, cells, cells), np.float32)
+        cells, dims = features.shape[1], features.shape[3]
+        values = np.empty(features.shape[:3], np.float32)
         peaks: list[tuple[float, F32, int]] = []
-        for k, members in enumerate(self._tiles_of_model):
-            queries = _take(features, members).reshape(-1, dims) - self.centre
-            found, rows = nearest(queries, self.bank[k], self.bank_sq[k])
-            values[members] = found.reshape(len(members), cells, cells)
+        for k, members in enumerate(self._members):
+            patches = features[members].reshape(-1, dims)
+            found, rows = self._nearest(patches, k)
+            values[members] = found.reshape(-1, cells, cells)
             top = int(found.argmax())
-            peaks.append((float(found[top]), queries[top], int(rows[top])))
+            peaks.append((float(found[top]), patches[top] - self.centre, int(rows[top])))
         if not self.reweight_neighbours:
             return TileDistances(values)
         # argmax takes NaN for the largest, so no other model's score hides it.
@@ -116,6 +134,26 @@ class PatchCoreScorer:
         weight = reweighting(query, self.bank[k], self.bank_sq[k], row, self.reweight_neighbours)
         return TileDistances(values, weight * distance)
 
+    def _nearest(self, patches: F32, k: int) -> tuple[F32, Index]:
+        """(N,) distances of (N, D) patches to the rows of bank k, and (N,) those rows."""
+        if not self.proposers:
+            return nearest(patches - self.centre, self.bank[k], self.bank_sq[k])
+        found, rows = np.empty(len(patches), np.float32), np.empty(len(patches), np.intp)
+        for part, proposed in self.proposers[k].propose(patches):
+            found[part] = to_rows(patches[part], self.bank[k], proposed, self.centre)
+            rows[part] = proposed
+        return found, rows
 
-def _take(features: F32, members: Index) -> F32:
-    return features if len(members) == len(features) else features[members]
+
+def _tiles_of_models(model_of_tile: Index, models: int) -> list[Index | slice]:
+    """Which tiles each model judges; a slice, and so a view, where they are evenly spaced."""
+    found: list[Index | slice] = []
+    for k in range(models):
+        tiles = np.flatnonzero(model_of_tile == k)
+        steps = np.unique(np.diff(tiles))
+        if len(steps) > 1 or not len(tiles):
+            found.append(tiles)
+        else:
+            step = int(steps[0]) if len(steps) else 1
+            found.append(slice(int(tiles[0]), int(tiles[-1]) + 1, step))
+    return found

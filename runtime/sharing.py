@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,11 +11,13 @@ from kenpin.config.recipe import Granularity, Share
 from kenpin.runtime.tiling import TileGrid
 
 __all__ = [
+    "Strip",
     "group_count",
     "group_patches",
     "model_count",
     "model_of_tile",
     "patch_positions",
+    "strips",
     "ungroup_patches",
 ]
 
@@ -85,13 +89,42 @@ def group_patches(features: F32, granularity: Granularity) -> F32:
     return squares.reshape((h // b) * (w // b), t * b * b, d)
 
 
-def ungroup_patches(values: F32, tiles: int, cells: int, granularity: Granularity) -> F32:
-    """(G, N) values back to (tiles, cells, cells): undoes `group_patches`."""
+def ungroup_patches(values: F32, shape: tuple[int, int, int], granularity: Granularity) -> F32:
+    """(G, N) values back to (tiles, h, w): undoes `group_patches`."""
+    t, h, w = shape
     if granularity == "single":
-        return values.reshape(tiles, cells, cells)
+        return values.reshape(t, h, w)
     if granularity == "columns":
-        return values.reshape(cells, tiles, cells).transpose(1, 2, 0)
+        return values.reshape(w, t, h).transpose(1, 2, 0)
+    b = BLOCK[granularity]
+    squares = values.reshape(h // b, w // b, t, b, b).transpose(2, 0, 3, 1, 4)
+    return squares.reshape(t, h, w)
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A part of every tile whose patches can be judged without the rest of it.
+
+    rows, columns  which patch positions
+    groups         the Gaussians that judge them
+    """
+
+    rows: slice
+    columns: slice
+    groups: slice
+
+
+def strips(cells: int, granularity: Granularity) -> list[Strip]:
+    """Strips that make up a tile of cells x cells positions.
+
+    Small enough for a core's cache with the patches of all tiles of a frame:
+    gathering, whitening and squaring then meet memory once, not three times.
+    """
+    every = slice(0, cells)
+    if granularity == "columns":
+        return [Strip(every, slice(c, c + 1), slice(c, c + 1)) for c in range(cells)]
+    if granularity == "single":
+        return [Strip(slice(r, r + 1), every, slice(0, 1)) for r in range(cells)]
     b = BLOCK[granularity]
     n = cells // b
-    squares = values.reshape(n, n, tiles, b, b).transpose(2, 0, 3, 1, 4)
-    return squares.reshape(tiles, cells, cells)
+    return [Strip(slice(r * b, (r + 1) * b), every, slice(r * n, (r + 1) * n)) for r in range(n)]

@@ -53,9 +53,11 @@ def line(web_bundle: Bundle, tmp_path: Path) -> Iterator[RunningLine]:
     running.close()
 
 
-def covered(verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The parts about the web, which must follow each other without a hole."""
-    parts = [m["web"] for m in verdicts if "web" in m]
+def covered(line: RunningLine) -> list[dict[str, Any]]:
+    """The parts about the web, in time or late, which must follow each other without a hole."""
+    told = [m for _, _, m in line.topics if m["type"] in ("verdict", "late")]
+    parts = [m["web"] for m in told if m.get("web") is not None]
+    parts.sort(key=lambda part: (part["first_line"], part["end_line"]))
     for a, b in itertools.pairwise(parts):
         assert a["end_line"] == b["first_line"], "a line is covered by no verdict, or by two"
     return parts
@@ -63,7 +65,7 @@ def covered(verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_every_line_is_covered_once_with_its_lanes_and_millimetres(line: RunningLine) -> None:
     line.verdict(lambda m: m["frame"] >= 30)
-    parts = covered(line.verdicts)
+    parts = covered(line)
     assert parts[0]["first_line"] == 0
     assert parts[-1]["end_line"] > 2500
     assert {lane["name"] for part in parts for lane in part["lanes"]} == {"left", "right"}
@@ -82,7 +84,7 @@ def test_lines_that_waited_in_a_dead_inspection_are_reported_and_never_ok(
     line.verdict(lambda m: "web" not in m)
     after = line.verdict(lambda m: "web" in m)
     line.verdict(lambda m: m["frame"] >= after["frame"] + 10)
-    parts = covered(line.verdicts)
+    parts = covered(line)
     gaps = [gap for part in parts for gap in part["gaps"]]
     assert gaps[0]["cause"] == "lost"
     assert after["verdict"] == 2
@@ -123,7 +125,7 @@ def test_a_roll_book_that_dies_leaves_a_hole_and_another_takes_over(
     line.verdict(lambda m: m["frame"] >= seen + 60)
     frames = [m["frame"] for m in line.verdicts]
     assert frames == list(range(frames[0], frames[0] + len(frames)))
-    assert len(covered(line.verdicts)) > 30
+    assert len(covered(line)) > 30
     line.process.send_signal(signal.SIGTERM)
     assert line.process.wait(20) == 0
     pages = sorted(path.name for path in (tmp_path / "rolls").iterdir())

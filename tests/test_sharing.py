@@ -55,7 +55,7 @@ def test_every_patch_comes_to_its_own_group(tiles, cells, dims, granularity):
 def test_ungrouping_undoes_grouping(tiles, cells, granularity):
     values = np.arange(tiles * cells * cells, dtype=np.float32).reshape(tiles, cells, cells)
     grouped = group_patches(values[..., None], granularity)[..., 0]
-    np.testing.assert_array_equal(ungroup_patches(grouped, tiles, cells, granularity), values)
+    np.testing.assert_array_equal(ungroup_patches(grouped, values.shape, granularity), values)
 
 
 @pytest.mark.parametrize(("cells", "granularity"), [(7, "1/4"), (6, "1/16"), (2, "1/16")])

@@ -122,30 +122,46 @@ class _Compression(nn.Module):
 
 
 class _Bank(nn.Module):
-    """|x * psi| of every map x and every filter psi, at half the resolution."""
+    """|x * psi| of every map x and every filter psi, at half the resolution.
 
-    def __init__(self, filters: NDArray[np.complex128], maps: int, most: int = MOST) -> None:
+    Where there is one map, all filters are one convolution, real and imaginary
+    parts side by side: of 16 output channels AMX uses its tiles whole, of 4 a
+    quarter of them.
+    """
+
+    def __init__(
+        self, banks: list[NDArray[np.complex128]], maps: int = 1, most: int = MOST
+    ) -> None:
         super().__init__()
-        self.real = self._conv(filters.real, maps, most)
-        self.imaginary = self._conv(filters.imag, maps, most)
+        real = [kernel for bank in banks for kernel in bank.real]
+        imaginary = [kernel for bank in banks for kernel in bank.imag]
+        together = [real + imaginary] if maps == 1 else [real, imaginary]
+        self.parts = nn.ModuleList(self._conv(kernels, maps, most) for kernels in together)
         # Squares span twice the decades of what is squared: 8 bits do not. Parts
         # named "in_float" are not quantised.
         self.in_float = _Modulus()
 
     @staticmethod
-    def _conv(weights: NDArray[np.float64], maps: int, most: int) -> nn.Conv2d:
-        count, side = weights.shape[:2]
+    def _conv(kernels: list[NDArray[np.float64]], maps: int, most: int) -> nn.Conv2d:
+        side = max(len(kernel) for kernel in kernels)
+        exact = np.stack([_framed(on_int8_grid(kernel, most), side) for kernel in kernels])
         conv = nn.Conv2d(
-            maps, maps * count, side, stride=2, padding=side // 2, groups=maps, bias=False
+            maps, maps * len(exact), side, stride=2, padding=side // 2, groups=maps, bias=False
         )
-        exact = np.stack([on_int8_grid(kernel, most) for kernel in weights])
         bank = torch.from_numpy(exact).float()[:, None]
         conv.weight = nn.Parameter(bank.repeat(maps, 1, 1, 1), requires_grad=False)
         return conv
 
     def forward(self, x: Tensor) -> Tensor:
-        modulus: Tensor = self.in_float(self.real(x), self.imaginary(x))
+        parts = [conv(x) for conv in self.parts]
+        real, imaginary = parts if len(parts) == 2 else parts[0].chunk(2, dim=1)
+        modulus: Tensor = self.in_float(real, imaginary)
         return modulus
+
+
+def _framed(kernel: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """A kernel with zeros around it, which changes nothing but its size."""
+    return np.pad(kernel, (side - len(kernel)) // 2)
 
 
 def _halve() -> nn.Conv2d:
@@ -166,12 +182,11 @@ class Gabor(Backbone):
         fine, coarse, second = morlet(*FINE), morlet(*COARSE), morlet(*SECOND)
         n = ORIENTATIONS
         self.halving, self.quartering = _halve(), _halve()
-        self.full_fine = _Bank(fine, 1, MOST_AT_IMAGE)
-        self.full_coarse = _Bank(coarse, 1, MOST_AT_IMAGE)
-        self.half_coarse, self.quarter_coarse = _Bank(coarse, 1), _Bank(coarse, 1)
-        self.full_second, self.half_second = _Bank(second, 2 * n), _Bank(second, n)
-        self.full_third, self.half_third = _Bank(second, 2 * n), _Bank(second, n)
-        self.quarter_third = _Bank(second, n)
+        self.full_first = _Bank([fine, coarse], most=MOST_AT_IMAGE)
+        self.half_first, self.quarter_first = _Bank([coarse]), _Bank([coarse])
+        self.full_second, self.half_second = _Bank([second], 2 * n), _Bank([second], n)
+        self.full_third, self.half_third = _Bank([second], 2 * n), _Bank([second], n)
+        self.quarter_third = _Bank([second], n)
         self.in_float = nn.ModuleList([_Compression(FIRST_GAIN), _Compression(SECOND_GAIN)])
         widths = (1 + 3 * n, n + 3 * n * n, 4 * n * n)
         self.taps = tuple(
@@ -186,9 +201,9 @@ class Gabor(Backbone):
         full = tiles.to(torch.float32) * GREY_SCALE - GREY_SHIFT
         half = self.halving(full)
         quarter = self.quartering(half)
-        u1 = first(torch.cat([self.full_fine(full), self.full_coarse(full)], dim=1), pool=True)
-        u2 = first(self.half_coarse(half))
-        u3 = first(self.quarter_coarse(quarter))
+        u1 = first(self.full_first(full), pool=True)
+        u2 = first(self.half_first(half))
+        u3 = first(self.quarter_first(quarter))
         makers: dict[str, Callable[[], list[Tensor]]] = {
             "stride4": lambda: [quarter, u1, u2],
             "stride8": lambda: [u3, second(self.full_second(u1)), second(self.half_second(u2))],

@@ -12,6 +12,7 @@ from kenpin.camera.channel import Channel
 from kenpin.camera.ring import FrameRing, Ticket
 from kenpin.config.line import ArchiveSpec, Line
 from kenpin.runtime.service.ledger import Entry
+from kenpin.runtime.service.loans import Loans
 from kenpin.runtime.service.side import SideProcess
 from kenpin.runtime.verdict import REASON_CODES, Outcome, Verdict
 
@@ -52,9 +53,7 @@ class Archive:
         about = {"box": line.box, "line": line.name, "cam": line.cam, "boot": boot}
         self._ok_every = spec.ok_every
         self._most = lendable(line.ring.slots, line.trigger.max_in_flight)
-        self._give_back = give_back
         self._clock_ns = clock_ns
-        self._lent: dict[Ticket, int] = {}
         self._oks = 0
         self._ready = False
         self._fault = ""
@@ -70,6 +69,7 @@ class Archive:
             ring,
             clock_ns=clock_ns,
         )
+        self._loans = Loans(self.side, self._most, _HUNG_NS, give_back, clock_ns)
 
     # -- what the desk asks ----------------------------------------------------------------
 
@@ -79,13 +79,13 @@ class Archive:
             return False
         if not self._ready:
             return self._drop("not_ready")
-        if len(self._lent) >= self._most or ticket in self._lent:
+        if not self._loans.room_for(ticket):
             return self._drop("behind")
         # A verdict without a score did not wait for the map, which may be half written.
         told = {"ticket": list(ticket), "map": verdict.score is not None}
         if not self._tell(told, plain(entry, verdict)):
             return self._drop("behind")
-        self._lent[ticket] = self._clock_ns()
+        self._loans.lend(ticket)
         return True
 
     def _tell(self, told: dict[str, Any], verdict: dict[str, Any]) -> bool:
@@ -119,12 +119,9 @@ class Archive:
             self._heard(message)
         if self.side.ended:
             self._ready = False
-            # Its memory is unmapped: only now nobody can read the slots any more.
-            self._drop("died", len(self._lent)) if self._lent else None
-            while self._lent:
-                self._give_back(self._lent.popitem()[0])
-        elif self._lent and self._clock_ns() - min(self._lent.values()) > _HUNG_NS:
-            self.side.kill()
+        died = self._loans.look()
+        if died:
+            self._drop("died", died)
 
     def _heard(self, message: Mapping[str, Any]) -> None:
         self._ready = message["ready"]
@@ -132,9 +129,7 @@ class Archive:
         self.counts = message["counts"]
         if message["ticket"] is None:
             return
-        ticket = Ticket(*message["ticket"])
-        if self._lent.pop(ticket, None) is not None:
-            self._give_back(ticket)
+        self._loans.returned(Ticket(*message["ticket"]))
         if message["why"]:
             self._drop(message["why"])
         else:

@@ -42,7 +42,6 @@ from kenpin.runtime.service.inspector import (
 )
 from kenpin.runtime.service.ledger import Answer, Ledger
 from kenpin.runtime.service.logs import LogQueue
-from kenpin.runtime.service.rolls import Rolls
 from kenpin.runtime.service.sides import Sides
 from kenpin.runtime.service.states import Parts, state_of
 from kenpin.runtime.service.supervisor import Limits, Role, Supervisor
@@ -137,9 +136,6 @@ class Gateway:
         )
         self._changeover = Changeover(self._supervisor, line.bundles, pixel_bytes)
         self._complaints = Complaints(self._announcer.alarm)
-        self._rolls = Rolls(line.rolls, line.name, clock_ns) if line.rolls else None
-        if self._rolls:
-            self._desk.on_web = self._rolls.found
         self._sides = Sides(
             line,
             self._ring,
@@ -157,7 +153,7 @@ class Gateway:
             self._changeover,
             self._announcer,
             self._complaints,
-            rolls=self._rolls,
+            rolls=self._sides.rolls,
             begin_selftest=self._begin_selftest,
             in_force=self._in_force,
         )
@@ -191,8 +187,6 @@ class Gateway:
                 self._supervisor.close()
                 self._acquisition.stop(0.5)
                 self._changeover.close()
-                if self._rolls:
-                    self._rolls.side.stop()
                 self._sides.stop()
                 self._announcer.close()
                 self._manager.close()
@@ -239,13 +233,11 @@ class Gateway:
     def _watch(self, wake: socket.socket) -> None:
         """Poll whoever can say something now; children come and go."""
         camera = self._acquisition.fileno()
-        roll = self._rolls.side.fileno() if self._rolls else None
         sources: tuple[Any, ...] = (
             wake.fileno(),
             *self._announcer.sockets,
             *([] if camera is None else [camera]),
             *self._supervisor.filenos(),
-            *([] if roll is None else [roll]),
             *self._sides.filenos(),
         )
         if sources != self._polled:
@@ -262,7 +254,6 @@ class Gateway:
         self._inspection()
         self._desk.expire()
         self._announcer.serve(self._commander.obey)
-        self._write_rolls()
         self._sides.poll()
         now = self._clock_ns()
         for entry in self._ledger.resends(now):
@@ -335,8 +326,8 @@ class Gateway:
         self._desk.refusal = None
         self._complaints.note("inspection", "", False)
         facts = self._supervisor.facts
-        if facts and self._rolls:
-            self._rolls.in_force(facts)
+        if facts and self._sides.rolls:
+            self._sides.rolls.in_force(facts)
         gap_ms = facts.longest_gap_us / 1e3 if facts else 0.0
         limit_ms = self._line.watchdog.hung_ms
         slow = f"silent for {gap_ms:.0f} ms while judging; raise watchdog.hung_ms {limit_ms:g}"
@@ -351,14 +342,6 @@ class Gateway:
         self._commander.tell_testers(event.passed, event.detail)
         if not event.passed:
             self._desk.refusal = Answer.ng(Reason.SELFTEST_FAILED, event.detail)
-
-    def _write_rolls(self) -> None:
-        if self._rolls is None:
-            return
-        for page in self._rolls.poll():
-            self._log.info("roll", page=page)
-            self._announcer.roll(page)
-        self._complaints.note("rolls", self._rolls.complaint, bool(self._rolls.complaint))
 
     def _candidate(self, event: InspectionEvent) -> None:
         change = self._changeover.event(event)

@@ -34,7 +34,6 @@ class Rolls:
         )
         self.running: bool | None = None
         self.fault = ""
-        self.side.start()
 
     def in_force(self, facts: BundleFacts) -> None:
         """A bundle judges from now on."""

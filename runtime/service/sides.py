@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -17,6 +17,9 @@ from kenpin.runtime.service.archive import Archive
 from kenpin.runtime.service.complaints import Complaints
 from kenpin.runtime.service.desk import CAMERA_WORKS, Desk
 from kenpin.runtime.service.logs import LogQueue
+from kenpin.runtime.service.preview import Preview
+from kenpin.runtime.service.rolls import Rolls
+from kenpin.runtime.service.side import SideProcess
 from kenpin.runtime.service.status import Status
 from kenpin.runtime.service.supervisor import Supervisor
 from kenpin.runtime.verdict import Outcome, Reason
@@ -25,7 +28,7 @@ __all__ = ["Sides"]
 
 
 class Sides:
-    """Archive and status page of a line, those that its settings ask for."""
+    """Archive, pictures, rolls and status page of a line, those that its settings ask for."""
 
     def __init__(
         self,
@@ -49,25 +52,32 @@ class Sides:
         self._log_queue = log
         self._log = structlog.get_logger()
         self.archive: Archive | None = None
+        self.preview: Preview | None = None
+        self.rolls: Rolls | None = None
         self.status: Status | None = None
         if line.archive is not None:
             self.archive = Archive(
                 line, line.archive, announcer.boot, ring, desk.give_back, clock_ns=clock_ns
             )
             desk.sides.append(self.archive)
+        if line.wire.img is not None:
+            self.preview = Preview(line, announcer.boot, ring, desk.give_back, clock_ns=clock_ns)
+            desk.sides.append(self.preview)
+        if line.rolls is not None:
+            self.rolls = Rolls(line.rolls, line.name, clock_ns)
+            desk.on_web = self.rolls.found
         if line.status is not None:
             self.status = Status(line, line.status, self._snapshot, clock_ns=clock_ns)
             desk.on_verdict = self.status.verdict
 
     def start(self) -> None:
         """Start them; whether they come up is their own affair."""
-        for part in (self.archive, self.status):
-            if part is not None:
-                part.side.start()
+        for side in self._all():
+            side.start()
 
     def filenos(self) -> list[int]:
         """What to poll; another set after each `poll`."""
-        handles = [part.side.fileno() for part in (self.archive, self.status) if part]
+        handles = [side.fileno() for side in self._all()]
         return [handle for handle in handles if handle is not None]
 
     def poll(self) -> None:
@@ -76,6 +86,14 @@ class Sides:
             self.archive.poll()
             complaint = self.archive.complaint
             self._complaints.note("archive", complaint, bool(complaint))
+        if self.preview is not None:
+            self.preview.poll()
+            self._complaints.note("img", self.preview.complaint, bool(self.preview.complaint))
+        if self.rolls is not None:
+            for page in self.rolls.poll():
+                self._log.info("roll", page=page)
+                self._announcer.roll(page)
+            self._complaints.note("rolls", self.rolls.complaint, bool(self.rolls.complaint))
         if self.status is not None:
             address = self.status.poll()
             if address:
@@ -83,10 +101,14 @@ class Sides:
             self._complaints.note("status", self.status.complaint, bool(self.status.complaint))
 
     def stop(self) -> None:
-        """Let the archive write what it has been lent, for a moment; then end all."""
-        for part in (self.archive, self.status):
+        """Let them write what they have been told, for a moment; then end all."""
+        for side in self._all():
+            side.stop()
+
+    def _all(self) -> Iterator[SideProcess]:
+        for part in (self.archive, self.preview, self.rolls, self.status):
             if part is not None:
-                part.side.stop()
+                yield part.side
 
     def _snapshot(self) -> Mapping[str, Any]:
         ledger, facts = self._desk.ledger, self._supervisor.facts
@@ -95,6 +117,10 @@ class Sides:
         archive = self.archive
         if archive is not None:
             pids["archive"] = archive.pid
+        if self.preview is not None:
+            pids["preview"] = self.preview.side.pid
+        if self.rolls is not None:
+            pids["rolls"] = self.rolls.side.pid
         return {
             "state": self._announcer.state.value,
             "degraded": bool(self._complaints),

@@ -110,7 +110,7 @@ class WebPipeline:
         self._budget_ns = budget_ns
         self._beat = beat
         engine = load_engine(bundle, threads)
-        scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid)
+        scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid, threads)
 
         def stages(web: WebSpec) -> WebStages:
             return WebStages(

@@ -1,0 +1,53 @@
+"""How a box runs a bundle's network: measured once where it runs, kept beside the bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from kenpin.config.errors import ConfigError
+from kenpin.config.settings import Settings, problems
+
+__all__ = ["Tuning", "load_tuning", "tuning_file"]
+
+
+class Tuning(Settings):
+    """What `edge-doctor tune` chooses. None of it changes what is computed.
+
+    device    OpenVINO's name of what runs the network: CPU, GPU, NPU, AUTO, GPU.1, ...
+    batch     tiles in one inference; None: as the bundle was compiled
+    streams   inferences side by side, each on its share of the cores
+    measured  what the choice rests on: milliseconds a frame by setting
+    """
+
+    device: str = Field(default="CPU", pattern=r"^[A-Z]+(\.\d+)?(:[A-Z0-9.,]+)?$")
+    batch: int | None = Field(default=None, ge=1, le=256)
+    streams: int = Field(default=1, ge=1, le=64)
+    measured: dict[str, float] = Field(default_factory=dict)
+
+
+def tuning_file(bundle: Path) -> Path:
+    """Where a bundle's tuning lies: beside its folder, for it is the box's, not the bundle's."""
+    return bundle.parent / f"{bundle.name}.tuning.json"
+
+
+def load_tuning(bundle: Path) -> Tuning:
+    """The tuning beside a bundle's folder; the defaults where there is none.
+
+    Raises
+    ------
+    ConfigError
+        If the file is not what `edge-doctor tune` writes.
+    """
+    file = tuning_file(bundle)
+    try:
+        raw = file.read_bytes()
+    except FileNotFoundError:
+        return Tuning()
+    try:
+        return Tuning.model_validate_json(raw)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{file}: {problems(error)}; correct it, remove it, or run `edge-doctor tune` again"
+        ) from None

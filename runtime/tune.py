@@ -1,0 +1,121 @@
+"""Which batch and how many streams are fastest for a bundle on this box: tried out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kenpin.config.exits import Exit
+from kenpin.config.tuning import Tuning, tuning_file
+from kenpin.runtime.bundle import Bundle, read_bundle
+from kenpin.runtime.engine import Engine
+from kenpin.runtime.tiling import TileGrid
+
+__all__ = ["BATCHES", "add_tune", "candidates", "choose", "measure", "write_tuning"]
+
+BATCHES = (1, 2, 4, 8, 16)
+# A setting must be this much faster than the bundle's own to be worth a change.
+WORTHWHILE = 0.97
+WARM_UP = 2
+
+
+def candidates(
+    bundle: Bundle, batches: Sequence[int], device: str, threads: int | None
+) -> list[Tuning]:
+    """The settings to try, the bundle's own first."""
+    tiles = len(TileGrid.of(bundle.manifest.frame, bundle.manifest.tiles))
+    cores = threads or len(os.sched_getaffinity(0))
+    streams = sorted({1, 2, cores} & set(range(1, cores + 1))) if device == "CPU" else [1]
+    own = bundle.manifest.features.batch
+    # A web's tile rows may come several at a time.
+    most = max(tiles, own)
+    sizes = [own, *(batch for batch in sorted(set(batches)) if batch <= most and batch != own)]
+    return [Tuning(device=device, batch=n, streams=s) for s in streams for n in sizes]
+
+
+def measure(
+    bundle: Bundle,
+    settings: Sequence[Tuning],
+    rounds: int,
+    threads: int | None = None,
+) -> list[tuple[Tuning, float]]:
+    """Median milliseconds of a frame's tiles, all settings interleaved.
+
+    Raises
+    ------
+    EngineError
+        If the device cannot run the network at all.
+    """
+    tiles = len(TileGrid.of(bundle.manifest.frame, bundle.manifest.tiles))
+    precision = bundle.manifest.features.inference_precision
+    arms = {}
+    for tuning in settings:
+        engine = Engine(bundle.network, precision=precision, threads=threads, tuning=tuning)
+        arms[_key(tuning)] = (engine, engine.room(tiles))
+    spent: dict[str, list[float]] = {key: [] for key in arms}
+    for number in range(WARM_UP + rounds):
+        for key, (engine, room) in arms.items():
+            begun = time.perf_counter()
+            engine.features(lambda _first, batch: len(batch), tiles, room)
+            if number >= WARM_UP:
+                spent[key].append((time.perf_counter() - begun) * 1e3)
+    return [(tuning, float(np.median(spent[_key(tuning)]))) for tuning in settings]
+
+
+def choose(measured: Sequence[tuple[Tuning, float]]) -> Tuning:
+    """The fastest; the first one, the bundle's own, unless another is clearly faster."""
+    own, own_ms = measured[0]
+    best, best_ms = min(measured, key=lambda pair: pair[1])
+    chosen = best if best_ms < WORTHWHILE * own_ms else own
+    notes = {_key(tuning): round(ms, 3) for tuning, ms in measured}
+    return chosen.model_copy(update={"measured": notes})
+
+
+def write_tuning(bundle: Path, tuning: Tuning) -> Path:
+    """Beside the bundle's folder, whole or not at all."""
+    target = tuning_file(bundle)
+    with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False) as stream:
+        stream.write(tuning.model_dump_json(indent=1) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    Path(stream.name).chmod(0o644)
+    Path(stream.name).replace(target)
+    return target
+
+
+def add_tune(commands: Any) -> None:
+    """Add `tune` to edge-doctor's subcommands."""
+    tune = commands.add_parser(
+        "tune", help="measure a bundle's network on this box; keep the fastest settings"
+    )
+    tune.add_argument("bundle", type=Path, help="its folder, or a store with a `current`")
+    tune.add_argument("--device", default="CPU", help="CPU, GPU, NPU or AUTO; default: CPU")
+    tune.add_argument("--threads", type=int, help="as the line's inspection.threads; default: all")
+    tune.add_argument("--batches", type=int, nargs="+", default=BATCHES, metavar="N")
+    tune.add_argument("--rounds", type=int, default=30, help="of all settings; default: 30")
+    tune.set_defaults(action=_tune)
+
+
+def _tune(options: argparse.Namespace) -> int:
+    bundle = read_bundle(options.bundle)
+    settings = candidates(bundle, options.batches, options.device, options.threads)
+    measured = measure(bundle, settings, options.rounds, options.threads)
+    chosen = choose(measured)
+    for tuning, ms in measured:
+        mark = "*" if _key(tuning) == _key(chosen) else " "
+        sys.stdout.write(f"{mark} {_key(tuning):32} {ms:8.2f} ms a frame\n")
+    file = write_tuning(bundle.folder, chosen)
+    sys.stdout.write(f"{file}: written; the next start of the line uses it\n")
+    return Exit.DONE
+
+
+def _key(tuning: Tuning) -> str:
+    return f"{tuning.device} batch {tuning.batch} streams {tuning.streams}"

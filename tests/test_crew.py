@@ -1,0 +1,78 @@
+"""Work that is shared out is done once, whole, and its failures are heard."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kenpin.config.recipe import Granularity
+from kenpin.runtime import crew as crew_module
+from kenpin.runtime.crew import Crew, one_blas_thread
+from kenpin.runtime.scoring import PadimScorer
+from kenpin.runtime.sharing import group_count, strips
+
+
+@given(st.integers(1, 5), st.integers(0, 40))
+def test_every_part_is_done_exactly_once(hands, count):
+    done = np.zeros(count, int)
+
+    def work(first, last):
+        done[first:last] += 1
+
+    Crew(hands).share(work, count)
+    assert (done == 1).all()
+
+
+@pytest.mark.parametrize("bad", [0, 7])
+def test_a_failure_anywhere_is_raised_after_all_have_ended(bad):
+    done = []
+
+    def work(first, last):
+        if first <= bad < last:
+            raise ArithmeticError("part")
+        done.append((first, last))
+
+    with pytest.raises(ArithmeticError, match="part"):
+        Crew(2).share(work, 8)
+    assert len(done) == 1
+
+
+def test_the_blas_has_its_threads_back_afterwards():
+    blas = crew_module._openblas()
+    if blas is None:
+        pytest.skip("this numpy has no OpenBLAS")
+    get, _ = blas
+    before = get()
+    with one_blas_thread():
+        assert get() == 1
+    assert get() == before
+
+
+@given(st.sampled_from([4, 8]), st.sampled_from(["dense", "1/4", "1/16", "single", "columns"]))
+def test_strips_cover_every_position_and_every_gaussian(cells, granularity: Granularity):
+    seen = np.zeros((cells, cells), int)
+    groups = set()
+    for strip in strips(cells, granularity):
+        seen[strip.rows, strip.columns] += 1
+        groups |= set(range(strip.groups.start, strip.groups.stop))
+    assert (seen == 1).all()
+    assert groups == set(range(group_count(cells, granularity)))
+
+
+@pytest.mark.parametrize("granularity", ["dense", "1/16", "single", "columns"])
+def test_the_number_of_hands_changes_no_bit(granularity):
+    rng = np.random.default_rng(0)
+    cells, dims, tiles = 8, 20, 6
+    groups = group_count(cells, granularity)
+    mean = rng.normal(size=(2, groups, dims)).astype(np.float32)
+    white = np.tril(rng.normal(size=(2, groups, dims, dims))).astype(np.float32)
+    features = rng.normal(size=(tiles, cells, cells, dims)).astype(np.float32)
+    sharing = np.arange(tiles) % 2
+    found = [
+        PadimScorer(mean, white, sharing, granularity, Crew(hands)).distances(features).values
+        for hands in (1, 2, 3)
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])

@@ -1,0 +1,97 @@
+"""A box may run a bundle's network its own way; the features stay the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bundles import Workshop
+from kenpin.config.errors import ConfigError
+from kenpin.config.tuning import Tuning, load_tuning, tuning_file
+from kenpin.runtime.bundle import BundleError, read_bundle
+from kenpin.runtime.doctor import main as edge_doctor
+from kenpin.runtime.engine import Engine, EngineError
+from kenpin.runtime.pipeline import Pipeline, load_engine
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tuning")
+    return Workshop.open(folder).build(folder / "store").bundle
+
+
+def features_of(engine, count=5):
+    rng = np.random.default_rng(0)
+    tiles = rng.integers(0, 256, (count, *engine.input_shape[1:]), np.uint8)
+
+    def fill(first, batch):
+        part = tiles[first : first + len(batch)]
+        batch[: len(part)] = part
+        return len(part)
+
+    return engine.features(fill, count)
+
+
+@pytest.mark.parametrize(("batch", "streams"), [(1, 1), (3, 2), (8, 1), (1, 3)])
+def test_batch_and_streams_change_no_feature(bundle, batch, streams):
+    expected, _ = features_of(Engine(bundle.network))
+    tuned = Engine(bundle.network, tuning=Tuning(batch=batch, streams=streams))
+    assert tuned.batch == batch
+    found, filled = features_of(tuned)
+    assert filled == 5
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_room_is_written_over(bundle):
+    engine = Engine(bundle.network)
+    room = engine.room(5)
+    assert len(room) % engine.batch == 0
+
+    def fill(first, batch):
+        batch[...] = first
+        return min(len(batch), 5 - first)
+
+    found, filled = engine.features(fill, 5, room)
+    assert filled == 5
+    assert found.base is room
+    np.testing.assert_array_equal(found, engine.features(fill, 5)[0])
+
+
+def test_without_a_tuning_the_bundles_own_batch_is_used(bundle):
+    assert load_tuning(bundle.folder) == Tuning()
+    assert load_engine(bundle, None).batch == bundle.manifest.features.batch
+
+
+def test_tune_writes_its_choice_beside_the_bundle_and_the_next_start_uses_it(bundle, capsys):
+    file = tuning_file(bundle.folder)
+    try:
+        arguments = ["tune", str(bundle.folder), "--batches", "1", "2", "--rounds", "3"]
+        assert edge_doctor(arguments) == 0
+        chosen = load_tuning(bundle.folder)
+        assert str(file) in capsys.readouterr().out
+        assert chosen.batch in (1, 2)
+        assert chosen.measured
+        # The bundle itself is as it was, and its golden frames still hold.
+        assert load_engine(read_bundle(bundle.folder), None).batch == chosen.batch
+        Pipeline(read_bundle(bundle.folder))
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def test_a_damaged_tuning_is_named(bundle):
+    file = tuning_file(bundle.folder)
+    file.write_text('{"streams": 0, "speed": 11}')
+    try:
+        with pytest.raises(ConfigError, match=r"(?s)tuning\.json.*streams.*edge-doctor tune"):
+            load_tuning(bundle.folder)
+        with pytest.raises(BundleError, match=r"edge-doctor tune"):
+            Pipeline(bundle)
+    finally:
+        file.unlink()
+
+
+def test_a_device_that_the_box_lacks_is_named(bundle):
+    with pytest.raises(EngineError, match=r"GPU\.7"):
+        Engine(bundle.network, tuning=Tuning(device="GPU.7"))
+    with pytest.raises(ValueError, match="device"):
+        Tuning(device="the fast one")
