@@ -34,6 +34,7 @@ RECEIVE_HWM = 1000
 # What nobody has asked for yet; beyond it the oldest are dropped and counted.
 KEPT = 10_000
 _AGAIN_S = 1.0
+_REOPEN_S = 0.1
 
 
 class LineSilentError(TimeoutError):
@@ -120,6 +121,7 @@ class _Link:
         self.endpoint = endpoint
         self._make = make
         self.cuts = 0
+        self._opened_s = time.monotonic()
         self._open()
 
     def _open(self) -> None:
@@ -132,9 +134,14 @@ class _Link:
             raise ValueError(f"endpoint {self.endpoint!r}: {error}") from error
 
     def reopen(self) -> None:
-        """Cut, and connect once more."""
+        """Cut, and connect once more; not so often that it would be a flood.
+
+        A line that does not admit this client's key hangs up at once, always.
+        """
         self.close(0)
         self.cuts += 1
+        time.sleep(max(0.0, self._opened_s + _REOPEN_S - time.monotonic()))
+        self._opened_s = time.monotonic()
         self._open()
 
     def close(self, linger_ms: int) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.client import LineClient, LineSilentError
+from kenpin.runtime.keys import read_client
 from kenpin.runtime.messages import State, WireError
 from kenpin.runtime.plc.drive import Drive, Plan
 from kenpin.runtime.plc.faults import Fault, Faults
@@ -71,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         help="take these three from a line's settings",
     )
     where.add_argument(
+        "--keys", type=Path, metavar="FILE", help="of this client: see edge-run keys client"
+    )
+    where.add_argument(
         "--wait-s", type=_positive, default=30.0, metavar="S", help="until it is ready (30)"
     )
     what = parser.add_argument_group("what to do")
@@ -113,16 +117,23 @@ def _plc(options: argparse.Namespace) -> int:
     # Digits, so that every encoding can carry the ids; by chance, so that no other PLC has them.
     prefix = str(random.SystemRandom().randrange(10**8, 10**9))
 
+    keys = read_client(options.keys) if options.keys else None
+
     def connect() -> LineClient:
         try:
             return LineClient(
-                ctl, pub, name=f"plc-{prefix}", encoding=encoding, pub_encoding=pub_encoding
+                ctl,
+                pub,
+                name=f"plc-{prefix}",
+                encoding=encoding,
+                pub_encoding=pub_encoding,
+                keys=keys,
             )
         except ValueError as error:
             raise ConfigError(f"{error}; expected tcp://ADDRESS:PORT or ipc:///PATH") from error
 
     def stall() -> Callable[[], None]:
-        return LineClient(None, pub, encoding=pub_encoding, backlog=1).close
+        return LineClient(None, pub, encoding=pub_encoding, keys=keys, backlog=1).close
 
     watch = Watch(_limits(options), prefix, time.monotonic_ns())
     client = connect()
