@@ -231,7 +231,8 @@ class Door:
             fault = _WHY.get(value, f"speaks another protocol (ZMTP fault {value:#x})")
             why = f"a client that {fault}"
         elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-            why = "a client that broke off its greeting"
+            # Whoever finds that this door asks for keys may hang up before we see that it has none.
+            why = "a client that broke off its greeting, as those without keys may"
         else:
             return  # the monitor itself has ended
         self._turned_away[f"at {endpoint} {why}"] += 1
