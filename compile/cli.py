@@ -236,3 +236,7 @@ def _threshold(options: argparse.Namespace) -> int:
     fresh = rethreshold(bundle, record, options.output or bundle.folder.parent)
     sys.stdout.write(f"{fresh.folder}\n")
     return Exit.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -220,6 +220,7 @@ class LineClient:
         socket = self._context.socket(kind)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.IPV6, 1)  # takes IPv4 too
         if self._keys is not None:
             self._keys.on(socket)
         return socket
