@@ -142,7 +142,7 @@ def test_a_candidate_that_is_killed_or_replaced_costs_the_line_nothing(
     assert "exit code -9" in engineer.of_kind("failed")["detail"]
     line.verdict(lambda m: m["verdict"] == 1)
     line.stop()
-    assert {m["reason"] for m in line.verdicts} <= {None, "defect"}
+    assert {m["reason"] for m in line.verdicts} <= {None, "defect", "shutdown"}
     assert {m["bundle"] for m in line.verdicts} == {patchcore.label}
 
 

@@ -68,6 +68,6 @@ def test_readers_that_never_read_and_a_dead_preview_cost_no_verdict(
         line.verdict(lambda m: m["seq"] >= first + 40)
         os.kill(line.child("kenpin-preview"), signal.SIGKILL)
         line.until(lambda m: m["type"] == "alarm" and m["source"] == "img" and m["active"])
-        line.verdict(lambda m: m["seq"] >= first + 80)
         line.until(lambda m: m["type"] == "alarm" and m["source"] == "img" and not m["active"])
+        line.verdict(lambda m: m["seq"] >= first + 80)
     check_undisturbed(line)
