@@ -4,8 +4,9 @@
     python benchmarks/bench.py --only "PatchCore 1000"  some of them
     python benchmarks/bench.py --tiles 64 --every-ms 100 --json bench.json
 
-Everything runs in one process, interleaved: floor, frame, rival, floor, frame,
-rival, ... A ratio is taken within each round, so that what else the machine does
+Everything runs in one process, interleaved: in each round floor, frame and rival
+once, in an order drawn anew, because each leaves caches and threads behind that the next
+one finds. A ratio is taken within each round, so that what else the machine does
 meets both sides. The rival is the same network with the simplest numpy
 distances. With --every-ms the process naps between frames, as at a line's
 cadence. --reading adds the time it takes to read the statistics once.
@@ -93,16 +94,17 @@ def measure(case: Case, folder: Path, tuning: Tuning, options: argparse.Namespac
     if options.no_rival:
         del arms["reading"]
     grown = 0
+    order = np.random.default_rng(0)
     due = time.monotonic()
     for number in range(options.rounds + WARM_UP):
         if number == WARM_UP:
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for arm, run in arms.items():
+        for arm in order.permutation(list(arms)):
             if options.every_ms:
                 due = max(due + options.every_ms / 1e3, time.monotonic())
                 time.sleep(max(0.0, due - time.monotonic()))
             begun = time.perf_counter()
-            run()
+            arms[arm]()
             if number >= WARM_UP:
                 spent[arm].append((time.perf_counter() - begun) * 1e3)
                 if arm == "frame":

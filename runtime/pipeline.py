@@ -395,13 +395,11 @@ def load_scorer(
     bank = _array(arrays, "bank", (models, rows, width))
     centre = _array(arrays, "centre", bank.shape[2:])
     bank_sq = _array(arrays, "bank_sq", bank.shape[:2])
-    proposers: tuple[Proposer, ...] = ()
+    proposer = None
     if rows >= LEAST_ROWS and not exhaustive:
-        proposers = tuple(
-            Proposer(bank[k], bank_sq[k], centre, cells * cells, threads) for k in range(models)
-        )
+        proposer = Proposer(bank, bank_sq, centre, cells * cells, threads)
     return PatchCoreScorer(
-        centre, bank, bank_sq, members, method.reweight_neighbours, place, proposers
+        centre, bank, bank_sq, members, method.reweight_neighbours, place, proposer
     )
 
 

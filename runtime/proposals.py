@@ -9,7 +9,10 @@ can only raise it, never hide a defect. docs/speed.md says how often and how far
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,15 +31,17 @@ Rows = NDArray[np.intp]
 
 # Below this many bank rows, numpy's own products are as fast.
 LEAST_ROWS = 256
-# Bank rows in one convolution: what comes out for one tile stays in a core's cache.
-CHUNK = 1000
-# Requests for each stream: one runs while the next waits, and numpy measures.
+# A bank of so many rows is searched in one convolution, a larger one in several:
+# what comes out for one tile should stay in a core's cache.
+WHOLE = 1024
+CHUNK = 256
+# Searches under way for each core: one runs while the next waits, and numpy measures.
 AHEAD = 2
 LEVELS = 256
 
 
 class Proposer:
-    """One bank, its rows as the weights of a small INT8 network."""
+    """Some banks, the rows of each as the weights of a small INT8 network."""
 
     def __init__(
         self, bank: F32, bank_sq: F32, centre: F32, block: int, threads: int | None = None
@@ -45,65 +50,105 @@ class Proposer:
 
         Parameters
         ----------
-        bank : (M, D) float32, centred
-        bank_sq : (M,) float32, squared norms of its rows
+        bank : (K, M, D) float32, centred
+        bank_sq : (K, M) float32, squared norms of its rows
         centre : (D,) float32, subtracted from what is asked
         block
             Patches in one inference: those of a tile.
         threads
-            Cores to use; None leaves it to OpenVINO.
+            Cores to use; None: all that are allowed.
         """
         self._block = block
-        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-        config |= {"NUM_STREAMS": threads or "AUTO", "PERFORMANCE_HINT": "THROUGHPUT"}
-        if threads is not None:
-            config["INFERENCE_NUM_THREADS"] = threads
-        model = _search(bank, bank_sq, centre, block)
-        compiled = ov.Core().compile_model(model, "CPU", config)
-        streams = int(compiled.get_property("NUM_STREAMS"))
-        self._requests = [compiled.create_infer_request() for _ in range(AHEAD * streams)]
-        self._starts = np.arange(0, len(bank), CHUNK)
-        # The last patches rarely fill a block; they are copied into one.
-        self._rest = np.zeros((block, bank.shape[1]), np.float32)
+        cores = threads or len(os.sched_getaffinity(0))
+        # One bank is searched by all cores at once; of several, each by one core.
+        streams = cores if len(bank) == 1 else 1
+        config: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": streams,
+        }
+        core = ov.Core()
+        self._searches = [
+            core.compile_model(_search(rows, squares, centre, block), "CPU", config)
+            for rows, squares in zip(bank, bank_sq, strict=True)
+        ]
+        self._most = AHEAD * cores
+        self._free: list[list[_Request]] = [[] for _ in bank]
+        self._starts = np.arange(0, bank.shape[1], _chunk(bank.shape[1]))
 
-    def propose(self, patches: F32) -> Iterator[tuple[slice, Rows]]:
-        """(N, D) float32 patches, not centred, to (which of them, their rows), part by part.
+    def propose(self, queries: Sequence[F32]) -> Iterator[tuple[int, slice, Rows]]:
+        """For each bank (N, D) float32 patches, not centred, to their rows, part by part.
 
         While one part is being measured, the next ones are searched.
+
+        Returns
+        -------
+        Which bank, which of its patches, and (of them,) their rows.
         """
-        blocks = range(0, len(patches), self._block)
-        waiting: list[tuple[slice, Any]] = []
+        waiting: deque[tuple[int, slice, _Request]] = deque()
         try:
-            for number, start in enumerate(blocks):
-                if len(waiting) == len(self._requests):
-                    yield self._answer(*waiting.pop(0))
-                part = slice(start, min(start + self._block, len(patches)))
-                request = self._requests[number % len(self._requests)]
-                request.set_input_tensor(ov.Tensor(self._filled(patches[part]), shared_memory=True))
-                request.start_async()
-                waiting.append((part, request))
+            for k, patches in enumerate(queries):
+                for start in range(0, len(patches), self._block):
+                    if len(waiting) == self._most:
+                        yield self._answer(*waiting.popleft())
+                    part = slice(start, min(start + self._block, len(patches)))
+                    waiting.append((k, part, self._ask(k, patches[part])))
             while waiting:
-                yield self._answer(*waiting.pop(0))
+                yield self._answer(*waiting.popleft())
         finally:
             # None may still read memory that its owner is about to reuse.
-            for _, request in waiting:
-                request.wait()
+            for k, _, request in waiting:
+                request.infer.wait()
+                self._free[k].append(request)
 
-    def _filled(self, patches: F32) -> F32:
-        if len(patches) == self._block and patches.flags.c_contiguous:
-            return patches
-        self._rest[: len(patches)] = patches
-        return self._rest
+    def _ask(self, k: int, patches: F32) -> _Request:
+        free = self._free[k]
+        request = free.pop() if free else _Request.of(self._searches[k])
+        request.start(patches)
+        return request
 
-    def _answer(self, part: slice, request: Any) -> tuple[slice, Rows]:
-        request.wait()
+    def _answer(self, k: int, part: slice, request: _Request) -> tuple[int, slice, Rows]:
+        request.infer.wait()
+        best, rows = (
+            request.infer.get_output_tensor(port).data.reshape(len(self._starts), self._block)
+            for port in (0, 1)
+        )
         count = part.stop - part.start
-        best = request.get_output_tensor(0).data.reshape(len(self._starts), -1)[:, :count]
-        rows = request.get_output_tensor(1).data.reshape(len(self._starts), -1)[:, :count]
         if len(self._starts) == 1:
-            return part, rows[0].astype(np.intp)
-        chunk = best.argmax(axis=0)
-        return part, self._starts[chunk] + rows[chunk, np.arange(count)]
+            found = rows[0, :count].astype(np.intp)
+        else:
+            chunk = best[:, :count].argmax(axis=0)
+            found = self._starts[chunk] + rows[chunk, np.arange(count)]
+        self._free[k].append(request)
+        return k, part, found
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One inference, and (block, D) float32 of its own for patches that do not fill it."""
+
+    infer: Any
+    own: Any
+
+    @classmethod
+    def of(cls, search: Any) -> _Request:
+        infer = search.create_infer_request()
+        own = infer.get_input_tensor()
+        own.data[...] = 0
+        return cls(infer, own)
+
+    def start(self, patches: F32) -> None:
+        if patches.shape == tuple(self.own.shape) and patches.flags.c_contiguous:
+            self.infer.set_input_tensor(ov.Tensor(patches, shared_memory=True))
+        else:
+            self.own.data[: len(patches)] = patches
+            self.infer.set_input_tensor(self.own)
+        self.infer.start_async()
+
+
+def _chunk(rows: int) -> int:
+    return rows if rows <= WHOLE else CHUNK
 
 
 def _search(bank: F32, bank_sq: F32, centre: F32, block: int) -> Any:
@@ -124,8 +169,9 @@ def _search(bank: F32, bank_sq: F32, centre: F32, block: int) -> Any:
     steps = largest / np.float32(LEVELS / 2 - 1)
     weights = np.round(bank / steps).astype(np.int8)
     best, rows = [], []
-    for first in range(0, len(bank), CHUNK):
-        part = slice(first, first + CHUNK)
+    chunk = _chunk(len(bank))
+    for first in range(0, len(bank), chunk):
+        part = slice(first, first + chunk)
         kernel = op.multiply(
             op.convert(op.constant(weights[part, :, None, None]), ov.Type.f32),
             op.constant(steps[part, :, None, None]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -98,7 +99,7 @@ class PatchCoreScorer:
     reweight_neighbours  b of eq. 7; 0: the image score is the map's maximum
     place          (tiles, cells, cells, 2) float32, weighted columns to append to
                    the features; None where place does not matter
-    proposers      one for each bank; empty: every row is measured against every patch
+    proposer       of all banks; None: every row is measured against every patch
     """
 
     centre: F32
@@ -107,7 +108,7 @@ class PatchCoreScorer:
     model_of_tile: Index
     reweight_neighbours: int = 0
     place: F32 | None = None
-    proposers: tuple[Proposer, ...] = ()
+    proposer: Proposer | None = None
 
     @cached_property
     def _members(self) -> list[Index | slice]:
@@ -119,30 +120,32 @@ class PatchCoreScorer:
             features = np.concatenate([features, self.place], axis=-1)
         cells, dims = features.shape[1], features.shape[3]
         values = np.empty(features.shape[:3], np.float32)
-        peaks: list[tuple[float, F32, int]] = []
-        for k, members in enumerate(self._members):
-            patches = features[members].reshape(-1, dims)
-            found, rows = self._nearest(patches, k)
-            values[members] = found.reshape(-1, cells, cells)
-            top = int(found.argmax())
-            peaks.append((float(found[top]), patches[top] - self.centre, int(rows[top])))
+        queries = [features[members].reshape(-1, dims) for members in self._members]
+        found = [np.empty(len(patches), np.float32) for patches in queries]
+        rows = [np.empty(len(patches), np.intp) for patches in queries]
+        for k, part, chosen, distances in self._nearest(queries):
+            found[k][part], rows[k][part] = distances, chosen
+        for members, distances in zip(self._members, found, strict=True):
+            values[members] = distances.reshape(-1, cells, cells)
         if not self.reweight_neighbours:
             return TileDistances(values)
         # argmax takes NaN for the largest, so no other model's score hides it.
-        k = int(np.argmax([distance for distance, _, _ in peaks]))
-        distance, query, row = peaks[k]
+        tops = [int(distances.argmax()) for distances in found]
+        k = int(np.argmax([distances[top] for distances, top in zip(found, tops, strict=True)]))
+        top = tops[k]
+        query, row = queries[k][top] - self.centre, int(rows[k][top])
         weight = reweighting(query, self.bank[k], self.bank_sq[k], row, self.reweight_neighbours)
-        return TileDistances(values, weight * distance)
+        return TileDistances(values, weight * float(found[k][top]))
 
-    def _nearest(self, patches: F32, k: int) -> tuple[F32, Index]:
-        """(N,) distances of (N, D) patches to the rows of bank k, and (N,) those rows."""
-        if not self.proposers:
-            return nearest(patches - self.centre, self.bank[k], self.bank_sq[k])
-        found, rows = np.empty(len(patches), np.float32), np.empty(len(patches), np.intp)
-        for part, proposed in self.proposers[k].propose(patches):
-            found[part] = to_rows(patches[part], self.bank[k], proposed, self.centre)
-            rows[part] = proposed
-        return found, rows
+    def _nearest(self, queries: Sequence[F32]) -> Iterator[tuple[int, slice, Index, F32]]:
+        """For the (N, D) patches of each bank: bank, part of them, and its rows and distances."""
+        if self.proposer is None:
+            for k, patches in enumerate(queries):
+                found, rows = nearest(patches - self.centre, self.bank[k], self.bank_sq[k])
+                yield k, slice(0, len(patches)), rows, found
+            return
+        for k, part, rows in self.proposer.propose(queries):
+            yield k, part, rows, to_rows(queries[k][part], self.bank[k], rows, self.centre)
 
 
 def _tiles_of_models(model_of_tile: Index, models: int) -> list[Index | slice]:

@@ -15,6 +15,8 @@ __all__ = ["TileGrid", "reflect"]
 
 U8 = NDArray[np.uint8]
 Index = NDArray[np.intp]
+# The part of a frame that a tile sees, and where in it the mirrored tile's lines lie.
+Span = tuple[slice, Index | None]
 
 
 def reflect(index: Index, length: int) -> Index:
@@ -71,27 +73,33 @@ class TileGrid:
         return self.rows * self.cols
 
     @cached_property
-    def _row_spans(self) -> list[slice | Index]:
+    def _row_spans(self) -> list[Span]:
         return [self._span(r, self.height) for r in range(self.rows)]
 
     @cached_property
-    def _col_spans(self) -> list[slice | Index]:
+    def _col_spans(self) -> list[Span]:
         return [self._span(c, self.width) for c in range(self.cols)]
 
-    def _span(self, position: int, length: int) -> slice | Index:
+    def _span(self, position: int, length: int) -> Span:
         start = position * self.stride - self.halo
         if start >= 0 and start + self.size <= length:
-            return slice(start, start + self.size)
-        return reflect(np.arange(start, start + self.size), length)
+            return slice(start, start + self.size), None
+        mirrored = reflect(np.arange(start, start + self.size), length)
+        first = int(mirrored.min())
+        return slice(first, int(mirrored.max()) + 1), mirrored - first
 
     def tile(self, pixels: U8, number: int) -> U8:
         """Tile `number` (row by row) of (H, W) or (H, W, C) pixels: (size, size[, C]).
 
         A view wherever the tile lies inside the frame.
         """
-        rows = self._row_spans[number // self.cols]
-        cols = self._col_spans[number % self.cols]
-        return pixels[rows][:, cols]
+        rows, mirrored_rows = self._row_spans[number // self.cols]
+        cols, mirrored_cols = self._col_spans[number % self.cols]
+        # First the view, so that mirroring copies this tile and not the frame's whole width.
+        tile = pixels[rows, cols]
+        if mirrored_rows is not None:
+            tile = tile[mirrored_rows]
+        return tile if mirrored_cols is None else tile[:, mirrored_cols]
 
     def fill(self, pixels: U8, numbers: Sequence[int], batch: U8) -> int:
         """Copy tiles into a batch until either ends; says how many were copied.

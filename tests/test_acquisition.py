@@ -20,6 +20,8 @@ from kenpin.camera.ring import FrameRing
 from kenpin.camera.ring_frames import frame_in
 from kenpin.camera.synthetic import SyntheticFrames, SyntheticWeb
 
+pytestmark = pytest.mark.clock
+
 PATIENCE_S = 60.0
 
 

@@ -15,6 +15,8 @@ from kenpin.camera.loss import Loss
 from kenpin.camera.simulator import Simulator
 from kenpin.config.camera import GenicamSpec
 
+pytestmark = pytest.mark.clock
+
 WIDTH, HEIGHT, RATE = 256, 32, 6_400
 SOFTWARE = {"triggers": [{"selector": "FrameStart", "source": "Software"}]}
 

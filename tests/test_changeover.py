@@ -15,6 +15,8 @@ from kenpin.runtime.bundle import MANIFEST, Bundle, canonical, content_hash
 from kenpin.runtime.durable import point
 from running_line import PATIENCE_S, RunningLine, line_toml
 
+pytestmark = pytest.mark.clock
+
 # Other work runs on the machine: what counts here is that no frame is lost or
 # judged by the wrong bundle. `benchmarks/changeover.py` measures the latency.
 PATIENT = {

@@ -13,6 +13,8 @@ from flooder import Flooder
 from kenpin.runtime.bundle import Bundle
 from running_line import Client, RunningLine, line_toml
 
+pytestmark = pytest.mark.clock
+
 STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 WINDOW_S = 0.5
 ROUNDS = 8

@@ -18,6 +18,8 @@ from kenpin.camera.simulator import Simulator, pattern_lines, row_numbers
 from kenpin.camera.source import CameraError
 from kenpin.config.camera import GenicamSpec
 
+pytestmark = pytest.mark.clock
+
 WIDTH, HEIGHT = 256, 32
 
 

@@ -16,6 +16,8 @@ from kenpin.runtime.struct_wire import pack, unpack
 from kenpin.runtime.wire import Encoding, decode_any
 from running_line import Client, RunningLine, line_toml
 
+pytestmark = pytest.mark.clock
+
 STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 TRIGGER = 'mode = "software", budget_ms = 400'
 CODECS: dict[str, tuple[Any, Any]] = {

@@ -26,6 +26,8 @@ from kenpin.camera.ring import FrameRing
 from kenpin.camera.source import CameraError
 from test_genicam_source import connected, spec, take
 
+pytestmark = pytest.mark.clock
+
 
 def nowhere(shape, dtype):
     return np.zeros(shape, dtype)

@@ -15,6 +15,8 @@ from kenpin.camera.source import CameraError
 from kenpin.config.camera import GenicamSpec, SyntheticSpec
 from source_contract import SourceContract, drain
 
+pytestmark = pytest.mark.clock
+
 VIKY = Path(genicam.__file__).with_name("viky.cti")
 
 

@@ -13,6 +13,8 @@ import structlog
 
 from kenpin.runtime.service.logs import LogQueue, configure
 
+pytestmark = pytest.mark.clock
+
 
 @pytest.fixture(autouse=True)
 def restore() -> Iterator[None]:

@@ -15,6 +15,8 @@ from kenpin.runtime.bundle import Bundle
 from kenpin.runtime.service.systemd import Manager
 from running_line import PATIENCE_S, RunningLine, line_toml
 
+pytestmark = pytest.mark.clock
+
 
 class Systemd:
     """The manager's side: what it was told, and when it would lose patience."""

@@ -28,6 +28,8 @@ from kenpin.runtime.store import point
 from lying_line import LyingLine
 from running_line import RunningLine, line_toml
 
+pytestmark = pytest.mark.clock
+
 _MS = 1_000_000
 # Wide: the machine may be busy, and a lie is grosser than that.
 LIMITS = Limits(

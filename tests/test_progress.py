@@ -5,7 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import time
 
+import pytest
+
 from kenpin.camera.progress import Progress
+
+pytestmark = pytest.mark.clock
 
 # Every byte differs, so a number read half old and half new is neither.
 BEFORE, AFTER = 0x00FF_FFFF_FFFF_FFFF, 0x0100_0000_0000_0000

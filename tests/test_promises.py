@@ -24,6 +24,8 @@ import zmq
 from kenpin.runtime.bundle import Bundle
 from running_line import SERVE_LINE, RunningLine, line_toml
 
+pytestmark = pytest.mark.clock
+
 BUDGET_MS = 80
 STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 WELL = {"operational.ready", "operational.single", "operational.continuous"}

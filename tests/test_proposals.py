@@ -7,7 +7,7 @@ import pytest
 
 import reference
 from kenpin.runtime.distance import nearest, to_rows
-from kenpin.runtime.proposals import CHUNK, Proposer
+from kenpin.runtime.proposals import CHUNK, WHOLE, Proposer
 from kenpin.runtime.scoring import PatchCoreScorer
 
 BLOCK, DIMS = 16, 24
@@ -21,26 +21,42 @@ def bank_of(rows, seed=0):
     return bank, np.einsum("md,md->m", bank, bank), centre
 
 
-def rows_for(proposer, patches):
-    rows = np.full(len(patches), -1)
-    for part, proposed in proposer.propose(patches):
-        rows[part] = proposed
-    return rows
+def proposer_of(bank, squares, centre):
+    return Proposer(bank[None], squares[None], centre, BLOCK)
 
 
-@pytest.mark.parametrize("rows", [1, 300, CHUNK, CHUNK + 1, 2 * CHUNK + 500])
+def rows_for(proposer, *queries):
+    rows = [np.full(len(patches), -1) for patches in queries]
+    for k, part, proposed in proposer.propose(queries):
+        rows[k][part] = proposed
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("rows", [1, CHUNK, WHOLE, WHOLE + 1, WHOLE + CHUNK + 100])
 @pytest.mark.parametrize("count", [1, BLOCK, 5 * BLOCK + 3])
 def test_a_patch_that_is_a_bank_row_is_given_that_row(rows, count):
     bank, squares, centre = bank_of(rows)
     chosen = np.random.default_rng(1).integers(rows, size=count)
-    proposer = Proposer(bank, squares, centre, BLOCK)
+    proposer = proposer_of(bank, squares, centre)
     np.testing.assert_array_equal(rows_for(proposer, bank[chosen] + centre), chosen)
+
+
+def test_several_banks_are_searched_at_once_each_for_its_own_patches():
+    banks = [bank_of(300, seed=seed) for seed in range(3)]
+    centre = banks[0][2]
+    chosen = [np.random.default_rng(k).integers(300, size=2 * BLOCK + 3 * k) for k in range(3)]
+    proposer = Proposer(
+        np.stack([b[0] for b in banks]), np.stack([b[1] for b in banks]), centre, BLOCK
+    )
+    queries = [banks[k][0][chosen[k]] + centre for k in range(3)]
+    for _ in range(2):
+        np.testing.assert_array_equal(rows_for(proposer, *queries), np.concatenate(chosen))
 
 
 def test_a_proposal_is_hardly_farther_than_the_nearest_row_and_never_nearer():
     bank, squares, centre = bank_of(2500)
     patches = (bank_of(400, seed=3)[0] * 1.5 + centre).astype(np.float32)
-    rows = rows_for(Proposer(bank, squares, centre, BLOCK), patches)
+    rows = rows_for(proposer_of(bank, squares, centre), patches)
     published = to_rows(patches, bank, rows, centre)
     exhaustive, _ = nearest(patches - centre, bank, squares)
     for patch, row, distance in zip(patches, rows, published, strict=True):
@@ -53,16 +69,16 @@ def test_a_proposal_is_hardly_farther_than_the_nearest_row_and_never_nearer():
 def test_a_far_patch_that_saturates_int8_is_measured_in_float():
     bank, squares, centre = bank_of(300)
     patches = centre + 100 * bank[:BLOCK]
-    rows = rows_for(Proposer(bank, squares, centre, BLOCK), patches)
+    rows = rows_for(proposer_of(bank, squares, centre), patches)
     published = to_rows(patches, bank, rows, centre)
     assert (published >= nearest(patches - centre, bank, squares)[0] * (1 - 1e-6)).all()
 
 
 def test_a_search_that_is_given_up_leaves_the_next_one_whole():
     bank, squares, centre = bank_of(300)
-    proposer = Proposer(bank, squares, centre, BLOCK)
+    proposer = proposer_of(bank, squares, centre)
     patches = bank[: 9 * BLOCK] + centre
-    search = proposer.propose(patches)
+    search = proposer.propose([patches])
     next(search)
     search.close()
     np.testing.assert_array_equal(rows_for(proposer, patches), np.arange(len(patches)))
@@ -80,9 +96,9 @@ def test_a_scorer_with_proposals_publishes_what_the_exhaustive_one_does(neighbou
     features = bank[sharing[:, None, None], rows] + centre
     features += rng.normal(scale=0.05, size=features.shape)
     features = features.astype(np.float32)
-    proposers = tuple(Proposer(bank[k], squares[k], centre, cells * cells) for k in range(2))
+    proposer = Proposer(bank, squares, centre, cells * cells)
     exhaustive = PatchCoreScorer(centre, bank, squares, sharing, neighbours)
-    proposing = PatchCoreScorer(centre, bank, squares, sharing, neighbours, None, proposers)
+    proposing = PatchCoreScorer(centre, bank, squares, sharing, neighbours, None, proposer)
     found, expected = proposing.distances(features), exhaustive.distances(features)
     np.testing.assert_array_equal(found.values, expected.values)
     assert found.score == expected.score
@@ -92,9 +108,7 @@ def test_a_nan_is_never_given_a_finite_distance():
     bank, squares, centre = bank_of(300)
     features = (bank[:BLOCK] + centre).reshape(1, 4, 4, DIMS)
     features[0, 2, 1, 5] = np.nan
-    proposer = Proposer(bank, squares, centre, BLOCK)
-    scorer = PatchCoreScorer(
-        centre, bank[None], squares[None], np.array([0]), proposers=(proposer,)
-    )
+    proposer = proposer_of(bank, squares, centre)
+    scorer = PatchCoreScorer(centre, bank[None], squares[None], np.array([0]), proposer=proposer)
     values = scorer.distances(features).values
     assert np.argwhere(~np.isfinite(values)).tolist() == [[0, 2, 1]]

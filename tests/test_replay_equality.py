@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import msgpack
+import pytest
 import zmq
 
 from bundles import Workshop
@@ -15,6 +16,8 @@ from kenpin.camera.recorded import RecordedFrames
 from kenpin.runtime.bundle import Bundle
 from kenpin.runtime.pipeline import Pipeline
 from running_line import PATIENCE_S, line_toml
+
+pytestmark = pytest.mark.clock
 
 
 def test_the_service_scores_as_the_replay_does(

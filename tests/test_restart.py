@@ -18,6 +18,8 @@ from running_line import PATIENCE_S, SERVE_LINE, line_toml
 from sandbox import Unit
 from stand_in import StandIn
 
+pytestmark = pytest.mark.clock
+
 
 @pytest.fixture
 def unit() -> Unit:

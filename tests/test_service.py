@@ -17,6 +17,8 @@ from kenpin.runtime.bundle import Bundle
 from kenpin.runtime.wire import Encoding, decode
 from running_line import RunningLine, line_toml
 
+pytestmark = pytest.mark.clock
+
 Start = Callable[..., RunningLine]
 
 SYNTHETIC = (

@@ -19,6 +19,8 @@ from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.runtime.bundle import Bundle
 from running_line import SERVE_LINE, RunningLine, check_undisturbed, line_toml
 
+pytestmark = pytest.mark.clock
+
 CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 25'
 # Wide: the machine is busy with other things, and an archive that held the line up
 # would do so for seconds.

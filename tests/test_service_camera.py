@@ -13,6 +13,8 @@ from kenpin.camera.simulator import Simulator
 from kenpin.runtime.bundle import Bundle
 from running_line import RunningLine, line_toml
 
+pytestmark = pytest.mark.clock
+
 
 def camera(simulator: Simulator, *, triggers: str = "") -> str:
     return (

@@ -17,6 +17,8 @@ import zmq
 from kenpin.runtime.bundle import Bundle
 from running_line import PATIENCE_S, RunningLine, check_undisturbed, line_toml
 
+pytestmark = pytest.mark.clock
+
 CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 4, rate_hz = 20'
 
 

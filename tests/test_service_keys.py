@@ -20,6 +20,8 @@ from kenpin.runtime.plc.cli import main as edge_plc
 from kenpin.runtime.service.check import _wire
 from running_line import PATIENCE_S, SERVE_LINE, RunningLine, line_toml
 
+pytestmark = pytest.mark.clock
+
 STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 
 

@@ -21,6 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from kenpin.runtime.bundle import Bundle
 from running_line import PATIENCE_S, RunningLine, check_undisturbed, line_toml
 
+pytestmark = pytest.mark.clock
+
 CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 25'
 COUNTED = CAMERA + ", count = 60"
 TRIGGER = 'mode = "free", budget_ms = 600, max_in_flight = 8'

@@ -29,6 +29,8 @@ from running_line import RunningLine, line_toml
 from web_lines import SEED, WIDTH
 from wire_samples import verdict_message
 
+pytestmark = pytest.mark.clock
+
 EDGE_RUN = (sys.executable, "-m", "kenpin.runtime.service.cli")
 CAMERA = f'kind = "synthetic", height_px = 100, width_px = {WIDTH}, seed = {SEED}, rate_hz = 25'
 LANES = (

@@ -18,6 +18,8 @@ from kenpin.camera.simulator import (
     row_numbers,
 )
 
+pytestmark = pytest.mark.clock
+
 SMALL = ("sensor_width 256", "default Height 32", "default AcquisitionLineRate 20000")
 
 

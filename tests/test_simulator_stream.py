@@ -11,6 +11,8 @@ from genicam import genapi, gentl
 from gentl_producer import Grabber, Shot, grabbing
 from kenpin.camera.simulator import Simulator, SimulatorError, pattern_lines, row_numbers
 
+pytestmark = pytest.mark.clock
+
 SMALL = ("sensor_width 256", "default Height 32", "default AcquisitionLineRate 20000")
 
 

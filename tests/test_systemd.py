@@ -22,6 +22,8 @@ from running_line import SERVE_LINE, RunningLine, line_toml
 from sandbox import Unit, can_take_over
 from test_notify import Systemd
 
+pytestmark = pytest.mark.clock
+
 MOST_EXPOSURE = 2.0
 
 analyze = pytest.mark.skipif(

@@ -7,6 +7,7 @@ nobody: what may hang lives in another process.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -178,6 +179,10 @@ class Gateway:
                 self._announce()
                 self._supervisor.start()
                 self._sides.start()
+                # All that is loaded stays: a full collection would look through it for
+                # milliseconds, while a verdict is due.
+                gc.collect()
+                gc.freeze()
                 while self._exit is None:
                     self._wait(wake)
                     self._turn(wake)
