@@ -114,6 +114,11 @@ class PatchCoreScorer:
     def _members(self) -> list[Index | slice]:
         return _tiles_of_models(self.model_of_tile, len(self.bank))
 
+    @cached_property
+    def _rows(self) -> F32:
+        """The banks as the patches lie, not centred: patches are measured as they come."""
+        return self.bank + self.centre
+
     def distances(self, features: F32) -> TileDistances:
         """See `Scorer`."""
         if self.place is not None:
@@ -139,13 +144,14 @@ class PatchCoreScorer:
 
     def _nearest(self, queries: Sequence[F32]) -> Iterator[tuple[int, slice, Index, F32]]:
         """For the (N, D) patches of each bank: bank, part of them, and its rows and distances."""
-        if self.proposer is None:
-            for k, patches in enumerate(queries):
-                found, rows = nearest(patches - self.centre, self.bank[k], self.bank_sq[k])
-                yield k, slice(0, len(patches)), rows, found
-            return
-        for k, part, rows in self.proposer.propose(queries):
-            yield k, part, rows, to_rows(queries[k][part], self.bank[k], rows, self.centre)
+        searched = self.proposer.propose(queries) if self.proposer else self._searched(queries)
+        for k, part, rows in searched:
+            yield k, part, rows, to_rows(queries[k][part], self._rows[k], rows)
+
+    def _searched(self, queries: Sequence[F32]) -> Iterator[tuple[int, slice, Index]]:
+        for k, patches in enumerate(queries):
+            _, rows = nearest(patches - self.centre, self.bank[k], self.bank_sq[k])
+            yield k, slice(0, len(patches)), rows
 
 
 def _tiles_of_models(model_of_tile: Index, models: int) -> list[Index | slice]:

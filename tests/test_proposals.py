@@ -57,7 +57,7 @@ def test_a_proposal_is_hardly_farther_than_the_nearest_row_and_never_nearer():
     bank, squares, centre = bank_of(2500)
     patches = (bank_of(400, seed=3)[0] * 1.5 + centre).astype(np.float32)
     rows = rows_for(proposer_of(bank, squares, centre), patches)
-    published = to_rows(patches, bank, rows, centre)
+    published = to_rows(patches - centre, bank, rows)
     exhaustive, _ = nearest(patches - centre, bank, squares)
     for patch, row, distance in zip(patches, rows, published, strict=True):
         assert distance == pytest.approx(reference.euclidean(patch - centre, bank[row]), rel=1e-5)
@@ -70,7 +70,7 @@ def test_a_far_patch_that_saturates_int8_is_measured_in_float():
     bank, squares, centre = bank_of(300)
     patches = centre + 100 * bank[:BLOCK]
     rows = rows_for(proposer_of(bank, squares, centre), patches)
-    published = to_rows(patches, bank, rows, centre)
+    published = to_rows(patches - centre, bank, rows)
     assert (published >= nearest(patches - centre, bank, squares)[0] * (1 - 1e-6)).all()
 
 
