@@ -114,7 +114,11 @@ class Engine:
         return np.empty((batches * self.batch, *self.output_shape[1:]), np.float32)
 
     def features(
-        self, fill: Callable[[int, U8], int], count: int, room: F32 | None = None
+        self,
+        fill: Callable[[int, U8], int],
+        count: int,
+        room: F32 | None = None,
+        ready: Callable[[int, int], None] | None = None,
     ) -> tuple[F32, int]:
         """Features of `count` tiles, in order, and how many tiles were filled in.
 
@@ -126,26 +130,30 @@ class Engine:
         room
             What `room(count)` gave: the features are written there, over those
             of the call before. Without it they get memory of their own.
+        ready
+            Called as ready(first, last) when the features of tiles first to
+            last - 1 have been written, while those of the next are on their way.
 
         Returns
         -------
         (count, h, w, D) float32, and the sum of what `fill` said.
         """
         out = self.room(count) if room is None else room
-        filled = 0
+        filled, ahead, batches = 0, len(self._requests), len(out) // self.batch
         try:
-            for number, first in enumerate(range(0, len(out), self.batch)):
-                turn = number % len(self._requests)
-                request = self._requests[turn]
+            for number in range(batches + ahead):
+                request, done = self._requests[number % ahead], number - ahead
                 request.wait()
-                filled += fill(first, self._slots[turn])
-                # The result lands where it is needed: OpenVINO writes into this array.
-                request.set_output_tensor(
-                    ov.Tensor(out[first : first + self.batch], shared_memory=True)
-                )
-                request.start_async()
-            for request in self._requests:
-                request.wait()
+                if number < batches:
+                    first = number * self.batch
+                    filled += fill(first, self._slots[number % ahead])
+                    # The result lands where it is needed: OpenVINO writes into this array.
+                    request.set_output_tensor(
+                        ov.Tensor(out[first : first + self.batch], shared_memory=True)
+                    )
+                    request.start_async()
+                if ready is not None and 0 <= done < batches:
+                    ready(done * self.batch, min(count, (done + 1) * self.batch))
         except BaseException:
             self._halt()
             raise

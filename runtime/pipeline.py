@@ -132,9 +132,10 @@ class Stages:
             watch.alive()
             return self.grid.fill(pixels, tiles[first:], batch)
 
-        features, filled = self._engine.features(fill, len(tiles), self._room)
-        watch.mark("infer")
-        found = self._scorer.distances(features)
+        with self._scorer.start(self._room[: len(tiles)]) as scoring:
+            _, filled = self._engine.features(fill, len(tiles), self._room, scoring.ready)
+            watch.mark("infer")
+            found = scoring.finish()
         finite = bool(np.isfinite(found.values).all())
         watch.mark("dist")
         score_map = smooth(self._joiner.join(found.values), self._sigma_px, self._mask)

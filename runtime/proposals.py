@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,7 @@ silence()
 import openvino as ov  # noqa: E402
 from openvino import opset13 as op  # noqa: E402
 
-__all__ = ["LEAST_ROWS", "Proposer"]
+__all__ = ["LEAST_ROWS", "Proposer", "Search"]
 
 F32 = NDArray[np.float32]
 Rows = NDArray[np.intp]
@@ -58,7 +57,6 @@ class Proposer:
         threads
             Cores to use; None: all that are allowed.
         """
-        self._block = block
         cores = threads or len(os.sched_getaffinity(0))
         # One bank is searched by all cores at once; of several, each by one core.
         streams = cores if len(bank) == 1 else 1
@@ -69,74 +67,87 @@ class Proposer:
             "INFERENCE_NUM_THREADS": streams,
         }
         core = ov.Core()
-        self._searches = [
+        self.searches = [
             core.compile_model(_search(rows, squares, centre, block), "CPU", config)
             for rows, squares in zip(bank, bank_sq, strict=True)
         ]
-        self._most = AHEAD * cores
-        self._free: list[list[_Request]] = [[] for _ in bank]
-        self._starts = np.arange(0, bank.shape[1], _chunk(bank.shape[1]))
+        self.most = AHEAD * cores
+        self.free: list[list[_Request]] = [[] for _ in bank]
+        self.starts = np.arange(0, bank.shape[1], _chunk(bank.shape[1]))
 
-    def propose(self, queries: Sequence[F32]) -> Iterator[tuple[int, slice, Rows]]:
-        """For each bank (N, D) float32 patches, not centred, to their rows, part by part.
+    def search(self) -> Search:
+        """A frame's searches."""
+        return Search(self)
 
-        While one part is being measured, the next ones are searched.
 
-        Returns
-        -------
-        Which bank, which of its patches, and (of them,) their rows.
+class Search:
+    """One frame's patches on their way through the banks; first in, first out."""
+
+    def __init__(self, proposer: Proposer) -> None:
+        self._proposer = proposer
+        self._asked: deque[tuple[int, int, int, _Request]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    @property
+    def full(self) -> bool:
+        """Nobody would work on another one yet."""
+        return len(self._asked) >= self._proposer.most
+
+    def ask(self, number: int, k: int, patches: F32) -> None:
+        """Search bank k for (N, D) float32 patches, not centred; at most one block of them.
+
+        They are read until `answer` has given `number` back.
         """
-        waiting: deque[tuple[int, slice, _Request]] = deque()
-        try:
-            for k, patches in enumerate(queries):
-                for start in range(0, len(patches), self._block):
-                    if len(waiting) == self._most:
-                        yield self._answer(*waiting.popleft())
-                    part = slice(start, min(start + self._block, len(patches)))
-                    waiting.append((k, part, self._ask(k, patches[part])))
-            while waiting:
-                yield self._answer(*waiting.popleft())
-        finally:
-            # None may still read memory that its owner is about to reuse.
-            for k, _, request in waiting:
-                request.infer.wait()
-                self._free[k].append(request)
-
-    def _ask(self, k: int, patches: F32) -> _Request:
-        free = self._free[k]
-        request = free.pop() if free else _Request.of(self._searches[k])
+        free = self._proposer.free[k]
+        request = free.pop() if free else _Request.of(self._proposer.searches[k])
         request.start(patches)
-        return request
+        self._asked.append((number, len(patches), k, request))
 
-    def _answer(self, k: int, part: slice, request: _Request) -> tuple[int, slice, Rows]:
+    def answer(self) -> tuple[int, Rows]:
+        """Wait for what was asked first: its number, and a bank row for each of its patches."""
+        number, count, k, request = self._asked.popleft()
         request.infer.wait()
-        best, rows = (
-            request.infer.get_output_tensor(port).data.reshape(len(self._starts), self._block)
-            for port in (0, 1)
-        )
-        count = part.stop - part.start
-        if len(self._starts) == 1:
-            found = rows[0, :count].astype(np.intp)
+        best, rows = request.best[:, :count], request.rows[:, :count]
+        starts = self._proposer.starts
+        if len(starts) == 1:
+            found = rows[0].astype(np.intp)
         else:
-            chunk = best[:, :count].argmax(axis=0)
-            found = self._starts[chunk] + rows[chunk, np.arange(count)]
-        self._free[k].append(request)
-        return k, part, found
+            chunk = best.argmax(axis=0)
+            found = starts[chunk] + rows[chunk, np.arange(count)]
+        self._proposer.free[k].append(request)
+        return number, found
+
+    def close(self) -> None:
+        """Give up what has no answer yet: nobody may still read memory that others reuse."""
+        while self._asked:
+            *_, k, request = self._asked.popleft()
+            request.infer.wait()
+            self._proposer.free[k].append(request)
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One inference, and (block, D) float32 of its own for patches that do not fill it."""
+    """One inference and its memory.
+
+    own         (block, D) float32, for patches that do not fill a block
+    best, rows  (chunks, block), of each chunk's best row
+    """
 
     infer: Any
     own: Any
+    best: F32
+    rows: NDArray[np.int32]
 
     @classmethod
     def of(cls, search: Any) -> _Request:
         infer = search.create_infer_request()
         own = infer.get_input_tensor()
         own.data[...] = 0
-        return cls(infer, own)
+        block = own.shape[0]
+        best, rows = (infer.get_output_tensor(port).data.reshape(-1, block) for port in (0, 1))
+        return cls(infer, own, best, rows)
 
     def start(self, patches: F32) -> None:
         if patches.shape == tuple(self.own.shape) and patches.flags.c_contiguous:
@@ -164,7 +175,10 @@ def _search(bank: F32, bank_sq: F32, centre: F32, block: int) -> Any:
     # One scale for all: a scale for each channel chose worse, because it spends its
     # levels on channels that hardly count.
     reach = np.float32(np.abs(bank).max() or 1.0)
-    pixels = op.fake_quantize(pixels, -reach, reach, -reach, reach, LEVELS)
+    # -128 to 127, so that zero is a level of its own: from -reach to reach it would lie
+    # between two, and twice as many proposals were wrong.
+    least = -reach * np.float32(128 / 127)
+    pixels = op.fake_quantize(pixels, least, reach, least, reach, LEVELS)
     largest = np.maximum(np.abs(bank).max(axis=1, keepdims=True), np.float32(1e-30))
     steps = largest / np.float32(LEVELS / 2 - 1)
     weights = np.round(bank / steps).astype(np.int8)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from kenpin.config.recipe import Granularity
 from kenpin.runtime.crew import Crew
 from kenpin.runtime.distance import mahalanobis, nearest, reweighting, to_rows
-from kenpin.runtime.proposals import Proposer
+from kenpin.runtime.proposals import Proposer, Search
 from kenpin.runtime.sharing import Strip, group_patches, strips, ungroup_patches
 
 __all__ = ["PadimScorer", "PatchCoreScorer", "Scorer", "TileDistances"]
@@ -35,11 +36,54 @@ class TileDistances:
 
 
 class Scorer(Protocol):
-    """A fitted method. It may be asked about all tiles of a frame at once."""
+    """A fitted method."""
 
     def distances(self, features: F32) -> TileDistances:
         """Distances of (tiles, cells, cells, D) float32 features, in the grid's order."""
         ...
+
+    def start(self, features: F32) -> Scoring:
+        """The same for features that are only just being written, tile by tile."""
+        ...
+
+
+class Scoring(ABC):
+    """A frame's distances while its features come. Closed, it no longer reads them."""
+
+    @abstractmethod
+    def ready(self, first: int, last: int) -> None:
+        """Features of the tiles first to last - 1 are there; the next to be ready follow."""
+
+    @abstractmethod
+    def finish(self) -> TileDistances:
+        """The distances, once all tiles are ready."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up whatever is not finished."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Afterwards(Scoring):
+    """Of a method that wants all tiles at once."""
+
+    def __init__(self, features: F32, judge: Callable[[F32], TileDistances]) -> None:
+        self._features, self._judge = features, judge
+
+    def ready(self, first: int, last: int) -> None:
+        """See `Scoring`."""
+
+    def finish(self) -> TileDistances:
+        """See `Scoring`."""
+        return self._judge(self._features)
+
+    def close(self) -> None:
+        """See `Scoring`."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +121,10 @@ class PadimScorer:
         self.crew.share(judge, len(self.mean) * len(parts))
         return TileDistances(values)
 
+    def start(self, features: F32) -> Scoring:
+        """See `Scorer`."""
+        return Afterwards(features, self.distances)
+
     def _judge(self, features: F32, values: F32, k: int, strip: Strip) -> None:
         where = (self._members[k], strip.rows, strip.columns)
         patches = features[where]
@@ -111,47 +159,83 @@ class PatchCoreScorer:
     proposer: Proposer | None = None
 
     @cached_property
-    def _members(self) -> list[Index | slice]:
-        return _tiles_of_models(self.model_of_tile, len(self.bank))
-
-    @cached_property
-    def _rows(self) -> F32:
+    def rows(self) -> F32:
         """The banks as the patches lie, not centred: patches are measured as they come."""
         return self.bank + self.centre
 
     def distances(self, features: F32) -> TileDistances:
         """See `Scorer`."""
-        if self.place is not None:
-            features = np.concatenate([features, self.place], axis=-1)
-        cells, dims = features.shape[1], features.shape[3]
-        values = np.empty(features.shape[:3], np.float32)
-        queries = [features[members].reshape(-1, dims) for members in self._members]
-        found = [np.empty(len(patches), np.float32) for patches in queries]
-        rows = [np.empty(len(patches), np.intp) for patches in queries]
-        for k, part, chosen, distances in self._nearest(queries):
-            found[k][part], rows[k][part] = distances, chosen
-        for members, distances in zip(self._members, found, strict=True):
-            values[members] = distances.reshape(-1, cells, cells)
-        if not self.reweight_neighbours:
+        with self.start(features) as scoring:
+            scoring.ready(0, len(features))
+            return scoring.finish()
+
+    def start(self, features: F32) -> PatchCoreScoring:
+        """See `Scorer`."""
+        return PatchCoreScoring(self, features)
+
+
+class PatchCoreScoring(Scoring):
+    """PatchCore on one frame: while one tile is measured, the next ones are searched."""
+
+    def __init__(self, scorer: PatchCoreScorer, features: F32) -> None:
+        tiles, cells, _, _ = features.shape
+        self._scorer, self._features = scorer, features
+        self._distances = np.empty((tiles, cells * cells), np.float32)
+        self._rows = np.empty((tiles, cells * cells), np.intp)
+        self._patches: dict[int, F32] = {}
+        self._search = scorer.proposer.search() if scorer.proposer else None
+
+    def ready(self, first: int, last: int) -> None:
+        """See `Scoring`."""
+        scorer = self._scorer
+        for tile in range(first, last):
+            k, patches = int(scorer.model_of_tile[tile]), self._of_tile(tile)
+            if self._search is None:
+                _, rows = nearest(patches - scorer.centre, scorer.bank[k], scorer.bank_sq[k])
+                self._measure(tile, patches, rows)
+                continue
+            if self._search.full:
+                self._take(self._search)
+            self._patches[tile] = patches
+            self._search.ask(tile, k, patches)
+
+    def _of_tile(self, tile: int) -> F32:
+        features, place = self._features[tile], self._scorer.place
+        if place is not None:
+            features = np.concatenate([features, place[tile]], axis=-1)
+        patches: F32 = features.reshape(-1, features.shape[-1])
+        return patches
+
+    def _take(self, search: Search) -> None:
+        tile, rows = search.answer()
+        self._measure(tile, self._patches.pop(tile), rows)
+
+    def _measure(self, tile: int, patches: F32, rows: Index) -> None:
+        bank = self._scorer.rows[self._scorer.model_of_tile[tile]]
+        self._distances[tile] = to_rows(patches, bank, rows)
+        self._rows[tile] = rows
+
+    def finish(self) -> TileDistances:
+        """See `Scoring`."""
+        while self._search:
+            self._take(self._search)
+        values = self._distances.reshape(self._features.shape[:3])
+        scorer = self._scorer
+        if not scorer.reweight_neighbours:
             return TileDistances(values)
-        # argmax takes NaN for the largest, so no other model's score hides it.
-        tops = [int(distances.argmax()) for distances in found]
-        k = int(np.argmax([distances[top] for distances, top in zip(found, tops, strict=True)]))
-        top = tops[k]
-        query, row = queries[k][top] - self.centre, int(rows[k][top])
-        weight = reweighting(query, self.bank[k], self.bank_sq[k], row, self.reweight_neighbours)
-        return TileDistances(values, weight * float(found[k][top]))
+        # argmax takes NaN for the largest, so no other tile's score hides it.
+        tile, patch = divmod(int(self._distances.argmax()), self._distances.shape[1])
+        k, row = int(scorer.model_of_tile[tile]), int(self._rows[tile, patch])
+        query = self._of_tile(tile)[patch] - scorer.centre
+        weight = reweighting(
+            query, scorer.bank[k], scorer.bank_sq[k], row, scorer.reweight_neighbours
+        )
+        return TileDistances(values, weight * float(self._distances[tile, patch]))
 
-    def _nearest(self, queries: Sequence[F32]) -> Iterator[tuple[int, slice, Index, F32]]:
-        """For the (N, D) patches of each bank: bank, part of them, and its rows and distances."""
-        searched = self.proposer.propose(queries) if self.proposer else self._searched(queries)
-        for k, part, rows in searched:
-            yield k, part, rows, to_rows(queries[k][part], self._rows[k], rows)
-
-    def _searched(self, queries: Sequence[F32]) -> Iterator[tuple[int, slice, Index]]:
-        for k, patches in enumerate(queries):
-            _, rows = nearest(patches - self.centre, self.bank[k], self.bank_sq[k])
-            yield k, slice(0, len(patches)), rows
+    def close(self) -> None:
+        """See `Scoring`."""
+        if self._search is not None:
+            self._search.close()
 
 
 def _tiles_of_models(model_of_tile: Index, models: int) -> list[Index | slice]:

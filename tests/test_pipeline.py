@@ -17,6 +17,7 @@ from kenpin.camera.images import read_pixels, write_png
 from kenpin.camera.recorded import RecordedFrames
 from kenpin.runtime.bundle import Bundle, BundleError
 from kenpin.runtime.pipeline import Judgement, Pipeline
+from kenpin.runtime.scoring import PatchCoreScoring, TileDistances
 from kenpin.runtime.selftest import selftest
 from kenpin.runtime.verdict import (
     REASON_CODES,
@@ -143,17 +144,14 @@ def test_a_nan_in_the_mean_of_padim_is_nonfinite(padim: Bundle, good: Any) -> No
 def test_a_single_nan_distance_is_seen_before_smoothing_can_hide_it(
     pipeline: Pipeline, good: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages = pipeline._stages
-    real = stages._scorer.distances
+    real = PatchCoreScoring.finish
 
-    def one_nan(features: Any) -> Any:
-        found = real(features)
+    def one_nan(scoring: PatchCoreScoring) -> TileDistances:
+        found = real(scoring)
         found.values[-1, -1, -1] = np.nan
         return found
 
-    monkeypatch.setattr(
-        stages._scorer.__class__, "distances", lambda _, features: one_nan(features)
-    )
+    monkeypatch.setattr(PatchCoreScoring, "finish", one_nan)
     expect_ng(pipeline.judge(frame(good)), Reason.NONFINITE, "not a finite number")
 
 

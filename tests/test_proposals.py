@@ -26,10 +26,20 @@ def proposer_of(bank, squares, centre):
 
 
 def rows_for(proposer, *queries):
-    rows = [np.full(len(patches), -1) for patches in queries]
-    for k, part, proposed in proposer.propose(queries):
-        rows[k][part] = proposed
-    return np.concatenate(rows)
+    """A row for each patch of each bank's queries."""
+    found, search, asked = {}, proposer.search(), []
+    for k, patches in enumerate(queries):
+        for start in range(0, len(patches), BLOCK):
+            if search.full:
+                number, rows = search.answer()
+                found[number] = rows
+            search.ask(len(asked), k, patches[start : start + BLOCK])
+            asked.append(k)
+    while search:
+        number, rows = search.answer()
+        found[number] = rows
+    assert list(found) == list(range(len(asked)))
+    return np.concatenate(list(found.values()))
 
 
 @pytest.mark.parametrize("rows", [1, CHUNK, WHOLE, WHOLE + 1, WHOLE + CHUNK + 100])
@@ -78,9 +88,12 @@ def test_a_search_that_is_given_up_leaves_the_next_one_whole():
     bank, squares, centre = bank_of(300)
     proposer = proposer_of(bank, squares, centre)
     patches = bank[: 9 * BLOCK] + centre
-    search = proposer.propose([patches])
-    next(search)
+    search = proposer.search()
+    for number in range(3):
+        search.ask(number, 0, patches[number * BLOCK :][:BLOCK])
+    assert search.answer()[0] == 0
     search.close()
+    assert not search
     np.testing.assert_array_equal(rows_for(proposer, patches), np.arange(len(patches)))
 
 
@@ -102,6 +115,27 @@ def test_a_scorer_with_proposals_publishes_what_the_exhaustive_one_does(neighbou
     found, expected = proposing.distances(features), exhaustive.distances(features)
     np.testing.assert_array_equal(found.values, expected.values)
     assert found.score == expected.score
+
+
+def test_a_frame_that_is_given_up_leaves_the_next_one_whole():
+    bank, squares, centre = bank_of(300)
+    scorer = PatchCoreScorer(
+        centre,
+        bank[None],
+        squares[None],
+        np.zeros(9, int),
+        proposer=Proposer(bank[None], squares[None], centre, BLOCK),
+    )
+    rng = np.random.default_rng(4)
+    features = (bank[rng.integers(300, size=(9, 4, 4))] + centre + 0.1).astype(np.float32)
+    expected = scorer.distances(features).values
+    with scorer.start(features.copy()) as scoring:
+        scoring.ready(0, 5)
+    np.testing.assert_array_equal(scorer.distances(features).values, expected)
+    with scorer.start(features) as scoring:
+        for first, last in ((0, 2), (2, 8), (8, 9)):
+            scoring.ready(first, last)
+        np.testing.assert_array_equal(scoring.finish().values, expected)
 
 
 def test_a_nan_is_never_given_a_finite_distance():
