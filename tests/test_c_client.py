@@ -18,8 +18,6 @@ import zmq
 from kenpin.runtime.bundle import Bundle
 from running_line import PATIENCE_S, RunningLine, line_toml
 
-pytestmark = pytest.mark.clock
-
 HERE = Path(__file__).parent
 SOURCES = HERE.parent / "examples/c"
 VECTORS: dict[str, list[dict[str, Any]]] = json.loads(

@@ -11,8 +11,6 @@ import pytest
 
 from kenpin.camera.channel import MAX_PACKET_BYTES, Channel
 
-pytestmark = pytest.mark.clock
-
 
 @pytest.fixture
 def pair():

@@ -21,8 +21,6 @@ from kenpin.runtime.wire import MAX_MESSAGE_BYTES, Encoding
 from lying_line import LyingLine
 from running_line import PATIENCE_S, RunningLine, line_toml
 
-pytestmark = pytest.mark.clock
-
 STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 SOFTWARE = 'mode = "software", budget_ms = 2000'
 

@@ -17,8 +17,6 @@ from kenpin.camera.recording_frames import RecordingFrames
 from kenpin.camera.simulator import row_numbers
 from source_contract import drain
 
-pytestmark = pytest.mark.clock
-
 LINE = """
 [camera]
 kind = "genicam"

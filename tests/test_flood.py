@@ -17,7 +17,7 @@ pytestmark = pytest.mark.clock
 
 STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 WINDOW_S = 0.5
-ROUNDS = 8
+ROUNDS = 6
 
 
 @pytest.fixture

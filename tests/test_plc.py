@@ -233,12 +233,12 @@ def test_a_real_line_keeps_its_promises_while_the_plc_does_wrong(
 ) -> None:
     start(trigger='mode = "software", budget_ms = 500', camera=STILL)
     code, found = run_plc(
-        tmp_path, "--count", "80", "--rate-hz", "12", "--fault", "all", "--fault-share", "0.2"
+        tmp_path, "--count", "60", "--rate-hz", "15", "--fault", "all", "--fault-share", "0.2"
     )
     assert found["breaches"] == []
-    assert (code, found["triggers"], found["open"]) == (Exit.DONE, 80, 0)
+    assert (code, found["triggers"], found["open"]) == (Exit.DONE, 60, 0)
     assert set(found["faults"]) == {fault.value for fault in Fault}
-    assert sum(found["reasons"].values()) == 80
+    assert sum(found["reasons"].values()) == 60
     assert found["promises"]["bundle"]["checks"] > 20
     out = capsys.readouterr().out
     assert "every promise was kept" in out

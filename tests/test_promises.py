@@ -92,9 +92,9 @@ def test_every_trigger_gets_one_verdict_by_its_deadline_whatever_happens(
     line = start(trigger=f'mode = "software", budget_ms = {BUDGET_MS}', camera=STILL)
     line.state("operational.ready")
     plc = line.client()
-    count, struck = 140, []
+    count, struck = 100, []
     for number in range(count):
-        if rng.random() < 0.05:
+        if rng.random() < 0.07:
             struck.append(rng.choice(FAULTS))
             strike(line, struck[-1])
         plc.say("trigger", trig=str(number))

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import msgpack
-import pytest
 import zmq
 
 from bundles import Workshop
@@ -16,8 +15,6 @@ from kenpin.camera.recorded import RecordedFrames
 from kenpin.runtime.bundle import Bundle
 from kenpin.runtime.pipeline import Pipeline
 from running_line import PATIENCE_S, line_toml
-
-pytestmark = pytest.mark.clock
 
 
 def test_the_service_scores_as_the_replay_does(

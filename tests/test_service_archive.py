@@ -164,7 +164,7 @@ def seen_by(line: RunningLine, folder: Path) -> Path:
 def test_a_full_disk_costs_ok_entries_and_no_verdict(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = in_own_namespace(f"mount -t tmpfs -o size=300k none {folder}")
+    command = in_own_namespace(f"mount -t tmpfs -o size=200k none {folder}")
     line = start(folder, ok_every=1, command=command)
     line.verdict()
     inside = seen_by(line, folder)

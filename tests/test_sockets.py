@@ -28,7 +28,7 @@ from wire_samples import BOOT, NG_VERDICT, OK_VERDICT, Clock, identity, state_me
 # Longer than any of this takes on a busy machine; reached only by a failure.
 PATIENCE_S = 20.0
 
-pytestmark = [pytest.mark.clock, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.timeout(60)
 
 OTHER_BOOT = "00000000-0000-4000-8000-000000000000"
 LOOPBACK = "tcp://127.0.0.1:*"

@@ -27,7 +27,7 @@ _GATHER_S = 0.05
 _AGAIN_S = 2.0
 # Scrapes at once; a browser with a hundred tabs gets refusals, not threads.
 _REQUESTS_AT_ONCE = 8
-_REQUEST_S = 5.0
+_REQUEST_S = 3.0
 _READY = frozenset({State.READY, State.SINGLE, State.CONTINUOUS})
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
