@@ -74,6 +74,7 @@ def show(options: argparse.Namespace) -> int:
     print(
         f"others used {result['others']:.2f} of {os.cpu_count()} cores, {options.rivals} by intent"
     )
+    print(f"ready {result['ready_s']:.2f} s after its start, golden frames included")
     print(table(result["ms"], "ms"))
     ratio = result["ms"][END_TO_END]["p99"] / result["ms"][END_TO_END]["p50"]
     print(f"p99 / p50 = {ratio:.2f}; verdicts: {result['reasons']}")
@@ -111,8 +112,10 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[dict, dict[str, 
     gc.collect()
     gc.freeze()
     gc.disable()
+    started = time.monotonic()
     with RunningLine(toml, command=EDGE_RUN) as line:
         ready = line.state("operational.ready")
+        ready_s = time.monotonic() - started
         with LineClient(f"ipc://{folder}/ctl", name="cadence") as client:
             before = busy(line)
             begin = time.monotonic() + 0.1
@@ -136,6 +139,7 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[dict, dict[str, 
         "rate_hz": options.rate_hz,
         "machine": machine(),
         "bundle": ready["bundle"],
+        "ready_s": ready_s,
         "reasons": dict(reasons),
         "ms": {k: percentiles(v[np.isfinite(v)]) for k, v in spent.items()},
         "blocks": blocks(spent[END_TO_END]),

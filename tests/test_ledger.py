@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kenpin.runtime.service.ledger import (
+    READERS,
     UNACKED_RING,
     Answer,
     Ledger,
@@ -174,6 +175,19 @@ def test_a_client_that_never_acknowledges_is_told_of_its_overrun() -> None:
     for entry in ledger.unacknowledged("plc"):
         ledger.acknowledge("plc", entry.seq)
     assert not ledger.overrun("plc")
+
+
+def test_clients_that_come_and_go_cost_no_memory() -> None:
+    ledger = Ledger()
+    for number in range(3 * READERS):
+        entry, _ = ledger.trigger(f"connection {number}", "1", 0, MS, "b")
+        ledger.conclude(entry.number, defect(), 0)
+        entry, _ = ledger.trigger("plc", str(number), 0, MS, "b")
+        ledger.conclude(entry.number, defect(), 0)
+        assert ledger.acknowledge("plc", entry.seq)
+    assert READERS - 1 <= len(ledger._readers) <= READERS
+    assert not ledger.unacknowledged("connection 0")
+    assert len(ledger.unacknowledged(f"connection {3 * READERS - 1}")) == 1
 
 
 def test_ids_are_remembered_for_a_window_and_no_longer() -> None:

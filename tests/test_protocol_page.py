@@ -10,7 +10,7 @@ import pytest
 
 from kenpin.config.line import TriggerSpec, WatchdogSpec, WireSpec
 from kenpin.runtime.commands import Command
-from kenpin.runtime.service.ledger import UNACKED_RING, WINDOW
+from kenpin.runtime.service.ledger import READERS, UNACKED_RING, WINDOW
 from kenpin.runtime.struct_layouts import LAYOUTS
 from kenpin.runtime.struct_wire import STATE_NUMBERS
 from kenpin.runtime.verdict import REASON_CODES
@@ -45,6 +45,7 @@ def test_defaults_are_those_of_the_settings() -> None:
         f"`trigger.max_in_flight` ({TriggerSpec(budget_ms=1).max_in_flight})",
         f"After {watch.hung_ms:g} ms without progress",
         f"At most {UNACKED_RING} unacknowledged",
+        f"for the last {READERS} clients",
         f"the last {WINDOW:,} finished triggers",
     ):
         assert expected is not None

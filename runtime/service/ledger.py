@@ -16,10 +16,13 @@ from typing import Any
 from kenpin.camera.capture import Capture
 from kenpin.runtime.verdict import Outcome, Reason
 
-__all__ = ["UNACKED_RING", "Answer", "Entry", "Ledger", "Stage", "TriggerConflictError"]
+__all__ = ["READERS", "UNACKED_RING", "Answer", "Entry", "Ledger", "Stage", "TriggerConflictError"]
 
 # In-Sight buffers as many results for a PLC that does not acknowledge.
 UNACKED_RING = 8
+# Clients with verdicts that they have not acknowledged. Each connection without an id of its
+# own is another client to ZeroMQ: whoever comes and goes for a year must cost no memory.
+READERS = 64
 _UNKNOWN = Capture()
 # Triggers whose verdict can still be asked for by sending them again.
 WINDOW = 1024
@@ -118,7 +121,7 @@ class Ledger:
         self._finished: deque[tuple[Hashable, str]] = deque()
         self._deadlines: list[tuple[int, int]] = []
         self._resends: list[tuple[int, int, Entry]] = []
-        self._readers: dict[Hashable, _Reader] = {}
+        self._readers: OrderedDict[Hashable, _Reader] = OrderedDict()
         self.last_seq = 0
         self.outcomes: Counter[Outcome] = Counter()
         self.reasons: Counter[Reason] = Counter()
@@ -271,6 +274,9 @@ class Ledger:
         while len(self._finished) > self._window:
             del self._by_id[self._finished.popleft()]
         reader = self._readers.setdefault(entry.owner, _Reader())
+        self._readers.move_to_end(entry.owner)
+        if len(self._readers) > READERS:
+            self._readers.popitem(last=False)
         reader.unacked[entry.seq] = entry
         if len(reader.unacked) > UNACKED_RING:
             reader.unacked.popitem(last=False)
@@ -286,7 +292,7 @@ class Ledger:
         if reader is None or reader.unacked.pop(seq, None) is None:
             return False
         if not reader.unacked:
-            reader.overrun = False
+            del self._readers[owner]
         return True
 
     def overrun(self, owner: Hashable) -> bool:
@@ -315,7 +321,3 @@ class Ledger:
     def next_resend_ns(self) -> int | None:
         """When something may have to be sent again; None if nothing has."""
         return self._resends[0][0] if self._resends else None
-
-    def forget(self, owner: Hashable) -> None:
-        """A client has gone for good: nothing more is sent to it. Its triggers stay known."""
-        self._readers.pop(owner, None)
