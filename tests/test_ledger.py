@@ -185,6 +185,7 @@ def test_clients_that_come_and_go_cost_no_memory() -> None:
         entry, _ = ledger.trigger("plc", str(number), 0, MS, "b")
         ledger.conclude(entry.number, defect(), 0)
         assert ledger.acknowledge("plc", entry.seq)
+        assert "plc" not in ledger._readers
     assert READERS - 1 <= len(ledger._readers) <= READERS
     assert not ledger.unacknowledged("connection 0")
     assert len(ledger.unacknowledged(f"connection {3 * READERS - 1}")) == 1

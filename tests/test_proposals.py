@@ -119,18 +119,15 @@ def test_a_scorer_with_proposals_publishes_what_the_exhaustive_one_does(neighbou
 
 def test_a_frame_that_is_given_up_leaves_the_next_one_whole():
     bank, squares, centre = bank_of(300)
-    scorer = PatchCoreScorer(
-        centre,
-        bank[None],
-        squares[None],
-        np.zeros(9, int),
-        proposer=Proposer(bank[None], squares[None], centre, BLOCK),
-    )
+    proposer = proposer_of(bank, squares, centre)
+    scorer = PatchCoreScorer(centre, bank[None], squares[None], np.zeros(9, int), proposer=proposer)
     rng = np.random.default_rng(4)
     features = (bank[rng.integers(300, size=(9, 4, 4))] + centre + 0.1).astype(np.float32)
     expected = scorer.distances(features).values
     with scorer.start(features.copy()) as scoring:
-        scoring.ready(0, 5)
+        scoring.ready(0, 9)
+    # No more under way than somebody works on, and nobody reads the features any more.
+    assert len(proposer.free[0]) == proposer.most
     np.testing.assert_array_equal(scorer.distances(features).values, expected)
     with scorer.start(features) as scoring:
         for first, last in ((0, 2), (2, 8), (8, 9)):
