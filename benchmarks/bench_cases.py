@@ -21,7 +21,7 @@ from kenpin.runtime.bundle import FeatureRecord
 from kenpin.runtime.distance import mahalanobis, nearest
 from kenpin.runtime.engine import Engine
 from kenpin.runtime.pipeline import Stages, load_scorer
-from kenpin.runtime.scoring import TileDistances
+from kenpin.runtime.scoring import Afterwards, Scoring, TileDistances
 from kenpin.runtime.sharing import (
     group_count,
     group_patches,
@@ -262,3 +262,7 @@ class Rival:
                 found, _ = nearest(queries, a["bank"][k], a["bank_sq"][k])
                 values[tiles] = found.reshape(mine.shape[:3])
         return TileDistances(values)
+
+    def start(self, features: np.ndarray) -> Scoring:
+        """As `Scorer` has it."""
+        return Afterwards(features, self.distances)
