@@ -398,7 +398,7 @@ def load_scorer(
     bank_sq = _array(arrays, "bank_sq", bank.shape[:2])
     proposer = None
     if rows >= LEAST_ROWS and not exhaustive:
-        proposer = Proposer(bank, bank_sq, centre, cells * cells, threads)
+        proposer = Proposer(bank, centre, cells * cells, threads)
     return PatchCoreScorer(
         centre, bank, bank_sq, members, method.reweight_neighbours, place, proposer
     )

@@ -21,8 +21,8 @@ def bank_of(rows, seed=0):
     return bank, np.einsum("md,md->m", bank, bank), centre
 
 
-def proposer_of(bank, squares, centre):
-    return Proposer(bank[None], squares[None], centre, BLOCK)
+def proposer_of(bank, centre):
+    return Proposer(bank[None], centre, BLOCK)
 
 
 def rows_for(proposer, *queries):
@@ -45,9 +45,9 @@ def rows_for(proposer, *queries):
 @pytest.mark.parametrize("rows", [1, CHUNK, WHOLE, WHOLE + 1, WHOLE + CHUNK + 100])
 @pytest.mark.parametrize("count", [1, BLOCK, 5 * BLOCK + 3])
 def test_a_patch_that_is_a_bank_row_is_given_that_row(rows, count):
-    bank, squares, centre = bank_of(rows)
+    bank, _squares, centre = bank_of(rows)
     chosen = np.random.default_rng(1).integers(rows, size=count)
-    proposer = proposer_of(bank, squares, centre)
+    proposer = proposer_of(bank, centre)
     np.testing.assert_array_equal(rows_for(proposer, bank[chosen] + centre), chosen)
 
 
@@ -55,9 +55,7 @@ def test_several_banks_are_searched_at_once_each_for_its_own_patches():
     banks = [bank_of(300, seed=seed) for seed in range(3)]
     centre = banks[0][2]
     chosen = [np.random.default_rng(k).integers(300, size=2 * BLOCK + 3 * k) for k in range(3)]
-    proposer = Proposer(
-        np.stack([b[0] for b in banks]), np.stack([b[1] for b in banks]), centre, BLOCK
-    )
+    proposer = Proposer(np.stack([b[0] for b in banks]), centre, BLOCK)
     queries = [banks[k][0][chosen[k]] + centre for k in range(3)]
     for _ in range(2):
         np.testing.assert_array_equal(rows_for(proposer, *queries), np.concatenate(chosen))
@@ -65,8 +63,8 @@ def test_several_banks_are_searched_at_once_each_for_its_own_patches():
 
 def test_a_proposal_is_hardly_farther_than_the_nearest_row_and_never_nearer():
     bank, squares, centre = bank_of(2500)
-    patches = (bank_of(400, seed=3)[0] * 1.5 + centre).astype(np.float32)
-    rows = rows_for(proposer_of(bank, squares, centre), patches)
+    patches = (bank_of(400, seed=3)[0] * 1.2 + centre).astype(np.float32)
+    rows = rows_for(proposer_of(bank, centre), patches)
     published = to_rows(patches - centre, bank, rows)
     exhaustive, _ = nearest(patches - centre, bank, squares)
     for patch, row, distance in zip(patches, rows, published, strict=True):
@@ -76,17 +74,29 @@ def test_a_proposal_is_hardly_farther_than_the_nearest_row_and_never_nearer():
     assert np.mean(published > exhaustive * (1 + 1e-6)) < 0.05
 
 
+def test_a_loud_channel_does_not_drown_the_others():
+    bank, _, centre = bank_of(1000)
+    bank[:, 3] *= 30
+    squares = np.einsum("md,md->m", bank, bank)
+    patches = bank_of(400, seed=3)[0]
+    patches[:, 3] *= 30
+    rows = rows_for(proposer_of(bank, centre), patches + centre)
+    _, expected = nearest(patches, bank, squares)
+    # Without copies of the loud channel 0.31 of them are wrong.
+    assert np.mean(rows != expected) < 0.1
+
+
 def test_a_far_patch_that_saturates_int8_is_measured_in_float():
     bank, squares, centre = bank_of(300)
     patches = centre + 100 * bank[:BLOCK]
-    rows = rows_for(proposer_of(bank, squares, centre), patches)
+    rows = rows_for(proposer_of(bank, centre), patches)
     published = to_rows(patches - centre, bank, rows)
     assert (published >= nearest(patches - centre, bank, squares)[0] * (1 - 1e-6)).all()
 
 
 def test_a_search_that_is_given_up_leaves_the_next_one_whole():
-    bank, squares, centre = bank_of(300)
-    proposer = proposer_of(bank, squares, centre)
+    bank, _squares, centre = bank_of(300)
+    proposer = proposer_of(bank, centre)
     patches = bank[: 9 * BLOCK] + centre
     search = proposer.search()
     for number in range(3):
@@ -109,7 +119,7 @@ def test_a_scorer_with_proposals_publishes_what_the_exhaustive_one_does(neighbou
     features = bank[sharing[:, None, None], rows] + centre
     features += rng.normal(scale=0.05, size=features.shape)
     features = features.astype(np.float32)
-    proposer = Proposer(bank, squares, centre, cells * cells)
+    proposer = Proposer(bank, centre, cells * cells)
     exhaustive = PatchCoreScorer(centre, bank, squares, sharing, neighbours)
     proposing = PatchCoreScorer(centre, bank, squares, sharing, neighbours, None, proposer)
     found, expected = proposing.distances(features), exhaustive.distances(features)
@@ -119,7 +129,7 @@ def test_a_scorer_with_proposals_publishes_what_the_exhaustive_one_does(neighbou
 
 def test_a_frame_that_is_given_up_leaves_the_next_one_whole():
     bank, squares, centre = bank_of(300)
-    proposer = proposer_of(bank, squares, centre)
+    proposer = proposer_of(bank, centre)
     scorer = PatchCoreScorer(centre, bank[None], squares[None], np.zeros(9, int), proposer=proposer)
     rng = np.random.default_rng(4)
     features = (bank[rng.integers(300, size=(9, 4, 4))] + centre + 0.1).astype(np.float32)
@@ -139,7 +149,7 @@ def test_a_nan_is_never_given_a_finite_distance():
     bank, squares, centre = bank_of(300)
     features = (bank[:BLOCK] + centre).reshape(1, 4, 4, DIMS)
     features[0, 2, 1, 5] = np.nan
-    proposer = proposer_of(bank, squares, centre)
+    proposer = proposer_of(bank, centre)
     scorer = PatchCoreScorer(centre, bank[None], squares[None], np.array([0]), proposer=proposer)
     values = scorer.distances(features).values
     assert np.argwhere(~np.isfinite(values)).tolist() == [[0, 2, 1]]
