@@ -9,7 +9,7 @@ once, in an order drawn anew, because each leaves caches and threads behind that
 one finds. A ratio is taken within each round, so that what else the machine does
 meets both sides. The rival is the same network with the simplest numpy
 distances. With --every-ms the process naps between frames, as at a line's
-cadence. --reading adds the time it takes to read the statistics once.
+cadence. `reading` is the time it takes to read the statistics once.
 """
 
 from __future__ import annotations
@@ -92,10 +92,8 @@ def measure(case: Case, folder: Path, tuning: Tuning, options: argparse.Namespac
     arms["frame"] = lambda: bench.stages.measure(bench.pixels, watch)
     if not options.no_rival:
         arms["rival"] = lambda: bench.rival.measure(bench.pixels)
+        arms["reading"] = _reading(bench, options.threads)
         arms["rest"] = lambda: time.sleep(BLAS_RESTS_S)
-    arms["reading"] = _reading(bench, options.threads)
-    if options.no_rival:
-        del arms["reading"]
     grown = 0
     order = np.random.default_rng(0)
     due = time.monotonic()

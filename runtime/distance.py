@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fast_whitening", "mahalanobis", "nearest", "reweighting", "to_rows"]
+__all__ = ["fast_whitening", "mahalanobis", "nearest", "nearest_rows", "reweighting", "to_rows"]
 
 F32 = NDArray[np.float32]
 
@@ -63,10 +63,21 @@ def fast_whitening(whitening: F32) -> F32:
 
 
 def nearest(queries: F32, bank: F32, bank_sq: F32) -> tuple[F32, NDArray[np.intp]]:
-    """Euclidean distance of each query to its nearest bank row, and that row.
+    """Euclidean distance of each query to its nearest bank row, and that row; see `nearest_rows`.
 
-    The products |x|^2 - 2 x.y + |y|^2 choose the row; the distance to it is
-    then measured from the difference, so close pairs lose no digits to
+    Returns
+    -------
+    (N,) float32 distances and (N,) row numbers.
+    """
+    rows = nearest_rows(queries, bank, bank_sq)
+    return to_rows(queries, bank, rows), rows
+
+
+def nearest_rows(queries: F32, bank: F32, bank_sq: F32) -> NDArray[np.intp]:
+    """The bank row nearest to each query.
+
+    The products |x|^2 - 2 x.y + |y|^2 choose the row; `to_rows` measures the
+    distance from the difference, so close pairs lose no digits to
     cancellation. Queries and bank must be centred alike, which keeps the
     products small enough to choose well.
 
@@ -79,7 +90,7 @@ def nearest(queries: F32, bank: F32, bank_sq: F32) -> tuple[F32, NDArray[np.intp
 
     Returns
     -------
-    (N,) float32 distances and (N,) row numbers.
+    (N,) row numbers.
 
     Raises
     ------
@@ -102,7 +113,7 @@ def nearest(queries: F32, bank: F32, bank_sq: F32) -> tuple[F32, NDArray[np.intp
         likeness = block @ bank.T
         likeness -= half_sq
         rows[start : start + QUERY_BLOCK] = likeness.argmax(axis=1)
-    return to_rows(queries, bank, rows), rows
+    return rows
 
 
 def to_rows(queries: F32, bank: F32, rows: NDArray[np.intp]) -> F32:

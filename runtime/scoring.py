@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kenpin.config.recipe import Granularity
 from kenpin.runtime.crew import Crew
-from kenpin.runtime.distance import mahalanobis, nearest, reweighting, to_rows
+from kenpin.runtime.distance import mahalanobis, nearest_rows, reweighting, to_rows
 from kenpin.runtime.proposals import Proposer, Search
 from kenpin.runtime.sharing import Strip, group_patches, strips, ungroup_patches
 
@@ -191,7 +191,8 @@ class PatchCoreScoring(Scoring):
         for tile in range(first, last):
             k, patches = int(scorer.model_of_tile[tile]), self._of_tile(tile)
             if self._search is None:
-                _, rows = nearest(patches - scorer.centre, scorer.bank[k], scorer.bank_sq[k])
+                centred = patches - scorer.centre
+                rows = nearest_rows(centred, scorer.bank[k], scorer.bank_sq[k])
                 self._measure(tile, patches, rows)
                 continue
             if self._search.full:

@@ -93,13 +93,18 @@ class TileGrid:
 
         A view wherever the tile lies inside the frame.
         """
-        rows, mirrored_rows = self._row_spans[number // self.cols]
-        cols, mirrored_cols = self._col_spans[number % self.cols]
-        # First the view, so that mirroring copies this tile and not the frame's whole width.
-        tile = pixels[rows, cols]
-        if mirrored_rows is not None:
-            tile = tile[mirrored_rows]
-        return tile if mirrored_cols is None else tile[:, mirrored_cols]
+        rows, mirrored = self._row_spans[number // self.cols]
+        # First its columns, so that mirroring copies this tile and not the frame's whole width.
+        tile = self.columns(pixels[rows], number % self.cols)
+        return tile if mirrored is None else tile[mirrored]
+
+    def columns(self, lines: U8, col: int) -> U8:
+        """What tile column `col` sees of (n, W) or (n, W, C) lines: (n, size[, C]).
+
+        A view wherever the column lies inside the frame.
+        """
+        span, mirrored = self._col_spans[col]
+        return lines[:, span] if mirrored is None else lines[:, span][:, mirrored]
 
     def fill(self, pixels: U8, numbers: Sequence[int], batch: U8) -> int:
         """Copy tiles into a batch until either ends; says how many were copied.

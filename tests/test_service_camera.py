@@ -24,6 +24,17 @@ def camera(simulator: Simulator, *, triggers: str = "") -> str:
     )
 
 
+def triggered(simulator: Simulator, bundle: Bundle, folder: Path) -> Path:
+    """The settings of a line that each trigger has the camera take one frame."""
+    triggers = ', triggers = [{ selector = "FrameStart", source = "Software" }]'
+    return line_toml(
+        folder,
+        bundle.folder,
+        camera=camera(simulator, triggers=triggers),
+        trigger='mode = "software", budget_ms = 400',
+    )
+
+
 def test_a_pulled_cable_is_told_and_the_line_comes_back_by_itself(
     simulator: Simulator, patchcore: Bundle, tmp_path: Path
 ) -> None:
@@ -47,13 +58,7 @@ def test_a_pulled_cable_is_told_and_the_line_comes_back_by_itself(
 def test_a_camera_that_gives_nothing_is_answered_by_the_deadline(
     simulator: Simulator, patchcore: Bundle, tmp_path: Path
 ) -> None:
-    triggers = ', triggers = [{ selector = "FrameStart", source = "Software" }]'
-    toml = line_toml(
-        tmp_path,
-        patchcore.folder,
-        camera=camera(simulator, triggers=triggers),
-        trigger='mode = "software", budget_ms = 400',
-    )
+    toml = triggered(simulator, patchcore, tmp_path)
     with RunningLine(toml) as line:
         line.state("operational.ready")
         plc = line.client()
@@ -88,13 +93,7 @@ def test_a_due_trigger_is_answered_with_the_fault_and_the_next_part_is_judged_ag
     remedy: str,
     reasons: set[str],
 ) -> None:
-    triggers = ', triggers = [{ selector = "FrameStart", source = "Software" }]'
-    toml = line_toml(
-        tmp_path,
-        patchcore.folder,
-        camera=camera(simulator, triggers=triggers),
-        trigger='mode = "software", budget_ms = 400',
-    )
+    toml = triggered(simulator, patchcore, tmp_path)
     with RunningLine(toml) as line:
         line.state("operational.ready")
         plc = line.client()

@@ -12,7 +12,7 @@ from kenpin.camera.channel import Channel
 from kenpin.camera.ring import FrameRing, Ticket
 from kenpin.config.line import ArchiveSpec, Line
 from kenpin.runtime.service.ledger import Entry
-from kenpin.runtime.service.loans import Loans
+from kenpin.runtime.service.loans import Loans, about
 from kenpin.runtime.service.side import SideProcess
 from kenpin.runtime.verdict import REASON_CODES, Outcome, Verdict
 
@@ -50,7 +50,6 @@ class Archive:
         *,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        about = {"box": line.box, "line": line.name, "cam": line.cam, "boot": boot}
         self._ok_every = spec.ok_every
         self._most = lendable(line.ring.slots, line.trigger.max_in_flight)
         self._clock_ns = clock_ns
@@ -65,7 +64,7 @@ class Archive:
             "kenpin-archive",
             keep,
             spec,
-            about | {"sim": line.simulated},
+            about(line, boot),
             ring,
             clock_ns=clock_ns,
         )

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from kenpin.camera.ring import Ticket
+from kenpin.config.line import Line
 from kenpin.runtime.service.side import SideProcess
 
-__all__ = ["Loans"]
+__all__ = ["Loans", "about"]
+
+
+def about(line: Line, boot: str) -> dict[str, Any]:
+    """What is the same for every frame that is lent out."""
+    return {
+        "box": line.box,
+        "line": line.name,
+        "cam": line.cam,
+        "boot": boot,
+        "sim": line.simulated,
+    }
 
 
 class Loans:

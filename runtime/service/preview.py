@@ -11,7 +11,7 @@ from kenpin.camera.ring import FrameRing, Ticket
 from kenpin.config.line import Line, WireSpec
 from kenpin.runtime.service.archive import plain
 from kenpin.runtime.service.ledger import Entry
-from kenpin.runtime.service.loans import Loans
+from kenpin.runtime.service.loans import Loans, about
 from kenpin.runtime.service.side import SideProcess
 from kenpin.runtime.verdict import Outcome, Verdict
 
@@ -37,12 +37,11 @@ class Preview:
         *,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        about = {"box": line.box, "line": line.name, "cam": line.cam, "boot": boot}
         self.side = SideProcess(
             "kenpin-preview",
             show,
             line.wire,
-            about | {"sim": line.simulated},
+            about(line, boot),
             ring,
             clock_ns=clock_ns,
         )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.runtime.engine import Engine
-from kenpin.runtime.tiling import TileGrid, reflect
+from kenpin.runtime.tiling import TileGrid
 from kenpin.runtime.web.carry import Carry
 
 __all__ = ["TileRows", "row_features"]
@@ -112,21 +112,13 @@ def row_features(engine: Engine, grid: TileGrid, windows: Sequence[U8]) -> tuple
     -------
     (rows * cols, cells, cells, D) float32
     """
-    spans = [_span(grid, col) for col in range(grid.cols)]
     count = len(windows) * grid.cols
 
     def fill(first: int, batch: U8) -> int:
         numbers = range(first, min(count, first + len(batch)))
         for slot, number in zip(batch, numbers, strict=False):
-            tile = windows[number // grid.cols][:, spans[number % grid.cols]]
+            tile = grid.columns(windows[number // grid.cols], number % grid.cols)
             slot[...] = tile if tile.ndim == 2 else tile.transpose(2, 0, 1)
         return len(numbers)
 
     return engine.features(fill, count)
-
-
-def _span(grid: TileGrid, col: int) -> slice | NDArray[np.intp]:
-    start = col * grid.stride - grid.halo
-    if start >= 0 and start + grid.size <= grid.width:
-        return slice(start, start + grid.size)
-    return reflect(np.arange(start, start + grid.size), grid.width)
