@@ -19,9 +19,9 @@ from kenpin.config.recipe import PadimSpec, PatchCoreSpec, Recipe
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.bundle import FeatureRecord
 from kenpin.runtime.distance import mahalanobis, nearest
-from kenpin.runtime.engine import Engine
+from kenpin.runtime.engine import Engine, Room
 from kenpin.runtime.pipeline import Stages, load_scorer
-from kenpin.runtime.scoring import Afterwards, Scoring, TileDistances
+from kenpin.runtime.scoring import TileDistances
 from kenpin.runtime.sharing import (
     group_count,
     group_patches,
@@ -152,7 +152,7 @@ class Bench:
     rival: Stages
     pixels: np.ndarray
     statistics_mib: float
-    _room: np.ndarray
+    _room: Room
 
     @classmethod
     def set_up(
@@ -164,8 +164,8 @@ class Bench:
         grid = prepared.grid
         pixels = frame_of(grid)
         network = _network(case, recipe, prepared, pixels, folder, halo_px)
-        engine = Engine(network, threads=threads, tuning=tuning)
-        features, _ = engine.features(lambda n, b: grid.fill(pixels, range(len(grid))[n:], b), 16)
+        alone = Engine(network, threads=threads, tuning=tuning)
+        features, _ = alone.features(lambda n, b: grid.fill(pixels, range(len(grid))[n:], b), 16)
         arrays = statistics(recipe.method, grid, features, case.rows)
         record = FeatureRecord(
             backbone=case.backbone,
@@ -174,20 +174,21 @@ class Bench:
             patch_stride_px=grid.core // features.shape[1],
             cells=features.shape[1],
             dimensions=features.shape[3],
-            batch=engine.batch,
+            batch=alone.batch,
             inference_precision="f32",
         )
         scorer = load_scorer(arrays, recipe.method, record, grid, threads)
         stride = record.patch_stride_px
+        engine = Engine(network, threads=threads, tuning=tuning, search=scorer.search)
         return cls(
             case,
             grid,
-            engine,
+            alone,
             Stages(grid, engine, scorer, stride, SIGMA_PX),
-            Stages(grid, engine, Rival(arrays, recipe.method, grid), stride, SIGMA_PX),
+            Stages(grid, alone, Rival(arrays, recipe.method, grid), stride, SIGMA_PX),
             pixels,
             sum(array.nbytes for array in arrays.values()) / 2**20,
-            engine.room(len(grid)),
+            alone.room(len(grid)),
         )
 
     def floor(self) -> None:
@@ -248,7 +249,9 @@ class Rival:
             for k in range(model_count(grid, method.share))
         ]
 
-    def distances(self, features: np.ndarray) -> TileDistances:
+    search = None
+
+    def distances(self, features: np.ndarray, _rows: object = None) -> TileDistances:
         """As `Scorer` has it."""
         a, values = self._arrays, np.empty(features.shape[:3], np.float32)
         for k, tiles in enumerate(self._tiles):
@@ -262,7 +265,3 @@ class Rival:
                 found, _ = nearest(queries, a["bank"][k], a["bank_sq"][k])
                 values[tiles] = found.reshape(mine.shape[:3])
         return TileDistances(values)
-
-    def start(self, features: np.ndarray) -> Scoring:
-        """As `Scorer` has it."""
-        return Afterwards(features, self.distances)

@@ -261,7 +261,7 @@ class FeatureReader:
     def _of(
         self, rows: TileRows, windows: list[U8], tiles: NDArray[np.intp] | None, file: Path
     ) -> Iterator[F32]:
-        features = _finite(row_features(self._engine, self._grid, windows)[0], file)
+        features = _finite(row_features(self._engine, self._grid, windows)[0].features, file)
         rows.next += len(windows)
         for row in features.reshape(len(windows), self._grid.cols, *features.shape[1:]):
             yield row if tiles is None else row[tiles]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.tuning import Tuning
+from kenpin.runtime.proposals import BankSearch
 from kenpin.runtime.telemetry import silence
 
 silence()
 import openvino as ov  # noqa: E402
 
-__all__ = ["Engine", "EngineError"]
+__all__ = ["Engine", "EngineError", "Room"]
 
+Index = NDArray[np.intp]
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
@@ -32,6 +35,23 @@ AHEAD = 2
 
 class EngineError(Exception):
     """The network cannot be loaded or does not have the expected shape."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Room:
+    """Memory for what the network says of some tiles, to be written over and over.
+
+    features  (tiles, h, w, D) float32
+    rows      (tiles, h, w) the bank row proposed for each patch; None where nothing is searched
+    """
+
+    features: F32
+    rows: Index | None
+
+    def tiles(self, first: int, last: int) -> Room:
+        """Some of them, not copied."""
+        rows = None if self.rows is None else self.rows[first:last]
+        return Room(self.features[first:last], rows)
 
 
 class Engine:
@@ -47,6 +67,7 @@ class Engine:
         precision: str = "f32",
         threads: int | None = None,
         tuning: Tuning = DEFAULT,
+        search: BankSearch | None = None,
     ) -> None:
         """Compile for this box.
 
@@ -61,6 +82,8 @@ class Engine:
             Cores to use; None leaves it to OpenVINO.
         tuning
             Device, batch and streams.
+        search
+            What the features are to be searched for. Only CPUs do so; elsewhere it is left out.
 
         Raises
         ------
@@ -80,45 +103,51 @@ class Engine:
         elif threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         try:
-            network = core.read_model(model) if isinstance(model, Path) else model
+            network = core.read_model(model) if isinstance(model, Path) else model.clone()
             if tuning.batch is not None and network.inputs[0].shape[0] != tuning.batch:
-                network = network.clone()
                 network.reshape([tuning.batch, *network.inputs[0].shape[1:]])
+            self._check(model, network)
+            self._search = search if tuning.device == "CPU" else None
+            if self._search is not None:
+                network = self._search.joined(network)
             self._compiled = core.compile_model(network, tuning.device, config)
         except RuntimeError as error:
             raise EngineError(
                 f"{model}: OpenVINO cannot compile it for {tuning.device}: {error}"
             ) from error
-        ports = (*self._compiled.inputs, *self._compiled.outputs)
-        if len(ports) != 2 or any(port.partial_shape.is_dynamic for port in ports):
-            raise EngineError(f"{model}: expected one input and one output of static shape")
-        self.input_shape: tuple[int, int, int, int] = tuple(self._compiled.inputs[0].shape)
-        self.output_shape: tuple[int, int, int, int] = tuple(self._compiled.outputs[0].shape)
-        if self._compiled.inputs[0].element_type != ov.Type.u8 or len(self.output_shape) != 4:
-            raise EngineError(
-                f"{model}: expected (N, C, S, S) uint8 to (N, h, w, D), found "
-                f"{self.input_shape} {self._compiled.inputs[0].element_type} to "
-                f"{self.output_shape}"
-            )
         self._ahead = AHEAD * tuning.streams
         self._renew()
+
+    def _check(self, model: Path | Any, network: Any) -> None:
+        ports = (*network.inputs, *network.outputs)
+        if len(ports) != 2 or any(port.partial_shape.is_dynamic for port in ports):
+            raise EngineError(f"{model}: expected one input and one output of static shape")
+        self.input_shape: tuple[int, int, int, int] = tuple(network.inputs[0].shape)
+        self.output_shape: tuple[int, int, int, int] = tuple(network.outputs[0].shape)
+        kind = network.inputs[0].element_type
+        if kind != ov.Type.u8 or len(self.output_shape) != 4:
+            raise EngineError(
+                f"{model}: expected (N, C, S, S) uint8 to (N, h, w, D), found "
+                f"{self.input_shape} {kind} to {self.output_shape}"
+            )
 
     @property
     def batch(self) -> int:
         """Tiles per inference."""
         return self.input_shape[0]
 
-    def room(self, count: int) -> F32:
-        """Memory for the features of `count` tiles, to be given to `features` again and again."""
-        batches = -(-count // self.batch)
-        return np.empty((batches * self.batch, *self.output_shape[1:]), np.float32)
+    def room(self, count: int) -> Room:
+        """Memory for `count` tiles, to be given to `features` again and again."""
+        tiles = -(-count // self.batch) * self.batch
+        _, *grid, depth = self.output_shape
+        rows = np.empty((tiles, *grid), np.intp) if self._search else None
+        return Room(np.empty((tiles, *grid, depth), np.float32), rows)
 
     def features(
         self,
         fill: Callable[[int, U8], int],
         count: int,
-        room: F32 | None = None,
-        ready: Callable[[int, int], None] | None = None,
+        room: Room | None = None,
     ) -> tuple[F32, int]:
         """Features of `count` tiles, in order, and how many tiles were filled in.
 
@@ -128,40 +157,52 @@ class Engine:
             Called as fill(first, batch): writes the tiles from number `first`
             on into the (N, C, S, S) uint8 batch and says how many it wrote.
         room
-            What `room(count)` gave: the features are written there, over those
+            What `room(count)` gave: features and rows are written there, over those
             of the call before. Without it they get memory of their own.
-        ready
-            Called as ready(first, last) when the features of tiles first to
-            last - 1 have been written, while those of the next are on their way.
 
         Returns
         -------
         (count, h, w, D) float32, and the sum of what `fill` said.
         """
-        out = self.room(count) if room is None else room
-        filled, ahead, batches = 0, len(self._requests), len(out) // self.batch
+        room = room or self.room(count)
+        out, step = room.features, self.batch
+        filled, ahead, batches = 0, len(self._requests), len(out) // step
         try:
             for number in range(batches + ahead):
-                request, done = self._requests[number % ahead], number - ahead
+                request, done = self._requests[number % ahead], (number - ahead) * step
                 request.wait()
+                if done >= 0 and room.rows is not None:
+                    self._choose(number % ahead, room.rows[done : done + step])
                 if number < batches:
-                    first = number * self.batch
+                    first = number * step
                     filled += fill(first, self._slots[number % ahead])
                     # The result lands where it is needed: OpenVINO writes into this array.
                     request.set_output_tensor(
-                        ov.Tensor(out[first : first + self.batch], shared_memory=True)
+                        0, ov.Tensor(out[first : first + step], shared_memory=True)
                     )
                     request.start_async()
-                if ready is not None and 0 <= done < batches:
-                    ready(done * self.batch, min(count, (done + 1) * self.batch))
         except BaseException:
             self._halt()
             raise
         return out[:count], filled
 
+    def _choose(self, request: int, rows: Index) -> None:
+        assert self._search is not None
+        found = self._search.choose(*self._searched[request])
+        rows.reshape(-1)[:] = found
+
     def _renew(self) -> None:
         self._requests = [self._compiled.create_infer_request() for _ in range(self._ahead)]
         self._slots: list[U8] = [r.get_input_tensor().data for r in self._requests]
+        # Of each request, what the search says: rows within chunks, and the best chunks.
+        self._searched: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
+        if self._search is not None:
+            patches = int(np.prod(self.output_shape[:3]))
+            for request in self._requests:
+                rows, chunk = (
+                    request.get_output_tensor(port).data.reshape(-1, patches) for port in (1, 2)
+                )
+                self._searched.append((rows, chunk[0]))
 
     def _halt(self) -> None:
         # A request still running would write into memory that is about to be freed.

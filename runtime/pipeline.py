@@ -21,7 +21,7 @@ from kenpin.runtime.crew import Crew
 from kenpin.runtime.distance import fast_whitening
 from kenpin.runtime.engine import Engine, EngineError
 from kenpin.runtime.join import Joiner, ScoreMap, smooth
-from kenpin.runtime.proposals import LEAST_ROWS, Proposer
+from kenpin.runtime.proposals import LEAST_ROWS, BankSearch, Proposer
 from kenpin.runtime.scoring import PadimScorer, PatchCoreScorer, Scorer
 from kenpin.runtime.sharing import group_count, model_count, model_of_tile
 from kenpin.runtime.tiling import TileGrid
@@ -114,7 +114,7 @@ class Stages:
         self._scorer = scorer
         self._joiner = Joiner(grid, patch_stride)
         self._sigma_px = sigma_px
-        # One frame's features, written over the last one's.
+        # What the network says of one frame, written over the last one's.
         self._room = engine.room(len(grid))
 
     def measure(self, pixels: NDArray[Any], watch: Stopwatch | None = None) -> Measurement:
@@ -132,10 +132,10 @@ class Stages:
             watch.alive()
             return self.grid.fill(pixels, tiles[first:], batch)
 
-        with self._scorer.start(self._room[: len(tiles)]) as scoring:
-            _, filled = self._engine.features(fill, len(tiles), self._room, scoring.ready)
-            watch.mark("infer")
-            found = scoring.finish()
+        room = self._room.tiles(0, len(tiles))
+        _, filled = self._engine.features(fill, len(tiles), self._room)
+        watch.mark("infer")
+        found = self._scorer.distances(room.features, room.rows)
         finite = bool(np.isfinite(found.values).all())
         watch.mark("dist")
         score_map = smooth(self._joiner.join(found.values), self._sigma_px, self._mask)
@@ -183,8 +183,8 @@ class Pipeline:
         self._grey = manifest.grey
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
-        engine = load_engine(bundle, threads)
         scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid, threads)
+        engine = load_engine(bundle, threads, scorer.search)
         self._stages = Stages(
             self.grid,
             engine,
@@ -324,8 +324,13 @@ def grey_fault(pixels: NDArray[Any], allowed: GreyRange) -> str:
     return ""
 
 
-def load_engine(bundle: Bundle, threads: int | None) -> Engine:
+def load_engine(bundle: Bundle, threads: int | None, search: BankSearch | None = None) -> Engine:
     """The bundle's network on this box, run as the tuning beside the bundle says.
+
+    Parameters
+    ----------
+    search
+        Of the scorer that the features go to.
 
     Raises
     ------
@@ -340,7 +345,11 @@ def load_engine(bundle: Bundle, threads: int | None) -> Engine:
         raise BundleError(str(error)) from error
     try:
         engine = Engine(
-            bundle.network, precision=f.inference_precision, threads=threads, tuning=tuning
+            bundle.network,
+            precision=f.inference_precision,
+            threads=threads,
+            tuning=tuning,
+            search=search,
         )
     except EngineError as error:
         raise BundleError(f"{bundle.folder}: {error}; recompile the bundle") from error
@@ -375,7 +384,8 @@ def load_scorer(
     Raises
     ------
     BundleError
-        If an array is missing or its shape does not fit the geometry.
+        If an array is missing or its shape does not fit the geometry, or a bank holds
+        numbers that are not finite.
     """
     models = model_count(grid, method.share)
     members = model_of_tile(grid, method.share)
@@ -396,11 +406,16 @@ def load_scorer(
     bank = _array(arrays, "bank", (models, rows, width))
     centre = _array(arrays, "centre", bank.shape[2:])
     bank_sq = _array(arrays, "bank_sq", bank.shape[:2])
+    for name, array in (("bank", bank), ("centre", centre), ("bank_sq", bank_sq)):
+        if not np.isfinite(array).all():
+            raise BundleError(
+                f"statistics {name}.npy hold numbers that are not finite; recompile the bundle"
+            )
     proposer = None
     if rows >= LEAST_ROWS and not exhaustive:
         proposer = Proposer(bank, centre, cells * cells, threads)
     return PatchCoreScorer(
-        centre, bank, bank_sq, members, method.reweight_neighbours, place, proposer
+        centre, bank, bank_sq, members, method.reweight_neighbours, place, proposer, Crew(threads)
     )
 
 

@@ -5,14 +5,21 @@ wins depends on x.y - |y|^2 / 2, and that is found here in INT8: one 1 x 1
 convolution whose output channels are the bank rows, and the largest of them.
 The distance that is published is then measured in float32, so a wrong proposal
 can only raise it, never hide a defect. docs/speed.md says how often and how far.
+
+Where one bank judges every tile, its search becomes a part of the feature network:
+patches are searched by the core that made them, before they have left its cache.
+Other banks are networks of their own.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +30,18 @@ silence()
 import openvino as ov  # noqa: E402
 from openvino import opset13 as op  # noqa: E402
 
-__all__ = ["LEAST_ROWS", "Proposer", "Search"]
+__all__ = ["LEAST_ROWS", "BankSearch", "Proposer"]
 
 F32 = NDArray[np.float32]
 Rows = NDArray[np.intp]
 
 # Below this many bank rows, numpy's own products are as fast.
 LEAST_ROWS = 256
-# A bank of so many rows is searched in one convolution, a larger one in several:
-# what comes out for one tile should stay in a core's cache.
-WHOLE = 1024
+# Bank rows of one convolution, at most: what comes out for a piece of patches should stay
+# in a core's cache.
 CHUNK = 256
+# Patches of one convolution in the feature network, about.
+PIECE = 1024
 # Searches under way for each core: one runs while the next waits, and numpy measures.
 AHEAD = 2
 LEVELS = 256
@@ -42,11 +50,142 @@ LEVELS = 256
 SPARE = 64
 
 
+@dataclass(frozen=True)
+class BankSearch:
+    """The search of one bank, to be built into a network.
+
+    channels  (C,) which channel each of the network's is: all, then copies of the loudest
+    low, high (1, D) float32, the values of a patch that INT8 spans
+    reach     the highest INT8 value in the measure that all channels share
+    weights   (M, C) int8, the bank's rows
+    steps     (M, 1) float32, what a weight of 1 is worth
+    half_sq   (M,) float32, half the squared norms of the rows as rounded
+    """
+
+    channels: Rows
+    low: F32
+    high: F32
+    reach: np.float32
+    weights: NDArray[np.int8]
+    steps: F32
+    half_sq: F32
+
+    @classmethod
+    def of(cls, bank: F32, centre: F32) -> Self:
+        """Round a bank.
+
+        Parameters
+        ----------
+        bank : (M, D) float32, centred
+        centre : (D,) float32, subtracted from what is searched
+        """
+        channels, share = _spread(bank)
+        wide = bank[:, channels] * share
+        # One scale for all: a scale for each channel chose worse, because it spends its
+        # levels on channels that hardly count.
+        reach = np.float32(np.abs(wide).max() or 1.0)
+        largest = np.maximum(np.abs(wide).max(axis=1, keepdims=True), np.float32(1e-30))
+        steps = largest / np.float32(LEVELS / 2 - 1)
+        weights = np.round(wide / steps).astype(np.int8)
+        # Of the rounded rows, which the products are with: it takes a quarter of the wrong
+        # ones away.
+        half_sq = 0.5 * np.square(weights * steps).sum(axis=1)
+        # A channel and its copies have the same share, so they are rounded once.
+        own = share[: bank.shape[1]]
+        low, high = (centre + _least(reach) / own)[None], (centre + reach / own)[None]
+        return cls(channels, low, high, reach, weights, steps, half_sq)
+
+    @cached_property
+    def _parts(self) -> list[slice]:
+        count = -(-len(self.weights) // CHUNK)
+        ends = [len(self.weights) * part // count for part in range(count + 1)]
+        return [slice(*pair) for pair in pairwise(ends)]
+
+    @cached_property
+    def _starts(self) -> Rows:
+        return np.array([part.start for part in self._parts])
+
+    @cached_property
+    def _kernels(self) -> list[Any]:
+        # Made once, so that all pieces of patches meet the same weights in the cache.
+        return [
+            op.multiply(
+                op.convert(op.constant(self.weights[part, :, None, None]), ov.Type.f32),
+                op.constant(self.steps[part, :, None, None]),
+            )
+            for part in self._parts
+        ]
+
+    def alone(self, block: int) -> Any:
+        """A network for (block, D) float32 patches; what comes out, `choose` reads."""
+        patches = op.parameter([block, self.low.shape[1]], ov.Type.f32, name="patches")
+        return ov.Model(self._best(patches.output(0), block), [patches], "search")
+
+    def joined(self, network: Any) -> Any:
+        """A network that makes (N, h, w, D) features, and then searches for their rows, too.
+
+        Its first output stays what it was, bit for bit; the others are for `choose`.
+        """
+        features = network.get_results()[0].input_value(0)
+        shape = tuple(features.get_shape())
+        count = shape[0] * shape[1] * shape[2]
+        flat = op.reshape(features, op.constant(np.array([count, shape[3]])), False)
+        # Even one piece is split off: without it OpenVINO turns over the memory of all features
+        # first, which doubles the search's time.
+        pieces = max(1, round(count / PIECE))
+        sizes = np.diff([count * piece // pieces for piece in range(pieces + 1)])
+        split = op.variadic_split(flat, op.constant(np.int64(0)), op.constant(sizes))
+        found = [
+            self._best(part, int(size)) for part, size in zip(split.outputs(), sizes, strict=True)
+        ]
+        rows, chunk = (
+            op.concat(list(outputs), 3).output(0) for outputs in zip(*found, strict=True)
+        )
+        return ov.Model([features, rows, chunk], network.get_parameters(), "features and rows")
+
+    def choose(self, rows: NDArray[np.int32], chunk: NDArray[np.int32]) -> Rows:
+        """(N,) bank rows from a network's (chunks, N) rows within chunks and (N,) best chunks."""
+        flat = chunk.astype(np.intp)
+        starts = self._starts[flat]
+        flat *= rows.shape[1]
+        flat += np.arange(rows.shape[1])
+        starts += np.take(rows.reshape(-1), flat)
+        return starts
+
+    def _best(self, patches: Any, count: int) -> list[Any]:
+        """Of (count, D) patches: each chunk's best row, and the chunk of the best of them."""
+        # -128 to 127, so that zero is a level of its own: from -reach to reach it would lie
+        # between two, and twice as many proposals were wrong.
+        levels = op.fake_quantize(
+            patches, self.low, self.high, _least(self.reach), self.reach, LEVELS
+        )
+        copied = self.channels[self.low.shape[1] :]
+        copies = op.gather(levels, op.constant(copied), op.constant(np.int64(1)))
+        # A convolution, with patches as its pixels, took two thirds of a product's time.
+        pixels = op.transpose(
+            op.reshape(
+                op.concat([levels, copies], 1),
+                op.constant(np.array([1, 1, count, len(self.channels)])),
+                False,
+            ),
+            op.constant(np.array([0, 3, 1, 2])),
+        )
+        best, rows = [], []
+        for part, kernel in zip(self._parts, self._kernels, strict=True):
+            products = op.convolution(pixels, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+            likeness = op.subtract(products, op.constant(self.half_sq[None, part, None, None]))
+            top = op.topk(likeness, op.constant(np.int32(1)), 1, "max", "none", "i32")
+            best.append(top.output(0))
+            rows.append(top.output(1))
+        highest = op.topk(op.concat(best, 1), op.constant(np.int32(1)), 1, "max", "none", "i32")
+        return [op.concat(rows, 1).output(0), highest.output(1)]
+
+
 class Proposer:
-    """Some banks, the rows of each as the weights of a small INT8 network."""
+    """Some banks, each with a network of its own; compiled when they are first asked."""
 
     def __init__(self, bank: F32, centre: F32, block: int, threads: int | None = None) -> None:
-        """Compile for this processor.
+        """Round the banks.
 
         Parameters
         ----------
@@ -57,9 +196,17 @@ class Proposer:
         threads
             Cores to use; None: all that are allowed.
         """
-        cores = threads or len(os.sched_getaffinity(0))
+        self.banks = [BankSearch.of(rows, centre) for rows in bank]
+        self._block = block
+        self._cores = threads or len(os.sched_getaffinity(0))
+        self.most = AHEAD * self._cores
+        self.free: list[list[_Request]] = [[] for _ in bank]
+
+    @cached_property
+    def searches(self) -> list[Any]:
+        """The compiled networks."""
         # One bank is searched by all cores at once; of several, each by one core.
-        streams = cores if len(bank) == 1 else 1
+        streams = self._cores if len(self.banks) == 1 else 1
         config: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "THROUGHPUT",
@@ -67,77 +214,53 @@ class Proposer:
             "INFERENCE_NUM_THREADS": streams,
         }
         core = ov.Core()
-        self.searches = [
-            core.compile_model(_search(rows, centre, block), "CPU", config) for rows in bank
-        ]
-        self.most = AHEAD * cores
-        self.free: list[list[_Request]] = [[] for _ in bank]
-        self.starts = np.arange(0, bank.shape[1], _chunk(bank.shape[1]))
+        return [core.compile_model(bank.alone(self._block), "CPU", config) for bank in self.banks]
 
-    def search(self) -> Search:
-        """A frame's searches."""
-        return Search(self)
+    def propose(self, asked: Iterable[tuple[int, F32]]) -> Iterator[Rows]:
+        """A row for each patch, one array for each that was asked, in order.
 
-
-class Search:
-    """One frame's patches on their way through the banks; first in, first out."""
-
-    def __init__(self, proposer: Proposer) -> None:
-        self._proposer = proposer
-        self._asked: deque[tuple[int, int, int, _Request]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._asked)
-
-    @property
-    def full(self) -> bool:
-        """Nobody would work on another one yet."""
-        return len(self._asked) >= self._proposer.most
-
-    def ask(self, number: int, k: int, patches: F32) -> None:
-        """Search bank k for (N, D) float32 patches, not centred; at most one block of them.
-
-        They are read until `answer` has given `number` back.
+        Parameters
+        ----------
+        asked
+            Numbers of banks, and (N, D) float32 patches to search them for, not
+            centred; at most a block of them. They are read until their rows are out.
         """
-        free = self._proposer.free[k]
-        request = free.pop() if free else _Request.of(self._proposer.searches[k])
-        request.start(patches)
-        self._asked.append((number, len(patches), k, request))
+        under_way: deque[tuple[int, F32, _Request]] = deque()
+        try:
+            for k, patches in asked:
+                if len(under_way) >= self.most:
+                    yield self._answer(*under_way.popleft())
+                request = self.free[k].pop() if self.free[k] else _Request.of(self.searches[k])
+                request.start(patches)
+                under_way.append((k, patches, request))
+            while under_way:
+                yield self._answer(*under_way.popleft())
+        finally:
+            # Nobody may still read memory that others will use.
+            for k, _, request in under_way:
+                request.infer.wait()
+                self.free[k].append(request)
 
-    def answer(self) -> tuple[int, Rows]:
-        """Wait for what was asked first: its number, and a bank row for each of its patches."""
-        number, count, k, request = self._asked.popleft()
+    def _answer(self, k: int, patches: F32, request: _Request) -> Rows:
         request.infer.wait()
-        best, rows = request.best[:, :count], request.rows[:, :count]
-        starts = self._proposer.starts
-        if len(starts) == 1:
-            found = rows[0].astype(np.intp)
-        else:
-            chunk = best.argmax(axis=0)
-            found = starts[chunk] + rows[chunk, np.arange(count)]
-        self._proposer.free[k].append(request)
-        return number, found
-
-    def close(self) -> None:
-        """Give up what has no answer yet: nobody may still read memory that others reuse."""
-        while self._asked:
-            *_, k, request = self._asked.popleft()
-            request.infer.wait()
-            self._proposer.free[k].append(request)
+        rows = self.banks[k].choose(request.rows, request.chunk)[: len(patches)]
+        self.free[k].append(request)
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
     """One inference and its memory.
 
-    own         (block, D) float32, for patches that do not fill a block
-    best, rows  (chunks, block), of each chunk's best row
+    own    (block, D) float32, for patches that do not fill a block
+    rows   (chunks, block), each chunk's best row
+    chunk  (block,), the chunk of the best of them
     """
 
     infer: Any
     own: Any
-    best: F32
     rows: NDArray[np.int32]
+    chunk: NDArray[np.int32]
 
     @classmethod
     def of(cls, search: Any) -> _Request:
@@ -145,8 +268,8 @@ class _Request:
         own = infer.get_input_tensor()
         own.data[...] = 0
         block = own.shape[0]
-        best, rows = (infer.get_output_tensor(port).data.reshape(-1, block) for port in (0, 1))
-        return cls(infer, own, best, rows)
+        rows = infer.get_output_tensor(0).data.reshape(-1, block)
+        return cls(infer, own, rows, infer.get_output_tensor(1).data.reshape(-1))
 
     def start(self, patches: F32) -> None:
         if patches.shape == tuple(self.own.shape) and patches.flags.c_contiguous:
@@ -157,55 +280,8 @@ class _Request:
         self.infer.start_async()
 
 
-def _chunk(rows: int) -> int:
-    return rows if rows <= WHOLE else CHUNK
-
-
-def _search(bank: F32, centre: F32, block: int) -> Any:
-    """The network: (block, D) patches to the likeness and the number of each chunk's best row."""
-    dims = bank.shape[1]
-    channels, share = _spread(bank)
-    wide = bank[:, channels] * share
-    patches = op.parameter([block, dims], ov.Type.f32, name="patches")
-    copies = op.gather(patches, op.constant(channels[dims:]), op.constant(np.int64(1)))
-    centred = op.subtract(op.concat([patches, copies], 1), op.constant(centre[None, channels]))
-    # A convolution, with patches as its pixels, took two thirds of a product's time.
-    pixels = op.transpose(
-        op.reshape(
-            op.multiply(centred, op.constant(share[None])),
-            op.constant(np.array([1, 1, block, len(channels)])),
-            False,
-        ),
-        op.constant(np.array([0, 3, 1, 2])),
-    )
-    # One scale for all: a scale for each channel chose worse, because it spends its
-    # levels on channels that hardly count.
-    reach = np.float32(np.abs(wide).max() or 1.0)
-    # -128 to 127, so that zero is a level of its own: from -reach to reach it would lie
-    # between two, and twice as many proposals were wrong.
-    least = -reach * np.float32(128 / 127)
-    pixels = op.fake_quantize(pixels, least, reach, least, reach, LEVELS)
-    largest = np.maximum(np.abs(wide).max(axis=1, keepdims=True), np.float32(1e-30))
-    steps = largest / np.float32(LEVELS / 2 - 1)
-    weights = np.round(wide / steps).astype(np.int8)
-    # Of the rounded rows, which the products are with: it takes a quarter of the wrong ones away.
-    half_sq = 0.5 * np.square(weights * steps).sum(axis=1)
-    best, rows = [], []
-    chunk = _chunk(len(bank))
-    for first in range(0, len(bank), chunk):
-        part = slice(first, first + chunk)
-        kernel = op.multiply(
-            op.convert(op.constant(weights[part, :, None, None]), ov.Type.f32),
-            op.constant(steps[part, :, None, None]),
-        )
-        products = op.convolution(pixels, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
-        likeness = op.subtract(products, op.constant(half_sq[None, part, None, None]))
-        top = op.topk(likeness, op.constant(np.int32(1)), 1, "max", "none", "i32")
-        best.append(top.output(0))
-        rows.append(top.output(1))
-    if len(best) > 1:
-        best, rows = [op.concat(best, 1).output(0)], [op.concat(rows, 1).output(0)]
-    return ov.Model([best[0], rows[0]], [patches], "search")
+def _least(reach: np.float32) -> np.float32:
+    return -reach * np.float32(LEVELS / 2 / (LEVELS / 2 - 1))
 
 
 def _spread(bank: F32) -> tuple[Rows, F32]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from kenpin.config.recipe import Granularity
 from kenpin.runtime.crew import Crew
 from kenpin.runtime.distance import mahalanobis, nearest_rows, reweighting, to_rows
-from kenpin.runtime.proposals import Proposer, Search
+from kenpin.runtime.proposals import BankSearch, Proposer
 from kenpin.runtime.sharing import Strip, group_patches, strips, ungroup_patches
 
 __all__ = ["PadimScorer", "PatchCoreScorer", "Scorer", "TileDistances"]
@@ -38,52 +36,21 @@ class TileDistances:
 class Scorer(Protocol):
     """A fitted method."""
 
-    def distances(self, features: F32) -> TileDistances:
-        """Distances of (tiles, cells, cells, D) float32 features, in the grid's order."""
+    @property
+    def search(self) -> BankSearch | None:
+        """What the feature network may be joined with, so that it proposes bank rows."""
         ...
 
-    def start(self, features: F32) -> Scoring:
-        """The same for features that are only just being written, tile by tile."""
+    def distances(self, features: F32, rows: Index | None = None) -> TileDistances:
+        """Distances of some tiles' patches.
+
+        Parameters
+        ----------
+        features : (tiles, cells, cells, D) float32, in the grid's order
+        rows : (tiles, cells, cells)
+            What a network that was joined with `search` proposes; None: not proposed yet.
+        """
         ...
-
-
-class Scoring(ABC):
-    """A frame's distances while its features come. Closed, it no longer reads them."""
-
-    @abstractmethod
-    def ready(self, first: int, last: int) -> None:
-        """Features of the tiles first to last - 1 are there; the next to be ready follow."""
-
-    @abstractmethod
-    def finish(self) -> TileDistances:
-        """The distances, once all tiles are ready."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Give up whatever is not finished."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class Afterwards(Scoring):
-    """Of a method that wants all tiles at once."""
-
-    def __init__(self, features: F32, judge: Callable[[F32], TileDistances]) -> None:
-        self._features, self._judge = features, judge
-
-    def ready(self, first: int, last: int) -> None:
-        """See `Scoring`."""
-
-    def finish(self) -> TileDistances:
-        """See `Scoring`."""
-        return self._judge(self._features)
-
-    def close(self) -> None:
-        """See `Scoring`."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +69,19 @@ class PadimScorer:
     granularity: Granularity
     crew: Crew = field(default_factory=Crew)
 
+    @property
+    def search(self) -> None:
+        """Nothing is searched for."""
+
     @cached_property
     def _members(self) -> list[Index | slice]:
         return _tiles_of_models(self.model_of_tile, len(self.mean))
 
-    def distances(self, features: F32) -> TileDistances:
+    def distances(
+        self,
+        features: F32,
+        rows: Index | None = None,  # noqa: ARG002
+    ) -> TileDistances:
         """See `Scorer`. Tiles that share a model go through it together, so that its
         statistics are read from memory once a frame."""
         cells = features.shape[1]
@@ -120,10 +95,6 @@ class PadimScorer:
 
         self.crew.share(judge, len(self.mean) * len(parts))
         return TileDistances(values)
-
-    def start(self, features: F32) -> Scoring:
-        """See `Scorer`."""
-        return Afterwards(features, self.distances)
 
     def _judge(self, features: F32, values: F32, k: int, strip: Strip) -> None:
         where = (self._members[k], strip.rows, strip.columns)
@@ -148,6 +119,7 @@ class PatchCoreScorer:
     place          (tiles, cells, cells, 2) float32, weighted columns to append to
                    the features; None where place does not matter
     proposer       of all banks; None: every row is measured against every patch
+    crew           who shares the measuring, where rows are proposed for all tiles at once
     """
 
     centre: F32
@@ -157,86 +129,66 @@ class PatchCoreScorer:
     reweight_neighbours: int = 0
     place: F32 | None = None
     proposer: Proposer | None = None
+    crew: Crew = field(default_factory=Crew)
 
     @cached_property
     def rows(self) -> F32:
         """The banks as the patches lie, not centred: patches are measured as they come."""
         return self.bank + self.centre
 
-    def distances(self, features: F32) -> TileDistances:
+    @property
+    def search(self) -> BankSearch | None:
+        """See `Scorer`. One bank for all tiles, and patches as the network makes them."""
+        if self.proposer is None or len(self.bank) > 1 or self.place is not None:
+            return None
+        return self.proposer.banks[0]
+
+    def distances(self, features: F32, rows: Index | None = None) -> TileDistances:
         """See `Scorer`."""
-        with self.start(features) as scoring:
-            scoring.ready(0, len(features))
-            return scoring.finish()
+        rows = self._searched(features) if rows is None else rows
+        values = np.empty(rows.shape, np.float32)
 
-    def start(self, features: F32) -> PatchCoreScoring:
-        """See `Scorer`."""
-        return PatchCoreScoring(self, features)
+        def measure(first: int, last: int) -> None:
+            # The fewer the pieces, the less often two threads wait for the interpreter.
+            step = last - first if len(self.bank) == 1 else 1
+            for start in range(first, last, step):
+                part = slice(start, start + step)
+                bank = self.rows[self.model_of_tile[start]]
+                found = to_rows(self._patches(features, part), bank, rows[part].reshape(-1))
+                values[part] = found.reshape(values[part].shape)
 
-
-class PatchCoreScoring(Scoring):
-    """PatchCore on one frame: while one tile is measured, the next ones are searched."""
-
-    def __init__(self, scorer: PatchCoreScorer, features: F32) -> None:
-        tiles, cells, _, _ = features.shape
-        self._scorer, self._features = scorer, features
-        self._distances = np.empty((tiles, cells * cells), np.float32)
-        self._rows = np.empty((tiles, cells * cells), np.intp)
-        self._patches: dict[int, F32] = {}
-        self._search = scorer.proposer.search() if scorer.proposer else None
-
-    def ready(self, first: int, last: int) -> None:
-        """See `Scoring`."""
-        scorer = self._scorer
-        for tile in range(first, last):
-            k, patches = int(scorer.model_of_tile[tile]), self._of_tile(tile)
-            if self._search is None:
-                centred = patches - scorer.centre
-                rows = nearest_rows(centred, scorer.bank[k], scorer.bank_sq[k])
-                self._measure(tile, patches, rows)
-                continue
-            if self._search.full:
-                self._take(self._search)
-            self._patches[tile] = patches
-            self._search.ask(tile, k, patches)
-
-    def _of_tile(self, tile: int) -> F32:
-        features, place = self._features[tile], self._scorer.place
-        if place is not None:
-            features = np.concatenate([features, place[tile]], axis=-1)
-        patches: F32 = features.reshape(-1, features.shape[-1])
-        return patches
-
-    def _take(self, search: Search) -> None:
-        tile, rows = search.answer()
-        self._measure(tile, self._patches.pop(tile), rows)
-
-    def _measure(self, tile: int, patches: F32, rows: Index) -> None:
-        bank = self._scorer.rows[self._scorer.model_of_tile[tile]]
-        self._distances[tile] = to_rows(patches, bank, rows)
-        self._rows[tile] = rows
-
-    def finish(self) -> TileDistances:
-        """See `Scoring`."""
-        while self._search:
-            self._take(self._search)
-        values = self._distances.reshape(self._features.shape[:3])
-        scorer = self._scorer
-        if not scorer.reweight_neighbours:
+        self.crew.share(measure, len(features))
+        if not self.reweight_neighbours:
             return TileDistances(values)
         # argmax takes NaN for the largest, so no other tile's score hides it.
-        tile, patch = divmod(int(self._distances.argmax()), self._distances.shape[1])
-        k, row = int(scorer.model_of_tile[tile]), int(self._rows[tile, patch])
-        query = self._of_tile(tile)[patch] - scorer.centre
-        weight = reweighting(
-            query, scorer.bank[k], scorer.bank_sq[k], row, scorer.reweight_neighbours
-        )
-        return TileDistances(values, weight * float(self._distances[tile, patch]))
+        tile, patch = divmod(int(values.argmax()), rows[0].size)
+        k, row = int(self.model_of_tile[tile]), int(rows[tile].reshape(-1)[patch])
+        query = self._patches(features, slice(tile, tile + 1))[patch] - self.centre
+        weight = reweighting(query, self.bank[k], self.bank_sq[k], row, self.reweight_neighbours)
+        return TileDistances(values, weight * float(values[tile].reshape(-1)[patch]))
 
-    def close(self) -> None:
-        """See `Scoring`."""
-        if self._search is not None:
-            self._search.close()
+    def _searched(self, features: F32) -> Index:
+        """(tiles, cells, cells) bank rows."""
+        tiles = [
+            (int(k), self._patches(features, slice(tile, tile + 1)))
+            for tile, k in enumerate(self.model_of_tile)
+        ]
+        if self.proposer is not None:
+            found = list(self.proposer.propose(tiles))
+        else:
+            found = [
+                nearest_rows(patches - self.centre, self.bank[k], self.bank_sq[k])
+                for k, patches in tiles
+            ]
+        return np.reshape(found, features.shape[:3])
+
+    def _patches(self, features: F32, tiles: slice) -> F32:
+        """(patches, D) float32 of some tiles, as the bank's rows are, not centred."""
+        found = features[tiles]
+        if self.place is not None:
+            found = np.concatenate([found, self.place[tiles]], axis=-1)
+        patches: F32 = found.reshape(-1, found.shape[-1])
+        return patches
 
 
 def _tiles_of_models(model_of_tile: Index, models: int) -> list[Index | slice]:

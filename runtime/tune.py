@@ -17,6 +17,7 @@ from kenpin.config.exits import Exit
 from kenpin.config.tuning import Tuning, tuning_file
 from kenpin.runtime.bundle import Bundle, read_bundle
 from kenpin.runtime.engine import Engine
+from kenpin.runtime.pipeline import load_scorer
 from kenpin.runtime.tiling import TileGrid
 
 __all__ = ["BATCHES", "add_tune", "candidates", "choose", "measure", "write_tuning"]
@@ -54,11 +55,20 @@ def measure(
     EngineError
         If the device cannot run the network at all.
     """
-    tiles = len(TileGrid.of(bundle.manifest.frame, bundle.manifest.tiles))
-    precision = bundle.manifest.features.inference_precision
+    m = bundle.manifest
+    grid = TileGrid.of(m.frame, m.tiles)
+    tiles = len(grid)
+    # What the line runs: the network with the search that belongs to it.
+    search = load_scorer(bundle.arrays, m.method, m.features, grid, threads).search
     arms = {}
     for tuning in settings:
-        engine = Engine(bundle.network, precision=precision, threads=threads, tuning=tuning)
+        engine = Engine(
+            bundle.network,
+            precision=m.features.inference_precision,
+            threads=threads,
+            tuning=tuning,
+            search=search,
+        )
         arms[_key(tuning)] = (engine, engine.room(tiles))
     spent: dict[str, list[float]] = {key: [] for key in arms}
     for number in range(WARM_UP + rounds):

@@ -32,7 +32,7 @@ calibration_tiles = 40
 guard_tiles = 20
 [method]
 name = "patchcore"
-coreset_rows = 200
+coreset_rows = 300
 candidates = 4000
 [engine]
 batch = 2

@@ -214,7 +214,7 @@ def test_the_report_holds_what_the_content_hash_leaves_out(
     report = json.loads(result.report_file.read_text())
     assert report["bundle"] == result.bundle.folder.name
     assert report["seconds"] > 0
-    assert report["fit"]["coreset_rows"] == 200
+    assert report["fit"]["coreset_rows"] == 300
     assert not result.report_file.is_relative_to(result.bundle.folder)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import openvino as ov
 import pytest
+from openvino import opset13 as op
 
 import reference
 from kenpin.runtime.distance import nearest, to_rows
-from kenpin.runtime.proposals import CHUNK, WHOLE, Proposer
+from kenpin.runtime.engine import Engine
+from kenpin.runtime.proposals import CHUNK, BankSearch, Proposer
 from kenpin.runtime.scoring import PatchCoreScorer
 
 BLOCK, DIMS = 16, 24
@@ -25,24 +30,18 @@ def proposer_of(bank, centre):
     return Proposer(bank[None], centre, BLOCK)
 
 
+def blocks(patches, k=0):
+    """What is asked of bank k, block by block."""
+    return [(k, patches[start : start + BLOCK]) for start in range(0, len(patches), BLOCK)]
+
+
 def rows_for(proposer, *queries):
     """A row for each patch of each bank's queries."""
-    found, search, asked = {}, proposer.search(), []
-    for k, patches in enumerate(queries):
-        for start in range(0, len(patches), BLOCK):
-            if search.full:
-                number, rows = search.answer()
-                found[number] = rows
-            search.ask(len(asked), k, patches[start : start + BLOCK])
-            asked.append(k)
-    while search:
-        number, rows = search.answer()
-        found[number] = rows
-    assert list(found) == list(range(len(asked)))
-    return np.concatenate(list(found.values()))
+    asked = [block for k, patches in enumerate(queries) for block in blocks(patches, k)]
+    return np.concatenate(list(proposer.propose(asked)))
 
 
-@pytest.mark.parametrize("rows", [1, CHUNK, WHOLE, WHOLE + 1, WHOLE + CHUNK + 100])
+@pytest.mark.parametrize("rows", [1, CHUNK, CHUNK + 1, 4 * CHUNK, 5 * CHUNK + 100])
 @pytest.mark.parametrize("count", [1, BLOCK, 5 * BLOCK + 3])
 def test_a_patch_that_is_a_bank_row_is_given_that_row(rows, count):
     bank, _squares, centre = bank_of(rows)
@@ -98,12 +97,11 @@ def test_a_search_that_is_given_up_leaves_the_next_one_whole():
     bank, _squares, centre = bank_of(300)
     proposer = proposer_of(bank, centre)
     patches = bank[: 9 * BLOCK] + centre
-    search = proposer.search()
-    for number in range(3):
-        search.ask(number, 0, patches[number * BLOCK :][:BLOCK])
-    assert search.answer()[0] == 0
+    search = proposer.propose(blocks(patches.copy()))
+    np.testing.assert_array_equal(next(search), np.arange(BLOCK))
     search.close()
-    assert not search
+    # No more under way than somebody works on, and nobody reads those patches any more.
+    assert len(proposer.free[0]) == proposer.most
     np.testing.assert_array_equal(rows_for(proposer, patches), np.arange(len(patches)))
 
 
@@ -127,22 +125,49 @@ def test_a_scorer_with_proposals_publishes_what_the_exhaustive_one_does(neighbou
     assert found.score == expected.score
 
 
-def test_a_frame_that_is_given_up_leaves_the_next_one_whole():
+def cut_network(batch):
+    """Features are the pixels themselves: (N, 1, 24, 24) uint8 to (N, 4, 6, 24) float32."""
+    tiles = op.parameter([batch, 1, 24, 24], ov.Type.u8)
+    floats = op.multiply(op.convert(tiles, ov.Type.f32), np.float32(0.01))
+    return ov.Model([op.reshape(floats, np.array([batch, 4, 6, DIMS]), False)], [tiles])
+
+
+@pytest.mark.parametrize("rows", [300, 2500])
+@pytest.mark.parametrize(("batch", "count"), [(1, 3), (4, 9), (90, 90)])
+def test_a_network_joined_with_a_search_proposes_what_the_bank_alone_does(rows, batch, count):
+    tiles = np.random.default_rng(0).integers(0, 256, (count, 1, 24, 24), np.uint8)
+    bank, _, centre = bank_of(rows)
+    centre += 1.28 - centre.mean()
+    search = BankSearch.of(bank, centre)
+
+    def fill(first, slots):
+        part = tiles[first : first + len(slots)]
+        slots[: len(part)] = part
+        return len(part)
+
+    joined = Engine(cut_network(batch), search=search)
+    room = joined.room(count)
+    features, _ = joined.features(fill, count, room)
+    np.testing.assert_array_equal(features, tiles.reshape(features.shape) * np.float32(0.01))
+    patches = features.reshape(-1, DIMS)
+    expected = rows_for(Proposer(bank[None], centre, BLOCK), patches)
+    np.testing.assert_array_equal(room.tiles(0, count).rows.reshape(-1), expected)
+    assert len(np.unique(expected)) > 10
+    # Without a search nothing else changes.
+    plain = Engine(cut_network(batch))
+    assert plain.room(count).rows is None
+    np.testing.assert_array_equal(plain.features(fill, count)[0], features)
+
+
+def test_only_one_bank_for_all_tiles_is_searched_by_the_network():
     bank, squares, centre = bank_of(300)
-    proposer = proposer_of(bank, centre)
-    scorer = PatchCoreScorer(centre, bank[None], squares[None], np.zeros(9, int), proposer=proposer)
-    rng = np.random.default_rng(4)
-    features = (bank[rng.integers(300, size=(9, 4, 4))] + centre + 0.1).astype(np.float32)
-    expected = scorer.distances(features).values
-    with scorer.start(features.copy()) as scoring:
-        scoring.ready(0, 9)
-    # No more under way than somebody works on, and nobody reads the features any more.
-    assert len(proposer.free[0]) == proposer.most
-    np.testing.assert_array_equal(scorer.distances(features).values, expected)
-    with scorer.start(features) as scoring:
-        for first, last in ((0, 2), (2, 8), (8, 9)):
-            scoring.ready(first, last)
-        np.testing.assert_array_equal(scoring.finish().values, expected)
+    proposer = Proposer(bank[None], centre, BLOCK)
+    one = PatchCoreScorer(centre, bank[None], squares[None], np.zeros(2, int), 0, None, proposer)
+    assert one.search is proposer.banks[0]
+    assert replace(one, proposer=None).search is None
+    assert replace(one, place=np.zeros((2, 4, 4, 2), np.float32)).search is None
+    two = np.stack([bank, bank])
+    assert replace(one, bank=two, proposer=Proposer(two, centre, BLOCK)).search is None
 
 
 def test_a_nan_is_never_given_a_finite_distance():

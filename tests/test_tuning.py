@@ -45,7 +45,7 @@ def test_batch_and_streams_change_no_feature(bundle, batch, streams):
 def test_room_is_written_over(bundle):
     engine = Engine(bundle.network)
     room = engine.room(5)
-    assert len(room) % engine.batch == 0
+    assert len(room.features) % engine.batch == 0
 
     def fill(first, batch):
         batch[...] = first
@@ -53,28 +53,8 @@ def test_room_is_written_over(bundle):
 
     found, filled = engine.features(fill, 5, room)
     assert filled == 5
-    assert found.base is room
+    assert found.base is room.features
     np.testing.assert_array_equal(found, engine.features(fill, 5)[0])
-
-
-@pytest.mark.parametrize(("batch", "streams", "count"), [(2, 1, 7), (1, 2, 9), (4, 2, 3)])
-def test_whoever_waits_for_features_finds_them_written_in_order(bundle, batch, streams, count):
-    engine = Engine(bundle.network, tuning=Tuning(batch=batch, streams=streams))
-
-    def fill(first, tiles):
-        tiles[...] = np.arange(first, first + len(tiles))[:, None, None, None] * 20
-        return min(len(tiles), count - first)
-
-    expected, _ = engine.features(fill, count)
-    room, seen = engine.room(count), []
-    room[...] = np.nan
-
-    def ready(first, last):
-        np.testing.assert_array_equal(room[first:last], expected[first:last])
-        seen.extend(range(first, last))
-
-    engine.features(fill, count, room, ready)
-    assert seen == list(range(count))
 
 
 def test_without_a_tuning_the_bundles_own_batch_is_used(bundle):

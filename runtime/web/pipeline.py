@@ -109,8 +109,8 @@ class WebPipeline:
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
         self._beat = beat
-        engine = load_engine(bundle, threads)
         scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid, threads)
+        engine = load_engine(bundle, threads, scorer.search)
 
         def stages(web: WebSpec) -> WebStages:
             return WebStages(

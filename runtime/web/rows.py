@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.runtime.engine import Engine
+from kenpin.runtime.engine import Engine, Room
 from kenpin.runtime.tiling import TileGrid
 from kenpin.runtime.web.carry import Carry
 
 __all__ = ["TileRows", "row_features"]
 
 U8 = NDArray[np.uint8]
-F32 = NDArray[np.float32]
 
 # Tiles that go through the network in one call: enough that the last, partly
 # filled batch of a long frame costs little, few enough to stay in the cache.
@@ -105,12 +104,12 @@ class TileRows:
         return self.origin + row * self.grid.stride - self.grid.halo
 
 
-def row_features(engine: Engine, grid: TileGrid, windows: Sequence[U8]) -> tuple[F32, int]:
-    """Features of every tile of some tile rows, row by row, and how many were filled in.
+def row_features(engine: Engine, grid: TileGrid, windows: Sequence[U8]) -> tuple[Room, int]:
+    """What the network says of some tile rows, row by row, and how many tiles were filled in.
 
     Returns
     -------
-    (rows * cols, cells, cells, D) float32
+    For rows * cols tiles.
     """
     count = len(windows) * grid.cols
 
@@ -121,4 +120,6 @@ def row_features(engine: Engine, grid: TileGrid, windows: Sequence[U8]) -> tuple
             slot[...] = tile if tile.ndim == 2 else tile.transpose(2, 0, 1)
         return len(numbers)
 
-    return engine.features(fill, count)
+    room = engine.room(count)
+    _, filled = engine.features(fill, count, room)
+    return room.tiles(0, count), filled

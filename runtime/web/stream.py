@@ -173,11 +173,12 @@ class StreamingMap:
         """Tile rows through all the steps."""
         cols = self._grid.cols
         self.work.due += len(windows) * cols
-        features, filled = row_features(self._engine, self._grid, windows)
+        room, filled = row_features(self._engine, self._grid, windows)
         self.work.scored += filled
         for number, window in enumerate(windows):
             self._beat()
-            found = self._scorer.distances(features[number * cols : (number + 1) * cols])
+            tiles = room.tiles(number * cols, (number + 1) * cols)
+            found = self._scorer.distances(tiles.features, tiles.rows)
             rows = self._joined(found.values, window)
             self._rows.next += 1
             if rows is not None and (final := self._blur.push(rows)):
