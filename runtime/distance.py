@@ -49,7 +49,7 @@ def mahalanobis(features: F32, mean: F32, whitening: F32) -> F32:
         )
     # A sum of squares cannot round below zero; delta @ precision @ delta can.
     white = np.matmul(features - mean[:, None, :], whitening.transpose(0, 2, 1))
-    distance: F32 = np.sqrt(np.einsum("gnd,gnd->gn", white, white))
+    distance: F32 = np.sqrt(np.vecdot(white, white))
     return distance
 
 
