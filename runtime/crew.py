@@ -6,9 +6,10 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
+from threading import get_native_id
 
 __all__ = ["Crew", "one_blas_thread"]
 
@@ -29,9 +30,15 @@ class Crew:
 
     def __init__(self, hands: int | None = None) -> None:
         """`hands`: threads at work, this one among them; None: one for each core allowed."""
-        self.hands = hands or len(os.sched_getaffinity(0))
+        self._cores = os.sched_getaffinity(0)
+        self.hands = hands or len(self._cores)
         helpers = self.hands - 1
-        self._pool = ThreadPoolExecutor(helpers, "crew") if helpers else None
+        self._helpers: list[int] = []
+        self._pool = (
+            ThreadPoolExecutor(helpers, "crew", lambda: self._helpers.append(get_native_id()))
+            if helpers
+            else None
+        )
 
     def share(self, work: Callable[[int, int], None], count: int) -> None:
         """Call work(first, last) for adjoining parts of range(count), and wait for all.
@@ -46,6 +53,7 @@ class Crew:
             if hands < 2 or self._pool is None:
                 work(0, count)
                 return
+            self._keep_apart()
             ends = [count * part // hands for part in range(hands + 1)]
             helped = [self._pool.submit(work, *ends[part : part + 2]) for part in range(1, hands)]
             try:
@@ -55,6 +63,18 @@ class Crew:
         for failure in failures:
             if failure is not None:
                 raise failure
+
+    def _keep_apart(self) -> None:
+        """Keep helpers off this thread's core.
+
+        Where both had slept, Linux woke the helper on the core of whoever woke it, to wait there
+        for milliseconds while another core idled: 13 ms instead of 7 for PaDiM's distances.
+        """
+        others = self._cores - {_this_core()}
+        for helper in self._helpers if others else ():
+            # Where it is forbidden, the work is only slower.
+            with suppress(OSError):
+                os.sched_setaffinity(helper, others)
 
 
 @contextmanager
@@ -71,6 +91,16 @@ def one_blas_thread() -> Iterator[None]:
         yield
     finally:
         set_to(before)
+
+
+def _this_core() -> int:
+    number: int = _libc().sched_getcpu()
+    return number
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""OpenVINO: tiles in, patch features out.
+"""OpenVINO: tiles in, patch features and proposed bank rows out.
 
 Besides `proposals`, the only runtime module that knows it.
 """
@@ -109,6 +109,11 @@ class Engine:
             self._check(model, network)
             self._search = search if tuning.device == "CPU" else None
             if self._search is not None:
+                if self._search.dimensions != self.output_shape[3]:
+                    raise EngineError(
+                        f"{model}: makes features of {self.output_shape[3]} dimensions, the bank "
+                        f"has {self._search.dimensions}"
+                    )
                 network = self._search.joined(network)
             self._compiled = core.compile_model(network, tuning.device, config)
         except RuntimeError as error:

@@ -414,9 +414,13 @@ def load_scorer(
     proposer = None
     if rows >= LEAST_ROWS and not exhaustive:
         proposer = Proposer(bank, centre, cells * cells, threads)
-    return PatchCoreScorer(
+    scorer = PatchCoreScorer(
         centre, bank, bank_sq, members, method.reweight_neighbours, place, proposer, Crew(threads)
     )
+    if proposer is not None and scorer.search is None:
+        # No network will search for it: it compiles its own now, not at the first frame.
+        proposer.compile()
+    return scorer
 
 
 def load_mask(arrays: Mapping[str, F32], grid: TileGrid, patch_stride_px: int) -> F32 | None:

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -41,7 +42,7 @@ LEAST_ROWS = 256
 # took a sixth longer than 40 of 256.
 CHUNK = 448
 PIECE = 512
-# Searches under way for each core: one runs while the next waits, and numpy measures.
+# Searches under way for each core: one runs while the next waits.
 AHEAD = 2
 LEVELS = 256
 # Copies of loud channels. Wrong proposals on fabric and metal fell to a half or a third of
@@ -94,6 +95,11 @@ class BankSearch:
         low, high = (centre + _least(reach) / own)[None], (centre + reach / own)[None]
         return cls(channels, low, high, reach, weights, steps, half_sq)
 
+    @property
+    def dimensions(self) -> int:
+        """D, of a patch."""
+        return int(self.low.shape[1])
+
     @cached_property
     def _parts(self) -> list[slice]:
         return [
@@ -118,7 +124,7 @@ class BankSearch:
 
     def alone(self, block: int) -> Any:
         """A network for (block, D) float32 patches; what comes out, `choose` reads."""
-        patches = op.parameter([block, self.low.shape[1]], ov.Type.f32, name="patches")
+        patches = op.parameter([block, self.dimensions], ov.Type.f32, name="patches")
         return ov.Model(self._best(patches.output(0), block), [patches], "search")
 
     def joined(self, network: Any) -> Any:
@@ -159,7 +165,7 @@ class BankSearch:
         levels = op.fake_quantize(
             patches, self.low, self.high, _least(self.reach), self.reach, LEVELS
         )
-        copied = self.channels[self.low.shape[1] :]
+        copied = self.channels[self.dimensions :]
         copies = op.gather(levels, op.constant(copied), op.constant(np.int64(1)))
         # A convolution, with patches as its pixels, took two thirds of a product's time.
         pixels = op.transpose(
@@ -185,7 +191,7 @@ class Proposer:
     """Some banks, each with a network of its own; compiled when they are first asked."""
 
     def __init__(self, bank: F32, centre: F32, block: int, threads: int | None = None) -> None:
-        """Round the banks.
+        """Round the banks, and say how they are to be searched.
 
         Parameters
         ----------
@@ -202,6 +208,10 @@ class Proposer:
         self.most = AHEAD * self._cores
         self.free: list[list[_Request]] = [[] for _ in bank]
 
+    def compile(self) -> None:
+        """Make the networks; otherwise they are made when they are first asked."""
+        assert self.searches
+
     @cached_property
     def searches(self) -> list[Any]:
         """The compiled networks."""
@@ -216,30 +226,32 @@ class Proposer:
         core = ov.Core()
         return [core.compile_model(bank.alone(self._block), "CPU", config) for bank in self.banks]
 
-    def propose(self, asked: Iterable[tuple[int, F32]]) -> Iterator[Rows]:
-        """A row for each patch, one array for each that was asked, in order.
+    def propose(self, asked: Sequence[tuple[int, F32]]) -> list[Rows]:
+        """A row for each patch, one array for each that was asked.
 
         Parameters
         ----------
         asked
             Numbers of banks, and (N, D) float32 patches to search them for, not
-            centred; at most a block of them. They are read until their rows are out.
+            centred; at most a block of them.
         """
+        found: list[Rows] = []
         under_way: deque[tuple[int, F32, _Request]] = deque()
         try:
             for k, patches in asked:
                 if len(under_way) >= self.most:
-                    yield self._answer(*under_way.popleft())
+                    found.append(self._answer(*under_way.popleft()))
                 request = self.free[k].pop() if self.free[k] else _Request.of(self.searches[k])
                 request.start(patches)
                 under_way.append((k, patches, request))
             while under_way:
-                yield self._answer(*under_way.popleft())
+                found.append(self._answer(*under_way.popleft()))
         finally:
             # Nobody may still read memory that others will use.
-            for k, _, request in under_way:
-                request.infer.wait()
-                self.free[k].append(request)
+            for _, _, request in under_way:
+                with suppress(RuntimeError):
+                    request.infer.wait()
+        return found
 
     def _answer(self, k: int, patches: F32, request: _Request) -> Rows:
         request.infer.wait()

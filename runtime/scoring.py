@@ -119,7 +119,7 @@ class PatchCoreScorer:
     place          (tiles, cells, cells, 2) float32, weighted columns to append to
                    the features; None where place does not matter
     proposer       of all banks; None: every row is measured against every patch
-    crew           who shares the measuring, where rows are proposed for all tiles at once
+    crew           who shares the measuring
     """
 
     centre: F32
@@ -174,7 +174,7 @@ class PatchCoreScorer:
             for tile, k in enumerate(self.model_of_tile)
         ]
         if self.proposer is not None:
-            found = list(self.proposer.propose(tiles))
+            found = self.proposer.propose(tiles)
         else:
             found = [
                 nearest_rows(patches - self.centre, self.bank[k], self.bank_sq[k])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kenpin.config.exits import Exit
+from kenpin.config.recipe import PatchCoreSpec
 from kenpin.config.tuning import Tuning, tuning_file
 from kenpin.runtime.bundle import Bundle, read_bundle
 from kenpin.runtime.engine import Engine
@@ -54,12 +55,16 @@ def measure(
     ------
     EngineError
         If the device cannot run the network at all.
+    BundleError
+        If the statistics do not fit the manifest's geometry.
     """
     m = bundle.manifest
     grid = TileGrid.of(m.frame, m.tiles)
     tiles = len(grid)
-    # What the line runs: the network with the search that belongs to it.
-    search = load_scorer(bundle.arrays, m.method, m.features, grid, threads).search
+    search = None
+    if isinstance(m.method, PatchCoreSpec):
+        # What the line runs: the network with the search that belongs to it.
+        search = load_scorer(bundle.arrays, m.method, m.features, grid, threads).search
     arms = {}
     for tuning in settings:
         engine = Engine(

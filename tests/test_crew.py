@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from threading import get_native_id
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,6 +40,23 @@ def test_a_failure_anywhere_is_raised_after_all_have_ended(bad):
     with pytest.raises(ArithmeticError, match="part"):
         Crew(2).share(work, 8)
     assert len(done) == 1
+
+
+def test_helpers_keep_off_the_core_of_whoever_waits_for_them():
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("one core alone")
+    crew, seen = Crew(2), {}
+
+    def work(_first, _last):
+        seen[get_native_id()] = os.sched_getaffinity(0)
+
+    for _ in range(2):
+        crew.share(work, 2)
+    assert seen.pop(get_native_id()) == allowed
+    (helpers,) = seen.values()
+    assert helpers < allowed
+    assert len(helpers) == len(allowed) - 1
 
 
 def test_the_blas_has_its_threads_back_afterwards():

@@ -200,6 +200,26 @@ def test_what_comes_out_are_the_features_of_the_core(spec, halo):
     assert torch.equal(core, whole[:, halo // 4 :, halo // 4 :][:, :cells, :cells])
 
 
+@pytest.mark.parametrize("grid_px", [4, 8, 16])
+@pytest.mark.parametrize("strides", [(4, 16), (8, 32), (4, 8, 16)])
+@pytest.mark.parametrize("neighbourhood", [1, 3, 5])
+def test_what_is_cut_off_early_is_never_missed(grid_px, strides, neighbourhood):
+    rng = np.random.default_rng(0)
+    taps = [Tap(f"layer{n}", stride, 2) for n, stride in enumerate(strides)]
+    maps = [torch.from_numpy(rng.normal(size=(1, 2, 192 // s, 192 // s))).float() for s in strides]
+    specs = [
+        (PadimEmbedding, PadimSpec(name="padim")),
+        (PadimEmbedding, PadimSpec(name="padim", reduction="project", dimensions=3)),
+        (PatchCoreEmbedding, PatchCoreSpec(name="patchcore", neighbourhood=neighbourhood)),
+    ]
+    for make, spec in specs:
+        whole = make(taps, grid_px, spec)(maps)
+        for margin in range(192 // grid_px // 2):
+            core = make(taps, grid_px, spec, margin)(maps)
+            end = 192 // grid_px - margin
+            assert torch.equal(core, whole[:, :, margin:end, margin:end])
+
+
 def test_features_lie_rows_before_columns_and_channels_last():
     tiles = np.zeros((1, 1, 32, 32), np.uint8)
     tiles[0, 0, 8:12, 20:24] = 160

@@ -184,7 +184,10 @@ def test_a_failure_while_tiles_are_copied_leaves_the_engine_usable(
     patchcore: Bundle, good: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = Pipeline(patchcore)
-    before = pipeline.judge(frame(good)).verdict.score
+    other = np.ascontiguousarray(good[:, ::-1])
+    before = pipeline.judge(frame(other)).verdict.score
+    # What is left of this one must not be taken for the next.
+    assert pipeline.judge(frame(good)).verdict.score != before
     real = type(pipeline.grid).fill
     calls = []
 
@@ -198,7 +201,7 @@ def test_a_failure_while_tiles_are_copied_leaves_the_engine_usable(
         patch.setattr(type(pipeline.grid), "fill", second_fails)
         expect_ng(pipeline.judge(frame(good)), Reason.MODEL_ERROR, "no room")
     assert len(calls) == 2
-    assert pipeline.judge(frame(good)).verdict.score == before
+    assert pipeline.judge(frame(other)).verdict.score == before
 
 
 def test_a_tile_that_was_not_filled_is_missed(

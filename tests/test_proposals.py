@@ -11,7 +11,7 @@ from openvino import opset13 as op
 
 import reference
 from kenpin.runtime.distance import nearest, to_rows
-from kenpin.runtime.engine import Engine
+from kenpin.runtime.engine import Engine, EngineError
 from kenpin.runtime.proposals import CHUNK, BankSearch, Proposer
 from kenpin.runtime.scoring import PatchCoreScorer
 
@@ -38,7 +38,7 @@ def blocks(patches, k=0):
 def rows_for(proposer, *queries):
     """A row for each patch of each bank's queries."""
     asked = [block for k, patches in enumerate(queries) for block in blocks(patches, k)]
-    return np.concatenate(list(proposer.propose(asked)))
+    return np.concatenate(proposer.propose(asked))
 
 
 @pytest.mark.parametrize("rows", [1, CHUNK, CHUNK + 1, 4 * CHUNK, 5 * CHUNK + 100])
@@ -93,16 +93,16 @@ def test_a_far_patch_that_saturates_int8_is_measured_in_float():
     assert (published >= nearest(patches - centre, bank, squares)[0] * (1 - 1e-6)).all()
 
 
-def test_a_search_that_is_given_up_leaves_the_next_one_whole():
+def test_a_search_that_fails_leaves_the_next_one_whole():
     bank, _squares, centre = bank_of(300)
     proposer = proposer_of(bank, centre)
     patches = bank[: 9 * BLOCK] + centre
-    search = proposer.propose(blocks(patches.copy()))
-    np.testing.assert_array_equal(next(search), np.arange(BLOCK))
-    search.close()
-    # No more under way than somebody works on, and nobody reads those patches any more.
-    assert len(proposer.free[0]) == proposer.most
+    asked = [*blocks(patches)[:3], (0, "no patches at all")]
+    with pytest.raises((AttributeError, TypeError)):
+        proposer.propose(asked)
     np.testing.assert_array_equal(rows_for(proposer, patches), np.arange(len(patches)))
+    # No more under way than somebody works on.
+    assert len(proposer.free[0]) <= proposer.most
 
 
 @pytest.mark.parametrize("neighbours", [0, 3])
@@ -157,6 +157,13 @@ def test_a_network_joined_with_a_search_proposes_what_the_bank_alone_does(rows, 
     plain = Engine(cut_network(batch))
     assert plain.room(count).rows is None
     np.testing.assert_array_equal(plain.features(fill, count)[0], features)
+
+
+def test_a_bank_of_other_dimensions_than_the_network_makes_is_refused():
+    bank, _, centre = bank_of(300)
+    search = BankSearch.of(bank[:, :10], centre[:10])
+    with pytest.raises(EngineError, match="features of 24 dimensions, the bank has 10"):
+        Engine(cut_network(4), search=search)
 
 
 def test_only_one_bank_for_all_tiles_is_searched_by_the_network():

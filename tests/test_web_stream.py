@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from kenpin.camera.frame import Capture, Frame, LostFrame
 from kenpin.runtime.bundle import Bundle, BundleError
-from kenpin.runtime.engine import Engine
+from kenpin.runtime.engine import Engine, Room
 from kenpin.runtime.pipeline import Judgement, Pipeline, Stages, load_engine, load_scorer
 from kenpin.runtime.selftest import selftest
 from kenpin.runtime.tiling import TileGrid
@@ -32,6 +32,15 @@ OVERLAP = (
     "tiles={size_px=96,halo_px=16,stride_px=48}",
     'method={name="patchcore",coreset_rows=100,candidates=2000,share="column"}',
 )
+
+
+SEARCHING = 'method={name="patchcore",coreset_rows=300,candidates=3000}'
+
+
+@pytest.fixture(scope="module")
+def searching(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle whose network searches the bank itself."""
+    return compile_web(tmp_path_factory.mktemp("searching"), SEARCHING)
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +97,31 @@ def test_a_processor_where_slots_matter_is_refused(
 ) -> None:
     real = Engine.features
 
-    def leaky(self: Engine, fill: Any, count: int) -> Any:
-        features, filled = real(self, fill, count)
+    def leaky(self: Engine, fill: Any, count: int, room: Room) -> Any:
+        features, filled = real(self, fill, count, room)
         features[-1] += np.float32(1e-6)
         return features, filled
 
     monkeypatch.setattr(Engine, "features", leaky)
     with pytest.raises(BundleError, match="slot"):
         WebPipeline(web_bundle)
+
+
+def test_a_processor_where_slots_matter_to_the_search_is_refused(
+    searching: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Engine.features
+
+    def leaky(self: Engine, fill: Any, count: int, room: Room) -> Any:
+        found = real(self, fill, count, room)
+        assert room.rows is not None
+        room.rows[-1, 0, 0] = 0
+        return found
+
+    WebPipeline(searching)
+    monkeypatch.setattr(Engine, "features", leaky)
+    with pytest.raises(BundleError, match="slot"):
+        WebPipeline(searching)
 
 
 @settings(max_examples=25)
@@ -125,6 +151,23 @@ def test_overlapping_tiles_and_patchcore_have_no_seam_either(tmp_path: Path, web
         judged = run(pipeline, cut(web, itertools.cycle(heights)))
         assert map_of(judged).tobytes() == map_of(whole).tobytes()
         assert closed(judged) == closed(whole)
+
+
+def test_a_web_whose_network_searches_has_no_seam_and_the_rows_of_its_own_patches(
+    searching: Bundle, web: Any
+) -> None:
+    m = searching.manifest
+    pipeline = WebPipeline(searching)
+    grid = replace(TileGrid.of(m.frame, m.tiles), height=LINES)
+    scorer = load_scorer(searching.arrays, m.method, m.features, grid)
+    assert scorer.search is not None
+    apart = Stages(grid, load_engine(searching, None), scorer, 8, m.score.smooth_sigma_px)
+    expected = apart.measure(web).score_map.values
+    whole = map_of(run(pipeline, [web]))
+    np.testing.assert_allclose(whole, expected, rtol=2e-5)
+    for heights in ([33], [290, 5, 64]):
+        judged = run(pipeline, cut(web, itertools.cycle(heights)))
+        assert map_of(judged).tobytes() == whole.tobytes()
 
 
 @pytest.mark.parametrize("lines", [1, 7, 64, 65, 200, 700])

@@ -16,7 +16,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 GREY_ZERO = 128
-CONSTANT = 127 / 255
+# The constant channel's grey level before it is centred, and its value after that.
+GREY_CONSTANT = 255
+CONSTANT = (GREY_CONSTANT - GREY_ZERO) / 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,11 @@ def centred(tiles: Tensor) -> Tensor:
     rounding does to a filter's weights is multiplied by the grey level.
     """
     # Padding, not concatenation: NNCF does not quantise a constant branch, and
-    # the first convolution would then run in float.
-    grey = (tiles.to(torch.float32) - GREY_ZERO) * (1 / 255)
-    return functional.pad(grey, (0, 0, 0, 0, 0, 1), value=CONSTANT)
+    # the first convolution would then run in float. Before centring, because OpenVINO's INT8
+    # passes take centring for dequantisation, move it behind the padding and pad uint8: of
+    # 127 / 255 they made 0.
+    grey = functional.pad(tiles.to(torch.float32), (0, 0, 0, 0, 0, 1), value=GREY_CONSTANT)
+    return (grey - GREY_ZERO) * (1 / 255)
 
 
 def without_normalisation(weight: Tensor, channels: int) -> Tensor:

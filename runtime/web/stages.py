@@ -136,7 +136,7 @@ def grey_of_rows(
 
 
 def slots_agree(engine: Engine) -> bool:
-    """Whether a tile's features are the same bits in every slot of the batch.
+    """Whether a tile's features and rows are the same bits in every slot of the batch.
 
     Frames of different heights put a tile into different slots beside
     different neighbours. On a processor where that changed its features, where
@@ -154,8 +154,11 @@ def slots_agree(engine: Engine) -> bool:
             slots[:] = tiles[first : first + batch]
             return batch
 
-        features = engine.features(fill, batch)[0]
-        for slot, found in enumerate(features):
-            if seen.setdefault(first + slot, found.tobytes()) != found.tobytes():
+        room = engine.room(batch)
+        engine.features(fill, batch, room)
+        for slot in range(batch):
+            said = room.tiles(slot, slot + 1)
+            found = said.features.tobytes() + (b"" if said.rows is None else said.rows.tobytes())
+            if seen.setdefault(first + slot, found) != found:
                 return False
     return True
