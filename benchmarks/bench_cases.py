@@ -37,6 +37,7 @@ WEIGHTS = {
     "mobilenet_v2": "mobilenet_v2-imagenet-features.pth",
 }
 SIGMA_PX = 4.0
+CALIBRATION_TILES = 16
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class Bench:
         prepared = prepare(recipe)
         grid = prepared.grid
         pixels = frame_of(grid)
-        network = _network(case, recipe, prepared, pixels, folder, halo_px)
+        network = _network(case, folder, halo_px)
         alone = Engine(network, threads=threads, tuning=tuning)
         features, _ = alone.features(lambda n, b: grid.fill(pixels, range(len(grid))[n:], b), 16)
         arrays = statistics(recipe.method, grid, features, case.rows)
@@ -196,15 +197,16 @@ class Bench:
         self.engine.features(lambda _, batch: len(batch), len(self.grid), self._room)
 
 
-def _network(
-    case: Case, recipe: Recipe, prepared: Any, pixels: np.ndarray, folder: Path, halo_px: int
-) -> Path:
+def _network(case: Case, folder: Path, halo_px: int) -> Path:
     dims = case.method.get("dimensions", 0)
     file = folder / f"{case.backbone}-{case.method['name']}-{dims}-{halo_px}.xml"
     if not file.exists():
+        # The same network for frames of any number of tiles.
+        recipe = replace(case, tiles=CALIBRATION_TILES).recipe(halo_px, folder)
+        prepared = prepare(recipe)
         grid = prepared.grid
-        batch = np.empty((min(32, len(grid)), 1, grid.size, grid.size), np.uint8)
-        grid.fill(pixels, range(len(batch)), batch)
+        batch = np.empty((len(grid), 1, grid.size, grid.size), np.uint8)
+        grid.fill(frame_of(grid), range(len(grid)), batch)
         tiles = np.concatenate([batch, with_twins(batch, halo_px, np.random.default_rng(0))])
         model = convert(prepared.extractor, recipe.engine.batch, 1, grid.size)
         save(quantize(model, tiles), file)
