@@ -130,7 +130,8 @@ class BankSearch:
     def joined(self, network: Any) -> Any:
         """A network that makes (N, h, w, D) features, and then searches for their rows, too.
 
-        Its first output stays what it was, bit for bit; the others are for `choose`.
+        Its first output stays what it was, of an INT8 network bit for bit, of a float one to
+        rounding; the others are for `choose`.
         """
         features = network.get_results()[0].input_value(0)
         shape = tuple(features.get_shape())
