@@ -79,10 +79,20 @@ def _pool(x: Tensor) -> Tensor:
 
 
 class _Modulus(nn.Module):
-    """|z| of complex maps given as real and imaginary parts."""
+    """|z| of complex maps given as real and imaginary parts, one after the other or apart."""
 
-    def forward(self, real: Tensor, imaginary: Tensor) -> Tensor:
-        return torch.sqrt(real * real + imaginary * imaginary + MODULUS_FLOOR)
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        # A product with ones adds each pair of squares: OpenVINO copies maps that are split.
+        self._pairs = torch.eye(maps).repeat(1, 2)[:, :, None, None]
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        if len(parts) == 1:
+            squares = functional.conv2d(parts[0] * parts[0], self._pairs)
+        else:
+            real, imaginary = parts
+            squares = real * real + imaginary * imaginary
+        return torch.sqrt(squares + MODULUS_FLOOR)
 
 
 def on_int8_grid(kernel: NDArray[np.float64], most: int) -> NDArray[np.float64]:
@@ -139,7 +149,7 @@ class _Bank(nn.Module):
         self.parts = nn.ModuleList(self._conv(kernels, maps, most) for kernels in together)
         # Squares span twice the decades of what is squared: 8 bits do not. Parts
         # named "in_float" are not quantised.
-        self.in_float = _Modulus()
+        self.in_float = _Modulus(len(real))
 
     @staticmethod
     def _conv(kernels: list[NDArray[np.float64]], maps: int, most: int) -> nn.Conv2d:
@@ -153,9 +163,7 @@ class _Bank(nn.Module):
         return conv
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = [conv(x) for conv in self.parts]
-        real, imaginary = parts if len(parts) == 2 else parts[0].chunk(2, dim=1)
-        modulus: Tensor = self.in_float(real, imaginary)
+        modulus: Tensor = self.in_float([conv(x) for conv in self.parts])
         return modulus
 
 
