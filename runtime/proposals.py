@@ -211,7 +211,7 @@ class Proposer:
 
     def compile(self) -> None:
         """Make the networks; otherwise they are made when they are first asked."""
-        assert self.searches
+        _ = self.searches
 
     @cached_property
     def searches(self) -> list[Any]:
@@ -248,7 +248,7 @@ class Proposer:
             while under_way:
                 found.append(self._answer(*under_way.popleft()))
         finally:
-            # Nobody may still read memory that others will use.
+            # Nobody may still read memory that others will use; what failed first is told.
             for _, _, request in under_way:
                 with suppress(RuntimeError):
                     request.infer.wait()
