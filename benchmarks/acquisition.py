@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kenpin.camera.acquisition import Acquisition
-from kenpin.camera.events import FrameArrived, FramesLost
+from kenpin.camera.acquisition.events import FrameArrived, FramesLost
+from kenpin.camera.acquisition.handle import Acquisition
+from kenpin.camera.acquisition.ring import FrameRing
+from kenpin.camera.acquisition.ring_frames import frame_in
 from kenpin.camera.opening import opener_of
-from kenpin.camera.ring import FrameRing
-from kenpin.camera.ring_frames import frame_in
 from kenpin.camera.simulator import Simulator, build, row_numbers
 from kenpin.config.camera import GenicamSpec
 

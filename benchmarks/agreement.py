@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from kenpin.camera.images import fit_to, list_images, read_pixels
+from kenpin.camera.files.images import fit_to, list_images, read_pixels
 from kenpin.compile.metrics import auroc
-from kenpin.runtime.bundle import Bundle, read_bundle
-from kenpin.runtime.join import Joiner, smooth
-from kenpin.runtime.pipeline import load_engine, load_mask, load_scorer
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.judging.join import Joiner, smooth
+from kenpin.runtime.judging.pipeline import load_engine, load_mask, load_scorer
+from kenpin.runtime.judging.tiling import TileGrid
 
 
 def main() -> int:

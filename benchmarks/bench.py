@@ -30,8 +30,8 @@ from bench_cases import Bench, Case, cases
 from edge_run import machine
 
 from kenpin.config.tuning import Tuning
-from kenpin.runtime.crew import Crew
-from kenpin.runtime.pipeline import Stopwatch
+from kenpin.runtime.judging.crew import Crew
+from kenpin.runtime.judging.pipeline import Stopwatch
 
 WARM_UP = 2
 # The rival's products leave OpenBLAS's threads spinning for more work; then they sleep.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kenpin.camera.images import list_images, read_pixels
+from kenpin.camera.files.images import list_images, read_pixels
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.backbones import BACKBONES
 from kenpin.compile.build import prepare
@@ -17,19 +17,19 @@ from kenpin.compile.guard import with_twins
 from kenpin.compile.quantize import convert, quantize, save
 from kenpin.config.recipe import PadimSpec, PatchCoreSpec, Recipe
 from kenpin.config.tuning import Tuning
-from kenpin.runtime.bundle import FeatureRecord
-from kenpin.runtime.distance import mahalanobis, nearest
-from kenpin.runtime.engine import Engine, Room
-from kenpin.runtime.pipeline import Stages, load_scorer
-from kenpin.runtime.scoring import TileDistances
-from kenpin.runtime.sharing import (
+from kenpin.runtime.bundles.bundle import FeatureRecord
+from kenpin.runtime.judging.distance import mahalanobis, nearest
+from kenpin.runtime.judging.engine import Engine, Room
+from kenpin.runtime.judging.pipeline import Stages, load_scorer
+from kenpin.runtime.judging.scoring import TileDistances
+from kenpin.runtime.judging.sharing import (
     group_count,
     group_patches,
     model_count,
     model_of_tile,
     ungroup_patches,
 )
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.judging.tiling import TileGrid
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 WEIGHTS = {

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from edge_run import EDGE_RUN, RunningLine, Workshop, line_toml, machine, percentiles, table
 
-from kenpin.runtime.client import Heard, LineClient
+from kenpin.runtime.wire.client import Heard, LineClient
 
 END_TO_END = "end to end"
 BLOCK = 500

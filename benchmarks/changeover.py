@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edge_run import EDGE_RUN, RunningLine, Workshop, line_toml, machine, percentiles, table
 
-from kenpin.runtime.durable import point
+from kenpin.runtime.bundles.durable import point
 
 STILL = 'kind = "recorded", folder = "{}", loop = true'
 

@@ -26,7 +26,7 @@ from kenpin.compile.guard import with_twins
 from kenpin.compile.quantize import convert, quantize
 from kenpin.config.recipe import Recipe
 from kenpin.config.tuning import Tuning
-from kenpin.runtime.engine import Engine
+from kenpin.runtime.judging.engine import Engine
 
 AS_BUILT = "as built: mono uint8, 256 px, halo 32"
 

@@ -25,10 +25,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kenpin.camera.acquisition import Acquisition
-from kenpin.camera.events import CameraChanged, CameraState, Event, FrameArrived, FramesLost
+from kenpin.camera.acquisition.events import (
+    CameraChanged,
+    CameraState,
+    Event,
+    FrameArrived,
+    FramesLost,
+)
+from kenpin.camera.acquisition.handle import Acquisition
+from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.camera.opening import opener_of
-from kenpin.camera.ring import FrameRing
 from kenpin.camera.simulator import Simulator, build
 from kenpin.config.camera import GenicamSpec
 

@@ -22,9 +22,9 @@ from edge_run import machine
 
 from kenpin.config.recipe import PadimSpec, PatchCoreSpec
 from kenpin.config.tuning import Tuning
-from kenpin.runtime.bundle import FeatureRecord
-from kenpin.runtime.pipeline import load_scorer
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.bundles.bundle import FeatureRecord
+from kenpin.runtime.judging.pipeline import load_scorer
+from kenpin.runtime.judging.tiling import TileGrid
 
 Curves = dict[str, list[tuple[float, float]]]
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from kenpin.camera.files.images import write_png
 from kenpin.camera.frame import Frame
-from kenpin.camera.images import write_png
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.build import build
 from kenpin.compile.progress import Steps
 from kenpin.config.recipe import Recipe
-from kenpin.runtime.pipeline import load_engine
+from kenpin.runtime.judging.pipeline import load_engine
 from kenpin.runtime.web.pipeline import WebPipeline
 
 WIDTH, LINES = 1024, 8192

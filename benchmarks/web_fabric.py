@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from kenpin.camera.images import list_images, read_pixels, write_png
+from kenpin.camera.files.images import list_images, read_pixels, write_png
 from kenpin.compile.cli import main as edge_compile
 from kenpin.runtime.replay import main as edge_replay
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kenpin.camera.acquisition import Opener
+from kenpin.camera.acquisition.handle import Opener
 from kenpin.config.camera import CameraSpec, GenicamSpec, RecordedSpec
 
 if TYPE_CHECKING:  # it loads numpy, which the process that hands this out must not
@@ -27,13 +27,13 @@ def _open(camera: CameraSpec, triggered: bool) -> LiveSource:
     # Each in its own branch: who plays recorded frames needs no Harvesters, and the
     # process that hands this out loads none of it.
     if isinstance(camera, GenicamSpec):
-        from kenpin.camera.genicam_source import GenicamSource
+        from kenpin.camera.genicam.source import GenicamSource
 
         return GenicamSource(camera)
-    from kenpin.camera.played import PlayedSource
+    from kenpin.camera.as_live import PlayedSource
 
     if isinstance(camera, RecordedSpec):
-        from kenpin.camera.playing import play
+        from kenpin.camera.files.playback import play
 
         played = play(
             camera.folder, as_timed=camera.as_timed, rate_hz=camera.rate_hz, loop=camera.loop

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.camera.files.images import write_png
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.camera.images import write_png
-from kenpin.camera.paced import PacedFrames
+from kenpin.camera.paced_source import PacedFrames
 
 __all__ = ["DefectKind", "SyntheticFrame", "SyntheticFrames", "SyntheticWeb", "write_dataset"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kenpin
-from kenpin.camera.images import list_images, write_png
+from kenpin.camera.files.images import list_images, write_png
 from kenpin.compile.backbones import Built, build_backbone
 from kenpin.compile.calibrate import calibrate
 from kenpin.compile.extractor import Extractor
@@ -33,7 +33,7 @@ from kenpin.compile.twins import TWIN_KINDS, twin
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import PadimSpec, Recipe
 from kenpin.config.web import WebSpec
-from kenpin.runtime.bundle import (
+from kenpin.runtime.bundles.bundle import (
     Bundle,
     FeatureRecord,
     GoldenFrame,
@@ -41,10 +41,10 @@ from kenpin.runtime.bundle import (
     QuantizationRecord,
     ThresholdRecord,
 )
-from kenpin.runtime.engine import Engine
-from kenpin.runtime.join import Joiner
-from kenpin.runtime.pipeline import Stages, load_mask, load_scorer
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.pipeline import Stages, load_mask, load_scorer
+from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.stages import WebStages
 

@@ -10,7 +10,7 @@ import numpy as np
 from kenpin.compile.metrics import best_f1
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import ThresholdSpec
-from kenpin.runtime.bundle import ThresholdRecord
+from kenpin.runtime.bundles.bundle import ThresholdRecord
 
 __all__ = ["by_hand", "calibrate"]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kenpin.camera.images import ImageError
+from kenpin.camera.files.images import ImageError
 from kenpin.compile.progress import Steps
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.recipe import load_recipe
-from kenpin.runtime.bundle import BundleError, canonical, read_bundle
+from kenpin.runtime.bundles.bundle import BundleError, canonical, read_bundle
 
 __all__ = ["main"]
 
@@ -189,7 +189,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _key(options: argparse.Namespace) -> int:
-    from kenpin.runtime.signature import make_key
+    from kenpin.runtime.bundles.signature import make_key
 
     public = make_key(options.private)
     sys.stdout.write(
@@ -200,7 +200,7 @@ def _key(options: argparse.Namespace) -> int:
 
 
 def _sign(options: argparse.Namespace) -> int:
-    from kenpin.runtime.signature import sign
+    from kenpin.runtime.bundles.signature import sign
 
     bundle = read_bundle(options.bundle)
     identity = sign(bundle.folder, canonical(bundle.manifest), options.key)

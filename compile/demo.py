@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kenpin.camera.images import list_images
+from kenpin.camera.files.images import list_images
 from kenpin.camera.synthetic import SyntheticWeb, write_dataset
 from kenpin.compile.cli import main as edge_compile
 from kenpin.config.exits import Exit
@@ -67,7 +67,7 @@ def _replay(frames: Path, folder: Path, pictures: Path) -> list[dict[str, Any]]:
     count = sum(1 for _ in frames.rglob("*.png"))
     listener = subprocess.Popen(
         [
-            sys.executable, "-m", "kenpin.runtime.subscriber", endpoint,
+            sys.executable, "-m", "kenpin.runtime.wire.subscriber", endpoint,
             "--count", str(count), "--timeout-s", str(LONGEST_S), "--json-lines", str(received),
         ],
         stdout=subprocess.DEVNULL,

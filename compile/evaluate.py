@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.camera.files.images import ImageError, list_images, read_pixels
 from kenpin.camera.frame import Frame
-from kenpin.camera.images import ImageError, list_images, read_pixels
 from kenpin.compile.metrics import (
     aupro,
     auroc,
@@ -20,9 +20,9 @@ from kenpin.compile.metrics import (
     within_group_auroc,
 )
 from kenpin.config.errors import ConfigError
-from kenpin.runtime.join import upsample
-from kenpin.runtime.pipeline import Pipeline
-from kenpin.runtime.verdict import Outcome
+from kenpin.runtime.judging.join import upsample
+from kenpin.runtime.judging.pipeline import Pipeline
+from kenpin.runtime.judging.verdict import Outcome
 from kenpin.runtime.web.pipeline import WebPipeline
 
 __all__ = ["Dataset", "Evaluation", "Labelled", "Scored", "evaluate", "read_dataset", "wide_side"]

@@ -15,10 +15,10 @@ from kenpin.compile.metrics import auroc
 from kenpin.compile.padim import GaussianSums
 from kenpin.compile.twins import TWIN_KINDS, twin
 from kenpin.config.recipe import FrameSpec, PadimSpec, PatchCoreSpec, QuantizeSpec
-from kenpin.runtime.bundle import QuantizationRecord
-from kenpin.runtime.engine import Engine
-from kenpin.runtime.scoring import PadimScorer, PatchCoreScorer, Scorer
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.bundles.bundle import QuantizationRecord
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.scoring import PadimScorer, PatchCoreScorer, Scorer
+from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = ["QuantizationError", "compare", "sample_tiles", "with_twins"]
 

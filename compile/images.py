@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.camera.images import fit_to, list_images, list_others, read_pixels
+from kenpin.camera.files.images import fit_to, list_images, list_others, read_pixels
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import FrameSpec, ImageQualitySpec, ImagesSpec
-from kenpin.runtime.bundle import DataRecord, GreyRange
-from kenpin.runtime.engine import Engine
-from kenpin.runtime.join import Joiner
-from kenpin.runtime.pipeline import misfit
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.bundles.bundle import DataRecord, GreyRange
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.pipeline import misfit
+from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.rows import TileRows, row_features
 from kenpin.runtime.web.stages import grey_of_rows

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kenpin.runtime.bundle import (
+from kenpin.runtime.bundles.bundle import (
     MANIFEST,
     NAME_DIGITS,
     Bundle,
@@ -19,7 +19,7 @@ from kenpin.runtime.bundle import (
     file_hash,
     read_bundle,
 )
-from kenpin.runtime.durable import adopt, point
+from kenpin.runtime.bundles.durable import adopt, point
 
 __all__ = ["file_hashes", "rethreshold", "seal", "staging_folder"]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from kenpin.compile.images import FeatureReader
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import PadimSpec
-from kenpin.runtime.sharing import group_count, group_patches, model_count, model_of_tile
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.judging.sharing import group_count, group_patches, model_count, model_of_tile
+from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = ["GaussianSums", "fit_padim"]
 

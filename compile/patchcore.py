@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from kenpin.compile.images import FeatureReader
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import PatchCoreSpec
-from kenpin.runtime.sharing import model_count, model_of_tile, patch_positions
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.judging.sharing import model_count, model_of_tile, patch_positions
+from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = ["Reservoir", "fit_patchcore", "k_centre_greedy", "random_projection"]
 

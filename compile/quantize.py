@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from kenpin.compile.extractor import Extractor
-from kenpin.runtime.telemetry import silence
+from kenpin.runtime.judging.telemetry import silence
 
 silence()
 import nncf  # noqa: E402

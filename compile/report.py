@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from kenpin.compile.evaluate import Evaluation
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 
 if TYPE_CHECKING:
     from kenpin.compile.build import BuildResult

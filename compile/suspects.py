@@ -9,7 +9,7 @@ import numpy as np
 
 from kenpin.compile.images import FeatureReader
 from kenpin.compile.padim import GaussianSums
-from kenpin.runtime.distance import mahalanobis
+from kenpin.runtime.judging.distance import mahalanobis
 
 __all__ = ["Suspect", "find_suspects", "outliers"]
 

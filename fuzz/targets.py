@@ -15,13 +15,13 @@ from zmq.utils import z85
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import load_line
-from kenpin.runtime.bundle import BundleError, parse_manifest
-from kenpin.runtime.codecs import CODECS
-from kenpin.runtime.keys import parse_keys
+from kenpin.runtime.bundles.bundle import BundleError, parse_manifest
 from kenpin.runtime.service.announcer import _short
-from kenpin.runtime.struct_wire import pack, unpack
-from kenpin.runtime.told import SAID
-from kenpin.runtime.wire import Encoding, WireError, decode, decode_any, encode
+from kenpin.runtime.wire.encodings import CODECS
+from kenpin.runtime.wire.keys import parse_keys
+from kenpin.runtime.wire.line_messages import SAID
+from kenpin.runtime.wire.map_encoding import Encoding, WireError, decode, decode_any, encode
+from kenpin.runtime.wire.struct_encoding import pack, unpack
 
 __all__ = ["HOSTILE", "TARGETS", "corpus", "good"]
 

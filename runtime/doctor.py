@@ -14,22 +14,22 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from kenpin.camera.box import Finding, examine
-from kenpin.camera.discovery import Probe, list_cameras, probe
+from kenpin.camera.acquisition.frames import LiveFrames
+from kenpin.camera.files.images import ImageError
+from kenpin.camera.files.playback import play
 from kenpin.camera.flat_field import calibrate, write_flat_field
 from kenpin.camera.frame import Frame, LostFrame, Pixels
-from kenpin.camera.genicam import producer_files
-from kenpin.camera.images import ImageError
-from kenpin.camera.live import LiveFrames
+from kenpin.camera.genicam.device import producer_files
+from kenpin.camera.genicam.discovery import Probe, list_cameras, probe
+from kenpin.camera.genicam.host import Finding, examine
 from kenpin.camera.loss import Loss
 from kenpin.camera.opening import opener_of
-from kenpin.camera.playing import play
 from kenpin.camera.source import CameraError
 from kenpin.config.camera import GenicamSpec, load_camera
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.runtime.bundle import BundleError
-from kenpin.runtime.engine import EngineError
+from kenpin.runtime.bundles.bundle import BundleError
+from kenpin.runtime.judging.engine import EngineError
 from kenpin.runtime.tune import add_tune
 
 __all__ = ["main"]
@@ -226,7 +226,7 @@ def _list(out: Console, findings: Sequence[Finding]) -> None:
 
 
 def _flat_field(options: argparse.Namespace) -> int:
-    from kenpin.camera.genicam_source import conditions_of
+    from kenpin.camera.genicam.source import conditions_of
 
     conditions: dict[str, float] = {}
     if options.line is not None:

@@ -17,25 +17,25 @@ from pathlib import Path
 import numpy as np
 import structlog
 
+from kenpin.camera.files.image_source import RecordedFrames
+from kenpin.camera.files.images import ImageError, write_png
+from kenpin.camera.files.playback import play
+from kenpin.camera.files.recording import RecordingError
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.camera.images import ImageError, write_png
-from kenpin.camera.playing import play
-from kenpin.camera.recorded import RecordedFrames
-from kenpin.camera.recording import RecordingError
 from kenpin.camera.source import FrameSource
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.runtime.bundle import Bundle, BundleError, read_bundle
-from kenpin.runtime.door import Door
-from kenpin.runtime.feed import VerdictFeed
-from kenpin.runtime.overlay import overlay
-from kenpin.runtime.pipeline import Judgement, Pipeline
+from kenpin.runtime.bundles.bundle import Bundle, BundleError, read_bundle
+from kenpin.runtime.judging.overlay import overlay
+from kenpin.runtime.judging.pipeline import Judgement, Pipeline
+from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
 from kenpin.runtime.selftest import selftest
-from kenpin.runtime.sockets import EndpointError, VerdictPublisher
-from kenpin.runtime.verdict import Outcome, Reason, Verdict
 from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
 from kenpin.runtime.web.roll import RollBook
-from kenpin.runtime.wire import Encoding, Identity, State
+from kenpin.runtime.wire.authentication import Door
+from kenpin.runtime.wire.feed import VerdictFeed
+from kenpin.runtime.wire.map_encoding import Encoding, Identity, State
+from kenpin.runtime.wire.sockets import EndpointError, VerdictPublisher
 
 __all__ = ["Tally", "main", "replay"]
 
@@ -48,7 +48,7 @@ EXAMPLES = """examples:
   edge-replay recording/ --bundle bundles/current --overlays pictures/
   edge-replay recording/ --bundle bundles/current --rolls rolls/      the map of a web
   edge-replay recording/ --bundle bundles/current --publish tcp://127.0.0.1:5556
-  python -m kenpin.runtime.subscriber tcp://127.0.0.1:5556      prints them elsewhere
+  python -m kenpin.runtime.wire.subscriber tcp://127.0.0.1:5556      prints them elsewhere
 
 Published verdicts are marked `sim`: no machine may act on them. A line a frame:
 number, verdict, score / threshold, milliseconds since the last scan line, file.

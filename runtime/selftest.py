@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kenpin.camera.files.images import read_pixels
 from kenpin.camera.frame import Frame
-from kenpin.camera.images import read_pixels
-from kenpin.runtime.bundle import BundleError
-from kenpin.runtime.pipeline import Pipeline
+from kenpin.runtime.bundles.bundle import BundleError
+from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.web.pipeline import WebPipeline
 
 __all__ = ["golden_scores", "selftest"]

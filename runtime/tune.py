@@ -16,10 +16,10 @@ import numpy as np
 from kenpin.config.exits import Exit
 from kenpin.config.recipe import PatchCoreSpec
 from kenpin.config.tuning import Tuning, tuning_file
-from kenpin.runtime.bundle import Bundle, read_bundle
-from kenpin.runtime.engine import Engine
-from kenpin.runtime.pipeline import load_scorer
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.pipeline import load_scorer
+from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = ["BATCHES", "add_tune", "candidates", "choose", "measure", "write_tuning"]
 

@@ -7,11 +7,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from kenpin.camera.acquisition import Acquisition
-from kenpin.camera.events import CameraChanged, CameraState, Event, FrameArrived, FramesLost
+from kenpin.camera.acquisition.events import (
+    CameraChanged,
+    CameraState,
+    Event,
+    FrameArrived,
+    FramesLost,
+)
+from kenpin.camera.acquisition.handle import Acquisition
+from kenpin.camera.acquisition.ring import FrameRing
+from kenpin.camera.acquisition.ring_frames import frame_in
 from kenpin.camera.opening import opener_of
-from kenpin.camera.ring import FrameRing
-from kenpin.camera.ring_frames import frame_in
 from kenpin.config.camera import GenicamSpec
 
 PATIENCE_S = 60.0

@@ -10,7 +10,7 @@ import torch
 from hypothesis import settings
 
 from bundles import PADIM, Workshop
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from web_lines import compile_web
 
 # The tests' tensors are small, and OpenMP's threads wait for each other on a

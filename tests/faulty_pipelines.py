@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kenpin.runtime.pipeline import Judgement, Pipeline
+from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 
 __all__ = ["FaultyPipeline", "inject"]
 

@@ -11,8 +11,14 @@ from typing import Any
 import msgpack
 import zmq
 
-from kenpin.runtime.messages import Counts, Identity, State, StateMessage, verdict_message
-from kenpin.runtime.verdict import Outcome, Thresholds, Verdict
+from kenpin.runtime.judging.verdict import Outcome, Thresholds, Verdict
+from kenpin.runtime.wire.verdict_messages import (
+    Counts,
+    Identity,
+    State,
+    StateMessage,
+    verdict_message,
+)
 from wire_samples import BOOT
 
 __all__ = ["BUDGET_MS", "LyingLine"]

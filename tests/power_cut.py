@@ -223,7 +223,7 @@ def _put(names: tuple[tuple[_Node, str, _Node | None], ...], where: str) -> None
 
 def act(store: Path, action: str, *words: str) -> None:
     """What is done to a store while the power is cut."""
-    from kenpin.runtime.store import Store
+    from kenpin.runtime.bundles.store import Store
 
     if action == "install":
         Store(store).install(Path(words[0]))
@@ -261,7 +261,7 @@ def main(root: str, scratch: str, store: str, action: str, *words: str) -> None:
 
     Leaves SCRATCH/0, SCRATCH/1, ... as the kills left them. The last one lives.
     """
-    import kenpin.runtime.bundle  # noqa: F401  once, not in every child
+    import kenpin.runtime.bundles.bundle  # noqa: F401  once, not in every child
 
     number = 0
     while True:

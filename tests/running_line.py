@@ -16,8 +16,8 @@ import msgpack
 import zmq
 
 from faulty_pipelines import inject
-from kenpin.runtime.client import LineClient
-from kenpin.runtime.keys import ClientKeys
+from kenpin.runtime.wire.client import LineClient
+from kenpin.runtime.wire.keys import ClientKeys
 
 __all__ = ["PATIENCE_S", "SERVE_LINE", "Client", "RunningLine", "check_undisturbed", "line_toml"]
 

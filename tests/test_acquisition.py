@@ -12,12 +12,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from kenpin.camera.acquisition import Acquisition
-from kenpin.camera.events import CameraChanged, CameraState, FrameArrived, FramesLost
+from kenpin.camera.acquisition.events import CameraChanged, CameraState, FrameArrived, FramesLost
+from kenpin.camera.acquisition.handle import Acquisition
+from kenpin.camera.acquisition.ring import FrameRing
+from kenpin.camera.acquisition.ring_frames import frame_in
+from kenpin.camera.as_live import PlayedSource
 from kenpin.camera.loss import Loss
-from kenpin.camera.played import PlayedSource
-from kenpin.camera.ring import FrameRing
-from kenpin.camera.ring_frames import frame_in
 from kenpin.camera.synthetic import SyntheticFrames, SyntheticWeb
 
 pytestmark = pytest.mark.clock
@@ -171,7 +171,7 @@ def test_the_handle_loads_no_numpy():
         [
             sys.executable,
             "-c",
-            "import sys, kenpin.camera.acquisition; print('numpy' in sys.modules)",
+            "import sys, kenpin.camera.acquisition.handle; print('numpy' in sys.modules)",
         ],
         capture_output=True,
         text=True,

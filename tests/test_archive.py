@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kenpin.camera.acquisition.ring import FrameRing, Ticket
+from kenpin.camera.acquisition.ring_frames import put_frame, put_map
 from kenpin.camera.capture import Capture
 from kenpin.camera.frame import Frame
-from kenpin.camera.ring import FrameRing, Ticket
-from kenpin.camera.ring_frames import put_frame, put_map
 from kenpin.config.camera import SyntheticSpec
 from kenpin.config.line import ArchiveSpec, Line, RingSpec, TriggerSpec
-from kenpin.runtime.service.archive import Archive, lendable
+from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict
 from kenpin.runtime.service.ledger import Entry
-from kenpin.runtime.verdict import Outcome, Reason, Thresholds, Verdict
+from kenpin.runtime.service.sides.archive import Archive, lendable
 
 PATIENCE_S = 30.0
 

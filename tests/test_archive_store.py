@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kenpin.config.line import ArchiveSpec
-from kenpin.runtime.service.archive_store import ArchiveStore, Kind, NoRoomError
+from kenpin.runtime.service.sides.archive_folder import ArchiveStore, Kind, NoRoomError
 
 BLOCK = 4096
 MANY = 10**12
@@ -162,7 +162,7 @@ ON_A_DISK = """
 import errno, json, sys
 from pathlib import Path
 from kenpin.config.line import ArchiveSpec
-from kenpin.runtime.service.archive_store import ArchiveStore, NoRoomError
+from kenpin.runtime.service.sides.archive_folder import ArchiveStore, NoRoomError
 folder, floor, read_only = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "ro"
 spec = ArchiveSpec.model_construct(
     folder=folder, max_bytes=10**12, max_files=10**6, min_free_bytes=floor, ok_every=1

@@ -10,16 +10,16 @@ import openvino as ov
 import pytest
 
 from bundles import ENSEMBLE, PADIM, Workshop, with_patch
+from kenpin.camera.files.images import ImageError, list_images, read_pixels, write_png
 from kenpin.camera.frame import Frame
-from kenpin.camera.images import ImageError, list_images, read_pixels, write_png
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.guard import QuantizationError, sample_tiles, with_twins
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import FrameSpec
-from kenpin.runtime.bundle import Bundle, read_bundle
-from kenpin.runtime.engine import Engine
-from kenpin.runtime.pipeline import Pipeline
-from kenpin.runtime.verdict import Outcome
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.pipeline import Pipeline
+from kenpin.runtime.judging.verdict import Outcome
 
 INTEGER = {"i8", "u8"}
 

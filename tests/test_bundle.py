@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kenpin.compile.calibrate import by_hand
 from kenpin.compile.pack import rethreshold
-from kenpin.runtime.bundle import (
+from kenpin.runtime.bundles.bundle import (
     MANIFEST,
     NAME_DIGITS,
     Bundle,
@@ -24,7 +24,7 @@ from kenpin.runtime.bundle import (
     parse_manifest,
     read_bundle,
 )
-from kenpin.runtime.pipeline import Pipeline
+from kenpin.runtime.judging.pipeline import Pipeline
 
 
 def rewrite(folder: Path, **changes: object) -> Path:

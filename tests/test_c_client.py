@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import zmq
 
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from running_line import PATIENCE_S, RunningLine, line_toml
 
 HERE = Path(__file__).parent

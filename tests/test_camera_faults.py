@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from camera_watch import Watch, watching
-from kenpin.camera.events import CameraState, FrameArrived, FramesLost
+from kenpin.camera.acquisition.events import CameraState, FrameArrived, FramesLost
 from kenpin.camera.loss import Loss
 from kenpin.camera.simulator import Simulator
 from kenpin.config.camera import GenicamSpec

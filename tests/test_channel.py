@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from kenpin.camera.channel import MAX_PACKET_BYTES, Channel
+from kenpin.processes.channel import MAX_PACKET_BYTES, Channel
 
 
 @pytest.fixture

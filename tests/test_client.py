@@ -14,10 +14,10 @@ import msgpack
 import pytest
 import zmq
 
-from kenpin.runtime.bundle import Bundle
-from kenpin.runtime.client import LineClient, LineSilentError, RefusedError
-from kenpin.runtime.messages import State, WireError
-from kenpin.runtime.wire import MAX_MESSAGE_BYTES, Encoding
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.wire.client import LineClient, LineSilentError, RefusedError
+from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES, Encoding
+from kenpin.runtime.wire.verdict_messages import State, WireError
 from lying_line import LyingLine
 from running_line import PATIENCE_S, RunningLine, line_toml
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from bundles import Workshop, with_patch
-from kenpin.camera.images import read_pixels, write_png
+from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.compile.cli import main as edge_compile
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.runtime.bundle import Bundle, read_bundle
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.replay import main as edge_replay
 
 
@@ -81,7 +81,7 @@ def test_replay_publishes_to_a_subscriber_in_another_process(
     received = tmp_path / "received.jsonl"
     with subprocess.Popen(
         [
-            sys.executable, "-m", "kenpin.runtime.subscriber", endpoint, "--encoding", "json",
+            sys.executable, "-m", "kenpin.runtime.wire.subscriber", endpoint, "--encoding", "json",
             "--count", "5", "--timeout-s", "60", "--json-lines", str(received),
         ],
         stdout=subprocess.PIPE,

@@ -11,8 +11,8 @@ from kenpin.compile.backbones import build_backbone
 from kenpin.compile.extractor import Extractor
 from kenpin.compile.quantize import convert, quantize
 from kenpin.config.recipe import BackboneSpec, PatchCoreSpec
-from kenpin.runtime.engine import Engine
-from kenpin.runtime.proposals import BankSearch
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.proposals import BankSearch
 
 SIDE, BATCH, COUNT = 96, 2, 6
 LAYERS = {"resnet18": ("layer1", "layer2"), "mobilenet_v2": ("features.3", "features.6")}

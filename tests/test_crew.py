@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kenpin.config.recipe import Granularity
-from kenpin.runtime import crew as crew_module
-from kenpin.runtime.crew import Crew, one_blas_thread
-from kenpin.runtime.scoring import PadimScorer
-from kenpin.runtime.sharing import group_count, strips
+from kenpin.runtime.judging import crew as crew_module
+from kenpin.runtime.judging.crew import Crew, one_blas_thread
+from kenpin.runtime.judging.scoring import PadimScorer
+from kenpin.runtime.judging.sharing import group_count, strips
 
 
 @given(st.integers(1, 5), st.integers(0, 40))

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kenpin.camera.acquisition.events import CameraChanged, CameraState, FrameArrived, FramesLost
+from kenpin.camera.acquisition.ring import FrameRing, SlotHeader, Ticket
 from kenpin.camera.capture import Capture
-from kenpin.camera.events import CameraChanged, CameraState, FrameArrived, FramesLost
 from kenpin.camera.loss import Loss
-from kenpin.camera.ring import FrameRing, SlotHeader, Ticket
+from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds
 from kenpin.runtime.service.desk import Desk
-from kenpin.runtime.service.inspector import BundleFacts, Gone, Judged
+from kenpin.runtime.service.inspection.handle import BundleFacts, Gone, Judged
 from kenpin.runtime.service.ledger import Answer, Ledger, Stage
-from kenpin.runtime.verdict import Outcome, Reason, Thresholds
 
 MS = 1_000_000
 BUDGET = 20 * MS

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bundles import Workshop
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IMPORT_ALL = """

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from kenpin.runtime.distance import QUERY_BLOCK, mahalanobis, nearest, reweighting
+from kenpin.runtime.judging.distance import QUERY_BLOCK, mahalanobis, nearest, reweighting
 
 seeds = st.integers(0, 2**32 - 1)
 offsets = st.sampled_from([0.0, 20.0])

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kenpin.camera.box import examine
+from kenpin.camera.files.images import write_png
+from kenpin.camera.files.recording_source import RecordingFrames
 from kenpin.camera.flat_field import read_flat_field
 from kenpin.camera.frame import Frame
-from kenpin.camera.images import write_png
-from kenpin.camera.recording_frames import RecordingFrames
+from kenpin.camera.genicam.host import examine
 from kenpin.camera.simulator import row_numbers
 from source_contract import drain
 
@@ -123,11 +123,11 @@ def test_a_flat_field_is_calibrated_from_folders_and_used_by_the_camera(simulato
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert read_flat_field(output).conditions == {"line_rate_hz": 6400.0}
-    raw = run("kenpin.camera.record", line, "-o", tmp_path / "raw", "--frames", 2)
+    raw = run("kenpin.camera.record_command", line, "-o", tmp_path / "raw", "--frames", 2)
     assert raw.returncode == 0, raw.stderr
     corrected = tmp_path / "corrected.toml"
     corrected.write_text(line.read_text() + 'flat_field = "flat.json"\n')
-    done = run("kenpin.camera.record", corrected, "-o", tmp_path / "flat", "--frames", 2)
+    done = run("kenpin.camera.record_command", corrected, "-o", tmp_path / "flat", "--frames", 2)
     assert done.returncode == 0, done.stderr
     flat = read_flat_field(output)
     first_raw = drain(RecordingFrames(tmp_path / "raw"))[0]
@@ -163,7 +163,7 @@ def test_a_recording_holds_every_line_and_replays_bit_for_bit(line, tmp_path):
 
 
 def test_a_recording_without_room_says_that_its_limit_is_reached(line, tmp_path):
-    done = run("kenpin.camera.record", line, "-o", tmp_path / "r", "--max-gb", "0.0001")
+    done = run("kenpin.camera.record_command", line, "-o", tmp_path / "r", "--max-gb", "0.0001")
     assert done.returncode == 0, done.stderr
     assert "the limit is reached" in done.stdout
     assert all(isinstance(frame, Frame) for frame in drain(RecordingFrames(tmp_path / "r")))

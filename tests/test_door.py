@@ -13,16 +13,21 @@ import msgpack
 import pytest
 import zmq
 
-from kenpin.runtime.codecs import CODECS
-from kenpin.runtime.commands import Command
-from kenpin.runtime.door import Door
-from kenpin.runtime.endpoints import EndpointError, check_endpoint
-from kenpin.runtime.keys import ClientKeys, new_client, new_line, read_client, revoke
 from kenpin.runtime.service.ctl import ControlSocket
 from kenpin.runtime.service.patience import MISTAKES, PAUSE_NS
-from kenpin.runtime.sockets import VerdictPublisher
-from kenpin.runtime.subscriber import VerdictSubscriber
-from kenpin.runtime.wire import MAX_COMMAND_BYTES, MAX_MESSAGE_BYTES, Encoding, WireError
+from kenpin.runtime.wire.authentication import Door
+from kenpin.runtime.wire.commands import Command
+from kenpin.runtime.wire.encodings import CODECS
+from kenpin.runtime.wire.endpoints import EndpointError, check_endpoint
+from kenpin.runtime.wire.keys import ClientKeys, new_client, new_line, read_client, revoke
+from kenpin.runtime.wire.map_encoding import (
+    MAX_COMMAND_BYTES,
+    MAX_MESSAGE_BYTES,
+    Encoding,
+    WireError,
+)
+from kenpin.runtime.wire.sockets import VerdictPublisher
+from kenpin.runtime.wire.subscriber import VerdictSubscriber
 
 PATIENCE_S = 20.0
 LOOPBACK = "tcp://127.0.0.1:*"

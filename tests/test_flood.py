@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flooder import Flooder
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from running_line import Client, RunningLine, line_toml
 
 pytestmark = pytest.mark.clock

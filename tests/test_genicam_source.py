@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from kenpin.camera.features import FeatureError
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.camera.genicam_source import GenicamSource
+from kenpin.camera.genicam.features import FeatureError
+from kenpin.camera.genicam.source import GenicamSource
 from kenpin.camera.loss import Loss
 from kenpin.camera.simulator import Simulator, pattern_lines, row_numbers
 from kenpin.camera.source import CameraError

@@ -11,9 +11,9 @@ import msgpack
 import pytest
 import zmq
 
-from kenpin.runtime.bundle import Bundle
-from kenpin.runtime.struct_wire import pack, unpack
-from kenpin.runtime.wire import Encoding, decode_any
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.wire.map_encoding import Encoding, decode_any
+from kenpin.runtime.wire.struct_encoding import pack, unpack
 from running_line import Client, RunningLine, line_toml
 
 pytestmark = pytest.mark.clock

@@ -15,15 +15,15 @@ import time
 import numpy as np
 import pytest
 
-from kenpin.camera import acquiring
-from kenpin.camera.acquiring import _Loop
-from kenpin.camera.channel import Channel
-from kenpin.camera.events import CameraState
-from kenpin.camera.genicam_source import GenicamSource
-from kenpin.camera.progress import Progress
-from kenpin.camera.resume import Resume
-from kenpin.camera.ring import FrameRing
+from kenpin.camera.acquisition import body as acquiring
+from kenpin.camera.acquisition.body import _Loop
+from kenpin.camera.acquisition.events import CameraState
+from kenpin.camera.acquisition.resume import Resume
+from kenpin.camera.acquisition.ring import FrameRing
+from kenpin.camera.genicam.source import GenicamSource
 from kenpin.camera.source import CameraError
+from kenpin.processes.channel import Channel
+from kenpin.processes.progress import Progress
 from test_genicam_source import connected, spec, take
 
 pytestmark = pytest.mark.clock

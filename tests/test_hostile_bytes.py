@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kenpin.runtime.wire import MAX_COMMAND_BYTES, Encoding, WireError, decode_command
+from kenpin.runtime.wire.map_encoding import MAX_COMMAND_BYTES, Encoding, WireError, decode_command
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fuzz"))
 

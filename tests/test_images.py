@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from kenpin.camera.images import (
+from kenpin.camera.files.images import (
     ImageError,
     fit_to,
     list_images,

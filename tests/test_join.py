@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from kenpin.runtime.join import Joiner, ScoreMap, smooth, upsample
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.judging.join import Joiner, ScoreMap, smooth, upsample
+from kenpin.runtime.judging.tiling import TileGrid
 
 seeds = st.integers(0, 2**32 - 1)
 

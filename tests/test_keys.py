@@ -16,8 +16,9 @@ from zmq.auth import load_certificate
 from zmq.utils import z85
 
 from kenpin.config.exits import Exit
-from kenpin.runtime.allow_list import AllowList
-from kenpin.runtime.keys import (
+from kenpin.runtime.service.cli import main as edge_run
+from kenpin.runtime.wire.allow_list import AllowList
+from kenpin.runtime.wire.keys import (
     KeysError,
     admit,
     new_client,
@@ -28,7 +29,6 @@ from kenpin.runtime.keys import (
     read_line,
     revoke,
 )
-from kenpin.runtime.service.cli import main as edge_run
 
 
 @pytest.fixture

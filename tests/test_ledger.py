@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from kenpin.runtime.judging.verdict import Outcome, Reason
 from kenpin.runtime.service.ledger import (
     READERS,
     UNACKED_RING,
@@ -15,7 +16,6 @@ from kenpin.runtime.service.ledger import (
     Stage,
     TriggerConflictError,
 )
-from kenpin.runtime.verdict import Outcome, Reason
 
 MS = 1_000_000
 OK = Answer(Outcome.OK, None)

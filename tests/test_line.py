@@ -12,7 +12,7 @@ from bundles import Workshop
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.line import Line, load_line
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.service.check import as_toml
 from kenpin.runtime.service.cli import main as edge_run
 from running_line import line_toml

@@ -8,8 +8,8 @@ from pathlib import Path
 import genicam
 import pytest
 
+from kenpin.camera.acquisition.frames import LiveFrames
 from kenpin.camera.frame import LostFrame
-from kenpin.camera.live import LiveFrames
 from kenpin.camera.opening import opener_of
 from kenpin.camera.source import CameraError
 from kenpin.config.camera import GenicamSpec, SyntheticSpec

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from kenpin.runtime.codecs import CODECS
-from kenpin.runtime.commands import COMMANDS
-from kenpin.runtime.schemas import json_schemas
-from kenpin.runtime.struct_layouts import LAYOUTS
-from kenpin.runtime.struct_wire import pack, unpack, unpack_command
-from kenpin.runtime.told import PUBLISHED, SAID
-from kenpin.runtime.wire import Encoding, WireError, decode_any, decode_command
+from kenpin.runtime.wire.commands import COMMANDS
+from kenpin.runtime.wire.encodings import CODECS
+from kenpin.runtime.wire.line_messages import PUBLISHED, SAID
+from kenpin.runtime.wire.map_encoding import Encoding, WireError, decode_any, decode_command
+from kenpin.runtime.wire.schemas import json_schemas
+from kenpin.runtime.wire.struct_encoding import pack, unpack, unpack_command
+from kenpin.runtime.wire.struct_layouts import LAYOUTS
 from vector_maker import read
 
 HERE = Path(__file__).parent

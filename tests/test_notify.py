@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.service.systemd import Manager
 from running_line import PATIENCE_S, RunningLine, line_toml
 

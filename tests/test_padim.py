@@ -15,9 +15,9 @@ from kenpin.compile import padim
 from kenpin.compile.padim import GaussianSums, fit_padim
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Granularity, PadimSpec, Share
-from kenpin.runtime.scoring import PadimScorer
-from kenpin.runtime.sharing import model_of_tile
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.judging.scoring import PadimScorer
+from kenpin.runtime.judging.sharing import model_of_tile
+from kenpin.runtime.judging.tiling import TileGrid
 
 # 2 rows x 3 columns of tiles.
 GRID = TileGrid(height=32, width=48, size=16, halo=0, stride=16)

@@ -21,9 +21,9 @@ from kenpin.compile.patchcore import (
 )
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import PatchCoreSpec, Share
-from kenpin.runtime.scoring import PatchCoreScorer
-from kenpin.runtime.sharing import model_of_tile, patch_positions
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.judging.scoring import PatchCoreScorer
+from kenpin.runtime.judging.sharing import model_of_tile, patch_positions
+from kenpin.runtime.judging.tiling import TileGrid
 
 # 2 rows x 3 columns of tiles.
 GRID = TileGrid(height=32, width=48, size=16, halo=0, stride=16)

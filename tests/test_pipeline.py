@@ -12,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundles import HEIGHT, WIDTH
+from kenpin.camera.files.image_source import RecordedFrames
+from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.camera.images import read_pixels, write_png
-from kenpin.camera.recorded import RecordedFrames
-from kenpin.runtime.bundle import Bundle, BundleError
-from kenpin.runtime.pipeline import Judgement, Pipeline, Stages, load_engine, load_scorer
-from kenpin.runtime.scoring import PatchCoreScorer, TileDistances
-from kenpin.runtime.selftest import selftest
-from kenpin.runtime.verdict import (
+from kenpin.runtime.bundles.bundle import Bundle, BundleError
+from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages, load_engine, load_scorer
+from kenpin.runtime.judging.scoring import PatchCoreScorer, TileDistances
+from kenpin.runtime.judging.verdict import (
     REASON_CODES,
     Evidence,
     Outcome,
@@ -27,6 +26,7 @@ from kenpin.runtime.verdict import (
     Thresholds,
     judge,
 )
+from kenpin.runtime.selftest import selftest
 
 
 @pytest.fixture(scope="module")

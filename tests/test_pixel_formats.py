@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference_pixels as reference
-from kenpin.camera.pixel_formats import (
+from kenpin.camera.genicam.pixel_formats import (
     PIXEL_FORMATS,
     PixelFormatError,
     pixel_format,

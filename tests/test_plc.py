@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from kenpin.config.exits import Exit
-from kenpin.runtime.bundle import Bundle
-from kenpin.runtime.client import LineClient
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.store import point
 from kenpin.runtime.plc.book import SENTENCES, Promise
 from kenpin.runtime.plc.cli import main as edge_plc
 from kenpin.runtime.plc.clocks import Clocks
@@ -24,7 +24,7 @@ from kenpin.runtime.plc.faults import Fault, Faults
 from kenpin.runtime.plc.histogram import Histogram
 from kenpin.runtime.plc.limits import Limits
 from kenpin.runtime.plc.watch import Watch
-from kenpin.runtime.store import point
+from kenpin.runtime.wire.client import LineClient
 from lying_line import LyingLine
 from running_line import RunningLine, line_toml
 

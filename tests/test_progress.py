@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kenpin.camera.progress import Progress
+from kenpin.processes.progress import Progress
 
 pytestmark = pytest.mark.clock
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from running_line import SERVE_LINE, RunningLine, line_toml
 
 pytestmark = pytest.mark.clock

@@ -10,10 +10,10 @@ import pytest
 from openvino import opset13 as op
 
 import reference
-from kenpin.runtime.distance import nearest, to_rows
-from kenpin.runtime.engine import Engine, EngineError
-from kenpin.runtime.proposals import CHUNK, BankSearch, Proposer
-from kenpin.runtime.scoring import PatchCoreScorer
+from kenpin.runtime.judging.distance import nearest, to_rows
+from kenpin.runtime.judging.engine import Engine, EngineError
+from kenpin.runtime.judging.proposals import CHUNK, BankSearch, Proposer
+from kenpin.runtime.judging.scoring import PatchCoreScorer
 
 BLOCK, DIMS = 16, 24
 

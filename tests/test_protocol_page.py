@@ -9,11 +9,11 @@ from typing import get_args
 import pytest
 
 from kenpin.config.line import TriggerSpec, WatchdogSpec, WireSpec
-from kenpin.runtime.commands import Command
+from kenpin.runtime.judging.verdict import REASON_CODES
 from kenpin.runtime.service.ledger import READERS, UNACKED_RING, WINDOW
-from kenpin.runtime.struct_layouts import LAYOUTS
-from kenpin.runtime.struct_wire import STATE_NUMBERS
-from kenpin.runtime.verdict import REASON_CODES
+from kenpin.runtime.wire.commands import Command
+from kenpin.runtime.wire.struct_encoding import STATE_NUMBERS
+from kenpin.runtime.wire.struct_layouts import LAYOUTS
 
 PAGE = (Path(__file__).parents[1] / "docs/protocol.md").read_text(encoding="utf-8")
 

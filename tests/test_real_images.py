@@ -15,8 +15,8 @@ from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.evaluate import Evaluation, evaluate, read_dataset
 from kenpin.compile.progress import Steps
 from kenpin.config.recipe import load_recipe
-from kenpin.runtime.engine import Engine
-from kenpin.runtime.pipeline import Pipeline
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.replay import main as edge_replay
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kenpin.camera.capture import Capture
+from kenpin.camera.files.recording import RecordingError, encode_frame, list_entries, read_entry
+from kenpin.camera.files.recording_source import RecordingFrames
+from kenpin.camera.files.recording_writer import Recorder
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.loss import Loss
-from kenpin.camera.recorder import Recorder
-from kenpin.camera.recording import RecordingError, encode_frame, list_entries, read_entry
-from kenpin.camera.recording_frames import RecordingFrames
 from source_contract import FakeClock, PlayedContract, drain
 
 PLENTY = 10**9

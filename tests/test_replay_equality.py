@@ -10,10 +10,10 @@ import msgpack
 import zmq
 
 from bundles import Workshop
+from kenpin.camera.files.image_source import RecordedFrames
 from kenpin.camera.frame import Frame
-from kenpin.camera.recorded import RecordedFrames
-from kenpin.runtime.bundle import Bundle
-from kenpin.runtime.pipeline import Pipeline
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.judging.pipeline import Pipeline
 from running_line import PATIENCE_S, line_toml
 
 

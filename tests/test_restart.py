@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from running_line import PATIENCE_S, SERVE_LINE, line_toml
 from sandbox import Unit
 from stand_in import StandIn

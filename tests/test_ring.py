@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError, Ticket
+from kenpin.camera.acquisition.ring_frames import frame_in, map_in, put_frame, put_map
 from kenpin.camera.capture import Capture
-from kenpin.camera.channel import Channel
 from kenpin.camera.frame import Frame
-from kenpin.camera.ring import FrameRing, StaleTicketError, Ticket
-from kenpin.camera.ring_frames import frame_in, map_in, put_frame, put_map
+from kenpin.processes.channel import Channel
 
 
 def a_frame(seed: int = 0, shape: tuple[int, ...] = (8, 12), dtype=np.uint8, **known) -> Frame:

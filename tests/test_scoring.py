@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import reference
 from kenpin.config.recipe import Granularity
-from kenpin.runtime.scoring import PadimScorer, PatchCoreScorer
-from kenpin.runtime.sharing import group_count
+from kenpin.runtime.judging.scoring import PadimScorer, PatchCoreScorer
+from kenpin.runtime.judging.sharing import group_count
 
 seeds = st.integers(0, 2**32 - 1)
 granularities = st.sampled_from(get_args(Granularity))

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from kenpin.runtime.bundle import Bundle
-from kenpin.runtime.wire import Encoding, decode
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.wire.map_encoding import Encoding, decode
 from running_line import RunningLine, line_toml
 
 pytestmark = pytest.mark.clock

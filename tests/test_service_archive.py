@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kenpin.camera.images import read_pixels
+from kenpin.camera.files.images import read_pixels
 from kenpin.camera.synthetic import SyntheticWeb
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from running_line import SERVE_LINE, RunningLine, check_undisturbed, line_toml
 
 pytestmark = pytest.mark.clock

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kenpin.camera.simulator import Simulator
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from running_line import RunningLine, line_toml
 
 pytestmark = pytest.mark.clock

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import zmq
 
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from running_line import PATIENCE_S, RunningLine, check_undisturbed, line_toml
 
 pytestmark = pytest.mark.clock

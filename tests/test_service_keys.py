@@ -13,11 +13,11 @@ import zmq
 
 from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
-from kenpin.runtime.bundle import Bundle
-from kenpin.runtime.client import LineClient, LineSilentError
-from kenpin.runtime.keys import ClientKeys, new_client, new_line, read_client, revoke
+from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.plc.cli import main as edge_plc
 from kenpin.runtime.service.check import _wire
+from kenpin.runtime.wire.client import LineClient, LineSilentError
+from kenpin.runtime.wire.keys import ClientKeys, new_client, new_line, read_client, revoke
 from running_line import PATIENCE_S, SERVE_LINE, RunningLine, line_toml
 
 pytestmark = pytest.mark.clock

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from running_line import PATIENCE_S, RunningLine, check_undisturbed, line_toml
 
 pytestmark = pytest.mark.clock

@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 
 from kenpin.config.exits import Exit
-from kenpin.runtime.bundle import Bundle
-from kenpin.runtime.messages import VerdictMessage
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.judging.findings import Defect, Findings, GateAction, LaneVerdict
+from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds
 from kenpin.runtime.service.cli import main as edge_run
 from kenpin.runtime.service.web_lines import WebLines
-from kenpin.runtime.verdict import Outcome, Reason, Thresholds
-from kenpin.runtime.web.findings import Defect, Findings, GateAction, LaneVerdict
 from kenpin.runtime.web.pieces import Cause, Gap
 from kenpin.runtime.web.plain import findings_of, plain_findings
-from kenpin.runtime.web_message import WebPart
-from kenpin.runtime.wire import Encoding, decode, encode
+from kenpin.runtime.wire.map_encoding import Encoding, decode, encode
+from kenpin.runtime.wire.verdict_messages import VerdictMessage
+from kenpin.runtime.wire.web_messages import WebPart
 from running_line import RunningLine, line_toml
 from web_lines import SEED, WIDTH
 from wire_samples import verdict_message

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import reference
 from kenpin.config.recipe import Granularity, Share
-from kenpin.runtime.sharing import (
+from kenpin.runtime.judging.sharing import (
     group_count,
     group_patches,
     model_count,
@@ -19,7 +19,7 @@ from kenpin.runtime.sharing import (
     patch_positions,
     ungroup_patches,
 )
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.judging.tiling import TileGrid
 
 granularities = st.sampled_from(get_args(Granularity))
 shares = st.sampled_from(get_args(Share))

@@ -10,11 +10,9 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kenpin.runtime.feed import VerdictFeed
-from kenpin.runtime.sockets import EndpointError, VerdictPublisher, check_endpoint, check_libzmq
-from kenpin.runtime.subscriber import VerdictSubscriber
-from kenpin.runtime.verdict import Outcome, Verdict
-from kenpin.runtime.wire import (
+from kenpin.runtime.judging.verdict import Outcome, Verdict
+from kenpin.runtime.wire.feed import VerdictFeed
+from kenpin.runtime.wire.map_encoding import (
     MAX_MESSAGE_BYTES,
     Counts,
     Encoding,
@@ -23,6 +21,13 @@ from kenpin.runtime.wire import (
     WireError,
     encode,
 )
+from kenpin.runtime.wire.sockets import (
+    EndpointError,
+    VerdictPublisher,
+    check_endpoint,
+    check_libzmq,
+)
+from kenpin.runtime.wire.subscriber import VerdictSubscriber
 from wire_samples import BOOT, NG_VERDICT, OK_VERDICT, Clock, identity, state_message, verdicts
 
 # Longer than any of this takes on a busy machine; reached only by a failure.

@@ -15,7 +15,7 @@ import pytest
 import power_cut
 from kenpin.compile.calibrate import by_hand
 from kenpin.compile.pack import rethreshold
-from kenpin.runtime.bundle import (
+from kenpin.runtime.bundles.bundle import (
     MANIFEST,
     Bundle,
     BundleError,
@@ -23,8 +23,8 @@ from kenpin.runtime.bundle import (
     content_hash,
     read_bundle,
 )
-from kenpin.runtime.durable import point
-from kenpin.runtime.store import Entry, Store, StoreError
+from kenpin.runtime.bundles.durable import point
+from kenpin.runtime.bundles.store import Entry, Store, StoreError
 from power_cut import Disk, Operation, Operations, act
 from running_line import line_toml
 
@@ -332,7 +332,7 @@ def test_two_who_install_at_once_both_get_what_they_want(
     trio: list[Bundle], tmp_path: Path
 ) -> None:
     code = (
-        "import sys; from pathlib import Path; from kenpin.runtime.store import Store\n"
+        "import sys; from pathlib import Path; from kenpin.runtime.bundles.store import Store\n"
         "for _ in range(5):\n"
         "    for source in sys.argv[2:]: Store(Path(sys.argv[1])).install(Path(source))\n"
     )

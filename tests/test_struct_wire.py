@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kenpin.runtime.commands import Ack, Prepare, RollStart, Trigger
-from kenpin.runtime.messages import State
-from kenpin.runtime.struct_layouts import CRC_AT, FLAGS_AT, LAYOUTS, SIZE
-from kenpin.runtime.struct_wire import (
+from kenpin.runtime.judging.verdict import REASON_CODES
+from kenpin.runtime.wire.commands import Ack, Prepare, RollStart, Trigger
+from kenpin.runtime.wire.map_encoding import WireError
+from kenpin.runtime.wire.struct_encoding import (
     STATE_NUMBERS,
     pack,
     pack_message,
@@ -23,8 +23,8 @@ from kenpin.runtime.struct_wire import (
     unpack,
     unpack_command,
 )
-from kenpin.runtime.verdict import REASON_CODES
-from kenpin.runtime.wire import WireError
+from kenpin.runtime.wire.struct_layouts import CRC_AT, FLAGS_AT, LAYOUTS, SIZE
+from kenpin.runtime.wire.verdict_messages import State
 from wire_samples import NG_VERDICT, OK_VERDICT, state_message, verdict_message, verdicts
 
 PAGE = Path(__file__).parents[1] / "docs/wire/struct.v1.md"

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kenpin.runtime.feed import VerdictFeed
-from kenpin.runtime.sockets import VerdictPublisher
-from kenpin.runtime.subscriber import SequenceCheck, VerdictSubscriber, main
-from kenpin.runtime.wire import Encoding, State, decode, encode, topic
+from kenpin.runtime.wire.feed import VerdictFeed
+from kenpin.runtime.wire.map_encoding import Encoding, State, decode, encode, topic
+from kenpin.runtime.wire.sockets import VerdictPublisher
+from kenpin.runtime.wire.subscriber import SequenceCheck, VerdictSubscriber, main
 from wire_samples import (
     NG_VERDICT,
     OK_VERDICT,
@@ -40,7 +40,7 @@ def publisher() -> Iterator[VerdictPublisher]:
 @contextmanager
 def program(publisher: VerdictPublisher, *options: str) -> Iterator[subprocess.Popen[str]]:
     """The program in a process of its own, up to the line `ready`."""
-    command = [sys.executable, "-m", "kenpin.runtime.subscriber", publisher.endpoint]
+    command = [sys.executable, "-m", "kenpin.runtime.wire.subscriber", publisher.endpoint]
     command += ["--ready", "-", "--timeout-s", str(PATIENCE_S), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         try:
@@ -200,7 +200,7 @@ def test_a_wrong_option_ends_with_code_2(option: list[str]) -> None:
 
 def test_reading_verdicts_needs_neither_torch_nor_openvino() -> None:
     script = (
-        "import sys, json, kenpin.runtime.subscriber, kenpin.runtime.feed;"
+        "import sys, json, kenpin.runtime.wire.subscriber, kenpin.runtime.wire.feed;"
         "print(json.dumps(sorted(sys.modules)))"
     )
     loaded = subprocess.run(
@@ -245,7 +245,7 @@ def test_a_parent_can_wait_at_a_pipe_of_its_own(
 ) -> None:
     pipe = tmp_path / "ready"
     os.mkfifo(pipe)
-    command = [sys.executable, "-m", "kenpin.runtime.subscriber", publisher.endpoint]
+    command = [sys.executable, "-m", "kenpin.runtime.wire.subscriber", publisher.endpoint]
     command += ["--ready", str(pipe), "--count", "1", "--timeout-s", str(PATIENCE_S)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import sandbox
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.store import Store
 from kenpin.runtime.service.install import Installation, wanted
-from kenpin.runtime.store import Store
 from running_line import SERVE_LINE, RunningLine, line_toml
 from sandbox import Unit, can_take_over
 from test_notify import Systemd
@@ -197,8 +197,8 @@ def test_memory_that_is_written_may_be_run_because_openvino_must(patchcore: Bund
     code = (
         "import ctypes, sys\n"
         "from pathlib import Path\n"
-        "from kenpin.runtime.bundle import read_bundle\n"
-        "from kenpin.runtime.pipeline import Pipeline\n"
+        "from kenpin.runtime.bundles.bundle import read_bundle\n"
+        "from kenpin.runtime.judging.pipeline import Pipeline\n"
         "bundle = read_bundle(Path(sys.argv[1]))\n"
         "if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(77)\n"
         "try:\n    Pipeline(bundle)\n"

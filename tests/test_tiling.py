@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import reference
 from kenpin.config.recipe import FrameSpec, TileSpec
-from kenpin.runtime.tiling import TileGrid, reflect
+from kenpin.runtime.judging.tiling import TileGrid, reflect
 
 
 @st.composite

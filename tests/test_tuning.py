@@ -8,10 +8,10 @@ import pytest
 from bundles import Workshop
 from kenpin.config.errors import ConfigError
 from kenpin.config.tuning import Tuning, load_tuning, tuning_file
-from kenpin.runtime.bundle import BundleError, read_bundle
+from kenpin.runtime.bundles.bundle import BundleError, read_bundle
 from kenpin.runtime.doctor import main as edge_doctor
-from kenpin.runtime.engine import Engine, EngineError
-from kenpin.runtime.pipeline import Pipeline, load_engine
+from kenpin.runtime.judging.engine import Engine, EngineError
+from kenpin.runtime.judging.pipeline import Pipeline, load_engine
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kenpin.config.web import DefectSpec
+from kenpin.runtime.judging.findings import Defect
 from kenpin.runtime.web.defects import DefectTracker
-from kenpin.runtime.web.findings import Defect
 from kenpin.runtime.web.pieces import Strip
 
 COLS, PX, WIDTH = 12, 8, 93

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kenpin.camera.frame import Capture, Frame
 from kenpin.config.web import AlongSpec, EncoderSpec, WebSpec
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.position import Along, Unwrapper, gate_action
 from web_lines import some_web, spoiled

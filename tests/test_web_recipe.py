@@ -10,17 +10,17 @@ import pytest
 from pydantic import ValidationError
 
 from bundles import HEIGHT, WIDTH, Workshop, with_patch
+from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame
-from kenpin.camera.images import read_pixels, write_png
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.images import FeatureReader
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import PadimSpec, Recipe, load_recipe
 from kenpin.config.web import WebSpec
-from kenpin.runtime.bundle import Bundle, read_bundle
-from kenpin.runtime.pipeline import Pipeline, load_engine
-from kenpin.runtime.tiling import TileGrid
-from kenpin.runtime.verdict import Outcome, Reason
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.judging.pipeline import Pipeline, load_engine
+from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.judging.verdict import Outcome, Reason
 from kenpin.runtime.web.pipeline import WebPipeline
 from web_lines import compile_web, cut, some_web, write_webs
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import browser
+from kenpin.camera.files.images import write_png
 from kenpin.camera.frame import Capture, Frame, LostFrame
-from kenpin.camera.images import write_png
 from kenpin.config.web import WebSpec
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.replay import main as edge_replay
 from kenpin.runtime.web.periods import find_repeats
 from kenpin.runtime.web.pipeline import WebPipeline

@@ -14,13 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kenpin.camera.frame import Capture, Frame, LostFrame
-from kenpin.runtime.bundle import Bundle, BundleError
-from kenpin.runtime.engine import Engine, Room
-from kenpin.runtime.pipeline import Judgement, Pipeline, Stages, load_engine, load_scorer
+from kenpin.runtime.bundles.bundle import Bundle, BundleError
+from kenpin.runtime.judging.engine import Engine, Room
+from kenpin.runtime.judging.findings import Defect
+from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages, load_engine, load_scorer
+from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.judging.verdict import Outcome, Reason
 from kenpin.runtime.selftest import selftest
-from kenpin.runtime.tiling import TileGrid
-from kenpin.runtime.verdict import Outcome, Reason
-from kenpin.runtime.web.findings import Defect
 from kenpin.runtime.web.pieces import Cause
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.stages import slots_agree

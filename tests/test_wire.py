@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from kenpin.runtime.schemas import json_schemas
-from kenpin.runtime.verdict import REASON_CODES, Outcome, Reason
-from kenpin.runtime.wire import (
+from kenpin.runtime.judging.verdict import REASON_CODES, Outcome, Reason
+from kenpin.runtime.wire.map_encoding import (
     MAX_DETAIL_CHARS,
     MAX_MESSAGE_BYTES,
     MAX_NAME_CHARS,
@@ -28,6 +27,7 @@ from kenpin.runtime.wire import (
     encode,
     topic,
 )
+from kenpin.runtime.wire.schemas import json_schemas
 from wire_samples import (
     NG_VERDICT,
     OK_VERDICT,

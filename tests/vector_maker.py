@@ -12,10 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kenpin.runtime.codecs import CODECS
-from kenpin.runtime.commands import COMMANDS
-from kenpin.runtime.struct_wire import pack, unpack
-from kenpin.runtime.told import PUBLISHED, SAID
+from kenpin.runtime.wire.commands import COMMANDS
+from kenpin.runtime.wire.encodings import CODECS
+from kenpin.runtime.wire.line_messages import PUBLISHED, SAID
+from kenpin.runtime.wire.struct_encoding import pack, unpack
 
 VECTORS = Path(__file__).parent / "vectors"
 FILE = VECTORS / "messages.json"

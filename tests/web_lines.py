@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from kenpin.camera.images import write_png
+from kenpin.camera.files.images import write_png
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.build import build
 from kenpin.compile.progress import Steps
 from kenpin.config.recipe import load_recipe
-from kenpin.runtime.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle
 
 WIDTH, SEED = 160, 11
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from kenpin.runtime.verdict import Outcome, Reason, Thresholds, Verdict
-from kenpin.runtime.wire import Counts, Identity, State, StateMessage, VerdictMessage
-from kenpin.runtime.wire import verdict_message as message_about
+from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict
+from kenpin.runtime.wire.map_encoding import Counts, Identity, State, StateMessage, VerdictMessage
+from kenpin.runtime.wire.map_encoding import verdict_message as message_about
 
 BOOT = "3f2b8c1e-5d0a-4c77-9e21-0a6b7c8d9e10"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kenpin.camera.files.image_source import RecordedFrames
 from kenpin.camera.frame import Frame, Pixels
-from kenpin.camera.recorded import RecordedFrames
 from kenpin.camera.source import CameraError
 
 __all__ = ["write_strip"]

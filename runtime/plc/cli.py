@@ -13,16 +13,16 @@ from pathlib import Path
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.runtime.client import LineClient, LineSilentError
-from kenpin.runtime.keys import read_client
-from kenpin.runtime.messages import State, WireError
 from kenpin.runtime.plc.drive import Drive, Plan
 from kenpin.runtime.plc.faults import Fault, Faults
 from kenpin.runtime.plc.limits import Limits
 from kenpin.runtime.plc.published import WELL
 from kenpin.runtime.plc.screen import Screen, lines, report
 from kenpin.runtime.plc.watch import Watch
-from kenpin.runtime.wire import Encoding
+from kenpin.runtime.wire.client import LineClient, LineSilentError
+from kenpin.runtime.wire.keys import read_client
+from kenpin.runtime.wire.map_encoding import Encoding
+from kenpin.runtime.wire.verdict_messages import State, WireError
 
 __all__ = ["main"]
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kenpin.runtime.client import LineClient, LineSilentError
-from kenpin.runtime.messages import WireError
 from kenpin.runtime.plc.book import Promise
 from kenpin.runtime.plc.faults import Fault, Faults
 from kenpin.runtime.plc.parts import Part
 from kenpin.runtime.plc.watch import Watch
+from kenpin.runtime.wire.client import LineClient, LineSilentError
+from kenpin.runtime.wire.verdict_messages import WireError
 
 __all__ = ["Drive", "Plan"]
 

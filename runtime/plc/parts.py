@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kenpin.runtime.judging.verdict import Outcome
 from kenpin.runtime.plc.book import Book, Promise
 from kenpin.runtime.plc.clocks import Clocks
 from kenpin.runtime.plc.histogram import Histogram
 from kenpin.runtime.plc.limits import Limits
-from kenpin.runtime.verdict import Outcome
 
 __all__ = ["Part", "Parts", "difference"]
 

@@ -6,10 +6,10 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any
 
-from kenpin.runtime.messages import State
 from kenpin.runtime.plc.book import Book, Promise
 from kenpin.runtime.plc.clocks import Clocks
 from kenpin.runtime.plc.limits import BEAT_NS, Limits
+from kenpin.runtime.wire.verdict_messages import State
 
 __all__ = ["WELL", "Bundles", "Numbers", "Pulse"]
 

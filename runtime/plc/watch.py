@@ -6,13 +6,13 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from kenpin.runtime.client import Heard
 from kenpin.runtime.plc.book import Book, Promise
 from kenpin.runtime.plc.clocks import Clocks
 from kenpin.runtime.plc.histogram import Histogram
 from kenpin.runtime.plc.limits import Limits
 from kenpin.runtime.plc.parts import Part, Parts, difference
 from kenpin.runtime.plc.published import Bundles, Numbers, Pulse, age
+from kenpin.runtime.wire.client import Heard
 
 __all__ = ["Watch"]
 

@@ -9,11 +9,18 @@ from typing import Any
 from pydantic import BaseModel
 
 from kenpin.config.line import Line
-from kenpin.runtime.codecs import CODECS
-from kenpin.runtime.commands import Command
-from kenpin.runtime.door import Door
-from kenpin.runtime.endpoints import EndpointError
-from kenpin.runtime.messages import (
+from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
+from kenpin.runtime.service.ctl import ControlSocket
+from kenpin.runtime.service.inspection.changeover import Change
+from kenpin.runtime.service.inspection.handle import BundleFacts, Judged
+from kenpin.runtime.service.ledger import Entry, Ledger
+from kenpin.runtime.wire.authentication import Door
+from kenpin.runtime.wire.commands import Command
+from kenpin.runtime.wire.encodings import CODECS
+from kenpin.runtime.wire.endpoints import EndpointError
+from kenpin.runtime.wire.line_messages import PUBLISHED, SAID, Alarm
+from kenpin.runtime.wire.sockets import VerdictPublisher
+from kenpin.runtime.wire.verdict_messages import (
     MAX_DETAIL_CHARS,
     Counts,
     Identity,
@@ -22,14 +29,7 @@ from kenpin.runtime.messages import (
     topic,
     verdict_message,
 )
-from kenpin.runtime.service.changeover import Change
-from kenpin.runtime.service.ctl import ControlSocket
-from kenpin.runtime.service.inspector import BundleFacts, Judged
-from kenpin.runtime.service.ledger import Entry, Ledger
-from kenpin.runtime.sockets import VerdictPublisher
-from kenpin.runtime.told import PUBLISHED, SAID, Alarm
-from kenpin.runtime.verdict import Outcome, Reason, Verdict
-from kenpin.runtime.web_message import WebPart
+from kenpin.runtime.wire.web_messages import WebPart
 
 __all__ = ["Announcer"]
 

@@ -10,8 +10,8 @@ from typing import Any
 from kenpin.config.camera import RecordedSpec, SyntheticSpec
 from kenpin.config.line import Line
 from kenpin.config.settings import Settings
-from kenpin.runtime.service.archive import lendable
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
+from kenpin.runtime.service.sides.archive import lendable
 
 __all__ = ["as_toml", "problems_of"]
 
@@ -56,8 +56,8 @@ def problems_of(line: Line) -> list[str]:
 
 
 def _wire(line: Line) -> Iterator[str]:
-    from kenpin.runtime.endpoints import EndpointError, check_endpoint, is_local
-    from kenpin.runtime.keys import KeysError, read_admitted, read_line
+    from kenpin.runtime.wire.endpoints import EndpointError, check_endpoint, is_local
+    from kenpin.runtime.wire.keys import KeysError, read_admitted, read_line
 
     keys, nobody = line.wire.keys, False
     if keys is not None:
@@ -129,7 +129,7 @@ def _folders(line: Line) -> Iterator[str]:
 
 
 def _bundle_and_camera(line: Line) -> Iterator[str]:
-    from kenpin.runtime.bundle import BundleError, read_bundle
+    from kenpin.runtime.bundles.bundle import BundleError, read_bundle
 
     bundle = None
     try:
@@ -155,9 +155,9 @@ def _camera(line: Line, bundle: Any) -> Iterator[str]:
     if isinstance(line.camera, SyntheticSpec):
         size = line.camera.height_px, line.camera.width_px
     elif isinstance(line.camera, RecordedSpec):
+        from kenpin.camera.files.image_source import RecordedFrames
+        from kenpin.camera.files.images import ImageError
         from kenpin.camera.frame import Frame
-        from kenpin.camera.images import ImageError
-        from kenpin.camera.recorded import RecordedFrames
 
         try:
             first = RecordedFrames(line.camera.folder).grab(0)
@@ -182,9 +182,9 @@ def _fitness(line: Line, bundle: Any) -> Iterator[str]:
     """Whether this box reproduces the golden frames, and how fast it is."""
     import time
 
+    from kenpin.camera.files.images import read_pixels
     from kenpin.camera.frame import Frame
-    from kenpin.camera.images import read_pixels
-    from kenpin.runtime.bundle import BundleError
+    from kenpin.runtime.bundles.bundle import BundleError
     from kenpin.runtime.selftest import selftest
     from kenpin.runtime.web.pipeline import open_pipeline
 

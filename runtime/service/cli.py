@@ -30,8 +30,8 @@ SIGTERM ends the service: what is under way is answered NG shutdown.
 
 # Commands of their own: the modules that hold their `main`.
 _OTHERS = {
-    "record": "kenpin.camera.record",
-    "bundles": "kenpin.runtime.service.bundles",
+    "record": "kenpin.camera.record_command",
+    "bundles": "kenpin.runtime.service.bundles_cli",
     "keys": "kenpin.runtime.service.keys_cli",
     "install": "kenpin.runtime.service.install",
     "uninstall": "kenpin.runtime.service.install",
@@ -95,7 +95,7 @@ def _serve(options: argparse.Namespace) -> int:
     from kenpin.config.line import load_line
     from kenpin.runtime.service.gateway import Gateway
     from kenpin.runtime.service.logs import LogQueue, configure, to_stderr
-    from kenpin.runtime.sockets import EndpointError
+    from kenpin.runtime.wire.sockets import EndpointError
 
     line = load_line(options.line, options.set)
     log = LogQueue(to_stderr, line.log.room)

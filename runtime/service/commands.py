@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 import structlog
 
-from kenpin.runtime.commands import (
+from kenpin.runtime.service.announcer import Announcer
+from kenpin.runtime.service.complaints import Complaints
+from kenpin.runtime.service.desk import Desk
+from kenpin.runtime.service.inspection.changeover import Change, Changeover, ChangeoverError, Step
+from kenpin.runtime.service.inspection.supervisor import Supervisor
+from kenpin.runtime.service.ledger import TriggerConflictError
+from kenpin.runtime.service.sides.rolls import Rolls
+from kenpin.runtime.wire.commands import (
     Ack,
     Activate,
     Command,
@@ -18,13 +25,6 @@ from kenpin.runtime.commands import (
     Status,
     Trigger,
 )
-from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.changeover import Change, Changeover, ChangeoverError, Step
-from kenpin.runtime.service.complaints import Complaints
-from kenpin.runtime.service.desk import Desk
-from kenpin.runtime.service.ledger import TriggerConflictError
-from kenpin.runtime.service.rolls import Rolls
-from kenpin.runtime.service.supervisor import Supervisor
 
 __all__ = ["Commander"]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import zmq
 
-from kenpin.runtime.codecs import Codec
-from kenpin.runtime.commands import Command
-from kenpin.runtime.door import Door
-from kenpin.runtime.endpoints import EndpointError, refuse_taken
 from kenpin.runtime.service.patience import PAUSE_NS, Patience
-from kenpin.runtime.wire import MAX_MESSAGE_BYTES, WireError
+from kenpin.runtime.wire.authentication import Door
+from kenpin.runtime.wire.commands import Command
+from kenpin.runtime.wire.encodings import Codec
+from kenpin.runtime.wire.endpoints import EndpointError, refuse_taken
+from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES, WireError
 
 __all__ = ["ControlSocket"]
 

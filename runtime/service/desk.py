@@ -7,13 +7,19 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from kenpin.camera.events import CameraChanged, CameraState, Event, FrameArrived, FramesLost
-from kenpin.camera.ring import FrameRing, Ticket
-from kenpin.runtime.service.inspector import Gone, InspectionEvent, Judged
+from kenpin.camera.acquisition.events import (
+    CameraChanged,
+    CameraState,
+    Event,
+    FrameArrived,
+    FramesLost,
+)
+from kenpin.camera.acquisition.ring import FrameRing, Ticket
+from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
+from kenpin.runtime.service.inspection.handle import Gone, InspectionEvent, Judged
+from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.ledger import Answer, Entry, Ledger, Stage
-from kenpin.runtime.service.supervisor import Supervisor
 from kenpin.runtime.service.web_lines import WebLines
-from kenpin.runtime.verdict import Outcome, Reason, Verdict
 
 __all__ = ["CAMERA_WORKS", "Camera", "Desk", "Outlet", "Side"]
 

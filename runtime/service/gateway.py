@@ -19,19 +19,20 @@ from typing import Any
 import structlog
 import zmq
 
-from kenpin.camera.acquisition import Acquisition, Opener
-from kenpin.camera.events import CameraChanged, CameraState
+from kenpin.camera.acquisition.events import CameraChanged, CameraState
+from kenpin.camera.acquisition.handle import Acquisition, Opener
+from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.camera.opening import opener_of
-from kenpin.camera.ring import FrameRing
 from kenpin.config.exits import Exit
 from kenpin.config.line import Line
+from kenpin.runtime.judging.verdict import Reason
 from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.changeover import Changeover
 from kenpin.runtime.service.commands import Commander
 from kenpin.runtime.service.complaints import Complaints
 from kenpin.runtime.service.desk import CAMERA_WORKS, Desk
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
-from kenpin.runtime.service.inspector import (
+from kenpin.runtime.service.inspection.changeover import Changeover
+from kenpin.runtime.service.inspection.handle import (
     Failed,
     Gone,
     InspectionEvent,
@@ -41,13 +42,12 @@ from kenpin.runtime.service.inspector import (
     SelftestDone,
     TookOver,
 )
+from kenpin.runtime.service.inspection.supervisor import Limits, Role, Supervisor
 from kenpin.runtime.service.ledger import Answer, Ledger
 from kenpin.runtime.service.logs import LogQueue
-from kenpin.runtime.service.sides import Sides
+from kenpin.runtime.service.sides.all import Sides
 from kenpin.runtime.service.states import Parts, state_of
-from kenpin.runtime.service.supervisor import Limits, Role, Supervisor
 from kenpin.runtime.service.systemd import Manager
-from kenpin.runtime.verdict import Reason
 
 __all__ = ["Gateway"]
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.runtime.durable import replace_file
+from kenpin.runtime.bundles.durable import replace_file
 
 __all__ = ["Installation", "Step", "main", "wanted"]
 

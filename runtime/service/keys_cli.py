@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.runtime.keys import (
+from kenpin.runtime.wire.keys import (
     KeysError,
     admit,
     new_client,

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import Any
 
 from kenpin.camera.capture import Capture
-from kenpin.runtime.verdict import Outcome, Reason
+from kenpin.runtime.judging.verdict import Outcome, Reason
 
 __all__ = ["READERS", "UNACKED_RING", "Answer", "Entry", "Ledger", "Stage", "TriggerConflictError"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kenpin.camera.events import CameraState
-from kenpin.runtime.messages import State
+from kenpin.camera.acquisition.events import CameraState
+from kenpin.runtime.wire.verdict_messages import State
 
 __all__ = ["Parts", "state_of"]
 

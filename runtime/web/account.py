@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.config.web import WebSpec
-from kenpin.runtime.join import ScoreMap
-from kenpin.runtime.pipeline import Judgement, Stopwatch
-from kenpin.runtime.verdict import Evidence, Outcome, Reason, Thresholds, Verdict, judge
+from kenpin.runtime.judging.findings import Defect, Findings, GateAction, LaneVerdict
+from kenpin.runtime.judging.join import ScoreMap
+from kenpin.runtime.judging.pipeline import Judgement, Stopwatch
+from kenpin.runtime.judging.verdict import Evidence, Outcome, Reason, Thresholds, Verdict, judge
 from kenpin.runtime.web.defects import DefectTracker
-from kenpin.runtime.web.findings import Defect, Findings, GateAction, LaneVerdict
 from kenpin.runtime.web.lanes import LaneMap, RowChecks
 from kenpin.runtime.web.pieces import Cause, Gap, Strip, merged
 from kenpin.runtime.web.position import Along, gate_action

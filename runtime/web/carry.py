@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.runtime.tiling import reflect
+from kenpin.runtime.judging.tiling import reflect
 
 __all__ = ["Carry"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.web import DefectSpec
-from kenpin.runtime.web.findings import Defect
+from kenpin.runtime.judging.findings import Defect
 from kenpin.runtime.web.pieces import Strip
 
 __all__ = ["DefectTracker"]

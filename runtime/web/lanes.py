@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.web import EdgeSpec, LaneSpec, WebSpec
-from kenpin.runtime.bundle import GreyRange
-from kenpin.runtime.pipeline import grey_fault
+from kenpin.runtime.bundles.bundle import GreyRange
+from kenpin.runtime.judging.pipeline import grey_fault
 from kenpin.runtime.web.pieces import Cause
 
 __all__ = ["WHOLE_WIDTH", "EdgeTracker", "LaneMap", "RowChecks"]

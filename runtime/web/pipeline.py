@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.config.web import WebSpec
-from kenpin.runtime.bundle import Bundle, BundleError
-from kenpin.runtime.pipeline import (
+from kenpin.runtime.bundles.bundle import Bundle, BundleError
+from kenpin.runtime.judging.pipeline import (
     Judgement,
     Pipeline,
     Stopwatch,
@@ -21,8 +21,8 @@ from kenpin.runtime.pipeline import (
     load_scorer,
     misfit,
 )
-from kenpin.runtime.tiling import TileGrid
-from kenpin.runtime.verdict import Reason, Thresholds
+from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.judging.verdict import Reason, Thresholds
 from kenpin.runtime.web.account import Account, conclude
 from kenpin.runtime.web.defects import DefectTracker
 from kenpin.runtime.web.pieces import Cause, Gap

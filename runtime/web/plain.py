@@ -8,8 +8,8 @@ from typing import Any
 
 import msgpack
 
-from kenpin.runtime.verdict import Outcome, Reason, Thresholds
-from kenpin.runtime.web.findings import Defect, Findings, GateAction, LaneVerdict
+from kenpin.runtime.judging.findings import Defect, Findings, GateAction, LaneVerdict
+from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds
 from kenpin.runtime.web.pieces import Cause, Gap
 
 __all__ = ["MOST_GAPS", "MOST_RUNS", "findings_of", "plain_findings"]

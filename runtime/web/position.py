@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import deque
 
 from kenpin.config.web import AlongSpec
-from kenpin.runtime.web.findings import GateAction
+from kenpin.runtime.judging.findings import GateAction
 
 __all__ = ["Along", "Unwrapper", "gate_action"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from kenpin.config.web import LaneSpec, WebSpec
-from kenpin.runtime.web.findings import Defect, Findings
+from kenpin.runtime.judging.findings import Defect, Findings
 from kenpin.runtime.web.periods import Repeat, find_repeats
 from kenpin.runtime.web.pieces import Cause, Gap, merged
 from kenpin.runtime.web.roll_report import write_page

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.runtime.engine import Engine, Room
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.judging.engine import Engine, Room
+from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.carry import Carry
 
 __all__ = ["TileRows", "row_features"]

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.runtime.join import REACH_SIGMAS
-from kenpin.runtime.tiling import reflect
+from kenpin.runtime.judging.join import REACH_SIGMAS
+from kenpin.runtime.judging.tiling import reflect
 
 __all__ = ["MapRows", "StreamingBlur"]
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.web import WebSpec
-from kenpin.runtime.bundle import GreyRange
-from kenpin.runtime.engine import Engine
-from kenpin.runtime.join import ScoreMap
-from kenpin.runtime.scoring import Scorer
-from kenpin.runtime.tiling import TileGrid, reflect
+from kenpin.runtime.bundles.bundle import GreyRange
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.join import ScoreMap
+from kenpin.runtime.judging.scoring import Scorer
+from kenpin.runtime.judging.tiling import TileGrid, reflect
 from kenpin.runtime.web.lanes import EdgeTracker, LaneMap, RowChecks
 from kenpin.runtime.web.pieces import Gap, Strip
 from kenpin.runtime.web.stream import StreamingMap

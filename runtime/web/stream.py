@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.runtime.engine import Engine
-from kenpin.runtime.join import Joiner
-from kenpin.runtime.scoring import Scorer
-from kenpin.runtime.tiling import TileGrid
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.scoring import Scorer
+from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.pieces import Cause, Gap, Strip
 from kenpin.runtime.web.rows import TileRows, row_features
 from kenpin.runtime.web.smoothing import MapRows, StreamingBlur

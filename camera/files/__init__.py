@@ -1,0 +1,1 @@
+"""Images and recordings on disk, in and out."""

@@ -1,0 +1,92 @@
+"""Image files played back as frames, flat out or at the pace of a line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from kenpin.camera.files.images import ImageError, in_order, is_image, list_files, read_pixels
+from kenpin.camera.frame import Frame, LostFrame
+from kenpin.camera.paced_source import PacedFrames
+
+__all__ = ["RecordedFrames"]
+
+_NEVER_ON_THE_LINE = ("train", "ground_truth")
+
+
+class RecordedFrames(PacedFrames):
+    """Image files as a `FrameSource`: each file once, in order.
+
+    A file that cannot be read is handed out as a `LostFrame`: it was recorded,
+    so it is owed a verdict. Files are read one by one, as they fall due.
+
+    recording  a folder: its images and those of the folders below it, in the
+               order of their relative paths, which name the frames. Beside a
+               folder `test`, as in MVTec-like trees, `train` and `ground_truth`
+               are left out: they are not what the line saw. Or paths, in the
+               order given, which name the frames
+    rate_hz    frames per second; None plays flat out; see `PacedFrames`
+    loop       begin again after the last file; indices go on counting
+    ignored    what else lies among the images of the folder, for a warning
+
+    Raises
+    ------
+    ImageError
+        If the folder is missing or no image is in it.
+    ValueError
+        If the list of paths is empty, or the rate is not above 0.
+    """
+
+    def __init__(
+        self,
+        recording: Path | Sequence[Path],
+        *,
+        rate_hz: float | None = None,
+        loop: bool = False,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.ignored: tuple[Path, ...] = ()
+        if isinstance(recording, Path):
+            files, self.ignored = _recorded_in(recording)
+            self._files = [(path, path.relative_to(recording).as_posix()) for path in files]
+        else:
+            self._files = [(path, path.as_posix()) for path in recording]
+        if not self._files:
+            raise ValueError("no paths given, expected at least one; name a file or a folder")
+        super().__init__(None if loop else len(self._files), rate_hz, clock_ns, sleep)
+
+    def __len__(self) -> int:
+        """The number of files: of frames, when it does not loop."""
+        return len(self._files)
+
+    def _make(self, position: int) -> Frame | LostFrame:
+        path, name = self._files[position % len(self._files)]
+        try:
+            return Frame(read_pixels(path), 0, position, name)
+        except ImageError as error:
+            return LostFrame(0, position, str(error), name)
+
+
+def _recorded_in(folder: Path) -> tuple[list[Path], tuple[Path, ...]]:
+    """The images in a folder and below, in order, and what else lies among them."""
+    files = [path for inner in _folders_from(folder, frozenset()) for path in list_files(inner)]
+    images = [path for path in files if is_image(path)]
+    if not images:
+        found = f"no image in it or below, {len(files)} other files"
+        raise ImageError(folder, found, "name the folder of a recording")
+    return in_order(images), tuple(in_order(path for path in files if not is_image(path)))
+
+
+def _folders_from(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """The folder and those below it, through links too, but never in a circle."""
+    here = folder.resolve()
+    if here in above:
+        return
+    yield folder
+    inner = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
+    tested = any(path.name == "test" for path in inner)
+    for path in inner:
+        if not (tested and path.name in _NEVER_ON_THE_LINE):
+            yield from _folders_from(path, above | {here})

@@ -1,0 +1,129 @@
+"""Looking for cameras and trying one, in processes of their own: a producer may hang or crash."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kenpin.camera.source import CameraError
+from kenpin.config.camera import GenicamSpec
+from kenpin.processes.channel import Channel
+
+__all__ = ["Probe", "list_cameras", "probe"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a camera says of itself once it is configured.
+
+    size, dtype   of its frames
+    """
+
+    label: str
+    transport: str
+    size: tuple[int, ...]
+    dtype: str
+    pixel_format: str
+    line_rate_hz: float | None
+    packet_bytes: int | None
+
+
+def list_cameras(spec: GenicamSpec, timeout_s: float = 20.0) -> list[dict[str, Any]]:
+    """The cameras that the producers list, as maps of `DeviceRecord`.
+
+    Raises
+    ------
+    CameraError
+        If a producer cannot be loaded, crashes, or does not answer in time.
+    """
+    found: list[dict[str, Any]] = _apart(_list, spec, timeout_s)["cameras"]
+    return found
+
+
+def probe(spec: GenicamSpec, timeout_s: float = 30.0) -> Probe:
+    """Open and configure a camera, ask what its frames are, and let it go.
+
+    Raises
+    ------
+    CameraError
+        If it cannot be had or configured.
+    """
+    told = _apart(_probe, spec, timeout_s)["probe"]
+    return Probe(**{**told, "size": tuple(told["size"])})
+
+
+def _apart(
+    question: Callable[[GenicamSpec], dict[str, Any]], spec: GenicamSpec, timeout_s: float
+) -> dict[str, Any]:
+    ours, theirs = Channel.pair()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_answer, args=(question, spec, theirs), daemon=True
+    )
+    process.start()
+    theirs.close()
+    try:
+        answered = ours.wait(timeout_s)
+        messages = ours.receive(1)
+    finally:
+        ours.close()
+        if process.is_alive():
+            process.join(1.0)
+        if process.is_alive():
+            process.kill()
+        process.join()
+    if not answered:
+        raise CameraError(f"the GenTL producers did not answer within {timeout_s:g} s")
+    if not messages:
+        raise CameraError(f"a GenTL producer crashed (exit code {process.exitcode})")
+    if "error" in messages[0]:
+        raise CameraError(messages[0]["error"])
+    return messages[0]
+
+
+def _answer(
+    question: Callable[[GenicamSpec], dict[str, Any]], spec: GenicamSpec, channel: Channel
+) -> None:
+    try:
+        channel.send(question(spec))
+    except CameraError as error:
+        channel.send({"error": str(error)})
+    finally:
+        channel.close()
+        # A producer that crashes while it is unloaded has already answered.
+        os._exit(0)
+
+
+def _list(spec: GenicamSpec) -> dict[str, Any]:
+    from kenpin.camera.genicam.device import GenicamDriver
+
+    driver = GenicamDriver(spec)
+    try:
+        return {"cameras": [asdict(record) for record in driver.devices()]}
+    finally:
+        driver.close()
+
+
+def _probe(spec: GenicamSpec) -> dict[str, Any]:
+    from kenpin.camera.genicam.source import GenicamSource
+
+    source = GenicamSource(spec)
+    try:
+        source.connect()
+        size, dtype, pixel_format = source.shape
+        packet = source.feature("GevSCPSPacketSize")
+        return {
+            "probe": {
+                "label": source.label,
+                "transport": source.transport,
+                "size": list(size),
+                "dtype": dtype,
+                "pixel_format": pixel_format,
+                "line_rate_hz": source.line_rate_hz,
+                "packet_bytes": None if packet is None else int(packet),
+            }
+        }
+    finally:
+        source.close()

@@ -1,0 +1,156 @@
+"""Records what a line's camera shows, until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import select
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kenpin.camera.acquisition.events import (
+    CameraChanged,
+    CameraState,
+    Event,
+    FrameArrived,
+    FramesLost,
+)
+from kenpin.camera.acquisition.handle import Acquisition
+from kenpin.camera.acquisition.ring import FrameRing
+from kenpin.camera.acquisition.ring_frames import frame_in
+from kenpin.camera.files.recording import RecordingError
+from kenpin.camera.files.recording_writer import Recorder
+from kenpin.camera.frame import LostFrame
+from kenpin.camera.genicam.discovery import probe
+from kenpin.camera.opening import opener_of
+from kenpin.camera.source import CameraError
+from kenpin.config.camera import CameraSpec, GenicamSpec, RecordedSpec, load_camera
+from kenpin.config.errors import ConfigError
+from kenpin.config.exits import EPILOG, Exit, run
+
+__all__ = ["main"]
+
+EXAMPLES = """examples:
+  edge-run record line.toml -o /data/monday --max-gb 100
+  edge-run record line.toml -o /data/last-hour --max-gb 50 --drop-oldest
+  edge-replay /data/monday --bundle BUNDLE --as-timed
+
+Ctrl-C or SIGTERM ends the recording; what is written stays readable whatever happens.
+
+"""
+# Half a second of the fastest line: a disk's hesitation costs no frame.
+_SLOTS = 40
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = _parser().parse_args(argv)
+    expected = {ConfigError: Exit.CONFIG, RecordingError: Exit.IMAGES, CameraError: Exit.CAMERA}
+    return run(lambda: _record(options), expected, debug=options.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-run record",
+        description="Record a line's camera, losslessly, with all that is known of each frame.",
+        epilog=EXAMPLES + EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("line", type=Path, metavar="LINE.toml", help="whose camera")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--max-gb", type=float, default=10.0, help="of all files; default: 10")
+    parser.add_argument(
+        "--drop-oldest", action="store_true", help="go on at the limit, without the oldest frames"
+    )
+    parser.add_argument("--frames", type=int, help="stop after so many")
+    parser.add_argument("--slots", type=int, default=_SLOTS, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the file's"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _record(options: argparse.Namespace) -> int:
+    spec = load_camera(options.line, options.set)
+    stopping: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda found, _frame: stopping.append(found))
+    ring = FrameRing(options.slots, _frame_bytes(spec))
+    recorder = Recorder(
+        options.output,
+        max_bytes=round(options.max_gb * 1e9),
+        when_full="drop_oldest" if options.drop_oldest else "stop",
+        about={"line": str(options.line)},
+    )
+    acquisition = Acquisition(opener_of(spec), ring)
+    acquisition.start()
+    try:
+        while not stopping and not recorder.full and acquisition.state is not CameraState.ENDED:
+            for event in acquisition.events():
+                _keep(event, ring, recorder)
+                if options.frames is not None and recorder.written >= options.frames:
+                    stopping.append(0)
+                    break
+            _wait(acquisition)
+    finally:
+        acquisition.stop()
+        recorder.close()
+        ring.close()
+    sys.stdout.write(
+        f"{options.output}: {recorder.written} frames, {recorder.missed} missed, "
+        f"{recorder.bytes / 1e6:.1f} MB{', the limit is reached' if recorder.full else ''}\n"
+    )
+    if recorder.fault:
+        sys.stderr.write(f"warning: {recorder.fault}\n")
+    return Exit.DONE
+
+
+def _keep(event: Event, ring: FrameRing, recorder: Recorder) -> None:
+    if isinstance(event, CameraChanged):
+        detail = f": {event.detail}" if event.detail else ""
+        sys.stderr.write(f"camera {event.state}{detail}\n")
+    elif isinstance(event, FrameArrived):
+        # Straight from the ring to the disk; a disk that is behind fills the ring, and
+        # the acquisition counts what finds no slot.
+        recorder.write(frame_in(ring, event.ticket))
+        ring.release(event.ticket)
+    elif isinstance(event, FramesLost):
+        recorder.write(
+            LostFrame(
+                event.captured_ns,
+                event.index,
+                event.detail,
+                lines=event.lines,
+                count=event.count,
+                loss=event.loss,
+            )
+        )
+
+
+def _wait(acquisition: Acquisition) -> None:
+    handle = acquisition.fileno()
+    if handle is None:
+        time.sleep(0.02)
+        return
+    poller = select.poll()
+    poller.register(handle, select.POLLIN)
+    poller.poll(50)
+
+
+def _frame_bytes(spec: CameraSpec) -> int:
+    if isinstance(spec, GenicamSpec):
+        seen = probe(spec)
+        return math.prod(seen.size) * np.dtype(seen.dtype).itemsize
+    if isinstance(spec, RecordedSpec):
+        raise ConfigError(f"{spec.folder}: is recorded already; name a line with a camera")
+    return spec.height_px * spec.width_px
+
+
+if __name__ == "__main__":
+    sys.exit(main())

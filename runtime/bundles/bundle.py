@@ -1,0 +1,317 @@
+"""The bundle: what the offline step hands to the box, verified before use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from kenpin.config.recipe import (
+    FrameSpec,
+    MethodSpec,
+    QuantizeSpec,
+    ScoreSpec,
+    ThresholdSpec,
+    TileSpec,
+)
+from kenpin.config.settings import Settings, problems
+from kenpin.config.web import WebSpec
+
+__all__ = [
+    "MANIFEST",
+    "SCHEMA",
+    "SIGNATURES",
+    "Bundle",
+    "BundleError",
+    "DataRecord",
+    "FeatureRecord",
+    "GoldenFrame",
+    "GreyRange",
+    "Manifest",
+    "QuantizationRecord",
+    "ThresholdRecord",
+    "canonical",
+    "content_hash",
+    "file_hash",
+    "parse_manifest",
+    "read_bundle",
+]
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+# Beside the manifest; not in the content hash, so that a bundle may be signed later.
+SIGNATURES = "signatures.json"
+
+# Hex digits of the content hash in a bundle's name: enough to tell bundles
+# apart on one box, short enough for a log line.
+NAME_DIGITS = 12
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BundleError(Exception):
+    """The bundle cannot be trusted or used: says which part, and what to do."""
+
+
+class FeatureRecord(Settings):
+    """What the network gives for one tile: cells x cells positions of `dimensions`."""
+
+    backbone: str
+    layers: tuple[str, ...]
+    weights_sha256: Sha256 | None
+    patch_stride_px: int
+    cells: int
+    dimensions: int
+    batch: int
+    inference_precision: Literal["f32"]
+
+
+class QuantizationRecord(Settings):
+    """How FP32 and INT8 score the same anomaly twins.
+
+    Each entry of `scores` holds the image scores of normals and twins by one
+    precision, fitted on its own features of the same tiles. `score_ratios` is
+    INT8's score of a twin over FP32's, the median of each kind; empty for FP32.
+    """
+
+    settings: QuantizeSpec
+    scores: dict[Literal["fp32", "int8"], dict[Literal["normals", "twins"], list[float]]]
+    score_ratios: dict[str, float]
+    separation: dict[Literal["fp32", "int8"], float]
+
+
+class ThresholdRecord(Settings):
+    """The thresholds in force and where they came from."""
+
+    ok: float
+    ng: float
+    source: str
+    settings: ThresholdSpec
+
+
+class GreyRange(Settings):
+    """Frames outside are not judged by the model: a lamp or the exposure failed."""
+
+    mean_min: float
+    mean_max: float
+    contrast_min: float
+
+
+class GoldenFrame(Settings):
+    """A frame whose score every box must reproduce within `tolerance` (a share)."""
+
+    file: str
+    kind: Literal["good", "twin"]
+    score: float
+    tolerance: float
+
+
+class DataRecord(Settings):
+    """Which good images were learned from and which were held out, by file name."""
+
+    sha256: Sha256
+    fitted: list[str]
+    held_out: list[str]
+    seed: int
+
+
+class Manifest(Settings):
+    """`manifest.json`: the bundle's whole content, each file by its SHA-256."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    versions: dict[str, str]
+    frame: FrameSpec
+    tiles: TileSpec
+    features: FeatureRecord
+    method: MethodSpec
+    score: ScoreSpec
+    threshold: ThresholdRecord
+    grey: GreyRange
+    quantization: QuantizationRecord
+    golden: list[GoldenFrame] = Field(min_length=1)
+    data: DataRecord
+    held_out_scores: dict[str, float]
+    files: dict[str, Sha256]
+    web: WebSpec | None = None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose every byte was checked.
+
+    folder   where it lies
+    sha256   its content hash
+    arrays   the method's statistics by name, memory-mapped, read-only
+    """
+
+    folder: Path
+    sha256: str
+    manifest: Manifest
+    arrays: Mapping[str, NDArray[np.float32]]
+
+    @property
+    def label(self) -> str:
+        """Name and the start of the content hash, as verdicts carry it."""
+        return f"{self.manifest.name}@{self.sha256[:NAME_DIGITS]}"
+
+    @property
+    def network(self) -> Path:
+        """The IR."""
+        return self.folder / "features.xml"
+
+
+def canonical(manifest: Manifest) -> bytes:
+    """The one byte sequence of a manifest: sorted keys, no NaN, a line each."""
+    tree = manifest.model_dump(mode="json")
+    if manifest.web is None:
+        # Bundles of indexed frames keep the content hash they had before webs.
+        del tree["web"]
+    text = json.dumps(tree, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
+    return (text + "\n").encode()
+
+
+def content_hash(manifest_bytes: bytes) -> str:
+    """SHA-256 of the manifest, which names every other file's: the bundle's identity."""
+    return hashlib.sha256(manifest_bytes).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_bundle(path: Path, trust: Path | None = None) -> Bundle:
+    """The bundle in a folder, every byte of it verified.
+
+    Parameters
+    ----------
+    path
+        The bundle's own folder, or a store whose link `current` leads to one.
+    trust
+        A folder of public keys, one of which must have signed the bundle; None
+        takes bundles that nobody signed.
+
+    Raises
+    ------
+    BundleError
+        If no trusted key has signed it, where one must;
+        If a file is missing, added, altered, not a plain file of the folder,
+        or the manifest is not of a known schema, not in its canonical form,
+        or does not hash to the folder's name. The message says which.
+    """
+    if (path / "current").is_symlink() and not (path / MANIFEST).exists():
+        path = path / "current"
+    folder = path.resolve()
+    if not folder.is_dir():
+        raise BundleError(f"{path}: no such folder; give the folder that edge-compile wrote")
+    raw = _manifest_bytes(folder)
+    manifest = parse_manifest(folder, raw)
+    if trust is not None:
+        _check_signature(folder, raw, trust)
+    _check_files(folder, manifest)
+    return Bundle(folder, content_hash(raw), manifest, _arrays(folder, manifest))
+
+
+def _manifest_bytes(folder: Path) -> bytes:
+    file = folder / MANIFEST
+    if file.is_symlink() or not file.is_file():
+        raise BundleError(f"{folder}: holds no {MANIFEST}; this is not a bundle, or it is damaged")
+    return file.read_bytes()
+
+
+def parse_manifest(folder: Path, raw: bytes) -> Manifest:
+    """The manifest in a file's bytes, which must hash to the folder's name.
+
+    Raises
+    ------
+    BundleError
+        If a single bit of it is not as it was written.
+    """
+    try:
+        tree: Any = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{folder}/{MANIFEST}: damaged ({error}); copy the bundle again"
+        ) from None
+    found = tree.get("schema_version") if isinstance(tree, dict) else None
+    if found != SCHEMA:
+        raise BundleError(
+            f"{folder}/{MANIFEST}: schema version {found!r}, this runtime knows {SCHEMA}; "
+            "recompile the bundle or update the runtime"
+        )
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as error:
+        raise BundleError(f"{folder}/{MANIFEST}: {problems(error)}; recompile it") from None
+    # A changed space or digit that means the same is still a change.
+    if canonical(manifest) != raw:
+        raise BundleError(f"{folder}/{MANIFEST}: altered after it was written; copy it again")
+    expected = f"{manifest.name}-{content_hash(raw)[:NAME_DIGITS]}"
+    if folder.name != expected:
+        raise BundleError(
+            f"{folder}: the content hashes to {expected}, the folder has another name; the "
+            "manifest was altered or the folder renamed: copy the bundle again, keeping its name"
+        )
+    return manifest
+
+
+def _check_signature(folder: Path, raw: bytes, trust: Path) -> None:
+    # Only where it is asked for: cryptography takes its time to import.
+    from kenpin.runtime.bundles.signature import SignatureError, signer
+
+    try:
+        signer(folder, raw, trust)
+    except SignatureError as error:
+        raise BundleError(str(error)) from None
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    for name in manifest.files:
+        parts = name.split("/")
+        if re.search(r"[\\\0]", name) or any(part in ("", ".", "..") for part in parts):
+            raise BundleError(f"{folder}/{MANIFEST}: names {name!r}, which leaves the folder")
+    found: set[str] = set()
+    for item in sorted(folder.rglob("*")):
+        name = item.relative_to(folder).as_posix()
+        if item.is_symlink() or not (item.is_file() or item.is_dir()):
+            raise BundleError(f"{folder}: {name} is not a plain file; a bundle holds no links")
+        if item.is_file() and name not in (MANIFEST, SIGNATURES):
+            found.add(name)
+    for name in sorted(found - set(manifest.files)):
+        raise BundleError(f"{folder}: {name} does not belong to the bundle; remove it")
+    for name, expected in sorted(manifest.files.items()):
+        if name not in found:
+            raise BundleError(f"{folder}: {name} is missing; copy the bundle again")
+        if file_hash(folder / name) != expected:
+            raise BundleError(
+                f"{folder}: {name} does not have the recorded SHA-256; it is damaged or was "
+                "altered: copy the bundle again"
+            )
+
+
+def _arrays(folder: Path, manifest: Manifest) -> dict[str, NDArray[np.float32]]:
+    arrays: dict[str, NDArray[np.float32]] = {}
+    for name in sorted(manifest.files):
+        if not name.endswith(".npy"):
+            continue
+        try:
+            array = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            raise BundleError(f"{folder}: {name} is not a plain array: {error}") from None
+        if array.dtype != np.float32 or not math.prod(array.shape):
+            raise BundleError(
+                f"{folder}: {name} is {array.dtype} {array.shape}, expected filled float32"
+            )
+        arrays[name.removesuffix(".npy")] = array
+    return arrays

@@ -1,0 +1,233 @@
+"""OpenVINO: tiles in, patch features and proposed bank rows out.
+
+Besides `proposals`, the only runtime module that knows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.config.tuning import Tuning
+from kenpin.runtime.judging.proposals import BankSearch
+from kenpin.runtime.judging.telemetry import silence
+
+silence()
+import openvino as ov  # noqa: E402
+
+__all__ = ["Engine", "EngineError", "Room"]
+
+Index = NDArray[np.intp]
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+DEFAULT = Tuning()
+
+# For each stream two requests: one runs while the next one's tiles are copied in.
+AHEAD = 2
+
+
+class EngineError(Exception):
+    """The network cannot be loaded or does not have the expected shape."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Room:
+    """Memory for what the network says of some tiles, to be written over and over.
+
+    features  (tiles, h, w, D) float32
+    rows      (tiles, h, w) the bank row proposed for each patch; None where nothing is searched
+    """
+
+    features: F32
+    rows: Index | None
+
+    def tiles(self, first: int, last: int) -> Room:
+        """Some of them, not copied."""
+        rows = None if self.rows is None else self.rows[first:last]
+        return Room(self.features[first:last], rows)
+
+
+class Engine:
+    """A compiled feature extractor with a static batch, its requests reused.
+
+    Input (N, C, S, S) uint8; output (N, h, w, D) float32.
+    """
+
+    def __init__(
+        self,
+        model: Path | Any,
+        *,
+        precision: str = "f32",
+        threads: int | None = None,
+        tuning: Tuning = DEFAULT,
+        search: BankSearch | None = None,
+    ) -> None:
+        """Compile for this box.
+
+        Parameters
+        ----------
+        model
+            The IR's .xml file, or an `openvino.Model` in memory.
+        precision
+            Of everything that is not INT8. Stated, because OpenVINO's own
+            choice differs between processors, and with it the scores.
+        threads
+            Cores to use; None leaves it to OpenVINO.
+        tuning
+            Device, batch and streams.
+        search
+            What the features are to be searched for. Only CPUs do so; elsewhere it is left out.
+
+        Raises
+        ------
+        EngineError
+            If OpenVINO cannot read or compile the model, or its shape is not
+            static with one input and one output.
+        """
+        core = ov.Core()
+        config: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": precision,
+            "NUM_STREAMS": tuning.streams,
+        }
+        if tuning.device != "CPU":
+            # GPU, NPU and AUTO know neither all of these settings nor what they cost.
+            del config["NUM_STREAMS"]
+        elif threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+        try:
+            network = core.read_model(model) if isinstance(model, Path) else model.clone()
+            if tuning.batch is not None and network.inputs[0].shape[0] != tuning.batch:
+                network.reshape([tuning.batch, *network.inputs[0].shape[1:]])
+            self._check(model, network)
+            self._search = search if tuning.device == "CPU" else None
+            if self._search is not None:
+                if self._search.dimensions != self.output_shape[3]:
+                    raise EngineError(
+                        f"{model}: makes features of {self.output_shape[3]} dimensions, the bank "
+                        f"has {self._search.dimensions}"
+                    )
+                network = self._search.joined(network)
+            self._compiled = core.compile_model(network, tuning.device, config)
+        except RuntimeError as error:
+            raise EngineError(
+                f"{model}: OpenVINO cannot compile it for {tuning.device}: {error}"
+            ) from error
+        self._ahead = AHEAD * tuning.streams
+        self._renew()
+
+    def _check(self, model: Path | Any, network: Any) -> None:
+        ports = (*network.inputs, *network.outputs)
+        if len(ports) != 2 or any(port.partial_shape.is_dynamic for port in ports):
+            raise EngineError(f"{model}: expected one input and one output of static shape")
+        self.input_shape: tuple[int, int, int, int] = tuple(network.inputs[0].shape)
+        self.output_shape: tuple[int, int, int, int] = tuple(network.outputs[0].shape)
+        kind = network.inputs[0].element_type
+        if kind != ov.Type.u8 or len(self.output_shape) != 4:
+            raise EngineError(
+                f"{model}: expected (N, C, S, S) uint8 to (N, h, w, D), found "
+                f"{self.input_shape} {kind} to {self.output_shape}"
+            )
+
+    @property
+    def batch(self) -> int:
+        """Tiles per inference."""
+        return self.input_shape[0]
+
+    def room(self, count: int) -> Room:
+        """Memory for `count` tiles, to be given to `features` again and again."""
+        tiles = -(-count // self.batch) * self.batch
+        _, *grid, depth = self.output_shape
+        rows = np.empty((tiles, *grid), np.intp) if self._search else None
+        return Room(np.empty((tiles, *grid, depth), np.float32), rows)
+
+    def features(
+        self,
+        fill: Callable[[int, U8], int],
+        count: int,
+        room: Room | None = None,
+    ) -> tuple[F32, int]:
+        """Features of `count` tiles, in order, and how many tiles were filled in.
+
+        Parameters
+        ----------
+        fill
+            Called as fill(first, batch): writes the tiles from number `first`
+            on into the (N, C, S, S) uint8 batch and says how many it wrote.
+        room
+            What `room(count)` gave: features and rows are written there, over those
+            of the call before. Without it they get memory of their own.
+
+        Returns
+        -------
+        (count, h, w, D) float32, and the sum of what `fill` said.
+        """
+        room = room or self.room(count)
+        out, step = room.features, self.batch
+        filled, ahead, batches = 0, len(self._requests), len(out) // step
+        try:
+            for number in range(batches + ahead):
+                request, done = self._requests[number % ahead], (number - ahead) * step
+                request.wait()
+                if done >= 0 and room.rows is not None:
+                    self._choose(number % ahead, room.rows[done : done + step])
+                if number < batches:
+                    first = number * step
+                    filled += fill(first, self._slots[number % ahead])
+                    # The result lands where it is needed: OpenVINO writes into this array.
+                    request.set_output_tensor(
+                        0, ov.Tensor(out[first : first + step], shared_memory=True)
+                    )
+                    request.start_async()
+        except BaseException:
+            self._halt()
+            raise
+        return out[:count], filled
+
+    def _choose(self, request: int, rows: Index) -> None:
+        assert self._search is not None
+        found = self._search.choose(*self._searched[request])
+        rows.reshape(-1)[:] = found
+
+    def _renew(self) -> None:
+        self._requests = [self._compiled.create_infer_request() for _ in range(self._ahead)]
+        self._slots: list[U8] = [r.get_input_tensor().data for r in self._requests]
+        # Of each request, what the search says: rows within chunks, and the best chunks.
+        self._searched: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
+        if self._search is not None:
+            patches = int(np.prod(self.output_shape[:3]))
+            for request in self._requests:
+                rows, chunk = (
+                    request.get_output_tensor(port).data.reshape(-1, patches) for port in (1, 2)
+                )
+                self._searched.append((rows, chunk[0]))
+
+    def _halt(self) -> None:
+        # A request still running would write into memory that is about to be freed.
+        for request in self._requests:
+            with contextlib.suppress(RuntimeError):
+                request.wait()
+        # A request that failed raises the same error again at its next wait: the
+        # frame after would pay for it.
+        self._renew()
+
+    def executed_precisions(self) -> list[tuple[str, str, str]]:
+        """(name, kind, precision) of every node as this processor runs it."""
+        nodes = []
+        for op in self._compiled.get_runtime_model().get_ordered_ops():
+            info = op.get_rt_info()
+            nodes.append(
+                (
+                    op.get_friendly_name(),
+                    str(info["layerType"].astype(str)),
+                    str(info["runtimePrecision"].astype(str)),
+                )
+            )
+        return nodes

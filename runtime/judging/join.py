@@ -1,0 +1,173 @@
+"""Joining the tiles' distances into one map per frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.runtime.judging.tiling import TileGrid
+
+__all__ = ["Joiner", "ScoreMap", "smooth", "upsample"]
+
+F32 = NDArray[np.float32]
+
+# The kernel reaches this many sigmas; the weight beyond is below 1e-4.
+REACH_SIGMAS = 4.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreMap:
+    """One distance per patch position of a frame.
+
+    values      (ceil(H / stride), ceil(W / stride)) float32, dimensionless
+    stride_px   pixels between neighbouring positions
+    frame_size  (H, W) of the frame in pixels
+    """
+
+    values: F32
+    stride_px: int
+    frame_size: tuple[int, int]
+
+    def peak_xy(self, height: int, width: int) -> tuple[int, int]:
+        """Pixel (x, y) of an image of that size at the middle of the highest position.
+
+        The image is the frame, or what it was before the bundle resized it.
+        """
+        row, col = divmod(int(np.argmax(self.values)), self.values.shape[1])
+        frame_h, frame_w = self.frame_size
+        y = (row + 0.5) * self.stride_px * height / frame_h
+        x = (col + 0.5) * self.stride_px * width / frame_w
+        # The last position may reach past the frame.
+        return min(int(x), width - 1), min(int(y), height - 1)
+
+
+@dataclass(frozen=True)
+class Joiner:
+    """Undoes the tiling of a grid, at one position every `patch_stride` pixels."""
+
+    grid: TileGrid
+    patch_stride: int
+
+    def __post_init__(self) -> None:
+        for name in ("size", "halo", "stride"):
+            value = getattr(self.grid, name)
+            if value % self.patch_stride:
+                raise ValueError(
+                    f"tile {name} of {value} px is not a multiple of the features' stride of "
+                    f"{self.patch_stride} px, so tiles would not meet on one grid; "
+                    f"use {value // self.patch_stride * self.patch_stride} or "
+                    f"{-(-value // self.patch_stride) * self.patch_stride}"
+                )
+
+    @property
+    def cells(self) -> int:
+        """Patch positions along the side of one core."""
+        return self.grid.core // self.patch_stride
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the joined map."""
+        s = self.patch_stride
+        return -(-self.grid.height // s), -(-self.grid.width // s)
+
+    def _corners(self) -> list[tuple[int, int]]:
+        step = self.grid.stride // self.patch_stride
+        return [(r * step, c * step) for r in range(self.grid.rows) for c in range(self.grid.cols)]
+
+    @cached_property
+    def _overlaps(self) -> F32:
+        count = np.zeros(self._canvas, np.float32)
+        for r, c in self._corners():
+            count[r : r + self.cells, c : c + self.cells] += 1
+        return count
+
+    @property
+    def _canvas(self) -> tuple[int, int]:
+        last_r, last_c = self._corners()[-1]
+        return last_r + self.cells, last_c + self.cells
+
+    def join(self, distances: F32) -> ScoreMap:
+        """The map of a frame; overlapping cores are averaged.
+
+        Parameters
+        ----------
+        distances : (tiles, cells, cells) float32, in the grid's order
+
+        Raises
+        ------
+        ValueError
+            If there is not exactly one distance for each position of each tile.
+        """
+        expected = (len(self.grid), self.cells, self.cells)
+        if distances.shape != expected:
+            raise ValueError(f"distances {distances.shape}, the grid expects {expected}")
+        h, w = self.shape
+        if self.grid.stride == self.grid.core:
+            # Cores abut: joining is a permutation, nothing is added up.
+            blocks = distances.reshape(self.grid.rows, self.grid.cols, self.cells, self.cells)
+            canvas = blocks.transpose(0, 2, 1, 3).reshape(self._canvas)
+            return self._map(canvas[:h, :w])
+        total = np.zeros(self._canvas, np.float32)
+        for (r, c), tile in zip(self._corners(), distances, strict=True):
+            total[r : r + self.cells, c : c + self.cells] += tile
+        total /= self._overlaps
+        return self._map(total[:h, :w])
+
+    def _map(self, values: F32) -> ScoreMap:
+        size = (self.grid.height, self.grid.width)
+        return ScoreMap(np.ascontiguousarray(values), self.patch_stride, size)
+
+
+def smooth(score_map: ScoreMap, sigma_px: float, mask: F32 | None = None) -> ScoreMap:
+    """The map blurred by a Gaussian of `sigma_px` pixels, at the map's own resolution.
+
+    Separable, and mirrored at the border. Non-finite values spread: check
+    before smoothing.
+
+    Parameters
+    ----------
+    mask
+        Of the map's shape, 1 where values count. The others come out as 0 and
+        do not reach their neighbours: the kernel is normalised over the mask.
+    """
+    sigma = sigma_px / score_map.stride_px
+    if mask is not None:
+        kept = _blurred(score_map.values * mask, sigma)
+        share = _blurred(mask, sigma)
+        inside = np.divide(kept, share, out=np.zeros_like(kept), where=mask > 0)
+        return replace(score_map, values=inside)
+    if sigma == 0:
+        return score_map
+    return replace(score_map, values=_blurred(score_map.values, sigma))
+
+
+def _blurred(values: F32, sigma: float) -> F32:
+    if sigma == 0:
+        return values
+    side = 2 * math.ceil(REACH_SIGMAS * sigma) + 1
+    blurred = cv2.GaussianBlur(values, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101)
+    return blurred.astype(np.float32, copy=False)
+
+
+def upsample(score_map: ScoreMap, height: int, width: int) -> F32:
+    """The map as an image of (height, width) pixels, for people and pixel metrics.
+
+    A map value belongs to the middle of its stride x stride square; between
+    the middles it is interpolated linearly. Where the bundle resized the
+    image, the map is stretched back.
+    """
+    rows, cols = score_map.values.shape
+    frame_h, frame_w = score_map.frame_size
+    full = cv2.resize(
+        score_map.values,
+        (cols * score_map.stride_px, rows * score_map.stride_px),
+        interpolation=cv2.INTER_LINEAR,
+    )[:frame_h, :frame_w]
+    if full.shape != (height, width):
+        full = cv2.resize(full, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(full, dtype=np.float32)

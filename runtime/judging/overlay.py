@@ -1,0 +1,88 @@
+"""A frame with its map laid over it, for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.runtime.judging.join import ScoreMap, upsample
+from kenpin.runtime.judging.verdict import Outcome, Verdict
+
+__all__ = ["overlay"]
+
+U8 = NDArray[np.uint8]
+
+# Longer pictures are cut into rows below each other, so that a strip can be seen.
+LONGEST_PX = 1600
+BANNER_PX = 28
+OK_COLOUR = (40, 160, 60)
+NG_COLOUR = (200, 40, 40)
+CONTOUR_COLOUR = (255, 230, 0)
+# The heat is transparent where the map is below this share of the threshold.
+CLEAR_SHARE = 0.85
+
+
+def overlay(pixels: NDArray[Any], score_map: ScoreMap | None, verdict: Verdict) -> U8:
+    """The frame, heat where the map is high, a line around all above the threshold.
+
+    Parameters
+    ----------
+    pixels : (H, W) or (H, W, 3) uint8
+        The frame as the camera saw it.
+    score_map
+        Stretched to the frame if the bundle resizes; None draws no heat.
+
+    Returns
+    -------
+    (H', W', 3) uint8 red, green, blue, with a banner that states the verdict.
+    """
+    picture = pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    canvas = np.ascontiguousarray(picture, np.uint8).copy()
+    if score_map is not None and verdict.thresholds is not None:
+        _heat(canvas, score_map, verdict.thresholds.ok)
+    return _bannered(_folded(canvas), verdict)
+
+
+def _heat(canvas: U8, score_map: ScoreMap, threshold: float) -> None:
+    full = upsample(score_map, *canvas.shape[:2])
+    share = np.nan_to_num(full / max(threshold, 1e-12), nan=2.0, posinf=2.0)
+    strength = np.clip((share - CLEAR_SHARE) / (1.5 - CLEAR_SHARE), 0, 1)
+    heat = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    heat = cv2.cvtColor(heat, cv2.COLOR_BGR2RGB)
+    alpha = (0.65 * strength)[..., None]
+    canvas[...] = ((1 - alpha) * canvas + alpha * heat).astype(np.uint8)
+    outline, _ = cv2.findContours(
+        (share > 1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    cv2.drawContours(canvas, outline, -1, CONTOUR_COLOUR, 2)
+
+
+def _folded(canvas: U8) -> U8:
+    """A wide strip as rows below each other."""
+    height, width = canvas.shape[:2]
+    if width <= LONGEST_PX:
+        return canvas
+    rows = -(-width // LONGEST_PX)
+    each = -(-width // rows)
+    gap = 6
+    sheet = np.full((rows * (height + gap) - gap, each, 3), 255, np.uint8)
+    for row in range(rows):
+        part = canvas[:, row * each : (row + 1) * each]
+        top = row * (height + gap)
+        sheet[top : top + height, : part.shape[1]] = part
+    return sheet
+
+
+def _bannered(canvas: U8, verdict: Verdict) -> U8:
+    ok = verdict.outcome is Outcome.OK
+    score = "no score" if verdict.score is None else f"score {verdict.score:.2f}"
+    limit = "" if verdict.thresholds is None else f" / {verdict.thresholds.ok:.2f}"
+    text = f"{verdict.outcome.name} {verdict.reason or ''}  {score}{limit}  {verdict.frame_name}"
+    banner = np.full((BANNER_PX, canvas.shape[1], 3), OK_COLOUR if ok else NG_COLOUR, np.uint8)
+    cv2.putText(
+        banner, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA
+    )
+    return np.vstack([banner, canvas])

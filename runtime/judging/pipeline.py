@@ -1,0 +1,449 @@
+"""One frame to one verdict. The only file that knows the order of the steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.camera.files.images import fit_to
+from kenpin.camera.frame import Frame, LostFrame
+from kenpin.config.errors import ConfigError
+from kenpin.config.recipe import FrameSpec, PadimSpec, PatchCoreSpec
+from kenpin.config.tuning import load_tuning
+from kenpin.runtime.bundles.bundle import Bundle, BundleError, FeatureRecord, GreyRange
+from kenpin.runtime.judging.crew import Crew
+from kenpin.runtime.judging.distance import fast_whitening
+from kenpin.runtime.judging.engine import Engine, EngineError
+from kenpin.runtime.judging.findings import Findings
+from kenpin.runtime.judging.join import Joiner, ScoreMap, smooth
+from kenpin.runtime.judging.proposals import LEAST_ROWS, BankSearch, Proposer
+from kenpin.runtime.judging.scoring import PadimScorer, PatchCoreScorer, Scorer
+from kenpin.runtime.judging.sharing import group_count, model_count, model_of_tile
+from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.judging.verdict import Evidence, Reason, Thresholds, Verdict, judge
+
+__all__ = [
+    "Judgement",
+    "Measurement",
+    "Pipeline",
+    "Stages",
+    "Stopwatch",
+    "grey_fault",
+    "load_engine",
+    "load_mask",
+    "load_scorer",
+    "misfit",
+]
+
+F32 = NDArray[np.float32]
+
+
+@dataclass
+class Stopwatch:
+    """Microseconds since the last mark, by the name of the stage that just ended."""
+
+    clock_ns: Callable[[], int]
+    stages_us: dict[str, int] = field(default_factory=dict)
+    _last: int = 0
+
+    def start(self) -> None:
+        """Begin the first stage."""
+        self._last = self.clock_ns()
+
+    def alive(self) -> None:
+        """Look at the clock within a stage: whoever passed it in sees the work go on."""
+        self.clock_ns()
+
+    def mark(self, stage: str) -> None:
+        """End a stage."""
+        now = self.clock_ns()
+        self.stages_us[stage] = (now - self._last) // 1000
+        self._last = now
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurement:
+    """What the steps found in one frame.
+
+    score_map     the joined, smoothed map
+    score         image score, dimensionless
+    finite        every distance was finite, before joining could hide one
+    tiles_scored  tiles that went through the network
+    """
+
+    score_map: ScoreMap
+    score: float
+    finite: bool
+    tiles_scored: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """A verdict with the map that it rests on, None where the frame got no map.
+
+    web   what else is known of a web; None where frames are parts
+    """
+
+    verdict: Verdict
+    score_map: ScoreMap | None
+    web: Findings | None = None
+
+
+class Stages:
+    """Pixels to a map and a score: tiling, network, distances, joining, smoothing."""
+
+    def __init__(
+        self,
+        grid: TileGrid,
+        engine: Engine,
+        scorer: Scorer,
+        patch_stride: int,
+        sigma_px: float,
+        mask: F32 | None = None,
+    ) -> None:
+        """`mask`: (rows, cols) of the map, 1 where the part is inspected and 0 elsewhere."""
+        self._mask = mask
+        self.grid = grid
+        self._engine = engine
+        self._scorer = scorer
+        self._joiner = Joiner(grid, patch_stride)
+        self._sigma_px = sigma_px
+        # What the network says of one frame, written over the last one's.
+        self._room = engine.room(len(grid))
+
+    def measure(self, pixels: NDArray[Any], watch: Stopwatch | None = None) -> Measurement:
+        """Measure a frame of the grid's size.
+
+        Parameters
+        ----------
+        pixels : (H, W) or (H, W, 3) uint8
+        """
+        watch = watch or Stopwatch(time.monotonic_ns)
+        watch.start()
+        tiles = range(len(self.grid))
+
+        def fill(first: int, batch: NDArray[np.uint8]) -> int:
+            watch.alive()
+            return self.grid.fill(pixels, tiles[first:], batch)
+
+        room = self._room.tiles(0, len(tiles))
+        _, filled = self._engine.features(fill, len(tiles), self._room)
+        watch.mark("infer")
+        found = self._scorer.distances(room.features, room.rows)
+        finite = bool(np.isfinite(found.values).all())
+        watch.mark("dist")
+        score_map = smooth(self._joiner.join(found.values), self._sigma_px, self._mask)
+        score = float(score_map.values.max()) if found.score is None else found.score
+        watch.mark("join")
+        return Measurement(score_map, score, finite, filled)
+
+
+class Pipeline:
+    """A bundle at work: every frame gets exactly one verdict, whatever happens."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        budget_ns: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Load the network and the statistics.
+
+        Parameters
+        ----------
+        clock_ns
+            The monotonic clock that stamped the frames.
+        budget_ns
+            From a frame's last line to its verdict; None sets no deadline.
+        threads
+            Cores for the network; None leaves it to OpenVINO.
+
+        Raises
+        ------
+        BundleError
+            If the network or the statistics do not fit the manifest's geometry.
+        """
+        manifest = bundle.manifest
+        if manifest.frame.geometry == "continuous":
+            raise BundleError(
+                f"{bundle.folder}: is for a continuous web; open it with `open_pipeline`"
+            )
+        self.bundle = bundle
+        self.grid = TileGrid.of(manifest.frame, manifest.tiles)
+        self.thresholds = Thresholds(manifest.threshold.ok, manifest.threshold.ng)
+        self._frame = manifest.frame
+        self._grey = manifest.grey
+        self._clock_ns = clock_ns
+        self._budget_ns = budget_ns
+        scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid, threads)
+        engine = load_engine(bundle, threads, scorer.search)
+        self._stages = Stages(
+            self.grid,
+            engine,
+            scorer,
+            manifest.features.patch_stride_px,
+            manifest.score.smooth_sigma_px,
+            load_mask(bundle.arrays, self.grid, manifest.features.patch_stride_px),
+        )
+
+    def alone(self, frame: Frame) -> Judgement:
+        """The verdict about a frame that belongs to nothing before or after it."""
+        return self.judge(frame)
+
+    def judge(self, frame: Frame | LostFrame) -> Judgement:
+        """The one verdict about a frame; a lost one is NG. Raises nothing.
+
+        Whatever goes wrong on the way is a reason for NG: silence or a crash
+        here would leave a trigger unanswered.
+        """
+        watch = Stopwatch(self._clock_ns)
+        watch.start()
+        measured: Measurement | None = None
+        fault: tuple[Reason, str] | None
+        try:
+            if isinstance(frame, LostFrame):
+                fault = Reason.INCOMPLETE_FRAME, frame.detail
+            else:
+                fault = self._refusal(frame)
+                watch.mark("check")
+                if fault is None:
+                    measured = self._stages.measure(self._fitted(frame), watch)
+        except Exception as error:  # noqa: BLE001 the frame is still owed its verdict
+            fault = Reason.MODEL_ERROR, f"{type(error).__name__}: {error}"
+        return self._conclude(frame, fault, measured, watch)
+
+    def _refusal(self, frame: Frame) -> tuple[Reason, str] | None:
+        if not frame.complete:
+            found, wanted = len(frame.pixels), frame.capture.lines_expected
+            return Reason.INCOMPLETE_FRAME, f"frame has {found} of {wanted} scan lines"
+        unfit = misfit(frame.pixels, self._frame)
+        if unfit:
+            return Reason.RECIPE_MISMATCH, unfit
+        dark = grey_fault(frame.pixels, self._grey)
+        return (Reason.IMAGE_QUALITY, dark) if dark else None
+
+    def _fitted(self, frame: Frame) -> NDArray[Any]:
+        if not self._frame.resize:
+            return frame.pixels
+        return fit_to(frame.pixels, self._frame.height_px, self._frame.width_px)
+
+    def _conclude(
+        self,
+        frame: Frame | LostFrame,
+        fault: tuple[Reason, str] | None,
+        measured: Measurement | None,
+        watch: Stopwatch,
+    ) -> Judgement:
+        reason, detail = fault or (None, "")
+        now = self._clock_ns()
+        evidence = Evidence(
+            fault=reason,
+            detail=detail,
+            tiles_scored=measured.tiles_scored if measured else 0,
+            tiles_expected=len(self.grid),
+            finite=measured.finite if measured else False,
+            score=measured.score if measured else None,
+            elapsed_ns=now - frame.captured_ns,
+            budget_ns=self._budget_ns,
+        )
+        outcome, why, sentence = judge(evidence, self.thresholds)
+        watch.stages_us["total"] = evidence.elapsed_ns // 1000
+        verdict = Verdict(
+            outcome=outcome,
+            reason=why,
+            detail=sentence,
+            score=evidence.score,
+            thresholds=self.thresholds,
+            frame_index=frame.index,
+            frame_name=frame.name,
+            captured_ns=frame.captured_ns,
+            judged_ns=now,
+            bundle=self.bundle.label,
+            peak_xy=_peak(frame, measured),
+            stages_us=watch.stages_us,
+        )
+        return Judgement(verdict, measured.score_map if measured else None)
+
+
+def _peak(frame: Frame | LostFrame, measured: Measurement | None) -> tuple[int, int] | None:
+    if measured is None or isinstance(frame, LostFrame):
+        return None
+    height, width = frame.pixels.shape[:2]
+    return measured.score_map.peak_xy(height, width)
+
+
+def misfit(pixels: NDArray[Any], expected: FrameSpec) -> str:
+    """Why an image is not the frame that a recipe describes; empty if it is."""
+    if pixels.dtype != np.uint8:
+        return f"frame has {8 * pixels.dtype.itemsize} bits a pixel, expected 8; convert it"
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels != expected.channels:
+        return (
+            f"frame has {channels} channels, expected {expected.channels}; set the camera's "
+            "pixel format, or recompile with `frame.channels` changed"
+        )
+    if expected.geometry == "continuous":
+        if not len(pixels) or pixels.shape[1] != expected.width_px:
+            return (
+                f"frame is {pixels.shape[0]} x {pixels.shape[1]} px, expected any number of lines "
+                f"of {expected.width_px} px; set the camera's width, or recompile with "
+                "frame.width_px changed"
+            )
+        return ""
+    size = (expected.height_px, expected.width_px)
+    if pixels.shape[:2] != size and not expected.resize:
+        return (
+            f"frame is {pixels.shape[0]} x {pixels.shape[1]} px, expected {size[0]} x {size[1]}; "
+            "set lines per frame and width, or recompile with `frame` changed"
+        )
+    return ""
+
+
+def grey_fault(pixels: NDArray[Any], allowed: GreyRange) -> str:
+    """Why a frame is too dark, bright or flat to be judged; empty if it is not."""
+    means, deviations = cv2.meanStdDev(pixels)
+    mean, contrast = float(means.mean()), float(deviations.mean())
+    if not allowed.mean_min <= mean <= allowed.mean_max:
+        return (
+            f"grey mean {mean:.1f}, expected {allowed.mean_min:.1f} to {allowed.mean_max:.1f}; "
+            "check lamp, exposure and lens cap"
+        )
+    if contrast < allowed.contrast_min:
+        return (
+            f"contrast {contrast:.2f} grey levels, expected at least {allowed.contrast_min:.2f}; "
+            "check focus, exposure and whether material is in view"
+        )
+    return ""
+
+
+def load_engine(bundle: Bundle, threads: int | None, search: BankSearch | None = None) -> Engine:
+    """The bundle's network on this box, run as the tuning beside the bundle says.
+
+    Parameters
+    ----------
+    search
+        Of the scorer that the features go to.
+
+    Raises
+    ------
+    BundleError
+        If it cannot be compiled, is not what the manifest says, or the tuning is damaged.
+    """
+    manifest = bundle.manifest
+    f, t, c = manifest.features, manifest.tiles, manifest.frame.channels
+    try:
+        tuning = load_tuning(bundle.folder)
+    except ConfigError as error:
+        raise BundleError(str(error)) from error
+    try:
+        engine = Engine(
+            bundle.network,
+            precision=f.inference_precision,
+            threads=threads,
+            tuning=tuning,
+            search=search,
+        )
+    except EngineError as error:
+        raise BundleError(f"{bundle.folder}: {error}; recompile the bundle") from error
+    batch = tuning.batch or f.batch
+    expected = ((batch, c, t.size_px, t.size_px), (batch, f.cells, f.cells, f.dimensions))
+    if (engine.input_shape, engine.output_shape) != expected:
+        raise BundleError(
+            f"{bundle.folder}: the network maps {engine.input_shape} to {engine.output_shape}, "
+            f"the manifest says {expected[0]} to {expected[1]}; recompile the bundle"
+        )
+    return engine
+
+
+def load_scorer(
+    arrays: Mapping[str, F32],
+    method: PadimSpec | PatchCoreSpec,
+    features: FeatureRecord,
+    grid: TileGrid,
+    threads: int | None = None,
+    *,
+    exhaustive: bool = False,
+) -> Scorer:
+    """The fitted method that a set of arrays makes.
+
+    Parameters
+    ----------
+    threads
+        Cores for the distances; None: all that this process may use.
+    exhaustive
+        Measure PatchCore's patches against every bank row, without proposals.
+
+    Raises
+    ------
+    BundleError
+        If an array is missing or its shape does not fit the geometry, or a bank holds
+        numbers that are not finite.
+    """
+    models = model_count(grid, method.share)
+    members = model_of_tile(grid, method.share)
+    if isinstance(method, PadimSpec):
+        d = features.dimensions
+        groups = group_count(features.cells, method.granularity)
+        mean = _array(arrays, "mean", (models, groups, d))
+        whitening = _array(arrays, "whitening", (models, groups, d, d))
+        return PadimScorer(
+            mean, fast_whitening(whitening), members, method.granularity, Crew(threads)
+        )
+    rows = arrays["bank"].shape[1] if "bank" in arrays else 0
+    cells = features.cells
+    place = None
+    if method.position_weight:
+        place = _array(arrays, "place", (len(grid), cells, cells, 2))
+    width = features.dimensions + (0 if place is None else place.shape[3])
+    bank = _array(arrays, "bank", (models, rows, width))
+    centre = _array(arrays, "centre", bank.shape[2:])
+    bank_sq = _array(arrays, "bank_sq", bank.shape[:2])
+    for name, array in (("bank", bank), ("centre", centre), ("bank_sq", bank_sq)):
+        if not np.isfinite(array).all():
+            raise BundleError(
+                f"statistics {name}.npy hold numbers that are not finite; recompile the bundle"
+            )
+    proposer = None
+    if rows >= LEAST_ROWS and not exhaustive:
+        proposer = Proposer(bank, centre, cells * cells, threads)
+    scorer = PatchCoreScorer(
+        centre, bank, bank_sq, members, method.reweight_neighbours, place, proposer, Crew(threads)
+    )
+    if proposer is not None and scorer.search is None:
+        # No network will search for it: it compiles its own now, not at the first frame.
+        proposer.compile()
+    return scorer
+
+
+def load_mask(arrays: Mapping[str, F32], grid: TileGrid, patch_stride_px: int) -> F32 | None:
+    """Where the parts are inspected, None if everywhere.
+
+    Raises
+    ------
+    BundleError
+        If the mask is not of the map's size, or nothing of it is inspected.
+    """
+    if "mask" not in arrays:
+        return None
+    mask = _array(arrays, "mask", Joiner(grid, patch_stride_px).shape)
+    if not (np.isin(mask, (0, 1)).all() and mask.any()):
+        raise BundleError("statistics mask.npy is not 0 and 1, or all 0; recompile the bundle")
+    return mask
+
+
+def _array(arrays: Mapping[str, F32], name: str, shape: tuple[int, ...]) -> F32:
+    found = arrays.get(name)
+    if found is None or found.shape != shape:
+        raise BundleError(
+            f"statistics {name}.npy are {'missing' if found is None else found.shape}, "
+            f"the geometry needs {shape}; recompile the bundle"
+        )
+    return np.asarray(found)

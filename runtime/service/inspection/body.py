@@ -1,0 +1,273 @@
+"""The inspection process: frames out of the ring, verdicts into the channel."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError, Ticket
+from kenpin.camera.acquisition.ring_frames import frame_in, put_map
+from kenpin.processes.channel import Channel
+from kenpin.processes.progress import Progress
+from kenpin.runtime.bundles.bundle import Bundle, BundleError, read_bundle
+from kenpin.runtime.judging.pipeline import Judgement, Pipeline
+from kenpin.runtime.judging.verdict import Outcome, Reason
+from kenpin.runtime.selftest import golden_scores
+from kenpin.runtime.service.inspection.handle import InspectorSpec, Phase
+from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
+from kenpin.runtime.web.plain import plain_findings
+
+__all__ = ["run"]
+
+# An idle loop ticks so often; the gateway takes three times as long for a hang.
+_IDLE_S = 0.03
+# Hashing in pieces of this size, 1 ms each, keeps triggers waiting no longer.
+_PIECE_BYTES = 1 << 20
+
+
+class _Pulse:
+    """The pipeline's clock, which shows each look at it as progress."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._last_ns = time.monotonic_ns()
+        self.longest_gap_ns = 0
+
+    def __call__(self) -> int:
+        now_ns = time.monotonic_ns()
+        self._progress.tick(now_ns)
+        self.longest_gap_ns = max(self.longest_gap_ns, now_ns - self._last_ns)
+        self._last_ns = now_ns
+        return now_ns
+
+    def restart(self) -> None:
+        """Forget the longest gap."""
+        self()
+        self.longest_gap_ns = 0
+
+
+def run(spec: InspectorSpec, ring: FrameRing, channel: Channel, progress: Progress) -> None:
+    """Prove the bundle, then judge until told to stop or until nobody listens."""
+    if spec.niceness:
+        os.nice(spec.niceness)
+    if spec.cpus is not None:
+        os.sched_setaffinity(0, spec.cpus)
+    pulse = _Pulse(progress)
+    pulse()
+    try:
+        bundle, pipeline = _prepare(spec, channel, pulse)
+    except BundleError as error:
+        _fail(channel, error)
+        return
+    channel.send(_facts(bundle, pipeline, pulse))
+    _Loop(ring, channel, pulse, pipeline).run()
+
+
+class _SelftestError(BundleError):
+    """The bundle is whole, but this box computes something else with it."""
+
+
+def _prepare(spec: InspectorSpec, channel: Channel, pulse: _Pulse) -> tuple[Bundle, Any]:
+    _tell(channel, Phase.VERIFYING)
+    bundle = read_bundle(spec.bundle, spec.trust)
+    _tell(channel, Phase.COMPILING)
+    if spec.make_pipeline:
+        pipeline = spec.make_pipeline(bundle, clock_ns=pulse, threads=spec.threads)
+    else:
+        pipeline = open_pipeline(bundle, web=spec.web, clock_ns=pulse, threads=spec.threads)
+    _tell(channel, Phase.WARMING)
+    # The first inferences allocate and touch memory; only later ones show the pace.
+    for _ in range(2):
+        pulse.restart()
+        _golden(pipeline)
+    # Everything alive now stays alive: the collector need not look at it again. A
+    # collection of all took 7-11 ms in the middle of a frame; young ones follow in pauses.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    sys.setswitchinterval(2e-4)
+    return bundle, pipeline
+
+
+def _golden(pipeline: Pipeline | WebPipeline) -> dict[str, float]:
+    try:
+        return dict(golden_scores(pipeline))
+    except BundleError as error:
+        raise _SelftestError(str(error)) from error
+
+
+def _tell(channel: Channel, phase: Phase) -> None:
+    channel.send({"event": "phase", "phase": phase.value})
+
+
+def _fail(channel: Channel, error: BundleError) -> None:
+    reason = Reason.SELFTEST_FAILED if isinstance(error, _SelftestError) else Reason.NOT_READY
+    # Long enough that a gateway which is busy just now still hears it before the end.
+    channel.send({"event": "failed", "reason": reason.value, "detail": str(error)[:2000]})
+
+
+def _facts(bundle: Bundle, pipeline: Any, pulse: _Pulse) -> dict[str, Any]:
+    m = bundle.manifest
+    web = m.frame.geometry == "continuous"
+    facts = {
+        "label": bundle.label,
+        "recipe": m.name,
+        "folder": str(bundle.folder),
+        "frame": [m.frame.height_px, m.frame.width_px, m.frame.channels],
+        "thresholds": [m.threshold.ok, m.threshold.ng],
+        "golden": len(m.golden),
+        "longest_gap_us": pulse.longest_gap_ns // 1000,
+        "web": pipeline.web.model_dump(mode="json") if web else None,
+    }
+    return {"event": "phase", "phase": Phase.READY.value, "facts": facts}
+
+
+class _Loop:
+    """Jobs first, one at a time; between them a step of the self-test; else a tick and a pause."""
+
+    def __init__(self, ring: FrameRing, channel: Channel, pulse: _Pulse, pipeline: Any) -> None:
+        self._ring = ring
+        self._channel = channel
+        self._pulse = pulse
+        self._pipeline = pipeline
+        self._jobs: deque[tuple[int, Ticket]] = deque()
+        self._selftest: Iterator[None] | None = None
+        self._commands: dict[str, Callable[[dict[str, Any]], None]] = {
+            "judge": lambda m: self._jobs.append((m["job"], Ticket(*m["ticket"]))),
+            "selftest": lambda _: self._begin_selftest(),
+            "take_over": lambda _: self._take_over(),
+            "stop": lambda _: self._stop(),
+        }
+        self._stopping = False
+        self._dirty = False
+
+    def run(self) -> None:
+        """Until told to stop, or until nobody listens any more."""
+        while True:
+            self._pulse()
+            for message in self._channel.receive():
+                self._commands[message["do"]](message)
+            if self._jobs:
+                self._judge(*self._jobs.popleft())
+            elif self._stopping or self._channel.ended:
+                return
+            elif self._selftest is not None:
+                if next(self._selftest, self) is self:
+                    self._selftest = None
+            elif not self._channel.wait(_IDLE_S) and self._dirty:
+                gc.collect(1)
+                self._dirty = False
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _take_over(self) -> None:
+        self._channel.send({"event": "took_over", "niceness": _leave_niceness()})
+
+    def _begin_selftest(self) -> None:
+        if self._selftest is None:
+            self._selftest = self._selftest_steps()
+
+    def _judge(self, job: int, ticket: Ticket) -> None:
+        self._dirty = True
+        try:
+            frame = frame_in(self._ring, ticket)
+            judged: Judgement = self._pipeline.judge(frame)
+            has_map = self._lay_down(judged, ticket)
+        except StaleTicketError as error:
+            self._refuse(job, str(error))
+            return
+        v = judged.verdict
+        # A lane of a web has thresholds of its own.
+        thresholds = v.thresholds or self._pipeline.thresholds
+        message = {
+            "event": "judged",
+            "job": job,
+            "outcome": int(v.outcome),
+            "reason": v.reason.value if v.reason else None,
+            "detail": v.detail[:2000],
+            "score": v.score,
+            "peak_xy": [int(value) for value in v.peak_xy] if v.peak_xy else None,
+            "stages_us": dict(v.stages_us),
+            "bundle": v.bundle,
+            "thresholds": [thresholds.ok, thresholds.ng],
+            "judged_ns": v.judged_ns,
+            "has_map": has_map,
+            "web": plain_findings(judged.web) if judged.web else None,
+        }
+        self._channel.send(message)
+
+    def _lay_down(self, judged: Judgement, ticket: Ticket) -> bool:
+        found = judged.score_map
+        if found is None:
+            return False
+        return put_map(self._ring, ticket, found.values, found.stride_px, found.frame_size)
+
+    def _refuse(self, job: int, detail: str) -> None:
+        thresholds = self._pipeline.thresholds
+        self._channel.send(
+            {
+                "event": "judged",
+                "job": job,
+                "outcome": int(Outcome.NG),
+                "reason": Reason.MODEL_ERROR.value,
+                "detail": detail,
+                "score": None,
+                "peak_xy": None,
+                "stages_us": {},
+                "bundle": self._pipeline.bundle.label,
+                "thresholds": [thresholds.ok, thresholds.ng],
+                "judged_ns": time.monotonic_ns(),
+                "has_map": False,
+            }
+        )
+
+    def _selftest_steps(self) -> Iterator[None]:
+        """The bundle's bytes and its golden frames once more, a little at each step."""
+        scores: dict[str, float] = {}
+        detail = ""
+        try:
+            yield from self._hash_steps()
+            for name, score in golden_scores(self._pipeline):
+                scores[name] = score
+                yield
+        except (BundleError, OSError) as error:
+            detail = str(error)
+        self._channel.send(
+            {"event": "selftest", "passed": not detail, "detail": detail[:2000], "scores": scores}
+        )
+
+    def _hash_steps(self) -> Iterator[None]:
+        bundle: Bundle = self._pipeline.bundle
+        for name, expected in sorted(bundle.manifest.files.items()):
+            digest = hashlib.sha256()
+            with (bundle.folder / name).open("rb") as stream:
+                while piece := stream.read(_PIECE_BYTES):
+                    digest.update(piece)
+                    yield
+            if digest.hexdigest() != expected:
+                raise BundleError(
+                    f"{bundle.folder}: {name} no longer has the recorded SHA-256; it was altered "
+                    "or the disk is failing: copy the bundle again"
+                )
+
+
+def _leave_niceness() -> int:
+    """Bring every thread to the ordinary priority, and say how nice the nicest one still is.
+
+    Each thread has a niceness of its own on Linux. Going back needs
+    RLIMIT_NICE (LimitNICE=+0 in the unit) or CAP_SYS_NICE.
+    """
+    for thread in Path("/proc/self/task").iterdir():
+        # A thread may have ended since it was listed.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), 0)
+    return os.getpriority(os.PRIO_PROCESS, 0)

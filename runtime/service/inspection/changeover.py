@@ -1,0 +1,164 @@
+"""Changing the bundle without stopping: prove it beside the line, switch between two frames."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import re
+from collections.abc import Hashable
+from dataclasses import dataclass
+from enum import StrEnum
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from kenpin.runtime.service.inspection.handle import (
+    BundleFacts,
+    Failed,
+    Gone,
+    InspectionEvent,
+    Phase,
+    PhaseChanged,
+)
+from kenpin.runtime.service.inspection.supervisor import Supervisor
+
+__all__ = ["Change", "Changeover", "ChangeoverError", "Step", "store_of"]
+
+# A folder of the store: a name, a dash and the start of the content hash.
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}[-@][0-9a-f]{12}")
+
+
+class ChangeoverError(ValueError):
+    """A command that cannot be obeyed: says why, and what to do."""
+
+
+class Step(StrEnum):
+    """How far a change has come."""
+
+    PREPARING = "preparing"
+    PREPARED = "prepared"
+    ACTIVE = "active"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of a PREPARE; `owner` asked for it."""
+
+    owner: Hashable
+    step: Step
+    bundle: str
+    detail: str = ""
+
+
+def store_of(bundles: Path) -> Path:
+    """The folder that holds bundles side by side."""
+    return bundles if (bundles / "current").is_symlink() else bundles.parent
+
+
+class Changeover:
+    """PREPARE, then ACTIVATE; whatever fails, the running bundle stays.
+
+    supervisor   who runs the processes
+    bundles      the store, or a bundle in it
+    pixel_bytes  of a slot of the ring: larger frames cannot be taken
+    """
+
+    def __init__(self, supervisor: Supervisor, bundles: Path, pixel_bytes: int) -> None:
+        self._supervisor = supervisor
+        self._store = store_of(bundles)
+        self._follows_current = bundles == self._store
+        self._pixel_bytes = pixel_bytes
+        self._owner: Hashable = None
+        self._asked = ""
+        self._detail = ""
+        self._clerks: list[BaseProcess] = []
+
+    def prepare(self, owner: Hashable, bundle: str) -> Change:
+        """Begin to prove a bundle of the store, by its label or its folder's name.
+
+        Raises
+        ------
+        ChangeoverError
+            If there is none of that name.
+        """
+        if not _NAME.fullmatch(bundle):
+            raise ChangeoverError(
+                f"bundle {bundle[:80]!r}: expected a bundle's label, such as web@0123456789ab"
+            )
+        name = "-".join(bundle.rsplit("@", 1))
+        folder = self._store / name
+        if not folder.is_dir():
+            raise ChangeoverError(f"{self._store} holds no {name}; install the bundle first")
+        self._supervisor.prepare(folder)
+        self._owner, self._asked, self._detail = owner, bundle, ""
+        return Change(owner, Step.PREPARING, bundle)
+
+    def event(self, event: InspectionEvent) -> Change | None:
+        """What a message of the candidate means; None if nothing has come of it yet."""
+        if isinstance(event, PhaseChanged) and event.phase is Phase.READY:
+            facts = event.facts
+            assert facts is not None
+            unfit = self._unfit(facts)
+            if unfit:
+                self._supervisor.discard(unfit)
+                return Change(self._owner, Step.FAILED, facts.label, unfit)
+            return Change(self._owner, Step.PREPARED, facts.label)
+        if isinstance(event, Failed):
+            self._detail = event.detail
+        elif isinstance(event, Gone):
+            return Change(self._owner, Step.FAILED, self._asked, self._detail or event.detail)
+        return None
+
+    def _unfit(self, facts: BundleFacts) -> str:
+        height, width, channels = facts.frame
+        if height * width * channels > self._pixel_bytes:
+            return (
+                f"{facts.label} expects frames of {height} x {width} x {channels} bytes, a slot of "
+                f"the ring holds {self._pixel_bytes}; restart the line with it instead"
+            )
+        return ""
+
+    def activate(self, owner: Hashable) -> Change:
+        """Let the prepared bundle judge from the next frame on.
+
+        Raises
+        ------
+        ChangeoverError
+            If none is prepared.
+        """
+        facts = self._supervisor.activate()
+        if facts is None:
+            raise ChangeoverError("no bundle is prepared; PREPARE one and wait until it is")
+        if self._follows_current:
+            self._remember(facts.folder)
+        return Change(owner, Step.ACTIVE, facts.label)
+
+    def _remember(self, folder: Path) -> None:
+        """Let the store's link follow, so that a restart of the box finds the same bundle.
+
+        In a process of its own: a disk may take seconds for it.
+        """
+        clerk = multiprocessing.get_context("spawn").Process(
+            target=_point, args=(self._store, folder), name="kenpin-clerk", daemon=True
+        )
+        clerk.start()
+        self._clerks.append(clerk)
+
+    def failed_to_remember(self) -> bool:
+        """Whether a change was made that a restart of the box would undo; asks, never waits."""
+        codes = [clerk.exitcode for clerk in self._clerks]
+        self._clerks = [c for c, code in zip(self._clerks, codes, strict=True) if code is None]
+        return any(codes)
+
+    def close(self) -> None:
+        """Wait for a link that is being set, but not for a disk that hangs."""
+        for clerk in self._clerks:
+            clerk.join(5.0)
+            with contextlib.suppress(ValueError):
+                clerk.kill()
+
+
+def _point(store: Path, folder: Path) -> None:
+    from kenpin.runtime.bundles.store import Store
+
+    Store(store).switch(folder.name)

@@ -1,0 +1,1 @@
+"""Processes beside the line: archive, preview, rolls, status."""

@@ -1,0 +1,76 @@
+"""Slots of the ring that are lent to a process beside the line, and how they come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kenpin.camera.acquisition.ring import Ticket
+from kenpin.config.line import Line
+from kenpin.processes.side import SideProcess
+
+__all__ = ["Loans", "about"]
+
+
+def about(line: Line, boot: str) -> dict[str, Any]:
+    """What is the same for every frame that is lent out."""
+    return {
+        "box": line.box,
+        "line": line.name,
+        "cam": line.cam,
+        "boot": boot,
+        "sim": line.simulated,
+    }
+
+
+class Loans:
+    """At most so many slots; a process that keeps one too long hangs, and is ended.
+
+    side       who borrows
+    most       slots at once
+    hung_ns    how long it may keep one
+    give_back  takes a slot that is no longer needed
+    """
+
+    def __init__(
+        self,
+        side: SideProcess,
+        most: int,
+        hung_ns: int,
+        give_back: Callable[[Ticket], None],
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._side = side
+        self._most = most
+        self._hung_ns = hung_ns
+        self._give_back = give_back
+        self._clock_ns = clock_ns
+        self._lent: dict[Ticket, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._lent)
+
+    def room_for(self, ticket: Ticket) -> bool:
+        """Whether one more may be lent, and this one is not lent already."""
+        return len(self._lent) < self._most and ticket not in self._lent
+
+    def lend(self, ticket: Ticket) -> None:
+        """The process has been told of it."""
+        self._lent[ticket] = self._clock_ns()
+
+    def returned(self, ticket: Ticket) -> None:
+        """The process is done with it."""
+        if self._lent.pop(ticket, None) is not None:
+            self._give_back(ticket)
+
+    def look(self) -> int:
+        """Take back what a dead process had, and end one that hangs; how many came back."""
+        if self._side.ended:
+            # Its memory is unmapped: only now nobody can read the slots any more.
+            count = len(self._lent)
+            while self._lent:
+                self._give_back(self._lent.popitem()[0])
+            return count
+        if self._lent and self._clock_ns() - min(self._lent.values()) > self._hung_ns:
+            self._side.kill()
+        return 0

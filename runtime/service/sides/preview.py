@@ -1,0 +1,86 @@
+"""Pictures of NG frames for whoever looks on: best effort, in a process beside the line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kenpin.camera.acquisition.ring import FrameRing, Ticket
+from kenpin.config.line import Line, WireSpec
+from kenpin.processes.channel import Channel
+from kenpin.processes.side import SideProcess
+from kenpin.runtime.judging.verdict import Outcome, Verdict
+from kenpin.runtime.service.ledger import Entry
+from kenpin.runtime.service.sides.archive import plain
+from kenpin.runtime.service.sides.loans import Loans, about
+
+__all__ = ["Preview"]
+
+_HUNG_NS = 3_000_000_000
+
+
+class Preview:
+    """Lends one NG frame at a time; those that come meanwhile are not shown.
+
+    give_back  takes a slot that is no longer needed
+    shown      pictures published
+    skipped    NG frames that found the process at work, or away
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        boot: str,
+        ring: FrameRing,
+        give_back: Callable[[Ticket], None],
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.side = SideProcess(
+            "kenpin-preview",
+            show,
+            line.wire,
+            about(line, boot),
+            ring,
+            clock_ns=clock_ns,
+        )
+        self._loans = Loans(self.side, 1, _HUNG_NS, give_back, clock_ns)
+        self._fault = ""
+        self.shown = 0
+        self.skipped = 0
+
+    def offer(self, entry: Entry, verdict: Verdict, ticket: Ticket) -> bool:
+        """Whether the frame will be shown; then its slot is given back later."""
+        if verdict.outcome is Outcome.OK:
+            return False
+        told = {"ticket": list(ticket), "map": verdict.score is not None}
+        # A web's map lies across its frames.
+        told |= {"verdict": plain(entry, verdict) | {"web": None}, "web": entry.web is not None}
+        if not self._loans.room_for(ticket) or not self.side.send(told):
+            self.skipped += 1
+            return False
+        self._loans.lend(ticket)
+        return True
+
+    def poll(self) -> None:
+        """Take the slot back from whoever is done with it, or dead, or hangs."""
+        for message in self.side.poll():
+            self._fault = message["fault"]
+            if message["ticket"] is not None:
+                self._loans.returned(Ticket(*message["ticket"]))
+                self.shown += 1
+        self._loans.look()
+
+    @property
+    def complaint(self) -> str:
+        """What a person must look at; empty if nothing."""
+        return self.side.ended or self._fault
+
+
+def show(wire: WireSpec, about: dict[str, Any], ring: FrameRing, channel: Channel) -> None:
+    """Publish pictures of what is lent, until the channel ends."""
+    # Here, so that the gateway, which hands `show` out, need not load numpy.
+    from kenpin.runtime.service.sides.preview_body import Previewing
+
+    Previewing(wire, about, ring, channel).run()

@@ -1,0 +1,486 @@
+"""A client of a line: triggers and commands on `ctl`, verdicts, states and heartbeats on `pub`.
+
+    with LineClient("tcp://127.0.0.1:5555", "tcp://127.0.0.1:5556") as line:
+        print(line.hello().state)
+        verdict = line.judge("part-4711")      # TRIGGER, VERDICT, ACK
+
+Every wait has an end. A cut connection is made anew by itself and greeted with
+HELLO; whoever waits for a verdict then triggers again under the same id, which
+the line knows: one part, one verdict.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, Self, cast
+
+import msgpack
+import zmq
+
+from kenpin.runtime.wire import struct_encoding as struct_wire
+from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES, Encoding, decode
+from kenpin.runtime.wire.verdict_messages import StateMessage, VerdictMessage, WireError, brief
+
+__all__ = ["ENCODINGS", "Heard", "Keys", "LineClient", "LineSilentError", "RefusedError"]
+
+RECEIVE_HWM = 1000
+# What nobody has asked for yet; beyond it the oldest are dropped and counted.
+KEPT = 10_000
+_AGAIN_S = 1.0
+_REOPEN_S = 0.1
+
+
+class LineSilentError(TimeoutError):
+    """The line did not answer in time, or cannot be reached."""
+
+
+class RefusedError(ValueError):
+    """The line answered that it cannot do that; the text is its own."""
+
+
+class Keys(Protocol):
+    """Whatever puts the keys of an encrypted connection on a socket before it connects."""
+
+    def on(self, socket: zmq.Socket[bytes]) -> None:
+        """Set CURVE's options."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One message of the line.
+
+    fields   all of it, as it was sent; a verdict and a state have passed their schema
+    at_ns    when it was received, monotonic
+    topic    where it was published; empty: it was said to this client alone
+    """
+
+    kind: str
+    fields: Mapping[str, Any]
+    at_ns: int
+    topic: str = ""
+
+    def verdict(self) -> VerdictMessage:
+        """The same with types; for messages of kind `verdict`."""
+        return VerdictMessage.model_validate_json(json.dumps(self.fields))
+
+    def state(self) -> StateMessage:
+        """The same with types; for messages of kind `state`."""
+        return StateMessage.model_validate_json(json.dumps(self.fields))
+
+
+@dataclass(frozen=True, slots=True)
+class _Codec:
+    """Commands to bytes, and bytes to the fields of a message. Another encoding is another entry.
+
+    check  raises WireError if a verdict or a state breaks its schema
+    """
+
+    pack: Callable[[Mapping[str, Any]], bytes]
+    unpack: Callable[[bytes], object]
+    check: Callable[[bytes], object]
+
+
+def _unpack_msgpack(payload: bytes) -> object:
+    found: object = msgpack.unpackb(payload, raw=False, strict_map_key=True)
+    return found
+
+
+_CODECS: Mapping[str, _Codec] = {
+    Encoding.MSGPACK: _Codec(
+        lambda fields: cast(bytes, msgpack.packb(fields)),
+        _unpack_msgpack,
+        partial(decode, encoding=Encoding.MSGPACK),
+    ),
+    Encoding.JSON: _Codec(
+        lambda fields: json.dumps(fields).encode(),
+        json.loads,
+        partial(decode, encoding=Encoding.JSON),
+    ),
+    # Less is said in it: no text for `Heard.verdict`, and a boot of hex digits.
+    "struct": _Codec(struct_wire.pack, struct_wire.unpack, struct_wire.unpack),
+}
+ENCODINGS = tuple(str(encoding) for encoding in _CODECS)
+
+
+class _Link:
+    """One socket that is opened anew when the other side hangs up.
+
+    libzmq 4.3.5 never calls again by itself after a message over MAXMSGSIZE, so
+    its own reconnecting is not enough.
+    """
+
+    def __init__(self, endpoint: str, make: Callable[[], zmq.Socket[bytes]]) -> None:
+        self.endpoint = endpoint
+        self._make = make
+        self.cuts = 0
+        self._opened_s = time.monotonic()
+        self._open()
+
+    def _open(self) -> None:
+        self.socket = self._make()
+        self.hangups = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        try:
+            self.socket.connect(self.endpoint)
+        except zmq.ZMQError as error:
+            self.close(0)
+            raise ValueError(f"endpoint {self.endpoint!r}: {error}") from error
+
+    def reopen(self) -> None:
+        """Cut, and connect once more; not so often that it would be a flood.
+
+        A line that does not admit this client's key hangs up at once, always.
+        """
+        self.close(0)
+        self.cuts += 1
+        time.sleep(max(0.0, self._opened_s + _REOPEN_S - time.monotonic()))
+        self._opened_s = time.monotonic()
+        self._open()
+
+    def close(self, linger_ms: int) -> None:
+        """Let go."""
+        self.socket.disable_monitor()
+        self.hangups.close(linger=0)
+        self.socket.close(linger=linger_ms)
+
+
+class LineClient:
+    """Talks with one line. Use it from one thread, and in a `with`.
+
+    ctl       endpoint for commands; None: only listen
+    pub       endpoint of what is published; None: only talk
+    name      under this name the line knows its triggers, also after a restart
+              of the client; no two clients may share one
+    line      of this line only; None: of whatever is published there
+    encoding, pub_encoding
+              as the line's settings say; the second if it differs
+    keys      for a line that wants CURVE
+    backlog   published messages that may wait unread here; more are lost, as the
+              gap in `seq` shows
+
+    Raises
+    ------
+    ValueError
+        If an endpoint or a key is none.
+    """
+
+    def __init__(
+        self,
+        ctl: str | None,
+        pub: str | None = None,
+        *,
+        name: str = "plc",
+        line: str | None = None,
+        encoding: str = Encoding.MSGPACK,
+        pub_encoding: str | None = None,
+        keys: Keys | None = None,
+        backlog: int = RECEIVE_HWM,
+    ) -> None:
+        self._name = name
+        self._line = line
+        self._codec = _CODECS[encoding]
+        self._pub_codec = _CODECS[pub_encoding or encoding]
+        self._keys = keys
+        self._backlog = backlog
+        self._kept: deque[Heard] = deque()
+        self.dropped = 0
+        self._greet = False
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._ctl = self._pub = None
+        try:
+            self._pub = _Link(pub, self._subscriber) if pub else None
+            self._ctl = _Link(ctl, self._dealer) if ctl else None
+        except (zmq.ZMQError, ValueError):
+            self._context.destroy(linger=0)
+            raise
+
+    def _dealer(self) -> zmq.Socket[bytes]:
+        socket = self._socket(zmq.DEALER)
+        socket.setsockopt(zmq.IDENTITY, self._name.encode())
+        # Triggers must not pile up for a line that is away: late parts would be shot.
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, 200)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 1000)
+        return socket
+
+    def _subscriber(self) -> zmq.Socket[bytes]:
+        socket = self._socket(zmq.SUB)
+        socket.setsockopt(zmq.RCVHWM, self._backlog)
+        socket.subscribe(b"v1/")
+        return socket
+
+    def _socket(self, kind: int) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.IPV6, 1)  # takes IPv4 too
+        if self._keys is not None:
+            self._keys.on(socket)
+        return socket
+
+    # -- talking ---------------------------------------------------------------------------
+
+    @property
+    def cuts(self) -> int:
+        """How often a connection was cut and made anew."""
+        return sum(link.cuts for link in (self._ctl, self._pub) if link)
+
+    def say(self, kind: str, *, within_s: float = 5.0, **fields: Any) -> None:
+        """Send a command.
+
+        Raises
+        ------
+        LineSilentError
+            If the line cannot be reached within `within_s` seconds.
+        """
+        self.say_raw(self._codec.pack({"v": 1, "type": kind} | fields), within_s=within_s)
+
+    def say_raw(self, *parts: bytes, within_s: float = 5.0) -> None:
+        """Send anything at all, such as what a line must refuse."""
+        end_s = time.monotonic() + within_s
+        while True:
+            link = self._talking()
+            try:
+                link.socket.send_multipart(list(parts), zmq.NOBLOCK)
+                return
+            except zmq.Again:
+                left_s = end_s - time.monotonic()
+                if left_s <= 0:
+                    raise LineSilentError(
+                        f"nobody answers at {link.endpoint}; is edge-run running there?"
+                    ) from None
+            # Short: a link that was cut meanwhile must be seen.
+            link.socket.poll(min(100, math.ceil(left_s * 1000)), zmq.POLLOUT)
+            self._mend(link)
+
+    def _talking(self) -> _Link:
+        if self._ctl is None:
+            raise ValueError("this client only listens; give it the line's ctl endpoint")
+        return self._ctl
+
+    def _mend(self, link: _Link) -> None:
+        """Open a link anew if the other side has hung up."""
+        if link.hangups.poll(0):
+            link.reopen()
+            self._greet |= link is self._ctl
+
+    # -- listening -------------------------------------------------------------------------
+
+    def receive(self, timeout_s: float = 0.0) -> Heard | None:
+        """The next message, or None if none came within `timeout_s` seconds.
+
+        Raises
+        ------
+        WireError
+            If what came cannot be read. The next call goes on behind it.
+        """
+        return self._kept.popleft() if self._kept else self._receive(timeout_s)
+
+    def _receive(self, timeout_s: float) -> Heard | None:
+        end_s = time.monotonic() + timeout_s
+        links = [link for link in (self._ctl, self._pub) if link]
+        while True:
+            for link in links:
+                try:
+                    parts = link.socket.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    # What came before a hang-up has been read first.
+                    self._mend(link)
+                    continue
+                heard = self._read(parts, time.monotonic_ns(), published=link is self._pub)
+                if heard is not None:
+                    return heard
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                return None
+            self._poll(links, left_s)
+
+    def _poll(self, links: list[_Link], left_s: float) -> None:
+        poller = zmq.Poller()
+        for link in links:
+            greeting = self._greet and link is self._ctl
+            poller.register(link.socket, zmq.POLLIN | (zmq.POLLOUT if greeting else 0))
+            poller.register(link.hangups, zmq.POLLIN)
+        ready = dict(poller.poll(math.ceil(left_s * 1000)))
+        if self._greet and self._ctl and ready.get(self._ctl.socket, 0) & zmq.POLLOUT:
+            # If it was cut this very moment, the next turn greets.
+            with contextlib.suppress(LineSilentError):
+                self.say("hello", within_s=0)
+                self._greet = False
+
+    def _read(self, parts: list[bytes], at_ns: int, *, published: bool) -> Heard | None:
+        topic = ""
+        if published:
+            # Version 1 has two parts; a reader ignores what is added behind them.
+            topic = parts[0].decode("utf-8", "replace")
+            parts = parts[1:2]
+            kind, _, line = topic.removeprefix("v1/").partition("/")
+            if self._line is not None and line != self._line:
+                return None
+        codec = self._pub_codec if published else self._codec
+        payload = parts[0] if parts else b""
+        if len(payload) > MAX_MESSAGE_BYTES:
+            raise WireError(f"{len(payload)} bytes, at most {MAX_MESSAGE_BYTES} are allowed")
+        try:
+            fields = codec.unpack(payload)
+        except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+            raise WireError(f"not readable: {str(error) or type(error).__name__}") from error
+        if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
+            raise WireError(f"found {brief(fields)}, expected a map with a type")
+        found: str = fields["type"]
+        if found in ("verdict", "state"):
+            codec.check(payload)
+        if published and (kind, line) != (found, fields.get("line", line)):
+            raise WireError(
+                f"topic {topic!r} does not fit a {found} of {brief(fields.get('line'))}"
+            )
+        return Heard(found, fields, at_ns, topic)
+
+    def wait(self, wanted: Callable[[Heard], bool], timeout_s: float, what: str) -> Heard:
+        """The next message that is wanted; the others are kept for `receive`.
+
+        Raises
+        ------
+        LineSilentError
+            If it has not come within `timeout_s` seconds.
+        """
+        found = self._wait(wanted, timeout_s)
+        if found is None:
+            raise LineSilentError(f"{what}: nothing came within {timeout_s:g} s")
+        return found
+
+    def _wait(self, wanted: Callable[[Heard], bool], timeout_s: float) -> Heard | None:
+        end_s = time.monotonic() + timeout_s
+        while True:
+            heard = self._receive(max(0.0, end_s - time.monotonic()))
+            if heard is None or wanted(heard):
+                return heard
+            self._kept.append(heard)
+            if len(self._kept) > KEPT:
+                self._kept.popleft()
+                self.dropped += 1
+
+    # -- the dialogue ----------------------------------------------------------------------
+
+    def hello(self, timeout_s: float = 5.0) -> StateMessage:
+        """Greet: the line's state. Verdicts not yet acknowledged follow by themselves."""
+        self.say("hello", within_s=timeout_s)
+        return self.wait(_told("state"), timeout_s, "HELLO").state()
+
+    def status(self, timeout_s: float = 5.0) -> StateMessage:
+        """Where the line stands."""
+        self.say("status", within_s=timeout_s)
+        return self.wait(_told("state"), timeout_s, "STATUS").state()
+
+    def judge(
+        self,
+        trig: str,
+        *,
+        recipe: str | None = None,
+        budget_ms: float | None = None,
+        timeout_s: float = 5.0,
+    ) -> VerdictMessage:
+        """Trigger one part, acknowledge its verdict and return it.
+
+        Raises
+        ------
+        LineSilentError
+            If there is no verdict within `timeout_s` seconds. The part must then be
+            rejected; asked again under the same id, the line gives the same verdict.
+        RefusedError
+            If the line cannot take this trigger.
+        """
+        fields: dict[str, Any] = {"trig": trig}
+        if recipe is not None:
+            fields["recipe"] = recipe
+        if budget_ms is not None:
+            fields["budget_us"] = round(budget_ms * 1000)
+        wanted = _told("verdict", "error")
+        end_s = time.monotonic() + timeout_s
+        while (left_s := end_s - time.monotonic()) > 0:
+            self.say("trigger", within_s=left_s, **fields)
+            again_s = min(end_s, time.monotonic() + _AGAIN_S)
+            cuts = self.cuts
+            while self.cuts == cuts and (left_s := again_s - time.monotonic()) > 0:
+                heard = self._wait(
+                    lambda h: wanted(h) and h.fields.get("trig", trig) == trig, min(left_s, 0.1)
+                )
+                if heard is not None and heard.kind == "error":
+                    raise RefusedError(heard.fields.get("detail", "refused"))
+                if heard is not None:
+                    self.acknowledge(heard.fields["seq"])
+                    return heard.verdict()
+        raise LineSilentError(f"trigger {trig!r}: no verdict within {timeout_s:g} s")
+
+    def acknowledge(self, seq: int) -> None:
+        """ACK a verdict; until then the line sends it again."""
+        self.say("ack", seq=seq)
+
+    def prepare(self, bundle: str, timeout_s: float = 120.0) -> str:
+        """Let the line prove another bundle beside the running one; its label.
+
+        Raises
+        ------
+        RefusedError
+            If it cannot: the running bundle stays.
+        """
+        self.say("prepare", bundle=bundle)
+        wanted = _told("prepared", "failed", "error")
+        return self._done(self.wait(wanted, timeout_s, f"PREPARE {bundle}"))
+
+    def activate(self, timeout_s: float = 5.0) -> str:
+        """Let the prepared bundle judge from the next frame on; its label.
+
+        Raises
+        ------
+        RefusedError
+            If none is prepared.
+        """
+        self.say("activate")
+        return self._done(self.wait(_told("active", "failed", "error"), timeout_s, "ACTIVATE"))
+
+    @staticmethod
+    def _done(heard: Heard) -> str:
+        if heard.kind in ("failed", "error"):
+            raise RefusedError(heard.fields.get("detail", "refused"))
+        label: str = heard.fields["bundle"]
+        return label
+
+    def selftest(self, timeout_s: float = 60.0) -> str:
+        """Judge the golden frames again: empty if they pass, else what is wrong."""
+        self.say("selftest")
+        done = self.wait(_told("selftest_done"), timeout_s, "SELFTEST").fields
+        detail: str = done["detail"]
+        return "" if done["passed"] else detail or "the self-test failed"
+
+    def reset(self, timeout_s: float = 5.0) -> None:
+        """Begin anew after a failure."""
+        self.say("reset")
+        self.wait(_told("resetting"), timeout_s, "RESET")
+
+    # -- the end ---------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Send what is queued, for 200 ms at most, and let go. Closing twice is harmless."""
+        for link in (self._ctl, self._pub):
+            if link and not link.socket.closed:
+                link.close(200)
+        self._context.destroy(linger=200)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+def _told(*kinds: str) -> Callable[[Heard], bool]:
+    """Messages of these kinds that were said to this client alone."""
+    return lambda heard: not heard.topic and heard.kind in kinds

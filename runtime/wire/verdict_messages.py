@@ -1,0 +1,349 @@
+"""What is said about verdicts: two messages, version 1, every unit in its schema.
+
+Pure: no socket, no clock. Within version 1 fields are only ever added.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from kenpin.runtime.judging.verdict import REASON_CODES, Outcome, Reason, Verdict
+from kenpin.runtime.wire.field_types import (
+    MAX_NAME_CHARS,
+    U64,
+    U64_MAX,
+    Frozen,
+    Label,
+    Pixel,
+    ReasonName,
+    Token,
+    Uuid,
+)
+from kenpin.runtime.wire.web_messages import WebPart
+
+__all__ = [
+    "MAX_DETAIL_CHARS",
+    "MAX_NAME_CHARS",
+    "AcquisitionClock",
+    "ClockSync",
+    "Counts",
+    "Identity",
+    "Message",
+    "State",
+    "StateMessage",
+    "VerdictMessage",
+    "WireError",
+    "brief",
+    "explain",
+    "topic",
+    "verdict_message",
+    "whole",
+]
+
+MAX_DETAIL_CHARS = 500
+
+_CODES: Mapping[str, int] = {reason.value: code for reason, code in REASON_CODES.items()}
+
+
+class WireError(ValueError):
+    """A message that must not be sent or cannot be trusted."""
+
+
+class State(StrEnum):
+    """Where the line stands, in the words of OPC 40100-1."""
+
+    PREOPERATIONAL = "preoperational"
+    HALTED = "halted"
+    ERROR = "error"
+    INITIALIZED = "operational.initialized"
+    READY = "operational.ready"
+    SINGLE = "operational.single"
+    CONTINUOUS = "operational.continuous"
+
+
+AcquisitionClock = Literal["monotonic", "device", "ptp"]
+ClockSync = Literal["ptp", "ntp", "none"]
+
+
+def whole(value: object) -> object:
+    """The value, if it may stand for a verdict; a validator."""
+    # A bare enum takes `true` for 1, and 1 is OK.
+    if isinstance(value, bool | float):
+        raise ValueError(f"found {value!r}, expected the integer 1 (OK) or 2 (NG)")
+    return value
+
+
+class Identity(Frozen):
+    """Who is speaking: the same for every message of one run."""
+
+    box: Token
+    line: Token
+    cam: Token
+    boot: Uuid
+    bundle: Label
+    recipe_id: Label
+    sim: bool
+
+
+# The part of "OK only if proven" that JSON Schema can say; `score <= thr` it cannot.
+_OK_ONLY_IF_PROVEN: dict[str, Any] = {
+    "if": {"properties": {"verdict": {"const": 1}}},
+    "then": {
+        "properties": {
+            "reason": {"type": "null"},
+            "code": {"const": 0},
+            "score": {"type": "number"},
+            "thr": {"type": "number"},
+            "unsure": {"const": False},
+            "partial": {"const": False},
+            "late": {"const": False},
+        }
+    },
+    "else": {"properties": {"reason": {"type": "string"}, "code": {"not": {"const": 0}}}},
+}
+
+
+class VerdictMessage(Frozen):
+    """The one final answer about one frame, on topic v1/verdict/<line>."""
+
+    model_config = ConfigDict(json_schema_extra=_OK_ONLY_IF_PROVEN)
+
+    v: Literal[1] = Field(description="major version of the wire")
+    type: Literal["verdict"]
+    box: Token = Field(description="the computer that judged")
+    line: Token = Field(description="the production line, as in the topic")
+    cam: Token = Field(description="the camera, or what stands in for it")
+    boot: Uuid = Field(description="new whenever the service starts; seq counts within it")
+    seq: int = Field(ge=1, le=U64_MAX, description="1, 2, 3, … per boot; a gap is a lost message")
+    trig: Annotated[str, StringConstraints(max_length=128)] | None = Field(
+        description="id chosen by whoever triggered; null where frames come untriggered"
+    )
+    frame: U64 = Field(description="counts every frame started, lost ones too")
+    name: Label = Field(description="file of a recorded frame, else empty; may lose its beginning")
+    verdict: Annotated[Outcome, BeforeValidator(whole)] = Field(
+        description="1 OK, 2 NG; 0 is never sent, so zeroed memory cannot read as OK"
+    )
+    reason: ReasonName | None = Field(
+        description="why NG, null when OK; kenpin's own are " + ", ".join(_CODES)
+    )
+    code: int = Field(
+        ge=-(2**31),
+        le=2**31 - 1,
+        description="0 without a reason, > 0 kenpin's reasons, < 0 the application's; never change",
+    )
+    detail: Annotated[str, StringConstraints(max_length=MAX_DETAIL_CHARS)] = Field(
+        description="one sentence for people, possibly empty or cut short"
+    )
+    score: float | None = Field(description="image score, dimensionless; null if none is finite")
+    thr: float | None = Field(description="OK at or below, dimensionless; null before a bundle")
+    thr_ng: float | None = Field(description="a defect above, dimensionless; up to it unsure")
+    unsure: bool = Field(description="NG because the score lies between thr and thr_ng")
+    peak: tuple[Pixel, Pixel] | None = Field(
+        description="[x, y] in pixels of the frame, where the map is highest; null without a map"
+    )
+    partial: bool = Field(description="the camera delivered only part of the frame")
+    sim: bool = Field(description="recorded or simulated frames: nothing real may act on this")
+    bundle: Label = Field(description="name and content hash of the bundle that judged")
+    recipe_id: Label
+    t_acq_ns: U64 = Field(description="when the last scan line arrived, ns of acq_clock")
+    acq_clock: AcquisitionClock = Field(description="monotonic is the box's own, from its start")
+    t_mono_ns: U64 = Field(description="when this message was made, ns, the box's monotonic clock")
+    t_wall_ns: U64 = Field(
+        description="the same moment, ns since 1970 UTC, a label only: wall clocks jump"
+    )
+    clock_sync: ClockSync = Field(description="what keeps the wall clock right")
+    enc: int | None = Field(
+        ge=-(2**63), le=2**63 - 1, description="encoder count, unwrapped; null without an encoder"
+    )
+    lat_us: Mapping[str, U64] = Field(
+        description="µs in each stage, and `total` from the last scan line to the verdict"
+    )
+    deadline_us: U64 | None = Field(
+        description="µs allowed from the last scan line to the verdict; null: no deadline"
+    )
+    late: bool = Field(description="NG because the deadline had passed")
+    web: WebPart | None = Field(
+        default=None,
+        exclude_if=lambda web: web is None,
+        description="which lines of a web are covered, and what is on them; left out where "
+        "frames show parts, and where nothing was judged in time: then no line is released",
+    )
+
+    @model_validator(mode="after")
+    def _reason_fits_code(self) -> Self:
+        if self.reason is None:
+            fits = self.code == 0
+        elif self.reason in _CODES:
+            fits = self.code == _CODES[self.reason]
+        else:
+            # Reasons are appended over the years: an old reader must still read NG.
+            fits = self.code != 0 and self.code not in _CODES.values()
+        if not fits:
+            raise ValueError(f"reason {self.reason!r} does not go with code {self.code}")
+        return self
+
+    @model_validator(mode="after")
+    def _ok_only_if_proven(self) -> Self:
+        if self.verdict is Outcome.NG:
+            if self.reason is None:
+                raise ValueError("NG without a reason; say why")
+            return self
+        if self.reason is not None or self.unsure or self.partial or self.late:
+            raise ValueError(f"OK, yet reason {self.reason!r}, unsure, partial or late; send NG")
+        if self.score is None or self.thr is None or not self.score <= self.thr:
+            raise ValueError(f"OK needs score <= thr, found {self.score} and {self.thr}; send NG")
+        return self
+
+
+class Counts(Frozen):
+    """Verdicts given since boot."""
+
+    frames: U64
+    ok: U64
+    ng: U64
+    reasons: Mapping[ReasonName, U64] = Field(description="NG verdicts by reason")
+
+    @model_validator(mode="after")
+    def _every_frame_is_answered(self) -> Self:
+        by_reason = sum(self.reasons.values())
+        if self.frames != self.ok + self.ng or self.ng != by_reason:
+            raise ValueError(
+                f"{self.frames} frames, {self.ok} OK, {self.ng} NG, {by_reason} reasons: expected "
+                "frames = OK + NG, and a reason for each NG"
+            )
+        return self
+
+
+class StateMessage(Frozen):
+    """What a newcomer must know, on topic v1/state/<line>; sent on change and on joining."""
+
+    v: Literal[1] = Field(description="major version of the wire")
+    type: Literal["state"]
+    box: Token
+    line: Token
+    boot: Uuid = Field(description="new whenever the service starts")
+    state: State
+    selftest: bool = Field(description="golden frames are being judged just now, not the line's")
+    degraded: bool = Field(description="verdicts are given, yet something needs a person")
+    bundle: Label = Field(description="name and content hash of the bundle in force")
+    last_seq: U64 = Field(description="seq of the newest verdict of this boot; 0 before the first")
+    counts: Counts
+    sim: bool = Field(description="recorded or simulated frames")
+    t_mono_ns: U64 = Field(description="when this message was made, ns, the box's monotonic clock")
+    t_wall_ns: U64 = Field(description="the same moment, ns since 1970 UTC, a label only")
+
+
+Message = VerdictMessage | StateMessage
+
+
+def topic(kind: Literal["verdict", "state"], line: str) -> str:
+    """Where messages of this kind about this line are published.
+
+    ZeroMQ matches topics by prefix, so a subscription to line `L1` also brings
+    `L10`: a reader compares the whole topic.
+    """
+    return f"v1/{kind}/{line}"
+
+
+def verdict_message(
+    verdict: Verdict,
+    identity: Identity,
+    seq: int,
+    *,
+    mono_ns: int,
+    wall_ns: int,
+    deadline_us: int | None = None,
+    clock_sync: ClockSync = "none",
+    acq_clock: AcquisitionClock = "monotonic",
+) -> VerdictMessage:
+    """The message about one verdict; it fits the cap whatever texts the verdict holds.
+
+    `mono_ns` and `wall_ns` are one moment on two clocks. A long detail loses
+    its end, a long name its beginning, a score that is not finite becomes null.
+
+    Raises
+    ------
+    WireError
+        If the verdict contradicts itself, as an OK above its threshold does.
+    """
+    thresholds = verdict.thresholds
+    since_last_line_us = (verdict.judged_ns - verdict.captured_ns) // 1000
+    stages = {"total": since_last_line_us} | dict(verdict.stages_us)
+    score, peak = verdict.score, verdict.peak_xy
+    try:
+        return VerdictMessage(
+            v=1,
+            type="verdict",
+            box=identity.box,
+            line=identity.line,
+            cam=identity.cam,
+            boot=identity.boot,
+            seq=seq,
+            trig=None,
+            frame=verdict.frame_index,
+            name=_shorten(verdict.frame_name, MAX_NAME_CHARS, keep_end=True),
+            verdict=verdict.outcome,
+            reason=verdict.reason.value if verdict.reason else None,
+            code=REASON_CODES[verdict.reason] if verdict.reason else 0,
+            detail=_shorten(verdict.detail, MAX_DETAIL_CHARS),
+            score=score if score is not None and math.isfinite(score) else None,
+            thr=thresholds.ok if thresholds else None,
+            thr_ng=thresholds.ng if thresholds else None,
+            unsure=verdict.reason is Reason.UNSURE,
+            peak=(int(peak[0]), int(peak[1])) if peak else None,
+            partial=verdict.reason is Reason.INCOMPLETE_FRAME,
+            sim=identity.sim,
+            # A frame lost before any bundle saw it is answered in the name of the one in force.
+            bundle=_shorten(verdict.bundle or identity.bundle, MAX_NAME_CHARS),
+            recipe_id=identity.recipe_id,
+            t_acq_ns=verdict.captured_ns,
+            acq_clock=acq_clock,
+            t_mono_ns=mono_ns,
+            t_wall_ns=wall_ns,
+            clock_sync=clock_sync,
+            enc=None,
+            # A clock that ran backwards spoils a duration; it must not void a verdict.
+            lat_us={stage: max(0, us) for stage, us in stages.items()},
+            deadline_us=deadline_us,
+            late=verdict.reason is Reason.LATE,
+        )
+    except ValidationError as error:
+        found = f"verdict on frame {verdict.frame_index} cannot be sent"
+        raise WireError(f"{found}: {explain(error)}") from error
+
+
+def _shorten(text: str, limit: int, *, keep_end: bool = False) -> str:
+    # File names may hold bytes that are not UTF-8. Python keeps them as lone
+    # surrogates, which neither encoding can carry.
+    clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(clean) <= limit:
+        return clean
+    return "…" + clean[1 - limit :] if keep_end else clean[: limit - 1] + "…"
+
+
+def brief(value: object) -> str:
+    """The value as Python writes it, cut to what an error message can hold."""
+    return repr(value)[:80]
+
+
+def explain(error: ValidationError) -> str:
+    """The first faults of a message in one line: where, what was expected, what was found."""
+    faults = error.errors(include_url=False, include_context=False)[:3]
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc']))[:80]}: {fault['msg']} (found {brief(fault['input'])})"
+        if fault["loc"]
+        else fault["msg"]
+        for fault in faults
+    )
