@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from kenpin.config.camera import CameraSpec, GenicamSpec
 from kenpin.config.settings import Settings, anchored, load
@@ -92,12 +92,21 @@ class InspectionSpec(Settings):
 
 
 class SelftestSpec(Settings):
-    """When golden frames are judged again. They always are at the start.
+    """When the bundle's files are hashed and its golden frames judged again.
 
-    every_s  in pauses between frames; None: on command only
+    Both always happen at the start.
+
+    every_s  in pauses between frames; 0: on command only
     """
 
-    every_s: float | None = Field(default=None, ge=1)
+    every_s: float = Field(default=3600, ge=0)
+
+    @field_validator("every_s")
+    @classmethod
+    def _seldom(cls, value: float) -> float:
+        if 0 < value < 1:
+            raise ValueError(f"found {value:g}, expected 0 (on command only) or at least 1")
+        return value
 
 
 class ArchiveSpec(Settings):

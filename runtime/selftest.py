@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from kenpin.camera.files.images import read_pixels
+from numpy.typing import NDArray
+
+from kenpin.camera.files.images import ImageError, decode_pixels
 from kenpin.camera.frame import Frame
-from kenpin.runtime.bundles.bundle import BundleError
+from kenpin.runtime.bundles.bundle import Bundle, BundleError
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.web.pipeline import WebPipeline
 
-__all__ = ["golden_scores", "selftest"]
+__all__ = ["golden_pixels", "golden_scores", "selftest"]
 
 
 def selftest(pipeline: Pipeline | WebPipeline) -> dict[str, float]:
@@ -30,7 +33,7 @@ def selftest(pipeline: Pipeline | WebPipeline) -> dict[str, float]:
 def golden_scores(pipeline: Pipeline | WebPipeline) -> Iterator[tuple[str, float]]:
     """As `selftest`, one golden frame for each step, so that others fit in between."""
     for number, golden in enumerate(pipeline.bundle.manifest.golden):
-        pixels = read_pixels(pipeline.bundle.folder / golden.file)
+        pixels = golden_pixels(pipeline.bundle, golden.file)
         verdict = pipeline.alone(Frame(pixels, 0, number, golden.file)).verdict
         if verdict.score is None:
             raise BundleError(
@@ -46,3 +49,17 @@ def golden_scores(pipeline: Pipeline | WebPipeline) -> Iterator[tuple[str, float
                 "like it"
             )
         yield golden.file, verdict.score
+
+
+def golden_pixels(bundle: Bundle, name: str) -> NDArray[Any]:
+    """A golden frame as it was verified.
+
+    Raises
+    ------
+    BundleError
+        If it is no image.
+    """
+    try:
+        return decode_pixels(bundle.folder / name, bundle.golden[name])
+    except ImageError as error:
+        raise BundleError(f"golden frame {error}; recompile the bundle") from error

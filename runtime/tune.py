@@ -58,6 +58,8 @@ def measure(
     BundleError
         If the statistics do not fit the manifest's geometry.
     """
+    if bundle.network is None:
+        raise ValueError(f"{bundle.folder}: its network was let go; read the bundle again")
     m = bundle.manifest
     grid = TileGrid.of(m.frame, m.tiles)
     tiles = len(grid)

@@ -34,7 +34,7 @@ def test_every_convolution_that_weighs_runs_in_int8(patchcore: Bundle) -> None:
     assert len(found) > 5
     in_float = [name for name, precision in found if precision not in INTEGER]
     assert len(in_float) < len(found) / 2
-    network = ov.Core().read_model(patchcore.network)
+    network = ov.Core().read_model(patchcore.folder / "features.xml")
     operations = {op.get_friendly_name(): op for op in network.get_ops()}
     for name in in_float:
         weights = operations[name].input_value(1).get_node().get_data()

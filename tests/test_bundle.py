@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kenpin.camera.files.images import read_pixels
+from kenpin.camera.frame import Frame
 from kenpin.compile.calibrate import by_hand
 from kenpin.compile.pack import rethreshold
 from kenpin.runtime.bundles.bundle import (
@@ -25,6 +27,8 @@ from kenpin.runtime.bundles.bundle import (
     read_bundle,
 )
 from kenpin.runtime.judging.pipeline import Pipeline
+from kenpin.runtime.judging.verdict import Outcome
+from kenpin.runtime.selftest import selftest
 
 
 def rewrite(folder: Path, **changes: object) -> Path:
@@ -34,6 +38,12 @@ def rewrite(folder: Path, **changes: object) -> Path:
     (folder / MANIFEST).write_bytes(raw)
     target = folder.with_name(f"{tree['name']}-{content_hash(raw)[:NAME_DIGITS]}")
     return folder.rename(target)
+
+
+def resealed(folder: Path, name: str) -> Path:
+    """A bundle again after one of its files was changed, its hash and all."""
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    return rewrite(folder, files=files | {name: file_hash(folder / name)})
 
 
 def test_a_bundle_reads_back_as_it_was_written(patchcore: Bundle) -> None:
@@ -47,11 +57,81 @@ def test_a_store_leads_to_its_current_bundle(patchcore: Bundle) -> None:
     assert read_bundle(patchcore.folder.parent).sha256 == patchcore.sha256
 
 
-def test_arrays_are_mapped_from_disk_and_cannot_be_written(patchcore: Bundle) -> None:
+def test_arrays_are_the_bytes_that_were_hashed_and_cannot_be_written(patchcore: Bundle) -> None:
     assert set(patchcore.arrays) == {"bank", "bank_sq", "centre"}
-    for array in patchcore.arrays.values():
-        assert isinstance(array, np.memmap)
+    for name, array in patchcore.arrays.items():
+        np.testing.assert_array_equal(array, np.load(patchcore.folder / f"{name}.npy"))
         assert not array.flags.writeable
+
+
+def test_arrays_stored_by_columns_are_read_as_they_are(own_bundle: Path) -> None:
+    bank = np.load(own_bundle / "bank.npy")
+    np.save(own_bundle / "bank.npy", np.asfortranarray(bank))
+    again = read_bundle(resealed(own_bundle, "bank.npy"))
+    np.testing.assert_array_equal(again.arrays["bank"], bank)
+
+
+def test_what_is_written_into_a_bundle_in_force_changes_no_verdict(own_bundle: Path) -> None:
+    frame = Frame(read_pixels(own_bundle / "golden" / "twin-0.png"), 0, 0)
+    pipeline = Pipeline(read_bundle(own_bundle))
+    before = pipeline.judge(frame)
+    for file in [path for path in own_bundle.rglob("*") if path.is_file()]:
+        with file.open("r+b") as stream:
+            stream.write(bytes(file.stat().st_size))
+    after = pipeline.judge(frame)
+    assert after.verdict.score == before.verdict.score
+    assert after.verdict.outcome == before.verdict.outcome == Outcome.NG
+    np.testing.assert_array_equal(after.score_map.values, before.score_map.values)
+    selftest(pipeline)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x03\x04 and more",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x09\x00",
+        b"\x93NUMPY\x01\x00\x04\x00{(((",
+        b"x" * 99,
+    ],
+)
+def test_statistics_that_no_parser_takes_are_a_bundle_error(
+    own_bundle: Path, content: bytes
+) -> None:
+    (own_bundle / "bank.npy").write_bytes(content)
+    folder = resealed(own_bundle, "bank.npy")
+    with pytest.raises(BundleError, match=r"bank\.npy is not a plain array"):
+        read_bundle(folder)
+
+
+def test_statistics_of_too_few_or_too_many_bytes_are_refused(own_bundle: Path) -> None:
+    file = own_bundle / "bank.npy"
+    whole = file.read_bytes()
+    for content in (whole[:-4], whole + b"1234"):
+        file.write_bytes(content)
+        own_bundle = resealed(own_bundle, "bank.npy")
+        file = own_bundle / "bank.npy"
+        with pytest.raises(BundleError, match="bytes after its header"):
+            read_bundle(own_bundle)
+
+
+@pytest.mark.parametrize("name", ["features.xml", "features.bin", "golden/good-0.png"])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"<net"])
+def test_a_network_or_a_golden_frame_that_no_parser_takes_is_a_bundle_error(
+    own_bundle: Path, name: str, content: bytes
+) -> None:
+    (own_bundle / name).write_bytes(content)
+    folder = resealed(own_bundle, name)
+    with pytest.raises(BundleError):
+        selftest(Pipeline(read_bundle(folder)))
+
+
+def test_thresholds_that_would_call_every_defect_ok_are_refused(own_bundle: Path) -> None:
+    threshold = json.loads((own_bundle / MANIFEST).read_text())["threshold"]
+    folder = rewrite(own_bundle, threshold=threshold | {"ok": threshold["ng"] * 2})
+    with pytest.raises(BundleError, match="0 <= ok <= ng"):
+        read_bundle(folder)
 
 
 def test_one_flipped_bit_in_any_file_is_refused(own_bundle: Path) -> None:
@@ -146,17 +226,15 @@ def test_a_pickle_is_never_opened(own_bundle: Path) -> None:
     array = np.empty(1, object)
     array[0] = {"code": "here"}
     np.save(own_bundle / "bank.npy", array, allow_pickle=True)
-    files = json.loads((own_bundle / MANIFEST).read_text())["files"]
-    folder = rewrite(own_bundle, files=files | {"bank.npy": file_hash(own_bundle / "bank.npy")})
-    with pytest.raises(BundleError, match="not a plain array"):
+    folder = resealed(own_bundle, "bank.npy")
+    with pytest.raises(BundleError, match=r"bank\.npy is object"):
         read_bundle(folder)
 
 
 def test_statistics_that_do_not_fit_the_geometry_are_refused(own_bundle: Path) -> None:
     bank = np.load(own_bundle / "bank.npy")
     np.save(own_bundle / "bank.npy", np.ascontiguousarray(bank[:, :, :-1]))
-    files = json.loads((own_bundle / MANIFEST).read_text())["files"]
-    folder = rewrite(own_bundle, files=files | {"bank.npy": file_hash(own_bundle / "bank.npy")})
+    folder = resealed(own_bundle, "bank.npy")
     with pytest.raises(BundleError, match="geometry"):
         Pipeline(read_bundle(folder))
 

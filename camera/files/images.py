@@ -22,6 +22,7 @@ from kenpin.camera.frame import Pixels
 __all__ = [
     "EXTENSIONS",
     "ImageError",
+    "decode_pixels",
     "encode_png",
     "fit_to",
     "in_order",
@@ -97,7 +98,11 @@ def read_pixels(path: Path) -> Pixels:
         has an alpha channel, another pixel type, several pages or a TIFF
         orientation.
     """
-    data = _bytes_of(path)
+    return decode_pixels(path, _bytes_of(path))
+
+
+def decode_pixels(path: Path, data: bytes) -> Pixels:
+    """The same of an image file's bytes; `path` is for messages."""
     kind = next((k for start, k in _SIGNATURES.items() if data.startswith(start)), "")
     if not kind:
         raise ImageError(path, f"begins with {data[:8]!r}, no image format known here", _EXPECTED)

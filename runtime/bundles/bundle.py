@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from kenpin.config.recipe import (
     FrameSpec,
@@ -37,6 +38,7 @@ __all__ = [
     "GoldenFrame",
     "GreyRange",
     "Manifest",
+    "Network",
     "QuantizationRecord",
     "ThresholdRecord",
     "canonical",
@@ -54,6 +56,12 @@ SIGNATURES = "signatures.json"
 # Hex digits of the content hash in a bundle's name: enough to tell bundles
 # apart on one box, short enough for a log line.
 NAME_DIGITS = 12
+
+# Of the format's versions, those that numpy writes for plain arrays.
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -92,10 +100,16 @@ class QuantizationRecord(Settings):
 class ThresholdRecord(Settings):
     """The thresholds in force and where they came from."""
 
-    ok: float
+    ok: float = Field(ge=0)
     ng: float
     source: str
     settings: ThresholdSpec
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.ok <= self.ng < math.inf:
+            raise ValueError(f"ok is {self.ok}, ng {self.ng}: expected finite 0 <= ok <= ng")
+        return self
 
 
 class GreyRange(Settings):
@@ -146,28 +160,46 @@ class Manifest(Settings):
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """A bundle whose every byte was checked.
+class Network:
+    """An OpenVINO IR as it was verified.
 
-    folder   where it lies
+    source   where it came from, for messages
+    """
+
+    source: Path
+    xml: bytes = field(repr=False)
+    weights: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return str(self.source)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose every byte was checked, and is in memory: what was hashed is what judges.
+
+    folder   where it was read from; nothing that judges is read there again
     sha256   its content hash
-    arrays   the method's statistics by name, memory-mapped, read-only
+    arrays   the method's statistics by name, read-only
+    network  the IR; None once it is `loaded`
+    golden   the golden frames' image files by name
     """
 
     folder: Path
     sha256: str
     manifest: Manifest
     arrays: Mapping[str, NDArray[np.float32]]
+    network: Network | None
+    golden: Mapping[str, bytes]
 
     @property
     def label(self) -> str:
         """Name and the start of the content hash, as verdicts carry it."""
         return f"{self.manifest.name}@{self.sha256[:NAME_DIGITS]}"
 
-    @property
-    def network(self) -> Path:
-        """The IR."""
-        return self.folder / "features.xml"
+    def loaded(self) -> Bundle:
+        """The same for whoever has made a pipeline of it, which holds what it needs itself."""
+        return replace(self, arrays={}, network=None)
 
 
 def canonical(manifest: Manifest) -> bytes:
@@ -219,8 +251,16 @@ def read_bundle(path: Path, trust: Path | None = None) -> Bundle:
     manifest = parse_manifest(folder, raw)
     if trust is not None:
         _check_signature(folder, raw, trust)
-    _check_files(folder, manifest)
-    return Bundle(folder, content_hash(raw), manifest, _arrays(folder, manifest))
+    _check_names(folder, manifest)
+    files = {name: _verified(folder, name, expected) for name, expected in manifest.files.items()}
+    return Bundle(
+        folder,
+        content_hash(raw),
+        manifest,
+        _arrays(folder, files),
+        _network(folder, files),
+        _golden(folder, manifest, files),
+    )
 
 
 def _manifest_bytes(folder: Path) -> bytes:
@@ -276,7 +316,8 @@ def _check_signature(folder: Path, raw: bytes, trust: Path) -> None:
         raise BundleError(str(error)) from None
 
 
-def _check_files(folder: Path, manifest: Manifest) -> None:
+def _check_names(folder: Path, manifest: Manifest) -> None:
+    """That the folder holds the files which the manifest names, and nothing else."""
     for name in manifest.files:
         parts = name.split("/")
         if re.search(r"[\\\0]", name) or any(part in ("", ".", "..") for part in parts):
@@ -290,28 +331,67 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
             found.add(name)
     for name in sorted(found - set(manifest.files)):
         raise BundleError(f"{folder}: {name} does not belong to the bundle; remove it")
-    for name, expected in sorted(manifest.files.items()):
-        if name not in found:
-            raise BundleError(f"{folder}: {name} is missing; copy the bundle again")
-        if file_hash(folder / name) != expected:
-            raise BundleError(
-                f"{folder}: {name} does not have the recorded SHA-256; it is damaged or was "
-                "altered: copy the bundle again"
-            )
+    for name in sorted(set(manifest.files) - found):
+        raise BundleError(f"{folder}: {name} is missing; copy the bundle again")
 
 
-def _arrays(folder: Path, manifest: Manifest) -> dict[str, NDArray[np.float32]]:
-    arrays: dict[str, NDArray[np.float32]] = {}
-    for name in sorted(manifest.files):
-        if not name.endswith(".npy"):
-            continue
-        try:
-            array = np.load(folder / name, mmap_mode="r", allow_pickle=False)
-        except ValueError as error:
-            raise BundleError(f"{folder}: {name} is not a plain array: {error}") from None
-        if array.dtype != np.float32 or not math.prod(array.shape):
-            raise BundleError(
-                f"{folder}: {name} is {array.dtype} {array.shape}, expected filled float32"
-            )
-        arrays[name.removesuffix(".npy")] = array
-    return arrays
+def _verified(folder: Path, name: str, expected: str) -> bytes:
+    """A file's bytes, read once: these were hashed, and these are used."""
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{folder}: {name} cannot be read ({error.strerror}); copy the bundle again"
+        ) from error
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise BundleError(
+            f"{folder}: {name} does not have the recorded SHA-256; it is damaged or was "
+            "altered: copy the bundle again"
+        )
+    return data
+
+
+def _arrays(folder: Path, files: Mapping[str, bytes]) -> dict[str, NDArray[np.float32]]:
+    return {
+        name.removesuffix(".npy"): _array(folder, name, data)
+        for name, data in sorted(files.items())
+        if name.endswith(".npy")
+    }
+
+
+def _array(folder: Path, name: str, data: bytes) -> NDArray[np.float32]:
+    """The array in a `.npy` file's bytes, which stay where they are: no copy, read-only."""
+    stream = io.BytesIO(data)
+    try:
+        header = _HEADERS[np.lib.format.read_magic(stream)](stream)
+    # numpy's reader of headers raises whatever Python's own parser does.
+    except Exception as error:  # noqa: BLE001
+        raise BundleError(
+            f"{folder}: {name} is not a plain array ({type(error).__name__}: {error}); recompile "
+            "the bundle"
+        ) from None
+    shape, column_major, dtype = header
+    if dtype != np.float32 or not math.prod(shape):
+        raise BundleError(f"{folder}: {name} is {dtype} {shape}, expected filled float32")
+    start, size = stream.tell(), 4 * math.prod(shape)
+    if len(data) != start + size:
+        raise BundleError(
+            f"{folder}: {name} holds {len(data) - start} bytes after its header, {shape} float32 "
+            f"take {size}; recompile the bundle"
+        )
+    flat = np.frombuffer(data, np.float32, offset=start)
+    return flat.reshape(shape, order="F" if column_major else "C")
+
+
+def _network(folder: Path, files: Mapping[str, bytes]) -> Network:
+    missing = [name for name in ("features.xml", "features.bin") if name not in files]
+    if missing:
+        raise BundleError(f"{folder}: holds no {missing[0]}; recompile the bundle")
+    return Network(folder / "features.xml", files["features.xml"], files["features.bin"])
+
+
+def _golden(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    for frame in manifest.golden:
+        if frame.file not in files:
+            raise BundleError(f"{folder}: names a golden frame {frame.file!r}, which it lacks")
+    return {frame.file: files[frame.file] for frame in manifest.golden}

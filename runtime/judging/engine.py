@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.tuning import Tuning
+from kenpin.runtime.bundles.bundle import Network
 from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.judging.telemetry import silence
 
@@ -54,6 +55,12 @@ class Room:
         return Room(self.features[first:last], rows)
 
 
+def _read(core: ov.Core, model: Network | Path | Any) -> Any:
+    if isinstance(model, Network):
+        return core.read_model(model.xml, model.weights)
+    return core.read_model(model) if isinstance(model, Path) else model.clone()
+
+
 class Engine:
     """A compiled feature extractor with a static batch, its requests reused.
 
@@ -62,7 +69,7 @@ class Engine:
 
     def __init__(
         self,
-        model: Path | Any,
+        model: Network | Path | Any,
         *,
         precision: str = "f32",
         threads: int | None = None,
@@ -74,7 +81,7 @@ class Engine:
         Parameters
         ----------
         model
-            The IR's .xml file, or an `openvino.Model` in memory.
+            A bundle's verified IR, an .xml file, or an `openvino.Model` in memory.
         precision
             Of everything that is not INT8. Stated, because OpenVINO's own
             choice differs between processors, and with it the scores.
@@ -103,7 +110,7 @@ class Engine:
         elif threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         try:
-            network = core.read_model(model) if isinstance(model, Path) else model.clone()
+            network = _read(core, model)
             if tuning.batch is not None and network.inputs[0].shape[0] != tuning.batch:
                 network.reshape([tuning.batch, *network.inputs[0].shape[1:]])
             self._check(model, network)
@@ -123,7 +130,7 @@ class Engine:
         self._ahead = AHEAD * tuning.streams
         self._renew()
 
-    def _check(self, model: Path | Any, network: Any) -> None:
+    def _check(self, model: Network | Path | Any, network: Any) -> None:
         ports = (*network.inputs, *network.outputs)
         if len(ports) != 2 or any(port.partial_shape.is_dynamic for port in ports):
             raise EngineError(f"{model}: expected one input and one output of static shape")

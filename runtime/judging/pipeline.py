@@ -176,7 +176,7 @@ class Pipeline:
             raise BundleError(
                 f"{bundle.folder}: is for a continuous web; open it with `open_pipeline`"
             )
-        self.bundle = bundle
+        self.bundle = bundle.loaded()
         self.grid = TileGrid.of(manifest.frame, manifest.tiles)
         self.thresholds = Thresholds(manifest.threshold.ok, manifest.threshold.ng)
         self._frame = manifest.frame
@@ -337,6 +337,8 @@ def load_engine(bundle: Bundle, threads: int | None, search: BankSearch | None =
     BundleError
         If it cannot be compiled, is not what the manifest says, or the tuning is damaged.
     """
+    if bundle.network is None:
+        raise ValueError(f"{bundle.folder}: its network was let go; read the bundle again")
     manifest = bundle.manifest
     f, t, c = manifest.features, manifest.tiles, manifest.frame.channels
     try:

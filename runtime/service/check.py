@@ -182,10 +182,9 @@ def _fitness(line: Line, bundle: Any) -> Iterator[str]:
     """Whether this box reproduces the golden frames, and how fast it is."""
     import time
 
-    from kenpin.camera.files.images import read_pixels
     from kenpin.camera.frame import Frame
     from kenpin.runtime.bundles.bundle import BundleError
-    from kenpin.runtime.selftest import selftest
+    from kenpin.runtime.selftest import golden_pixels, selftest
     from kenpin.runtime.web.pipeline import open_pipeline
 
     try:
@@ -194,8 +193,8 @@ def _fitness(line: Line, bundle: Any) -> Iterator[str]:
     except BundleError as error:
         yield f"bundles: {error}"
         return
-    golden = bundle.folder / bundle.manifest.golden[0].file
-    frame = Frame(read_pixels(golden), time.monotonic_ns(), 0)
+    pixels = golden_pixels(bundle, bundle.manifest.golden[0].file)
+    frame = Frame(pixels, time.monotonic_ns(), 0)
     started = time.monotonic_ns()
     pipeline.judge(frame)
     spent_ms = (time.monotonic_ns() - started) / 1e6

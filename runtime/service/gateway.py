@@ -168,7 +168,7 @@ class Gateway:
         self._beats = 0
         now = clock_ns()
         self._due = {"heartbeat": now, "status": now, "watchdog": now, "look": now}
-        if line.selftest.every_s is not None:
+        if line.selftest.every_s:
             self._due["selftest"] = now + round(line.selftest.every_s * 1000 * _MS)
         self._poller = zmq.Poller()
         self._polled: tuple[Any, ...] = ()
@@ -412,9 +412,7 @@ class Gateway:
 
     def _on_selftest(self, _now: int) -> int:
         self._begin_selftest()
-        every_s = self._line.selftest.every_s
-        assert every_s is not None
-        return round(every_s * 1000 * _MS)
+        return round(self._line.selftest.every_s * 1000 * _MS)
 
     def _begin_selftest(self) -> bool:
         line = self._supervisor.line

@@ -102,7 +102,7 @@ class WebPipeline:
         manifest = bundle.manifest
         if manifest.frame.geometry != "continuous" or manifest.web is None:
             raise BundleError(f"{bundle.folder}: is for frames that show parts, not for a web")
-        self.bundle = bundle
+        self.bundle = bundle.loaded()
         self.grid = TileGrid.of(manifest.frame, manifest.tiles)
         self.thresholds = Thresholds(manifest.threshold.ok, manifest.threshold.ng)
         self.web = web or manifest.web
