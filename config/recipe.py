@@ -25,9 +25,11 @@ __all__ = [
     "Granularity",
     "ImageQualitySpec",
     "ImagesSpec",
+    "Join",
     "MethodSpec",
     "PadimSpec",
     "PatchCoreSpec",
+    "Places",
     "QuantizeSpec",
     "Recipe",
     "ScoreSpec",
@@ -40,6 +42,11 @@ __all__ = [
 Granularity = Literal["dense", "1/4", "1/16", "single", "columns"]
 Share = Literal["tile", "column", "frame"]
 Geometry = Literal["indexed", "continuous"]
+Places = Literal["none", "column", "position"]
+Join = Literal["root", "maximum", "mean", "band"]
+
+# Pixels. On a web four times as much, and twice that again, is what a verdict waits for.
+BandSigma = Annotated[float, Field(ge=1, le=64)]
 
 # Whose Gaussian depends on where along the web a patch lies within its tile.
 _PER_ROW = ("dense", "1/4", "1/16")
@@ -232,9 +239,36 @@ MethodSpec = Annotated[PadimSpec | PatchCoreSpec, Field(discriminator="name")]
 
 
 class ScoreSpec(Settings):
-    """How the joined map is smoothed before its maximum becomes the score."""
+    """How one map comes about, whose maximum becomes the score.
+
+    smooth_sigma_px  blurs the network's map
+    normalise        whose good places the network's map is measured by: those of the
+                     same position (parts that lie alike), the same column (webs), or
+                     "none" for all alike
+    bands_px         bands of plain brightness, by the sigma of their narrow Gaussian;
+                     an empty list leaves the network alone
+    join             how both become one: the root of the sum of squares, their maximum
+                     or mean; "band" gives the network no say
+
+    What is "auto" is chosen by the build from good images and their twins, and said.
+    """
 
     smooth_sigma_px: float = Field(default=4.0, ge=0, le=64)
+    normalise: Literal["auto"] | Places = "auto"
+    bands_px: Literal["auto"] | tuple[BandSigma, ...] = "auto"
+    join: Literal["auto"] | Join = "auto"
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if self.join == "band" and self.bands_px == ():
+            raise ValueError('join "band" without bands_px would look at nothing; name a band')
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Bundles keep the content hash they had before there were bands.
+        tree: dict[str, Any] = handler(self)
+        return {name: value for name, value in tree.items() if value != "auto"}
 
 
 class ThresholdSpec(Settings):

@@ -18,7 +18,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from kenpin.config.recipe import (
     FrameSpec,
+    Join,
     MethodSpec,
+    Places,
     QuantizeSpec,
     ScoreSpec,
     ThresholdSpec,
@@ -31,6 +33,7 @@ __all__ = [
     "MANIFEST",
     "SCHEMA",
     "SIGNATURES",
+    "BlendRecord",
     "Bundle",
     "BundleError",
     "DataRecord",
@@ -112,6 +115,24 @@ class ThresholdRecord(Settings):
         return self
 
 
+class BlendRecord(Settings):
+    """How the network's map and bands of plain brightness became one map.
+
+    normalise   whose good places the network's map is measured by: those of the same
+                position, the same column, or all
+    places      the same of the bands
+    sigmas_px   of the bands' narrow Gaussians; empty: the network alone
+    join        root: of the sum of squares; band: the network has no say
+    chosen      why, in words
+    """
+
+    normalise: Places
+    places: Places
+    sigmas_px: tuple[float, ...]
+    join: Join
+    chosen: str
+
+
 class GreyRange(Settings):
     """Frames outside are not judged by the model: a lamp or the exposure failed."""
 
@@ -157,6 +178,7 @@ class Manifest(Settings):
     held_out_scores: dict[str, float]
     files: dict[str, Sha256]
     web: WebSpec | None = None
+    blend: BlendRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -205,9 +227,10 @@ class Bundle:
 def canonical(manifest: Manifest) -> bytes:
     """The one byte sequence of a manifest: sorted keys, no NaN, a line each."""
     tree = manifest.model_dump(mode="json")
-    if manifest.web is None:
-        # Bundles of indexed frames keep the content hash they had before webs.
-        del tree["web"]
+    for name in ("web", "blend"):
+        # Bundles keep the content hash they had before there was such a thing.
+        if tree[name] is None:
+            del tree[name]
     text = json.dumps(tree, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
     return (text + "\n").encode()
 

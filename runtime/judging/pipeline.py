@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -17,6 +17,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import FrameSpec, PadimSpec, PatchCoreSpec
 from kenpin.config.tuning import load_tuning
 from kenpin.runtime.bundles.bundle import Bundle, BundleError, FeatureRecord, GreyRange
+from kenpin.runtime.judging.blend import Blend, load_blend
 from kenpin.runtime.judging.crew import Crew
 from kenpin.runtime.judging.distance import fast_whitening
 from kenpin.runtime.judging.engine import Engine, EngineError
@@ -96,7 +97,7 @@ class Judgement:
 
 
 class Stages:
-    """Pixels to a map and a score: tiling, network, distances, joining, smoothing."""
+    """Pixels to a map and a score: tiling, network, distances, joining, smoothing, bands."""
 
     def __init__(
         self,
@@ -106,9 +107,19 @@ class Stages:
         patch_stride: int,
         sigma_px: float,
         mask: F32 | None = None,
+        blend: Blend | None = None,
     ) -> None:
-        """`mask`: (rows, cols) of the map, 1 where the part is inspected and 0 elsewhere."""
+        """What the steps need.
+
+        Parameters
+        ----------
+        mask : (rows, cols) of the map
+            1 where the part is inspected and 0 elsewhere.
+        blend
+            Joins the network's map with bands of brightness; None leaves it alone.
+        """
         self._mask = mask
+        self._blend = blend
         self.grid = grid
         self._engine = engine
         self._scorer = scorer
@@ -139,6 +150,10 @@ class Stages:
         finite = bool(np.isfinite(found.values).all())
         watch.mark("dist")
         score_map = smooth(self._joiner.join(found.values), self._sigma_px, self._mask)
+        if self._blend is not None:
+            joined = self._blend.whole(score_map.values, pixels, self._mask)
+            finite = finite and bool(np.isfinite(joined).all())
+            score_map = replace(score_map, values=joined)
         score = float(score_map.values.max()) if found.score is None else found.score
         watch.mark("join")
         return Measurement(score_map, score, finite, filled)
@@ -192,6 +207,12 @@ class Pipeline:
             manifest.features.patch_stride_px,
             manifest.score.smooth_sigma_px,
             load_mask(bundle.arrays, self.grid, manifest.features.patch_stride_px),
+            load_blend(
+                bundle.arrays,
+                manifest.blend,
+                Joiner(self.grid, manifest.features.patch_stride_px).shape,
+                manifest.features.patch_stride_px,
+            ),
         )
 
     def alone(self, frame: Frame) -> Judgement:

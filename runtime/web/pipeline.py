@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
+from kenpin.runtime.judging.blend import load_blend
 from kenpin.runtime.judging.pipeline import (
     Judgement,
     Pipeline,
@@ -111,16 +112,20 @@ class WebPipeline:
         self._beat = beat
         scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid, threads)
         engine = load_engine(bundle, threads, scorer.search)
+        px = manifest.features.patch_stride_px
+        row = 1, -(-self.grid.width // px)
+        blend = load_blend(bundle.arrays, manifest.blend, row, px)
 
         def stages(web: WebSpec) -> WebStages:
             return WebStages(
                 self.grid,
                 engine,
                 scorer,
-                manifest.features.patch_stride_px,
+                px,
                 manifest.score.smooth_sigma_px,
                 web,
                 manifest.grey,
+                blend,
             )
 
         try:

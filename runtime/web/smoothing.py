@@ -1,14 +1,16 @@
-"""Blurring a map that has no end, row by row, with the same bits however it arrives."""
+"""Blurring maps that have no end, row by row, with the same bits however they arrive."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.runtime.judging.brightness import contrast
 from kenpin.runtime.judging.join import REACH_SIGMAS
 from kenpin.runtime.judging.tiling import reflect
 
@@ -24,25 +26,34 @@ class MapRows:
     values  (rows, cols) float32, dimensionless; 0 where not inspected
     weight  (rows, cols) float32, 1 where inspected, else 0
     cause   (rows,) uint8, why a whole row was not inspected; 0: it was
+    bands   (bands, rows, cols) float32: the squares' grey as rows come, where any band
+            looks at it; each band's contrast as they leave
     """
 
     first: int
     values: F32
     weight: F32
     cause: NDArray[np.uint8]
+    bands: F32
 
     def __len__(self) -> int:
         return len(self.values)
 
     def since(self, row: int) -> MapRows:
         """Without the first `row` of them."""
-        return MapRows(self.first + row, self.values[row:], self.weight[row:], self.cause[row:])
+        return MapRows(
+            self.first + row,
+            self.values[row:],
+            self.weight[row:],
+            self.cause[row:],
+            self.bands[:, row:],
+        )
 
 
 class StreamingBlur:
-    """A Gaussian blur of the map's rows as they come.
+    """A Gaussian blur of the map's rows, and contrasts of their grey, as they come.
 
-    A row leaves once all rows within the kernel's reach have come. At the
+    A row leaves once all rows within the widest kernel's reach have come. At the
     web's own ends the map is mirrored; at a break it is not, so rows that lack
     context never leave. What is not inspected does not reach its neighbours:
     there the kernel is normalised over what is.
@@ -51,10 +62,12 @@ class StreamingBlur:
     in an image of any height. Here each value is one sum in one order.
     """
 
-    def __init__(self, sigma_cells: float) -> None:
-        self.reach = math.ceil(REACH_SIGMAS * sigma_cells)
-        kernel = cv2.getGaussianKernel(2 * self.reach + 1, sigma_cells or 1.0, cv2.CV_32F)
-        self._kernel = [np.float32(weight) for weight in kernel.ravel()]
+    def __init__(self, sigma_cells: float, bands: Sequence[tuple[F32, F32]] = ()) -> None:
+        """`bands`: kernels of the narrow and the wide Gaussian of each, of odd length."""
+        reach = math.ceil(REACH_SIGMAS * sigma_cells)
+        taps: F32 = cv2.getGaussianKernel(2 * reach + 1, sigma_cells or 1.0, cv2.CV_32F).ravel()
+        self._taps, self._bands = taps, bands
+        self.reach = max(len(taps) // 2 for taps in (taps, *(t for band in bands for t in band)))
         self.restart(0, at_web_start=True)
 
     def restart(self, row: int, *, at_web_start: bool) -> None:
@@ -90,35 +103,49 @@ class StreamingBlur:
         index -= held.first
         values, weight = held.values[index], held.weight[index]
         own = slice(reach, reach + stop - start)
-        blurred = self._blur(values)
+        blurred = self._blurred(values, weight, self._taps)
+        found = np.empty((len(self._bands), *blurred.shape), np.float32)
+        for out, (narrow, wide) in zip(found, self._bands, strict=True):
+            grey = held.bands[0][index]
+            out[...] = contrast(
+                self._blurred(grey, weight, narrow), self._blurred(grey, weight, wide)
+            )
+        out_rows = MapRows(start, blurred, weight[own], held.cause[index][own], found)
+        self.next = stop
+        self._parts = [held.since(max(0, stop - 2 * reach - 1 - held.first))]
+        return out_rows
+
+    def _blurred(self, values: F32, weight: F32, taps: F32) -> F32:
+        """(n + 2 reach, cols) to (n, cols): by a kernel that may reach less far."""
+        reach = len(taps) // 2
+        near = slice(self.reach - reach, len(values) - (self.reach - reach))
+        values, weight = values[near], weight[near]
+        blurred = _convolved(values, taps)
         bare = _any_near((weight == 0).any(axis=1), reach)
         if bare.any():
             # Only rows near something not inspected, so that a row's bits depend
             # on nothing but its own surroundings.
-            share = self._blur(weight)[bare]
-            inside = weight[own][bare] > 0
+            share = _convolved(weight, taps)[bare]
+            inside = weight[reach : len(weight) - reach][bare] > 0
             blurred[bare] = np.divide(blurred[bare], share, out=np.zeros_like(share), where=inside)
-        cause = held.cause[index][own]
-        out = MapRows(start, blurred, weight[own], cause)
-        self.next = stop
-        self._parts = [held.since(max(0, stop - 2 * reach - 1 - held.first))]
-        return out
+        return blurred
 
-    def _blur(self, values: F32) -> F32:
-        """(n + 2 reach, cols) to (n, cols): down, then across, mirrored at the sides."""
-        reach = self.reach
-        if not reach:
-            return values.copy()
-        n = len(values) - 2 * reach
-        down = self._kernel[0] * values[:n]
-        for k in range(1, 2 * reach + 1):
-            down += self._kernel[k] * values[k : k + n]
-        cols = values.shape[1]
-        wide = down[:, reflect(np.arange(-reach, cols + reach), cols)]
-        across = self._kernel[0] * wide[:, :cols]
-        for k in range(1, 2 * reach + 1):
-            across += self._kernel[k] * wide[:, k : k + cols]
-        return across
+
+def _convolved(values: F32, taps: F32) -> F32:
+    """(n + 2 reach, cols) to (n, cols): down, then across, mirrored at the sides."""
+    reach = len(taps) // 2
+    if not reach:
+        return values.copy()
+    n = len(values) - 2 * reach
+    down = taps[0] * values[:n]
+    for k in range(1, 2 * reach + 1):
+        down += taps[k] * values[k : k + n]
+    cols = values.shape[1]
+    wide = down[:, reflect(np.arange(-reach, cols + reach), cols)]
+    across = taps[0] * wide[:, :cols]
+    for k in range(1, 2 * reach + 1):
+        across += taps[k] * wide[:, k : k + cols]
+    return across
 
 
 def _stacked(parts: list[MapRows]) -> MapRows:
@@ -129,6 +156,7 @@ def _stacked(parts: list[MapRows]) -> MapRows:
         np.concatenate([part.values for part in parts]),
         np.concatenate([part.weight for part in parts]),
         np.concatenate([part.cause for part in parts]),
+        np.concatenate([part.bands for part in parts], axis=1),
     )
 
 

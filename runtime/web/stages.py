@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import GreyRange
+from kenpin.runtime.judging.blend import Blend
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.scoring import Scorer
@@ -40,6 +41,7 @@ class WebStages:
         sigma_px: float,
         web: WebSpec,
         grey: GreyRange | None = None,
+        blend: Blend | None = None,
     ) -> None:
         self.grid = grid
         self.engine = engine
@@ -49,6 +51,7 @@ class WebStages:
         self._sigma_px = sigma_px
         self._web = web
         self._grey = grey
+        self._blend = blend
 
     def checks(self) -> RowChecks:
         """New checks of brightness and edges, for one web."""
@@ -71,6 +74,7 @@ class WebStages:
             self._scorer,
             self.patch_stride_px,
             self._sigma_px,
+            blend=self._blend,
             origin=origin,
             columns=self.lanes.inspected,
             check=checks or self.checks(),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.runtime.judging.blend import Blend
+from kenpin.runtime.judging.brightness import band_taps, cell_grey
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.scoring import Scorer
@@ -62,6 +64,7 @@ class StreamingMap:
     however they were cut into frames.
 
     grid      of one tile row: `TileGrid.of` gives it for continuous geometry
+    blend     joins the network's map with bands of brightness; None leaves it alone
     columns   (cols of the map,) bool, which columns are inspected at all
     check     see `RowCheck`
     """
@@ -74,6 +77,7 @@ class StreamingMap:
         patch_stride: int,
         sigma_px: float,
         *,
+        blend: Blend | None = None,
         origin: int = 0,
         columns: NDArray[np.bool_] | None = None,
         check: RowCheck = _unchecked,
@@ -84,7 +88,12 @@ class StreamingMap:
         self._engine = engine
         self._scorer = scorer
         self._stride_px = patch_stride
-        self._blur = StreamingBlur(sigma_px / patch_stride)
+        self._blend = blend
+        sigmas_px = blend.record.sigmas_px if blend else ()
+        self._blur = StreamingBlur(
+            sigma_px / patch_stride, [band_taps(sigma, patch_stride) for sigma in sigmas_px]
+        )
+        self._looks = bool(sigmas_px)
         self._check = check
         self._beat = beat
         self.cols = -(-grid.width // patch_stride)
@@ -157,7 +166,7 @@ class StreamingMap:
         grid, row = self._grid, self._rows.next
         # Where cores overlap, the first rows after a break would lack some of their tiles.
         first_px = 0 if at_web_start else (row - 1) * grid.stride + grid.core
-        self._canvas = _Canvas(self._cells, self.cols)
+        self._canvas = _Canvas(self._cells, self.cols, looks=self._looks)
         self._row = row * grid.stride // self._stride_px
         self._last = None
         self._valid = first_px // self._stride_px
@@ -187,7 +196,8 @@ class StreamingMap:
     def _joined(self, distances: F32, window: U8) -> MapRows | None:
         """The map rows that no later tile row touches."""
         grid, step = self._grid, self._grid.stride // self._stride_px
-        cause, inside = self._check(window[grid.halo : grid.halo + grid.core])
+        core = window[grid.halo : grid.halo + grid.core]
+        cause, inside = self._check(core)
         if not np.isfinite(distances).all():
             cause = Cause.NONFINITE
             distances = np.zeros_like(distances)
@@ -197,6 +207,8 @@ class StreamingMap:
             part = tile[:, : self.cols - left]
             canvas.total[:, left : left + part.shape[1]] += part
             canvas.count[:, left : left + part.shape[1]] += 1
+        if self._looks:
+            canvas.grey[0] = cell_grey(core, self._stride_px)
         if inside is not None:
             canvas.weight *= inside
         if cause is not None:
@@ -214,6 +226,8 @@ class StreamingMap:
         return None if skip == count else rows.since(skip)
 
     def _strip(self, rows: MapRows) -> Strip:
+        if self._blend is not None:
+            rows = _joined(rows, self._blend)
         px = self._stride_px
         first = self.origin + rows.first * px
         # The last row of a web may reach past its last line.
@@ -232,7 +246,8 @@ class StreamingMap:
 class _Canvas:
     """The map rows that tile rows are still being added to."""
 
-    def __init__(self, rows: int, cols: int) -> None:
+    def __init__(self, rows: int, cols: int, *, looks: bool) -> None:
+        self.grey: F32 = np.zeros((int(looks), rows, cols), np.float32)
         self.total: F32 = np.zeros((rows, cols), np.float32)
         self.count: F32 = np.zeros((rows, cols), np.float32)
         self.weight: F32 = np.ones((rows, cols), np.float32)
@@ -242,11 +257,26 @@ class _Canvas:
         """Take the first rows off; they have this number in the web."""
         weight = self.weight[:rows] * columns
         values = self.total[:rows] / self.count[:rows] * weight
-        taken = MapRows(number, values, weight, self.cause[:rows].copy())
+        grey = self.grey[:, :rows] * weight
+        taken = MapRows(number, values, weight, self.cause[:rows].copy(), grey)
+        # Grey is written anew with every tile row, as far as it reaches.
+        self.grey[:, : self.grey.shape[1] - rows] = self.grey[:, rows:].copy()
         for array, new in ((self.total, 0), (self.count, 0), (self.weight, 1), (self.cause, 0)):
             array[: len(array) - rows] = array[rows:].copy()
             array[len(array) - rows :] = new
         return taken
+
+
+def _joined(rows: MapRows, blend: Blend) -> MapRows:
+    """Rows whose values are the joined map's; those that are no numbers are not inspected."""
+    values = blend.rows(rows.values, rows.bands)
+    lost = ~np.isfinite(values).all(axis=1)
+    weight, cause = rows.weight, rows.cause
+    if lost.any():
+        weight, cause = weight.copy(), cause.copy()
+        values[lost] = weight[lost] = 0
+        cause[lost & (cause == 0)] = Cause.NONFINITE
+    return replace(rows, values=values * (weight > 0), weight=weight, cause=cause)
 
 
 def _gaps(rows: MapRows, first: int, px: int, end: int) -> Iterator[Gap]:

@@ -1,0 +1,122 @@
+"""Two maps to one: what the network finds odd, and what is oddly bright or dark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.runtime.bundles.bundle import BlendRecord, BundleError, Join
+from kenpin.runtime.judging.brightness import contrasts
+
+__all__ = ["Blend", "join_maps", "load_blend"]
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blend:
+    """Both maps in the measure of good images, joined.
+
+    A map's value becomes (value − mean) · gain, with the mean and the deviation that
+    good images have at that place, so that 1 is what their highest place usually has.
+    Of the bands the distance from the mean counts, darker or brighter, and of several
+    the largest.
+
+    record        which bands, joined how
+    stride_px     of the map's grid
+    network_mean, network_gain  (rows or 1, cols or 1) float32
+    band_mean, band_gain        (bands, rows or 1, cols or 1) float32
+    """
+
+    record: BlendRecord
+    stride_px: int
+    network_mean: F32
+    network_gain: F32
+    band_mean: F32
+    band_gain: F32
+
+    def whole(self, network: F32, pixels: NDArray[Any], mask: F32 | None = None) -> F32:
+        """The joined map of one frame.
+
+        Parameters
+        ----------
+        network : (rows, cols) float32
+            The network's map, smoothed.
+        pixels : (H, W) or (H, W, C) uint8
+        mask : (rows, cols) float32, 1 where the part is inspected
+        """
+        found = contrasts(pixels, self.stride_px, self.record.sigmas_px, mask)
+        joined = self.rows(network, found)
+        return joined if mask is None else joined * mask
+
+    def rows(self, network: F32, found: F32) -> F32:
+        """The joined map of rows whose (bands, rows, cols) contrasts are known, never below 0.
+
+        Not a number in either map is not a number in the joined one.
+        """
+        first = (network - self.network_mean) * self.network_gain
+        if not self.record.sigmas_px:
+            return np.maximum(first, np.float32(0))
+        second = (np.abs(found - self.band_mean) * self.band_gain).max(axis=0)
+        return join_maps(first, second, self.record.join)
+
+
+def join_maps(network: F32, band: F32, join: Join) -> F32:
+    """One map of two in the measure of good images, never below 0."""
+    zero = np.float32(0)
+    if join == "band":
+        # The network's map still has its say on whether all is a number.
+        return np.where(np.isfinite(network), band, network)
+    if join == "mean":
+        return np.maximum((network + band) * np.float32(0.5), zero)
+    if join == "maximum":
+        return np.maximum(np.maximum(network, band), zero)
+    # Places below the network's mean are not odd.
+    above = np.maximum(network, zero)
+    return np.sqrt(above * above + band * band)
+
+
+def load_blend(
+    arrays: Mapping[str, F32], record: BlendRecord | None, shape: tuple[int, int], stride_px: int
+) -> Blend | None:
+    """What a bundle's arrays make of its maps; None in bundles from before there were two.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns of the map; (1, columns) of a web, which has no end.
+
+    Raises
+    ------
+    BundleError
+        If an array is missing, not of the map's shape, or not finite.
+    """
+    if record is None:
+        return None
+    network = [_part(arrays, f"network_{part}", shape) for part in ("mean", "gain")]
+    bands = [np.zeros((0, 1, 1), np.float32)] * 2
+    if record.sigmas_px:
+        sized = (len(record.sigmas_px), *shape)
+        bands = [_part(arrays, f"band_{part}", sized) for part in ("mean", "gain")]
+    return Blend(record, stride_px, *network, *bands)
+
+
+def _part(arrays: Mapping[str, F32], name: str, shape: tuple[int, ...]) -> F32:
+    """One array of a blend, whose two last sides fit the map or are shared by all of it."""
+    array = arrays.get(name)
+    rows, cols = shape[-2:]
+    allowed = {(*shape[:-2], r, c) for r in (1, rows) for c in (1, cols)}
+    if array is None or array.shape not in allowed:
+        raise BundleError(
+            f"statistics {name}.npy are {'missing' if array is None else array.shape}, the map "
+            f"needs {shape}, or 1 where a side is shared; recompile the bundle"
+        )
+    if not np.isfinite(array).all():
+        raise BundleError(
+            f"statistics {name}.npy hold numbers that are not finite; recompile the bundle"
+        )
+    return np.asarray(array)
