@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install browser demo bench test lint check deb clean
+.PHONY: install real-partners demo bench test test-real lint check deb clean
 
 install: $(VENV)/installed
 
@@ -21,13 +21,13 @@ $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[compile,dev]"
 	touch $@
 
-# One test looks at a roll's map in a real Chromium, and skips where there is none.
-browser:
-	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || \
+# What the tests of `make test-real` meet; each skips, and says so, where its partner is missing.
+real-partners:
+	@command -v chromium >/dev/null || \
 	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -q && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends \
 	      chromium fonts-dejavu-core; } || \
-	  echo "no Chromium: install one, or the test of the roll map skips" >&2
+	  echo "not all partners could be installed: tests that need them skip" >&2
 
 demo: install
 	$(BIN)/python -m kenpin.compile.demo demo
@@ -37,9 +37,13 @@ bench: install
 	$(BIN)/python benchmarks/bench.py --tiles 16 64 --json bench.json
 
 # Two at a time; then, one by one, those that look at the clock.
-test: install browser
-	$(BIN)/python -m pytest -m "not clock" -n 2
-	$(BIN)/python -m pytest -m clock
+test: install
+	$(BIN)/python -m pytest -m "not clock and not real" -n 2
+	$(BIN)/python -m pytest -m "clock and not real"
+
+# With a real browser; what is missing is named and skipped.
+test-real: install real-partners
+	$(BIN)/python -m pytest -m real -rs
 
 lint: install
 	$(BIN)/ruff check .

@@ -157,6 +157,16 @@ class RunningLine:
         """Let something go wrong in the next frame; see `faulty_pipelines.py`."""
         inject(self._fault, what)
 
+    def begins_fault(self) -> None:
+        """Wait until the frame that it was told for has met the fault."""
+        self._until(lambda: not self._fault.exists(), "the fault was never met")
+
+    def _until(self, happened: Callable[[], bool], complaint: str) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not happened():
+            assert time.monotonic() < end, complaint
+            time.sleep(0.01)
+
     def child(self, name: str = "kenpin-inspect") -> int:
         """The newest child process of that name."""
         end = time.monotonic() + PATIENCE_S

@@ -42,6 +42,7 @@ class StandIn:
         self._command, self._environ = command, environ
         self._stopping = threading.Event()
         self.events: list[str] = []
+        self._signs = 0
         self.main: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -60,6 +61,18 @@ class StandIn:
         while self.events.count(wanted) < count:
             assert time.monotonic() < end, f"waited for {wanted}: {self.events}"
             time.sleep(0.02)
+
+    def until_alive(self, signs: int, patience_s: float = 40) -> None:
+        """Wait for so many more signs of life."""
+        wanted, end = self._signs + signs, time.monotonic() + patience_s
+        while self._signs < wanted:
+            assert time.monotonic() < end, f"no sign of life: {self.events}"
+            time.sleep(0.02)
+
+    def until_given_up(self, patience_s: float = 40) -> None:
+        """Wait until it has decided not to start the service again."""
+        self._thread.join(patience_s)
+        assert not self._thread.is_alive(), f"not given up: {self.events}"
 
     def _run(self) -> None:
         again = True
@@ -106,6 +119,7 @@ class StandIn:
                 if key == "READY":
                     ready = True
                     self.events.append("ready")
+                self._signs += key == "WATCHDOG"
                 if key in ("READY", "WATCHDOG"):
                     due = time.monotonic() + self._watchdog_s
                 elif key == "EXTEND_TIMEOUT_USEC" and not ready:

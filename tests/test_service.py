@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -199,7 +198,7 @@ def test_sigterm_answers_what_is_under_way_and_ends_with_0(start: Start) -> None
     )
     line.verdict(lambda m: m["verdict"] == 1)
     line.fault("sleep 1")
-    time.sleep(0.2)
+    line.begins_fault()
     assert line.stop() == 0
     check_books(line)
     assert line.verdicts[-1]["reason"] == "shutdown"

@@ -229,10 +229,11 @@ def test_a_name_cannot_break_out_of_the_page(web_bundle: Bundle, tmp_path: Path)
 
 needs_chromium = pytest.mark.skipif(
     browser.find() is None,
-    reason="no Chromium on this machine: `make browser`, or set KENPIN_CHROMIUM",
+    reason="no Chromium on this machine: install one, or set KENPIN_CHROMIUM",
 )
 
 
+@pytest.mark.real
 @needs_chromium
 def test_a_browser_shows_the_map_and_zooms_into_it(roll: Path, tmp_path: Path) -> None:
     summary = told(roll)[-1]
@@ -277,6 +278,7 @@ def test_a_browser_shows_the_map_and_zooms_into_it(roll: Path, tmp_path: Path) -
         assert page.complaints() == []
 
 
+@pytest.mark.real
 @needs_chromium
 def test_an_empty_roll_is_shown_too(web_bundle: Bundle, tmp_path: Path) -> None:
     book = RollBook(tmp_path, WebSpec(), WIDTH, {}, lambda: "now")
