@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.runtime.bundles.bundle import BlendRecord, BundleError, Join
+from kenpin.config.recipe import Join
+from kenpin.runtime.bundles.bundle import BlendRecord, BundleError
 from kenpin.runtime.judging.brightness import contrasts
 
 __all__ = ["Blend", "join_maps", "load_blend"]
 
 F32 = NDArray[np.float32]
+
+_ZERO = np.float32(0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,26 +61,28 @@ class Blend:
 
         Not a number in either map is not a number in the joined one.
         """
-        first = (network - self.network_mean) * self.network_gain
+        first: F32 = (network - self.network_mean) * self.network_gain
         if not self.record.sigmas_px:
-            return np.maximum(first, np.float32(0))
-        second = (np.abs(found - self.band_mean) * self.band_gain).max(axis=0)
+            return np.maximum(first, _ZERO)
+        second: F32 = (np.abs(found - self.band_mean) * self.band_gain).max(axis=0)
         return join_maps(first, second, self.record.join)
 
 
 def join_maps(network: F32, band: F32, join: Join) -> F32:
     """One map of two in the measure of good images, never below 0."""
-    zero = np.float32(0)
+    joined: F32
     if join == "band":
         # The network's map still has its say on whether all is a number.
-        return np.where(np.isfinite(network), band, network)
-    if join == "mean":
-        return np.maximum((network + band) * np.float32(0.5), zero)
-    if join == "maximum":
-        return np.maximum(np.maximum(network, band), zero)
-    # Places below the network's mean are not odd.
-    above = np.maximum(network, zero)
-    return np.sqrt(above * above + band * band)
+        joined = np.where(np.isfinite(network), band, network)
+    elif join == "mean":
+        joined = np.maximum((network + band) * np.float32(0.5), _ZERO)
+    elif join == "maximum":
+        joined = np.maximum(np.maximum(network, band), _ZERO)
+    else:
+        # Places below the network's mean are not odd.
+        above = np.maximum(network, _ZERO)
+        joined = np.sqrt(above * above + band * band)
+    return joined
 
 
 def load_blend(

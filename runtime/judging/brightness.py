@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.runtime.judging.join import gaussian_taps
+
 __all__ = ["WIDE", "band_taps", "cell_grey", "contrast", "contrasts"]
 
 F32 = NDArray[np.float32]
@@ -31,7 +33,7 @@ WIDE = 4.0
 BAND_REACH_SIGMAS = 2.0
 # Grey levels below which a difference is no longer told as a share: in the dark, a
 # quotient would make a defect of the sensor's noise.
-DARKEST = 16.0
+DARKEST = np.float32(16)
 
 
 def cell_grey(pixels: NDArray[Any], stride_px: int) -> F32:
@@ -59,8 +61,9 @@ def cell_grey(pixels: NDArray[Any], stride_px: int) -> F32:
     # First the lines, in integers: seven times faster than both ways at once.
     stacked = pixels.reshape(rows, stride_px, -1)
     lines = np.add.reduce(stacked, axis=1, dtype=np.uint16).astype(np.float32)
-    means: F32 = cv2.resize(lines, (cols, rows), interpolation=cv2.INTER_AREA)
-    return means / np.float32(stride_px)
+    means = cv2.resize(lines, (cols, rows), interpolation=cv2.INTER_AREA)
+    grey: F32 = means.astype(np.float32, copy=False) / np.float32(stride_px)
+    return grey
 
 
 def band_taps(sigma_px: float, stride_px: int) -> tuple[F32, F32]:
@@ -71,13 +74,13 @@ def band_taps(sigma_px: float, stride_px: int) -> tuple[F32, F32]:
 
 def _taps(sigma_cells: float) -> F32:
     reach = math.ceil(BAND_REACH_SIGMAS * sigma_cells)
-    taps: F32 = cv2.getGaussianKernel(2 * reach + 1, sigma_cells, cv2.CV_32F).ravel()
-    return taps
+    return gaussian_taps(reach, sigma_cells)
 
 
 def contrast(narrow: F32, wide: F32) -> F32:
     """How far the narrow blur lies above the wide one, as a share of it."""
-    return (narrow - wide) / np.maximum(wide, np.float32(DARKEST))
+    level: F32 = np.maximum(wide, DARKEST)
+    return (narrow - wide) / level
 
 
 def contrasts(
@@ -114,5 +117,5 @@ def _blurred(grey: F32, taps: F32, mask: F32 | None) -> F32:
 
 
 def _separable(values: F32, taps: F32) -> F32:
-    blurred: F32 = cv2.sepFilter2D(values, -1, taps, taps, borderType=cv2.BORDER_REFLECT_101)
-    return blurred
+    blurred = cv2.sepFilter2D(values, -1, taps, taps, borderType=cv2.BORDER_REFLECT_101)
+    return blurred.astype(np.float32, copy=False)

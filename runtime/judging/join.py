@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["Joiner", "ScoreMap", "smooth", "upsample"]
+__all__ = ["Joiner", "ScoreMap", "gaussian_taps", "smooth", "upsample"]
 
 F32 = NDArray[np.float32]
 
@@ -121,6 +121,12 @@ class Joiner:
     def _map(self, values: F32) -> ScoreMap:
         size = (self.grid.height, self.grid.width)
         return ScoreMap(np.ascontiguousarray(values), self.patch_stride, size)
+
+
+def gaussian_taps(reach: int, sigma_cells: float) -> F32:
+    """(2 reach + 1,) weights of a Gaussian, their sum 1; a single 1 where it reaches nothing."""
+    taps = cv2.getGaussianKernel(2 * reach + 1, sigma_cells or 1.0, cv2.CV_32F)
+    return taps.ravel().astype(np.float32, copy=False)
 
 
 def smooth(score_map: ScoreMap, sigma_px: float, mask: F32 | None = None) -> ScoreMap:

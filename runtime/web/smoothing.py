@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.runtime.judging.brightness import contrast
-from kenpin.runtime.judging.join import REACH_SIGMAS
+from kenpin.runtime.judging.join import REACH_SIGMAS, gaussian_taps
 from kenpin.runtime.judging.tiling import reflect
 
 __all__ = ["MapRows", "StreamingBlur"]
@@ -65,7 +64,7 @@ class StreamingBlur:
     def __init__(self, sigma_cells: float, bands: Sequence[tuple[F32, F32]] = ()) -> None:
         """`bands`: kernels of the narrow and the wide Gaussian of each, of odd length."""
         reach = math.ceil(REACH_SIGMAS * sigma_cells)
-        taps: F32 = cv2.getGaussianKernel(2 * reach + 1, sigma_cells or 1.0, cv2.CV_32F).ravel()
+        taps = gaussian_taps(reach, sigma_cells)
         self._taps, self._bands = taps, bands
         self.reach = max(len(taps) // 2 for taps in (taps, *(t for band in bands for t in band)))
         self.restart(0, at_web_start=True)
@@ -142,7 +141,7 @@ def _convolved(values: F32, taps: F32) -> F32:
         down += taps[k] * values[k : k + n]
     cols = values.shape[1]
     wide = down[:, reflect(np.arange(-reach, cols + reach), cols)]
-    across = taps[0] * wide[:, :cols]
+    across: F32 = taps[0] * wide[:, :cols]
     for k in range(1, 2 * reach + 1):
         across += taps[k] * wide[:, k : k + cols]
     return across
