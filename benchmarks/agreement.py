@@ -18,7 +18,8 @@ from kenpin.camera.files.images import fit_to, list_images, read_pixels
 from kenpin.compile.metrics import auroc
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.join import Joiner, smooth
-from kenpin.runtime.judging.pipeline import load_engine, load_mask, load_scorer
+from kenpin.runtime.judging.pipeline import load_engine, load_mask
+from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
 

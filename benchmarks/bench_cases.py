@@ -15,13 +15,14 @@ from kenpin.compile.backbones import BACKBONES
 from kenpin.compile.build import prepare
 from kenpin.compile.guard import with_twins
 from kenpin.compile.quantize import convert, quantize, save
-from kenpin.config.recipe import PadimSpec, PatchCoreSpec, Recipe
+from kenpin.config.methods import MethodSettings, PadimSpec
+from kenpin.config.recipe import Recipe
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.bundles.bundle import FeatureRecord
 from kenpin.runtime.judging.distance import mahalanobis, nearest
 from kenpin.runtime.judging.engine import Engine, Room
-from kenpin.runtime.judging.pipeline import Stages, load_scorer
-from kenpin.runtime.judging.scoring import TileDistances
+from kenpin.runtime.judging.pipeline import Stages
+from kenpin.runtime.judging.scoring import TileDistances, load_scorer
 from kenpin.runtime.judging.sharing import (
     group_count,
     group_patches,
@@ -214,7 +215,7 @@ def _network(case: Case, folder: Path, halo_px: int) -> Path:
 
 
 def statistics(
-    method: PadimSpec | PatchCoreSpec, grid: TileGrid, features: np.ndarray, rows: int
+    method: MethodSettings, grid: TileGrid, features: np.ndarray, rows: int
 ) -> dict[str, np.ndarray]:
     """Random Gaussians; or a bank of rows drawn from the features, with noise of their size.
 
@@ -243,7 +244,7 @@ class Rival:
     """The simplest correct numpy version: whole arrays at once, every row against every patch."""
 
     def __init__(
-        self, arrays: dict[str, np.ndarray], method: PadimSpec | PatchCoreSpec, grid: TileGrid
+        self, arrays: dict[str, np.ndarray], method: MethodSettings, grid: TileGrid
     ) -> None:
         self._arrays, self._method = arrays, method
         self._tiles = [

@@ -20,10 +20,10 @@ import numpy as np
 from bench_cases import Bench, cases, padim, statistics
 from edge_run import machine
 
-from kenpin.config.recipe import PadimSpec, PatchCoreSpec
+from kenpin.config.methods import MethodSettings, PadimSpec, PatchCoreSpec
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.bundles.bundle import FeatureRecord
-from kenpin.runtime.judging.pipeline import load_scorer
+from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
 Curves = dict[str, list[tuple[float, float]]]
@@ -101,7 +101,7 @@ def by_cores(folder: Path, rounds: int) -> Curves:
 
 
 def _distances(
-    cells: int, method: PadimSpec | PatchCoreSpec, dims: int, rows: int, exhaustive: bool = False
+    cells: int, method: MethodSettings, dims: int, rows: int, exhaustive: bool = False
 ) -> Callable[[], object]:
     grid = TileGrid(192, 192 * 16, 256, 32, 192)
     rng = np.random.default_rng(0)

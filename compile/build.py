@@ -7,7 +7,6 @@ import platform
 import resource
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,17 +20,16 @@ from kenpin.camera.files.images import list_images, write_png
 from kenpin.compile.backbones import Built, build_backbone
 from kenpin.compile.calibrate import calibrate
 from kenpin.compile.extractor import Extractor
+from kenpin.compile.fitting import FitTask, fitting_of
 from kenpin.compile.guard import compare, sample_tiles, with_twins
 from kenpin.compile.images import FeatureReader, GoodImages, Split, load, read_mask
 from kenpin.compile.pack import file_hashes, seal, staging_folder
-from kenpin.compile.padim import fit_padim
-from kenpin.compile.patchcore import fit_patchcore
 from kenpin.compile.progress import Steps
 from kenpin.compile.quantize import convert, quantize, save
 from kenpin.compile.suspects import Suspect, find_suspects
 from kenpin.compile.twins import TWIN_KINDS, twin
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import PadimSpec, Recipe
+from kenpin.config.recipe import Recipe
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import (
     Bundle,
@@ -43,7 +41,8 @@ from kenpin.runtime.bundles.bundle import (
 )
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.join import Joiner
-from kenpin.runtime.judging.pipeline import Stages, load_mask, load_scorer
+from kenpin.runtime.judging.pipeline import Stages, load_mask
+from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.stages import WebStages
@@ -105,7 +104,9 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
             "backbone gabor looks at grey only and frame.channels is 3; "
             "use a mono camera or another backbone"
         )
-    backbone = build_backbone(recipe.backbone, recipe.method.name, recipe.frame.channels, weights)
+    backbone = build_backbone(
+        recipe.backbone, recipe.method.tap_strides, recipe.frame.channels, weights
+    )
     coarsest = backbone.network.taps[-1]
     if grid.size % coarsest.stride_px:
         raise ConfigError(
@@ -153,7 +154,8 @@ def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = N
             turn_deg=recipe.images.turn_deg,
             joined=recipe.images.joined,
         )
-        support = _fit(recipe, reader, split.fitted, grid, folder, steps)
+        task = FitTask(reader, split.fitted, grid, folder, steps)
+        support = fitting_of(recipe.method).fit(recipe.method, task)
         features = _feature_record(recipe, prepared, engine)
         if recipe.images.mask is not None:
             np.save(folder / "mask.npy", read_mask(recipe.images.mask, prepared.joiner))
@@ -237,28 +239,6 @@ def _precision(
             seed,
         )
     return (fp32_model if int8_model is None else int8_model), record
-
-
-def _fit(
-    recipe: Recipe,
-    reader: FeatureReader,
-    files: list[Path],
-    grid: TileGrid,
-    folder: Path,
-    steps: Steps,
-) -> dict[str, int]:
-    if isinstance(recipe.method, PadimSpec):
-        with steps.step("fit PaDiM") as told:
-            fewest = fit_padim(reader, files, grid, recipe.method, folder, told)
-        return {"patches_per_gaussian": fewest}
-    with ExitStack() as open_steps:
-
-        def begin(name: str) -> Callable[[int, int], None]:
-            open_steps.close()
-            return open_steps.enter_context(steps.step(f"PatchCore {name}"))
-
-        seen, kept = fit_patchcore(reader, files, grid, recipe.method, folder, begin)
-    return {"patches_seen": seen, "coreset_rows": kept}
 
 
 def _arrays(folder: Path) -> dict[str, NDArray[np.float32]]:

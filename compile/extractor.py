@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kenpin.compile.backbones import Backbone, Tap
+from kenpin.compile.fitting import Embedding, fitting_of
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import PadimSpec, PatchCoreSpec
+from kenpin.config.methods import MethodSettings, PadimSpec, PatchCoreSpec
 
 __all__ = ["Extractor", "PadimEmbedding", "PatchCoreEmbedding"]
 
 
-class PadimEmbedding(nn.Module):
+class PadimEmbedding(Embedding):
     """Channels of all taps side by side on one grid, then fewer of them, of the core alone.
 
     Reduction and resampling are both linear and act on different axes, so each
@@ -70,7 +71,7 @@ class PadimEmbedding(nn.Module):
         return torch.cat(parts, dim=1) if self._selects else torch.stack(parts).sum(dim=0)
 
 
-class PatchCoreEmbedding(nn.Module):
+class PatchCoreEmbedding(Embedding):
     """Every tap averaged over its neighbourhood, then side by side on one grid's core.
 
     References
@@ -137,7 +138,7 @@ class Extractor(nn.Module):
     """(N, C, S, S) uint8 tiles to (N, cells, cells, D) float32 features of their cores."""
 
     def __init__(
-        self, backbone: Backbone, grid_px: int, method: PadimSpec | PatchCoreSpec, halo_px: int
+        self, backbone: Backbone, grid_px: int, method: MethodSettings, halo_px: int
     ) -> None:
         """Join a backbone and a method's embedding.
 
@@ -155,11 +156,7 @@ class Extractor(nn.Module):
             )
         margin = halo_px // grid_px
         # The name is what keeps this part from being quantised.
-        self.embedding = (
-            PadimEmbedding(backbone.taps, grid_px, method, margin)
-            if isinstance(method, PadimSpec)
-            else PatchCoreEmbedding(backbone.taps, grid_px, method, margin)
-        )
+        self.embedding = fitting_of(method).embedding(backbone.taps, grid_px, method, margin)
         self.dimensions = self.embedding.dimensions
         self.patch_stride_px = grid_px
 

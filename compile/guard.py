@@ -10,23 +10,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.compile.fitting import fitting_of
 from kenpin.compile.images import load
 from kenpin.compile.metrics import auroc
-from kenpin.compile.padim import GaussianSums
 from kenpin.compile.twins import TWIN_KINDS, twin
-from kenpin.config.recipe import FrameSpec, PadimSpec, PatchCoreSpec, QuantizeSpec
+from kenpin.config.methods import MethodSettings
+from kenpin.config.recipe import FrameSpec, QuantizeSpec
 from kenpin.runtime.bundles.bundle import QuantizationRecord
 from kenpin.runtime.judging.engine import Engine
-from kenpin.runtime.judging.scoring import PadimScorer, PatchCoreScorer, Scorer
+from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = ["QuantizationError", "compare", "sample_tiles", "with_twins"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
-
-# Rows of the PatchCore probe: a random bank is enough to compare two precisions.
-PROBE_ROWS = 1000
 
 
 class QuantizationError(Exception):
@@ -73,7 +71,7 @@ def compare(
     int8: Engine | None,
     normals: U8,
     halo_px: int,
-    method: PadimSpec | PatchCoreSpec,
+    method: MethodSettings,
     settings: QuantizeSpec,
     seed: int,
 ) -> QuantizationRecord:
@@ -106,7 +104,8 @@ def compare(
     scores: dict[Literal["fp32", "int8"], dict[Literal["normals", "twins"], list[float]]] = {}
     separation: dict[Literal["fp32", "int8"], float] = {}
     for name, engine in engines.items():
-        scorer = _probe(_features(engine, probes), method, np.random.default_rng(seed))
+        probe = fitting_of(method).probe
+        scorer = probe(method, _features(engine, probes), np.random.default_rng(seed))
         good, bad = (_scores(engine, scorer, tiles) for tiles in (judged, pasted))
         scores[name] = {"normals": good, "twins": bad}
         separation[name] = auroc(
@@ -164,19 +163,3 @@ def _scores(engine: Engine, scorer: Scorer, tiles: U8) -> list[float]:
     features = _features(engine, tiles)
     # Distances one tile at a time: a scorer expects the tiles of one frame.
     return [float(scorer.distances(one[None]).values.max()) for one in features]
-
-
-def _probe(features: F32, method: PadimSpec | PatchCoreSpec, rng: np.random.Generator) -> Scorer:
-    one_model = np.zeros(1, np.intp)
-    rows = features.reshape(-1, features.shape[-1])
-    if isinstance(method, PadimSpec):
-        sums = GaussianSums(1, rows.shape[1])
-        sums.add(rows[None])
-        whitening = sums.whitening(0, 1, method.shrinkage)[None]
-        mean = sums.mean()[None]
-        return PadimScorer(
-            mean.astype(np.float32), whitening.astype(np.float32), one_model, "single"
-        )
-    centre = rows.mean(axis=0)
-    bank = rows[rng.permutation(len(rows))[:PROBE_ROWS]] - centre
-    return PatchCoreScorer(centre, bank[None], np.einsum("md,md->m", bank, bank)[None], one_model)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from kenpin.compile.backbones import Tap
+from kenpin.compile.extractor import PadimEmbedding
+from kenpin.compile.fitting import FitTask
 from kenpin.compile.images import FeatureReader
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import PadimSpec
+from kenpin.config.methods import PadimSpec
+from kenpin.runtime.judging.padim import PadimScorer
 from kenpin.runtime.judging.sharing import group_count, group_patches, model_count, model_of_tile
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["GaussianSums", "fit_padim"]
+__all__ = ["PADIM", "GaussianSums", "fit_padim"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -154,3 +158,31 @@ def _sums(
     if waiting:
         flush()
     return sums
+
+
+class _PadimFitting:
+    """See `Fitting`."""
+
+    def embedding(
+        self, taps: Sequence[Tap], grid_px: int, spec: PadimSpec, margin: int
+    ) -> PadimEmbedding:
+        """See `Fitting`."""
+        return PadimEmbedding(taps, grid_px, spec, margin)
+
+    def fit(self, spec: PadimSpec, task: FitTask) -> dict[str, int]:
+        """See `Fitting`."""
+        with task.steps.step("fit PaDiM") as told:
+            fewest = fit_padim(task.reader, task.files, task.grid, spec, task.folder, told)
+        return {"patches_per_gaussian": fewest}
+
+    def probe(self, spec: PadimSpec, features: F32, rng: np.random.Generator) -> PadimScorer:  # noqa: ARG002
+        """See `Fitting`: one Gaussian of all patches."""
+        rows = features.reshape(-1, features.shape[-1])
+        sums = GaussianSums(1, rows.shape[1])
+        sums.add(rows[None])
+        mean = sums.mean()[None].astype(np.float32)
+        whitening = sums.whitening(0, 1, spec.shrinkage)[None].astype(np.float32)
+        return PadimScorer(mean, whitening, np.zeros(1, np.intp), "single")
+
+
+PADIM = _PadimFitting()

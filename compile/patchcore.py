@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.compile.backbones import Tap
+from kenpin.compile.extractor import PatchCoreEmbedding
+from kenpin.compile.fitting import FitTask
 from kenpin.compile.images import FeatureReader
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import PatchCoreSpec
+from kenpin.config.methods import PatchCoreSpec
+from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.sharing import model_count, model_of_tile, patch_positions
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["Reservoir", "fit_patchcore", "k_centre_greedy", "random_projection"]
+__all__ = ["PATCHCORE", "Reservoir", "fit_patchcore", "k_centre_greedy", "random_projection"]
 
 F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
 Progress = Callable[[int, int], None]
 
 DEFAULT_ROWS = 2000
+# Rows of the probe: a random bank is enough to compare two precisions.
+PROBE_ROWS = 1000
 
 
 class Reservoir:
@@ -195,3 +202,40 @@ def _rows(spec: PatchCoreSpec, patches: int, candidates: int) -> int:
             "model; raise method.candidates or lower the coreset"
         )
     return wanted
+
+
+class _PatchCoreFitting:
+    """See `Fitting`."""
+
+    def embedding(
+        self, taps: Sequence[Tap], grid_px: int, spec: PatchCoreSpec, margin: int
+    ) -> PatchCoreEmbedding:
+        """See `Fitting`."""
+        return PatchCoreEmbedding(taps, grid_px, spec, margin)
+
+    def fit(self, spec: PatchCoreSpec, task: FitTask) -> dict[str, int]:
+        """See `Fitting`."""
+        with ExitStack() as open_steps:
+
+            def begin(name: str) -> Progress:
+                open_steps.close()
+                return open_steps.enter_context(task.steps.step(f"PatchCore {name}"))
+
+            seen, kept = fit_patchcore(task.reader, task.files, task.grid, spec, task.folder, begin)
+        return {"patches_seen": seen, "coreset_rows": kept}
+
+    def probe(
+        self,
+        spec: PatchCoreSpec,  # noqa: ARG002
+        features: F32,
+        rng: np.random.Generator,
+    ) -> PatchCoreScorer:
+        """See `Fitting`: a bank of random patches."""
+        rows = features.reshape(-1, features.shape[-1])
+        centre = rows.mean(axis=0)
+        bank = rows[rng.permutation(len(rows))[:PROBE_ROWS]] - centre
+        squares = np.einsum("md,md->m", bank, bank)
+        return PatchCoreScorer(centre, bank[None], squares[None], np.zeros(1, np.intp))
+
+
+PATCHCORE = _PatchCoreFitting()

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from kenpin.config.methods import MethodSpec, for_webs
 from kenpin.config.settings import Settings, anchored, load
 from kenpin.config.web import WebSpec
 
@@ -22,34 +23,24 @@ __all__ = [
     "EngineSpec",
     "FrameSpec",
     "Geometry",
-    "Granularity",
     "ImageQualitySpec",
     "ImagesSpec",
     "Join",
-    "MethodSpec",
-    "PadimSpec",
-    "PatchCoreSpec",
     "Places",
     "QuantizeSpec",
     "Recipe",
     "ScoreSpec",
-    "Share",
     "ThresholdSpec",
     "TileSpec",
     "load_recipe",
 ]
 
-Granularity = Literal["dense", "1/4", "1/16", "single", "columns"]
-Share = Literal["tile", "column", "frame"]
 Geometry = Literal["indexed", "continuous"]
 Places = Literal["none", "column", "position"]
 Join = Literal["root", "maximum", "mean", "band"]
 
 # Pixels. On a web four times as much, and twice that again, is what a verdict waits for.
 BandSigma = Annotated[float, Field(ge=1, le=64)]
-
-# Whose Gaussian depends on where along the web a patch lies within its tile.
-_PER_ROW = ("dense", "1/4", "1/16")
 
 
 class ImagesSpec(Settings):
@@ -176,68 +167,6 @@ class QuantizeSpec(Settings):
     max_separation_loss: float = Field(default=0.02, ge=0, le=1)
 
 
-class PadimSpec(Settings):
-    """PaDiM (Defard et al., arXiv:2011.08785).
-
-    dimensions    channels kept: chosen by a seeded permutation ("select") or
-                  mixed by a seeded orthogonal projection ("project")
-    feature_ratio the same as a share of the backbone's channels
-    shrinkage     the paper's epsilon, added to the covariance's diagonal
-    """
-
-    name: Literal["padim"]
-    dimensions: int | None = Field(default=None, ge=1)
-    feature_ratio: float | None = Field(default=None, gt=0, le=1)
-    reduction: Literal["select", "project"] = "select"
-    granularity: Granularity = "dense"
-    share: Share = "frame"
-    shrinkage: float = Field(default=0.01, gt=0)
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
-        if self.dimensions is not None and self.feature_ratio is not None:
-            raise ValueError("dimensions and feature_ratio are both given; expected only one")
-        return self
-
-
-class PatchCoreSpec(Settings):
-    """PatchCore (Roth et al., arXiv:2106.08265).
-
-    candidates             patches kept by a seeded reservoir for the coreset to
-                           choose from; bounds memory whatever the image count
-    projection_dimensions  greedy selection measures in this many random
-                           directions; 0 measures in the features themselves
-    reweight_neighbours    b of eq. 7; 0 leaves the image score unweighted
-    position_weight        for parts that always lie alike: a patch's place in the
-                           frame, from -1 to 1 each way, counts as two more features
-                           of this weight, in standard deviations of all features
-                           together; 0, as in the paper, is for webs
-    """
-
-    name: Literal["patchcore"]
-    coreset_rows: int | None = Field(default=None, ge=1)
-    coreset_ratio: float | None = Field(default=None, gt=0, le=1)
-    candidates: int = Field(default=100_000, ge=100)
-    projection_dimensions: int = Field(default=128, ge=0)
-    neighbourhood: Literal[1, 3, 5] = 3
-    reweight_neighbours: int = Field(default=0, ge=0, le=64)
-    position_weight: float = Field(default=0.0, ge=0, le=100)
-    share: Share = "frame"
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
-        if self.coreset_rows is not None and self.coreset_ratio is not None:
-            raise ValueError("coreset_rows and coreset_ratio are both given; expected only one")
-        if self.reweight_neighbours == 1:
-            raise ValueError("reweight_neighbours 1 weighs a score by itself; expected 0 or >= 2")
-        return self
-
-
-MethodSpec = Annotated[PadimSpec | PatchCoreSpec, Field(discriminator="name")]
-
-
 class ScoreSpec(Settings):
     """How one map comes about, whose maximum becomes the score.
 
@@ -336,13 +265,10 @@ class Recipe(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _columns_for_webs(cls, tree: Any) -> Any:
-        # A web looks alike along its length: what PaDiM's default for parts is not.
+    def _as_webs_are(cls, tree: Any) -> Any:
+        # A web looks alike along its length: what a method's defaults for parts need not be.
         if _is_web(tree) and isinstance(method := tree.get("method"), Mapping):
-            method = dict(method)
-            if method.get("name") == "padim":
-                method.setdefault("granularity", "columns")
-            return {"web": {}, **tree, "method": method}
+            return {"web": {}, **tree, "method": for_webs(method)}
         return tree
 
     @model_validator(mode="after")
@@ -353,30 +279,12 @@ class Recipe(Settings):
                     "the table [web] and images.joined are for webs; "
                     'set frame.geometry = "continuous" or remove them'
                 )
-            if self.images.mask and isinstance(self.method, PatchCoreSpec):
-                _no_reweighting(self.method, "a mask")
+            if self.images.mask:
+                _fits(self.method.unfit_for_masks())
             return self
         if self.images.mask is not None:
             raise ValueError("images.mask is for parts; a web has web.ignore and web.edges")
-        method = self.method
-        if method.share == "tile":
-            raise ValueError(
-                'method.share "tile" would keep statistics for each tile row, but an endless web '
-                'never comes by the same row again; use "column" or "frame"'
-            )
-        if isinstance(method, PadimSpec) and method.granularity in _PER_ROW:
-            raise ValueError(
-                f'method.granularity "{method.granularity}" tells scan lines of a tile apart, but '
-                "the material has no fixed place under the tile rows: the same thread would be "
-                'judged by another Gaussian each time; use "columns" or "single"'
-            )
-        if isinstance(method, PatchCoreSpec):
-            if method.position_weight:
-                raise ValueError(
-                    "method.position_weight counts a patch's place along the frame, which a web "
-                    "does not have; set it to 0"
-                )
-            _no_reweighting(method, "a web")
+        _fits(self.method.unfit_for_webs())
         if self.web is not None:
             _within(self.web, self.frame.width_px)
         return self
@@ -397,12 +305,9 @@ def _is_web(tree: Any) -> bool:
     return isinstance(frame, Mapping) and frame.get("geometry") == "continuous"
 
 
-def _no_reweighting(method: PatchCoreSpec, what: str) -> None:
-    if method.reweight_neighbours:
-        raise ValueError(
-            f"method.reweight_neighbours weighs the score of one whole image, and {what} is "
-            "judged part by part; set it to 0"
-        )
+def _fits(unfit: str) -> None:
+    if unfit:
+        raise ValueError(unfit)
 
 
 def _within(web: WebSpec, width_px: int) -> None:

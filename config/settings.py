@@ -14,7 +14,7 @@ from kenpin.config.errors import ConfigError
 __all__ = ["Settings", "anchored", "load", "problems"]
 
 # Pydantic puts the tag of a union's branch into the place of a problem; no file has it.
-_UNION_TAGS = frozenset({"padim", "patchcore", "genicam", "recorded", "synthetic"})
+_UNION_TAGS = frozenset({"genicam", "recorded", "synthetic"})
 
 
 class Settings(BaseModel):

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from kenpin.config.exits import Exit
-from kenpin.config.recipe import PatchCoreSpec
 from kenpin.config.tuning import Tuning, tuning_file
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.engine import Engine
-from kenpin.runtime.judging.pipeline import load_scorer
+from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = ["BATCHES", "add_tune", "candidates", "choose", "measure", "write_tuning"]
@@ -63,10 +62,8 @@ def measure(
     m = bundle.manifest
     grid = TileGrid.of(m.frame, m.tiles)
     tiles = len(grid)
-    search = None
-    if isinstance(m.method, PatchCoreSpec):
-        # What the line runs: the network with the search that belongs to it.
-        search = load_scorer(bundle.arrays, m.method, m.features, grid, threads).search
+    # What the line runs: the network with the search that belongs to it.
+    search = load_scorer(bundle.arrays, m.method, m.features, grid, threads).search
     arms = {}
     for tuning in settings:
         engine = Engine(

@@ -10,7 +10,8 @@ import reference_networks as reference
 from kenpin.compile.backbones import build_backbone
 from kenpin.compile.extractor import Extractor
 from kenpin.compile.quantize import convert, quantize
-from kenpin.config.recipe import BackboneSpec, PatchCoreSpec
+from kenpin.config.methods import PatchCoreSpec
+from kenpin.config.recipe import BackboneSpec
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.proposals import BankSearch
 
@@ -35,7 +36,7 @@ def extractor_of(name, folder):
         reference.resnet(name, weights, images, last)
     torch.save(weights.state, folder / "weights.pth")
     spec = BackboneSpec(name=name, weights=folder / "weights.pth", layers=LAYERS[name])
-    backbone = build_backbone(spec, "patchcore", 1)
+    backbone = build_backbone(spec, PatchCoreSpec.tap_strides, 1)
     return Extractor(backbone.network, backbone.grid_px, PatchCoreSpec(name="patchcore"), 16)
 
 

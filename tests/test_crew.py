@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kenpin.config.recipe import Granularity
+from kenpin.config.methods import Granularity
 from kenpin.runtime.judging import crew as crew_module
 from kenpin.runtime.judging.crew import Crew, one_blas_thread
-from kenpin.runtime.judging.scoring import PadimScorer
+from kenpin.runtime.judging.padim import PadimScorer
 from kenpin.runtime.judging.sharing import group_count, strips
 
 

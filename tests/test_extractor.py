@@ -13,7 +13,7 @@ import reference
 from kenpin.compile.backbones import Backbone, Tap
 from kenpin.compile.extractor import Extractor, PadimEmbedding, PatchCoreEmbedding
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import PadimSpec, PatchCoreSpec
+from kenpin.config.methods import PadimSpec, PatchCoreSpec
 
 CHANNELS = (3, 4, 5)
 TOTAL = sum(CHANNELS)

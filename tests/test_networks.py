@@ -15,6 +15,7 @@ import reference_networks as reference
 from kenpin.compile.backbones import BACKBONES, build_backbone
 from kenpin.compile.backbones.base import centred, without_normalisation
 from kenpin.config.errors import ConfigError
+from kenpin.config.methods import PadimSpec, PatchCoreSpec
 from kenpin.config.recipe import BackboneSpec
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "weights"
@@ -41,7 +42,7 @@ def expected(name, weights, images, layers):
 
 def built(name, layers, channels, file):
     spec = BackboneSpec(name=name, weights=file, layers=layers)
-    return build_backbone(spec, "padim", channels).network
+    return build_backbone(spec, PadimSpec.tap_strides, channels).network
 
 
 def assert_equal_to_torchvision(network, layers, images, wanted):
@@ -120,11 +121,11 @@ def test_learned_weights_give_torchvisions_maps(name, file, layers):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "wide_resnet50_2", "mobilenet_v2"])
-@pytest.mark.parametrize("method", ["padim", "patchcore"])
-def test_the_default_layers_have_the_strides_of_the_papers(name, method):
+@pytest.mark.parametrize(("method", "strides"), [(PadimSpec, [4, 8, 16]), (PatchCoreSpec, [8, 16])])
+def test_the_default_layers_have_the_strides_of_the_papers(name, method, strides):
     family = BACKBONES[name]
-    taps = family.make(getattr(family, method), 1).taps
-    assert [tap.stride_px for tap in taps] == {"padim": [4, 8, 16], "patchcore": [8, 16]}[method]
+    taps = family.make(family.default_layers(method.tap_strides), 1).taps
+    assert [tap.stride_px for tap in taps] == strides
 
 
 def test_layers_come_shallow_to_deep_whatever_the_recipes_order(tmp_path):
@@ -146,4 +147,4 @@ def test_layers_come_shallow_to_deep_whatever_the_recipes_order(tmp_path):
 )
 def test_a_backbone_that_cannot_be_built_is_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
-        build_backbone(BackboneSpec(**settings), "padim", 1)
+        build_backbone(BackboneSpec(**settings), PadimSpec.tap_strides, 1)

@@ -20,8 +20,8 @@ from kenpin.compile.patchcore import (
     random_projection,
 )
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import PatchCoreSpec, Share
-from kenpin.runtime.judging.scoring import PatchCoreScorer
+from kenpin.config.methods import PatchCoreSpec, Share
+from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.sharing import model_of_tile, patch_positions
 from kenpin.runtime.judging.tiling import TileGrid
 

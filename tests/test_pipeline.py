@@ -16,8 +16,9 @@ from kenpin.camera.files.image_source import RecordedFrames
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
-from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages, load_engine, load_scorer
-from kenpin.runtime.judging.scoring import PatchCoreScorer, TileDistances
+from kenpin.runtime.judging.patchcore import PatchCoreScorer
+from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages, load_engine
+from kenpin.runtime.judging.scoring import TileDistances, load_scorer
 from kenpin.runtime.judging.verdict import (
     REASON_CODES,
     Evidence,

@@ -12,8 +12,8 @@ from openvino import opset13 as op
 import reference
 from kenpin.runtime.judging.distance import nearest, to_rows
 from kenpin.runtime.judging.engine import Engine, EngineError
+from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.proposals import CHUNK, BankSearch, Proposer
-from kenpin.runtime.judging.scoring import PatchCoreScorer
 
 BLOCK, DIMS = 16, 24
 

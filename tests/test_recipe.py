@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import PadimSpec, PatchCoreSpec, ThresholdSpec, TileSpec, load_recipe
+from kenpin.config.methods import PadimSpec, PatchCoreSpec
+from kenpin.config.recipe import ThresholdSpec, TileSpec, load_recipe
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 EXAMPLES = sorted(set(CONFIG.glob("*.toml")) - set(CONFIG.glob("line-*.toml")))

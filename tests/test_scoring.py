@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from kenpin.config.recipe import Granularity
-from kenpin.runtime.judging.scoring import PadimScorer, PatchCoreScorer
+from kenpin.config.methods import Granularity
+from kenpin.runtime.judging.padim import PadimScorer
+from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.sharing import group_count
 
 seeds = st.integers(0, 2**32 - 1)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from kenpin.config.recipe import Granularity, Share
+from kenpin.config.methods import Granularity, Share
 from kenpin.runtime.judging.sharing import (
     group_count,
     group_patches,

@@ -15,7 +15,8 @@ from kenpin.camera.frame import Frame
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.images import FeatureReader
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import PadimSpec, Recipe, load_recipe
+from kenpin.config.methods import PadimSpec
+from kenpin.config.recipe import Recipe, load_recipe
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.pipeline import Pipeline, load_engine

@@ -18,7 +18,8 @@ from kenpin.camera.frame import Capture, Frame, LostFrame
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
 from kenpin.runtime.judging.engine import Engine, Room
 from kenpin.runtime.judging.findings import Defect
-from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages, load_engine, load_scorer
+from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages, load_engine
+from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Outcome, Reason
 from kenpin.runtime.selftest import selftest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,12 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How to make a backbone, and which layers each method taps by default.
+    """How to make a backbone, and which layers are tapped by default.
 
+    layers   all that may be tapped, shallow to deep
+    best_of_stride
+             the layer to tap of each stride, for a method that asks for strides;
+             empty: all layers, whatever the method
     stem     the weights file's key of the first convolution; empty: no weights
     rename   starts of keys in the weights file, and the network's names for them
     grid_px  the default for `backbone.grid_px`; None: the finest tapped layer's own
@@ -31,11 +35,16 @@ class Family:
 
     make: Callable[[tuple[str, ...], int], Backbone]
     layers: tuple[str, ...]
-    padim: tuple[str, ...]
-    patchcore: tuple[str, ...]
+    best_of_stride: dict[int, str]
     stem: str
     rename: dict[str, str]
     grid_px: int | None = None
+
+    def default_layers(self, strides: Sequence[int]) -> tuple[str, ...]:
+        """What a method taps that asks for these strides."""
+        if not self.best_of_stride:
+            return self.layers
+        return tuple(self.best_of_stride[s] for s in strides if s in self.best_of_stride)
 
 
 def _mobilenet_names() -> dict[str, str]:
@@ -44,20 +53,23 @@ def _mobilenet_names() -> dict[str, str]:
 
 
 BACKBONES: dict[str, Family] = {
-    "gabor": Family(Gabor, GABOR_LAYERS, GABOR_LAYERS, GABOR_LAYERS, "", {}, grid_px=8),
+    "gabor": Family(Gabor, GABOR_LAYERS, {}, "", {}, grid_px=8),
     # The strides 4, 8, 16 of the residual networks' layers 1 to 3, each time
     # the last block before the next reduction.
     "mobilenet_v2": Family(
         MobileNetV2,
         MOBILENET_LAYERS,
-        ("features.3", "features.6", "features.13"),
-        ("features.6", "features.13"),
+        {4: "features.3", 8: "features.6", 16: "features.13"},
         "features.0.0.weight",
         _mobilenet_names(),
     ),
     **{
         name: Family(
-            partial(ResNet, shape), STAGES, STAGES[:3], STAGES[1:3], "conv1.weight", {"": ""}
+            partial(ResNet, shape),
+            STAGES,
+            {4: "layer1", 8: "layer2", 16: "layer3"},
+            "conv1.weight",
+            {"": ""},
         )
         for name, shape in RESNETS.items()
     },
@@ -78,14 +90,17 @@ class Built:
 
 
 def build_backbone(
-    spec: BackboneSpec, method: str, channels: int, offline_weights: Path | None = None
+    spec: BackboneSpec,
+    strides: Sequence[int],
+    channels: int,
+    offline_weights: Path | None = None,
 ) -> Built:
     """The backbone that a recipe asks for, in evaluation mode.
 
     Parameters
     ----------
-    method
-        "padim" or "patchcore": decides the layers where the recipe does not.
+    strides
+        Of the layers that the method taps, where the recipe names none.
     offline_weights
         Overrides the recipe's weights file.
 
@@ -99,8 +114,12 @@ def build_backbone(
     if family is None:
         known = ", ".join(sorted(BACKBONES))
         raise ConfigError(f"backbone {spec.name!r} is not known; expected one of: {known}")
-    defaults = family.padim if method == "padim" else family.patchcore
-    asked = spec.layers or defaults
+    asked = spec.layers or family.default_layers(strides)
+    if not asked:
+        raise ConfigError(
+            f"backbone {spec.name} has no layer of the strides {', '.join(map(str, strides))} that "
+            f"the method taps; set backbone.layers to some of: {', '.join(family.layers)}"
+        )
     for layer in asked:
         if layer not in family.layers:
             raise ConfigError(

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
+from kenpin.config.methods import MethodSpec
 from kenpin.config.recipe import (
     FrameSpec,
     Join,
-    MethodSpec,
     Places,
     QuantizeSpec,
     ScoreSpec,

@@ -14,18 +14,15 @@ from numpy.typing import NDArray
 from kenpin.camera.files.images import fit_to
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import FrameSpec, PadimSpec, PatchCoreSpec
+from kenpin.config.recipe import FrameSpec
 from kenpin.config.tuning import load_tuning
-from kenpin.runtime.bundles.bundle import Bundle, BundleError, FeatureRecord, GreyRange
+from kenpin.runtime.bundles.bundle import Bundle, BundleError, GreyRange
 from kenpin.runtime.judging.blend import Blend, load_blend
-from kenpin.runtime.judging.crew import Crew
-from kenpin.runtime.judging.distance import fast_whitening
 from kenpin.runtime.judging.engine import Engine, EngineError
 from kenpin.runtime.judging.findings import Findings
 from kenpin.runtime.judging.join import Joiner, ScoreMap, smooth
-from kenpin.runtime.judging.proposals import LEAST_ROWS, BankSearch, Proposer
-from kenpin.runtime.judging.scoring import PadimScorer, PatchCoreScorer, Scorer
-from kenpin.runtime.judging.sharing import group_count, model_count, model_of_tile
+from kenpin.runtime.judging.proposals import BankSearch
+from kenpin.runtime.judging.scoring import Scorer, array_of, load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Evidence, Reason, Thresholds, Verdict, judge
 
@@ -38,7 +35,6 @@ __all__ = [
     "grey_fault",
     "load_engine",
     "load_mask",
-    "load_scorer",
     "misfit",
 ]
 
@@ -386,66 +382,6 @@ def load_engine(bundle: Bundle, threads: int | None, search: BankSearch | None =
     return engine
 
 
-def load_scorer(
-    arrays: Mapping[str, F32],
-    method: PadimSpec | PatchCoreSpec,
-    features: FeatureRecord,
-    grid: TileGrid,
-    threads: int | None = None,
-    *,
-    exhaustive: bool = False,
-) -> Scorer:
-    """The fitted method that a set of arrays makes.
-
-    Parameters
-    ----------
-    threads
-        Cores for the distances; None: all that this process may use.
-    exhaustive
-        Measure PatchCore's patches against every bank row, without proposals.
-
-    Raises
-    ------
-    BundleError
-        If an array is missing or its shape does not fit the geometry, or a bank holds
-        numbers that are not finite.
-    """
-    models = model_count(grid, method.share)
-    members = model_of_tile(grid, method.share)
-    if isinstance(method, PadimSpec):
-        d = features.dimensions
-        groups = group_count(features.cells, method.granularity)
-        mean = _array(arrays, "mean", (models, groups, d))
-        whitening = _array(arrays, "whitening", (models, groups, d, d))
-        return PadimScorer(
-            mean, fast_whitening(whitening), members, method.granularity, Crew(threads)
-        )
-    rows = arrays["bank"].shape[1] if "bank" in arrays else 0
-    cells = features.cells
-    place = None
-    if method.position_weight:
-        place = _array(arrays, "place", (len(grid), cells, cells, 2))
-    width = features.dimensions + (0 if place is None else place.shape[3])
-    bank = _array(arrays, "bank", (models, rows, width))
-    centre = _array(arrays, "centre", bank.shape[2:])
-    bank_sq = _array(arrays, "bank_sq", bank.shape[:2])
-    for name, array in (("bank", bank), ("centre", centre), ("bank_sq", bank_sq)):
-        if not np.isfinite(array).all():
-            raise BundleError(
-                f"statistics {name}.npy hold numbers that are not finite; recompile the bundle"
-            )
-    proposer = None
-    if rows >= LEAST_ROWS and not exhaustive:
-        proposer = Proposer(bank, centre, cells * cells, threads)
-    scorer = PatchCoreScorer(
-        centre, bank, bank_sq, members, method.reweight_neighbours, place, proposer, Crew(threads)
-    )
-    if proposer is not None and scorer.search is None:
-        # No network will search for it: it compiles its own now, not at the first frame.
-        proposer.compile()
-    return scorer
-
-
 def load_mask(arrays: Mapping[str, F32], grid: TileGrid, patch_stride_px: int) -> F32 | None:
     """Where the parts are inspected, None if everywhere.
 
@@ -456,17 +392,7 @@ def load_mask(arrays: Mapping[str, F32], grid: TileGrid, patch_stride_px: int) -
     """
     if "mask" not in arrays:
         return None
-    mask = _array(arrays, "mask", Joiner(grid, patch_stride_px).shape)
+    mask = array_of(arrays, "mask", Joiner(grid, patch_stride_px).shape)
     if not (np.isin(mask, (0, 1)).all() and mask.any()):
         raise BundleError("statistics mask.npy is not 0 and 1, or all 0; recompile the bundle")
     return mask
-
-
-def _array(arrays: Mapping[str, F32], name: str, shape: tuple[int, ...]) -> F32:
-    found = arrays.get(name)
-    if found is None or found.shape != shape:
-        raise BundleError(
-            f"statistics {name}.npy are {'missing' if found is None else found.shape}, "
-            f"the geometry needs {shape}; recompile the bundle"
-        )
-    return np.asarray(found)

@@ -1,21 +1,22 @@
-"""The two methods at work: features of a frame's tiles to distances."""
+"""What a method is on the box: statistics in, and then features of a frame's tiles to distances."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.config.recipe import Granularity
-from kenpin.runtime.judging.crew import Crew
-from kenpin.runtime.judging.distance import mahalanobis, nearest_rows, reweighting, to_rows
-from kenpin.runtime.judging.proposals import BankSearch, Proposer
-from kenpin.runtime.judging.sharing import Strip, group_patches, strips, ungroup_patches
+from kenpin.config.errors import ConfigError
+from kenpin.config.methods import METHODS, MethodSettings
+from kenpin.config.registry import load_object
+from kenpin.runtime.bundles.bundle import BundleError, FeatureRecord
+from kenpin.runtime.judging.proposals import BankSearch
+from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["PadimScorer", "PatchCoreScorer", "Scorer", "TileDistances"]
+__all__ = ["LoadScorer", "Scorer", "TileDistances", "array_of", "load_scorer"]
 
 F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
@@ -53,153 +54,76 @@ class Scorer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class PadimScorer:
-    """Gaussians per model and position group.
+class LoadScorer(Protocol):
+    """The half of a method that runs on the box; what `Method.scorer` names."""
 
-    mean           (K, G, D) float32
-    whitening      (K, G, D, D) float32, lower-triangular
-    model_of_tile  (tiles,) which of the K models judges each tile
-    crew           who shares the work
-    """
-
-    mean: F32
-    whitening: F32
-    model_of_tile: Index
-    granularity: Granularity
-    crew: Crew = field(default_factory=Crew)
-
-    @property
-    def search(self) -> None:
-        """Nothing is searched for."""
-
-    @cached_property
-    def _members(self) -> list[Index | slice]:
-        return _tiles_of_models(self.model_of_tile, len(self.mean))
-
-    def distances(
+    def __call__(
         self,
-        features: F32,
-        rows: Index | None = None,  # noqa: ARG002
-    ) -> TileDistances:
-        """See `Scorer`. Tiles that share a model go through it together, so that its
-        statistics are read from memory once a frame."""
-        cells = features.shape[1]
-        values = np.empty(features.shape[:3], np.float32)
-        parts = strips(cells, self.granularity)
+        arrays: Mapping[str, F32],
+        method: Any,
+        features: FeatureRecord,
+        grid: TileGrid,
+        threads: int | None = None,
+        *,
+        exhaustive: bool = False,
+    ) -> Scorer:
+        """A scorer made of the arrays that the method's other half has written.
 
-        def judge(first: int, last: int) -> None:
-            for number in range(first, last):
-                k, strip = divmod(number, len(parts))
-                self._judge(features, values, k, parts[strip])
+        Parameters
+        ----------
+        method
+            The recipe's settings, of the method's own class.
+        features
+            What the network gives for a tile.
+        threads
+            Cores for the distances; None: all that this process may use.
+        exhaustive
+            Measure everything, without shortcuts: what shortcuts are compared with.
 
-        self.crew.share(judge, len(self.mean) * len(parts))
-        return TileDistances(values)
-
-    def _judge(self, features: F32, values: F32, k: int, strip: Strip) -> None:
-        where = (self._members[k], strip.rows, strip.columns)
-        patches = features[where]
-        grouped = group_patches(patches, self.granularity)
-        mean, whitening = self.mean[k, strip.groups], self.whitening[k, strip.groups]
-        found = mahalanobis(grouped, mean, whitening)
-        values[where] = ungroup_patches(found, patches.shape[:3], self.granularity)
+        Raises
+        ------
+        BundleError
+            If an array is missing or its shape does not fit the geometry.
+        """
+        ...
 
 
-@dataclass(frozen=True)
-class PatchCoreScorer:
-    """A memory bank per model.
+def load_scorer(
+    arrays: Mapping[str, F32],
+    method: MethodSettings,
+    features: FeatureRecord,
+    grid: TileGrid,
+    threads: int | None = None,
+    *,
+    exhaustive: bool = False,
+) -> Scorer:
+    """The fitted method that a set of arrays makes; see `LoadScorer`.
 
-    Where patches are told apart by their place, D counts its two columns too.
-
-    centre         (D,) float32, subtracted from bank and features alike
-    bank           (K, M, D) float32, centred
-    bank_sq        (K, M) float32, squared norms of its rows
-    model_of_tile  (tiles,) which of the K banks judges each tile
-    reweight_neighbours  b of eq. 7; 0: the image score is the map's maximum
-    place          (tiles, cells, cells, 2) float32, weighted columns to append to
-                   the features; None where place does not matter
-    proposer       of all banks; None: every row is measured against every patch
-    crew           who shares the measuring
+    Raises
+    ------
+    BundleError
+        If an array is missing or its shape does not fit the geometry, or holds numbers
+        that the method cannot use; or if the method's code cannot be loaded.
     """
-
-    centre: F32
-    bank: F32
-    bank_sq: F32
-    model_of_tile: Index
-    reweight_neighbours: int = 0
-    place: F32 | None = None
-    proposer: Proposer | None = None
-    crew: Crew = field(default_factory=Crew)
-
-    @cached_property
-    def rows(self) -> F32:
-        """The banks as the patches lie, not centred: patches are measured as they come."""
-        return self.bank + self.centre
-
-    @property
-    def search(self) -> BankSearch | None:
-        """See `Scorer`. One bank for all tiles, and patches as the network makes them."""
-        if self.proposer is None or len(self.bank) > 1 or self.place is not None:
-            return None
-        return self.proposer.banks[0]
-
-    def distances(self, features: F32, rows: Index | None = None) -> TileDistances:
-        """See `Scorer`."""
-        rows = self._searched(features) if rows is None else rows
-        values = np.empty(rows.shape, np.float32)
-
-        def measure(first: int, last: int) -> None:
-            # The fewer the pieces, the less often two threads wait for the interpreter.
-            step = last - first if len(self.bank) == 1 else 1
-            for start in range(first, last, step):
-                part = slice(start, start + step)
-                bank = self.rows[self.model_of_tile[start]]
-                found = to_rows(self._patches(features, part), bank, rows[part].reshape(-1))
-                values[part] = found.reshape(values[part].shape)
-
-        self.crew.share(measure, len(features))
-        if not self.reweight_neighbours:
-            return TileDistances(values)
-        # argmax takes NaN for the largest, so no other tile's score hides it.
-        tile, patch = divmod(int(values.argmax()), rows[0].size)
-        k, row = int(self.model_of_tile[tile]), int(rows[tile].reshape(-1)[patch])
-        query = self._patches(features, slice(tile, tile + 1))[patch] - self.centre
-        weight = reweighting(query, self.bank[k], self.bank_sq[k], row, self.reweight_neighbours)
-        return TileDistances(values, weight * float(values[tile].reshape(-1)[patch]))
-
-    def _searched(self, features: F32) -> Index:
-        """(tiles, cells, cells) bank rows."""
-        tiles = [
-            (int(k), self._patches(features, slice(tile, tile + 1)))
-            for tile, k in enumerate(self.model_of_tile)
-        ]
-        if self.proposer is not None:
-            found = self.proposer.propose(tiles)
-        else:
-            found = [
-                nearest_rows(patches - self.centre, self.bank[k], self.bank_sq[k])
-                for k, patches in tiles
-            ]
-        return np.reshape(found, features.shape[:3])
-
-    def _patches(self, features: F32, tiles: slice) -> F32:
-        """(patches, D) float32 of some tiles, as the bank's rows are, not centred."""
-        found = features[tiles]
-        if self.place is not None:
-            found = np.concatenate([found, self.place[tiles]], axis=-1)
-        patches: F32 = found.reshape(-1, found.shape[-1])
-        return patches
+    try:
+        load: LoadScorer = load_object(METHODS.find(method.name).scorer)
+    except ConfigError as error:
+        raise BundleError(f"method {method.name}: {error}") from error
+    return load(arrays, method, features, grid, threads, exhaustive=exhaustive)
 
 
-def _tiles_of_models(model_of_tile: Index, models: int) -> list[Index | slice]:
-    """Which tiles each model judges; a slice, and so a view, where they are evenly spaced."""
-    found: list[Index | slice] = []
-    for k in range(models):
-        tiles = np.flatnonzero(model_of_tile == k)
-        steps = np.unique(np.diff(tiles))
-        if len(steps) > 1 or not len(tiles):
-            found.append(tiles)
-        else:
-            step = int(steps[0]) if len(steps) else 1
-            found.append(slice(int(tiles[0]), int(tiles[-1]) + 1, step))
-    return found
+def array_of(arrays: Mapping[str, F32], name: str, shape: tuple[int, ...]) -> F32:
+    """One of a bundle's arrays.
+
+    Raises
+    ------
+    BundleError
+        If it is missing or its shape does not fit the geometry.
+    """
+    found = arrays.get(name)
+    if found is None or found.shape != shape:
+        raise BundleError(
+            f"statistics {name}.npy are {'missing' if found is None else found.shape}, "
+            f"the geometry needs {shape}; recompile the bundle"
+        )
+    return np.asarray(found)

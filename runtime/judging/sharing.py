@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.config.recipe import Granularity, Share
+from kenpin.config.methods import Granularity, Share
 from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = [

@@ -19,9 +19,9 @@ from kenpin.runtime.judging.pipeline import (
     Pipeline,
     Stopwatch,
     load_engine,
-    load_scorer,
     misfit,
 )
+from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Reason, Thresholds
 from kenpin.runtime.web.account import Account, conclude

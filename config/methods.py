@@ -1,0 +1,211 @@
+"""The methods: how features become distances, what may be set of each, and where they are.
+
+A method is four things. What a recipe may say of it is a `MethodSettings`. Its half for
+the box, a `kenpin.runtime.judging.scoring.LoadScorer`, makes a scorer of the statistics
+in a bundle. Its half for the workstation, a `kenpin.compile.fitting.Fitting`, makes the
+statistics. And a `Method` names the three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from kenpin.config.errors import ConfigError
+from kenpin.config.registry import Registry, settings_by
+from kenpin.config.settings import Settings
+
+__all__ = [
+    "METHODS",
+    "Granularity",
+    "Method",
+    "MethodSettings",
+    "MethodSpec",
+    "PadimSpec",
+    "PatchCoreSpec",
+    "Share",
+    "for_webs",
+]
+
+Granularity = Literal["dense", "1/4", "1/16", "single", "columns"]
+Share = Literal["tile", "column", "frame"]
+
+# Whose Gaussian depends on where along the web a patch lies within its tile.
+_PER_ROW = ("dense", "1/4", "1/16")
+
+
+class MethodSettings(Settings):
+    """What every method's table `[method]` has.
+
+    name   tells the methods apart
+    share  which tiles are judged by the same statistics: each by its own, those of a
+           column, or all of the frame
+    """
+
+    # Pixels from value to value of the layers that the method taps, unless the recipe
+    # names layers; a backbone knows which of its layers is the best of each stride.
+    tap_strides: ClassVar[tuple[int, ...]] = (4, 8, 16)
+
+    name: str
+    share: Share = "frame"
+
+    @classmethod
+    def web_defaults(cls) -> dict[str, Any]:
+        """Defaults that are others for an endless web than for parts."""
+        return {}
+
+    def unfit_for_webs(self) -> str:
+        """Why an endless web cannot be judged with these settings; empty if it can."""
+        if self.share == "tile":
+            return (
+                'method.share "tile" would keep statistics for each tile row, but an endless web '
+                'never comes by the same row again; use "column" or "frame"'
+            )
+        return ""
+
+    def unfit_for_masks(self) -> str:
+        """Why parts cannot be judged behind a mask with these settings; empty if they can."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method, and where its halves lie, each as "package.module:object".
+
+    settings  the class of its table in a recipe
+    scorer    the box's half, a `LoadScorer`; its module must not import torch
+    fitting   the workstation's half, a `Fitting`; imported where bundles are compiled
+    """
+
+    settings: type[MethodSettings]
+    scorer: str
+    fitting: str
+
+
+class PadimSpec(MethodSettings):
+    """PaDiM (Defard et al., arXiv:2011.08785).
+
+    dimensions    channels kept: chosen by a seeded permutation ("select") or
+                  mixed by a seeded orthogonal projection ("project")
+    feature_ratio the same as a share of the backbone's channels
+    shrinkage     the paper's epsilon, added to the covariance's diagonal
+    """
+
+    name: Literal["padim"]
+    dimensions: int | None = Field(default=None, ge=1)
+    feature_ratio: float | None = Field(default=None, gt=0, le=1)
+    reduction: Literal["select", "project"] = "select"
+    granularity: Granularity = "dense"
+    shrinkage: float = Field(default=0.01, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.dimensions is not None and self.feature_ratio is not None:
+            raise ValueError("dimensions and feature_ratio are both given; expected only one")
+        return self
+
+    @classmethod
+    def web_defaults(cls) -> dict[str, Any]:
+        """A web looks alike along its length."""
+        return {"granularity": "columns"}
+
+    def unfit_for_webs(self) -> str:
+        """See `MethodSettings`."""
+        if self.granularity in _PER_ROW:
+            return super().unfit_for_webs() or (
+                f'method.granularity "{self.granularity}" tells scan lines of a tile apart, but '
+                "the material has no fixed place under the tile rows: the same thread would be "
+                'judged by another Gaussian each time; use "columns" or "single"'
+            )
+        return super().unfit_for_webs()
+
+
+class PatchCoreSpec(MethodSettings):
+    """PatchCore (Roth et al., arXiv:2106.08265).
+
+    candidates             patches kept by a seeded reservoir for the coreset to
+                           choose from; bounds memory whatever the image count
+    projection_dimensions  greedy selection measures in this many random
+                           directions; 0 measures in the features themselves
+    reweight_neighbours    b of eq. 7; 0 leaves the image score unweighted
+    position_weight        for parts that always lie alike: a patch's place in the
+                           frame, from -1 to 1 each way, counts as two more features
+                           of this weight, in standard deviations of all features
+                           together; 0, as in the paper, is for webs
+    """
+
+    tap_strides: ClassVar[tuple[int, ...]] = (8, 16)
+
+    name: Literal["patchcore"]
+    coreset_rows: int | None = Field(default=None, ge=1)
+    coreset_ratio: float | None = Field(default=None, gt=0, le=1)
+    candidates: int = Field(default=100_000, ge=100)
+    projection_dimensions: int = Field(default=128, ge=0)
+    neighbourhood: Literal[1, 3, 5] = 3
+    reweight_neighbours: int = Field(default=0, ge=0, le=64)
+    position_weight: float = Field(default=0.0, ge=0, le=100)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        if self.coreset_rows is not None and self.coreset_ratio is not None:
+            raise ValueError("coreset_rows and coreset_ratio are both given; expected only one")
+        if self.reweight_neighbours == 1:
+            raise ValueError("reweight_neighbours 1 weighs a score by itself; expected 0 or >= 2")
+        return self
+
+    def unfit_for_webs(self) -> str:
+        """See `MethodSettings`."""
+        unfit = super().unfit_for_webs()
+        if not unfit and self.position_weight:
+            unfit = (
+                "method.position_weight counts a patch's place along the frame, which a web "
+                "does not have; set it to 0"
+            )
+        return unfit or self._weighs_whole_images("a web")
+
+    def unfit_for_masks(self) -> str:
+        """See `MethodSettings`."""
+        return self._weighs_whole_images("a mask")
+
+    def _weighs_whole_images(self, what: str) -> str:
+        if not self.reweight_neighbours:
+            return ""
+        return (
+            f"method.reweight_neighbours weighs the score of one whole image, and {what} is "
+            "judged part by part; set it to 0"
+        )
+
+
+PADIM = Method(PadimSpec, "kenpin.runtime.judging.padim:load_padim", "kenpin.compile.padim:PADIM")
+PATCHCORE = Method(
+    PatchCoreSpec,
+    "kenpin.runtime.judging.patchcore:load_patchcore",
+    "kenpin.compile.patchcore:PATCHCORE",
+)
+
+METHODS: Registry[Method] = Registry(
+    "kenpin.methods",
+    "method",
+    Method,
+    {
+        "padim": "kenpin.config.methods:PADIM",
+        "patchcore": "kenpin.config.methods:PATCHCORE",
+    },
+)
+
+# The table `[method]`: of the class that belongs to its name.
+MethodSpec = Annotated[SerializeAsAny[MethodSettings], settings_by("name", METHODS)]
+
+
+def for_webs(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table `[method]` with the defaults that its method has for webs."""
+    try:
+        settings = METHODS.find(str(table.get("name"))).settings
+    except ConfigError:
+        return dict(table)  # whoever reads it next says what is wrong with it
+    return {**settings.web_defaults(), **table}

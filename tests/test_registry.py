@@ -1,0 +1,113 @@
+"""Names lead to built-in things and to those of installed packages, and to nothing by mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kenpin.config.errors import ConfigError
+from kenpin.config.methods import METHODS, Method, MethodSettings
+from kenpin.config.recipe import load_recipe
+from kenpin.config.registry import load_object
+from kenpin.runtime.bundles.bundle import BundleError
+from kenpin.runtime.judging.scoring import load_scorer
+
+RECIPE = """
+name = "small"
+images = {{ good = "photos" }}
+frame = {{ height_px = 128, width_px = 320 }}
+method = {{ {method} }}
+"""
+
+PACKAGE = """
+from typing import Literal
+from kenpin.config.methods import Method, MethodSettings
+
+class Settings(MethodSettings):
+    name: Literal["nearest_mean"]
+    power: float = 2.0
+
+    def unfit_for_masks(self) -> str:
+        return "nearest_mean knows no masks"
+
+METHOD = Method(Settings, "{module}:load", "{module}:FITTING")
+OTHER = 1
+"""
+
+
+def install(folder: Path, monkeypatch, module: str, points: str, code: str = PACKAGE) -> None:
+    """Lay a package and its entry points where Python finds installed ones."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{module}.py").write_text(code.format(module=module))
+    info = folder / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(str(folder))
+
+
+def recipe(folder: Path, method: str):
+    file = folder / "recipe.toml"
+    file.write_text(RECIPE.format(method=method))
+    return load_recipe(file)
+
+
+def test_an_installed_method_is_set_in_a_recipe_like_a_built_in_one(tmp_path, monkeypatch):
+    install(
+        tmp_path / "site", monkeypatch, "nearest", "[kenpin.methods]\nnearest_mean=nearest:METHOD\n"
+    )
+    assert METHODS.names() == ["nearest_mean", "padim", "patchcore"]
+    found = recipe(tmp_path, 'name = "nearest_mean", power = 3, share = "column"')
+    assert found.method.model_dump() == {"name": "nearest_mean", "power": 3.0, "share": "column"}
+    assert found.model_dump(mode="json")["method"]["power"] == 3.0
+    with pytest.raises(ConfigError, match=r"method\.powre: unknown key"):
+        recipe(tmp_path, 'name = "nearest_mean", powre = 3')
+    with pytest.raises(ConfigError, match="knows no masks"):
+        load_recipe(tmp_path / "recipe.toml", ['method={name="nearest_mean"}', "images.mask=a.png"])
+
+
+def test_what_is_not_installed_is_refused_with_the_names_that_are(tmp_path):
+    with pytest.raises(ConfigError, match="method: method 'vae' is not known; expected one of: pa"):
+        recipe(tmp_path, 'name = "vae"')
+    with pytest.raises(ConfigError, match="method: name is missing; expected one of: padim, patch"):
+        recipe(tmp_path, 'share = "tile"')
+
+
+def test_a_package_that_cannot_be_imported_is_named_and_harms_nobody_else(tmp_path, monkeypatch):
+    code = "raise RuntimeError('no licence')"
+    install(tmp_path / "site", monkeypatch, "broken", "[kenpin.methods]\nsad=broken:M\n", code)
+    with pytest.raises(ConfigError, match=r"broken:M of the package broken.*no licence.*uninstall"):
+        METHODS.find("sad")
+    assert recipe(tmp_path, 'name = "padim"').method.name == "padim"
+
+
+def test_a_package_cannot_take_a_built_in_name_nor_share_one(tmp_path, monkeypatch):
+    points = "[kenpin.methods]\npadim={0}:METHOD\nshared={0}:METHOD\n"
+    for module in ("first", "second"):
+        install(tmp_path / "site", monkeypatch, module, points.format(module))
+    assert METHODS.find("padim").scorer == "kenpin.runtime.judging.padim:load_padim"
+    with pytest.raises(ConfigError, match=r"'shared' is claimed by .*first and .*second"):
+        METHODS.find("shared")
+
+
+def test_a_name_that_leads_to_another_kind_of_thing_is_refused(tmp_path, monkeypatch):
+    install(tmp_path / "site", monkeypatch, "odd", "[kenpin.methods]\nodd=odd:OTHER\n")
+    with pytest.raises(ConfigError, match="odd:OTHER of the package odd is a int, expected a Meth"):
+        METHODS.find("odd")
+
+
+def test_a_method_whose_half_is_missing_is_refused_by_the_box(tmp_path, monkeypatch):
+    install(tmp_path / "site", monkeypatch, "half", "[kenpin.methods]\nhalf=half:METHOD\n")
+    with pytest.raises(ConfigError, match=r"half:load cannot be loaded \(AttributeError"):
+        load_object(METHODS.find("half").scorer)
+    with pytest.raises(BundleError, match=r"method half: half:load cannot be loaded"):
+        load_scorer({}, MethodSettings(name="half"), None, None)
+
+
+def test_every_built_in_name_leads_somewhere():
+    for name in ("padim", "patchcore"):
+        method = METHODS.find(name)
+        assert isinstance(method, Method)
+        assert callable(load_object(method.scorer))
+        assert load_object(method.fitting).fit
