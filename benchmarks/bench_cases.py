@@ -119,15 +119,17 @@ def weights_file(backbone: str, folder: Path) -> Path | None:
     file = folder / f"{backbone}-random.pth"
     if not file.exists():
         torch.manual_seed(0)
-        family = BACKBONES[backbone]
+        family = BACKBONES.find(backbone)
+        weights = family.weights
+        assert weights is not None, "gabor has no weights"
         network = family.make(family.layers, 3)
         state = {}
         for name, value in network.state_dict().items():
-            for start, inside in family.rename.items():
+            for start, inside in weights.rename.items():
                 if inside and name.startswith(inside):
                     name = start + name.removeprefix(inside)
                     break
-            state[name] = value[:, :3].contiguous() if name == family.stem else value
+            state[name] = value[:, :3].contiguous() if name == weights.stem else value
         torch.save(state, file)
     return file
 

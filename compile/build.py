@@ -99,11 +99,6 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
         If they do not, or the weights cannot be had.
     """
     grid = TileGrid.of(recipe.frame, recipe.tiles)
-    if recipe.frame.channels == 3 and recipe.backbone.name == "gabor":
-        raise ConfigError(
-            "backbone gabor looks at grey only and frame.channels is 3; "
-            "use a mono camera or another backbone"
-        )
     backbone = build_backbone(
         recipe.backbone, recipe.method.tap_strides, recipe.frame.channels, weights
     )

@@ -138,7 +138,8 @@ class TileSpec(Settings):
 class BackboneSpec(Settings):
     """The feature extractor.
 
-    weights  torchvision's file; gabor needs none
+    name     built in, or of an installed package
+    weights  the published file, where it is not to be fetched; gabor needs none
     layers   which to tap; by default the method's usual ones
     grid_px  pixels from one feature position to the next: finer layers are
              averaged down, coarser ones interpolated; by default the finest

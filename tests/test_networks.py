@@ -123,7 +123,7 @@ def test_learned_weights_give_torchvisions_maps(name, file, layers):
 @pytest.mark.parametrize("name", ["resnet18", "wide_resnet50_2", "mobilenet_v2"])
 @pytest.mark.parametrize(("method", "strides"), [(PadimSpec, [4, 8, 16]), (PatchCoreSpec, [8, 16])])
 def test_the_default_layers_have_the_strides_of_the_papers(name, method, strides):
-    family = BACKBONES[name]
+    family = BACKBONES.find(name)
     taps = family.make(family.default_layers(method.tap_strides), 1).taps
     assert [tap.stride_px for tap in taps] == strides
 
@@ -138,13 +138,19 @@ def test_layers_come_shallow_to_deep_whatever_the_recipes_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "channels", "message"),
     [
-        ({"name": "alexnet"}, "backbone 'alexnet' is not known; expected one of: gabor, mobile"),
-        ({"name": "resnet18", "layers": ("layer5",)}, "has no layer 'layer5'; expected some of"),
-        ({"name": "gabor", "weights": Path("w.pth")}, "is analytic and takes no weights"),
+        ({"name": "alexnet"}, 1, "backbone 'alexnet' is not known; expected one of: gabor, mobile"),
+        ({"name": "resnet18", "layers": ("layer5",)}, 1, "has no layer 'layer5'; expected some of"),
+        ({"name": "gabor", "weights": Path("w.pth")}, 1, "is analytic and takes no weights"),
+        ({"name": "gabor"}, 3, "gabor looks at grey only and frame.channels is 3; use a mono"),
     ],
 )
-def test_a_backbone_that_cannot_be_built_is_refused(settings, message):
+def test_a_backbone_that_cannot_be_built_is_refused(settings, channels, message):
     with pytest.raises(ConfigError, match=message):
-        build_backbone(BackboneSpec(**settings), PadimSpec.tap_strides, 1)
+        build_backbone(BackboneSpec(**settings), PadimSpec.tap_strides, channels)
+
+
+def test_a_method_that_asks_for_strides_which_a_backbone_lacks_says_so():
+    with pytest.raises(ConfigError, match=r"no layer of the strides 2, 64 .*set backbone\.layers"):
+        build_backbone(BackboneSpec(name="resnet18"), (2, 64), 1)

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import reference_networks as reference
-from kenpin.compile.backbones import weights as module
+from kenpin.compile.backbones import BACKBONES, Weights
 from kenpin.compile.backbones.resnet import RESNETS, ResNet
 from kenpin.compile.backbones.weights import load_into, obtain
 from kenpin.config.errors import ConfigError
 
-STEM = "conv1.weight"
+WEIGHTS = Weights("conv1.weight")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def load(file, state=None, layers=("layer1",), channels=1):
     if state is not None:
         torch.save(state, file)
     network = ResNet(RESNETS["resnet18"], layers, channels)
-    return network, load_into(network, file, STEM, channels, {"": ""})
+    return network, load_into(network, file, channels, WEIGHTS)
 
 
 # Loading
@@ -93,7 +93,7 @@ def test_a_layer_of_another_shape_is_named(file, state):
 def test_a_first_convolution_that_was_not_trained_on_three_colours_is_refused(
     file, state, channels, colours
 ):
-    state[STEM] = torch.zeros(64, colours, 7, 7)
+    state[WEIGHTS.stem] = torch.zeros(64, colours, 7, 7)
     with pytest.raises(ConfigError, match=rf"given\.pth: conv1\.weight is \(64, {colours}, 7, 7\)"):
         load(file, state, channels=channels)
 
@@ -106,7 +106,7 @@ def test_the_file_of_another_network_is_refused(file, content):
         load(file, content)
 
 
-@pytest.mark.parametrize("key", [STEM, "bn1.bias"])
+@pytest.mark.parametrize("key", [WEIGHTS.stem, "bn1.bias"])
 def test_an_entry_that_is_no_tensor_is_refused(file, state, key):
     with pytest.raises(ConfigError, match=rf"given\.pth: {key}"):
         load(file, state | {key: 3})
@@ -140,16 +140,16 @@ def test_a_file_with_code_in_it_is_refused_and_the_code_does_not_run(tmp_path, f
 
 def test_the_file_given_is_taken_and_nothing_is_downloaded(file, hub):
     file.write_bytes(b"anything")
-    assert obtain("resnet18", file) == file
+    assert obtain("resnet18", None, file) == file
     assert not hub.exists()
 
 
 def test_a_given_file_that_does_not_exist_is_named(file):
-    with pytest.raises(ConfigError, match=r"given\.pth: no such weights file; give torchvision's"):
-        obtain("resnet18", file)
+    with pytest.raises(ConfigError, match=r"given\.pth: no such weights file; give the publ"):
+        obtain("resnet18", None, file)
 
 
-@pytest.mark.parametrize("name", module.PUBLISHED)
+@pytest.mark.parametrize("name", [name for name in BACKBONES.names() if name != "gabor"])
 def test_offline_the_error_names_both_remedies(monkeypatch, hub, name):
     def unreachable(*args, **kwargs):
         raise urllib.error.URLError("no route to host")
@@ -157,41 +157,40 @@ def test_offline_the_error_names_both_remedies(monkeypatch, hub, name):
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     message = f"{name} needs weights.*no route to host.*--weights FILE.*or connect this machine"
     with pytest.raises(ConfigError, match=message):
-        obtain(name, None)
+        obtain(name, BACKBONES.find(name).weights.url, None)
 
 
-@pytest.fixture
-def published(tmp_path, monkeypatch):
-    """Publishes content as a network's file, under the hash digits given."""
-
-    def publish(content, digits):
-        file = tmp_path / f"resnet18-{digits}.pth"
-        file.write_bytes(content)
-        monkeypatch.setitem(module.PUBLISHED, "resnet18", file.as_uri())
-        return file
-
-    return publish
+def test_a_backbone_whose_weights_nobody_publishes_asks_for_their_file(hub):
+    with pytest.raises(ConfigError, match="own needs weights; give its file with --weights FILE"):
+        obtain("own", None, None)
 
 
-def test_the_published_file_is_fetched_once(hub, published):
+def publish(folder, content, digits):
+    """Content as a network's file, under the hash digits given."""
+    file = folder / f"resnet18-{digits}.pth"
+    file.write_bytes(content)
+    return file
+
+
+def test_the_published_file_is_fetched_once(hub, tmp_path):
     digits = hashlib.sha256(b"weights").hexdigest()[:8]
-    source = published(b"weights", digits)
-    fetched = obtain("resnet18", None)
+    source = publish(tmp_path, b"weights", digits)
+    fetched = obtain("resnet18", source.as_uri(), None)
     assert fetched == hub / source.name
     source.unlink()
-    assert obtain("resnet18", None) == fetched
+    assert obtain("resnet18", source.as_uri(), None) == fetched
     assert fetched.read_bytes() == b"weights"
 
 
-def test_a_download_with_another_hash_is_refused_and_not_kept(hub, published):
-    published(b"tampered", hashlib.sha256(b"weights").hexdigest()[:8])
+def test_a_download_with_another_hash_is_refused_and_not_kept(hub, tmp_path):
+    source = publish(tmp_path, b"tampered", hashlib.sha256(b"weights").hexdigest()[:8])
     with pytest.raises(ConfigError, match="what came is not the published file: invalid hash"):
-        obtain("resnet18", None)
+        obtain("resnet18", source.as_uri(), None)
     assert list(hub.iterdir()) == []
 
 
-def test_a_file_that_was_spoilt_after_its_download_is_refused(hub, published):
-    published(b"weights", hashlib.sha256(b"weights").hexdigest()[:8])
-    obtain("resnet18", None).write_bytes(b"spoilt")
+def test_a_file_that_was_spoilt_after_its_download_is_refused(hub, tmp_path):
+    source = publish(tmp_path, b"weights", hashlib.sha256(b"weights").hexdigest()[:8])
+    obtain("resnet18", source.as_uri(), None).write_bytes(b"spoilt")
     with pytest.raises(ConfigError, match=r"SHA-256 does not start with \w{8}; delete the file"):
-        obtain("resnet18", None)
+        obtain("resnet18", source.as_uri(), None)

@@ -2,78 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from kenpin.compile.backbones.base import Backbone, Tap
-from kenpin.compile.backbones.gabor import GABOR_LAYERS, Gabor
-from kenpin.compile.backbones.mobilenet import MOBILENET_LAYERS, MobileNetV2
-from kenpin.compile.backbones.resnet import RESNETS, ResNet
+from kenpin.compile.backbones.family import Family, Weights
 from kenpin.compile.backbones.weights import load_into, obtain
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import BackboneSpec
+from kenpin.config.registry import Registry
 
-__all__ = ["BACKBONES", "Backbone", "Built", "Family", "Tap", "build_backbone"]
+__all__ = ["BACKBONES", "Backbone", "Built", "Family", "Tap", "Weights", "build_backbone"]
 
-STAGES = ("layer1", "layer2", "layer3", "layer4")
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """How to make a backbone, and which layers are tapped by default.
-
-    layers   all that may be tapped, shallow to deep
-    best_of_stride
-             the layer to tap of each stride, for a method that asks for strides;
-             empty: all layers, whatever the method
-    stem     the weights file's key of the first convolution; empty: no weights
-    rename   starts of keys in the weights file, and the network's names for them
-    grid_px  the default for `backbone.grid_px`; None: the finest tapped layer's own
-    """
-
-    make: Callable[[tuple[str, ...], int], Backbone]
-    layers: tuple[str, ...]
-    best_of_stride: dict[int, str]
-    stem: str
-    rename: dict[str, str]
-    grid_px: int | None = None
-
-    def default_layers(self, strides: Sequence[int]) -> tuple[str, ...]:
-        """What a method taps that asks for these strides."""
-        if not self.best_of_stride:
-            return self.layers
-        return tuple(self.best_of_stride[s] for s in strides if s in self.best_of_stride)
-
-
-def _mobilenet_names() -> dict[str, str]:
-    blocks = {f"{name}.": f"blocks.{n}." for n, name in enumerate(MOBILENET_LAYERS)}
-    return {"features.0.0.": "stem.0.", "features.0.1.": "stem.1.", **blocks}
-
-
-BACKBONES: dict[str, Family] = {
-    "gabor": Family(Gabor, GABOR_LAYERS, {}, "", {}, grid_px=8),
-    # The strides 4, 8, 16 of the residual networks' layers 1 to 3, each time
-    # the last block before the next reduction.
-    "mobilenet_v2": Family(
-        MobileNetV2,
-        MOBILENET_LAYERS,
-        {4: "features.3", 8: "features.6", 16: "features.13"},
-        "features.0.0.weight",
-        _mobilenet_names(),
-    ),
-    **{
-        name: Family(
-            partial(ResNet, shape),
-            STAGES,
-            {4: "layer1", 8: "layer2", 16: "layer3"},
-            "conv1.weight",
-            {"": ""},
-        )
-        for name, shape in RESNETS.items()
+# Each in a file of its own. Others come from installed packages.
+BACKBONES: Registry[Family] = Registry(
+    "kenpin.backbones",
+    "backbone",
+    Family,
+    {
+        "gabor": "kenpin.compile.backbones.gabor:GABOR",
+        "mobilenet_v2": "kenpin.compile.backbones.mobilenet:MOBILENET_V2",
+        "resnet18": "kenpin.compile.backbones.resnet:RESNET18",
+        "resnet34": "kenpin.compile.backbones.resnet:RESNET34",
+        "resnet50": "kenpin.compile.backbones.resnet:RESNET50",
+        "wide_resnet50_2": "kenpin.compile.backbones.resnet:WIDE_RESNET50_2",
     },
-}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +65,12 @@ def build_backbone(
         If the name or a layer is unknown, the weights cannot be had or do not
         fit, or a mono backbone is asked to look at colour.
     """
-    family = BACKBONES.get(spec.name)
-    if family is None:
-        known = ", ".join(sorted(BACKBONES))
-        raise ConfigError(f"backbone {spec.name!r} is not known; expected one of: {known}")
+    family = BACKBONES.find(spec.name)
+    if channels > 1 and not family.colour:
+        raise ConfigError(
+            f"backbone {spec.name} looks at grey only and frame.channels is {channels}; "
+            "use a mono camera or another backbone"
+        )
     asked = spec.layers or family.default_layers(strides)
     if not asked:
         raise ConfigError(
@@ -131,9 +88,9 @@ def build_backbone(
     network = family.make(layers, channels)
     weights = offline_weights or spec.weights
     sha256 = None
-    if family.stem:
-        file = obtain(spec.name, weights)
-        sha256 = load_into(network, file, family.stem, channels, family.rename)
+    if family.weights is not None:
+        file = obtain(spec.name, family.weights.url, weights)
+        sha256 = load_into(network, file, channels, family.weights)
     elif weights is not None:
         raise ConfigError(f"backbone {spec.name} is analytic and takes no weights; drop {weights}")
     network.eval()

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kenpin.compile.backbones.base import Backbone, Tap
+from kenpin.compile.backbones.family import Family
 
-__all__ = ["GABOR_LAYERS", "Gabor", "morlet"]
+__all__ = ["GABOR", "GABOR_LAYERS", "Gabor", "morlet"]
 
 GABOR_LAYERS = ("stride4", "stride8", "stride16")
 
@@ -222,3 +223,6 @@ class Gabor(Backbone):
             ],
         }
         return [torch.cat(makers[tap.layer](), dim=1) for tap in self.taps]
+
+
+GABOR = Family(Gabor, GABOR_LAYERS, grid_px=8, colour=False)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kenpin.compile.backbones.base import Backbone, Tap, centred
+from kenpin.compile.backbones.family import TORCHVISION, Family, Weights
 
-__all__ = ["MOBILENET_LAYERS", "MobileNetV2"]
+__all__ = ["MOBILENET_LAYERS", "MOBILENET_V2", "MobileNetV2"]
 
 # Expansion, channels, repeats, stride of each group of blocks.
 GROUPS = (
@@ -91,3 +92,21 @@ class MobileNetV2(Backbone):
             if name in tapped:
                 found.append(x)
         return found
+
+
+MOBILENET_V2 = Family(
+    MobileNetV2,
+    MOBILENET_LAYERS,
+    # The strides 4, 8, 16 of the residual networks' layers 1 to 3, each time
+    # the last block before the next reduction.
+    {4: "features.3", 8: "features.6", 16: "features.13"},
+    Weights(
+        "features.0.0.weight",
+        TORCHVISION + "mobilenet_v2-b0353104.pth",
+        {
+            "features.0.0.": "stem.0.",
+            "features.0.1.": "stem.1.",
+            **{f"{name}.": f"blocks.{n}." for n, name in enumerate(MOBILENET_LAYERS)},
+        },
+    ),
+)

@@ -7,14 +7,24 @@ variant: Zagoruyko and Komodakis, BMVC 2016 (arXiv:1605.07146).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kenpin.compile.backbones.base import Backbone, Tap, centred
+from kenpin.compile.backbones.family import TORCHVISION, Family, Weights
 
-__all__ = ["RESNETS", "ResNet", "ResNetShape"]
+__all__ = [
+    "RESNET18",
+    "RESNET34",
+    "RESNET50",
+    "RESNETS",
+    "WIDE_RESNET50_2",
+    "ResNet",
+    "ResNetShape",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +127,18 @@ class ResNet(Backbone):
             if name in tapped:
                 found.append(x)
         return found
+
+
+def _family(name: str, digits: str) -> Family:
+    return Family(
+        partial(ResNet, RESNETS[name]),
+        ("layer1", "layer2", "layer3", "layer4"),
+        {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"},
+        Weights("conv1.weight", f"{TORCHVISION}{name}-{digits}.pth"),
+    )
+
+
+RESNET18 = _family("resnet18", "f37072fd")
+RESNET34 = _family("resnet34", "b627a593")
+RESNET50 = _family("resnet50", "0676ba61")
+WIDE_RESNET50_2 = _family("wide_resnet50_2", "95faca4d")

@@ -1,4 +1,4 @@
-"""Learned weights: from torchvision's file, given by path or downloaded. Never random."""
+"""Learned weights: from the published file, given by path or downloaded. Never random."""
 
 from __future__ import annotations
 
@@ -11,27 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from kenpin.compile.backbones.base import without_normalisation
+from kenpin.compile.backbones.family import Weights
 from kenpin.config.errors import ConfigError
 
-__all__ = ["PUBLISHED", "load_into", "obtain"]
-
-# torchvision's IMAGENET1K_V1 files. The eight hex digits in each name are the
-# start of the file's SHA-256, which torch.hub checks.
-_HOST = "https://download.pytorch.org/models/"
-PUBLISHED = {
-    "resnet18": _HOST + "resnet18-f37072fd.pth",
-    "resnet34": _HOST + "resnet34-b627a593.pth",
-    "resnet50": _HOST + "resnet50-0676ba61.pth",
-    "wide_resnet50_2": _HOST + "wide_resnet50_2-95faca4d.pth",
-    "mobilenet_v2": _HOST + "mobilenet_v2-b0353104.pth",
-}
+__all__ = ["load_into", "obtain"]
 
 COLOURS = 3
 BATCH_COUNT = "num_batches_tracked"
 
 
-def obtain(name: str, file: Path | None) -> Path:
-    """The weights file of a backbone: the one given, or torchvision's, downloaded once.
+def obtain(name: str, url: str | None, file: Path | None) -> Path:
+    """The weights file of a backbone: the one given, or the published one, downloaded once.
+
+    Parameters
+    ----------
+    url
+        Of the published file, see `Weights`.
 
     Raises
     ------
@@ -41,9 +36,12 @@ def obtain(name: str, file: Path | None) -> Path:
     """
     if file is not None:
         if not file.is_file():
-            raise ConfigError(f"{file}: no such weights file; give torchvision's file for {name}")
+            raise ConfigError(f"{file}: no such weights file; give the published file for {name}")
         return file
-    url = PUBLISHED[name]
+    if url is None:
+        raise ConfigError(
+            f"{name} needs weights; give its file with --weights FILE or `backbone.weights`"
+        )
     target = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     if target.is_file():
         digits = target.stem.rsplit("-", 1)[1]
@@ -56,7 +54,7 @@ def obtain(name: str, file: Path | None) -> Path:
         torch.hub.download_url_to_file(url, str(target), hash_prefix=digits, progress=False)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise ConfigError(
-            f"{name} needs weights, and {url} cannot be reached ({error}); give torchvision's "
+            f"{name} needs weights, and {url} cannot be reached ({error}); give that "
             "file with --weights FILE or `backbone.weights`, or connect this machine and try again"
         ) from None
     except RuntimeError as error:
@@ -64,21 +62,17 @@ def obtain(name: str, file: Path | None) -> Path:
     return target
 
 
-def load_into(
-    network: nn.Module, file: Path, stem: str, channels: int, rename: dict[str, str]
-) -> str:
-    """Fill a network from torchvision's file; gives the file's SHA-256.
+def load_into(network: nn.Module, file: Path, channels: int, weights: Weights) -> str:
+    """Fill a network from its published file; gives the file's SHA-256.
 
     Layers that the network does not have are left in the file. Every layer
     that it has must be there, in its shape.
 
     Parameters
     ----------
-    stem
-        The file's key of the first convolution, whose three colour channels
-        become `channels` and a constant one.
-    rename
-        Starts of keys in the file and what they are called in the network.
+    channels
+        What the three colour channels of the file's first convolution become,
+        and a constant one.
 
     Raises
     ------
@@ -89,8 +83,9 @@ def load_into(
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 torch raises a dozen kinds for a bad file
         raise ConfigError(
-            f"{file}: not a plain torch state dict ({error}); give torchvision's file"
+            f"{file}: not a plain torch state dict ({error}); give the published file"
         ) from None
+    stem = weights.stem
     if not isinstance(state, dict) or stem not in state:
         raise ConfigError(f"{file}: holds no {stem!r}; it is the file of another network")
     first = state[stem]
@@ -98,11 +93,11 @@ def load_into(
         shape = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
         raise ConfigError(
             f"{file}: {stem} is {shape}, expected (M, {COLOURS}, k, k) of a network trained on "
-            "colour; give torchvision's file"
+            "colour; give the published file"
         )
     found: dict[str, Tensor] = {}
     for key, value in state.items():
-        for start, instead in rename.items():
+        for start, instead in weights.rename.items():
             if key.startswith(start) and isinstance(value, Tensor):
                 found[instead + key[len(start) :]] = (
                     without_normalisation(value, channels) if key == stem else value
