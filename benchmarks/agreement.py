@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kenpin.camera.files.images import fit_to, list_images, read_pixels
+from kenpin.camera.files.images import fit_to, read_pixels
+from kenpin.camera.files.listing import list_images
 from kenpin.compile.metrics import auroc
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.join import Joiner, smooth

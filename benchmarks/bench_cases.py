@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from kenpin.camera.files.images import list_images, read_pixels
+from kenpin.camera.files.images import read_pixels
+from kenpin.camera.files.listing import list_images
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.backbones import BACKBONES
 from kenpin.compile.build import prepare

@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from kenpin.camera.files.images import list_images, read_pixels, write_png
+from kenpin.camera.files.images import read_pixels, write_png
+from kenpin.camera.files.listing import list_images
 from kenpin.compile.cli import main as edge_compile
 from kenpin.runtime.replay import main as edge_replay
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kenpin
-from kenpin.camera.files.images import list_images, write_png
+from kenpin.camera.files.images import write_png
+from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.backbones import Built, build_backbone
 from kenpin.compile.calibrate import calibrate
 from kenpin.compile.extractor import Extractor
@@ -158,7 +159,7 @@ def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = N
         with steps.step("look for odd images") as told:
             suspects = find_suspects(reader, [*split.fitted, *split.held_out], told)
         with steps.step("score held-out images") as told:
-            held_out = _scores(stages, split.held_out, recipe, told)
+            held_out = _scores(stages, split.held_out, images.folder, recipe, told)
         threshold = _threshold(recipe, stages, held_out, steps)
         golden = _golden(recipe, stages, split, folder)
         manifest = Manifest(
@@ -254,20 +255,26 @@ def _feature_record(recipe: Recipe, prepared: Prepared, engine: Engine) -> Featu
 
 
 def _scores(
-    stages: Stages | WebStages, files: list[Path], recipe: Recipe, told: Callable[[int, int], None]
+    stages: Stages | WebStages,
+    files: list[Path],
+    folder: Path,
+    recipe: Recipe,
+    told: Callable[[int, int], None],
 ) -> dict[str, float]:
-    """Image scores by file name; of webs, the score of each strip, by file and number."""
+    """Image scores by name in the folder; of webs, that of each strip, by name and number."""
     images, scores = recipe.images, {}
     if isinstance(stages, WebStages):
         webs = [files] if images.joined else [[file] for file in files]
         for number, web in enumerate(webs):
             blocks = (load(file, recipe.frame, images.turn_deg) for file in web)
             for strip, score in enumerate(stages.inner_scores(blocks)):
-                scores[f"{web[0].name}#{strip}"] = score
+                scores[f"{name_in(folder, web[0])}#{strip}"] = score
             told(number + 1, len(webs))
         return scores
     for number, file in enumerate(files):
-        scores[file.name] = stages.measure(load(file, recipe.frame, images.turn_deg)).score
+        scores[name_in(folder, file)] = stages.measure(
+            load(file, recipe.frame, images.turn_deg)
+        ).score
         told(number + 1, len(files))
     return scores
 
@@ -279,7 +286,8 @@ def _threshold(
     if recipe.threshold.method == "f1":
         assert recipe.images.ng is not None, "the recipe was validated"
         with steps.step("score NG images") as told:
-            ng = list(_scores(stages, list_images(recipe.images.ng), recipe, told).values())
+            folder = recipe.images.ng
+            ng = list(_scores(stages, list_images(folder), folder, recipe, told).values())
     return calibrate(recipe.threshold, list(held_out.values()), ng)
 
 

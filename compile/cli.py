@@ -6,14 +6,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-
-from kenpin.camera.files.images import ImageError
-from kenpin.compile.progress import Steps
+from kenpin.camera.files.listing import ImageError
+from kenpin.compile.progress import Steps, plain_console
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.config.output import file_to_write, folder_to_write
 from kenpin.config.recipe import load_recipe
 from kenpin.runtime.bundles.bundle import BundleError, canonical, read_bundle
 
@@ -21,6 +21,9 @@ __all__ = ["main"]
 
 # torch and nncf take seconds to import and are not on the box, so the commands
 # that need them import them themselves.
+
+# More than any bundle seen; a disk that has less is as good as full.
+ROOM_BYTES = 64 << 20
 
 EXAMPLES = """examples:
   edge-compile check recipe.toml            do settings and images fit together?
@@ -33,7 +36,8 @@ EXAMPLES = """examples:
   edge-compile sign bundles/current --key plant.pem
 
 A recipe is a TOML file; config/ holds commented examples. A DATASET has
-test/good/, test/<defect>/ and ground_truth/<defect>/<name>_mask.png.
+test/good/, test/<defect>/ and ground_truth/<defect>/<name>_mask.png, white where
+the defect is. Images that are refused count in no figure: eval then exits with 13.
 
 """
 
@@ -126,7 +130,9 @@ def _build(options: argparse.Namespace) -> int:
     from kenpin.compile.report import summary
 
     recipe = load_recipe(options.recipe, options.set)
-    with Steps(Console()) as steps:
+    # Minutes later is too late to learn that the bundle has no place.
+    folder_to_write(options.output, ROOM_BYTES)
+    with Steps(plain_console()) as steps:
         result = build(recipe, options.output, steps, weights=options.weights)
         steps.say(summary(result))
     return Exit.DONE
@@ -137,7 +143,7 @@ def _check(options: argparse.Namespace) -> int:
     from kenpin.compile.images import GoodImages
 
     recipe = load_recipe(options.recipe, options.set)
-    with Steps(Console()) as steps:
+    with Steps(plain_console()) as steps:
         prepared = prepare(recipe, options.weights)
         with steps.step("check images") as told:
             images = GoodImages.check(
@@ -156,17 +162,23 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _eval(options: argparse.Namespace) -> int:
-    from kenpin.compile.evaluate import evaluate, read_dataset, wide_side
+    from kenpin.compile.dataset import read_dataset
+    from kenpin.compile.evaluate import evaluate, wide_side
     from kenpin.compile.report import accuracy
     from kenpin.runtime.web.pipeline import open_pipeline
 
-    console = Console()
+    console = plain_console()
+    if options.json:
+        file_to_write(options.json)
     dataset = read_dataset(options.dataset)
     bundle = read_bundle(options.bundle)
     frame = bundle.manifest.frame
     tile_px = options.tile_px or wide_side(frame.height_px, frame.width_px)
-    with Steps(console) as steps, steps.step("judge") as told:
-        found = evaluate(open_pipeline(bundle), dataset, told, tile_px=tile_px)
+    with Steps(console) as steps:
+        with steps.step("judge") as told:
+            found = evaluate(open_pipeline(bundle), dataset, told, tile_px=tile_px)
+        for note in found.notes:
+            steps.say(f"warning: {note}")
     for table in accuracy(found):
         console.print(table)
     if options.json:
@@ -176,15 +188,17 @@ def _eval(options: argparse.Namespace) -> int:
             "pixels": found.pixels,
             "tiles": found.tiles,
             "scores": found.scores,
+            "refused": [asdict(item) for item in found.refused],
+            "notes": found.notes,
         }
-        options.json.write_text(json.dumps(tree, indent=1) + "\n")
-    return Exit.DONE
+        options.json.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+    return Exit.REFUSED if found.refused else Exit.DONE
 
 
 def _inspect(options: argparse.Namespace) -> int:
     from kenpin.compile.report import contents
 
-    Console().print(contents(read_bundle(options.bundle)))
+    plain_console().print(contents(read_bundle(options.bundle)))
     return Exit.DONE
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kenpin.camera.files.images import list_images
+from kenpin.camera.files.listing import list_images
 from kenpin.camera.synthetic import SyntheticWeb, write_dataset
 from kenpin.compile.cli import main as edge_compile
 from kenpin.config.exits import Exit

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.camera.files.images import ImageError, list_images, read_pixels
+from kenpin.camera.files.images import read_pixels
+from kenpin.camera.files.listing import ImageError
 from kenpin.camera.frame import Frame
+from kenpin.compile.dataset import GOOD, Dataset, Labelled, doubts, drawn_defect
 from kenpin.compile.metrics import (
     aupro,
     auroc,
@@ -19,32 +20,18 @@ from kenpin.compile.metrics import (
     pixel_auroc,
     within_group_auroc,
 )
-from kenpin.config.errors import ConfigError
 from kenpin.runtime.judging.join import upsample
-from kenpin.runtime.judging.pipeline import Pipeline
+from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Outcome
 from kenpin.runtime.web.pipeline import WebPipeline
 
-__all__ = ["Dataset", "Evaluation", "Labelled", "Scored", "evaluate", "read_dataset", "wide_side"]
+__all__ = ["Evaluation", "Refused", "Scored", "evaluate", "wide_side"]
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-GOOD = "good"
 # A strip at least this many times as long as wide is also judged by squares.
 STRIP_RATIO = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A test image: its kind, "good" or a defect's name, and its mask's file if any."""
-
-    file: Path
-    kind: str
-    mask: Path | None
-
-
-Dataset = list[Labelled]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +49,27 @@ class Scored:
     rejected: Mask
 
     def summary(self, threshold: float) -> dict[str, Any]:
-        """AUROC, F1, false rejects and escapes, as a whole and by kind of defect."""
-        kinds = np.array(self.kinds)
+        """AUROC, F1, false rejects and escapes, as a whole and by kind of defect.
+
+        AUROC and F1 are None where everything good, or everything bad, is missing.
+        """
+        kinds = np.array(self.kinds, str)
         bad = kinds != GOOD
+        mixed = bool(bad.any() and not bad.all())
         by_kind = {}
         for kind in sorted(set(self.kinds) - {GOOD}):
             chosen = (kinds == kind) | ~bad
             escaped = int(np.count_nonzero(~self.rejected[kinds == kind]))
             by_kind[kind] = {
                 "count": int(np.count_nonzero(kinds == kind)),
-                "auroc": auroc(self.scores[chosen], bad[chosen]),
+                "auroc": _auroc(self.scores[chosen], bad[chosen]),
                 "escapes": escaped,
             }
         return {
             "good": int(np.count_nonzero(~bad)),
             "ng": int(np.count_nonzero(bad)),
-            "auroc": auroc(self.scores, bad),
-            "f1": f1_at(self.scores, bad, threshold),
+            "auroc": _auroc(self.scores, bad),
+            "f1": f1_at(self.scores, bad, threshold) if mixed else None,
             "false_rejects": int(np.count_nonzero(self.rejected & ~bad)),
             "escapes": int(np.count_nonzero(~self.rejected & bad)),
             "threshold": threshold,
@@ -86,51 +77,36 @@ class Scored:
         }
 
 
+def _auroc(scores: NDArray[np.float64], bad: Mask) -> float | None:
+    return auroc(scores, bad) if bad.any() and not bad.all() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A test image that was not judged, and why: by the verdict's reason, or the reader's."""
+
+    name: str
+    kind: str
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All figures of one bundle on one dataset; `tiles` only for strips."""
+    """All figures of one bundle on one dataset.
+
+    images   every figure leaves out what was refused
+    tiles    only for strips
+    scores   by name; None for an image that was refused
+    notes    what a person should know before believing the figures
+    """
 
     bundle: str
     images: dict[str, Any]
     pixels: dict[str, Any]
     tiles: dict[str, Any] | None
     scores: dict[str, float | None]
-
-
-def read_dataset(folder: Path) -> Dataset:
-    """The test images of an MVTec-like folder, in the order of their names.
-
-    test/<kind>/*, with kind "good" for good ones, and
-    ground_truth/<kind>/<stem>_mask.png for the others.
-
-    Raises
-    ------
-    ConfigError
-        If the layout is another, good images or defects are missing, or some
-        but not all images of a kind have masks.
-    """
-    test = folder / "test"
-    if not test.is_dir():
-        raise ConfigError(
-            f"{folder}: holds no folder test/; expected test/good/, test/<defect>/ and "
-            "ground_truth/<defect>/"
-        )
-    found: Dataset = []
-    for place in sorted(path for path in test.iterdir() if path.is_dir()):
-        for file in list_images(place):
-            mask = folder / "ground_truth" / place.name / f"{file.stem}_mask.png"
-            if place.name == GOOD:
-                found.append(Labelled(file, GOOD, None))
-                continue
-            if not mask.is_file() and mask.parent.is_dir():
-                raise ConfigError(f"{mask}: is missing, but other images of {place.name} have one")
-            found.append(Labelled(file, place.name, mask if mask.is_file() else None))
-    kinds = {item.kind for item in found}
-    if GOOD not in kinds or len(kinds) < 2:
-        raise ConfigError(
-            f"{test}: holds {sorted(kinds)}; expected good images and at least one kind of defect"
-        )
-    return found
+    refused: list[Refused]
+    notes: list[str]
 
 
 def wide_side(height_px: int, width_px: int) -> int | None:
@@ -148,7 +124,8 @@ def evaluate(
 ) -> Evaluation:
     """Judge every image and compare with its label.
 
-    An image that gets no score is NG and ranks above every scored one.
+    An image that gets no score, whatever it shows, was refused: on the line it is
+    NG, but nothing was found in it, so it counts in no figure.
 
     Parameters
     ----------
@@ -159,72 +136,78 @@ def evaluate(
         between images cannot pass for the detection of a defect.
     """
     threshold = pipeline.thresholds.ok
-    scores: list[float] = []
-    by_name: dict[str, float | None] = {}
-    rejected: list[bool] = []
-    maps: list[F32] = []
-    masks: list[Mask] = []
-    tiles: list[tuple[float, bool, int]] = []
-    empty = 0
-    for number, item in enumerate(dataset):
-        pixels = read_pixels(item.file)
-        judged = pipeline.alone(Frame(pixels, 0, number, item.file.name))
-        score = judged.verdict.score
-        by_name[f"{item.kind}/{item.file.name}"] = score
-        scores.append(np.inf if score is None else score)
-        rejected.append(judged.verdict.outcome is not Outcome.OK)
-        mask = _mask(item, pixels.shape[:2])
-        if judged.score_map is not None and mask is not None:
-            full = upsample(judged.score_map, *mask.shape)
-            if item.kind == GOOD or mask.any():
-                maps.append(full)
-                masks.append(mask)
-            else:
-                empty += 1
-            if tile_px:
-                tiles.extend((*tile, number) for tile in _tiles(full, mask, tile_px))
+    tally = _Tally(tile_px)
+    for number, item in enumerate(dataset.images):
+        try:
+            pixels = read_pixels(item.file)
+        except ImageError as error:
+            tally.refuse(item, str(error))
+        else:
+            judged = pipeline.alone(Frame(pixels, 0, number, item.name))
+            tally.add(item, number, judged, pixels.shape)
         told(number + 1, len(dataset))
     images = Scored(
-        _ranked(scores),
-        [item.kind for item in dataset],
-        np.arange(len(dataset)),
-        np.array(rejected),
+        np.array([score for _, score, _ in tally.judged]),
+        [item.kind for item, _, _ in tally.judged],
+        np.arange(len(tally.judged)),
+        np.array([rejected for _, _, rejected in tally.judged], bool),
     )
+    tiles = _tile_summary(tally.tiles, dataset, threshold, tile_px) if tile_px else None
     return Evaluation(
         bundle=pipeline.bundle.label,
-        images={
-            **images.summary(threshold),
-            "unscored": sum(1 for score in scores if not np.isfinite(score)),
-        },
-        pixels=_pixel_summary(maps, masks, empty),
-        tiles=_tile_summary(tiles, dataset, threshold, tile_px) if tile_px else None,
-        scores=by_name,
+        images=images.summary(threshold),
+        pixels=_pixel_summary(tally.maps, tally.masks),
+        tiles=tiles,
+        scores=tally.scores,
+        refused=tally.refused,
+        notes=[*dataset.notes, *doubts(tally.marked)],
     )
 
 
-def _ranked(scores: list[float]) -> NDArray[np.float64]:
-    values = np.array(scores)
-    finite = values[np.isfinite(values)]
-    top = float(finite.max()) if len(finite) else 0.0
-    return np.where(np.isfinite(values), values, 2 * top + 1)
+class _Tally:
+    """What the images of a dataset came to, one after the other.
 
+    judged    every image that got a score, the score, and whether it is NG
+    scores    of every image by name; None if it was refused
+    tiles     (score, whether it shows a defect, number of its image)
+    marked    by name, the share of its image that a mask marks
+    """
 
-def _mask(item: Labelled, shape: tuple[int, ...]) -> Mask | None:
-    """The defect's pixels; None where nobody drew them."""
-    if item.kind == GOOD:
-        return np.zeros(shape, bool)
-    if item.mask is None:
-        return None
-    drawn = read_pixels(item.mask)
-    drawn = drawn if drawn.ndim == 2 else drawn.max(axis=2)
-    if drawn.shape != shape:
-        raise ImageError(
-            item.mask,
-            f"mask of {drawn.shape[0]} x {drawn.shape[1]} px for an image of "
-            f"{shape[0]} x {shape[1]}",
-            "draw masks at their image's size",
-        )
-    return drawn > 0
+    def __init__(self, tile_px: int | None) -> None:
+        self._tile_px = tile_px
+        self.judged: list[tuple[Labelled, float, bool]] = []
+        self.refused: list[Refused] = []
+        self.scores: dict[str, float | None] = {}
+        self.maps: list[F32] = []
+        self.masks: list[Mask] = []
+        self.tiles: list[tuple[float, bool, int]] = []
+        self.marked: dict[str, float] = {}
+
+    def refuse(self, item: Labelled, why: str) -> None:
+        """Count an image that was not judged."""
+        self.refused.append(Refused(item.name, item.kind, why))
+        self.scores[item.name] = None
+
+    def add(self, item: Labelled, number: int, judged: Judgement, shape: tuple[int, ...]) -> None:
+        """Count the verdict about an image of that shape."""
+        verdict, score = judged.verdict, judged.verdict.score
+        if score is None or not np.isfinite(score):
+            self.refuse(item, f"{verdict.reason}: {verdict.detail}")
+            return
+        self.scores[item.name] = score
+        self.judged.append((item, score, verdict.outcome is not Outcome.OK))
+        mask = np.zeros(shape[:2], bool) if item.kind == GOOD else None
+        if item.mask is not None:
+            mask = drawn_defect(item.mask, shape)
+            self.marked[item.name] = float(mask.mean())
+        if judged.score_map is None or mask is None:
+            return
+        full = upsample(judged.score_map, *mask.shape)
+        if item.kind == GOOD or mask.any():
+            self.maps.append(full)
+            self.masks.append(mask)
+        if self._tile_px:
+            self.tiles.extend((*tile, number) for tile in _tiles(full, mask, self._tile_px))
 
 
 def _tiles(full: F32, mask: Mask, side: int) -> list[tuple[float, bool]]:
@@ -239,14 +222,12 @@ def _tiles(full: F32, mask: Mask, side: int) -> list[tuple[float, bool]]:
     ]
 
 
-def _pixel_summary(maps: list[F32], masks: list[Mask], empty: int) -> dict[str, Any]:
-    if not any(mask.any() for mask in masks):
-        return {"auroc": None, "aupro": None, "images": len(maps), "empty_masks": empty}
+def _pixel_summary(maps: list[F32], masks: list[Mask]) -> dict[str, Any]:
+    compared = any(mask.any() for mask in masks) and not all(mask.all() for mask in masks)
     return {
-        "auroc": pixel_auroc(maps, masks),
-        "aupro": aupro(maps, masks),
+        "auroc": pixel_auroc(maps, masks) if compared else None,
+        "aupro": aupro(maps, masks) if compared else None,
         "images": len(maps),
-        "empty_masks": empty,
     }
 
 
@@ -258,7 +239,7 @@ def _tile_summary(
     values = np.array([score for score, _, _ in tiles])
     groups = np.array([image for _, _, image in tiles], np.intp)
     bad = np.array([is_bad for _, is_bad, _ in tiles])
-    kinds = [dataset[image].kind if is_bad else GOOD for _, is_bad, image in tiles]
+    kinds = [dataset.images[image].kind if is_bad else GOOD for _, is_bad, image in tiles]
     within = within_group_auroc(values, bad, groups)
     summary = Scored(values, kinds, groups, values > threshold).summary(threshold)
     return {**summary, "side_px": side, "within_image": asdict(within)}

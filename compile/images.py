@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.camera.files.images import fit_to, list_images, list_others, read_pixels
+from kenpin.camera.files.images import fit_to, read_pixels
+from kenpin.camera.files.listing import list_images, list_others, name_in
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import FrameSpec, ImageQualitySpec, ImagesSpec
 from kenpin.runtime.bundles.bundle import DataRecord, GreyRange
@@ -48,11 +49,13 @@ class Split:
 class GoodImages:
     """The good images of a recipe, all read and checked once.
 
+    folder    the recipe's folder; files are called by their names below it
     others    files of the folder that are no images
     grey      (mean, contrast) of each image, in file order; of each tile row of a web
     digest    SHA-256 over the names and contents of all files
     """
 
+    folder: Path
     split: Split
     others: list[Path]
     grey: list[tuple[float, float]]
@@ -93,18 +96,23 @@ class GoodImages:
             else:
                 means, deviations = cv2.meanStdDev(pixels)
                 grey.append((float(means.mean()), float(deviations.mean())))
-            digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+            content = hashlib.sha256(file.read_bytes()).digest()
+            digest.update(name_in(spec.good, file).encode() + b"\0" + content)
             progress(number + 1, len(files))
         return cls(
-            _split(files, spec, 1 if web else 2), list_others(spec.good), grey, digest.hexdigest()
+            spec.good,
+            _split(files, spec, 1 if web else 2),
+            list_others(spec.good),
+            grey,
+            digest.hexdigest(),
         )
 
     def record(self, seed: int) -> DataRecord:
         """What the manifest keeps of it."""
         return DataRecord(
             sha256=self.digest,
-            fitted=[file.name for file in self.split.fitted],
-            held_out=[file.name for file in self.split.held_out],
+            fitted=[name_in(self.folder, file) for file in self.split.fitted],
+            held_out=[name_in(self.folder, file) for file in self.split.held_out],
             seed=seed,
         )
 

@@ -11,7 +11,12 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-__all__ = ["Steps"]
+__all__ = ["Steps", "plain_console"]
+
+
+def plain_console() -> Console:
+    """A console that shows text as it is: paths may hold `[brackets]` and `:colons:`."""
+    return Console(markup=False, emoji=False, highlight=False)
 
 
 class Steps:
@@ -22,7 +27,7 @@ class Steps:
         self._bars: Progress | None = None
         if console.is_terminal:
             self._bars = Progress(
-                TextColumn("{task.description:<34}"),
+                TextColumn("{task.description:<34}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
@@ -44,8 +49,8 @@ class Steps:
             self._bars.stop()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        """A line that stays; give a `plain_console` if it may hold brackets."""
+        self._console.print(text, soft_wrap=True)
 
     @contextmanager
     def step(self, name: str) -> Iterator[Callable[[int, int], None]]:

@@ -47,7 +47,7 @@ def summary(result: BuildResult) -> str:
 
 
 def accuracy(found: Evaluation) -> list[Table]:
-    """The figures of an evaluation as tables: the whole, then each kind of defect."""
+    """The figures of an evaluation as tables: the whole, each kind of defect, what was refused."""
     whole = Table(title=f"{found.bundle}", title_justify="left")
     for name in ("", "AUROC", "F1", "false rejects", "escapes"):
         whole.add_column(name, justify="left" if not name else "right")
@@ -73,26 +73,43 @@ def accuracy(found: Evaluation) -> list[Table]:
         for name in ("tiles", "tile AUROC", "tile escapes"):
             kinds.add_column(name, justify="right")
     for kind, figures in found.images["kinds"].items():
-        row = [kind, str(figures["count"]), f"{figures['auroc']:.4f}", str(figures["escapes"])]
+        row = [kind, str(figures["count"]), _figure(figures["auroc"]), str(figures["escapes"])]
         if found.tiles:
             own = found.tiles["kinds"].get(kind)
             row += (
-                [str(own["count"]), f"{own['auroc']:.4f}", str(own["escapes"])]
+                [str(own["count"]), _figure(own["auroc"]), str(own["escapes"])]
                 if own
                 else ["0", "", ""]
             )
         kinds.add_row(*row)
-    return [whole, kinds]
+    return [whole, kinds, *_refusals(found)]
+
+
+def _refusals(found: Evaluation) -> list[Table]:
+    """Images that were not judged, by kind; no table if there are none."""
+    if not found.refused:
+        return []
+    table = Table(title="refused, and so in no figure above", title_justify="left")
+    for name in ("kind", "images", "the first, and why"):
+        table.add_column(name, justify="right" if name == "images" else "left")
+    for kind in sorted({item.kind for item in found.refused}):
+        own = [item for item in found.refused if item.kind == kind]
+        table.add_row(kind, str(len(own)), f"{own[0].name}: {own[0].why}")
+    return [table]
 
 
 def _row(table: Table, name: str, figures: dict[str, Any]) -> None:
     table.add_row(
         name,
-        f"{figures['auroc']:.4f}",
-        f"{figures['f1']:.4f}",
+        _figure(figures["auroc"]),
+        _figure(figures["f1"]),
         f"{figures['false_rejects']} of {figures['good']}",
         f"{figures['escapes']} of {figures['ng']}",
     )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def contents(bundle: Bundle) -> Table:

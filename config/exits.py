@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
+from typing import Any
+
+from kenpin.config.errors import OutputError
 
 __all__ = ["EPILOG", "Exit", "run"]
 
@@ -21,9 +30,11 @@ class Exit(IntEnum):
     BUNDLE = 5
     QUANTIZATION = 6
     CAMERA = 7
+    FILES = 8
     NG = 10
     PROMISE = 11
     SILENT = 12
+    REFUSED = 13
     INTERRUPTED = 130
 
 
@@ -36,11 +47,21 @@ EPILOG = """exit codes:
   5    the bundle is damaged, altered or does not fit this box
   6    INT8 would see defects worse than the recipe allows
   7    the camera cannot be had, or edge-doctor found what will hurt
+  8    a file or a folder cannot be read or written: rights, a full disk
   10   edge-replay, edge-plc --fail-on-ng: a frame was NG
   11   edge-plc: the line broke a promise
   12   edge-plc: the line cannot be reached, or is not ready in time
+  13   edge-compile eval: images were refused, and count in no figure
   130  interrupted
 """
+
+
+# What the system says of a disk, not of a socket, when it names no file.
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: whatever is open is left in order, then the signal has its way."""
 
 
 def run(action: Callable[[], int], expected: Mapping[type[Exception], Exit], *, debug: bool) -> int:
@@ -49,13 +70,23 @@ def run(action: Callable[[], int], expected: Mapping[type[Exception], Exit], *, 
     Parameters
     ----------
     expected
-        The errors that have a text for people, and their codes. Any other is a
-        defect of the program, and says so.
+        The errors that have a text for people, and their codes. Files that cannot
+        be read or written need not be named. Any other error is a defect of the
+        program, and says so.
     debug
         Show the traceback too.
     """
+    _print_any_name()
     try:
-        return action()
+        with _ended_in_order():
+            code = action()
+            sys.stdout.flush()
+            return code
+    except _Terminated:
+        # The default action, so that whoever waits sees the signal and not a code.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Exit.UNEXPECTED
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return Exit.INTERRUPTED
@@ -66,12 +97,45 @@ def run(action: Callable[[], int], expected: Mapping[type[Exception], Exit], *, 
     except Exception as error:  # noqa: BLE001 the last stop before a person
         if debug:
             traceback.print_exc()
-        code = next((code for kind, code in expected.items() if isinstance(error, kind)), None)
-        if code is None:
-            sys.stderr.write(
-                f"unexpected error: {type(error).__name__}: {error}\n"
-                "this is a defect of kenpin; run again with --debug and report it\n"
-            )
-            return Exit.UNEXPECTED
-        sys.stderr.write(f"error: {error}\n")
-        return code
+        known = {**expected, OutputError: Exit.FILES}
+        for kind, exit_code in known.items():
+            if isinstance(error, kind):
+                sys.stderr.write(f"error: {error}\n")
+                return exit_code
+        if isinstance(error, OSError) and (error.filename or error.errno in _DISK_FAULTS):
+            where = f"{error.filename}: " if error.filename else ""
+            sys.stderr.write(f"error: {where}{error.strerror}; check the path, rights and disk\n")
+            return Exit.FILES
+        sys.stderr.write(
+            f"unexpected error: {type(error).__name__}: {error}\n"
+            "this is a defect of kenpin; run again with --debug and report it\n"
+        )
+        return Exit.UNEXPECTED
+
+
+def _print_any_name() -> None:
+    """A terminal that knows no Japanese shows `\\u691c`; without this, it would be an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, which removes what was half made.
+
+    A service that handles the signal itself sets its own handler meanwhile.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(_number: int, _frame: Any) -> None:
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

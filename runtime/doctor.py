@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kenpin.camera.acquisition.frames import LiveFrames
-from kenpin.camera.files.images import ImageError
+from kenpin.camera.files.listing import ImageError
 from kenpin.camera.files.playback import play
 from kenpin.camera.flat_field import calibrate, write_flat_field
 from kenpin.camera.frame import Frame, LostFrame, Pixels

@@ -18,13 +18,15 @@ import numpy as np
 import structlog
 
 from kenpin.camera.files.image_source import RecordedFrames
-from kenpin.camera.files.images import ImageError, write_png
+from kenpin.camera.files.images import write_png
+from kenpin.camera.files.listing import ImageError
 from kenpin.camera.files.playback import play
 from kenpin.camera.files.recording import RecordingError
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.source import FrameSource
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.config.output import folder_to_write
 from kenpin.runtime.bundles.bundle import Bundle, BundleError, read_bundle
 from kenpin.runtime.judging.overlay import overlay
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
@@ -219,6 +221,9 @@ def _positive(text: str) -> float:
 def _replay(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
     budget_us = None if options.budget_ms is None else round(options.budget_ms * 1000)
+    for folder in (options.overlays, options.rolls):
+        if folder:
+            folder_to_write(folder)
     with ExitStack() as stack:
         source = play(
             options.frames, as_timed=options.as_timed, rate_hz=options.rate_hz, loop=options.loop
@@ -226,8 +231,6 @@ def _replay(options: argparse.Namespace) -> int:
         stack.callback(source.close)
         for path in source.ignored if isinstance(source, RecordedFrames) else ():
             sys.stderr.write(f"warning: {path} is no image and is left out\n")
-        if options.overlays:
-            options.overlays.mkdir(parents=True, exist_ok=True)
         feed = _feed(options, bundle, stack) if options.publish else None
         pipeline = open_pipeline(
             bundle,

@@ -7,7 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from kenpin.camera.files.images import ImageError, decode_pixels
+from kenpin.camera.files.images import decode_pixels
+from kenpin.camera.files.listing import ImageError
 from kenpin.camera.frame import Frame
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
 from kenpin.runtime.judging.pipeline import Pipeline

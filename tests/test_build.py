@@ -10,7 +10,8 @@ import openvino as ov
 import pytest
 
 from bundles import ENSEMBLE, PADIM, Workshop, with_patch
-from kenpin.camera.files.images import ImageError, list_images, read_pixels, write_png
+from kenpin.camera.files.images import read_pixels, write_png
+from kenpin.camera.files.listing import ImageError, list_images
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.guard import QuantizationError, sample_tiles, with_twins

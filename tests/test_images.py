@@ -15,14 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from kenpin.camera.files.images import (
-    ImageError,
-    fit_to,
-    list_images,
-    list_others,
-    read_pixels,
-    write_png,
-)
+from kenpin.camera.files.images import fit_to, read_pixels, write_png
+from kenpin.camera.files.listing import ImageError, list_images, list_others
 
 # EXIF with one entry: orientation 6, "turn by 90° to show".
 TURNED = b"II*\0\x08\0\0\0" + struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 0)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kenpin.camera.files.image_source import RecordedFrames
-from kenpin.camera.files.images import ImageError, write_png
+from kenpin.camera.files.images import write_png
+from kenpin.camera.files.listing import ImageError
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.paced_source import PacedFrames
 from source_contract import PERIOD_NS, RATE_HZ, FakeClock, PlayedContract, drain

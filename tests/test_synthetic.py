@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kenpin.camera.files.image_source import RecordedFrames
-from kenpin.camera.files.images import list_images, read_pixels
+from kenpin.camera.files.images import read_pixels
+from kenpin.camera.files.listing import list_images
 from kenpin.camera.synthetic import DefectKind, SyntheticFrames, SyntheticWeb, write_dataset
 from source_contract import FakeClock, PlayedContract, drain
 

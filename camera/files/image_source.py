@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kenpin.camera.files.images import ImageError, in_order, is_image, list_files, read_pixels
+from kenpin.camera.files.images import read_pixels
+from kenpin.camera.files.listing import ImageError, is_image, list_files, name_in, printable
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.paced_source import PacedFrames
 
@@ -50,9 +51,9 @@ class RecordedFrames(PacedFrames):
         self.ignored: tuple[Path, ...] = ()
         if isinstance(recording, Path):
             files, self.ignored = _recorded_in(recording)
-            self._files = [(path, path.relative_to(recording).as_posix()) for path in files]
+            self._files = [(path, name_in(recording, path)) for path in files]
         else:
-            self._files = [(path, path.as_posix()) for path in recording]
+            self._files = [(path, printable(path)) for path in recording]
         if not self._files:
             raise ValueError("no paths given, expected at least one; name a file or a folder")
         super().__init__(None if loop else len(self._files), rate_hz, clock_ns, sleep)
@@ -71,22 +72,18 @@ class RecordedFrames(PacedFrames):
 
 def _recorded_in(folder: Path) -> tuple[list[Path], tuple[Path, ...]]:
     """The images in a folder and below, in order, and what else lies among them."""
-    files = [path for inner in _folders_from(folder, frozenset()) for path in list_files(inner)]
+    files = [path for path in list_files(folder) if not _never_seen(folder, path)]
     images = [path for path in files if is_image(path)]
     if not images:
         found = f"no image in it or below, {len(files)} other files"
         raise ImageError(folder, found, "name the folder of a recording")
-    return in_order(images), tuple(in_order(path for path in files if not is_image(path)))
+    return images, tuple(path for path in files if not is_image(path))
 
 
-def _folders_from(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """The folder and those below it, through links too, but never in a circle."""
-    here = folder.resolve()
-    if here in above:
-        return
-    yield folder
-    inner = [path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."]
-    tested = any(path.name == "test" for path in inner)
-    for path in inner:
-        if not (tested and path.name in _NEVER_ON_THE_LINE):
-            yield from _folders_from(path, above | {here})
+def _never_seen(folder: Path, file: Path) -> bool:
+    """Whether a file lies in a part of a dataset that was never before the camera."""
+    inner = file.relative_to(folder).parts[:-1]
+    return any(
+        name in _NEVER_ON_THE_LINE and folder.joinpath(*inner[:depth], "test").is_dir()
+        for depth, name in enumerate(inner)
+    )

@@ -8,35 +8,17 @@ carries checksums, and a few changed bytes in a file of another kind go unseen.
 from __future__ import annotations
 
 import os
-import re
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
 import cv2
 import numpy as np
 
+from kenpin.camera.files.listing import ImageError
 from kenpin.camera.frame import Pixels
 
-__all__ = [
-    "EXTENSIONS",
-    "ImageError",
-    "decode_pixels",
-    "encode_png",
-    "fit_to",
-    "in_order",
-    "is_image",
-    "list_files",
-    "list_images",
-    "list_others",
-    "read_pixels",
-    "write_png",
-]
-
-# WebP, JPEG 2000 and AVIF stay out: they lose detail by default, and OpenCV
-# returns a mono WebP as colour.
-EXTENSIONS = frozenset({".png", ".tif", ".tiff", ".bmp", ".pgm", ".ppm", ".pnm", ".jpg", ".jpeg"})
+__all__ = ["decode_pixels", "encode_png", "fit_to", "read_pixels", "write_png"]
 
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -61,25 +43,6 @@ _TIFF_ORIENTATION = 274
 # does `ImageError`, better. libpng's and libjpeg's own lines remain.
 if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-
-class ImageError(Exception):
-    """A file or a folder does not hold the image that was asked for.
-
-    path    the file or the folder
-    found   what is wrong with it
-    action  what to do about it
-    """
-
-    def __init__(self, path: Path, found: str, action: str) -> None:
-        # All three are arguments, so that the error survives pickling.
-        super().__init__(path, found, action)
-        self.path = path
-        self.found = found
-        self.action = action
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.found}; {self.action}"
 
 
 def read_pixels(path: Path) -> Pixels:
@@ -169,69 +132,6 @@ def fit_to(pixels: Pixels, height: int, width: int) -> Pixels:
     # Two steps, because INTER_AREA on an axis that grows repeats pixels.
     fewer = (min(height, pixels.shape[0]), min(width, pixels.shape[1]))
     return _resized(_resized(pixels, fewer, cv2.INTER_AREA), (height, width), cv2.INTER_LINEAR)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """The image files of a folder, `in_order`; folders inside it are left out.
-
-    Raises
-    ------
-    ImageError
-        If the folder is missing or holds no image.
-    """
-    files = list_files(folder)
-    images = [path for path in files if is_image(path)]
-    if not images:
-        found = f"no image among its {len(files)} files"
-        raise ImageError(folder, found, f"expected {', '.join(sorted(EXTENSIONS))}")
-    return images
-
-
-def list_others(folder: Path) -> list[Path]:
-    """The files of a folder that `list_images` leaves out, `in_order`, for a warning.
-
-    Raises
-    ------
-    ImageError
-        If the folder is missing.
-    """
-    return [path for path in list_files(folder) if not is_image(path)]
-
-
-def list_files(folder: Path) -> list[Path]:
-    """All files of a folder, `in_order`, without those whose name begins with a dot.
-
-    Desktops scatter such files, and macOS calls some of them `._0001.png`. A
-    link that leads nowhere is listed: a file was meant to be there.
-
-    Raises
-    ------
-    ImageError
-        If the folder is missing or may not be read.
-    """
-    try:
-        return in_order(p for p in folder.iterdir() if p.name[0] != "." and not p.is_dir())
-    except FileNotFoundError as error:
-        raise ImageError(folder, "no such folder", "check the path") from error
-    except OSError as error:
-        found = f"cannot be listed ({error.strerror})"
-        raise ImageError(folder, found, "name a folder that may be read") from error
-
-
-def is_image(path: Path) -> bool:
-    """True if the name is that of an image file; the file is not opened."""
-    return path.suffix.lower() in EXTENSIONS
-
-
-def in_order(paths: Iterable[Path]) -> list[Path]:
-    """Sorted by name, part by part; numbers by value, so 9.png comes before 10.png."""
-    return sorted(paths, key=lambda path: ([_by_value(part) for part in path.parts], path))
-
-
-def _by_value(name: str) -> list[tuple[int, str]]:
-    """Text and numbers in turn: "tile9b" gives (0, "tile"), (9, ""), (0, "b")."""
-    pieces = re.split(r"([0-9]+)", name)
-    return [(int(p), "") if at % 2 else (0, p) for at, p in enumerate(pieces)]
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kenpin.camera.files.images import ImageError
+from kenpin.camera.files.listing import ImageError
 from kenpin.camera.simulator.build import build
 from kenpin.camera.simulator.control import Control
 from kenpin.camera.simulator.simulator import Simulator

@@ -156,7 +156,7 @@ def _camera(line: Line, bundle: Any) -> Iterator[str]:
         size = line.camera.height_px, line.camera.width_px
     elif isinstance(line.camera, RecordedSpec):
         from kenpin.camera.files.image_source import RecordedFrames
-        from kenpin.camera.files.images import ImageError
+        from kenpin.camera.files.listing import ImageError
         from kenpin.camera.frame import Frame
 
         try:

@@ -1,0 +1,169 @@
+"""A labelled dataset: which images show what, and where the masks of defects lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.camera.files.images import read_pixels
+from kenpin.camera.files.listing import ImageError, is_image, list_files, list_images, printable
+from kenpin.config.errors import ConfigError
+
+__all__ = ["GOOD", "Dataset", "Labelled", "doubts", "drawn_defect", "read_dataset"]
+
+Mask = NDArray[np.bool_]
+
+GOOD = "good"
+# MVTec's name for the folder of masks, and what others call it.
+_MASK_FOLDERS = ("ground_truth", "masks", "mask", "labels")
+_SUFFIXES = ("_mask", "", "_gt", "_label")
+# Defects are small: a mask that marks more of its image than this has black and white exchanged.
+_MOST_MARKED = 0.5
+# JPEG leaves grey around what was drawn in black and white.
+_HALF = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A test image.
+
+    name   below `test/`, for people
+    kind   "good", or the name of a defect
+    mask   the file that marks the defect's pixels; None where nobody drew them
+    """
+
+    file: Path
+    name: str
+    kind: str
+    mask: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Test images in the order of their names, and what a person should know of them."""
+
+    images: list[Labelled]
+    notes: list[str]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """The test images of an MVTec-like folder.
+
+    test/<kind>/**, with kind "good" for good ones, and
+    ground_truth/<kind>/<name>_mask.png for the others. Masks may also lie in
+    `masks`, `mask` or `labels`, be called as their image is, and be of any
+    format that loses nothing.
+
+    Raises
+    ------
+    ConfigError
+        If the layout is another, good images or defects are missing, or some
+        but not all images of a kind have masks.
+    """
+    test = folder / "test"
+    if not test.is_dir():
+        raise ConfigError(
+            f"{folder}: holds no folder test/; expected test/good/, test/<defect>/ and "
+            "ground_truth/<defect>/<name>_mask.png"
+        )
+    found: list[Labelled] = []
+    notes: list[str] = []
+    for place in sorted(path for path in test.iterdir() if path.is_dir() and path.name[0] != "."):
+        own, kind = list_images(place), printable(place.name)
+        masks: dict[Path, Path] = {} if kind == GOOD else _masks_of(folder, place, own)
+        if kind != GOOD and not masks:
+            notes.append(
+                f"{kind}: no masks, so its pixels are not compared; looked for "
+                f"{kind}/<name>_mask.png and the like in {', '.join(_MASK_FOLDERS)}"
+            )
+        found += [
+            Labelled(file, printable(file.relative_to(test)), kind, masks.get(file)) for file in own
+        ]
+    kinds = {item.kind for item in found}
+    if GOOD not in kinds or len(kinds) < 2:
+        raise ConfigError(
+            f"{test}: holds {sorted(kinds)}; expected good images and at least one kind of defect"
+        )
+    loose = [file for file in list_files(test) if file.parent == test and is_image(file)]
+    if loose:
+        notes.append(
+            f"{len(loose)} images lie in test/ itself, {printable(loose[0].name)} first, and are "
+            "left out; put them into test/good/ or test/<defect>/"
+        )
+    return Dataset(found, notes)
+
+
+def _masks_of(folder: Path, place: Path, images: list[Path]) -> dict[Path, Path]:
+    """The mask of every image of a kind, or none at all."""
+    masks: dict[Path, Path] = {}
+    for file in images:
+        below = file.relative_to(place).parent
+        there = [folder / name / place.name / below for name in _MASK_FOLDERS]
+        mask = next(iter(_candidates(file, there)), None)
+        if mask is not None:
+            masks[file] = mask
+    if masks and len(masks) < len(images):
+        bare = next(file for file in images if file not in masks)
+        raise ConfigError(
+            f"{printable(bare)}: has no mask, but {len(masks)} of {len(images)} images of "
+            f"{printable(place.name)} have one, {printable(next(iter(masks.values())))} first; "
+            "draw it, all black if nothing is to be seen"
+        )
+    return masks
+
+
+def _candidates(image: Path, folders: list[Path]) -> Iterator[Path]:
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        for suffix in _SUFFIXES:
+            stem = image.stem + suffix
+            # By listing and not by name: 000_mask.PNG is a mask, too.
+            yield from sorted(
+                path for path in folder.iterdir() if path.stem == stem and is_image(path)
+            )
+
+
+def drawn_defect(mask: Path, shape: tuple[int, ...]) -> Mask:
+    """(H, W) whether a pixel belongs to the defect.
+
+    Raises
+    ------
+    ImageError
+        If the mask cannot be read or is not of its image's size.
+    """
+    drawn = read_pixels(mask)
+    drawn = drawn if drawn.ndim == 2 else drawn.max(axis=2)
+    if drawn.shape != tuple(shape[:2]):
+        raise ImageError(
+            mask,
+            f"mask of {drawn.shape[0]} x {drawn.shape[1]} px for an image of "
+            f"{shape[0]} x {shape[1]}",
+            "draw masks at their image's size",
+        )
+    lossy = mask.suffix.lower() in (".jpg", ".jpeg")
+    marked: Mask = drawn >= _HALF if lossy else drawn > 0
+    return marked
+
+
+def doubts(shares: dict[str, float]) -> Iterator[str]:
+    """What looks wrong about masks, by the share of its image that each marks."""
+    black = [name for name, share in shares.items() if share == 0]
+    inverted = [name for name, share in shares.items() if share > _MOST_MARKED]
+    if black:
+        yield (
+            f"{len(black)} of {len(shares)} masks are black all over, that of {black[0]} first: "
+            "they mark no defect and count in no pixel figure"
+        )
+    if inverted:
+        yield (
+            f"{len(inverted)} of {len(shares)} masks mark more than half of their image, that of "
+            f"{inverted[0]} first: are black and white exchanged? White marks the defect"
+        )

@@ -1,0 +1,65 @@
+"""Places to write to, tried before the work and not after it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from kenpin.config.errors import OutputError
+
+__all__ = ["file_to_write", "folder_to_write"]
+
+
+def folder_to_write(folder: Path, room_bytes: int = 1 << 20) -> None:
+    """Make a folder, unless it is there, and see that files can be made in it.
+
+    Raises
+    ------
+    OutputError
+        If it is a file, may not be written, or its disk has less room.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(4096))
+            probe.flush()
+        free = shutil.disk_usage(folder).free
+    except FileExistsError:
+        raise OutputError(f"{folder}: is a file; name a folder to write to") from None
+    except OSError as error:
+        raise _refused(folder, error) from None
+    if free < room_bytes:
+        raise OutputError(
+            f"{folder}: its disk has {free >> 20} MiB left, expected at least "
+            f"{room_bytes >> 20}; make room or name a folder on another disk"
+        )
+
+
+def file_to_write(file: Path) -> None:
+    """See that a file can be written; what it holds stays until then.
+
+    Raises
+    ------
+    OutputError
+        If it is a folder, its own folder is missing, or it may not be written.
+    """
+    if file.is_dir():
+        raise OutputError(f"{file}: is a folder; name a file to write")
+    there = file.exists()
+    if there and not file.is_file():
+        # A pipe or a terminal: whoever reads it would take the trial for the end.
+        return
+    try:
+        with file.open("ab"):
+            pass
+        if not there:
+            file.unlink()
+    except FileNotFoundError:
+        raise OutputError(f"{file}: its folder is not there; make it first") from None
+    except OSError as error:
+        raise _refused(file, error) from None
+
+
+def _refused(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot be written ({error.strerror}); name another place")
