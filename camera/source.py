@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
 
-__all__ = ["CameraError", "FrameSource", "LiveSource", "Place"]
+__all__ = ["CameraError", "FrameSource", "LiveSource", "Place", "own_fault"]
 
 # Memory for an image of a shape and a type, or None if there is no room just now.
 Place = Callable[[tuple[int, ...], Any], NDArray[Any] | None]
@@ -17,6 +17,14 @@ Place = Callable[[tuple[int, ...], Any], NDArray[Any] | None]
 
 class CameraError(Exception):
     """The source cannot deliver now; trying again may help."""
+
+
+def own_fault(error: Exception) -> str:
+    """What to say where nobody foresaw an error, so that camera and driver are not blamed."""
+    return (
+        f"a fault of kenpin's own, not the camera's or its driver's ({type(error).__name__}: "
+        f"{error}); report it with the traceback in the log"
+    )
 
 
 class FrameSource(Protocol):

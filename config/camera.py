@@ -53,7 +53,7 @@ class FeatureSpec(Settings):
     """Any further feature by the camera's own name; vendors differ.
 
     selectors  written before it, and again before it is read back
-    value      for a command: true executes it
+    value      for a command: true executes it, false does not
     """
 
     name: FeatureName
@@ -68,6 +68,9 @@ class GenicamSpec(Settings):
     serial, user_name, device_id, model
                        which camera; all that are given must fit, and fit only one
     lines_per_frame    the SFNC's Height
+    exposure_us, line_rate_hz, gain, black_level
+                       by whatever name the camera has for them; gain and black level
+                       in the camera's own unit
     offset_px          of the first pixel used
     packet_bytes       GigE Vision packets, their headers included
     chunks             values that the camera shall append to each frame

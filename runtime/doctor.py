@@ -98,11 +98,14 @@ class Trial:
     """What a few seconds of grabbing showed."""
 
     frames: int = 0
+    first: bool = False
     lines: int = 0
     lost: int = 0
     incomplete: int = 0
+    asked: int = 0
     seconds: float = 0.0
     complaint: str = ""
+    last_loss: str = ""
 
 
 def _camera(options: argparse.Namespace) -> int:
@@ -129,7 +132,7 @@ def _camera(options: argparse.Namespace) -> int:
     findings = examine(
         seen.transport, packet_bytes=seen.packet_bytes, locked_bytes=_SLOTS * _frame_bytes(seen)
     )
-    findings += _of_the_trial(trial)
+    findings += _of_the_trial(trial, spec)
     _list(out, findings)
     return Exit.CAMERA if any(f.grade == "warning" for f in findings) else Exit.DONE
 
@@ -154,17 +157,18 @@ def _try(spec: GenicamSpec, seen: Probe, seconds: float) -> Trial:
     """Grab for a while; with a software trigger, one frame after the other."""
     trial = Trial()
     with LiveFrames(opener_of(spec), _frame_bytes(seen), slots=_SLOTS) as source:
-        asked, started = 0, 0.0
+        started = 0.0
         patience = time.monotonic() + _CONNECTING_S + seconds
         while time.monotonic() < patience and (not started or trial.seconds < seconds):
             if source.connected:
                 patience = min(patience, time.monotonic() + _FIRST_FRAME_S + seconds)
-            if spec.software_triggered and asked <= trial.frames + trial.lost + trial.incomplete:
-                asked += source.trigger(asked)
+            if spec.software_triggered and trial.asked <= _answered(trial):
+                trial.asked += source.trigger(trial.asked)
             frame = source.grab(0.05)
             now = time.monotonic()
-            if frame is not None and not started:
+            if isinstance(frame, Frame) and not started:
                 started = now
+                trial.first = True
                 continue  # the first one only starts the clock
             if started:
                 trial.seconds = now - started
@@ -173,11 +177,16 @@ def _try(spec: GenicamSpec, seen: Probe, seconds: float) -> Trial:
     return trial
 
 
+def _answered(trial: Trial) -> int:
+    return trial.first + trial.frames + trial.lost + trial.incomplete
+
+
 def _count(trial: Trial, frame: Frame | LostFrame | None) -> None:
     if isinstance(frame, Frame):
         trial.frames += 1
         trial.lines += len(frame.pixels)
     elif isinstance(frame, LostFrame):
+        trial.last_loss = frame.detail
         if frame.loss is Loss.INCOMPLETE:
             trial.incomplete += frame.count
         else:
@@ -201,21 +210,40 @@ def _show(out: Console, seen: Probe, trial: Trial) -> None:
     out.print(table)
 
 
-def _of_the_trial(trial: Trial) -> list[Finding]:
+def _of_the_trial(trial: Trial, spec: GenicamSpec) -> list[Finding]:
     found = []
     if not trial.frames:
-        remedy = "is it triggered, does the web move? " + trial.complaint
-        found.append(Finding("frames", "warning", "none came", remedy))
+        came = "one came, and no more" if trial.first else "none came"
+        found.append(Finding("frames", "warning", came, _why_none(trial, spec)))
     if trial.lost or trial.incomplete:
         found.append(
             Finding(
                 "losses",
                 "warning",
                 f"{trial.lost} lost, {trial.incomplete} incomplete",
-                "look at the packet size, the MTU and the receive buffers; more `buffers`",
+                f"the last one: {trial.last_loss}"
+                if spec.software_triggered and not trial.incomplete
+                else "look at the packet size, the MTU and the receive buffers; more `buffers`",
             )
         )
     return found
+
+
+def _why_none(trial: Trial, spec: GenicamSpec) -> str:
+    """Whom to ask first: the camera's own complaint, or else whatever it waits for."""
+    if trial.complaint:
+        return trial.complaint
+    if spec.software_triggered:
+        return (
+            f"{trial.asked} software triggers were given; {trial.last_loss or 'none was answered'}"
+        )
+    if spec.triggers:
+        waits = ", ".join(f"{trigger.selector} from {trigger.source}" for trigger in spec.triggers)
+        return f"the camera waits for {waits}: does the signal come, does the web move?"
+    return (
+        "the camera runs freely and waits for nothing, so its frames are made and do not "
+        "arrive: look at the packet size and the MTU"
+    )
 
 
 def _list(out: Console, findings: Sequence[Finding]) -> None:

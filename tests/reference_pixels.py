@@ -18,7 +18,7 @@ def positions(name: str, pixel: int) -> list[int]:
     """Where in a line a pixel's bits lie, lowest first; PFNC and, for Packed, GigE Vision."""
     if name == "Mono8":
         return list(range(8 * pixel, 8 * pixel + 8))
-    if name in ("Mono10", "Mono12"):
+    if name in ("Mono10", "Mono12", "Mono14", "Mono16"):
         bits = int(name[4:])
         return list(range(16 * pixel, 16 * pixel + bits))
     if name in ("Mono10p", "Mono12p"):
@@ -41,3 +41,17 @@ def unpack(name: str, raw: bytes, width: int, height: int, stride: int) -> np.nd
         for x in range(width):
             image[y, x] = number(line, positions(name, x))
     return image
+
+
+def pack(name: str, image: np.ndarray) -> bytes:
+    """The bytes that a camera sends for a grey image whose lines are whole groups."""
+    lines = []
+    for row in image:
+        sent = 0
+        last = 0
+        for x, sample in enumerate(row):
+            for k, position in enumerate(positions(name, x)):
+                sent |= (int(sample) >> k & 1) << position
+                last = max(last, position)
+        lines.append(sent.to_bytes(last // 8 + 1, "little"))
+    return b"".join(lines)

@@ -156,6 +156,25 @@ def test_a_source_that_cannot_be_opened_is_tried_again_and_again(acquire, capfd)
     assert "no such camera" in capfd.readouterr().err
 
 
+class Unforeseen:
+    """A source that fails as nobody expected."""
+
+    triggered = free_running = continuous = exhausted = False
+
+    def connect(self):
+        raise AttributeError("'ICategory' object has no attribute 'value'")
+
+    def close(self):
+        pass
+
+
+def test_a_fault_of_kenpins_own_is_not_blamed_on_the_driver(acquire):
+    acquisition = acquire(Unforeseen)
+    events = until(acquisition, state(CameraState.FAILED))
+    assert "a fault of kenpin's own, not the camera's" in events[-1].detail
+    assert "'ICategory' object has no attribute 'value'" in events[-1].detail
+
+
 def test_a_child_without_a_parent_ends_by_itself(acquire):
     acquisition = acquire(partial(web, None, 50.0))
     until(acquisition, a_frame)

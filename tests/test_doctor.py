@@ -13,8 +13,11 @@ from kenpin.camera.files.images import write_png
 from kenpin.camera.files.recording_source import RecordingFrames
 from kenpin.camera.flat_field import read_flat_field
 from kenpin.camera.frame import Frame
+from kenpin.camera.genicam.discovery import _apart
 from kenpin.camera.genicam.host import examine
 from kenpin.camera.simulator import row_numbers
+from kenpin.camera.source import CameraError
+from kenpin.config.camera import GenicamSpec
 from source_contract import drain
 
 LINE = """
@@ -65,6 +68,52 @@ def test_the_doctor_names_a_setting_that_the_camera_refuses(simulator, line):
     done = run("kenpin.runtime.doctor", "camera", line)
     assert done.returncode == 7
     assert "Width: asked for 128" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "blamed"),
+    [
+        (
+            '[[camera.triggers]]\nselector = "FrameStart"\nsource = "Line0"',
+            "the camera waits for FrameStart from Line0",
+        ),
+        (
+            '[[camera.triggers]]\nselector = "LineStart"\nsource = "Software"',
+            "the camera gave no frame within",
+        ),
+        (
+            '[[camera.triggers]]\nselector = "AcquisitionStart"\nsource = "Line0"',
+            "it offers FrameStart, LineStart, FrameBurstStart",
+        ),
+        (
+            '[[camera.features]]\nname = "AnalogControl"\nvalue = 1',
+            "AnalogControl = 1: refused, it is a category in this camera and has no value",
+        ),
+        (
+            '[[camera.features]]\nname = "ExposureTimeAbs"\nvalue = 9.0',
+            "the nearest that it has: ExposureTime",
+        ),
+        (
+            '[[camera.features]]\nname = "AcquisitionMode"\nvalue = "SingleFrame"',
+            "one came, and no more",
+        ),
+    ],
+)
+def test_the_doctor_blames_what_is_to_blame(line, more, blamed):
+    line.write_text(line.read_text() + more + "\n")
+    done = run("kenpin.runtime.doctor", "camera", line, "--seconds", "0.4")
+    assert done.returncode == 7
+    assert blamed in " ".join((done.stdout + done.stderr).replace("│", " ").split())
+
+
+def test_the_doctor_takes_a_fault_of_its_own_for_no_crash_of_the_producer():
+    spec = GenicamSpec(kind="genicam")
+    with pytest.raises(CameraError, match=r"a fault of kenpin's own.*ZeroDivisionError"):
+        _apart(divided_by_nothing, spec, 30.0)
+
+
+def divided_by_nothing(_spec):
+    return {"frames": 1 // 0}
 
 
 def test_without_a_producer_the_doctor_says_what_to_install():

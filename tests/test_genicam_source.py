@@ -155,7 +155,9 @@ def test_padding_at_the_ends_of_lines_is_no_pixels(simulator):
         np.testing.assert_array_equal(frame.pixels, pattern_lines(first, HEIGHT, WIDTH))
 
 
-@pytest.mark.parametrize("name", ["Mono10", "Mono12", "Mono10p", "Mono12p", "Mono12Packed"])
+@pytest.mark.parametrize(
+    "name", ["Mono10", "Mono12", "Mono14", "Mono16", "Mono10p", "Mono12p", "Mono12Packed"]
+)
 @pytest.mark.parametrize("bits", ["all", "high"])
 def test_more_than_eight_bits_are_kept_or_cut(simulator, name, bits):
     with connected(simulator, pixel_format=name, bits=bits) as source:
@@ -166,7 +168,7 @@ def test_more_than_eight_bits_are_kept_or_cut(simulator, name, bits):
     assert frame.pixels.std() > 1
 
 
-@pytest.mark.parametrize("name", ["RGB8", "BGR8", "BayerRG8"])
+@pytest.mark.parametrize("name", ["RGB8", "BGR8", "BayerRG8", "BayerRG10", "BayerRG12Packed"])
 def test_colour_has_three_channels(simulator, name):
     with connected(simulator, pixel_format=name) as source:
         (frame,) = take(source)
@@ -263,11 +265,11 @@ def test_an_unknown_feature_and_an_unknown_entry_are_named(simulator):
     features = [{"name": "NoSuchThing", "value": 1}]
     with (
         pytest.raises(FeatureError) as caught,
-        connected(simulator, features=features, pixel_format="Mono14"),
+        connected(simulator, features=features, pixel_format="YUV422_8"),
     ):
         pass
     assert "NoSuchThing = 1: refused, the camera has no feature" in str(caught.value)
-    assert "PixelFormat = Mono14" in str(caught.value)
+    assert "PixelFormat = YUV422_8" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,16 @@ import reference_pixels as reference
 from kenpin.camera.genicam.pixel_formats import (
     PIXEL_FORMATS,
     PixelFormatError,
+    names_of,
     pixel_format,
     pixel_format_named,
     to_8_bit,
 )
 
 GREY = [known.name for known in PIXEL_FORMATS if known.name.startswith("Mono")]
-MOSAICS = {"BayerRG8": "RGGB", "BayerGR8": "GRBG", "BayerGB8": "GBRG", "BayerBG8": "BGGR"}
+MOSAICS = [known.name for known in PIXEL_FORMATS if known.name.startswith("Bayer")]
+# The mosaic's first two lines, by the letters of its first two pixels.
+TILES = {"RG": "RGGB", "GR": "GRBG", "GB": "GBRG", "BG": "BGGR"}
 
 
 @given(
@@ -33,7 +36,7 @@ def test_grey_formats_agree_with_their_definition(name, groups, height, padding,
     width = groups * known.group
     stride = known.line_bytes(width) + padding
     raw = data.draw(st.binary(min_size=height * stride, max_size=height * stride + 3))
-    if name in ("Mono10", "Mono12"):  # the unused high bits are 0 in the standard
+    if known.group_bytes == 2 and known.bits > 8:  # the unused high bits are 0 in the standard
         mask = np.array([0xFF, (1 << (known.bits - 8)) - 1], np.uint8)
         array = np.frombuffer(raw, np.uint8).copy()
         lines = array[: height * stride].reshape(height, stride)
@@ -54,14 +57,26 @@ def test_colour_is_red_green_blue_whichever_way_it_was_sent(groups, height, padd
         np.testing.assert_array_equal(image, colour)
 
 
-@pytest.mark.parametrize(("name", "mosaic"), MOSAICS.items())
-def test_a_mosaic_gives_back_the_colour_that_it_was_made_of(name, mosaic):
-    colour = {"R": 200, "G": 120, "B": 30}
-    tile = np.array([colour[letter] for letter in mosaic], np.uint8).reshape(2, 2)
-    raw = np.tile(tile, (5, 6)).tobytes()
-    image = pixel_format_named(name).unpack(raw, 12, 10)
+@pytest.mark.parametrize("name", MOSAICS)
+def test_a_mosaic_gives_back_the_colour_that_it_was_made_of(name):
+    known = pixel_format_named(name)
+    top = (1 << known.bits) - 1
+    colour = {"R": top * 4 // 5, "G": top // 2, "B": top // 8}
+    tile = np.array([colour[letter] for letter in TILES[name[5:7]]], np.uint16).reshape(2, 2)
+    raw = reference.pack(name.replace(name[:7], "Mono"), np.tile(tile, (5, 6)))
+    image = known.unpack(raw, 12, 10)
     assert image.shape == (10, 12, 3)
-    np.testing.assert_array_equal(image, np.broadcast_to([200, 120, 30], image.shape))
+    assert image.dtype == known.dtype
+    np.testing.assert_array_equal(
+        image, np.broadcast_to([colour[letter] for letter in "RGB"], image.shape)
+    )
+
+
+@pytest.mark.parametrize(("old", "new"), [("RGB8Packed", "RGB8"), ("BGR8Packed", "BGR8")])
+def test_an_old_cameras_name_is_the_same_format(old, new):
+    assert pixel_format_named(old) is pixel_format_named(new)
+    assert names_of(old) == (old, new)
+    assert names_of(new) == (new, old)
 
 
 @pytest.mark.parametrize("name", [known.name for known in PIXEL_FORMATS])
@@ -106,7 +121,7 @@ def test_a_buffer_that_is_too_short_is_refused():
         pixel_format_named("Mono8").unpack(bytes(23), 8, 3)
 
 
-@pytest.mark.parametrize("bits", [10, 12])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
 def test_eight_bits_are_the_highest(bits):
     values = np.arange(2**bits, dtype=np.uint16).reshape(16, -1)
     narrow = to_8_bit(values, bits)

@@ -17,7 +17,7 @@ from kenpin.camera.acquisition.ring_frames import header_of, slot_array
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.genicam.features import FeatureError
 from kenpin.camera.loss import Loss
-from kenpin.camera.source import CameraError, LiveSource
+from kenpin.camera.source import CameraError, LiveSource, own_fault
 from kenpin.processes.channel import Channel
 from kenpin.processes.progress import Progress
 
@@ -53,6 +53,9 @@ def acquire(
     try:
         while not loop.stopping and loop.connect(source):
             loop.run(source)
+    except Exception as error:
+        loop.say(CameraState.FAILED, own_fault(error))
+        raise
     finally:
         source.close()
         channel.close()

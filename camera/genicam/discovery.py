@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kenpin.camera.source import CameraError
+from kenpin.camera.source import CameraError, own_fault
 from kenpin.config.camera import GenicamSpec
 from kenpin.processes.channel import Channel
 
@@ -77,7 +78,10 @@ def _apart(
     if not answered:
         raise CameraError(f"the GenTL producers did not answer within {timeout_s:g} s")
     if not messages:
-        raise CameraError(f"a GenTL producer crashed (exit code {process.exitcode})")
+        raise CameraError(
+            f"a GenTL producer took its process down (exit code {process.exitcode}); the "
+            "camera's settings are not to blame: try the vendor's own viewer, or another version"
+        )
     if "error" in messages[0]:
         raise CameraError(messages[0]["error"])
     return messages[0]
@@ -90,6 +94,11 @@ def _answer(
         channel.send(question(spec))
     except CameraError as error:
         channel.send({"error": str(error)})
+    except Exception as error:
+        # Whoever asked would take the silence for the producer's crash.
+        channel.send({"error": own_fault(error)})
+        traceback.print_exc()
+        raise
     finally:
         channel.close()
         # A producer that crashes while it is unloaded has already answered.
@@ -113,7 +122,6 @@ def _probe(spec: GenicamSpec) -> dict[str, Any]:
     try:
         source.connect()
         size, dtype, pixel_format = source.shape
-        packet = source.feature("GevSCPSPacketSize")
         return {
             "probe": {
                 "label": source.label,
@@ -122,7 +130,7 @@ def _probe(spec: GenicamSpec) -> dict[str, Any]:
                 "dtype": dtype,
                 "pixel_format": pixel_format,
                 "line_rate_hz": source.line_rate_hz,
-                "packet_bytes": None if packet is None else int(packet),
+                "packet_bytes": source.packet_bytes,
             }
         }
     finally:

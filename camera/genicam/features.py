@@ -1,15 +1,16 @@
-"""A camera's settings: written in a safe order, read back, every difference named."""
+"""Settings written to a camera and read back, until it is as asked or nothing helps any more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from kenpin.camera.genicam.names import nearest
 from kenpin.camera.source import CameraError
-from kenpin.config.camera import FeatureValue, GenicamSpec, TriggerSpec
+from kenpin.config.camera import FeatureValue
 
-__all__ = ["FeatureError", "FeaturePort", "FeatureRefusedError", "Step", "configure", "steps_for"]
+__all__ = ["FeatureError", "FeaturePort", "FeatureRefusedError", "Step", "configure"]
 
 
 class FeatureError(CameraError):
@@ -23,8 +24,24 @@ class FeatureRefusedError(Exception):
 class FeaturePort(Protocol):
     """A camera's features by name, as `nodes.py` offers them."""
 
+    def names(self) -> Iterable[str]:
+        """All features with a value, and commands."""
+        ...
+
     def has(self, name: str) -> bool:
-        """Whether the camera has it at all."""
+        """Whether the camera has it at all, perhaps not just now."""
+        ...
+
+    def holds(self, name: str) -> tuple[str, ...]:
+        """What lies in it, if it is a category in this camera; else empty."""
+        ...
+
+    def ready(self, name: str) -> bool:
+        """Whether it has a value just now."""
+        ...
+
+    def is_command(self, name: str) -> bool:
+        """Whether it does something rather than have a value."""
         ...
 
     def read(self, name: str) -> FeatureValue:
@@ -39,6 +56,14 @@ class FeaturePort(Protocol):
         """The smallest value that it may have just now."""
         ...
 
+    def offers(self, name: str) -> tuple[str, ...]:
+        """The entries that it may have just now; empty if it is no choice."""
+        ...
+
+    def unit(self, name: str) -> str:
+        """Of its number, as the camera's description says; empty if it does not."""
+        ...
+
     def limits(self, name: str) -> str:
         """What may be written, for people: range and step, or the entries."""
         ...
@@ -51,7 +76,9 @@ class Step:
     selectors  written before it, and again before it is read back
     lowest     write the smallest value there is, to make room for a later step;
                not read back
-    optional   passed over if the camera has no such feature
+    optional   passed over if the camera has no such feature; if it has, and can be
+               read, it must be as asked all the same
+    unable     why it cannot be written at all, if it cannot
     """
 
     name: str
@@ -59,87 +86,33 @@ class Step:
     selectors: dict[str, FeatureValue] = field(default_factory=dict)
     lowest: bool = False
     optional: bool = False
+    unable: str = ""
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        chosen = ", ".join(str(value) for value in self.selectors.values())
+        return f"{self.name}[{chosen}]" if chosen else self.name
 
 
-def steps_for(spec: GenicamSpec) -> list[Step]:
-    """All that a camera's settings ask for, in an order that no camera should mind."""
-    return [step for group in _groups(spec) for step in group]
+# A camera whose faults still change after so many turns is moved by something else.
+_TURNS = 12
 
 
-def _groups(spec: GenicamSpec) -> Iterator[Sequence[Step]]:
-    yield _given(("PixelFormat", spec.pixel_format))
-    # The largest width depends on the offset and the other way round.
-    if spec.width_px is not None or spec.offset_px is not None:
-        yield [Step("OffsetX", 0, lowest=True, optional=True)]
-    yield _given(("Width", spec.width_px), ("OffsetX", spec.offset_px))
-    yield _given(("Height", spec.lines_per_frame))
-    # A long exposure forbids a high line rate, and a high line rate a long exposure.
-    if spec.exposure_us is not None:
-        yield [Step("ExposureTime", 0, lowest=True)]
-    if spec.line_rate_hz is not None:
-        yield [Step("AcquisitionLineRateEnable", True, optional=True)]
-    yield _given(("AcquisitionLineRate", spec.line_rate_hz), ("ExposureTime", spec.exposure_us))
-    yield _given(("Gain", spec.gain), ("BlackLevel", spec.black_level))
-    yield _encoder(spec)
-    yield _triggers(spec)
-    yield _given(("GevSCPSPacketSize", spec.packet_bytes))
-    if spec.chunks:
-        yield [Step("ChunkModeActive", True)]
-        yield [Step("ChunkEnable", True, {"ChunkSelector": name}) for name in spec.chunks]
-    yield [Step(f.name, f.value, dict(f.selectors)) for f in spec.features]
+def configure(
+    port: FeaturePort, steps: Callable[[FeaturePort], Sequence[Step]], tolerance: float
+) -> None:
+    """Write all steps, read every one back, and again while that changes anything.
 
-
-def _given(*pairs: tuple[str, FeatureValue | None]) -> list[Step]:
-    return [Step(name, value) for name, value in pairs if value is not None]
-
-
-def _encoder(spec: GenicamSpec) -> list[Step]:
-    encoder = spec.encoder
-    if encoder is None:
-        return []
-    chosen: dict[str, FeatureValue] = {"EncoderSelector": encoder.selector}
-    wanted = {
-        "EncoderSourceA": encoder.source_a,
-        "EncoderSourceB": encoder.source_b,
-        "EncoderMode": encoder.mode,
-        "EncoderDivider": encoder.divider,
-        "EncoderOutputMode": encoder.output_mode,
-    }
-    return [Step(name, value, chosen) for name, value in wanted.items() if value is not None]
-
-
-# What a camera may still have switched on from its last job.
-_TRIGGERS = ("FrameStart", "LineStart", "FrameBurstStart")
-
-
-def _triggers(spec: GenicamSpec) -> list[Step]:
-    wanted = {trigger.selector: trigger for trigger in spec.triggers}
-    off = [
-        Step("TriggerMode", "Off", {"TriggerSelector": name}, optional=True)
-        for name in _TRIGGERS
-        if name not in wanted
-    ]
-    # Switched on last: a trigger without its source may fire at once.
-    return off + [step for trigger in wanted.values() for step in _trigger(trigger)]
-
-
-def _trigger(trigger: TriggerSpec) -> list[Step]:
-    chosen: dict[str, FeatureValue] = {"TriggerSelector": trigger.selector}
-    steps = [Step("TriggerSource", trigger.source, chosen)]
-    if trigger.activation is not None:
-        steps.append(Step("TriggerActivation", trigger.activation, chosen))
-    if trigger.delay_us is not None:
-        steps.append(Step("TriggerDelay", trigger.delay_us, chosen))
-    return [*steps, Step("TriggerMode", "On", chosen)]
-
-
-def configure(port: FeaturePort, steps: Sequence[Step], tolerance: float) -> None:
-    """Write all steps, then read every one back.
-
-    Only while the camera is stopped: running, it refuses what changes its frames.
+    What one feature may be depends on others, in an order that no standard
+    fixes: what is refused in the first turn may be taken in the second. Commands
+    are executed once. Only while the camera is stopped: running, it refuses
+    what changes its frames.
 
     Parameters
     ----------
+    steps
+        What there is to write, given what the camera offers at that moment.
     tolerance
         How far a float may be rounded by the camera, as a share of what was
         asked. Everything else must be exact.
@@ -148,31 +121,14 @@ def configure(port: FeaturePort, steps: Sequence[Step], tolerance: float) -> Non
     ------
     FeatureError
         Naming every feature that was refused or is not as asked, with what was
-        asked, what the camera says, and what it would take.
+        asked, why it was refused, what the camera has, and what it would take.
     """
+    done: set[str] = set()
     faults: list[str] = []
-    written: list[Step] = []
-    for step in steps:
-        try:
-            if not port.has(step.name):
-                if step.optional:
-                    continue
-                raise FeatureRefusedError("the camera has no feature of this name")
-            for name, value in step.selectors.items():
-                port.write(name, value)
-            if step.lowest:
-                port.write(step.name, port.lowest(step.name))
-                continue
-            port.write(step.name, step.value)
-            written.append(step)
-        except FeatureRefusedError as refusal:
-            if not (step.optional and step.selectors):
-                faults.append(f"{_label(step)} = {step.value}: refused, {refusal}")
-    # Only now: a later step may have moved an earlier one.
-    for step in written:
-        fault = _difference(port, step, tolerance)
-        if fault:
-            faults.append(fault)
+    for _ in range(_TURNS):
+        before, faults = faults, _turn(port, steps(port), tolerance, done)
+        if not faults or faults == before:
+            break
     if faults:
         raise FeatureError(
             "the camera is not as its settings ask: " + "; ".join(faults) + "; correct the "
@@ -180,17 +136,92 @@ def configure(port: FeaturePort, steps: Sequence[Step], tolerance: float) -> Non
         )
 
 
-def _difference(port: FeaturePort, step: Step, tolerance: float) -> str:
-    try:
-        for name, value in step.selectors.items():
+def _turn(port: FeaturePort, steps: Sequence[Step], tolerance: float, done: set[str]) -> list[str]:
+    """Write all and read all back; what is wrong with any of them."""
+    refused: dict[str, str] = {}
+    for step in steps:
+        try:
+            _write(port, step, done)
+        except FeatureRefusedError as refusal:
+            refused[step.label] = str(refusal)
+    # Only now: a later step may have moved an earlier one.
+    faults = (_fault(port, step, tolerance, refused.get(step.label, "")) for step in steps)
+    return [fault for fault in faults if fault]
+
+
+def _write(port: FeaturePort, step: Step, done: set[str]) -> None:
+    if step.unable:
+        raise FeatureRefusedError(step.unable)
+    if not port.has(step.name):
+        if step.optional:
+            return
+        raise FeatureRefusedError(_unknown(port, step.name))
+    _choose(port, step)
+    if port.is_command(step.name):
+        _execute(port, step, done)
+    else:
+        port.write(step.name, port.lowest(step.name) if step.lowest else step.value)
+
+
+def _choose(port: FeaturePort, step: Step) -> None:
+    for name, value in step.selectors.items():
+        if not port.has(name):
+            raise FeatureRefusedError(f"its selector {name}: {_unknown(port, name)}")
+        try:
             port.write(name, value)
+        except FeatureRefusedError as refusal:
+            raise FeatureRefusedError(
+                f"its selector {name} = {value}: {refusal}{_as_it_is(port, name)}"
+            ) from refusal
+
+
+def _execute(port: FeaturePort, step: Step, done: set[str]) -> None:
+    if not isinstance(step.value, bool):
+        raise FeatureRefusedError("it is a command: true executes it, false does not")
+    if step.value and step.label not in done:
+        port.write(step.name, True)
+        done.add(step.label)
+
+
+def _fault(port: FeaturePort, step: Step, tolerance: float, refusal: str) -> str:
+    """What is wrong with a feature after all were written; empty if nothing is."""
+    plain = f"{step.label} = {step.value}: refused, {refusal}"
+    if step.lowest or (step.optional and not port.has(step.name)):
+        return ""
+    if step.unable or not port.has(step.name):
+        return plain
+    if port.is_command(step.name):
+        return plain if refusal else ""
+    try:
+        _choose(port, step)
         found = port.read(step.name)
-    except FeatureRefusedError as refusal:
-        return f"{_label(step)} cannot be read back: {refusal}"
+    except FeatureRefusedError as unreadable:
+        if step.optional:
+            return ""
+        return plain if refusal else f"{step.label} cannot be read back: {unreadable}"
     if _same(step.value, found, tolerance):
         return ""
+    if refusal:
+        return plain + _as_it_is(port, step.name)
     allowed = port.limits(step.name)
-    return f"{_label(step)}: asked for {step.value}, the camera says {found} ({allowed})"
+    return f"{step.label}: asked for {step.value}, the camera says {found} ({allowed})"
+
+
+def _as_it_is(port: FeaturePort, name: str) -> str:
+    """The value that a feature keeps and what it offers, behind the reason of a refusal."""
+    try:
+        return f"; the camera has {port.read(name)} ({port.limits(name)})"
+    except FeatureRefusedError:
+        return ""
+
+
+def _unknown(port: FeaturePort, name: str) -> str:
+    held = port.holds(name)
+    if held:
+        return f"it is a category in this camera and has no value; it holds {', '.join(held)}"
+    close = nearest(name, port.names())
+    hint = f"; the nearest that it has: {', '.join(close)}" if close else ""
+    return f"the camera has no feature of this name{hint}"
 
 
 def _same(asked: FeatureValue, found: FeatureValue, tolerance: float) -> bool:
@@ -200,8 +231,3 @@ def _same(asked: FeatureValue, found: FeatureValue, tolerance: float) -> bool:
     if isinstance(asked, str) or isinstance(found, str):
         return str(asked) == str(found)
     return asked == found
-
-
-def _label(step: Step) -> str:
-    chosen = ", ".join(str(value) for value in step.selectors.values())
-    return f"{step.name}[{chosen}]" if chosen else step.name

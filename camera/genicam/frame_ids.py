@@ -12,7 +12,7 @@ class FrameIds:
     """Counts frames by the camera's own numbers.
 
     A number that jumps back without having been near the end of a width means
-    that the camera counts anew.
+    that the camera counts anew. A camera that calls every frame 0 does not count.
     """
 
     def __init__(self) -> None:
@@ -20,16 +20,19 @@ class FrameIds:
         self._count = 0
         self._zero_seen = False
 
-    def next(self, number: int) -> tuple[int, int] | None:
+    def next(self, number: int) -> tuple[int | None, int] | None:
         """The endless count of a frame, and how many before it are missing.
 
         None if the camera has begun to count anew: nobody knows what is missing.
+        The count is None for a frame of a camera that does not count.
         """
         self._zero_seen = self._zero_seen or number == 0
         last, self._last = self._last, number
         if last is None:
             self._count = number
             return number, 0
+        if number == last == self._count == 0:
+            return None, 0
         step = self._step(last, number)
         if step is None:
             self._last = None

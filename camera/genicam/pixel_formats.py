@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -16,6 +16,7 @@ __all__ = [
     "PIXEL_FORMATS",
     "PixelFormat",
     "PixelFormatError",
+    "names_of",
     "pixel_format",
     "pixel_format_named",
     "to_8_bit",
@@ -23,6 +24,8 @@ __all__ = [
 
 U8 = NDArray[np.uint8]
 U16 = NDArray[np.uint16]
+# Scan lines without padding, (H, bytes), and the image to write.
+_Read = Callable[[U8, NDArray[Any]], None]
 
 
 class PixelFormatError(CameraError):
@@ -45,7 +48,7 @@ class PixelFormat:
     group: int
     group_bytes: int
     channels: int
-    _read: Callable[[U8, NDArray[Any]], None]
+    _read: _Read
 
     @property
     def dtype(self) -> type[np.uint8] | type[np.uint16]:
@@ -130,7 +133,7 @@ def _words(lines: U8, out: NDArray[Any]) -> None:
     np.copyto(high, lines.reshape(*out.shape, 2))
 
 
-def _mono10p(lines: U8, out: NDArray[Any]) -> None:
+def _10p(lines: U8, out: NDArray[Any]) -> None:
     # Four pixels in five bytes, the lowest bit first.
     b = lines.reshape(len(lines), -1, 5).astype(np.uint16)
     out[:, 0::4] = b[..., 0] | (b[..., 1] & 0x03) << 8
@@ -139,53 +142,86 @@ def _mono10p(lines: U8, out: NDArray[Any]) -> None:
     out[:, 3::4] = b[..., 3] >> 6 | b[..., 4] << 2
 
 
-def _mono12p(lines: U8, out: NDArray[Any]) -> None:
+def _12p(lines: U8, out: NDArray[Any]) -> None:
     # Two pixels in three bytes, the lowest bit first.
     b = lines.reshape(len(lines), -1, 3).astype(np.uint16)
     out[:, 0::2] = b[..., 0] | (b[..., 1] & 0x0F) << 8
     out[:, 1::2] = b[..., 1] >> 4 | b[..., 2] << 4
 
 
-def _mono10_packed(lines: U8, out: NDArray[Any]) -> None:
+def _10_packed(lines: U8, out: NDArray[Any]) -> None:
     # GigE Vision: the byte between two pixels' high bytes holds their low bits.
     b = lines.reshape(len(lines), -1, 3).astype(np.uint16)
     out[:, 0::2] = b[..., 0] << 2 | b[..., 1] & 0x03
     out[:, 1::2] = b[..., 2] << 2 | b[..., 1] >> 4 & 0x03
 
 
-def _mono12_packed(lines: U8, out: NDArray[Any]) -> None:
+def _12_packed(lines: U8, out: NDArray[Any]) -> None:
     b = lines.reshape(len(lines), -1, 3).astype(np.uint16)
     out[:, 0::2] = b[..., 0] << 4 | b[..., 1] & 0x0F
     out[:, 1::2] = b[..., 2] << 4 | b[..., 1] >> 4
 
 
-def _bayer(conversion: int) -> Callable[[U8, NDArray[Any]], None]:
+def _bayer(letters: str, unpack: _Read) -> _Read:
+    """A mosaic's samples, interpolated bilinearly to red, green, blue."""
+    conversion = _MOSAICS[letters]
+
     def read(lines: U8, out: NDArray[Any]) -> None:
+        mosaic = np.empty(out.shape[:2], out.dtype)
+        unpack(lines, mosaic)
         # The library writes into `out` itself only if type and layout agree.
-        colour = cv2.cvtColor(np.ascontiguousarray(lines), conversion, dst=out)
+        colour = cv2.cvtColor(mosaic, conversion, dst=out)
         if not np.shares_memory(colour, out):
             np.copyto(out, colour)
 
     return read
 
 
-# Codes: GenICam Pixel Format Naming Convention; the two ...Packed are GigE Vision's.
 # OpenCV's long names give the mosaic's first two lines, as PFNC's give its first pixels.
-PIXEL_FORMATS = (
+_MOSAICS = {
+    "GR": cv2.COLOR_BayerGRBG2RGB,
+    "RG": cv2.COLOR_BayerRGGB2RGB,
+    "GB": cv2.COLOR_BayerGBRG2RGB,
+    "BG": cv2.COLOR_BayerBGGR2RGB,
+}
+
+# Codes: GenICam Pixel Format Naming Convention; the ...Packed are GigE Vision's.
+_GREY = (
     PixelFormat("Mono8", 0x01080001, 8, 1, 1, 1, _bytes),
     PixelFormat("Mono10", 0x01100003, 10, 1, 2, 1, _words),
     PixelFormat("Mono12", 0x01100005, 12, 1, 2, 1, _words),
-    PixelFormat("Mono10p", 0x010A0046, 10, 4, 5, 1, _mono10p),
-    PixelFormat("Mono12p", 0x010C0047, 12, 2, 3, 1, _mono12p),
-    PixelFormat("Mono10Packed", 0x010C0004, 10, 2, 3, 1, _mono10_packed),
-    PixelFormat("Mono12Packed", 0x010C0006, 12, 2, 3, 1, _mono12_packed),
-    PixelFormat("BayerGR8", 0x01080008, 8, 1, 1, 3, _bayer(cv2.COLOR_BayerGRBG2RGB)),
-    PixelFormat("BayerRG8", 0x01080009, 8, 1, 1, 3, _bayer(cv2.COLOR_BayerRGGB2RGB)),
-    PixelFormat("BayerGB8", 0x0108000A, 8, 1, 1, 3, _bayer(cv2.COLOR_BayerGBRG2RGB)),
-    PixelFormat("BayerBG8", 0x0108000B, 8, 1, 1, 3, _bayer(cv2.COLOR_BayerBGGR2RGB)),
+    PixelFormat("Mono14", 0x01100025, 14, 1, 2, 1, _words),
+    PixelFormat("Mono16", 0x01100007, 16, 1, 2, 1, _words),
+    PixelFormat("Mono10p", 0x010A0046, 10, 4, 5, 1, _10p),
+    PixelFormat("Mono12p", 0x010C0047, 12, 2, 3, 1, _12p),
+    PixelFormat("Mono10Packed", 0x010C0004, 10, 2, 3, 1, _10_packed),
+    PixelFormat("Mono12Packed", 0x010C0006, 12, 2, 3, 1, _12_packed),
+)
+
+
+def _mosaics(bits: str, **codes: int) -> Iterator[PixelFormat]:
+    """The four mosaics whose samples are laid out as the grey format's of that name."""
+    grey = next(known for known in _GREY if known.name == f"Mono{bits}")
+    for letters, code in codes.items():
+        read = _bayer(letters, grey._read)
+        yield replace(grey, name=f"Bayer{letters}{bits}", code=code, channels=3, _read=read)
+
+
+PIXEL_FORMATS = (
+    *_GREY,
+    *_mosaics("8", GR=0x01080008, RG=0x01080009, GB=0x0108000A, BG=0x0108000B),
+    *_mosaics("10", GR=0x0110000C, RG=0x0110000D, GB=0x0110000E, BG=0x0110000F),
+    *_mosaics("12", GR=0x01100010, RG=0x01100011, GB=0x01100012, BG=0x01100013),
+    *_mosaics("16", GR=0x0110002E, RG=0x0110002F, GB=0x01100030, BG=0x01100031),
+    *_mosaics("10p", GR=0x010A0056, RG=0x010A0058, GB=0x010A0054, BG=0x010A0052),
+    *_mosaics("12p", GR=0x010C0057, RG=0x010C0059, GB=0x010C0055, BG=0x010C0053),
+    *_mosaics("10Packed", GR=0x010C0026, RG=0x010C0027, GB=0x010C0028, BG=0x010C0029),
+    *_mosaics("12Packed", GR=0x010C002A, RG=0x010C002B, GB=0x010C002C, BG=0x010C002D),
     PixelFormat("RGB8", 0x02180014, 8, 1, 3, 3, _bytes),
     PixelFormat("BGR8", 0x02180015, 8, 1, 3, 3, _bgr),
 )
+# GigE Vision 1.x had names of its own for what PFNC calls otherwise; the codes are the same.
+_OLD_NAMES = {"RGB8Packed": "RGB8", "BGR8Packed": "BGR8"}
 _BY_CODE = {known.code: known for known in PIXEL_FORMATS}
 _BY_NAME = {known.name: known for known in PIXEL_FORMATS}
 
@@ -211,9 +247,19 @@ def pixel_format_named(name: str) -> PixelFormat:
     PixelFormatError
         If kenpin does not read it.
     """
-    if name not in _BY_NAME:
+    known = _BY_NAME.get(_OLD_NAMES.get(name, name))
+    if known is None:
         raise PixelFormatError(f"pixel format {name} is not read; {_offer()}")
-    return _BY_NAME[name]
+    return known
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """A format's name and what older or newer cameras call it, the given one first."""
+    return (name, *(old for old, new in _OLD_NAMES.items() if new == name), *_newer(name))
+
+
+def _newer(name: str) -> tuple[str, ...]:
+    return (_OLD_NAMES[name],) if name in _OLD_NAMES else ()
 
 
 def _offer() -> str:

@@ -12,7 +12,7 @@ from kenpin.camera.capture import Capture
 from kenpin.camera.flat_field import FlatField, FlatFieldError, read_flat_field
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.genicam.device import Buffer, GenicamCamera, GenicamDriver
-from kenpin.camera.genicam.features import FeatureError, FeatureRefusedError, configure, steps_for
+from kenpin.camera.genicam.features import FeatureError, FeatureRefusedError, configure
 from kenpin.camera.genicam.frame_ids import FrameIds
 from kenpin.camera.genicam.pixel_formats import (
     PixelFormat,
@@ -21,9 +21,10 @@ from kenpin.camera.genicam.pixel_formats import (
     pixel_format_named,
     to_8_bit,
 )
+from kenpin.camera.genicam.steps import measured, name_of, steps_for, trigger_choice
 from kenpin.camera.loss import Loss
 from kenpin.camera.source import CameraError, Place
-from kenpin.config.camera import FeatureValue, GenicamSpec
+from kenpin.config.camera import GenicamSpec
 
 __all__ = ["GenicamSource", "conditions_of"]
 
@@ -97,10 +98,13 @@ class GenicamSource:
         """GEV, U3V, CXP, …, as the producer calls it."""
         return self._connected().device.transport
 
-    def feature(self, name: str) -> FeatureValue | None:
-        """A feature of the connected camera; None if it has none of this name."""
+    @property
+    def packet_bytes(self) -> int | None:
+        """Of a GigE Vision packet; None if the connected camera sends none."""
         nodes = self._connected().nodes
-        return nodes.read(name) if nodes.has(name) else None
+        name = name_of(nodes, "packet_bytes")
+        ready = name is not None and nodes.ready(name.feature)
+        return int(nodes.read(name.feature)) if name is not None and ready else None
 
     @property
     def label(self) -> str:
@@ -113,7 +117,7 @@ class GenicamSource:
         camera = self._driver.open()
         self._camera = camera
         try:
-            configure(camera.nodes, steps_for(self._spec), self._spec.tolerance)
+            configure(camera.nodes, lambda port: steps_for(self._spec, port), self._spec.tolerance)
             self._shape = self._read_shape(camera)
             self._flat = self._read_flat(self._shape)
         except FeatureRefusedError as refusal:
@@ -130,7 +134,8 @@ class GenicamSource:
         try:
             for trigger in self._spec.triggers:
                 if trigger.source == "Software":
-                    camera.nodes.write("TriggerSelector", trigger.selector)
+                    for name, value in trigger_choice(camera.nodes, trigger).items():
+                        camera.nodes.write(name, value)
             camera.nodes.execute("TriggerSoftware")
         except FeatureRefusedError as refusal:
             raise CameraError(f"{self.label}: no software trigger ({refusal})") from refusal
@@ -206,10 +211,9 @@ class GenicamSource:
         return flat
 
     def _read_rate(self, camera: GenicamCamera) -> None:
-        rate = None
-        for name in ("ResultingAcquisitionLineRate", "AcquisitionLineRate"):
-            if rate is None and camera.nodes.has(name):
-                rate = float(camera.nodes.read(name)) or None
+        settings = ("resulting_line_rate_hz", "line_rate_hz")
+        rates = (measured(camera.nodes, setting, "Hz") for setting in settings)
+        rate = next((rate for rate in rates if rate), None)
         self.line_rate_hz = rate if self.free_running else None
         frame_s = (self.lines_per_frame or 0) / rate if rate else 0.0
         if self._spec.trigger_timeout_ms is not None:

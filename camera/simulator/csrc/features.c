@@ -5,12 +5,26 @@
 #include "features.h"
 
 /* Pixel format numbers: GenICam Pixel Format Naming Convention (PFNC), 32-bit values. */
-static const Choice pixel_formats[] = {
-    {"Mono8", 0x01080001},    {"Mono10", 0x01100003},       {"Mono12", 0x01100005},
-    {"Mono10p", 0x010A0046},  {"Mono12p", 0x010C0047},      {"Mono10Packed", 0x010C0004},
-    {"Mono12Packed", 0x010C0006}, {"BayerGR8", 0x01080008}, {"BayerRG8", 0x01080009},
-    {"BayerGB8", 0x0108000A}, {"BayerBG8", 0x0108000B},     {"RGB8", 0x02180014},
-    {"BGR8", 0x02180015},     {NULL, 0}};
+static const Choice pixel_formats[] = {{"Mono8", 0x01080001},
+                                       {"Mono10", 0x01100003},
+                                       {"Mono12", 0x01100005},
+                                       {"Mono14", 0x01100025},
+                                       {"Mono16", 0x01100007},
+                                       {"Mono10p", 0x010A0046},
+                                       {"Mono12p", 0x010C0047},
+                                       {"Mono10Packed", 0x010C0004},
+                                       {"Mono12Packed", 0x010C0006},
+                                       {"BayerGR8", 0x01080008},
+                                       {"BayerRG8", 0x01080009},
+                                       {"BayerGB8", 0x0108000A},
+                                       {"BayerBG8", 0x0108000B},
+                                       {"BayerRG10", 0x0110000D},
+                                       {"BayerRG12", 0x01100011},
+                                       {"BayerRG10Packed", 0x010C0027},
+                                       {"BayerRG12Packed", 0x010C002B},
+                                       {"RGB8", 0x02180014},
+                                       {"BGR8", 0x02180015},
+                                       {NULL, 0}};
 static const Choice scan_types[] = {{"Areascan", 0}, {"Linescan", 1}, {NULL, 0}};
 static const Choice acquisition_modes[] = {
     {"Continuous", CONTINUOUS}, {"SingleFrame", SINGLE_FRAME}, {"MultiFrame", MULTI_FRAME},

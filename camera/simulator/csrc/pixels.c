@@ -1,4 +1,4 @@
-/* Pixel formats: how samples of 8, 10 or 12 bits lie in memory (PFNC; the two ...Packed formats
+/* Pixel formats: how samples of 8 to 16 bits lie in memory (PFNC; the two ...Packed formats
  * as GigE Vision defines them). */
 #include "sim.h"
 
@@ -52,6 +52,8 @@ static const PixelFormat formats[] = {
     {"Mono8", 0x01080001, 8, 8, 1, pack_8},
     {"Mono10", 0x01100003, 10, 16, 1, pack_16},
     {"Mono12", 0x01100005, 12, 16, 1, pack_16},
+    {"Mono14", 0x01100025, 14, 16, 1, pack_16},
+    {"Mono16", 0x01100007, 16, 16, 1, pack_16},
     {"Mono10p", 0x010A0046, 10, 10, 1, pack_10p},
     {"Mono12p", 0x010C0047, 12, 12, 1, pack_12p},
     {"Mono10Packed", 0x010C0004, 10, 12, 1, pack_10_gev},
@@ -60,6 +62,10 @@ static const PixelFormat formats[] = {
     {"BayerRG8", 0x01080009, 8, 8, 1, pack_8},
     {"BayerGB8", 0x0108000A, 8, 8, 1, pack_8},
     {"BayerBG8", 0x0108000B, 8, 8, 1, pack_8},
+    {"BayerRG10", 0x0110000D, 10, 16, 1, pack_16},
+    {"BayerRG12", 0x01100011, 12, 16, 1, pack_16},
+    {"BayerRG10Packed", 0x010C0027, 10, 12, 1, pack_10_gev},
+    {"BayerRG12Packed", 0x010C002B, 12, 12, 1, pack_12_gev},
     {"RGB8", 0x02180014, 8, 24, 3, pack_8},
     {"BGR8", 0x02180015, 8, 24, 3, pack_8},
 };
