@@ -11,8 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import browser
 from kenpin.camera.files.images import write_png
@@ -20,7 +18,6 @@ from kenpin.camera.frame import Capture, Frame, LostFrame
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.replay import main as edge_replay
-from kenpin.runtime.web.periods import find_repeats
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.roll import RollBook
 from web_lines import WIDTH, cut, some_web, spoiled
@@ -127,7 +124,7 @@ def test_a_damaged_roller_is_found_and_its_period_named(roll: Path) -> None:
     assert repeat["name"].startswith("every 16")
     assert repeat["found"] >= SPOTS - 3
     assert repeat["roller_mm"] == pytest.approx(PERIOD / 2 / np.pi, abs=0.5)
-    assert repeat["lane"] == "right"
+    assert repeat["lanes"] == ["right"]
 
 
 def test_rolls_start_and_stop_by_command(web_bundle: Bundle, tmp_path: Path) -> None:
@@ -290,40 +287,6 @@ def test_an_empty_roll_is_shown_too(web_bundle: Bundle, tmp_path: Path) -> None:
         page.open(book.close()[0])
         assert page.complaints() == []
         assert "every line of the roll was judged" in page.value("document.body.innerText")
-
-
-# Periods.
-
-
-@given(
-    st.integers(0, 500),
-    st.floats(60, 900),
-    st.integers(6, 25),
-    st.integers(0, 25),
-    st.floats(0, 1),
-)
-def test_a_series_among_noise_is_found_with_its_period(
-    seed: int, period: float, count: int, noise: int, jitter: float
-) -> None:
-    rng = np.random.default_rng(seed)
-    length = period * count
-    series = 17 + period * np.arange(count) + rng.normal(0, jitter / 3, count)
-    along = [*series, *rng.uniform(0, length, noise)]
-    across = [*(400 + rng.normal(0, 1, count)), *rng.uniform(0, 2000, noise)]
-    found = find_repeats(along, across, near_along=3, near_across=9)
-    assert found
-    assert found[0].period == pytest.approx(period, rel=0.01)
-    assert len(set(range(count)) - set(found[0].members)) <= 1
-
-
-def test_chance_is_not_taken_for_a_roller() -> None:
-    alarms = 0
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        along, across = rng.uniform(0, 20_000, 150), rng.uniform(0, 100, 150)
-        alarms += bool(find_repeats(list(along), list(across), near_along=3, near_across=9))
-    # Without asking how likely chance is, more than half of these would be alarms.
-    assert alarms <= 2
 
 
 def test_findings_are_frozen(web_bundle: Bundle) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from kenpin.config.web import LaneSpec, WebSpec
 from kenpin.runtime.judging.findings import Defect, Findings
-from kenpin.runtime.web.periods import Repeat, find_repeats
+from kenpin.runtime.web.periods import Repeat, Search, find_repeats
 from kenpin.runtime.web.pieces import Cause, Gap, merged
 from kenpin.runtime.web.roll_report import write_page
 
@@ -22,9 +22,9 @@ __all__ = ["RollBook"]
 # Stretches without inspection that a report lists; the length of all is exact.
 MOST_GAPS = 5000
 # How far from its place a repeating defect may be, as a rule of thumb for all rollers;
-# and no less than this, for regions are only as fine as the map's patches.
+# and how exactly it can be known: the region's ends lie on the map's patches.
 NEAR_MM, NEAR_LINES = 3.0, 24
-FINEST_LINES = 12
+FINEST_LINES = 6
 
 
 @dataclass
@@ -254,6 +254,7 @@ class _Roll:
         if self.first_mm is not None and self.end_mm is not None and length:
             per_line = abs(self.end_mm - self.first_mm) / length
         px = self._web.mm_per_px
+        searched = self._repeats(defects)
         return {
             "name": self.name,
             "facts": {**self._facts, "ended": stamp},
@@ -279,7 +280,8 @@ class _Roll:
             ],
             "n_defects": self._count + self.hidden,
             "not_on_map": self._count + self.hidden - len(defects),
-            "repeats": [self._repeat(r, defects) for r in self._repeats(defects)],
+            "repeats": [self._repeat(r, defects) for r in searched.repeats],
+            "spacings_not_tried": searched.left,
             "defects": [asdict(defect) for defect in defects],
         }  # fmt: skip
 
@@ -298,17 +300,18 @@ class _Roll:
             "n_defects": sum(1 for _, _, d in self._defects if d.lane == spec.name),
         }
 
-    def _repeats(self, defects: list[Defect]) -> list[Repeat]:
+    def _repeats(self, defects: list[Defect]) -> Search:
         px = self._web.mm_per_px
         if self.first_mm is not None and px is not None:
             along = [(d.web_mm or 0.0) + (d.length_mm or 0.0) / 2 for d in defects]
             across = [(d.left_px + d.right_px) / 2 * px for d in defects]
             finest = FINEST_LINES * abs(self._web.along.pitch_mm or 0.0)
             near = max(NEAR_MM, finest)
-            return find_repeats(along, across, near_along=near, near_across=1.5 * near)
-        along = [(d.first_line + d.end_line) / 2 for d in defects]
-        across = [(d.left_px + d.right_px) / 2 for d in defects]
-        return find_repeats(along, across, near_along=NEAR_LINES, near_across=2 * NEAR_LINES)
+        else:
+            along = [(d.first_line + d.end_line) / 2 for d in defects]
+            across = [(d.left_px + d.right_px) / 2 for d in defects]
+            near, finest = NEAR_LINES, FINEST_LINES
+        return find_repeats(along, across, near_along=near, near_across=1.5 * near, finest=finest)
 
     def _repeat(self, repeat: Repeat, defects: list[Defect]) -> dict[str, Any]:
         members = [defects[m] for m in repeat.members]
@@ -318,7 +321,8 @@ class _Roll:
             "period": repeat.period,
             "unit": unit,
             "roller_mm": repeat.period / math.pi if unit == "mm" else None,
-            "lane": members[0].lane,
+            "lanes": sorted({d.lane for d in members}, key=list(self._lanes).index),
+            "marks": repeat.marks,
             "found": len(members),
             "places": repeat.places,
             "spread": repeat.spread,
