@@ -215,7 +215,7 @@ class Door:
             return False
         # Routing id, empty, version, request id, domain, address, identity, mechanism, key.
         head, (version, request, domain, address) = frames[:2], frames[2:6]
-        known = False
+        known, key = False, b""
         if frames[7:8] == [b"CURVE"] and len(frames) == 9 and len(frames[8]) == 32:
             key = z85.encode(frames[8])
             known = domain == _DOMAIN and key in self._seen.names

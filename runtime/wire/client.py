@@ -316,7 +316,7 @@ class LineClient:
                 self._greet = False
 
     def _read(self, parts: list[bytes], at_ns: int, *, published: bool) -> Heard | None:
-        topic = ""
+        topic = kind = line = ""
         if published:
             # Version 1 has two parts; a reader ignores what is added behind them.
             topic = parts[0].decode("utf-8", "replace")

@@ -158,6 +158,7 @@ class ArchiveStore:
         spec = self._spec
         if size > spec.max_bytes or files > spec.max_files:
             raise NoRoomError(f"an entry of {size} bytes is more than the whole archive may hold")
+        crowded = False
         for evicted in range(_EVICTIONS_AT_ONCE + 1):
             quota = self.bytes + size > spec.max_bytes or self.files + files > spec.max_files
             crowded = self._disk_is_full(size, files)
