@@ -42,6 +42,7 @@ from kenpin.runtime.bundles.bundle import (
 )
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.pipeline import Stages, load_mask
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
@@ -139,7 +140,9 @@ def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = N
         fp32_model = convert(
             prepared.extractor, _batch(recipe, grid), recipe.frame.channels, grid.size
         )
-    model, quantization = _precision(recipe, fp32_model, split.fitted, grid, steps)
+    grey = images.grey_range(recipe.image_quality)
+    lamp = Lamp(grey.even_to)
+    model, quantization = _precision(recipe, fp32_model, split.fitted, grid, lamp, steps)
     with staging_folder(store) as folder:
         save(model, folder / "features.xml")
         engine = Engine(folder / "features.xml")
@@ -149,13 +152,14 @@ def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = N
             recipe.frame,
             turn_deg=recipe.images.turn_deg,
             joined=recipe.images.joined,
+            lamp=lamp,
         )
         task = FitTask(reader, split.fitted, grid, folder, steps)
         support = fitting_of(recipe.method).fit(recipe.method, task)
         features = _feature_record(recipe, prepared, engine)
         if recipe.images.mask is not None:
             np.save(folder / "mask.npy", read_mask(recipe.images.mask, prepared.joiner))
-        stages = _stages(recipe, features, grid, engine, folder)
+        stages = _stages(recipe, features, grid, engine, folder, lamp)
         with steps.step("look for odd images") as told:
             suspects = find_suspects(reader, [*split.fitted, *split.held_out], told)
         with steps.step("score held-out images") as told:
@@ -171,7 +175,7 @@ def build(recipe: Recipe, store: Path, steps: Steps, *, weights: Path | None = N
             method=recipe.method,
             score=recipe.score,
             threshold=threshold,
-            grey=images.grey_range(recipe.image_quality),
+            grey=grey,
             quantization=quantization,
             golden=golden,
             data=images.record(recipe.images.seed),
@@ -193,21 +197,27 @@ def _batch(recipe: Recipe, grid: TileGrid) -> int:
 
 
 def _stages(
-    recipe: Recipe, features: FeatureRecord, grid: TileGrid, engine: Engine, folder: Path
+    recipe: Recipe,
+    features: FeatureRecord,
+    grid: TileGrid,
+    engine: Engine,
+    folder: Path,
+    lamp: Lamp,
 ) -> Stages | WebStages:
     arrays = _arrays(folder)
     scorer = load_scorer(arrays, recipe.method, features, grid)
     stride, sigma = features.patch_stride_px, recipe.score.smooth_sigma_px
     if recipe.web is not None:
         try:
-            return WebStages(grid, engine, scorer, stride, sigma, recipe.web)
+            return WebStages(grid, engine, scorer, stride, sigma, recipe.web, lamp=lamp)
         except ValueError as error:
             raise ConfigError(f"web: {error}") from None
-    return Stages(grid, engine, scorer, stride, sigma, load_mask(arrays, grid, stride))
+    mask = load_mask(arrays, grid, stride)
+    return Stages(grid, engine, scorer, stride, sigma, mask, lamp=lamp)
 
 
 def _precision(
-    recipe: Recipe, fp32_model: Any, files: list[Path], grid: TileGrid, steps: Steps
+    recipe: Recipe, fp32_model: Any, files: list[Path], grid: TileGrid, lamp: Lamp, steps: Steps
 ) -> tuple[Any, QuantizationRecord]:
     """The model that goes into the bundle, and the proof that it may."""
     settings, seed, halo = recipe.quantize, recipe.images.seed, recipe.tiles.halo_px
@@ -218,9 +228,9 @@ def _precision(
             rng = np.random.default_rng([seed, CALIBRATION_STREAM])
             count = max(settings.calibration_tiles, 2 * _batch(recipe, grid))
             if settings.calibrate_on == "normals":
-                tiles = sample_tiles(files, grid, recipe.frame, count, rng, turn)
+                tiles = sample_tiles(files, grid, recipe.frame, count, rng, turn, lamp)
             else:
-                normals = sample_tiles(files, grid, recipe.frame, count // 2, rng, turn)
+                normals = sample_tiles(files, grid, recipe.frame, count // 2, rng, turn, lamp)
                 tiles = np.concatenate([normals, with_twins(normals, halo, rng)])
             int8_model = quantize(fp32_model, tiles)
     with steps.step("compare FP32 and INT8 on twins"):
@@ -228,7 +238,7 @@ def _precision(
         record = compare(
             Engine(fp32_model),
             None if int8_model is None else Engine(int8_model),
-            sample_tiles(files, grid, recipe.frame, 2 * settings.guard_tiles, rng, turn),
+            sample_tiles(files, grid, recipe.frame, 2 * settings.guard_tiles, rng, turn, lamp),
             halo,
             recipe.method,
             settings,

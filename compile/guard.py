@@ -18,6 +18,7 @@ from kenpin.config.methods import MethodSettings
 from kenpin.config.recipe import FrameSpec, QuantizeSpec
 from kenpin.runtime.bundles.bundle import QuantizationRecord
 from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
@@ -37,16 +38,20 @@ def sample_tiles(
     frame: FrameSpec,
     count: int,
     rng: np.random.Generator,
-    turn_deg: int = 0,
+    turn_deg: int,
+    lamp: Lamp,
 ) -> U8:
-    """(count, C, S, S) uint8: random tiles of random images, of any tile row of a web."""
+    """(count, C, S, S) uint8: random tiles of random images, of any tile row of a web.
+
+    Evened out as a whole, which is nearly what a window of a web is on the box.
+    """
     tiles = np.empty((count, frame.channels, grid.size, grid.size), np.uint8)
     order = np.resize(rng.permutation(len(files)), count)
     web = frame.geometry == "continuous"
     numbers = rng.random(count) if web else rng.integers(len(grid), size=count)
     # Each image is read once, however many tiles it gives.
     for index in np.unique(order):
-        pixels = load(files[index], frame, turn_deg)
+        pixels = lamp.even(load(files[index], frame, turn_deg))
         whole = replace(grid, height=len(pixels)) if web else grid
         for slot in np.flatnonzero(order == index):
             number = int(numbers[slot] * len(whole)) if web else int(numbers[slot])

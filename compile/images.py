@@ -19,6 +19,7 @@ from kenpin.config.recipe import FrameSpec, ImageQualitySpec, ImagesSpec
 from kenpin.runtime.bundles.bundle import DataRecord, GreyRange
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.pipeline import misfit
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker
@@ -52,6 +53,7 @@ class GoodImages:
     folder    the recipe's folder; files are called by their names below it
     others    files of the folder that are no images
     grey      (mean, contrast) of each image, in file order; of each tile row of a web
+    levels    mean of each image as a whole
     digest    SHA-256 over the names and contents of all files
     """
 
@@ -59,6 +61,7 @@ class GoodImages:
     split: Split
     others: list[Path]
     grey: list[tuple[float, float]]
+    levels: list[float]
     digest: str
 
     @classmethod
@@ -87,7 +90,7 @@ class GoodImages:
                 f"{spec.good}: holds {len(files)} images, expected at least {fewest}, "
                 "better 50; photograph more good material"
             )
-        grey = []
+        grey, levels = [], []
         digest = hashlib.sha256()
         for number, file in enumerate(files):
             pixels = _checked(file, frame, spec.turn_deg)
@@ -96,6 +99,7 @@ class GoodImages:
             else:
                 means, deviations = cv2.meanStdDev(pixels)
                 grey.append((float(means.mean()), float(deviations.mean())))
+            levels.append(float(pixels.mean()))
             content = hashlib.sha256(file.read_bytes()).digest()
             digest.update(name_in(spec.good, file).encode() + b"\0" + content)
             progress(number + 1, len(files))
@@ -104,6 +108,7 @@ class GoodImages:
             _split(files, spec, 1 if web else 2),
             list_others(spec.good),
             grey,
+            levels,
             digest.hexdigest(),
         )
 
@@ -123,6 +128,7 @@ class GoodImages:
             mean_min=max(0.0, min(means) - spec.grey_margin),
             mean_max=min(255.0, max(means) + spec.grey_margin),
             contrast_min=spec.contrast_share * min(contrasts),
+            even_to=float(np.mean(self.levels)) if spec.even_light else None,
         )
 
 
@@ -194,7 +200,9 @@ class FeatureReader:
         *,
         turn_deg: int = 0,
         joined: bool = False,
+        lamp: Lamp,
     ) -> None:
+        self._lamp = lamp
         self._engine = engine
         self._grid = grid
         self._frame = frame
@@ -237,7 +245,7 @@ class FeatureReader:
             return
         numbers = range(len(self._grid)) if tiles is None else [int(n) for n in tiles]
         for done, file in enumerate(files):
-            pixels = load(file, self._frame, self._turn_deg)
+            pixels = self._lamp.even(load(file, self._frame, self._turn_deg))
 
             def fill(first: int, batch: U8, pixels: NDArray[Any] = pixels) -> int:
                 return self._grid.fill(pixels, numbers[first:], batch)
@@ -269,7 +277,9 @@ class FeatureReader:
     def _of(
         self, rows: TileRows, windows: list[U8], tiles: NDArray[np.intp] | None, file: Path
     ) -> Iterator[F32]:
-        features = _finite(row_features(self._engine, self._grid, windows)[0].features, file)
+        features = _finite(
+            row_features(self._engine, self._grid, windows, self._lamp)[0].features, file
+        )
         rows.next += len(windows)
         for row in features.reshape(len(windows), self._grid.cols, *features.shape[1:]):
             yield row if tiles is None else row[tiles]

@@ -235,9 +235,12 @@ class ImageQualitySpec(Settings):
 
     Grey mean: the good range widened by `grey_margin` grey levels on both
     sides. Contrast (standard deviation): at least `contrast_share` of the
-    lowest good one.
+    lowest good one. With `even_light` a frame within is brought to the good images'
+    mean brightness before the network sees it: a lamp that ages is then no defect, and
+    a part that is darker as a whole is none either.
     """
 
+    even_light: bool = True
     grey_margin: float = Field(default=40.0, ge=0, le=255)
     contrast_share: float = Field(default=0.25, ge=0, le=1)
 

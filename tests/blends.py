@@ -15,6 +15,13 @@ SIGMAS_PX = (4.0, 10.0)
 OK_UP_TO = 3.0
 
 
+def uneven(bundle: Bundle) -> Bundle:
+    """Whose frames go to the network as bright as they are: a web's windows and a frame of
+    its height are not evened out alike."""
+    grey = bundle.manifest.grey.model_copy(update={"even_to": None})
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"grey": grey}))
+
+
 def blended(bundle: Bundle, join: Join = "root", seed: int = 0, **arrays: np.ndarray) -> Bundle:
     """With statistics drawn at random: of columns where the bundle is for webs.
 

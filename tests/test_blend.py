@@ -16,7 +16,7 @@ from bundles import HEIGHT, SEED, WIDTH
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.runtime.bundles.bundle import Bundle, BundleError, Manifest, canonical
-from kenpin.runtime.judging.blend import join_maps, load_blend
+from kenpin.runtime.judging.blend import Blend, join_maps, load_blend
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.verdict import Outcome, Reason
 from kenpin.runtime.web.pieces import Cause
@@ -104,11 +104,11 @@ def test_statistics_that_are_missing_misshapen_or_no_numbers_are_refused(
 def test_a_nan_in_the_joined_map_is_nonfinite(padim: Bundle) -> None:
     pipeline = Pipeline(blended(padim))
     assert pipeline.judge(good()).verdict.outcome is Outcome.OK
-    blend = pipeline._stages._blend
-    assert blend is not None
+    blend = pipeline._stages._look
+    assert isinstance(blend, Blend)
     gain = blend.band_gain.copy()
     gain[0, 2, 3] = np.inf
-    pipeline._stages._blend = replace(blend, band_gain=gain)
+    pipeline._stages._look = replace(blend, band_gain=gain)
     judged = pipeline.judge(good())
     assert (judged.verdict.outcome, judged.verdict.reason) == (Outcome.NG, Reason.NONFINITE)
 
@@ -121,7 +121,7 @@ def test_lines_of_a_web_whose_joined_map_is_no_number_are_not_inspected(web_bund
     assert blend is not None
     gain = blend.band_gain.copy()
     gain[1, 0, 4] = np.inf
-    pipeline.stages._blend = replace(blend, band_gain=gain)
+    pipeline.stages._look = replace(blend, band_gain=gain)
     judged = pipeline.judge(Frame(some_web(300), 0, 0), last=True)
     assert (judged.verdict.outcome, judged.verdict.reason) == (Outcome.NG, Reason.NONFINITE)
     assert judged.web is not None

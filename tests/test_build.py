@@ -19,6 +19,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import FrameSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.verdict import Outcome
 
@@ -235,7 +236,7 @@ def test_sampled_tiles_are_tiles_of_the_images_and_twins_differ_inside_the_core(
     files = list_images(workshop.data / "train" / "good")[:3]
     frame = FrameSpec(height_px=128, width_px=320)
     rng = np.random.default_rng(0)
-    tiles = sample_tiles(files, pipeline.grid, frame, 7, rng)
+    tiles = sample_tiles(files, pipeline.grid, frame, 7, rng, 0, Lamp())
     whole = {
         pipeline.grid.tile(read_pixels(file), n).tobytes()
         for file in files

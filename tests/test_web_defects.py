@@ -15,6 +15,7 @@ from kenpin.runtime.web.defects import DefectTracker
 from kenpin.runtime.web.pieces import Strip
 
 COLS, PX, WIDTH = 12, 8, 93
+NO_BANDS = np.empty((0, 0, COLS), np.float32)
 LANE_OF = np.array([0] * 6 + [1] * 6, np.int8)
 SHORT = DefectSpec(report_open_lines=64, longest_lines=10_000)
 
@@ -25,7 +26,9 @@ def tracker(spec: DefectSpec = SHORT, origin: int = 0) -> DefectTracker:
 
 def strip(values: Any, row: int, origin: int = 0) -> Strip:
     first = origin + row * PX
-    return Strip(first, first + len(values) * PX, row, values, np.ones(values.shape, bool))
+    return Strip(
+        first, first + len(values) * PX, row, values, np.ones(values.shape, bool), NO_BANDS
+    )
 
 
 def track(values: Any, heights: list[int], spec: DefectSpec = SHORT) -> list[Defect]:

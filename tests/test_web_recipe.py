@@ -19,6 +19,7 @@ from kenpin.config.methods import PadimSpec
 from kenpin.config.recipe import Recipe, load_recipe
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.pipeline import Pipeline, load_engine
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Outcome, Reason
@@ -98,7 +99,8 @@ def test_the_blocks_of_one_recording_are_fitted_as_one_web(
         for i, block in enumerate(blocks):
             write_png(folder / f"{i}.png", np.ascontiguousarray(block))
         files = sorted(folder.iterdir())
-        reader = FeatureReader(engine, grid, manifest.frame, joined=True)
+        lamp = Lamp(manifest.grey.even_to)
+        reader = FeatureReader(engine, grid, manifest.frame, joined=True, lamp=lamp)
         found.append(np.concatenate(list(reader.read(files))))
     assert found[0].tobytes() == found[1].tobytes()
     assert len(found[0]) == 3 * (1 + -(-(1500 - 64) // 64))

@@ -134,11 +134,16 @@ class BlendRecord(Settings):
 
 
 class GreyRange(Settings):
-    """Frames outside are not judged by the model: a lamp or the exposure failed."""
+    """Frames outside are not judged by the model: a lamp or the exposure failed.
+
+    even_to  mean grey that frames inside are brought to before the network sees them;
+             None: they stay as they are
+    """
 
     mean_min: float
     mean_max: float
     contrast_min: float
+    even_to: float | None = None
 
 
 class GoldenFrame(Settings):
@@ -227,10 +232,10 @@ class Bundle:
 def canonical(manifest: Manifest) -> bytes:
     """The one byte sequence of a manifest: sorted keys, no NaN, a line each."""
     tree = manifest.model_dump(mode="json")
-    for name in ("web", "blend"):
+    for table, name in ((tree, "web"), (tree, "blend"), (tree["grey"], "even_to")):
         # Bundles keep the content hash they had before there was such a thing.
-        if tree[name] is None:
-            del tree[name]
+        if table[name] is None:
+            del table[name]
     text = json.dumps(tree, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
     return (text + "\n").encode()
 

@@ -13,37 +13,26 @@ from kenpin.config.recipe import Join
 from kenpin.runtime.bundles.bundle import BlendRecord, BundleError
 from kenpin.runtime.judging.brightness import contrasts
 
-__all__ = ["Blend", "join_maps", "load_blend"]
+__all__ = ["Blend", "Look", "join_maps", "load_blend"]
 
 F32 = NDArray[np.float32]
 
 _ZERO = np.float32(0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Blend:
-    """Both maps in the measure of good images, joined.
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Bands that are looked at beside the network's map, which stays as it is.
 
-    A map's value becomes (value − mean) · gain, with the mean and the deviation that
-    good images have at that place, so that 1 is what their highest place usually has.
-    Of the bands the distance from the mean counts, darker or brighter, and of several
-    the largest.
-
-    record        which bands, joined how
-    stride_px     of the map's grid
-    network_mean, network_gain  (rows or 1, cols or 1) float32
-    band_mean, band_gain        (bands, rows or 1, cols or 1) float32
+    sigmas_px  of the bands' narrow Gaussians
+    stride_px  of the map's grid
     """
 
-    record: BlendRecord
+    sigmas_px: tuple[float, ...]
     stride_px: int
-    network_mean: F32
-    network_gain: F32
-    band_mean: F32
-    band_gain: F32
 
-    def whole(self, network: F32, pixels: NDArray[Any], mask: F32 | None = None) -> F32:
-        """The joined map of one frame.
+    def whole(self, network: F32, pixels: NDArray[Any], mask: F32 | None = None) -> tuple[F32, F32]:
+        """The joined map of one frame, and the (bands, rows, cols) contrasts behind it.
 
         Parameters
         ----------
@@ -52,9 +41,34 @@ class Blend:
         pixels : (H, W) or (H, W, C) uint8
         mask : (rows, cols) float32, 1 where the part is inspected
         """
-        found = contrasts(pixels, self.stride_px, self.record.sigmas_px, mask)
+        found = contrasts(pixels, self.stride_px, self.sigmas_px, mask)
         joined = self.rows(network, found)
-        return joined if mask is None else joined * mask
+        return (joined if mask is None else joined * mask), found
+
+    def rows(self, network: F32, found: F32) -> F32:  # noqa: ARG002
+        """The joined map of rows whose (bands, rows, cols) contrasts are known."""
+        return network
+
+
+@dataclass(frozen=True, eq=False)
+class Blend(Look):
+    """Both maps in the measure of good images, joined.
+
+    A map's value becomes (value − mean) · gain, with the mean and the deviation that
+    good images have at that place, so that 1 is what their highest place usually has.
+    Of the bands the distance from the mean counts, darker or brighter, and of several
+    the largest.
+
+    join  how
+    network_mean, network_gain  (rows or 1, cols or 1) float32
+    band_mean, band_gain        (bands, rows or 1, cols or 1) float32
+    """
+
+    join: Join
+    network_mean: F32
+    network_gain: F32
+    band_mean: F32
+    band_gain: F32
 
     def rows(self, network: F32, found: F32) -> F32:
         """The joined map of rows whose (bands, rows, cols) contrasts are known, never below 0.
@@ -62,10 +76,10 @@ class Blend:
         Not a number in either map is not a number in the joined one.
         """
         first: F32 = (network - self.network_mean) * self.network_gain
-        if not self.record.sigmas_px:
+        if not self.sigmas_px:
             return np.maximum(first, _ZERO)
         second: F32 = (np.abs(found - self.band_mean) * self.band_gain).max(axis=0)
-        return join_maps(first, second, self.record.join)
+        return join_maps(first, second, self.join)
 
 
 def join_maps(network: F32, band: F32, join: Join) -> F32:
@@ -107,7 +121,7 @@ def load_blend(
     if record.sigmas_px:
         sized = (len(record.sigmas_px), *shape)
         bands = [_part(arrays, f"band_{part}", sized) for part in ("mean", "gain")]
-    return Blend(record, stride_px, *network, *bands)
+    return Blend(record.sigmas_px, stride_px, record.join, *network, *bands)
 
 
 def _part(arrays: Mapping[str, F32], name: str, shape: tuple[int, ...]) -> F32:

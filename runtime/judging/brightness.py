@@ -101,6 +101,9 @@ def contrasts(
     -------
     (bands, rows, cols) float32, dimensionless.
     """
+    if not sigmas_px:
+        rows, cols = (-(-side // stride_px) for side in pixels.shape[:2])
+        return np.empty((0, rows, cols), np.float32)
     grey = cell_grey(pixels, stride_px)
     found = np.empty((len(sigmas_px), *grey.shape), np.float32)
     for out, sigma_px in zip(found, sigmas_px, strict=True):

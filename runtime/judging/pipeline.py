@@ -17,10 +17,11 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import FrameSpec
 from kenpin.config.tuning import load_tuning
 from kenpin.runtime.bundles.bundle import Bundle, BundleError, GreyRange
-from kenpin.runtime.judging.blend import Blend, load_blend
+from kenpin.runtime.judging.blend import Look, load_blend
 from kenpin.runtime.judging.engine import Engine, EngineError
 from kenpin.runtime.judging.findings import Findings
 from kenpin.runtime.judging.join import Joiner, ScoreMap, smooth
+from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.judging.scoring import Scorer, array_of, load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
@@ -69,12 +70,14 @@ class Measurement:
     """What the steps found in one frame.
 
     score_map     the joined, smoothed map
+    bands         (bands, rows, cols) contrasts that the map was joined with, if any
     score         image score, dimensionless
     finite        every distance was finite, before joining could hide one
     tiles_scored  tiles that went through the network
     """
 
     score_map: ScoreMap
+    bands: F32
     score: float
     finite: bool
     tiles_scored: int
@@ -103,7 +106,8 @@ class Stages:
         patch_stride: int,
         sigma_px: float,
         mask: F32 | None = None,
-        blend: Blend | None = None,
+        look: Look | None = None,
+        lamp: Lamp | None = None,
     ) -> None:
         """What the steps need.
 
@@ -111,11 +115,14 @@ class Stages:
         ----------
         mask : (rows, cols) of the map
             1 where the part is inspected and 0 elsewhere.
-        blend
+        look
             Joins the network's map with bands of brightness; None leaves it alone.
+        lamp
+            Evens frames out before the network; None leaves them as they are.
         """
         self._mask = mask
-        self._blend = blend
+        self._look = look or Look((), patch_stride)
+        self._lamp = lamp or Lamp()
         self.grid = grid
         self._engine = engine
         self._scorer = scorer
@@ -134,10 +141,11 @@ class Stages:
         watch = watch or Stopwatch(time.monotonic_ns)
         watch.start()
         tiles = range(len(self.grid))
+        even = self._lamp.even(pixels)
 
         def fill(first: int, batch: NDArray[np.uint8]) -> int:
             watch.alive()
-            return self.grid.fill(pixels, tiles[first:], batch)
+            return self.grid.fill(even, tiles[first:], batch)
 
         room = self._room.tiles(0, len(tiles))
         _, filled = self._engine.features(fill, len(tiles), self._room)
@@ -146,13 +154,12 @@ class Stages:
         finite = bool(np.isfinite(found.values).all())
         watch.mark("dist")
         score_map = smooth(self._joiner.join(found.values), self._sigma_px, self._mask)
-        if self._blend is not None:
-            joined = self._blend.whole(score_map.values, pixels, self._mask)
-            finite = finite and bool(np.isfinite(joined).all())
-            score_map = replace(score_map, values=joined)
+        joined, bands = self._look.whole(score_map.values, pixels, self._mask)
+        finite = finite and bool(np.isfinite(joined).all())
+        score_map = replace(score_map, values=joined)
         score = float(score_map.values.max()) if found.score is None else found.score
         watch.mark("join")
-        return Measurement(score_map, score, finite, filled)
+        return Measurement(score_map, bands, score, finite, filled)
 
 
 class Pipeline:
@@ -209,6 +216,7 @@ class Pipeline:
                 Joiner(self.grid, manifest.features.patch_stride_px).shape,
                 manifest.features.patch_stride_px,
             ),
+            Lamp(manifest.grey.even_to),
         )
 
     def alone(self, frame: Frame) -> Judgement:

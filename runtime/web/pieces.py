@@ -57,6 +57,7 @@ class Strip:
     row         number of the first of them, counted from the web's start
     values      (rows, cols) float32, dimensionless; 0 where not inspected
     inspected   (rows, cols) bool
+    bands       (bands, rows, cols) contrasts that the values were joined with, if any
     gaps        lines within, of all the width, that were not inspected
     """
 
@@ -65,6 +66,7 @@ class Strip:
     row: int
     values: F32
     inspected: NDArray[np.bool_]
+    bands: F32
     gaps: tuple[Gap, ...] = ()
 
 

@@ -14,6 +14,7 @@ from kenpin.camera.frame import Frame, LostFrame
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
 from kenpin.runtime.judging.blend import load_blend
+from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.pipeline import (
     Judgement,
     Pipeline,
@@ -114,7 +115,7 @@ class WebPipeline:
         engine = load_engine(bundle, threads, scorer.search)
         px = manifest.features.patch_stride_px
         row = 1, -(-self.grid.width // px)
-        blend = load_blend(bundle.arrays, manifest.blend, row, px)
+        look = load_blend(bundle.arrays, manifest.blend, row, px)
 
         def stages(web: WebSpec) -> WebStages:
             return WebStages(
@@ -125,7 +126,8 @@ class WebPipeline:
                 manifest.score.smooth_sigma_px,
                 web,
                 manifest.grey,
-                blend,
+                look,
+                Lamp(manifest.grey.even_to),
             )
 
         try:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.runtime.judging.engine import Engine, Room
+from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.carry import Carry
 
@@ -104,19 +105,24 @@ class TileRows:
         return self.origin + row * self.grid.stride - self.grid.halo
 
 
-def row_features(engine: Engine, grid: TileGrid, windows: Sequence[U8]) -> tuple[Room, int]:
+def row_features(
+    engine: Engine, grid: TileGrid, windows: Sequence[U8], lamp: Lamp
+) -> tuple[Room, int]:
     """What the network says of some tile rows, row by row, and how many tiles were filled in.
+
+    Each is evened out by its own window, so that it does not matter where frames end.
 
     Returns
     -------
     For rows * cols tiles.
     """
     count = len(windows) * grid.cols
+    even = [lamp.even(window) for window in windows]
 
     def fill(first: int, batch: U8) -> int:
         numbers = range(first, min(count, first + len(batch)))
         for slot, number in zip(batch, numbers, strict=False):
-            tile = grid.columns(windows[number // grid.cols], number % grid.cols)
+            tile = grid.columns(even[number // grid.cols], number % grid.cols)
             slot[...] = tile if tile.ndim == 2 else tile.transpose(2, 0, 1)
         return len(numbers)
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import GreyRange
-from kenpin.runtime.judging.blend import Blend
+from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.join import ScoreMap
+from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid, reflect
 from kenpin.runtime.web.lanes import EdgeTracker, LaneMap, RowChecks
@@ -41,7 +42,8 @@ class WebStages:
         sigma_px: float,
         web: WebSpec,
         grey: GreyRange | None = None,
-        blend: Blend | None = None,
+        look: Look | None = None,
+        lamp: Lamp | None = None,
     ) -> None:
         self.grid = grid
         self.engine = engine
@@ -51,7 +53,8 @@ class WebStages:
         self._sigma_px = sigma_px
         self._web = web
         self._grey = grey
-        self._blend = blend
+        self._look = look
+        self._lamp = lamp
 
     def checks(self) -> RowChecks:
         """New checks of brightness and edges, for one web."""
@@ -74,7 +77,8 @@ class WebStages:
             self._scorer,
             self.patch_stride_px,
             self._sigma_px,
-            blend=self._blend,
+            look=self._look,
+            lamp=self._lamp,
             origin=origin,
             columns=self.lanes.inspected,
             check=checks or self.checks(),

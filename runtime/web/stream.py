@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.runtime.judging.blend import Blend
+from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.brightness import band_taps, cell_grey
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.pieces import Cause, Gap, Strip
@@ -64,7 +65,8 @@ class StreamingMap:
     however they were cut into frames.
 
     grid      of one tile row: `TileGrid.of` gives it for continuous geometry
-    blend     joins the network's map with bands of brightness; None leaves it alone
+    look      joins the network's map with bands of brightness; None leaves it alone
+    lamp      evens windows out before the network; None leaves them as they are
     columns   (cols of the map,) bool, which columns are inspected at all
     check     see `RowCheck`
     """
@@ -77,7 +79,8 @@ class StreamingMap:
         patch_stride: int,
         sigma_px: float,
         *,
-        blend: Blend | None = None,
+        look: Look | None = None,
+        lamp: Lamp | None = None,
         origin: int = 0,
         columns: NDArray[np.bool_] | None = None,
         check: RowCheck = _unchecked,
@@ -88,12 +91,11 @@ class StreamingMap:
         self._engine = engine
         self._scorer = scorer
         self._stride_px = patch_stride
-        self._blend = blend
-        sigmas_px = blend.record.sigmas_px if blend else ()
-        self._blur = StreamingBlur(
-            sigma_px / patch_stride, [band_taps(sigma, patch_stride) for sigma in sigmas_px]
-        )
-        self._looks = bool(sigmas_px)
+        self._look = look or Look((), patch_stride)
+        self._lamp = lamp or Lamp()
+        bands = [band_taps(sigma, patch_stride) for sigma in self._look.sigmas_px]
+        self._blur = StreamingBlur(sigma_px / patch_stride, bands)
+        self._looks = bool(bands)
         self._check = check
         self._beat = beat
         self.cols = -(-grid.width // patch_stride)
@@ -182,7 +184,7 @@ class StreamingMap:
         """Tile rows through all the steps."""
         cols = self._grid.cols
         self.work.due += len(windows) * cols
-        room, filled = row_features(self._engine, self._grid, windows)
+        room, filled = row_features(self._engine, self._grid, windows, self._lamp)
         self.work.scored += filled
         for number, window in enumerate(windows):
             self._beat()
@@ -226,8 +228,7 @@ class StreamingMap:
         return None if skip == count else rows.since(skip)
 
     def _strip(self, rows: MapRows) -> Strip:
-        if self._blend is not None:
-            rows = _joined(rows, self._blend)
+        rows = _with_bands(rows, self._look)
         px = self._stride_px
         first = self.origin + rows.first * px
         # The last row of a web may reach past its last line.
@@ -239,6 +240,7 @@ class StreamingMap:
             rows.first,
             rows.values,
             rows.weight > 0,
+            rows.bands,
             tuple(_gaps(rows, first, px, end)),
         )
 
@@ -267,9 +269,9 @@ class _Canvas:
         return taken
 
 
-def _joined(rows: MapRows, blend: Blend) -> MapRows:
+def _with_bands(rows: MapRows, look: Look) -> MapRows:
     """Rows whose values are the joined map's; those that are no numbers are not inspected."""
-    values = blend.rows(rows.values, rows.bands)
+    values = look.rows(rows.values, rows.bands)
     lost = ~np.isfinite(values).all(axis=1)
     weight, cause = rows.weight, rows.cause
     if lost.any():
