@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install real-partners demo bench test test-real lint check deb clean
+.PHONY: install real-partners demo bench test test-real lint check docs coverage deb clean
 
 install: $(VENV)/installed
 
@@ -53,9 +53,17 @@ lint: install
 
 check: lint test
 
+# site/ from docs/ and the docstrings; a dead link or anchor is an error.
+docs: install
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	NO_COLOR=1 $(BIN)/zensical build --strict --clean
+
+coverage: install
+	$(BIN)/python -m pytest -m "not clock and not real" -n 2 --cov --cov-report=term:skip-covered
+
 # The box's part with its libraries, for the Debian and the Python that build it.
 deb: install
 	$(BIN)/python packaging/deb.py -o dist
 
 clean:
-	rm -rf $(VENV) $(VENV).bootstrap build dist demo *.egg-info src/*.egg-info
+	rm -rf $(VENV) $(VENV).bootstrap build dist demo site *.egg-info src/*.egg-info

@@ -25,6 +25,7 @@ docs/simulator.md lists what it can be told.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     command: list[str] = []
     if "--" in words:

@@ -24,8 +24,7 @@ class SimulatorGoneError(SimulatorError):
 class Control:
     """One connection to one producer, in whatever process it lives.
 
-    `tell` sends a command (docs/simulator.md lists them) and returns what was answered after
-    `ok`; a refusal raises SimulatorError.
+    docs/simulator.md lists the commands.
     """
 
     def __init__(self, path: Path | str, *, timeout_s: float = 5.0) -> None:
@@ -43,6 +42,13 @@ class Control:
             ) from error
 
     def tell(self, command: str) -> str:
+        """Send a command; what was answered after `ok`.
+
+        Raises
+        ------
+        SimulatorError
+            If it was refused, or nobody answered.
+        """
         if "\n" in command:
             raise ValueError(f"one command at a time, got {command!r}")
         try:
@@ -63,10 +69,12 @@ class Control:
         return reply[3:]
 
     def status(self, camera: int = 0) -> dict[str, Any]:
+        """Counters and settings of one camera."""
         found: dict[str, Any] = json.loads(self.tell(f"@{camera} status"))
         return found
 
     def close(self) -> None:
+        """Hang up."""
         self._socket.close()
 
     def __enter__(self) -> Self:

@@ -1,0 +1,73 @@
+"""The pages that lead a newcomer say what is there."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+from kenpin.config.exits import Exit
+from kenpin.runtime.judging.verdict import Reason
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+DECISIONS = sorted((DOCS / "decisions").glob("[0-9]*.md"))
+_ROOMS = "camera|compile|config|processes|runtime"
+_CODE = re.compile(rf"(?<![\w/.])((?:{_ROOMS}|tests|benchmarks)/[\w/-]+\.\w+)")
+_MODULE = re.compile(rf"\bkenpin\.(?:{_ROOMS})(?:\.\w+)*")
+_LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_modules_and_links_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    missing = {link for link in _LINK.findall(text) if not (page.parent / link).exists()}
+    # A superseded decision may speak of what has gone.
+    if page not in DECISIONS:
+        missing |= {name for name in _CODE.findall(text) if not (ROOT / name).exists()}
+        missing |= {name for name in _MODULE.findall(text) if not _resolves(name)}
+    assert not missing
+
+
+def _resolves(name: str) -> bool:
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def test_every_reason_and_exit_code_has_its_row_in_troubleshooting() -> None:
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    assert [reason for reason in Reason if f"| `{reason}` |" not in page] == []
+    listed = {
+        int(code) for row in re.findall(r"^\| ([\d, ]+) \|", page, re.M) for code in row.split(",")
+    }
+    assert listed == {int(code) for code in Exit} - {Exit.DONE, Exit.INTERRUPTED}
+
+
+def test_every_decision_has_its_number_a_status_and_a_row_in_the_index() -> None:
+    index = (DOCS / "decisions" / "README.md").read_text(encoding="utf-8")
+    for page in DECISIONS:
+        title, empty, status, *_ = page.read_text(encoding="utf-8").split("\n")
+        assert re.match(rf"# {int(page.name[:4])}\. \w", title), page.name
+        assert (empty, status[:8]) == ("", "Status: "), page.name
+        assert f"]({page.name}) | {status[8:]} |" in index, page.name
+
+
+def test_every_package_has_a_page_of_reference() -> None:
+    named = {
+        name
+        for page in (DOCS / "reference").glob("*.md")
+        for name in re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.M)
+    }
+    packages = {
+        f"kenpin.{init.parent.relative_to(ROOT).as_posix().replace('/', '.')}"
+        for room in ("camera", "compile", "config", "processes", "runtime")
+        for init in (ROOT / room).rglob("__init__.py")
+    }
+    above = {name for name in packages if any(name.startswith(f"{known}.") for known in named)}
+    assert packages - named - above == set()
