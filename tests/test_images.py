@@ -18,8 +18,6 @@ from hypothesis.extra import numpy as npst
 from kenpin.camera.files.images import fit_to, read_pixels, write_png
 from kenpin.camera.files.listing import ImageError, list_images, list_others
 
-# EXIF with one entry: orientation 6, "turn by 90° to show".
-TURNED = b"II*\0\x08\0\0\0" + struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 0)
 FORMATS = ["png", "jpg", "bmp", "pgm", "tif"]
 
 # No deadline: a shared disk may take its time, and nothing here is about speed.
@@ -107,27 +105,49 @@ def test_the_content_decides_the_format_and_not_the_name(tmp_path):
     np.testing.assert_array_equal(read_pixels(path), cloth())
 
 
-def test_exif_orientation_does_not_turn_a_jpeg(tmp_path):
-    data = encoded("jpg", cloth(16, 32))
-    exif = b"Exif\0\0" + TURNED
-    data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
-    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE).shape == (32, 16)
-    assert read_pixels(written(tmp_path, "a.jpg", data)).shape == (16, 32)
+def exif(orientation):
+    """EXIF with one entry."""
+    return b"II*\0\x08\0\0\0" + struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
 
 
-def test_exif_orientation_does_not_turn_a_png(tmp_path):
-    data = encoded("png", cloth(16, 32))
+def jpeg_with(data, orientation):
+    body = b"Exif\0\0" + exif(orientation)
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
+
+
+def png_with(data, orientation):
     header = 8 + 25  # signature and IHDR
-    data = data[:header] + png_chunk(b"eXIf", TURNED) + data[header:]
-    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE).shape == (32, 16)
-    np.testing.assert_array_equal(read_pixels(written(tmp_path, "a.png", data)), cloth(16, 32))
+    return data[:header] + png_chunk(b"eXIf", exif(orientation)) + data[header:]
 
 
-@pytest.mark.parametrize("orientation", [2, 3, 4, 5, 6, 7, 8])
-def test_a_tiff_that_opencv_would_turn_is_refused(tmp_path, orientation):
-    path = written(tmp_path, "a.tif", tiff(cloth(), orientation))
-    with pytest.raises(ImageError, match=f"orientation {orientation} would turn"):
-        read_pixels(path)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_turned_as_viewers_turn_it_whatever_its_format(tmp_path, orientation):
+    stored = cloth(16, 32)
+    # Where viewers put the file's pixel at row y and column x (TIFF 6.0, section 8).
+    shown = np.zeros((32, 16) if orientation > 4 else (16, 32), np.uint8)
+    for y, x in np.ndindex(16, 32):
+        place = {
+            1: (y, x), 2: (y, 31 - x), 3: (15 - y, 31 - x), 4: (15 - y, x),
+            5: (x, y), 6: (x, 15 - y), 7: (31 - x, 15 - y), 8: (31 - x, y),
+        }[orientation]  # fmt: skip
+        shown[place] = stored[y, x]
+    files = {
+        "a.png": png_with(encoded("png", stored), orientation),
+        "a.tif": tiff(stored, orientation),
+    }
+    for name, data in files.items():
+        np.testing.assert_array_equal(read_pixels(written(tmp_path, name, data)), shown)
+    jpeg = jpeg_with(encoded("jpg", stored, cv2.IMWRITE_JPEG_QUALITY, 100), orientation)
+    pixels = read_pixels(written(tmp_path, "a.jpg", jpeg))
+    np.testing.assert_allclose(pixels.astype(int), shown, atol=3)
+
+
+@pytest.mark.parametrize("broken", [b"", b"II*\0", b"II*\0\xff\xff\0\0", exif(0), exif(9)])
+def test_exif_that_says_nothing_turns_nothing(tmp_path, broken):
+    body = b"Exif\0\0" + broken
+    data = encoded("jpg", cloth(16, 32))
+    data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
+    assert read_pixels(written(tmp_path, "a.jpg", data)).shape == (16, 32)
 
 
 def test_a_tiff_with_the_usual_orientation_is_read(tmp_path):
@@ -213,7 +233,7 @@ def test_a_jpeg_with_a_hole_before_its_end_marker_is_refused(tmp_path, colour):
     hole = whole[: len(whole) // 2] + whole[len(whole) // 2 + 2000 :]
     assert hole.endswith(b"\xff\xd9")
     assert cv2.imdecode(np.frombuffer(hole, np.uint8), cv2.IMREAD_UNCHANGED) is not None
-    with pytest.raises(ImageError, match="lacks data"):
+    with pytest.raises(ImageError, match="premature end of data segment"):
         read_pixels(written(tmp_path, "a.jpg", hole))
 
 
@@ -221,6 +241,88 @@ def test_a_jpeg_of_material_with_grey_patches_is_not_taken_for_one_with_a_hole(t
     pixels = cloth(64, 128)
     pixels[-16:, -64:] = 128
     assert read_pixels(written(tmp_path, "a.jpg", encoded("jpg", pixels))).shape == (64, 128)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_a_jpeg_has_the_pixels_that_opencv_reads(tmp_path, colour, progressive):
+    pixels = cloth(120, 168)
+    if colour:
+        pixels = cv2.applyColorMap(pixels, cv2.COLORMAP_JET)
+    data = encoded("jpg", pixels, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    found = read_pixels(written(tmp_path, "a.jpg", data))
+    np.testing.assert_array_equal(found, expected[..., ::-1] if colour else expected)
+
+
+def scans_of(data):
+    """Where the scans of a JPEG begin."""
+    return [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]
+
+
+@pytest.mark.parametrize("left", [1, 2, -1])
+def test_a_progressive_jpeg_that_ends_between_two_scans_is_refused(tmp_path, left):
+    whole = encoded("jpg", cloth(64, 96), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    # The tables of a scan stand before it: cut before those.
+    cut = whole[: whole.rindex(b"\xff\xc4", 0, scans_of(whole)[left])] + b"\xff\xd9"
+    assert cv2.imdecode(np.frombuffer(cut, np.uint8), cv2.IMREAD_UNCHANGED) is not None
+    with pytest.raises(ImageError, match="coefficients in full; it was cut short"):
+        read_pixels(written(tmp_path, "a.jpg", cut))
+
+
+def test_a_progressive_jpeg_cut_inside_a_scan_is_refused(tmp_path):
+    whole = encoded("jpg", cloth(200, 320), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    cut = whole[: len(whole) * 6 // 10] + b"\xff\xd9"
+    with pytest.raises(ImageError, match="JPEG refused by the decoder"):
+        read_pixels(written(tmp_path, "a.jpg", cut))
+
+
+def test_bytes_between_the_markers_of_a_jpeg_are_refused(tmp_path):
+    whole = encoded("jpg", cloth())
+    with pytest.raises(ImageError, match="extraneous bytes before marker"):
+        read_pixels(written(tmp_path, "a.jpg", whole[:20] + b"\0\0\0" + whole[20:]))
+
+
+def test_bytes_after_the_end_of_a_jpeg_are_the_cameras_own(tmp_path):
+    whole = encoded("jpg", cloth())
+    assert read_pixels(written(tmp_path, "a.jpg", whole + b"maker's notes")).shape == (48, 64)
+
+
+def test_grey_with_alpha_does_not_lose_its_second_channel_in_silence(tmp_path):
+    raw = b"".join(b"\0" + bytes(range(32)) for _ in range(16))
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 16, 16, 8, 4, 0, 0, 0))
+    data = png_chunk(b"IDAT", zlib.compress(raw)) + png_chunk(b"IEND", b"")
+    two_samples = tiff(np.zeros((16, 32), np.uint8))
+    # Half as wide, two samples a pixel.
+    two_samples = two_samples.replace(
+        struct.pack("<HHII", 256, 4, 1, 32), struct.pack("<HHII", 256, 4, 1, 16)
+    ).replace(struct.pack("<HHII", 277, 4, 1, 1), struct.pack("<HHII", 277, 4, 1, 2))
+    files = {"a.png": b"\x89PNG\r\n\x1a\n" + header + data, "a.tif": two_samples}
+    for name, content in files.items():
+        with pytest.raises(ImageError, match="alpha channel"):
+            read_pixels(written(tmp_path, name, content))
+
+
+def test_a_grey_level_that_means_transparent_is_refused(tmp_path):
+    data = encoded("png", cloth(16, 32))
+    data = data[:33] + png_chunk(b"tRNS", b"\0\x30") + data[33:]
+    with pytest.raises(ImageError, match="alpha channel"):
+        read_pixels(written(tmp_path, "a.png", data))
+
+
+def test_a_tiff_compressed_as_jpeg_is_refused(tmp_path):
+    data = tiff(cloth()).replace(
+        struct.pack("<HHII", 259, 4, 1, 1), struct.pack("<HHII", 259, 4, 1, 7)
+    )
+    with pytest.raises(ImageError, match="compressed as JPEG"):
+        read_pixels(written(tmp_path, "a.tif", data))
+
+
+def test_a_pipe_with_the_name_of_an_image_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    assert [path.name for path in list_images(tmp_path)] == ["a.png"]
+    with pytest.raises(ImageError, match="is no file but a pipe"):
+        read_pixels(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("extension", ["png", "tif", "bmp"])

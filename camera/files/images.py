@@ -8,6 +8,7 @@ carries checksums, and a few changed bytes in a file of another kind go unseen.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from pathlib import Path
 from typing import cast
@@ -15,7 +16,9 @@ from typing import cast
 import cv2
 import numpy as np
 
+from kenpin.camera.files.jpeg import JpegError, decode_jpeg
 from kenpin.camera.files.listing import ImageError
+from kenpin.camera.files.orientation import orientation_of, turned
 from kenpin.camera.frame import Pixels
 
 __all__ = ["decode_pixels", "encode_png", "fit_to", "read_pixels", "write_png"]
@@ -34,10 +37,12 @@ _SIGNATURES = {
     b"P6": "PPM",
 }
 _EXPECTED = "write it again as PNG, 8 or 16 bits, mono or RGB"
+_ALPHA = "it has an alpha channel, which says where it may be seen through"
 _RECORD_AGAIN = "copy or record the file again"
 
 # TIFF 6.0, section 8.
-_TIFF_ORIENTATION = 274
+_TIFF_COMPRESSION, _TIFF_SAMPLES_PER_PIXEL = 259, 277
+_TIFF_JPEG = (6, 7)
 
 # OpenCV writes a line to stderr for each file that it cannot decode, and so
 # does `ImageError`, better. libpng's and libjpeg's own lines remain.
@@ -51,15 +56,14 @@ def read_pixels(path: Path) -> Pixels:
     Returns
     -------
     (H, W) for a mono image, (H, W, 3) as red, green, blue for a colour one;
-    uint8 or uint16, as stored. A turn that EXIF or TIFF asks for is never
-    carried out: the rows are the scan lines.
+    uint8 or uint16, as stored. A turn that EXIF or TIFF asks for is carried
+    out, as every viewer does: masks are drawn on what people see.
 
     Raises
     ------
     ImageError
         If the file is missing, empty, cut short, damaged or of another kind;
-        has an alpha channel, another pixel type, several pages or a TIFF
-        orientation.
+        has an alpha channel, another pixel type or several pages.
     """
     return decode_pixels(path, _bytes_of(path))
 
@@ -74,21 +78,9 @@ def decode_pixels(path: Path, data: bytes) -> Pixels:
     if kind == "TIFF":
         _refuse_odd_tiff(path, data)
     if kind == "PNG":
-        _refuse_png_beyond_its_end(path, data)
-    try:
-        # From memory, not `imread`: given a file, OpenCV 5.0.0 returns a JPEG
-        # that was cut short as a whole image, with grey where data is missing.
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise ImageError(path, f"{kind} refused by the decoder ({error.err})", _EXPECTED) from error
-    if decoded is None:
-        found = f"{kind} of {len(data)} bytes is cut short or damaged"
-        raise ImageError(path, found, _RECORD_AGAIN)
-    pixels = _in_rgb(path, decoded)
-    if kind == "JPEG" and _ends_in_filler(pixels):
-        found = "JPEG lacks data: its last scan lines are the grey that decoders fill in"
-        raise ImageError(path, found, _RECORD_AGAIN)
-    return pixels
+        _refuse_odd_png(path, data)
+    pixels = _from_jpeg(path, data) if kind == "JPEG" else _decoded(path, kind, data)
+    return turned(pixels, orientation_of(kind, data))
 
 
 def write_png(path: Path, pixels: Pixels) -> None:
@@ -136,6 +128,10 @@ def fit_to(pixels: Pixels, height: int, width: int) -> Pixels:
 
 def _bytes_of(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            # A pipe would be waited for, a device never ends.
+            found = "is no file but a pipe, a socket or a device"
+            raise ImageError(path, found, "remove it from among the images")
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise ImageError(path, "no such file", "check the path") from error
@@ -147,29 +143,37 @@ def _bytes_of(path: Path) -> bytes:
     return data
 
 
+def _from_jpeg(path: Path, data: bytes) -> Pixels:
+    try:
+        return decode_jpeg(data)
+    except JpegError as error:
+        raise ImageError(path, f"JPEG refused by the decoder ({error})", _RECORD_AGAIN) from error
+
+
+def _decoded(path: Path, kind: str, data: bytes) -> Pixels:
+    try:
+        # From memory, not `imread`, which reads the file a second time.
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ImageError(path, f"{kind} refused by the decoder ({error.err})", _EXPECTED) from error
+    if decoded is None:
+        found = f"{kind} of {len(data)} bytes is cut short or damaged"
+        raise ImageError(path, found, _RECORD_AGAIN)
+    return _in_rgb(path, decoded)
+
+
 def _in_rgb(path: Path, decoded: cv2.typing.MatLike) -> Pixels:
     if decoded.dtype.name not in ("uint8", "uint16"):
         raise ImageError(path, f"its pixels are {decoded.dtype}", _EXPECTED)
     if decoded.ndim == 3 and decoded.shape[2] == 4:
-        raise ImageError(path, "it has an alpha channel", _EXPECTED)
+        raise ImageError(path, _ALPHA, _EXPECTED)
     if decoded.ndim == 3:
         decoded = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
     return cast(Pixels, decoded)
 
 
-def _ends_in_filler(pixels: Pixels) -> bool:
-    """True if the last row of 8 × 8 blocks is all 128, as libjpeg fills it.
-
-    An end marker after a hole in the data satisfies the decoder; the blocks
-    that are then missing at the end come out as 128 in every channel. One such
-    block occurs in good images of grey material, a whole row of them does not.
-    """
-    first_line = (pixels.shape[0] - 1) // 8 * 8
-    return bool((pixels[first_line:] == 128).all())
-
-
-def _refuse_png_beyond_its_end(path: Path, data: bytes) -> None:
-    """Raise ImageError for a PNG with a chunk that is longer than what is left of the file."""
+def _refuse_odd_png(path: Path, data: bytes) -> None:
+    """Raise ImageError for a PNG with a chunk beyond its end, or one that OpenCV leaves out."""
     # The decoder believes the length: one wrong bit cost 1.8 GB and 6 seconds
     # before it noticed.
     at = 8
@@ -180,11 +184,12 @@ def _refuse_png_beyond_its_end(path: Path, data: bytes) -> None:
         if at > len(data):
             found = f"PNG of {len(data)} bytes ends inside a chunk of {length}"
             raise ImageError(path, found, _RECORD_AGAIN)
+        if data[at - 8 - length : at - 4 - length] == b"tRNS":
+            raise ImageError(path, _ALPHA, _EXPECTED)
 
 
 def _refuse_odd_tiff(path: Path, data: bytes) -> None:
-    """Raise ImageError for a TIFF that OpenCV would turn or read in part."""
-    # Unlike EXIF's orientation, that of TIFF is obeyed even by IMREAD_UNCHANGED.
+    """Raise ImageError for a TIFF that OpenCV would read in part."""
     order = "<" if data.startswith(b"II") else ">"
     try:
         (directory,) = struct.unpack_from(order + "I", data, 4)
@@ -200,10 +205,12 @@ def _refuse_odd_tiff(path: Path, data: bytes) -> None:
         raise ImageError(path, found, _RECORD_AGAIN) from error
     if next_page:
         raise ImageError(path, "TIFF with several pages", "write one image per file")
-    for tag, _, _, value in tags:
-        if tag == _TIFF_ORIENTATION and value != 1:
-            found = f"TIFF orientation {value} would turn the scan lines"
-            raise ImageError(path, found, "write it without an orientation")
+    values = {tag: value for tag, _, _, value in tags}
+    if values.get(_TIFF_SAMPLES_PER_PIXEL) == 2:
+        # OpenCV drops the second channel without a word.
+        raise ImageError(path, _ALPHA, _EXPECTED)
+    if values.get(_TIFF_COMPRESSION) in _TIFF_JPEG:
+        raise ImageError(path, "TIFF compressed as JPEG, whose damage nobody sees", _EXPECTED)
 
 
 def _resized(pixels: Pixels, shape: tuple[int, int], how: int) -> Pixels:
