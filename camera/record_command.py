@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import select
 import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from kenpin.camera.acquisition.events import (
     CameraChanged,
@@ -26,12 +23,12 @@ from kenpin.camera.acquisition.ring_frames import frame_in
 from kenpin.camera.files.recording import RecordingError
 from kenpin.camera.files.recording_writer import Recorder
 from kenpin.camera.frame import LostFrame
-from kenpin.camera.genicam.discovery import probe
 from kenpin.camera.opening import opener_of
 from kenpin.camera.source import CameraError
-from kenpin.config.camera import CameraSpec, GenicamSpec, RecordedSpec, load_camera
+from kenpin.config.camera import SOURCES, CameraSettings, load_camera
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.config.registry import load_object
 
 __all__ = ["main"]
 
@@ -143,13 +140,17 @@ def _wait(acquisition: Acquisition) -> None:
     poller.poll(50)
 
 
-def _frame_bytes(spec: CameraSpec) -> int:
-    if isinstance(spec, GenicamSpec):
-        seen = probe(spec)
-        return math.prod(seen.size) * np.dtype(seen.dtype).itemsize
-    if isinstance(spec, RecordedSpec):
-        raise ConfigError(f"{spec.folder}: is recorded already; name a line with a camera")
-    return spec.height_px * spec.width_px
+def _frame_bytes(camera: CameraSettings) -> int:
+    if camera.origin == "recording":
+        raise ConfigError(f"camera {camera.kind}: is recorded already; name a line with a camera")
+    ask = SOURCES.find(camera.kind).frame_bytes
+    if ask is None:
+        raise ConfigError(
+            f"camera {camera.kind}: does not say how large its frames are, so it cannot be "
+            "recorded; its package must name `Source.frame_bytes`"
+        )
+    size: int = load_object(ask)(camera)
+    return size
 
 
 if __name__ == "__main__":

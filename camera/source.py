@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
 
-__all__ = ["CameraError", "FrameSource", "LiveSource", "Place", "own_fault"]
+__all__ = ["CameraError", "FrameSource", "LiveSource", "OpenSource", "Place", "own_fault"]
 
 # Memory for an image of a shape and a type, or None if there is no room just now.
 Place = Callable[[tuple[int, ...], Any], NDArray[Any] | None]
@@ -110,4 +110,26 @@ class LiveSource(Protocol):
 
     def close(self) -> None:
         """Let go of the device or the files. Closing twice is harmless."""
+        ...
+
+
+class OpenSource(Protocol):
+    """What `Source.open` names: settings of one kind of camera to a source of its frames."""
+
+    def __call__(self, camera: Any, *, triggered: bool) -> LiveSource:
+        """Make the source; `connect` is called on it after.
+
+        Parameters
+        ----------
+        camera
+            The line's settings, of the kind's own class.
+        triggered
+            Frames are taken when the line asks for them with `fire`. A camera that
+            has triggers of its own goes by its settings instead.
+
+        Raises
+        ------
+        CameraError
+            If it cannot be had now.
+        """
         ...

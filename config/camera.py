@@ -1,28 +1,78 @@
-"""Which camera a line has: a real one, recorded frames, or the synthetic web."""
+"""Which camera a line has: a real one, recorded frames, or the synthetic web.
+
+A kind of camera is what a line may say of it, a `CameraSettings`, and the function that
+opens it, a `kenpin.camera.source.OpenSource`. A `Source` names both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, SerializeAsAny, StringConstraints, model_validator
 
+from kenpin.config.registry import Registry, settings_by
 from kenpin.config.settings import Settings, anchored, load
 
 __all__ = [
+    "SOURCES",
+    "CameraSettings",
     "CameraSpec",
     "EncoderSpec",
     "FeatureSpec",
     "GenicamSpec",
+    "Origin",
     "RecordedSpec",
+    "Source",
     "SyntheticSpec",
     "TriggerSpec",
     "load_camera",
 ]
 
+Origin = Literal["camera", "recording", "simulation"]
 FeatureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 FeatureValue = bool | int | float | str
+
+
+class CameraSettings(Settings):
+    """What every camera's table `[camera]` has.
+
+    kind   tells the kinds of camera apart
+    """
+
+    # What it shows: verdicts on anything but a real camera's frames are marked as
+    # simulated, and a real camera is opened by nobody but the line.
+    origin: ClassVar[Origin] = "camera"
+
+    kind: str
+
+    @property
+    def frame_lines(self) -> int | None:
+        """Scan lines of a frame; None if the settings do not say."""
+        return None
+
+    @property
+    def conditions(self) -> dict[str, float]:
+        """The settings that a flat field holds for, as far as they are given."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A kind of camera, and its code, each as "package.module:object".
+
+    settings     the class of its table in a line; the gateway reads it, so its module
+                 should import nothing heavy
+    open         an `OpenSource`, called in the acquisition process
+    frame_bytes  a function of the settings: bytes of a frame, for whoever records it;
+                 may ask the camera. None: cannot be recorded
+    """
+
+    settings: type[CameraSettings]
+    open: str
+    frame_bytes: str | None = None
 
 
 class TriggerSpec(Settings):
@@ -61,7 +111,7 @@ class FeatureSpec(Settings):
     selectors: dict[FeatureName, FeatureValue] = Field(default_factory=dict)
 
 
-class GenicamSpec(Settings):
+class GenicamSpec(CameraSettings):
     """A GenICam line camera behind a GenTL producer; a value left out is left as it is.
 
     producers          .cti files; if empty, all in the folders of GENICAM_GENTL64_PATH
@@ -133,6 +183,23 @@ class GenicamSpec(Settings):
         return self
 
     @property
+    def frame_lines(self) -> int | None:
+        """See `CameraSettings`."""
+        return self.lines_per_frame
+
+    @property
+    def conditions(self) -> dict[str, float]:
+        """See `CameraSettings`."""
+        named = {
+            "exposure_us": self.exposure_us,
+            "gain": self.gain,
+            "black_level": self.black_level,
+            "line_rate_hz": self.line_rate_hz,
+            "offset_px": self.offset_px,
+        }
+        return {name: float(value) for name, value in named.items() if value is not None}
+
+    @property
     def free_running(self) -> bool:
         """Whether lines and frames come by themselves: then silence is a fault."""
         return not self.triggers
@@ -148,12 +215,14 @@ class GenicamSpec(Settings):
         return any(trigger.source == "Software" for trigger in self.triggers)
 
 
-class RecordedSpec(Settings):
+class RecordedSpec(CameraSettings):
     """Recorded frames: a recording of kenpin's, or a folder of images.
 
     as_timed   a recording is played in the time in which it was captured
     rate_hz    instead; with neither, flat out
     """
+
+    origin: ClassVar[Origin] = "recording"
 
     kind: Literal["recorded"]
     folder: Path
@@ -162,8 +231,10 @@ class RecordedSpec(Settings):
     loop: bool = False
 
 
-class SyntheticSpec(Settings):
+class SyntheticSpec(CameraSettings):
     """The synthetic web, to try a line without a camera."""
+
+    origin: ClassVar[Origin] = "simulation"
 
     kind: Literal["synthetic"]
     height_px: int = Field(ge=64)
@@ -172,8 +243,37 @@ class SyntheticSpec(Settings):
     rate_hz: float | None = Field(default=None, gt=0)
     count: int | None = Field(default=None, ge=1)
 
+    @property
+    def frame_lines(self) -> int | None:
+        """See `CameraSettings`."""
+        return self.height_px
 
-CameraSpec = Annotated[GenicamSpec | RecordedSpec | SyntheticSpec, Field(discriminator="kind")]
+
+GENICAM = Source(
+    GenicamSpec,
+    "kenpin.camera.opening:open_genicam",
+    "kenpin.camera.genicam.discovery:frame_bytes",
+)
+RECORDED = Source(RecordedSpec, "kenpin.camera.opening:open_recorded")
+SYNTHETIC = Source(
+    SyntheticSpec,
+    "kenpin.camera.opening:open_synthetic",
+    "kenpin.camera.opening:synthetic_frame_bytes",
+)
+
+SOURCES: Registry[Source] = Registry(
+    "kenpin.sources",
+    "camera",
+    Source,
+    {
+        "genicam": "kenpin.config.camera:GENICAM",
+        "recorded": "kenpin.config.camera:RECORDED",
+        "synthetic": "kenpin.config.camera:SYNTHETIC",
+    },
+)
+
+# The table `[camera]`: of the class that belongs to its kind.
+CameraSpec = Annotated[SerializeAsAny[CameraSettings], settings_by("kind", SOURCES)]
 
 
 class _LineFile(Settings):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from kenpin.config.camera import CameraSpec, GenicamSpec
+from kenpin.config.camera import CameraSpec
 from kenpin.config.settings import Settings, anchored, load
 from kenpin.config.web import WebSpec
 
@@ -206,7 +206,7 @@ class Line(Settings):
     @property
     def simulated(self) -> bool:
         """Whether anything real may act on the verdicts."""
-        return not isinstance(self.camera, GenicamSpec) if self.sim is None else self.sim
+        return self.camera.origin != "camera" if self.sim is None else self.sim
 
 
 def load_line(path: Path, changes: Sequence[str] = ()) -> Line:

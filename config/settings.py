@@ -13,9 +13,6 @@ from kenpin.config.errors import ConfigError
 
 __all__ = ["Settings", "anchored", "load", "problems"]
 
-# Pydantic puts the tag of a union's branch into the place of a problem; no file has it.
-_UNION_TAGS = frozenset({"genicam", "recorded", "synthetic"})
-
 
 class Settings(BaseModel):
     """A branch of a settings tree: frozen, and an unknown key is an error."""
@@ -30,7 +27,7 @@ def problems(error: ValidationError) -> str:
     """Every problem of a settings tree, one to a line, each with its key."""
     lines = []
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"] if part not in _UNION_TAGS)
+        key = ".".join(str(part) for part in item["loc"])
         text = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             text = "unknown key; see the commented examples in config/"

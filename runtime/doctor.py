@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -130,7 +128,7 @@ def _camera(options: argparse.Namespace) -> int:
     trial = _try(spec, seen, options.seconds)
     _show(out, seen, trial)
     findings = examine(
-        seen.transport, packet_bytes=seen.packet_bytes, locked_bytes=_SLOTS * _frame_bytes(seen)
+        seen.transport, packet_bytes=seen.packet_bytes, locked_bytes=_SLOTS * seen.frame_bytes
     )
     findings += _of_the_trial(trial, spec)
     _list(out, findings)
@@ -149,14 +147,10 @@ def _spec(options: argparse.Namespace) -> GenicamSpec:
     return spec
 
 
-def _frame_bytes(seen: Probe) -> int:
-    return math.prod(seen.size) * np.dtype(seen.dtype).itemsize
-
-
 def _try(spec: GenicamSpec, seen: Probe, seconds: float) -> Trial:
     """Grab for a while; with a software trigger, one frame after the other."""
     trial = Trial()
-    with LiveFrames(opener_of(spec), _frame_bytes(seen), slots=_SLOTS) as source:
+    with LiveFrames(opener_of(spec), seen.frame_bytes, slots=_SLOTS) as source:
         started = 0.0
         patience = time.monotonic() + _CONNECTING_S + seconds
         while time.monotonic() < patience and (not started or trial.seconds < seconds):
@@ -196,13 +190,13 @@ def _count(trial: Trial, frame: Frame | LostFrame | None) -> None:
 def _show(out: Console, seen: Probe, trial: Trial) -> None:
     table = Table(show_header=False, title=seen.label)
     size = " x ".join(map(str, seen.size))
-    table.add_row("frame", f"{size}, {seen.pixel_format}, {_frame_bytes(seen)} bytes")
+    table.add_row("frame", f"{size}, {seen.pixel_format}, {seen.frame_bytes} bytes")
     table.add_row(
         "line rate set", "-" if seen.line_rate_hz is None else f"{seen.line_rate_hz:g} Hz"
     )
     if trial.seconds:
         rate, lines = trial.frames / trial.seconds, trial.lines / trial.seconds
-        flow = rate * _frame_bytes(seen) / 1e6
+        flow = rate * seen.frame_bytes / 1e6
         table.add_row("measured", f"{rate:.1f} frames/s, {lines:.0f} lines/s, {flow:.1f} MB/s")
     table.add_row("grabbed", f"{trial.frames} frames in {trial.seconds:.1f} s")
     table.add_row("lost", str(trial.lost))
@@ -254,12 +248,9 @@ def _list(out: Console, findings: Sequence[Finding]) -> None:
 
 
 def _flat_field(options: argparse.Namespace) -> int:
-    from kenpin.camera.genicam.source import conditions_of
-
     conditions: dict[str, float] = {}
     if options.line is not None:
-        spec = load_camera(options.line)
-        conditions = conditions_of(spec) if isinstance(spec, GenicamSpec) else {}
+        conditions = load_camera(options.line).conditions
     flat = calibrate(
         _images(options.dark), _images(options.white), bits=options.bits, conditions=conditions
     )

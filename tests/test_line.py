@@ -96,7 +96,7 @@ def test_check_names_every_problem_of_a_line(
         "ring.slots: 3 slots leave none to lend to the archive",
         "archive.folder:",
         "bundles:",
-        "camera.folder:",
+        "camera: ",
         "9 problems",
     ):
         assert expected in out

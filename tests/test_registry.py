@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from kenpin.camera.record_command import main as record_main
 from kenpin.config.errors import ConfigError
+from kenpin.config.exits import Exit
+from kenpin.config.line import load_line
 from kenpin.config.methods import METHODS, Method, MethodSettings
 from kenpin.config.recipe import load_recipe
 from kenpin.config.registry import load_object
@@ -111,3 +114,41 @@ def test_every_built_in_name_leads_somewhere():
         assert isinstance(method, Method)
         assert callable(load_object(method.scorer))
         assert load_object(method.fitting).fit
+
+
+CAMERA = """
+from typing import ClassVar, Literal
+from kenpin.config.camera import CameraSettings, Origin, Source
+
+class Settings(CameraSettings):
+    kind: Literal["stripes"]
+    height_px: int = 64
+
+    @property
+    def frame_lines(self):
+        return self.height_px
+
+SOURCE = Source(Settings, "{module}:open_stripes")
+"""
+
+
+def test_an_installed_camera_is_set_in_a_line_and_is_a_real_one_unless_it_says_otherwise(
+    tmp_path, monkeypatch, capsys
+):
+    points = "[kenpin.sources]\nstripes=stripy:SOURCE\n"
+    install(tmp_path / "site", monkeypatch, "stripy", points, CAMERA)
+    toml = tmp_path / "line.toml"
+    toml.write_text(
+        'name="l"\nbox="b"\nbundles="x"\ntrigger={mode="free",budget_ms=9}\n'
+        '[camera]\nkind="stripes"\n'
+    )
+    line = load_line(toml)
+    assert line.camera.frame_lines == 64
+    assert not line.simulated
+    assert record_main([str(toml), "-o", str(tmp_path / "out")]) == Exit.CONFIG
+    assert "stripes: does not say how large its frames are" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"camera\.height_px: Input should be a valid integer"):
+        load_line(toml, ["camera.height_px=many"])
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match="camera 'stripes' is not known"):
+        load_line(toml)

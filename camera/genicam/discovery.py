@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import traceback
@@ -9,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from kenpin.camera.source import CameraError, own_fault
 from kenpin.config.camera import GenicamSpec
 from kenpin.processes.channel import Channel
 
-__all__ = ["Probe", "list_cameras", "probe"]
+__all__ = ["Probe", "frame_bytes", "list_cameras", "probe"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class Probe:
     pixel_format: str
     line_rate_hz: float | None
     packet_bytes: int | None
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of a frame's pixels."""
+        return math.prod(self.size) * np.dtype(self.dtype).itemsize
 
 
 def list_cameras(spec: GenicamSpec, timeout_s: float = 20.0) -> list[dict[str, Any]]:
@@ -54,6 +62,17 @@ def probe(spec: GenicamSpec, timeout_s: float = 30.0) -> Probe:
     """
     told = _apart(_probe, spec, timeout_s)["probe"]
     return Probe(**{**told, "size": tuple(told["size"])})
+
+
+def frame_bytes(spec: GenicamSpec) -> int:
+    """Of a frame, as the camera says once it is configured.
+
+    Raises
+    ------
+    CameraError
+        As `probe`.
+    """
+    return probe(spec).frame_bytes
 
 
 def _apart(

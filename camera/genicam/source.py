@@ -26,7 +26,7 @@ from kenpin.camera.loss import Loss
 from kenpin.camera.source import CameraError, Place
 from kenpin.config.camera import GenicamSpec
 
-__all__ = ["GenicamSource", "conditions_of"]
+__all__ = ["GenicamSource"]
 
 # The wait itself would hold the interpreter's lock; a nap of this length does not.
 _NAP_S = 0.0005
@@ -199,7 +199,7 @@ class GenicamSource:
         if spec.flat_field is None:
             return None
         try:
-            flat = read_flat_field(spec.flat_field, conditions_of(spec))
+            flat = read_flat_field(spec.flat_field, spec.conditions)
         except FlatFieldError as error:
             raise FeatureError(str(error)) from error
         lines = (shape.width,) if shape.format.channels == 1 else (shape.width, 3)
@@ -344,18 +344,6 @@ class GenicamSource:
         if "EncoderValue" not in self._spec.chunks:
             return None
         return camera.chunk(buffer, "ChunkEncoderValue")
-
-
-def conditions_of(spec: GenicamSpec) -> dict[str, float]:
-    """The settings that a flat field holds for, as far as they are given."""
-    named = {
-        "exposure_us": spec.exposure_us,
-        "gain": spec.gain,
-        "black_level": spec.black_level,
-        "line_rate_hz": spec.line_rate_hz,
-        "offset_px": spec.offset_px,
-    }
-    return {name: float(value) for name, value in named.items() if value is not None}
 
 
 def _name_of(code: int) -> str:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from kenpin.config.camera import RecordedSpec, SyntheticSpec
+from kenpin.config.errors import ConfigError
 from kenpin.config.line import Line
 from kenpin.config.settings import Settings
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
@@ -151,21 +151,15 @@ def _bundle_and_camera(line: Line) -> Iterator[str]:
 
 
 def _camera(line: Line, bundle: Any) -> Iterator[str]:
-    size = None
-    if isinstance(line.camera, SyntheticSpec):
-        size = line.camera.height_px, line.camera.width_px
-    elif isinstance(line.camera, RecordedSpec):
-        from kenpin.camera.files.image_source import RecordedFrames
-        from kenpin.camera.files.listing import ImageError
-        from kenpin.camera.frame import Frame
+    from kenpin.camera.files.listing import ImageError
+    from kenpin.camera.opening import first_size
+    from kenpin.camera.source import CameraError
 
-        try:
-            first = RecordedFrames(line.camera.folder).grab(0)
-        except (ImageError, OSError) as error:
-            yield f"camera.folder: {error}"
-            return
-        if isinstance(first, Frame):
-            size = first.pixels.shape[0], first.pixels.shape[1]
+    try:
+        size = first_size(line.camera)
+    except (CameraError, ConfigError, ImageError, OSError) as error:
+        yield f"camera: {error}"
+        return
     if size is None or bundle is None:
         return
     frame = bundle.manifest.frame

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kenpin.config.camera import CameraSpec, GenicamSpec, SyntheticSpec
+from kenpin.config.camera import CameraSettings
 
 __all__ = ["HEIGHT_UNKNOWN", "Geometry", "geometry_of"]
 
@@ -32,7 +32,7 @@ class Geometry:
         return self.height_px * self.width_px * self.channels
 
 
-def geometry_of(bundles: Path, camera: CameraSpec | None = None) -> Geometry:
+def geometry_of(bundles: Path, camera: CameraSettings | None = None) -> Geometry:
     """What the manifest of a bundle, or of a store's current one, says.
 
     Where the current one says nothing, the previous one does: it will have to run.
@@ -57,14 +57,14 @@ def geometry_of(bundles: Path, camera: CameraSpec | None = None) -> Geometry:
         return _said_by(bundles / "previous" / "manifest.json", camera)
 
 
-def _said_by(file: Path, camera: CameraSpec | None) -> Geometry:
+def _said_by(file: Path, camera: CameraSettings | None) -> Geometry:
     raw = file.read_bytes()
     try:
         tree: Any = json.loads(raw)
         frame, stride = tree["frame"], int(tree["features"]["patch_stride_px"])
         web = frame.get("geometry") == "continuous"
         width, channels = (int(frame[k]) for k in ("width_px", "channels"))
-        height = _lines_of(camera) if web else int(frame["height_px"])
+        height = (camera.frame_lines or 0 if camera else 0) if web else int(frame["height_px"])
         if min(width, channels, stride) < 1 or height < (not web):
             raise ValueError("a size below 1")
     except (KeyError, TypeError, ValueError) as error:
@@ -73,10 +73,3 @@ def _said_by(file: Path, camera: CameraSpec | None) -> Geometry:
     waiting = 2 * (int(tree["tiles"]["size_px"])) if web else 0
     rows, columns = -(-(height + waiting) // stride) + 1, -(-width // stride) + 1
     return Geometry(height, width, channels, 4 * rows * columns)
-
-
-def _lines_of(camera: CameraSpec | None) -> int:
-    """How many scan lines a camera's frames have; 0 if its settings do not say."""
-    if isinstance(camera, GenicamSpec):
-        return camera.lines_per_frame or 0
-    return camera.height_px if isinstance(camera, SyntheticSpec) else 0
