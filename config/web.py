@@ -108,12 +108,16 @@ class AlongSpec(Settings):
     line_rate_hz, speed_mm_s     lines and millimetres of web per second
     encoder                      if frames carry counts, they say where lines
                                  lie; the pitch only fills in between them
+    fastest_line_mm              most that the web moves from one line to the
+                                 next, by default the pitch: so far may lines
+                                 between two counts be off, which widens gates
     """
 
     line_pitch_mm: float | None = Field(default=None, gt=0)
     line_rate_hz: float | None = Field(default=None, gt=0)
     speed_mm_s: float | None = Field(default=None, gt=0)
     encoder: EncoderSpec | None = None
+    fastest_line_mm: float | None = Field(default=None, gt=0)
 
     @property
     def pitch_mm(self) -> float | None:
@@ -129,6 +133,12 @@ class AlongSpec(Settings):
             raise ValueError("line_rate_hz and speed_mm_s belong together; give both or neither")
         if rates[0] is not None and self.line_pitch_mm is not None:
             raise ValueError("line_pitch_mm and line_rate_hz are both given; expected only one")
+        fastest, pitch = self.fastest_line_mm, self.pitch_mm
+        if fastest is not None and pitch is not None and fastest < pitch:
+            raise ValueError(
+                f"fastest_line_mm {fastest:g} is less than the {pitch:g} mm from line to line; "
+                "give the most that the web moves between two lines, or leave it out"
+            )
         if self.encoder is not None and self.pitch_mm is None:
             raise ValueError(
                 "an encoder needs line_pitch_mm too, for the lines between two counts; "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from kenpin.camera.frame import Capture, Frame
 from kenpin.config.web import AlongSpec, EncoderSpec, WebSpec
@@ -62,7 +64,6 @@ def test_a_web_that_backs_up_is_seen_at_the_same_millimetres_again() -> None:
     for line, count in ((0, 0), (1000, 2000), (2000, 1200), (3000, 3200)):
         along.anchor(line, count)
     assert along.mm(2000) == pytest.approx(60)
-    assert along.backed_mm == pytest.approx(40)
     assert along.furthest_mm == pytest.approx(160)
     assert not along.seen_before(0, 900)
     assert along.seen_before(2000, 2300)
@@ -75,11 +76,138 @@ def test_the_gate_acts_on_the_defect_and_its_margin_in_wrapped_counts() -> None:
         along.anchor(line, (2 * line) % 65_536)
     spec = AlongSpec(line_pitch_mm=0.1, encoder=EncoderSpec(counts_per_mm=20, bits=16))
     action = gate_action(along, spec, "web", (30_000, 30_100), 500, 5, 31_000)
-    assert (action.from_mm, action.to_mm) == pytest.approx((3495, 3515))
-    assert (action.from_count, action.to_count) == (69_900, 70_300)
-    assert (action.from_raw, action.to_raw) == (69_900 - 65_536, 70_300 - 65_536)
+    # Counts are whole: one more on each side.
+    assert (action.from_mm, action.to_mm) == pytest.approx((3494.95, 3515.05))
+    assert (action.from_count, action.to_count) == (69_899, 70_301)
+    assert (action.from_raw, action.to_raw) == (69_899 - 65_536, 70_301 - 65_536)
     assert not action.late
     assert gate_action(along, spec, "web", (30_000, 30_100), 50, 5, 31_000).late
+
+
+# A true motion of the web: mm of travel at each line, as the web stops, creeps, speeds up,
+# backs up or runs. Never faster than a pitch a line.
+PITCH, PER_MM, BITS = 0.1, 20.0, 16
+# Sums of tenths are no tenths.
+ROUND = 1e-6
+
+
+@st.composite
+def motions(draw: st.DrawFn) -> NDArray[np.float64]:
+    """(n + 1,) mm at the start of each line and at the end of the last."""
+    speeds: list[NDArray[np.float64]] = []
+    speed = draw(st.sampled_from([0.0, 0.5, 1.0]))
+    for _ in range(draw(st.integers(1, 6))):
+        lines = draw(st.integers(1, 4000))
+        towards = draw(st.sampled_from([0.0, 0.02, 0.5, 1.0, -0.3, -1.0]))
+        # At once, or evenly over the stretch.
+        ramp = np.linspace(speed, towards, lines) if draw(st.booleans()) else towards
+        speeds.append(np.broadcast_to(ramp, lines))
+        speed = towards
+    return np.concatenate([[0.0], np.cumsum(PITCH * np.concatenate(speeds))])
+
+
+def frames_of(rng: np.random.Generator, usual: int, lines: int) -> list[tuple[int, int]]:
+    """First and end lines of frames of a height, some shorter; at most 500 of them."""
+    starts, at = [], 0
+    while at < lines and len(starts) < 500:
+        starts.append(at)
+        at += max(1, usual // int(rng.choice([1, 1, 1, 2, usual])))
+    return list(zip(starts, [*starts[1:], min(at, lines)], strict=True))
+
+
+HEIGHTS = st.sampled_from([1, 7, 64, 256, 2000, 4000])
+
+
+@given(
+    motions(), HEIGHTS, st.integers(0, 99), st.sampled_from([1, -1]), st.sampled_from([0, 1, 50])
+)
+@settings(max_examples=30)
+def test_lines_lie_where_the_web_was_within_what_is_stated(
+    true_mm: NDArray[np.float64], usual: int, seed: int, sign: int, each: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    along, start = encoder(sign * PER_MM, BITS), int(rng.integers(1 << BITS))
+    frames = frames_of(rng, usual, len(true_mm) - 1)
+    for first, end in frames:
+        # Counts of some further lines within the frames, or none.
+        for line in range(first, end, each) if each else (first,):
+            along.anchor(line, int(start + np.floor(sign * PER_MM * true_mm[line])) % (1 << BITS))
+        # Of what is known once this frame has come, also of those before.
+        for line in (first, end, int(rng.integers(max(0, first - 4000), end))):
+            reach, told = along.reach(line, line), along.mm(line)
+            assert reach is not None
+            assert told is not None
+            assert reach[0] - ROUND <= true_mm[line] <= reach[1] + ROUND
+            assert reach[0] <= told <= reach[1]
+    if each == 1 or usual == 1:
+        last = frames[-1][1]
+        told_mm = [along.mm(line) for line in range(max(0, last - 3000), last)]
+        expected = true_mm[max(0, last - 3000) : last]
+        np.testing.assert_allclose(np.array(told_mm, float), expected, rtol=0, atol=PITCH)
+
+
+@given(motions(), HEIGHTS, st.integers(0, 99))
+@settings(max_examples=30)
+def test_no_gate_misses_lines_however_the_web_moved_between_the_counts(
+    true_mm: NDArray[np.float64], usual: int, seed: int
+) -> None:
+    rng, along = np.random.default_rng(seed), encoder(PER_MM, BITS)
+    spec = AlongSpec(line_pitch_mm=PITCH, encoder=EncoderSpec(counts_per_mm=PER_MM, bits=BITS))
+    for first, end in frames_of(rng, usual, len(true_mm) - 1):
+        along.anchor(first, int(np.floor(PER_MM * true_mm[first])) % (1 << BITS))
+        a = int(rng.integers(max(0, first - 4000), end))
+        b = int(rng.integers(a, end + 1))
+        action = gate_action(along, spec, "web", (a, b), 500, 0, end)
+        passed = true_mm[a : b + 1] + 500
+        assert action.from_mm <= passed.min() + ROUND
+        assert action.to_mm >= passed.max() - ROUND
+        assert action.from_count is not None
+        assert action.to_count is not None
+        assert action.from_count <= np.floor(PER_MM * passed.min() + ROUND)
+        assert action.to_count >= np.floor(PER_MM * passed.max() - ROUND)
+
+
+def test_a_gate_that_is_far_off_is_told_once_the_next_count_is_known(web_bundle: Bundle) -> None:
+    def told(offset_mm: float) -> list[tuple[int, float, float]]:
+        web = WebSpec.model_validate(
+            {
+                "along": {"line_pitch_mm": 0.1, "encoder": {"counts_per_mm": 20}},
+                "offset_to_gate_mm": offset_mm,
+            }
+        )
+        pipeline, at, found = WebPipeline(web_bundle, web=web), 0.0, []
+        pixels = spoiled(some_web(4000), (1500, 40, 20, 20))
+        for i in range(4):
+            frame = pixels[i * 1000 : (i + 1) * 1000].copy()
+            # Half as fast while the second frame is taken.
+            judged = pipeline.judge(
+                Frame(frame, 0, i, capture=Capture(encoder=round(20 * at))), last=i == 3
+            )
+            at += 50 if i == 1 else 100
+            assert judged.web is not None
+            found += [(i, g.from_mm - offset_mm, g.to_mm - offset_mm) for g in judged.web.gates]
+        return found
+
+    true_mm = 100 + 0.05 * 500
+    ((frame, low, high),) = told(10_000)
+    assert frame == 2
+    assert low < true_mm < high < low + 60
+    # A near gate is told at once, of wherever the defect may lie.
+    ((frame, low, high),) = told(20)
+    assert frame == 1
+    assert low < true_mm < high
+    assert high > low + 80
+
+
+def test_lines_beside_a_loss_of_unknown_length_lie_where_their_own_side_says() -> None:
+    along = encoder()
+    for line, count in ((0, 0), (1000, 2000), (2000, 4000)):
+        along.anchor(line, count)
+    along.interrupt()
+    along.anchor(3000, 30_000)
+    along.anchor(4000, 32_000)
+    assert along.mm(2900) == pytest.approx(290)
+    assert along.mm(3100) == pytest.approx(1510)
 
 
 def test_a_defect_carries_its_place_and_the_gates_of_its_lane_are_told(
@@ -120,7 +248,8 @@ def test_a_defect_carries_its_place_and_the_gates_of_its_lane_are_told(
     # A defect whose lines are told by two verdicts is told to the gate in two parts.
     told = [g for j in found if j.web for g in j.web.gates]
     gates = {g.lane: g for g in sorted(told, key=lambda g: -g.from_mm)}
-    assert gates["a"].from_mm == pytest.approx(0.5 * defects[1].first_line + 900)
-    assert gates["b"].from_mm == pytest.approx(0.5 * defects[0].first_line + 1000)
+    # A count, a quarter of a millimetre, earlier.
+    assert gates["a"].from_mm == pytest.approx(0.5 * defects[1].first_line + 900 - 0.25)
+    assert gates["b"].from_mm == pytest.approx(0.5 * defects[0].first_line + 1000 - 0.25)
     assert gates["b"].from_count == round(50 + 4 * gates["b"].from_mm)
     assert not gates["a"].late

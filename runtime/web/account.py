@@ -71,6 +71,9 @@ class Account:
         ok = np.array([limit.ok for limit in self.limits])
         self._limit = np.where(lanes.lane_of >= 0, ok[lanes.lane_of], np.inf)
         self._columns = [np.flatnonzero(lanes.lane_of == k) for k in range(len(lanes.lanes))]
+        # Bad lines of each lane that no gate was told of: their counts are not known yet.
+        self._untold: list[list[tuple[int, int]]] = [[] for _ in lanes.lanes]
+        self._ended = False
         self.begin_frame()
 
     def begin_frame(self) -> None:
@@ -91,6 +94,8 @@ class Account:
         self.holes += abs(piece.first_line - self.said)
         self.said = piece.end_line
         if isinstance(piece, Gap):
+            if not piece.known:
+                self.along.interrupt()
             self.gaps.append(piece)
             self.defects += self._tracker.interrupt()
             for bad in self._bad:
@@ -124,6 +129,7 @@ class Account:
     def close(self) -> None:
         """The web ends."""
         self.defects += self._tracker.finish()
+        self._ended = True
 
     @property
     def open_since(self) -> int | None:
@@ -145,21 +151,44 @@ class Account:
             defect = replace(defect, area_mm2=defect.area_px * per_px)
         return defect
 
-    def gates(self) -> Iterator[GateAction]:
-        """When the lanes' gates must act for what is wrong in the frame's lines."""
-        for lane, bad in zip(self.lanes.lanes, self._bad, strict=True):
+    def gates(self, usual_lines: int) -> Iterator[GateAction]:
+        """When the lanes' gates must act for what is wrong in the frame's lines.
+
+        Lines after the last count wait for the next, if the gate can: then they are told of
+        with the next frame, which is about so high.
+        """
+        for k, (lane, bad) in enumerate(zip(self.lanes.lanes, self._bad, strict=True)):
             offset = lane.offset_to_gate_mm
             offset = self.web.offset_to_gate_mm if offset is None else offset
             if offset is None or self.along.mm(self.stream.origin) is None:
                 continue
-            actions = [
-                gate_action(
+            reach = offset - self.web.gate_margin_mm
+            due, self._untold[k] = self._due([*self._untold[k], *bad], reach, usual_lines)
+            for lines in _united(due, MOST_ACTIONS):
+                yield gate_action(
                     self.along, self.web.along, lane.name, lines, offset,
                     self.web.gate_margin_mm, self.stream.end,
-                )
-                for lines in _united(bad, MOST_ACTIONS)
-            ]  # fmt: skip
-            yield from actions
+                )  # fmt: skip
+
+    def _due(
+        self, bad: list[tuple[int, int]], reach_mm: float, usual_lines: int
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Bad lines that a gate must be told of now, and those that may wait for a count."""
+        known = self.along.known_to
+        if known is None or self._ended:
+            return bad, []
+        # By the verdict after the next frame's, the web may have come so far.
+        coming = self.along.reach(known, self.stream.end + 2 * usual_lines)
+        due, waiting = [], []
+        for first, end in _united(bad):
+            place = self.along.reach(max(first, known), max(end, known))
+            if end <= known or not coming or not place or place[0] + reach_mm <= coming[1]:
+                due.append((first, end))
+                continue
+            if first < known:
+                due.append((first, known))
+            waiting.append((max(first, known), end))
+        return due, waiting
 
     def score_map(self) -> tuple[ScoreMap, int] | None:
         """The rows that became final, 0 where a gap interrupts them, and the first one's line."""
@@ -191,6 +220,7 @@ def conclude(
     label: str,
     now_ns: int,
     budget_ns: int | None,
+    usual_lines: int,
 ) -> Judgement:
     """The verdict on a frame, from what its pieces came to."""
     stream = account.stream
@@ -235,7 +265,7 @@ def conclude(
         defects=kept,
         n_defects=len(defects),
         gaps=gaps,
-        gates=tuple(account.gates()),
+        gates=tuple(account.gates(usual_lines)),
         map_line=None if located is None else located[1],
         open_since=account.open_since,
         first_count=account.along.count(first),

@@ -196,6 +196,7 @@ class WebPipeline:
         except Exception as error:  # noqa: BLE001 the frame is still owed its verdict
             fault = Reason.MODEL_ERROR, f"{type(error).__name__}: {error}"
             account.abandon(frame)
+        usual_lines = self._usual_lines
         if last:
             account.close()
             self.reset()
@@ -208,6 +209,7 @@ class WebPipeline:
             self.bundle.label,
             self._clock_ns(),
             self._budget_ns,
+            usual_lines,
         )
 
     def _opened(self, frame: Frame | LostFrame) -> Account:
@@ -264,8 +266,9 @@ class WebPipeline:
             for gap in account.stream.lose(len(pixels), cause=Cause.FAILED):
                 account.add(gap)
             return Reason.RECIPE_MISMATCH, unfit
+        first = account.stream.end
         if frame.capture.encoder is not None:
-            account.along.anchor(account.stream.end, frame.capture.encoder)
+            account.along.anchor(first, frame.capture.encoder)
         for piece in account.stream.feed(pixels):
             account.add(piece)
         return None

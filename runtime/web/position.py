@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
-from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from kenpin.config.web import AlongSpec
 from kenpin.runtime.judging.findings import GateAction
 
 __all__ = ["Along", "Unwrapper", "gate_action"]
 
-# Counts at the starts of the last frames; older lines are reckoned from the oldest.
-ANCHORS = 4096
+# Lines whose counts are kept. A verdict is about the last few hundred lines.
+ANCHORS = 8192
 
 
 class Unwrapper:
@@ -37,74 +39,98 @@ class Unwrapper:
         return self._last
 
 
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """A line whose count is known.
+
+    mm       from the web's first line
+    reached  as far as the web had come by then
+    open     nobody knows how many lines follow before the next anchor
+    """
+
+    line: int
+    count: int
+    mm: float
+    reached: float
+    open: bool = False
+
+
 class Along:
     """Where the lines of a web lie along it, in mm from its first line.
 
-    With an encoder, a line lies where the counts say: between the first lines
-    of two frames in proportion, after the last by the pitch. A web that backs
-    up is seen there again, at the same millimetres; lost lines, however many,
-    move nothing. Without one, lines lie a pitch apart.
+    With an encoder, a line lies where the counts say. Where its own count is not
+    known, it lies between those of the lines around it, in proportion, or after
+    the last as the web last moved; `reach` says how far off that may be. For the
+    web moves by `fastest_line_mm` a line at most, or by twice what was measured
+    there if that was more. A web that backs up is seen again, at the same
+    millimetres; lost lines, however many, move nothing. Without an encoder, lines
+    lie a pitch apart.
     """
 
     def __init__(self, spec: AlongSpec, origin: int = 0) -> None:
         self._pitch_mm = spec.pitch_mm
         self._encoder = spec.encoder
+        self._fastest_mm = spec.fastest_line_mm or spec.pitch_mm or 0.0
         self._origin = origin
         self._unwrap = Unwrapper(spec.encoder.bits) if spec.encoder else None
-        self._lines: deque[int] = deque(maxlen=ANCHORS)
-        self._counts: deque[int] = deque(maxlen=ANCHORS)
-        # How far the web had come by each anchor.
-        self._reached: deque[float] = deque(maxlen=ANCHORS)
+        self._anchors: list[_Anchor] = []
         self._zero: float | None = None
-        self._furthest_mm = 0.0
-        self.backed_mm = 0.0
+
+    @property
+    def known_to(self) -> int | None:
+        """The last line whose count is known; None if no line has one."""
+        return self._anchors[-1].line if self._anchors else None
 
     @property
     def furthest_mm(self) -> float:
-        """As far as the web has ever come, by the counts at the frames' first lines."""
-        return self._furthest_mm
+        """As far as the web has ever come, by the counts."""
+        return self._anchors[-1].reached if self._anchors else 0.0
 
     def anchor(self, line: int, raw: int) -> None:
-        """A frame's first line was at this count of the encoder."""
+        """A line was at this count of the encoder."""
         if self._unwrap is None or self._encoder is None or self._pitch_mm is None:
             return
         count = self._unwrap(raw)
-        before = None if not self._lines else self.mm(self._lines[-1])
-        if self._lines and line <= self._lines[-1]:
+        if self._anchors and line <= self._anchors[-1].line:
             return
-        self._lines.append(line)
-        self._counts.append(count)
-        per_line = self._pitch_mm * self._encoder.counts_per_mm
+        per_mm = self._encoder.counts_per_mm
         if self._zero is None:
-            self._zero = count - (line - self._origin) * per_line
-        now = self.mm(line)
-        assert now is not None, "an anchor was just set"
-        if before is not None and now < before:
-            self.backed_mm += before - now
-        self._furthest_mm = max(self._furthest_mm, now)
-        self._reached.append(self._furthest_mm)
+            self._zero = count - (line - self._origin) * self._pitch_mm * per_mm
+        mm = (count - self._zero) / per_mm
+        self._anchors.append(_Anchor(line, count, mm, max(mm, self.furthest_mm)))
+        if len(self._anchors) > ANCHORS:
+            # Of what has long been judged, every second will do.
+            del self._anchors[1 : ANCHORS // 2 : 2]
+
+    def interrupt(self) -> None:
+        """Lines are missing from here on, and nobody knows how many."""
+        if self._anchors:
+            self._anchors[-1] = replace(self._anchors[-1], open=True)
 
     def mm(self, line: int) -> float | None:
         """Millimetres from the web's first line; None if nobody said how."""
         if self._pitch_mm is None:
             return None
-        count = self.count(line)
-        if count is None or self._encoder is None or self._zero is None:
+        if not self._anchors:
             return (line - self._origin) * self._pitch_mm
-        return (count - self._zero) / self._encoder.counts_per_mm
+        return self._at(self._index(line), line)[1]
+
+    def reach(self, first_line: int, end_line: int) -> tuple[float, float] | None:
+        """Between which millimetres these lines lie for sure; None if nobody said how."""
+        first, end = self.mm(first_line), self.mm(end_line)
+        if first is None or end is None:
+            return None
+        if not self._anchors or self._encoder is None:
+            return min(first, end), max(first, end)
+        places = list(self._extremes(first_line, end_line))
+        # Counts are whole: each is up to one less than where the web is.
+        whole = 1 / abs(self._encoder.counts_per_mm)
+        return min(low for low, _, _ in places) - whole, max(high for _, _, high in places) + whole
 
     def count(self, line: int) -> float | None:
         """The encoder's unwrapped count when a line was under the camera."""
-        if not self._lines or self._encoder is None or self._pitch_mm is None:
-            return None
-        per_line = self._pitch_mm * self._encoder.counts_per_mm
-        # Between two anchors in proportion; outside them by the pitch.
-        at = bisect_right(self._lines, line) - 1
-        if 0 <= at < len(self._lines) - 1:
-            share = (line - self._lines[at]) / (self._lines[at + 1] - self._lines[at])
-            return self._counts[at] + share * (self._counts[at + 1] - self._counts[at])
-        near = max(at, 0)
-        return self._counts[near] + (line - self._lines[near]) * per_line
+        mm = self.mm(line)
+        return None if mm is None or not self._anchors else self.count_at(mm)
 
     def count_at(self, mm: float) -> float | None:
         """The encoder's unwrapped count once the web has come so far."""
@@ -114,12 +140,64 @@ class Along:
 
     def seen_before(self, first_line: int, end_line: int) -> bool:
         """Whether the web had backed up, so that these lines show it once more."""
-        at = bisect_right(self._lines, first_line) - 1
         first, end = self.mm(first_line), self.mm(end_line)
-        if at < 0 or first is None or end is None or self._pitch_mm is None:
+        if first is None or end is None or self._pitch_mm is None or not self._anchors:
             return False
         # Counts are whole and lines are not: half a line is no reversal.
-        return max(first, end) < self._reached[at] - self._pitch_mm / 2
+        reached = self._anchors[self._index(first_line)].reached
+        return max(first, end) < reached - self._pitch_mm / 2
+
+    def _index(self, line: int) -> int:
+        """The last anchor up to a line, or the first."""
+        return max(0, bisect_right(self._anchors, line, key=lambda a: a.line) - 1)
+
+    def _at(self, at: int, line: float) -> tuple[float, float, float]:
+        """At the least, at best guess, at the most, mm: a line after an anchor, or before all."""
+        a, b = self._anchors[at], self._next(at)
+        after = line - a.line
+        if b is None:
+            speed = self._last_speed(at) if after > 0 else self._pitch_mm or 0.0
+            most = self._most(speed) * abs(after)
+            return a.mm - most, a.mm + speed * after, a.mm + most
+        if after < 0:
+            speed, most = self._pitch_mm or 0.0, self._fastest_mm * -after
+            return a.mm - most, a.mm + speed * after, a.mm + most
+        before, speed = b.line - line, (b.mm - a.mm) / (b.line - a.line)
+        most = self._most(speed)
+        low = max(a.mm - most * after, b.mm - most * before)
+        return low, a.mm + speed * after, min(a.mm + most * after, b.mm + most * before)
+
+    def _extremes(self, first: int, end: int) -> Iterator[tuple[float, float, float]]:
+        """Where lines lie at the ends of a stretch, and wherever the web may have turned in it."""
+        for at in range(self._index(first), self._index(end) + 1):
+            a, b = self._anchors[at], self._next(at)
+            following = self._anchors[at + 1].line if at + 1 < len(self._anchors) else end
+            start = first if at == self._index(first) else a.line
+            stop = min(end, following)
+            turns: list[float] = []
+            if b is not None and (most := self._most((b.mm - a.mm) / (b.line - a.line))):
+                half, way = (b.line - a.line) / 2, (b.mm - a.mm) / most / 2
+                turns = [a.line + half - way, a.line + half + way]
+            for line in (start, stop, *turns):
+                if start <= line <= stop:
+                    yield self._at(at, line)
+
+    def _next(self, at: int) -> _Anchor | None:
+        """The anchor after one, unless nobody knows how many lines lie between."""
+        closed = at + 1 < len(self._anchors) and not self._anchors[at].open
+        return self._anchors[at + 1] if closed else None
+
+    def _last_speed(self, at: int) -> float:
+        """Mm a line before an anchor: the web goes on as it did."""
+        if at == 0 or self._anchors[at - 1].open:
+            return self._pitch_mm or 0.0
+        a, b = self._anchors[at - 1], self._anchors[at]
+        return (b.mm - a.mm) / (b.line - a.line)
+
+    def _most(self, speed: float) -> float:
+        """Mm that the web moved a line at most, where it did so on average."""
+        slack = 1 + 1e-9
+        return self._fastest_mm if abs(speed) <= self._fastest_mm * slack else 2 * abs(speed)
 
 
 def gate_action(
@@ -131,7 +209,7 @@ def gate_action(
     margin_mm: float,
     now_line: int,
 ) -> GateAction:
-    """When a gate must act so that lines `lines[0]` to `lines[1]` are rejected.
+    """When a gate must act so that lines `lines[0]` to `lines[1]` are rejected, wherever they lie.
 
     Parameters
     ----------
@@ -145,16 +223,16 @@ def gate_action(
     ValueError
         If lines cannot be told in mm.
     """
-    ends = [along.mm(line) for line in lines]
-    now = along.mm(now_line)
-    if ends[0] is None or ends[1] is None or now is None:
+    ends, now = along.reach(*lines), along.mm(now_line)
+    if ends is None or now is None:
         raise ValueError("no line_pitch_mm, so no position for a gate")
-    start = min(ends[0], ends[1]) + offset_mm - margin_mm
-    stop = max(ends[0], ends[1]) + offset_mm + margin_mm
+    start, stop = ends[0] + offset_mm - margin_mm, ends[1] + offset_mm + margin_mm
     counts = [along.count_at(mm) for mm in (start, stop)]
     late = start < now
     if counts[0] is None or counts[1] is None or spec.encoder is None:
         return GateAction(lane, start, stop, late=late)
-    first, last = round(counts[0]), round(counts[1])
+    # Outwards: a gate acts on too much rather than on too little.
+    down, up = (math.floor, math.ceil) if counts[0] <= counts[1] else (math.ceil, math.floor)
+    first, last = down(counts[0]), up(counts[1])
     wrap = 1 << spec.encoder.bits
     return GateAction(lane, start, stop, first, last, first % wrap, last % wrap, late)
