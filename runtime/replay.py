@@ -22,6 +22,7 @@ from kenpin.camera.files.images import write_png
 from kenpin.camera.files.listing import ImageError
 from kenpin.camera.files.playback import play
 from kenpin.camera.files.recording import RecordingError
+from kenpin.camera.files.recording_source import RecordingFrames
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.source import FrameSource
 from kenpin.config.errors import ConfigError
@@ -231,6 +232,8 @@ def _replay(options: argparse.Namespace) -> int:
         stack.callback(source.close)
         for path in source.ignored if isinstance(source, RecordedFrames) else ():
             sys.stderr.write(f"warning: {path} is no image and is left out\n")
+        for what in source.missing if isinstance(source, RecordingFrames) else ():
+            sys.stderr.write(f"warning: {options.frames}: {what}\n")
         feed = _feed(options, bundle, stack) if options.publish else None
         pipeline = open_pipeline(
             bundle,

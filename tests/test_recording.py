@@ -136,6 +136,29 @@ def test_a_recording_cut_anywhere_is_readable_up_to_its_last_whole_frame(tmp_pat
         np.testing.assert_array_equal(seen[1].pixels, frames[1].pixels)
 
 
+def test_a_recording_says_what_it_no_longer_holds(tmp_path):
+    def missing():
+        return RecordingFrames(tmp_path / "r").missing
+
+    record(tmp_path / "r", map(a_frame, range(8)))
+    assert missing() == []
+    paths = [entry.path for entry in list_entries(tmp_path / "r")]
+    whole = paths[7].read_bytes()
+    paths[7].write_bytes(whole[:-3])
+    assert "its last 1 entries are torn" in missing()[0]
+    paths[7].unlink()
+    assert "its last 1 entries are missing" in missing()[0]
+    paths[7].write_bytes(whole)
+    paths[3].unlink()
+    assert "1 entries from 3 on are missing" in missing()[0]
+    paths[0].unlink()
+    paths[1].unlink()
+    assert "its first 2 entries are missing" in missing()[0]
+    label = tmp_path / "r" / "recording.json"
+    label.write_text(label.read_text().replace('"entries"', '"enders"'))
+    assert "never ended" in missing()[-1]
+
+
 def _record_until_killed(folder):
     with Recorder(folder, max_bytes=PLENTY) as recorder:
         for index in range(10**6):

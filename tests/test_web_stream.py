@@ -271,6 +271,33 @@ def test_a_gap_in_the_index_is_a_lost_frame_of_guessed_height(pipeline: WebPipel
     assert "guess" in judged[4].verdict.detail
 
 
+def test_lines_that_a_short_frame_should_have_had_are_lost_unless_the_web_ends(
+    pipeline: WebPipeline,
+) -> None:
+    whole = some_web(800)
+    blocks = [whole[:200], whole[200:230], whole[400:600], whole[600:640]]
+    frames = [
+        Frame(b.copy(), 0, i, capture=Capture(lines_expected=200)) for i, b in enumerate(blocks)
+    ]
+    judged = run(pipeline, frames)
+    gaps = [g for j in judged if j.web for g in j.web.gaps if g.cause is Cause.LOST]
+    assert [(g.first_line, g.end_line, g.known) for g in gaps] == [(230, 400, False)]
+    covered_once(judged, 0, 640)
+    assert judged[2].verdict.reason is Reason.INCOMPLETE_FRAME
+
+
+def test_a_short_frame_of_a_camera_that_counts_lines_is_a_web_that_stopped(
+    pipeline: WebPipeline,
+) -> None:
+    blocks = cut(some_web(430), [200, 30, 200])
+    starts = [0, 200, 230]
+    frames = [
+        Frame(b.copy(), 0, i, capture=Capture(first_line=starts[i], lines_expected=200))
+        for i, b in enumerate(blocks)
+    ]
+    assert not any(j.web.gaps for j in run(pipeline, frames) if j.web)
+
+
 def test_a_camera_that_counts_anew_breaks_the_carry(pipeline: WebPipeline) -> None:
     blocks = cut(some_web(600), itertools.repeat(100))
     frames = [

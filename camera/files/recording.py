@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = [
     "entry_name",
     "is_recording",
     "list_entries",
+    "missing_from",
     "read_entry",
 ]
 
@@ -111,16 +113,47 @@ def list_entries(folder: Path) -> list[Entry]:
         raise RecordingError(
             f"{folder}: a recording of version {version}, this reader knows {VERSION}; update it"
         )
-    entries = []
-    for path in folder.glob("*/*"):
-        found = _NAME.fullmatch(path.name)
-        if found and path.is_file():
-            entries.append(Entry(int(found[1]), path))
-    entries.sort(key=lambda entry: entry.number)
+    entries = _entries(folder)
     # Only what was being written when the power went may be torn: the last ones.
     while entries and not _whole(entries[-1]):
         entries.pop()
     return entries
+
+
+def _entries(folder: Path) -> list[Entry]:
+    found = [
+        Entry(int(name[1]), path)
+        for path in folder.glob("*/*")
+        if (name := _NAME.fullmatch(path.name)) and path.is_file()
+    ]
+    return sorted(found, key=lambda entry: entry.number)
+
+
+def missing_from(folder: Path, entries: Sequence[Entry]) -> list[str]:
+    """What a recording once held and no longer does, a sentence each; empty if it is whole.
+
+    Parameters
+    ----------
+    entries
+        As `list_entries` gives them, at least one.
+    """
+    found = []
+    first, last = entries[0].number, entries[-1].number
+    if first:
+        found.append(f"its first {first} entries are missing: dropped as the oldest, or removed")
+    held = {entry.number for entry in entries}
+    between = [number for number in range(first, last) if number not in held]
+    if between:
+        found.append(f"{len(between)} entries from {between[0]} on are missing; look at the disk")
+    torn = _entries(folder)[-1].number - last
+    if torn:
+        found.append(f"its last {torn} entries are torn: they were being written at a power cut")
+    count = json.loads((folder / LABEL).read_text()).get("entries")
+    if count is None:
+        found.append("it was never ended, so what came last may be missing")
+    elif count > last + torn + 1:
+        found.append(f"its last {count - last - torn - 1} entries are missing; copy it again")
+    return found
 
 
 def _whole(entry: Entry) -> bool:

@@ -7,7 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from kenpin.camera.files.recording import RecordingError, list_entries, read_entry
+from kenpin.camera.files.recording import (
+    RecordingError,
+    list_entries,
+    missing_from,
+    read_entry,
+)
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.paced_source import PacedFrames
 
@@ -19,6 +24,8 @@ class RecordingFrames(PacedFrames):
 
     Frames are read one by one, as they fall due. A file that was damaged since
     is handed out as a `LostFrame`, because the camera once delivered it.
+
+    missing    what it no longer holds: see `missing_from`
 
     recording  the folder
     as_timed   each frame as long after the first as it was captured
@@ -43,6 +50,7 @@ class RecordingFrames(PacedFrames):
         self._entries = list_entries(recording)
         if not self._entries:
             raise RecordingError(f"{recording}: holds no whole frame; record again")
+        self.missing = missing_from(recording, self._entries)
         self._as_timed = as_timed and rate_hz is None
         self._read: tuple[int, Frame | LostFrame] | None = None
         self._first = self._entry(0)

@@ -72,14 +72,14 @@ class Recorder:
         self.bytes = 0
         self.full = False
         self.fault = ""
-        label = {
+        self._label: dict[str, object] = {
             "kind": "kenpin recording",
             "version": VERSION,
             "started_wall_ns": time.time_ns(),
             "started_monotonic_ns": time.monotonic_ns(),
             **(about or {}),
         }
-        (folder / LABEL).write_text(json.dumps(label, indent=1) + "\n")
+        self._put_label()
         self._open_segment()
 
     def write(self, frame: Frame | LostFrame) -> bool:
@@ -110,9 +110,13 @@ class Recorder:
         """Finish; everything written is on the disk after this. Closing twice is harmless."""
         try:
             self._put_gap()
+            self._sync()
+            # Who reads it can tell whether its end is there.
+            self._label["entries"] = self._number
+            self._put_label()
         except OSError as error:
             self.fault = f"{self._folder}: {error.strerror}"
-        self._sync()
+            self._sync()
 
     def __enter__(self) -> Self:
         return self
@@ -137,6 +141,11 @@ class Recorder:
             lines=(self._gap.lines or 0) + (lines or 0) if known else None,
             count=self._gap.count + count,
         )
+
+    def _put_label(self) -> None:
+        new = self._folder / f"{LABEL}.new"
+        new.write_text(json.dumps(self._label, indent=1) + "\n")
+        new.replace(self._folder / LABEL)
 
     def _put_gap(self) -> None:
         if self._gap is not None and self._put("lost.json", [encode_loss(self._gap)]):

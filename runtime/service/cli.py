@@ -87,7 +87,8 @@ def _check(options: argparse.Namespace) -> int:
     problems = problems_of(line)
     for problem in problems:
         sys.stdout.write(f"problem: {problem}\n")
-    sys.stdout.write(f"{len(problems)} problems\n" if problems else "no problems found\n")
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    sys.stdout.write(f"{count}\n" if problems else "no problems found\n")
     return Exit.CONFIG if problems else Exit.DONE
 
 

@@ -157,6 +157,8 @@ class WebPipeline:
         self._next_index: int | None = None
         self._shift: int | None = None
         self._usual_lines = 0
+        # Lines that the last frame should have had, where the camera counts none.
+        self._short_lines = 0
 
     def alone(self, frame: Frame) -> Judgement:
         """The verdict about an image that is a whole web, with the recipe's lanes.
@@ -242,6 +244,7 @@ class WebPipeline:
         skipped = 0 if expected is None else frame.index - expected
         first = frame.capture.first_line if isinstance(frame, Frame) else None
         end = account.stream.end
+        short, self._short_lines = self._short_lines, 0
         if first is not None:
             if self._shift is None:
                 self._shift = end + skipped * self._usual_lines - first
@@ -252,10 +255,9 @@ class WebPipeline:
                 # The camera counts anew, or more was guessed lost than was.
                 self._shift = end - first
                 yield from account.stream.lose(0, known=False)
-        elif skipped > 0:
-            yield from account.stream.lose(skipped * self._usual_lines, known=False)
-        elif skipped < 0:
-            yield from account.stream.lose(0, known=False)
+        elif skipped or short:
+            lines = short + max(0, skipped) * self._usual_lines
+            yield from account.stream.lose(lines, known=False)
 
     def _take_in(self, frame: Frame, account: Account, watch: Stopwatch) -> Fault | None:
         pixels: NDArray[Any] = frame.pixels
@@ -266,6 +268,8 @@ class WebPipeline:
             for gap in account.stream.lose(len(pixels), cause=Cause.FAILED):
                 account.add(gap)
             return Reason.RECIPE_MISMATCH, unfit
+        if frame.capture.first_line is None and not frame.complete:
+            self._short_lines = frame.capture.lines_expected - len(pixels)
         first = account.stream.end
         if frame.capture.encoder is not None:
             account.along.anchor(first, frame.capture.encoder)
