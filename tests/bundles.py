@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
+import kenpin
 from kenpin.camera.frame import Pixels
 from kenpin.camera.synthetic import SyntheticWeb, write_dataset
-from kenpin.compile.build import BuildResult, build
-from kenpin.compile.progress import Steps
-from kenpin.config.recipe import load_recipe
+from kenpin.compile.build import BuildResult
 
 HEIGHT, WIDTH, SEED = 128, 320, 3
 
@@ -65,8 +61,7 @@ class Workshop:
 
     def build(self, store: Path, *changes: str) -> BuildResult:
         """Compile, quietly, with some settings changed."""
-        with Steps(Console(file=io.StringIO())) as steps:
-            return build(load_recipe(self.recipe, changes), store, steps)
+        return kenpin.build(self.recipe, store, changes=changes)
 
 
 def with_patch(pixels: Pixels) -> Pixels:

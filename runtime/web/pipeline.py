@@ -165,11 +165,19 @@ class WebPipeline:
 
         The web in hand goes on untouched.
         """
-        twin = copy.copy(self)
+        twin = self.another()
         assert self.bundle.manifest.web is not None
         twin.web, twin.stages = self.bundle.manifest.web, self._recipes
-        twin.reset(0)
         return twin.judge(frame, last=True)
+
+    def another(self) -> WebPipeline:
+        """The same for another web, which begins at line 0; this one's goes on untouched.
+
+        Both run the same network: one thread at a time.
+        """
+        twin = copy.copy(self)
+        twin.reset(0)
+        return twin
 
     def judge(self, frame: Frame | LostFrame, *, last: bool = False) -> Judgement:
         """The one verdict about a frame; raises nothing.

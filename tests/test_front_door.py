@@ -1,0 +1,191 @@
+"""`import kenpin` judges an image in three lines, without torch, and leaves arrays alone."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import kenpin
+from bundles import SEED, Workshop, with_patch
+from kenpin.camera.frame import Frame
+from kenpin.camera.synthetic import SyntheticWeb
+from kenpin.config.recipe import load_recipe
+from kenpin.runtime import inspector as inspector_module
+from kenpin.runtime.bundles.bundle import Bundle, canonical, content_hash
+from kenpin.runtime.web.pipeline import WebPipeline
+from web_lines import some_web, spoiled
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+ALONE = """
+import json, sys
+before = set(sys.modules)
+import kenpin
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+loaded = sorted(loaded - sys.stdlib_module_names)
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "nncf"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NoTorch())
+import numpy as np
+verdict = kenpin.load(sys.argv[1]).judge(np.zeros((128, 320), np.uint8))
+try:
+    kenpin.build("recipe.toml", "bundles")
+except ImportError as error:
+    refusal = str(error)
+print(json.dumps([loaded, verdict.reason.value, refusal]))
+"""
+
+
+@pytest.fixture(scope="module")
+def inspector(patchcore: Bundle) -> kenpin.Inspector:
+    return kenpin.load(patchcore.folder)
+
+
+@pytest.fixture(scope="module")
+def good() -> np.ndarray:
+    return SyntheticWeb(128, 320, SEED).frame(40).pixels.copy()
+
+
+def test_the_examples_in_the_documentation_are_true(
+    patchcore: Bundle, web_bundle: Bundle, good: np.ndarray, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bundles").mkdir()
+    (tmp_path / "bundles" / "current").symlink_to(patchcore.folder)
+    (tmp_path / "bundles" / "web").symlink_to(web_bundle.folder)
+    cv2.imwrite("part.png", with_patch(good))
+    names = {"image": with_patch(good), "blocks": np.split(some_web(288), 3)}
+    told = doctest.testfile(str(DOCS / "python.md"), module_relative=False, globs=dict(names))
+    assert told.attempted > 10
+    assert told.failed == 0
+    told = doctest.testmod(inspector_module)
+    assert told.attempted > 3
+    assert told.failed == 0
+
+
+@pytest.fixture(scope="module")
+def alone(patchcore: Bundle) -> list:
+    """What a fresh interpreter says in which torch cannot be imported."""
+    command = [sys.executable, "-c", ALONE, str(patchcore.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_importing_kenpin_imports_nothing_else_before_it_is_used(alone: list) -> None:
+    assert alone[0] == ["kenpin"]
+
+
+def test_judging_needs_no_torch_and_compiling_says_that_it_does(alone: list) -> None:
+    assert alone[1] == "image_quality"
+    assert alone[2] == (
+        "compiling needs torch, which is not installed; pip install 'kenpin[compile]'"
+    )
+
+
+def test_every_public_name_is_there_and_no_other() -> None:
+    for name in kenpin.__all__:
+        assert getattr(kenpin, name) is not None
+    assert set(kenpin.__all__) <= set(dir(kenpin))
+    with pytest.raises(AttributeError, match="module 'kenpin' has no attribute 'lod'"):
+        kenpin.lod  # noqa: B018
+    assert sys.modules["kenpin.compile"] is kenpin.compile
+
+
+def test_the_callers_array_is_neither_frozen_nor_kept(
+    inspector: kenpin.Inspector, good: np.ndarray
+) -> None:
+    image = good.copy()
+    first = inspector.judge(image, name="left.png")
+    assert first.ok
+    assert first.frame_name == "left.png"
+    values = first.score_map.values.copy()
+    image[50:70, 100:120] = 255
+    second = inspector.judge(image)
+    assert not second.ok
+    np.testing.assert_array_equal(first.score_map.values, values)
+    with pytest.raises(ValueError, match="read-only"):
+        first.score_map.values[0, 0] = 1
+    with pytest.raises(AttributeError, match="cannot assign to field 'outcome'"):
+        second.outcome = kenpin.Outcome.OK
+
+
+def test_what_the_line_would_refuse_is_refused_with_the_same_reason(
+    inspector: kenpin.Inspector, good: np.ndarray
+) -> None:
+    for image, reason in (
+        (good[:, :100], "recipe_mismatch"),
+        (good.astype(np.float32), "recipe_mismatch"),
+        (np.stack([good] * 3, axis=2), "recipe_mismatch"),
+        (np.zeros_like(good), "image_quality"),
+    ):
+        assert inspector.judge(image).reason.value == reason
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        ([[1, 2]], TypeError, "a list, expected a numpy array"),
+        (np.zeros(8, np.uint8), ValueError, r"shape \(8,\), expected \(H, W\) or"),
+        (np.zeros((0, 320), np.uint8), ValueError, r"shape \(0, 320\), expected"),
+    ],
+)
+def test_what_is_no_image_is_an_error_of_the_caller(
+    inspector: kenpin.Inspector, image, error, message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        inspector.judge(image)
+
+
+def test_a_web_is_judged_as_the_line_judges_it_and_two_webs_do_not_mix(web_bundle: Bundle) -> None:
+    inspector = kenpin.load(web_bundle.folder)
+    pipeline = WebPipeline(web_bundle)
+    lines = spoiled(some_web(384), (100, 60, 10, 10))
+    mine, other = inspector.web(), inspector.web()
+    for number, block in enumerate(np.split(lines, 3)):
+        last = number == 2
+        expected = pipeline.judge(Frame(block.copy(), 0, number), last=last).verdict
+        other.judge(block[::-1])
+        found = mine.judge(block, last=last)
+        assert (found.score, found.outcome, found.web) == (
+            expected.score,
+            expected.outcome,
+            expected.web,
+        )
+
+
+def test_a_bundle_for_parts_has_no_web(inspector: kenpin.Inspector) -> None:
+    with pytest.raises(kenpin.BundleError, match="its frames show parts; give each to `judge`"):
+        inspector.web()
+
+
+def test_a_bundle_whose_golden_frames_score_otherwise_here_is_not_loaded(
+    patchcore: Bundle, tmp_path: Path
+) -> None:
+    golden = [g.model_copy(update={"score": 2 * g.score}) for g in patchcore.manifest.golden]
+    raw = canonical(patchcore.manifest.model_copy(update={"golden": golden}))
+    folder = tmp_path / f"small-{content_hash(raw)[:12]}"
+    shutil.copytree(patchcore.folder, folder)
+    (folder / "manifest.json").write_bytes(raw)
+    with pytest.raises(kenpin.BundleError, match=r"golden/good-0\.png scores"):
+        kenpin.load(folder)
+
+
+def test_a_recipe_is_a_file_with_changes_or_a_recipe_without(workshop: Workshop) -> None:
+    """That it compiles, all tests of bundles say: `Workshop.build` is `kenpin.build`."""
+    with pytest.raises(TypeError, match="changes are of a recipe file's settings"):
+        kenpin.build(load_recipe(workshop.recipe), "bundles", changes=["tiles.size_px=256"])
+    with pytest.raises(kenpin.ConfigError, match=r"nowhere\.toml: cannot be read"):
+        kenpin.build("nowhere.toml", "bundles")
