@@ -1,0 +1,1 @@
+"""One of each kind that kenpin finds by name, to copy from."""

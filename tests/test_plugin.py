@@ -1,0 +1,129 @@
+"""An installed package adds a backbone, a method and a camera, a file each: examples/plugin."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import kenpin
+from bundles import Workshop, with_patch
+from kenpin.camera.files.images import read_pixels, write_png
+from kenpin.compile.backbones import BACKBONES
+from kenpin.config.camera import SOURCES
+from kenpin.config.exits import Exit
+from kenpin.config.methods import METHODS
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.replay import main as edge_replay
+from running_line import HERE, RunningLine, line_toml
+
+PLUGIN = HERE.parent / "examples" / "plugin"
+
+CHANGES = (
+    'backbone={name="edges",grid_px=8}',
+    'method={name="zscore",share="column"}',
+)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pip has installed the example."""
+    folder = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    alone = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder)]
+    # Built where it leaves nothing behind in the repository.
+    source = tmp_path_factory.mktemp("source") / "plugin"
+    subprocess.run(["cp", "-r", str(PLUGIN), str(source)], check=True)
+    subprocess.run([*pip, *alone, str(source)], check=True, timeout=120)
+    return folder
+
+
+@pytest.fixture
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The example, to be found by this process and by those that it starts."""
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(HERE)]))
+    return site
+
+
+@pytest.fixture(scope="session")
+def bundle(site: Path, workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Compiled with the example's backbone and method."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        return workshop.build(tmp_path_factory.mktemp("example"), *CHANGES).bundle
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_package_is_found_by_name() -> None:
+    assert "edges" in BACKBONES.names()
+    assert METHODS.names() == ["padim", "patchcore", "zscore"]
+    assert SOURCES.find("testcard").settings.__name__ == "TestcardSettings"
+
+
+@pytest.mark.usefixtures("installed")
+def test_its_backbone_and_method_are_compiled_and_judge(
+    bundle: Bundle, workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bundle.manifest.features.backbone == "edges"
+    assert bundle.manifest.method.model_dump()["least_deviation"] == 1e-3
+    good = read_pixels(workshop.data / "test" / "good" / "000.png")
+    inspector = kenpin.load(bundle.folder)
+    assert inspector.judge(good).ok
+    assert inspector.judge(with_patch(good)).reason is kenpin.Reason.DEFECT
+    (tmp_path / "frames").mkdir()
+    write_png(tmp_path / "frames" / "a.png", good)
+    write_png(tmp_path / "frames" / "b.png", with_patch(good))
+    assert edge_replay([str(tmp_path / "frames"), "--bundle", str(bundle.folder)]) == Exit.DONE
+    assert "2 frames: 1 OK, 1 NG" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("installed")
+def test_its_half_for_the_box_needs_no_torch(bundle: Bundle) -> None:
+    script = (
+        "import sys, kenpin; kenpin.load(sys.argv[1]); "
+        "assert 'torch' not in sys.modules and 'kenpin_example.method' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script, str(bundle.folder)], check=True, timeout=60)
+
+
+def test_without_the_package_its_bundle_is_refused_by_name(bundle: Bundle) -> None:
+    with pytest.raises(kenpin.BundleError, match="method 'zscore' is not known; expected one of"):
+        kenpin.load(bundle.folder)
+
+
+@pytest.mark.usefixtures("installed")
+def test_its_camera_and_its_bundle_run_a_line(bundle: Bundle, tmp_path: Path) -> None:
+    camera = 'kind = "testcard", height_px = 128, width_px = 320, rate_hz = 25'
+    toml = line_toml(tmp_path, bundle.folder, camera=camera)
+    environ = {"PYTHONPATH": os.environ["PYTHONPATH"]}
+    with RunningLine(toml, environ=environ) as line:
+        told = line.verdict(lambda m: m["verdict"] == 1)
+        assert told["sim"]
+        assert told["bundle"] == bundle.label
+        assert line.stop() == 0
+
+
+@pytest.mark.usefixtures("installed")
+def test_its_camera_is_asked_for_frames_one_by_one() -> None:
+    camera = import_module("kenpin_example.camera")
+    settings = camera.TestcardSettings(kind="testcard", height_px=64, width_px=96)
+    source = camera.open_testcard(settings, triggered=True)
+    source.connect()
+    place = import_module("numpy").empty
+    assert source.grab_into(place, 0) == []
+    source.fire()
+    assert source.grab_into(place, 0)[0].pixels.shape == (64, 96)
+    assert source.grab_into(place, 0) == []
+    source.close()
+
+
+@pytest.mark.parametrize("kind", ["backbone", "camera", "method"])
+def test_the_page_shows_the_example_as_it_is(kind: str) -> None:
+    code = (PLUGIN / "kenpin_example" / f"{kind}.py").read_text(encoding="utf-8")
+    page = HERE.parent / "docs" / "extending" / f"{kind}.md"
+    assert f"```python\n{code}```" in page.read_text(encoding="utf-8")
