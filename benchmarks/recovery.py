@@ -27,8 +27,8 @@ from pathlib import Path
 
 from kenpin.camera.acquisition.events import (
     CameraChanged,
+    CameraEvent,
     CameraState,
-    Event,
     FrameArrived,
     FramesLost,
 )
@@ -59,10 +59,10 @@ class Camera:
             update_timeout_ms=100,
         )
         self.acquisition = Acquisition(opener_of(spec), self.ring)
-        self._came: deque[Event] = deque()
+        self._came: deque[CameraEvent] = deque()
         self.acquisition.start()
 
-    def until(self, wanted: Callable[[Event], bool], patience_s: float = 60.0) -> Event:
+    def until(self, wanted: Callable[[CameraEvent], bool], patience_s: float = 60.0) -> CameraEvent:
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             for event in self.acquisition.events():
@@ -91,18 +91,18 @@ class Camera:
         self.ring.close()
 
 
-def _told(event: Event) -> bool:
+def _told(event: CameraEvent) -> bool:
     bad = (CameraState.LOST, CameraState.FAILED, CameraState.STALLED)
     return isinstance(event, FramesLost) or (
         isinstance(event, CameraChanged) and event.state in bad
     )
 
 
-def _lost(event: Event) -> bool:
+def _lost(event: CameraEvent) -> bool:
     return isinstance(event, CameraChanged) and event.state is CameraState.LOST
 
 
-def _name(event: Event) -> str:
+def _name(event: CameraEvent) -> str:
     if isinstance(event, CameraChanged):
         return event.state
     return f"frame lost: {event.loss}" if isinstance(event, FramesLost) else "a frame"

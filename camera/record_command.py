@@ -12,8 +12,8 @@ from pathlib import Path
 
 from kenpin.camera.acquisition.events import (
     CameraChanged,
+    CameraEvent,
     CameraState,
-    Event,
     FrameArrived,
     FramesLost,
 )
@@ -108,7 +108,7 @@ def _record(options: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def _keep(event: Event, ring: FrameRing, recorder: Recorder) -> None:
+def _keep(event: CameraEvent, ring: FrameRing, recorder: Recorder) -> None:
     if isinstance(event, CameraChanged):
         detail = f": {event.detail}" if event.detail else ""
         sys.stderr.write(f"camera {event.state}{detail}\n")

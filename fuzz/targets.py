@@ -16,8 +16,8 @@ from zmq.utils import z85
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import load_line
 from kenpin.runtime.bundles.bundle import BundleError, parse_manifest
-from kenpin.runtime.service.announcer import _short
 from kenpin.runtime.wire.encodings import CODECS
+from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS, shorten
 from kenpin.runtime.wire.keys import parse_keys
 from kenpin.runtime.wire.line_messages import SAID
 from kenpin.runtime.wire.map_encoding import Encoding, WireError, decode, decode_any, encode
@@ -35,7 +35,12 @@ def _command(payload: bytes, encoding: str) -> None:
     except WireError as error:
         # The gateway sends this text back; it must survive its own encoding.
         head = {"v": 1, "type": "error", "box": "box-1", "line": "web-1", "boot": _BOOT}
-        fields = head | {"about": None, "trig": None, "t_mono_ns": 1, "detail": _short(str(error))}
+        fields = head | {
+            "about": None,
+            "trig": None,
+            "t_mono_ns": 1,
+            "detail": shorten(str(error), MAX_DETAIL_CHARS),
+        }
         CODECS[encoding].write(SAID["error"](**fields))
 
 

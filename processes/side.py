@@ -5,11 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic
 
-from kenpin.processes.channel import Channel
+from kenpin.processes.channel import Channel, Heard, Sent
 from kenpin.processes.child import settle
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 __all__ = ["SideProcess"]
 
@@ -19,7 +22,7 @@ _SETTLED_NS = 60_000_000_000
 _NICENESS = 10
 
 
-class SideProcess:
+class SideProcess(Generic[Sent, Heard]):
     """A process that is told things and tells things back. Nothing here waits for it.
 
     Owned by one thread, which polls `fileno()` and calls `poll`. It is started
@@ -28,6 +31,8 @@ class SideProcess:
     name     for ps and top, at most 15 characters
     work     called in the process with `args` and its channel, until that has ended;
              a function of a module, for it is pickled
+    told, tells
+             the kinds of message that it is told, and that it tells
     greet    what it is told first, each time that it is started
     refused  what it was to be told and could not take
     """
@@ -37,16 +42,19 @@ class SideProcess:
         name: str,
         work: Callable[..., None],
         *args: Any,
-        greet: Callable[[], Iterable[Mapping[str, Any]]] = tuple,
+        told: TypeForm[Sent],
+        tells: TypeForm[Heard],
+        greet: Callable[[], Iterable[Sent]] = tuple,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.name = name
         self._work = work
         self._args = args
+        self._told, self._tells = told, tells
         self._greet = greet
         self._clock_ns = clock_ns
         self._process: multiprocessing.process.BaseProcess | None = None
-        self._channel: Channel | None = None
+        self._channel: Channel[Sent, Heard] | None = None
         self._started_ns = 0
         self._restart_ns: int | None = None
         self._failures = 0
@@ -66,7 +74,7 @@ class SideProcess:
 
     def start(self) -> None:
         """Start it."""
-        ours, theirs = Channel.pair()
+        ours, theirs = Channel.pair(self._told, self._tells)
         self._process = multiprocessing.get_context("spawn").Process(
             target=_live,
             args=(self.name, self._work, self._args, theirs, os.getpid()),
@@ -79,14 +87,14 @@ class SideProcess:
         for message in self._greet():
             self.send(message)
 
-    def send(self, message: Mapping[str, Any]) -> bool:
+    def send(self, message: Sent) -> bool:
         """Tell it something; False, and counted, if it cannot take it now."""
         if self._channel is not None and self._channel.send(message):
             return True
         self.refused += 1
         return False
 
-    def poll(self) -> list[dict[str, Any]]:
+    def poll(self) -> list[Heard]:
         """What it told, in order. `ended` says why it is away, empty while it is there."""
         self._dead = [process for process in self._dead if process.exitcode is None]
         now = self._clock_ns()
@@ -136,7 +144,11 @@ class SideProcess:
 
 
 def _live(
-    name: str, work: Callable[..., None], args: tuple[Any, ...], channel: Channel, parent: int
+    name: str,
+    work: Callable[..., None],
+    args: tuple[Any, ...],
+    channel: Channel[Any, Any],
+    parent: int,
 ) -> None:
     """The process's whole life."""
     if not settle(name, parent):

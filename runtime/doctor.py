@@ -114,7 +114,7 @@ def _camera(options: argparse.Namespace) -> int:
     table = Table("serial", "vendor", "model", "name", "transport", title=f"{len(cameras)} cameras")
     for camera in cameras:
         table.add_row(
-            *(str(camera[key]) for key in ("serial", "vendor", "model", "user_name", "transport"))
+            camera.serial, camera.vendor, camera.model, camera.user_name, camera.transport
         )
     out.print("producers: " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
     out.print(table)

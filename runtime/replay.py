@@ -115,9 +115,9 @@ def replay(
         if feed:
             feed.verdict(judged.verdict, budget_us)
         tally.add(judged.verdict)
-        sys.stdout.write(_line(judged))
-        if rolls and judged.web:
-            _tell(rolls.add(judged.web))
+        sys.stdout.write(_line(judged.verdict))
+        if rolls and judged.verdict.web:
+            _tell(rolls.add(judged.verdict.web))
         if judged.verdict.reason is Reason.MODEL_ERROR:
             log.error("model_error", frame=frame.index, detail=judged.verdict.detail)
         if overlays:
@@ -132,8 +132,8 @@ def _tell(pages: list[Path]) -> None:
         sys.stdout.write(f"roll map: {page}\n")
 
 
-def _line(judged: Judgement) -> str:
-    verdict, web = judged.verdict, judged.web
+def _line(verdict: Verdict) -> str:
+    web = verdict.web
     name = verdict.outcome.name if verdict.reason is None else f"NG {verdict.reason}"
     score = "-" if verdict.score is None else f"{verdict.score:.3f}"
     limit = "-" if verdict.thresholds is None else f"{verdict.thresholds.ok:.3f}"

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from kenpin.camera.acquisition.events import (
     CameraChanged,
+    CameraEvent,
     CameraState,
-    Event,
     FrameArrived,
     FramesLost,
 )
@@ -29,11 +29,13 @@ class Watch:
     def __init__(self, spec: GenicamSpec, frame_bytes: int, slots: int = 8) -> None:
         self.ring = FrameRing(slots, frame_bytes)
         self.acquisition = Acquisition(opener_of(spec), self.ring)
-        self.events: list[Event] = []
-        self._came: deque[Event] = deque()
+        self.events: list[CameraEvent] = []
+        self._came: deque[CameraEvent] = deque()
         self.acquisition.start()
 
-    def until(self, wanted: Callable[[Event], bool], patience_s: float = PATIENCE_S) -> Event:
+    def until(
+        self, wanted: Callable[[CameraEvent], bool], patience_s: float = PATIENCE_S
+    ) -> CameraEvent:
         """The first event from now on that is wanted."""
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +18,12 @@ from kenpin.camera.capture import Capture
 from kenpin.camera.frame import Frame
 from kenpin.config.camera import SyntheticSpec
 from kenpin.config.line import ArchiveSpec, Line, RingSpec, TriggerSpec
-from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict
+from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict, WebFindings
 from kenpin.runtime.service.ledger import Entry
 from kenpin.runtime.service.sides.archive import Archive, lendable
+from kenpin.runtime.wire.web_limits import fitted
+from kenpin.runtime.wire.web_messages import web_part
+from wire_samples import everything_found
 
 PATIENCE_S = 30.0
 
@@ -54,7 +56,7 @@ class Bench:
         index: int,
         outcome: Outcome = Outcome.NG,
         score: float = 3.0,
-        web: dict[str, Any] | None = None,
+        web: WebFindings | None = None,
     ) -> bool:
         """A frame with its map, its verdict, and whether the archive took it."""
         pixels = np.full((64, 64), index, np.uint8)
@@ -63,10 +65,19 @@ class Bench:
         put_map(self.ring, ticket, np.full((4, 4), score, np.float32), 16, (64, 64))
         reason = None if outcome is Outcome.OK else Reason.DEFECT
         verdict = Verdict(
-            outcome, reason, "", score, Thresholds(1.0, 1.0), index, "", index, index, "b@1"
+            outcome,
+            reason,
+            "",
+            score,
+            Thresholds(1.0, 1.0),
+            index,
+            "",
+            index,
+            index,
+            "b@1",
+            web=web,
         )
         entry = Entry(index, None, None, None, 0, 50, "b@1", seq=index)
-        entry.web = web
         taken = self.archive.offer(entry, verdict, ticket)
         if not taken:
             self.ring.release(ticket)
@@ -165,17 +176,16 @@ def test_what_was_lent_is_written_before_the_service_ends(bench: Bench, tmp_path
     assert len(list(tmp_path.glob("ng/*/*.json"))) == 3
 
 
-def test_a_web_with_more_defects_than_a_message_holds_is_kept_without_them(
-    bench: Bench, tmp_path: Path
-) -> None:
+def test_the_most_that_a_verdict_tells_of_a_web_is_kept_whole(bench: Bench, tmp_path: Path) -> None:
     bench.ready()
-    few = {"defects": [{"area_px": 9}]}
-    assert bench.offer(1, web=few)
-    assert bench.offer(2, web={"defects": ["x" * 100] * 1000})
-    bench.until(lambda: len(bench.back) == 2)
-    kept = [json.loads(p.read_text()) for p in sorted(tmp_path.glob("ng/*/*.json"))]
-    assert [entry["verdict"]["web"] for entry in kept] == [few, None]
-    assert bench.archive.kept == {"ng": 2}
+    most = fitted(everything_found())
+    assert bench.offer(1, web=most)
+    bench.until(lambda: len(bench.back) == 1)
+    (file,) = tmp_path.glob("ng/*/*.json")
+    kept = json.loads(file.read_text())["verdict"]["web"]
+    assert kept == web_part(most).model_dump(mode="json")
+    assert len(kept["defects"]) > 10
+    assert bench.archive.kept == {"ng": 1}
 
 
 @pytest.mark.parametrize(("slots", "in_flight", "lent"), [(3, 2, 0), (5, 2, 1), (64, 2, 4)])

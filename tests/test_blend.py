@@ -18,8 +18,7 @@ from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.runtime.bundles.bundle import Bundle, BundleError, Manifest, canonical
 from kenpin.runtime.judging.blend import Blend, join_maps, load_blend
 from kenpin.runtime.judging.pipeline import Pipeline
-from kenpin.runtime.judging.verdict import Outcome, Reason
-from kenpin.runtime.web.pieces import Cause
+from kenpin.runtime.judging.verdict import Cause, Outcome, Reason
 from kenpin.runtime.web.pipeline import WebPipeline
 from web_lines import some_web
 
@@ -124,9 +123,9 @@ def test_lines_of_a_web_whose_joined_map_is_no_number_are_not_inspected(web_bund
     pipeline.stages._look = replace(blend, band_gain=gain)
     judged = pipeline.judge(Frame(some_web(300), 0, 0), last=True)
     assert (judged.verdict.outcome, judged.verdict.reason) == (Outcome.NG, Reason.NONFINITE)
-    assert judged.web is not None
-    assert {gap.cause for gap in judged.web.gaps} == {Cause.NONFINITE}
-    assert sum(gap.lines for gap in judged.web.gaps) == 300
+    assert judged.verdict.web is not None
+    assert {gap.cause for gap in judged.verdict.web.gaps} == {Cause.NONFINITE}
+    assert sum(gap.lines for gap in judged.verdict.web.gaps) == 300
 
 
 def test_a_stain_without_texture_is_seen_by_the_band(padim: Bundle) -> None:

@@ -19,9 +19,9 @@ from kenpin.camera.acquisition.events import CameraChanged, CameraState, FrameAr
 from kenpin.camera.acquisition.ring import FrameRing, SlotHeader, Ticket
 from kenpin.camera.capture import Capture
 from kenpin.camera.loss import Loss
-from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds
+from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict
 from kenpin.runtime.service.desk import Desk
-from kenpin.runtime.service.inspection.handle import BundleFacts, Gone, Judged
+from kenpin.runtime.service.inspection.messages import BundleFacts, Gone, Judged
 from kenpin.runtime.service.ledger import Answer, Ledger, Stage
 
 MS = 1_000_000
@@ -186,16 +186,20 @@ class Shift:
         self.desk.inspection(
             Judged(
                 job,
-                Outcome.OK if ok else Outcome.NG,
-                None if ok else Reason.DEFECT,
-                "",
-                lies.get(lie, score) if ok else score,
-                (1, 1),
-                {"infer": 5},
-                "good@2" if lie == "bundle" else "good@1",
-                THRESHOLDS,
-                self.now,
-                True,
+                Verdict(
+                    outcome=Outcome.OK if ok else Outcome.NG,
+                    reason=None if ok else Reason.DEFECT,
+                    detail="",
+                    score=lies.get(lie, score) if ok else score,
+                    thresholds=THRESHOLDS,
+                    frame_index=0,
+                    frame_name="",
+                    captured_ns=self.now,
+                    judged_ns=self.now,
+                    bundle="good@2" if lie == "bundle" else "good@1",
+                    peak_xy=(1, 1),
+                    stages_us={"infer": 5},
+                ),
             )
         )
 
@@ -273,7 +277,7 @@ class Shift:
                 assert entry.answered_ns <= entry.deadline_ns
                 assert entry.recipe in (None, "good", "good@1")
                 assert verdict.score <= THRESHOLDS.ok
-                assert entry.frame not in self.incomplete
+                assert entry.frame_index not in self.incomplete
                 assert verdict.bundle == "good@1"
             else:
                 assert verdict.reason is not None

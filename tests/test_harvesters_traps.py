@@ -17,7 +17,7 @@ import pytest
 
 from kenpin.camera.acquisition import body as acquiring
 from kenpin.camera.acquisition.body import _Loop
-from kenpin.camera.acquisition.events import CameraState
+from kenpin.camera.acquisition.events import CameraEvent, CameraState, ToAcquisition
 from kenpin.camera.acquisition.resume import Resume
 from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.camera.genicam.source import GenicamSource
@@ -117,12 +117,12 @@ class NeverThere:
 
 def test_t9_a_process_that_has_connected_too_often_is_replaced(monkeypatch):
     monkeypatch.setattr(acquiring, "_CONNECTIONS", 3)
-    ours, theirs = Channel.pair()
+    ours, theirs = Channel.pair(ToAcquisition, CameraEvent)
     ring, progress = FrameRing(1, 16), Progress()
     loop = _Loop(ring, theirs, progress, Resume())
     assert loop.connect(NeverThere()) is False
     theirs.close()
-    states = [message["state"] for message in ours.receive()]
+    states = [message.state for message in ours.receive()]
     assert states == [CameraState.LOST] * 3
     ours.close()
     progress.close()

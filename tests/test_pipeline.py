@@ -18,14 +18,13 @@ from kenpin.camera.frame import Frame, LostFrame
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
 from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages, load_engine
+from kenpin.runtime.judging.rule import Evidence, judge
 from kenpin.runtime.judging.scoring import TileDistances, load_scorer
 from kenpin.runtime.judging.verdict import (
     REASON_CODES,
-    Evidence,
     Outcome,
     Reason,
     Thresholds,
-    judge,
 )
 from kenpin.runtime.selftest import selftest
 

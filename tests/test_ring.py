@@ -13,7 +13,7 @@ from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError, Ticket
 from kenpin.camera.acquisition.ring_frames import frame_in, map_in, put_frame, put_map
 from kenpin.camera.capture import Capture
 from kenpin.camera.frame import Frame
-from kenpin.processes.channel import Channel
+from kenpin.processes.channel import Channel, Message, Stop
 
 
 def a_frame(seed: int = 0, shape: tuple[int, ...] = (8, 12), dtype=np.uint8, **known) -> Frame:
@@ -122,21 +122,24 @@ def test_an_invented_ticket_is_refused():
             frame_in(ring, ticket)
 
 
-def _fill(ring: FrameRing, channel: Channel) -> None:
-    ticket = put_frame(ring, a_frame(5))
-    channel.send({"ticket": list(ticket)})
+class Filled(Message, frozen=True):
+    ticket: Ticket
+
+
+def _fill(ring: FrameRing, channel: Channel[Filled, Stop]) -> None:
+    channel.send(Filled(put_frame(ring, a_frame(5))))
 
 
 def test_a_spawned_child_writes_where_its_parent_reads():
     ring = FrameRing(2, 96)
-    ours, theirs = Channel.pair()
+    ours, theirs = Channel.pair(Stop, Filled)
     child = multiprocessing.get_context("spawn").Process(target=_fill, args=(ring, theirs))
     child.start()
     theirs.close()
     assert ours.wait(30)
     (message,) = ours.receive(1)
     ours.close()
-    ticket = Ticket(*message["ticket"])
+    ticket = message.ticket
     np.testing.assert_array_equal(frame_in(ring, ticket).pixels, a_frame(5).pixels)
     child.join()
     ring.release(ticket)

@@ -9,25 +9,26 @@ import random
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kenpin.config.exits import Exit
+from kenpin.processes.channel import Channel
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.judging.findings import Defect, Findings, GateAction, LaneVerdict
-from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds
+from kenpin.runtime.judging.verdict import WebFindings
 from kenpin.runtime.service.cli import main as edge_run
+from kenpin.runtime.service.inspection.messages import FromInspection, Judged, ToInspection
 from kenpin.runtime.service.web_lines import WebLines
-from kenpin.runtime.web.pieces import Cause, Gap
-from kenpin.runtime.web.plain import findings_of, plain_findings
 from kenpin.runtime.wire.map_encoding import Encoding, decode, encode
 from kenpin.runtime.wire.verdict_messages import VerdictMessage
-from kenpin.runtime.wire.web_messages import WebPart
+from kenpin.runtime.wire.web_limits import fitted
+from kenpin.runtime.wire.web_messages import web_part
 from running_line import RunningLine, line_toml
 from web_lines import SEED, WIDTH
-from wire_samples import verdict_message
+from wire_samples import NG_VERDICT, a_defect, everything_found, verdict_message
 
 pytestmark = pytest.mark.clock
 
@@ -145,44 +146,30 @@ def test_check_knows_webs(web_bundle: Bundle, tmp_path: Path, capsys: Any) -> No
     assert "rolls.folder" in said
 
 
-def test_whatever_is_found_fits_into_a_message(web_bundle: Bundle) -> None:
-    """The most lanes with the longest names, all stretches bad, and 64 defects in each."""
-    names = [f"{k:02d}" + "n" * 30 for k in range(16)]
-    runs = tuple((k * 1000, k * 1000 + 10) for k in range(10_000))
-    limits = Thresholds(1.25, 2.5)
-    big = 123_456_789.123456
-    findings = Findings(
-        first_line=0,
-        end_line=10**9,
-        first_mm=big,
-        end_mm=big,
-        lanes=tuple(LaneVerdict(n, Outcome.NG, Reason.DEFECT, big, limits, runs) for n in names),
-        defects=tuple(
-            Defect(
-                k + 10**9, 10**9, 10**9, 10**5, 10**5, 10**9, big + k, big, 10**9, 10**5,
-                names[0], tuple(names), True, True, 10**9, tuple(range(10**9, 10**9 + 40)),
-                big, big, big, big, big,
-            )
-            for k in range(64)
-        ),
-        n_defects=64,
-        gaps=tuple(Gap(k * 100 + 10**9, k * 100 + 50 + 10**9, Cause.CONTEXT) for k in range(999)),
-        gates=tuple(
-            GateAction(n, big, big, 2**60, 2**60, 2**31, 2**31) for n in names for _ in range(16)
-        ),
-        map_line=None,
-    )  # fmt: skip
-    plain = plain_findings(findings)
-    kept = [defect["peak"] for defect in plain["defects"]]
+def test_whatever_is_found_fits_into_a_message() -> None:
+    found = everything_found()
+    told = fitted(found)
+    kept = [defect.peak for defect in told.defects]
     assert kept, "not one defect is told"
-    assert min(kept) > big + 63 - len(kept)
-    assert plain["gaps"][-1]["end_line"] == findings.gaps[-1].end_line
-    assert all(lane["ng_runs"][-1][1] == runs[-1][1] for lane in plain["lanes"])
-    assert {gate["lane"] for gate in plain["gates"]} == set(names)
-    message = verdict_message().model_copy(update={"web": WebPart.model_validate(plain)})
+    assert min(kept) > max(d.peak for d in found.defects) - len(kept)
+    assert told.gaps[-1].end_line == found.gaps[-1].end_line
+    assert all(lane.ng_runs[-1][1] == found.lanes[0].ng_runs[-1][1] for lane in told.lanes)
+    assert {gate.lane for gate in told.gates} == {lane.name for lane in found.lanes}
+    verdict = replace(NG_VERDICT, web=found)
+    message = verdict_message(verdict=verdict)
+    assert message.web == web_part(found)
     for encoding in Encoding:
         assert decode(encode(message, encoding), encoding) == message
-    assert plain_findings(findings_of(plain)) == plain
+    assert fitted(told) == told
+
+
+def test_a_verdict_on_a_web_reaches_the_gateway_as_it_was() -> None:
+    told = Judged(3, replace(NG_VERDICT, web=fitted(everything_found())))
+    inspection, gateway = Channel.pair(FromInspection, ToInspection)
+    assert inspection.send(told)
+    assert gateway.receive() == [told]
+    inspection.close()
+    gateway.close()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -194,12 +181,14 @@ def test_lines_between_two_inspections_become_a_gap_and_defects_keep_their_numbe
     for inspection in (5, 9, 17):
         for number in range(1, rng.randrange(2, 7)):
             end = at + rng.randrange(80)
-            defects = [{"number": number, "absorbed": [], "continues": None}]
-            web = {"first_line": at, "end_line": end, "gaps": [], "defects": defects}
-            missing = lines.follow(web, inspection)
-            assert web["first_line"] == seen
-            assert bool(missing) == (at > seen) == bool(web["gaps"])
-            numbers.append(defects[0]["number"])
+            found = WebFindings(
+                first_line=at, end_line=end, first_mm=None, end_mm=None, lanes=(),
+                defects=(a_defect(number),), n_defects=1, gaps=(), gates=(), map_line=None,
+            )  # fmt: skip
+            web, missing = lines.follow(found, inspection)
+            assert web.first_line == seen
+            assert bool(missing) == (at > seen) == bool(web.gaps)
+            numbers.append(web.defects[0].number)
             seen = at = end
         at += rng.randrange(3) * 40
     assert numbers == list(range(1, len(numbers) + 1))

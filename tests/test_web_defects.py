@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kenpin.config.web import DefectSpec
-from kenpin.runtime.judging.findings import Defect
+from kenpin.runtime.judging.verdict import WebDefect
 from kenpin.runtime.web.defects import DefectTracker
 from kenpin.runtime.web.pieces import Strip
 
@@ -31,7 +31,7 @@ def strip(values: Any, row: int, origin: int = 0) -> Strip:
     )
 
 
-def track(values: Any, heights: list[int], spec: DefectSpec = SHORT) -> list[Defect]:
+def track(values: Any, heights: list[int], spec: DefectSpec = SHORT) -> list[WebDefect]:
     """The map in strips of these heights, in turn; all that is told."""
     tracked, told, row, turn = tracker(spec), [], 0, 0
     while row < len(values):

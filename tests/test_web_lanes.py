@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from kenpin.camera.frame import Frame
 from kenpin.config.web import EdgeSpec, WebSpec
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
-from kenpin.runtime.judging.verdict import Outcome, Reason
+from kenpin.runtime.judging.verdict import Cause, Outcome, Reason
 from kenpin.runtime.web.lanes import EdgeTracker, LaneMap
-from kenpin.runtime.web.pieces import Cause
 from kenpin.runtime.web.pipeline import WebPipeline
 from web_lines import WIDTH, cut, some_web, spoiled
 
@@ -33,16 +32,16 @@ def judged(bundle: Bundle, pixels: Any, **web: Any) -> Any:
 
 
 def outcomes(found: Any) -> dict[str, Outcome]:
-    return {lane.name: lane.outcome for lane in found.web.lanes}
+    return {lane.name: lane.outcome for lane in found.verdict.web.lanes}
 
 
 def test_each_lane_has_its_own_verdict_and_lines(web_bundle: Bundle) -> None:
     found = judged(web_bundle, spoiled(some_web(500), (200, 110, 20, 12)), **TWO)
     assert outcomes(found) == {"left": Outcome.OK, "right": Outcome.NG}
     assert found.verdict.outcome is Outcome.NG
-    assert [d.lane for d in found.web.defects] == ["right"]
-    assert found.verdict.score == found.web.lanes[1].score
-    ((first, end),) = found.web.lanes[1].ng_runs
+    assert [d.lane for d in found.verdict.web.defects] == ["right"]
+    assert found.verdict.score == found.verdict.web.lanes[1].score
+    ((first, end),) = found.verdict.web.lanes[1].ng_runs
     assert first <= 200 < 220 <= end <= 300
 
 
@@ -64,8 +63,10 @@ def test_a_lanes_own_threshold_decides_for_it(web_bundle: Bundle) -> None:
     lanes[1]["threshold_times"] = 50.0
     found = judged(web_bundle, pixels, lanes=lanes)
     assert found.verdict.outcome is Outcome.OK
-    assert found.web.lanes[1].thresholds.ok == pytest.approx(50 * web_bundle.manifest.threshold.ok)
-    assert found.web.defects == ()
+    assert found.verdict.web.lanes[1].thresholds.ok == pytest.approx(
+        50 * web_bundle.manifest.threshold.ok
+    )
+    assert found.verdict.web.defects == ()
 
 
 def test_scores_for_the_threshold_are_in_the_measure_of_their_lane(web_bundle: Bundle) -> None:
@@ -150,7 +151,7 @@ def test_a_wandering_web_is_inspected_between_its_edges(web_bundle: Bundle) -> N
             pipeline.judge(Frame(b.copy(), 0, i), last=i == len(blocks) - 1)
             for i, b in enumerate(blocks)
         ]
-        assert not [g for j in found if j.web for g in j.web.gaps]
+        assert not [g for j in found if j.verdict.web for g in j.verdict.web.gaps]
         maps.append(np.concatenate([j.score_map.values for j in found if j.score_map]))
     assert maps[0].tobytes() == maps[1].tobytes()
     # What is inspected moves with the web.
@@ -166,8 +167,8 @@ def test_an_edge_out_of_tolerance_leaves_its_lines_uninspected(web_bundle: Bundl
     found = judged(
         web_bundle, on_a_dark_table(some_web(600), left, 140), edges={**EDGES, "margin_px": 16}
     )
-    assert {g.cause for g in found.web.gaps} == {Cause.EDGE}
-    assert [(g.first_line, g.end_line) for g in found.web.gaps] == [(256, 320)]
+    assert {g.cause for g in found.verdict.web.gaps} == {Cause.EDGE}
+    assert [(g.first_line, g.end_line) for g in found.verdict.web.gaps] == [(256, 320)]
     assert found.verdict.reason is Reason.IMAGE_QUALITY
     assert "web guide" in found.verdict.detail
 

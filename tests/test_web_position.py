@@ -238,7 +238,7 @@ def test_a_defect_carries_its_place_and_the_gates_of_its_lane_are_told(
         )
         for a in range(0, 800, 100)
     ]
-    defects = [d for j in found if j.web for d in j.web.defects]
+    defects = [d for j in found if j.verdict.web for d in j.verdict.web.defects]
     assert [d.lane for d in defects] == ["b", "a"]
     for defect in defects:
         assert defect.web_mm == pytest.approx(0.5 * defect.first_line)
@@ -246,7 +246,7 @@ def test_a_defect_carries_its_place_and_the_gates_of_its_lane_are_told(
         assert defect.left_mm == pytest.approx(0.25 * defect.left_px)
         assert defect.area_mm2 == pytest.approx(0.125 * defect.area_px)
     # A defect whose lines are told by two verdicts is told to the gate in two parts.
-    told = [g for j in found if j.web for g in j.web.gates]
+    told = [g for j in found if j.verdict.web for g in j.verdict.web.gates]
     gates = {g.lane: g for g in sorted(told, key=lambda g: -g.from_mm)}
     # A count, a quarter of a millimetre, earlier.
     assert gates["a"].from_mm == pytest.approx(0.5 * defects[1].first_line + 900 - 0.25)

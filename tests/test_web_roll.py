@@ -67,9 +67,9 @@ def play(
             LostFrame(0, i, "lost", lines=len(block)) if i == lost else frame,
             last=i == len(blocks) - 1,
         )
-        assert judged.web is not None
-        found.append(judged.web)
-        pages += book.add(judged.web)
+        assert judged.verdict.web is not None
+        found.append(judged.verdict.web)
+        pages += book.add(judged.verdict.web)
     return pages + book.close(), found
 
 
@@ -218,8 +218,8 @@ def test_a_name_cannot_break_out_of_the_page(web_bundle: Bundle, tmp_path: Path)
     )
     book.start("x")
     judged = WebPipeline(web_bundle).judge(Frame(some_web(200), 0, 0), last=True)
-    assert judged.web is not None
-    book.add(judged.web)
+    assert judged.verdict.web is not None
+    book.add(judged.verdict.web)
     (page,) = book.close()
     assert "alert(1)</script>" not in page.read_text()
 
@@ -281,8 +281,8 @@ def test_an_empty_roll_is_shown_too(web_bundle: Bundle, tmp_path: Path) -> None:
     book = RollBook(tmp_path, WebSpec(), WIDTH, {}, lambda: "now")
     book.start("good")
     judged = WebPipeline(web_bundle).judge(Frame(some_web(300), 0, 0), last=True)
-    assert judged.web is not None
-    book.add(judged.web)
+    assert judged.verdict.web is not None
+    book.add(judged.verdict.web)
     with browser.Browser(browser.find() or "") as page:
         page.open(book.close()[0])
         assert page.complaints() == []
@@ -292,4 +292,4 @@ def test_an_empty_roll_is_shown_too(web_bundle: Bundle, tmp_path: Path) -> None:
 def test_findings_are_frozen(web_bundle: Bundle) -> None:
     judged = WebPipeline(web_bundle).judge(Frame(some_web(300), 0, 0), last=True)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        judged.web.first_line = 3  # type: ignore[misc,union-attr]
+        judged.verdict.web.first_line = 3  # type: ignore[misc,union-attr]

@@ -18,13 +18,11 @@ from kenpin.camera.frame import Capture, Frame, LostFrame
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
 from kenpin.runtime.judging.blend import load_blend
 from kenpin.runtime.judging.engine import Engine, Room
-from kenpin.runtime.judging.findings import Defect
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages, load_engine
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
-from kenpin.runtime.judging.verdict import Outcome, Reason
+from kenpin.runtime.judging.verdict import Cause, Outcome, Reason, WebDefect
 from kenpin.runtime.selftest import selftest
-from kenpin.runtime.web.pieces import Cause
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.stages import slots_agree
 from web_lines import compile_web, cut, some_web, spoiled
@@ -78,17 +76,17 @@ def map_of(judged: list[Judgement]) -> Any:
     return np.concatenate([j.score_map.values for j in judged if j.score_map is not None])
 
 
-def closed(judged: list[Judgement]) -> list[Defect]:
-    found = [d for j in judged if j.web for d in j.web.defects if not d.open]
+def closed(judged: list[Judgement]) -> list[WebDefect]:
+    found = [d for j in judged if j.verdict.web for d in j.verdict.web.defects if not d.open]
     return sorted(found, key=lambda d: d.number)
 
 
 def covered_once(judged: list[Judgement], first: int, end: int) -> None:
     at = first
     for j in judged:
-        assert j.web is not None
-        assert j.web.first_line == at <= j.web.end_line
-        at = j.web.end_line
+        assert j.verdict.web is not None
+        assert j.verdict.web.first_line == at <= j.verdict.web.end_line
+        at = j.verdict.web.end_line
     assert at == end
 
 
@@ -201,12 +199,12 @@ def test_no_line_waits_longer_than_stated_and_short_frames_are_not_ng(
 ) -> None:
     judged = run(either, cut(some_web(400), itertools.repeat(1)))
     for number, j in enumerate(judged[:-1]):
-        assert j.web is not None
-        assert number + 1 - j.web.end_line <= either.stages.fresh().latency_lines
+        assert j.verdict.web is not None
+        assert number + 1 - j.verdict.web.end_line <= either.stages.fresh().latency_lines
     assert all(j.verdict.outcome is Outcome.OK for j in judged)
     # Six tile rows have their context by the last line; it ends the web, too. Bands
     # wait for another.
-    assert sum(j.web.lines > 0 for j in judged if j.web) in (5, 6)
+    assert sum(j.verdict.web.lines > 0 for j in judged if j.verdict.web) in (5, 6)
 
 
 # Lines that never came.
@@ -231,7 +229,7 @@ def test_a_lost_frame_changes_nothing_but_the_lines_that_needed_it(
     whole = map_of(run(pipeline, [web]))
     judged = run(pipeline, frames_of(web, height, {4}, counted=counted))
     covered_once(judged, 0, LINES)
-    gaps = [g for j in judged if j.web for g in j.web.gaps]
+    gaps = [g for j in judged if j.verdict.web for g in j.verdict.web.gaps]
     missed = np.zeros(LINES, bool)
     for gap in gaps:
         missed[gap.first_line : gap.end_line] = True
@@ -241,9 +239,9 @@ def test_a_lost_frame_changes_nothing_but_the_lines_that_needed_it(
     assert np.flatnonzero(missed).tolist() == list(range(64 * reach[0] - 32, 64 * reach[-1] + 96))
     assert {g.cause for g in gaps} == {Cause.LOST, Cause.CONTEXT}
     for j in judged:
-        if j.score_map is None or j.web is None or j.web.map_line is None:
+        if j.score_map is None or j.verdict.web is None or j.verdict.web.map_line is None:
             continue
-        first = j.web.map_line // 8
+        first = j.verdict.web.map_line // 8
         rows = slice(first, first + len(j.score_map.values))
         own = ~missed[first * 8 : rows.stop * 8 : 8][: len(j.score_map.values)]
         assert np.array_equal(j.score_map.values[own], whole[rows][own])
@@ -253,19 +251,19 @@ def test_a_lost_frame_changes_nothing_but_the_lines_that_needed_it(
 def test_what_was_not_inspected_is_never_ok(pipeline: WebPipeline) -> None:
     judged = run(pipeline, frames_of(some_web(900), 50, {5, 11}, counted=True))
     for j in judged:
-        assert j.web is not None
-        touched = bool(j.web.gaps)
+        assert j.verdict.web is not None
+        touched = bool(j.verdict.web.gaps)
         assert (j.verdict.outcome is Outcome.NG) == touched
         if touched:
             assert j.verdict.reason is Reason.INCOMPLETE_FRAME
-            assert all(lane.outcome is Outcome.NG for lane in j.web.lanes)
+            assert all(lane.outcome is Outcome.NG for lane in j.verdict.web.lanes)
 
 
 def test_a_gap_in_the_index_is_a_lost_frame_of_guessed_height(pipeline: WebPipeline) -> None:
     blocks = cut(some_web(800), itertools.repeat(100))
     frames = [Frame(b.copy(), 0, i if i < 4 else i + 2) for i, b in enumerate(blocks)]
     judged = run(pipeline, frames)
-    gaps = judged[4].web.gaps if judged[4].web else ()
+    gaps = judged[4].verdict.web.gaps if judged[4].verdict.web else ()
     lost = [g for g in gaps if g.cause is Cause.LOST]
     assert [(g.first_line, g.end_line, g.known) for g in lost] == [(400, 600, False)]
     assert "guess" in judged[4].verdict.detail
@@ -317,7 +315,7 @@ def test_a_partial_frame_of_a_stopped_web_leaves_no_gap(pipeline: WebPipeline, w
         for i, (a, b) in enumerate(cuts)
     ]
     judged = run(pipeline, frames)
-    assert not [g for j in judged if j.web for g in j.web.gaps]
+    assert not [g for j in judged if j.verdict.web for g in j.verdict.web.gaps]
     assert map_of(judged).tobytes() == map_of(run(pipeline, [web])).tobytes()
 
 
@@ -371,11 +369,11 @@ def test_dark_lines_are_refused_wherever_frames_end(pipeline: WebPipeline) -> No
     pixels[256:384] = 0
     for heights in ([640], [50]):
         judged = run(pipeline, cut(pixels, itertools.cycle(heights)))
-        gaps = [g for j in judged if j.web for g in j.web.gaps]
+        gaps = [g for j in judged if j.verdict.web for g in j.verdict.web.gaps]
         assert min(g.first_line for g in gaps) == 256
         assert max(g.end_line for g in gaps) == 384
         assert {g.cause for g in gaps} == {Cause.IMAGE_QUALITY}
-        reasons = {j.verdict.reason for j in judged if j.web and j.web.gaps}
+        reasons = {j.verdict.reason for j in judged if j.verdict.web and j.verdict.web.gaps}
         assert reasons == {Reason.IMAGE_QUALITY}
 
 
@@ -402,8 +400,8 @@ def test_a_verdict_past_the_budget_is_late_in_every_lane(web_bundle: Bundle) -> 
     now[0] = 5000
     judged = pipeline.judge(Frame(some_web(300), 0, 0))
     assert judged.verdict.reason is Reason.LATE
-    assert judged.web is not None
-    assert [lane.reason for lane in judged.web.lanes] == [Reason.LATE]
+    assert judged.verdict.web is not None
+    assert [lane.reason for lane in judged.verdict.web.lanes] == [Reason.LATE]
 
 
 def test_the_golden_webs_reproduce_their_scores_and_leave_the_web_alone(
@@ -433,7 +431,7 @@ def test_a_million_lines_need_no_more_memory_than_a_few(pipeline: WebPipeline) -
         nonlocal defects, end
         for _ in range(blocks_more):
             i = next(index)
-            web = pipeline.judge(Frame(blocks[i % 4].copy(), 0, i)).web
+            web = pipeline.judge(Frame(blocks[i % 4].copy(), 0, i)).verdict.web
             assert web is not None
             assert web.first_line == end
             end = web.end_line

@@ -6,7 +6,18 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict
+from kenpin.runtime.judging.verdict import (
+    Cause,
+    Gap,
+    LaneVerdict,
+    Outcome,
+    Reason,
+    Thresholds,
+    Verdict,
+    WebDefect,
+    WebFindings,
+    WebGate,
+)
 from kenpin.runtime.wire.map_encoding import Counts, Identity, State, StateMessage, VerdictMessage
 from kenpin.runtime.wire.map_encoding import verdict_message as message_about
 
@@ -56,6 +67,45 @@ def state_message(last_seq: int = 0, line: str = "web-1", boot: str = BOOT) -> S
         sim=True,
         t_mono_ns=1,
         t_wall_ns=1,
+    )
+
+
+def a_defect(number: int) -> WebDefect:
+    """As small as it can be."""
+    return WebDefect(
+        number=number, first_line=0, end_line=8, left_px=0, right_px=8, area_px=64, peak=2.0,
+        mean=1.5, peak_line=4, peak_px=4, lane="", lanes=("",), open=False, cut=False,
+        continues=None, absorbed=(), web_mm=None, length_mm=None, left_mm=None, width_mm=None,
+        area_mm2=None,
+    )  # fmt: skip
+
+
+def everything_found() -> WebFindings:
+    """The most lanes with the longest names, all stretches bad, and 64 defects in each."""
+    names = [f"{k:02d}" + "n" * 30 for k in range(16)]
+    runs = tuple((k * 1000, k * 1000 + 10) for k in range(10_000))
+    limits = Thresholds(1.25, 2.5)
+    big = 123_456_789.123456
+    defect = WebDefect(
+        10**9, 10**9, 10**9, 10**5, 10**5, 10**9, big, big, 10**9, 10**5,
+        names[0], tuple(names), True, True, 10**9, tuple(range(10**9, 10**9 + 40)),
+        big, big, big, big, big,
+    )  # fmt: skip
+    return WebFindings(
+        first_line=0,
+        end_line=10**9,
+        first_mm=big,
+        end_mm=big,
+        lanes=tuple(LaneVerdict(n, Outcome.NG, Reason.DEFECT, big, limits, runs) for n in names),
+        defects=tuple(replace(defect, number=k + 10**9, peak=big + k) for k in range(64)),
+        n_defects=64,
+        gaps=tuple(Gap(k * 100 + 10**9, k * 100 + 50 + 10**9, Cause.CONTEXT) for k in range(999)),
+        gates=tuple(
+            WebGate(n, big, big, 2**60, 2**60, 2**31, 2**31, late=False)
+            for n in names
+            for _ in range(16)
+        ),
+        map_line=None,
     )
 
 

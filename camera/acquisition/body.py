@@ -8,9 +8,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
 from numpy.typing import NDArray
 
-from kenpin.camera.acquisition.events import CameraChanged, CameraState, FrameArrived, FramesLost
+from kenpin.camera.acquisition.events import (
+    CameraChanged,
+    CameraEvent,
+    CameraState,
+    FrameArrived,
+    FramesLost,
+    TakeFrame,
+    ToAcquisition,
+)
 from kenpin.camera.acquisition.resume import Resume
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.camera.acquisition.ring_frames import header_of, slot_array
@@ -38,7 +47,11 @@ _CONNECTIONS = 200
 
 
 def acquire(
-    opener: Opener, ring: FrameRing, channel: Channel, progress: Progress, resume: Resume
+    opener: Opener,
+    ring: FrameRing,
+    channel: Channel[CameraEvent, ToAcquisition],
+    progress: Progress,
+    resume: Resume,
 ) -> None:
     """The process's whole life: until told to stop, or until nobody listens any more."""
     loop = _Loop(ring, channel, progress, resume)
@@ -65,7 +78,11 @@ class _Loop:
     """What the process knows between two turns."""
 
     def __init__(
-        self, ring: FrameRing, channel: Channel, progress: Progress, resume: Resume
+        self,
+        ring: FrameRing,
+        channel: Channel[CameraEvent, ToAcquisition],
+        progress: Progress,
+        resume: Resume,
     ) -> None:
         self._ring = ring
         self._channel = channel
@@ -152,13 +169,13 @@ class _Loop:
     def _turn(self) -> None:
         self._progress.tick(time.monotonic_ns())
         for message in self._channel.receive():
-            if message["do"] == "trigger":
-                self._asked.append(message["number"])
-            elif message["do"] == "stop":
+            if isinstance(message, TakeFrame):
+                self._asked.append(message.number)
+            else:
                 self.stopping = True
         if self._channel.ended:
             self.stopping = True
-        while self._untold and self._channel.send(self._untold[0].as_map()):
+        while self._untold and self._channel.send(self._untold[0]):
             self._untold.popleft()
 
     def _fire(self, source: LiveSource) -> None:
@@ -208,7 +225,7 @@ class _Loop:
         """Tell the camera's state, if it is news."""
         if state is self._state and not detail:
             return
-        told = self._channel.send(CameraChanged(state, detail).as_map())
+        told = self._channel.send(CameraChanged(state, detail))
         self._state = state if told else None
 
     def _hand_on(self, source: LiveSource, frame: Frame | LostFrame) -> None:
@@ -234,7 +251,7 @@ class _Loop:
             ticket, self._index, frame.captured_ns, rows, frame.name, placed.capture, number
         )
         self._since_ns = frame.captured_ns
-        if not self._untold and self._channel.send(event.as_map()):
+        if not self._untold and self._channel.send(event):
             self._index += 1
             self._line += rows
             self._trigger_done()
@@ -295,8 +312,8 @@ class _Loop:
         if last and last.loss is loss and trigger is None and last.trigger is None:
             known = last.lines is not None and lines is not None
             total = (last.lines or 0) + (lines or 0) if known else None
-            self._untold[-1] = replace(last, count=last.count + count, lines=total)
+            self._untold[-1] = structs.replace(last, count=last.count + count, lines=total)
         else:
             self._untold.append(lost)
-        while self._untold and self._channel.send(self._untold[0].as_map()):
+        while self._untold and self._channel.send(self._untold[0]):
             self._untold.popleft()

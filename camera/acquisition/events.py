@@ -1,22 +1,22 @@
-"""What the acquisition process tells: frames, losses, and how the camera is."""
+"""What the acquisition process tells and is told: frames, losses, triggers, the camera's state."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
 
 from kenpin.camera.acquisition.ring import Ticket
 from kenpin.camera.capture import Capture
 from kenpin.camera.loss import Loss
+from kenpin.processes.channel import Message, Stop
 
 __all__ = [
     "CameraChanged",
+    "CameraEvent",
     "CameraState",
-    "Event",
     "FrameArrived",
     "FramesLost",
-    "event_of",
+    "TakeFrame",
+    "ToAcquisition",
 ]
 
 
@@ -35,8 +35,7 @@ class CameraState(StrEnum):
     ENDED = "ended"  # a recording has been played to its end
 
 
-@dataclass(frozen=True, slots=True)
-class FrameArrived:
+class FrameArrived(Message, frozen=True):
     """A frame lies in the ring.
 
     index     counts every frame started, lost ones too
@@ -51,13 +50,8 @@ class FrameArrived:
     capture: Capture
     trigger: int | None = None
 
-    def as_map(self) -> dict[str, Any]:
-        """As plain values for a channel."""
-        return {"event": "frame", **asdict(self), "ticket": list(self.ticket)}
 
-
-@dataclass(frozen=True, slots=True)
-class FramesLost:
+class FramesLost(Message, frozen=True):
     """Frames that were started and cannot be shown; each is owed a verdict.
 
     index    of the first of them
@@ -72,34 +66,21 @@ class FramesLost:
     lines: int | None = None
     trigger: int | None = None
 
-    def as_map(self) -> dict[str, Any]:
-        """As plain values for a channel."""
-        return {"event": "lost", **asdict(self), "loss": self.loss.value}
 
-
-@dataclass(frozen=True, slots=True)
-class CameraChanged:
+class CameraChanged(Message, frozen=True):
     """The camera's state is another one now; `detail` says why, in one sentence."""
 
     state: CameraState
     detail: str = ""
 
-    def as_map(self) -> dict[str, Any]:
-        """As plain values for a channel."""
-        return {"event": "camera", "state": self.state.value, "detail": self.detail}
+
+CameraEvent = FrameArrived | FramesLost | CameraChanged
 
 
-Event = FrameArrived | FramesLost | CameraChanged
+class TakeFrame(Message, frozen=True):
+    """Trigger the camera; the frame, or its loss, will be told with this number."""
+
+    number: int
 
 
-def event_of(message: dict[str, Any]) -> Event:
-    """The event in a channel's message."""
-    fields = dict(message)
-    kind = fields.pop("event")
-    if kind == "frame":
-        fields["ticket"] = Ticket(*fields["ticket"])
-        fields["capture"] = Capture(**fields["capture"])
-        return FrameArrived(**fields)
-    if kind == "lost":
-        return FramesLost(**{**fields, "loss": Loss(fields["loss"])})
-    return CameraChanged(CameraState(fields["state"]), fields["detail"])
+ToAcquisition = TakeFrame | Stop

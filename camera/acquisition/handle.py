@@ -10,16 +10,17 @@ from typing import Any
 
 from kenpin.camera.acquisition.events import (
     CameraChanged,
+    CameraEvent,
     CameraState,
-    Event,
     FrameArrived,
     FramesLost,
-    event_of,
+    TakeFrame,
+    ToAcquisition,
 )
 from kenpin.camera.acquisition.resume import Resume
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.camera.loss import Loss
-from kenpin.processes.channel import Channel
+from kenpin.processes.channel import Channel, Stop
 from kenpin.processes.child import settle
 from kenpin.processes.progress import Progress
 
@@ -56,7 +57,7 @@ class Acquisition:
         self._ring = ring
         self._clock_ns = clock_ns
         self._process: multiprocessing.process.BaseProcess | None = None
-        self._channel: Channel | None = None
+        self._channel: Channel[ToAcquisition, CameraEvent] | None = None
         self._progress: Progress | None = None
         self._started_ns = 0
         self._restart_ns: int | None = None
@@ -79,7 +80,7 @@ class Acquisition:
 
     def start(self) -> None:
         """Start the process; what becomes of it is told by `events`."""
-        ours, theirs = Channel.pair()
+        ours, theirs = Channel.pair(ToAcquisition, CameraEvent)
         progress = Progress()
         process = multiprocessing.get_context("spawn").Process(
             target=_live,
@@ -94,23 +95,22 @@ class Acquisition:
 
     def trigger(self, number: int) -> bool:
         """Ask for a frame, named by a number; False if the process cannot be told."""
-        if self._channel is None or not self._channel.send({"do": "trigger", "number": number}):
+        if self._channel is None or not self._channel.send(TakeFrame(number)):
             return False
         self._asked.add(number)
         return True
 
-    def events(self, held: Iterable[Ticket] = ()) -> list[Event]:
+    def events(self, held: Iterable[Ticket] = ()) -> list[CameraEvent]:
         """What has happened, in order.
 
         held   tickets of frames still in use; the slots of all others are set
                free when the process has died
         """
-        found: list[Event] = []
+        found: list[CameraEvent] = []
         # exitcode asks without waiting, and takes the zombie away.
         self._dead = [process for process in self._dead if process.exitcode is None]
         if self._channel is not None:
-            for message in self._channel.receive():
-                event = event_of(message)
+            for event in self._channel.receive():
                 self._note(event)
                 found.append(event)
             why = self._death()
@@ -138,13 +138,13 @@ class Acquisition:
         self._restart_ns = None
         if self._channel is None or self._process is None:
             return
-        self._channel.send({"do": "stop"})
+        self._channel.send(Stop())
         self._process.join(timeout_s)
         self._bury()
         for process in self._dead:
             process.join(timeout_s)
 
-    def _note(self, event: Event) -> None:
+    def _note(self, event: CameraEvent) -> None:
         if isinstance(event, CameraChanged):
             self.state = event.state
             return
@@ -203,7 +203,7 @@ class Acquisition:
 def _live(
     opener: Opener,
     ring: FrameRing,
-    channel: Channel,
+    channel: Channel[CameraEvent, ToAcquisition],
     progress: Progress,
     resume: Resume,
     parent: int,

@@ -22,34 +22,17 @@ from typing import Any
 from genicam import genapi, gentl
 from harvesters.core import Harvester, ParameterKey, ParameterSet
 
+from kenpin.camera.genicam.discovery import DeviceRecord
 from kenpin.camera.genicam.nodes import Nodes
 from kenpin.camera.source import CameraError
 from kenpin.config.camera import GenicamSpec
 
-__all__ = ["Buffer", "DeviceRecord", "GenicamCamera", "GenicamDriver", "producer_files"]
+__all__ = ["Buffer", "GenicamCamera", "GenicamDriver", "producer_files"]
 
 _ERRORS = (gentl.GenericException, genapi.GenericException)
 _FREE = 1  # DEVICE_ACCESS_STATUS_READWRITE
 _OURS = 5  # DEVICE_ACCESS_STATUS_OPEN_READWRITE
 _BUSY = {3: "somebody else has it", 4: "it is in use", 2: "it can only be read"}
-
-
-@dataclass(frozen=True)
-class DeviceRecord:
-    """A camera as a producer lists it."""
-
-    device_id: str
-    vendor: str
-    model: str
-    serial: str
-    user_name: str
-    transport: str
-    access: int
-
-    @property
-    def label(self) -> str:
-        """For people."""
-        return f"{self.vendor} {self.model} (serial {self.serial or '-'})"
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,37 @@ import multiprocessing
 import os
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from kenpin.camera.source import CameraError, own_fault
 from kenpin.config.camera import GenicamSpec
-from kenpin.processes.channel import Channel
+from kenpin.processes.channel import Channel, Message, Stop
 
-__all__ = ["Probe", "frame_bytes", "list_cameras", "probe"]
+__all__ = ["DeviceRecord", "Probe", "frame_bytes", "list_cameras", "probe"]
 
 
-@dataclass(frozen=True)
-class Probe:
+@dataclass(frozen=True, slots=True)
+class DeviceRecord:
+    """A camera as a producer lists it."""
+
+    device_id: str
+    vendor: str
+    model: str
+    serial: str
+    user_name: str
+    transport: str
+    access: int
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.vendor} {self.model} (serial {self.serial or '-'})"
+
+
+class Probe(Message, frozen=True):
     """What a camera says of itself once it is configured.
 
     size, dtype   of its frames
@@ -40,16 +57,27 @@ class Probe:
         return math.prod(self.size) * np.dtype(self.dtype).itemsize
 
 
-def list_cameras(spec: GenicamSpec, timeout_s: float = 20.0) -> list[dict[str, Any]]:
-    """The cameras that the producers list, as maps of `DeviceRecord`.
+class _Cameras(Message, frozen=True):
+    found: tuple[DeviceRecord, ...]
+
+
+class _Refused(Message, frozen=True):
+    why: str
+
+
+_Told = _Cameras | Probe | _Refused
+_Answer = TypeVar("_Answer", _Cameras, Probe)
+
+
+def list_cameras(spec: GenicamSpec, timeout_s: float = 20.0) -> tuple[DeviceRecord, ...]:
+    """The cameras that the producers list.
 
     Raises
     ------
     CameraError
         If a producer cannot be loaded, crashes, or does not answer in time.
     """
-    found: list[dict[str, Any]] = _apart(_list, spec, timeout_s)["cameras"]
-    return found
+    return _apart(_list, spec, timeout_s, _Cameras).found
 
 
 def probe(spec: GenicamSpec, timeout_s: float = 30.0) -> Probe:
@@ -60,8 +88,7 @@ def probe(spec: GenicamSpec, timeout_s: float = 30.0) -> Probe:
     CameraError
         If it cannot be had or configured.
     """
-    told = _apart(_probe, spec, timeout_s)["probe"]
-    return Probe(**{**told, "size": tuple(told["size"])})
+    return _apart(_probe, spec, timeout_s, Probe)
 
 
 def frame_bytes(spec: GenicamSpec) -> int:
@@ -76,9 +103,12 @@ def frame_bytes(spec: GenicamSpec) -> int:
 
 
 def _apart(
-    question: Callable[[GenicamSpec], dict[str, Any]], spec: GenicamSpec, timeout_s: float
-) -> dict[str, Any]:
-    ours, theirs = Channel.pair()
+    question: Callable[[GenicamSpec], _Answer],
+    spec: GenicamSpec,
+    timeout_s: float,
+    answer: type[_Answer],
+) -> _Answer:
+    ours, theirs = Channel.pair(Stop, _Told)
     process = multiprocessing.get_context("spawn").Process(
         target=_answer, args=(question, spec, theirs), daemon=True
     )
@@ -101,21 +131,25 @@ def _apart(
             f"a GenTL producer took its process down (exit code {process.exitcode}); the "
             "camera's settings are not to blame: try the vendor's own viewer, or another version"
         )
-    if "error" in messages[0]:
-        raise CameraError(messages[0]["error"])
-    return messages[0]
+    (told,) = messages
+    if isinstance(told, _Refused):
+        raise CameraError(told.why)
+    assert isinstance(told, answer), "the child answers what it was asked"
+    return told
 
 
 def _answer(
-    question: Callable[[GenicamSpec], dict[str, Any]], spec: GenicamSpec, channel: Channel
+    question: Callable[[GenicamSpec], _Cameras | Probe],
+    spec: GenicamSpec,
+    channel: Channel[_Told, Stop],
 ) -> None:
     try:
         channel.send(question(spec))
     except CameraError as error:
-        channel.send({"error": str(error)})
+        channel.send(_Refused(str(error)))
     except Exception as error:
         # Whoever asked would take the silence for the producer's crash.
-        channel.send({"error": own_fault(error)})
+        channel.send(_Refused(own_fault(error)))
         traceback.print_exc()
         raise
     finally:
@@ -124,33 +158,31 @@ def _answer(
         os._exit(0)
 
 
-def _list(spec: GenicamSpec) -> dict[str, Any]:
+def _list(spec: GenicamSpec) -> _Cameras:
     from kenpin.camera.genicam.device import GenicamDriver
 
     driver = GenicamDriver(spec)
     try:
-        return {"cameras": [asdict(record) for record in driver.devices()]}
+        return _Cameras(tuple(driver.devices()))
     finally:
         driver.close()
 
 
-def _probe(spec: GenicamSpec) -> dict[str, Any]:
+def _probe(spec: GenicamSpec) -> Probe:
     from kenpin.camera.genicam.source import GenicamSource
 
     source = GenicamSource(spec)
     try:
         source.connect()
         size, dtype, pixel_format = source.shape
-        return {
-            "probe": {
-                "label": source.label,
-                "transport": source.transport,
-                "size": list(size),
-                "dtype": dtype,
-                "pixel_format": pixel_format,
-                "line_rate_hz": source.line_rate_hz,
-                "packet_bytes": source.packet_bytes,
-            }
-        }
+        return Probe(
+            label=source.label,
+            transport=source.transport,
+            size=tuple(size),
+            dtype=dtype,
+            pixel_format=pixel_format,
+            line_rate_hz=source.line_rate_hz,
+            packet_bytes=source.packet_bytes,
+        )
     finally:
         source.close()

@@ -19,13 +19,13 @@ from kenpin.config.tuning import load_tuning
 from kenpin.runtime.bundles.bundle import Bundle, BundleError, GreyRange
 from kenpin.runtime.judging.blend import Look, load_blend
 from kenpin.runtime.judging.engine import Engine, EngineError
-from kenpin.runtime.judging.findings import Findings
 from kenpin.runtime.judging.join import Joiner, ScoreMap, smooth
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.proposals import BankSearch
+from kenpin.runtime.judging.rule import Evidence, judge
 from kenpin.runtime.judging.scoring import Scorer, array_of, load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
-from kenpin.runtime.judging.verdict import Evidence, Reason, Thresholds, Verdict, judge
+from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
 
 __all__ = [
     "Judgement",
@@ -85,14 +85,10 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
-    """A verdict with the map that it rests on, None where the frame got no map.
-
-    web   what else is known of a web; None where frames are parts
-    """
+    """A verdict with the map that it rests on, None where the frame got no map."""
 
     verdict: Verdict
     score_map: ScoreMap | None
-    web: Findings | None = None
 
 
 class Stages:

@@ -1,4 +1,8 @@
-"""OK only if proven: the rule that turns a score into a verdict."""
+"""The verdict: one frozen shape from the pipeline to the wire, for parts and for webs.
+
+What it says on the wire, and under which names, is in `wire/verdict_messages.py`.
+Processes hand it to each other whole, so that a field added here reaches all.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,26 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import Annotated
 
-__all__ = ["REASON_CODES", "Evidence", "Outcome", "Reason", "Thresholds", "Verdict", "judge"]
+from pydantic import ConfigDict, Field
+
+__all__ = [
+    "REASON_CODES",
+    "Cause",
+    "Defect",
+    "Gap",
+    "LaneName",
+    "LaneVerdict",
+    "LineNumber",
+    "Outcome",
+    "Reason",
+    "Thresholds",
+    "Verdict",
+    "WebDefect",
+    "WebFindings",
+    "WebGate",
+]
 
 
 class Outcome(IntEnum):
@@ -73,25 +95,195 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that must be known of a frame before it may be called OK.
+class Defect:
+    """A connected region of a part's map over threshold.
 
-    fault         what already went wrong with the frame, None if nothing did
-    detail        a sentence about the fault
-    tiles_scored  how many tiles were scored, of `tiles_expected`
-    finite        every distance of every tile was finite
-    score         image score, dimensionless; None if none could be computed
-    elapsed_ns    from the last line's arrival to now; `budget_ns` None: no deadline
+    left_px, top_px, right_px, bottom_px
+                its box in the frame, `right_px` and `bottom_px` not included
+    area_px     of the squares of pixels that are over threshold
+    peak, mean  score, dimensionless
+    peak_xy     pixel (x, y) of the highest score
     """
 
-    fault: Reason | None = None
-    detail: str = ""
-    tiles_scored: int = 0
-    tiles_expected: int = 0
-    finite: bool = False
-    score: float | None = None
-    elapsed_ns: int = 0
-    budget_ns: int | None = None
+    left_px: int
+    top_px: int
+    right_px: int
+    bottom_px: int
+    area_px: int
+    peak: float
+    mean: float
+    peak_xy: tuple[int, int]
+
+
+# A web's defects and gates are told as they are, so their units and limits on the
+# wire stand here too.
+LineNumber = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+Count = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+PixelNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
+LaneName = Annotated[str, Field(max_length=64)]
+_FINITE = ConfigDict(allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WebDefect:
+    """A connected region over threshold, however many frames it crosses."""
+
+    __pydantic_config__ = _FINITE
+
+    number: Annotated[int, Field(ge=1, description="1, 2, 3, … along the web")]
+    first_line: LineNumber
+    end_line: Annotated[LineNumber, Field(description="not included")]
+    left_px: PixelNumber
+    right_px: Annotated[PixelNumber, Field(description="not included")]
+    area_px: Annotated[int, Field(ge=0, description="pixels over threshold")]
+    peak: Annotated[float, Field(description="highest score")]
+    mean: Annotated[float, Field(description="mean score over its area")]
+    peak_line: LineNumber
+    peak_px: PixelNumber
+    lane: Annotated[LaneName, Field(description="of the peak")]
+    lanes: Annotated[tuple[LaneName, ...], Field(max_length=16, description="all that it touches")]
+    open: Annotated[bool, Field(description="it goes on; the rest follows under the same number")]
+    # Lines after it were not inspected, or it grew longer than a defect may.
+    cut: Annotated[bool, Field(description="it may go on, but was ended here")]
+    continues: Annotated[int | None, Field(description="the defect that was cut just before")]
+    # They were reported open before.
+    absorbed: Annotated[
+        tuple[int, ...], Field(max_length=16, description="numbers that turned out as this")
+    ]
+    # Millimetres are None where nobody said how long a line or how wide a pixel is.
+    web_mm: Annotated[float | None, Field(description="where it begins along the web")]
+    length_mm: float | None
+    left_mm: float | None
+    width_mm: float | None
+    area_mm2: float | None
+
+    @property
+    def lines(self) -> int:
+        """Length along the web."""
+        return self.end_line - self.first_line
+
+    @property
+    def width_px(self) -> int:
+        """Width across the web."""
+        return self.right_px - self.left_px
+
+    @property
+    def size_mm(self) -> float | None:
+        """The longer side of its box."""
+        if self.length_mm is None or self.width_mm is None:
+            return None
+        return max(self.length_mm, self.width_mm)
+
+
+@dataclass(frozen=True, slots=True)
+class WebGate:
+    """From where to where a reject gate must act."""
+
+    __pydantic_config__ = _FINITE
+
+    lane: LaneName
+    # Of the web's travel, as `WebDefect.web_mm` counts it.
+    from_mm: float
+    to_mm: float
+    # None without an encoder.
+    from_count: Annotated[Count | None, Field(description="encoder, unwrapped")]
+    to_count: Count | None
+    from_raw: Annotated[Count | None, Field(description="the same as the counter shows it")]
+    to_raw: Count | None
+    late: Annotated[bool, Field(description="the web is past it already")]
+
+
+class Cause(IntEnum):
+    """Why lines were not inspected. 0 stands for lines that were."""
+
+    LOST = 1  # they never came
+    CONTEXT = 2  # they came, but lines that they need beside them did not
+    IMAGE_QUALITY = 3  # too dark, too bright or too flat
+    EDGE = 4  # the web's edge was not found where it may be
+    NONFINITE = 5  # the network or the distances gave no number
+    FAILED = 6  # an error while judging them
+
+    @property
+    def word(self) -> str:
+        """As it is written in reports."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Lines `first_line` to just before `end_line` that were not inspected.
+
+    known  False where the number of lost lines is a guess: from here on, lines
+           and millimetres may be off by what was guessed wrong
+    """
+
+    first_line: int
+    end_line: int
+    cause: Cause
+    known: bool = True
+
+    @property
+    def lines(self) -> int:
+        """How many."""
+        return self.end_line - self.first_line
+
+
+@dataclass(frozen=True, slots=True)
+class LaneVerdict:
+    """The answer about one lane, on the lines that the verdict covers.
+
+    score     its highest, dimensionless; None if nothing of it was inspected
+    ng_runs   lines that have anything over threshold: (first, end) of each stretch
+    """
+
+    name: str
+    outcome: Outcome
+    reason: Reason | None
+    score: float | None
+    thresholds: Thresholds
+    ng_runs: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WebFindings:
+    """What a verdict covers of a web, and what was found there.
+
+    first_line, end_line  of the web, the end not included: the lines that this
+                 verdict is about. Every line is covered by exactly one verdict,
+                 some lines after it came; a short frame may cover none
+    first_mm, end_mm      the same along the web; None if nobody said how
+    lanes        left to right
+    defects      that ended here, or go on and are due for a report: at most as
+                 many as are told of one frame, the highest first
+    n_defects    how many there were
+    gaps         lines that were not inspected
+    gates        when which gate must act
+    map_line     line of the score map's first row
+    open_since   first line of the oldest defect that goes on; None if none does
+    first_count, end_count
+                 encoder, unwrapped, at the first and the end line; None without one
+    rescanned    the web had backed up: these lines were seen before
+    """
+
+    first_line: int
+    end_line: int
+    first_mm: float | None
+    end_mm: float | None
+    lanes: tuple[LaneVerdict, ...]
+    defects: tuple[WebDefect, ...]
+    n_defects: int
+    gaps: tuple[Gap, ...]
+    gates: tuple[WebGate, ...]
+    map_line: int | None
+    open_since: int | None = None
+    first_count: float | None = None
+    end_count: float | None = None
+    rescanned: bool = False
+
+    @property
+    def lines(self) -> int:
+        """How many lines it covers."""
+        return self.end_line - self.first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +291,16 @@ class Verdict:
     """The one final answer about one frame.
 
     score       image score, dimensionless; None if none could be computed
+    thresholds  that the score was held against; None before there is a bundle
+    captured_ns, judged_ns
+                when the last scan line arrived and when it was judged, ns, the
+                box's monotonic clock
+    bundle      name and content hash of the bundle that judged
     peak_xy     pixel (x, y) of the highest point of the map, None without a map
     stages_us   microseconds spent in each stage, and `total` since the last line
-    bundle      name and content hash of the bundle that judged
+    defects     on a part; a web's are in `web`
+    web         what else is known of a web; None where frames show parts, and where
+                nothing was judged
     """
 
     outcome: Outcome
@@ -116,28 +315,22 @@ class Verdict:
     bundle: str
     peak_xy: tuple[int, int] | None = None
     stages_us: Mapping[str, int] = field(default_factory=dict)
+    defects: tuple[Defect, ...] = ()
+    web: WebFindings | None = None
 
-
-def judge(evidence: Evidence, thresholds: Thresholds) -> tuple[Outcome, Reason | None, str]:
-    """Outcome, reason and one sentence of detail.
-
-    The conditions are asked in the order in which they void the next one: a
-    score means nothing if a tile is missing, and a late score changes nothing.
-    """
-    e = evidence
-    if e.fault is not None:
-        return Outcome.NG, e.fault, e.detail
-    if e.tiles_expected < 1 or e.tiles_scored != e.tiles_expected:
-        found = f"{e.tiles_scored} of {e.tiles_expected} tiles were scored"
-        return Outcome.NG, Reason.MODEL_ERROR, found
-    if not e.finite or e.score is None or not math.isfinite(e.score):
-        return Outcome.NG, Reason.NONFINITE, "a distance or the score is not a finite number"
-    if e.budget_ns is not None and e.elapsed_ns > e.budget_ns:
-        spent, allowed = e.elapsed_ns / 1e6, e.budget_ns / 1e6
-        return Outcome.NG, Reason.LATE, f"took {spent:.1f} ms, the budget is {allowed:.1f} ms"
-    # Asked as "proven good?": any comparison with NaN is false and ends in NG.
-    if e.score <= thresholds.ok:
-        return Outcome.OK, None, ""
-    if e.score <= thresholds.ng:
-        return Outcome.NG, Reason.UNSURE, "the score lies between the two thresholds"
-    return Outcome.NG, Reason.DEFECT, ""
+    @classmethod
+    def unjudged(
+        cls,
+        reason: Reason,
+        detail: str,
+        *,
+        thresholds: Thresholds | None,
+        bundle: str,
+        frame_index: int = 0,
+        judged_ns: int = 0,
+    ) -> Verdict:
+        """NG for a frame that nobody could judge."""
+        return cls(
+            Outcome.NG, reason, detail, None, thresholds, frame_index, "",
+            judged_ns, judged_ns, bundle,
+        )  # fmt: skip

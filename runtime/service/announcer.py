@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable
 from typing import Any
-
-from pydantic import BaseModel
 
 from kenpin.config.line import Line
 from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
 from kenpin.runtime.service.ctl import ControlSocket
 from kenpin.runtime.service.inspection.changeover import Change
-from kenpin.runtime.service.inspection.handle import BundleFacts, Judged
+from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.ledger import Entry, Ledger
 from kenpin.runtime.wire.authentication import Door
 from kenpin.runtime.wire.commands import Command
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.endpoints import EndpointError
-from kenpin.runtime.wire.line_messages import PUBLISHED, SAID, Alarm
+from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS, shorten
+from kenpin.runtime.wire.line_messages import (
+    Acquired,
+    Alarm,
+    ChangeTold,
+    ErrorTold,
+    Head,
+    Heartbeat,
+    LateResult,
+    Resetting,
+    RollAck,
+    RollWritten,
+    SelftestDone,
+    Told,
+    TriggerAck,
+)
 from kenpin.runtime.wire.sockets import VerdictPublisher
 from kenpin.runtime.wire.verdict_messages import (
-    MAX_DETAIL_CHARS,
     Counts,
     Identity,
     State,
     StateMessage,
+    told_fields,
     topic,
     verdict_message,
 )
-from kenpin.runtime.wire.web_messages import WebPart
 
 __all__ = ["Announcer"]
 
@@ -108,52 +119,53 @@ class Announcer:
         if self._control is not None:
             self._control.receive(handle, self.refuse)
 
-    def tell(self, client: Hashable, kind: str, **fields: Any) -> None:
-        """Say something to one client."""
-        if isinstance(client, bytes):
-            self._say(client, SAID[kind](**self._head(kind), **fields))
-
     def refuse(
         self, client: bytes, detail: str, about: str | None = None, trig: str | None = None
     ) -> None:
         """Tell a client that its command was not obeyed, and why."""
-        self.tell(client, "error", about=about, trig=trig, detail=_short(detail))
+        text = shorten(detail, MAX_DETAIL_CHARS)
+        self._say(
+            client, ErrorTold(**self._head(), type="error", about=about, trig=trig, detail=text)
+        )
 
-    def _say(self, client: bytes, message: BaseModel) -> None:
-        if self._control is not None:
+    def _say(self, client: Hashable, message: Told | StateMessage) -> None:
+        """Say something to one client; frames that came untriggered have none."""
+        if self._control is not None and isinstance(client, bytes):
             self._control.send(client, self._codec.write(message))
 
-    def _head(self, kind: str) -> dict[str, Any]:
+    def _head(self) -> Head:
         return {
             "v": 1,
-            "type": kind,
             "box": self._line.box,
             "line": self._line.name,
             "boot": self._identity.boot,
             "t_mono_ns": self._mono_ns(),
         }
 
-    def _publish_new(self, kind: str, **fields: Any) -> None:
-        self._publish(PUBLISHED[kind](**self._head(kind), **fields))
-
-    def _publish(self, message: BaseModel) -> None:
-        kind = getattr(message, "type")  # noqa: B009
-        self._publisher.publish(f"v1/{kind}/{self._line.name}", self._write(message))
+    def _publish(self, message: Told | StateMessage) -> None:
+        self._publisher.publish(f"v1/{message.type}/{self._line.name}", self._write(message))
 
     def accepted(self, entry: Entry, fresh: bool) -> None:
         """The trigger is in the books: it will get its verdict."""
-        self.tell(
-            entry.owner,
-            "trigger_ack",
+        assert entry.trig is not None, "a frame that came by itself has no trigger to accept"
+        ack = TriggerAck(
+            **self._head(),
+            type="trigger_ack",
             trig=entry.trig,
             fresh=fresh,
             deadline_ns=entry.deadline_ns,
             overrun=self._ledger.overrun(entry.owner),
         )
+        self._say(entry.owner, ack)
 
     def acquired(self, entry: Entry) -> None:
         """The trigger's frame is there: the part may move."""
-        self.tell(entry.owner, "acquired", trig=entry.trig, frame=entry.frame)
+        assert entry.trig is not None
+        assert entry.frame_index is not None
+        self._say(
+            entry.owner,
+            Acquired(**self._head(), type="acquired", trig=entry.trig, frame=entry.frame_index),
+        )
 
     def verdict(self, entry: Entry, verdict: Verdict) -> None:
         """The one final verdict on an entry."""
@@ -164,12 +176,8 @@ class Announcer:
             mono_ns=self._mono_ns(),
             wall_ns=self._wall_ns(),
             deadline_us=(entry.deadline_ns - entry.opened_ns) // 1000,
-        ).model_copy(
-            update={
-                "trig": entry.trig,
-                "enc": entry.capture.encoder,
-                "web": None if entry.web is None else WebPart.model_validate(entry.web),
-            }
+            trig=entry.trig,
+            enc=entry.capture.encoder,
         )
         entry.told = self._codec.write(message)
         # The one who triggered first: the part is under way.
@@ -182,37 +190,33 @@ class Announcer:
         if self._control is not None and isinstance(entry.owner, bytes):
             self._control.send(entry.owner, entry.told)
 
-    def late(self, judged: Judged) -> None:
+    def late(self, found: Verdict) -> None:
         """A result that came after its verdict, for statistics only."""
-        score = judged.score
-        self._publish_new(
-            "late",
-            score=score if score is not None and math.isfinite(score) else None,
-            verdict=judged.outcome,
-            reason=judged.reason.value if judged.reason else None,
-            bundle=judged.bundle,
-            web=None if judged.web is None else WebPart.model_validate(judged.web),
-        )
+        told = told_fields(found)
+        kept = {name: told[name] for name in ("score", "verdict", "reason", "bundle", "web")}
+        self._publish(LateResult(**self._head(), type="late", **kept))
 
     def heartbeat(self, *, in_flight: int, cam_ok: bool) -> None:
         """A sign of life, of the inspection's own."""
         self._beats += 1
-        self._publish_new(
-            "hb",
-            hb_seq=self._beats,
-            state=self.state,
-            last_seq=self._ledger.last_seq,
-            in_flight=in_flight,
-            bundle=self._identity.bundle,
-            cam_ok=cam_ok,
-            late_count=self._ledger.reasons[Reason.LATE],
+        self._publish(
+            Heartbeat(
+                **self._head(),
+                type="hb",
+                hb_seq=self._beats,
+                state=self.state,
+                last_seq=self._ledger.last_seq,
+                in_flight=in_flight,
+                bundle=self._identity.bundle,
+                cam_ok=cam_ok,
+                late_count=self._ledger.reasons[Reason.LATE],
+            )
         )
 
     def alarm(self, what: str, detail: str) -> None:
         """Something needs a person; an empty detail says that it no longer does."""
-        alarm = Alarm(
-            **self._head("alarm"), source=what, active=bool(detail), detail=_short(detail)
-        )
+        text = shorten(detail, MAX_DETAIL_CHARS)
+        alarm = Alarm(**self._head(), type="alarm", source=what, active=bool(detail), detail=text)
         self._alarms[what] = alarm
         if not detail:
             del self._alarms[what]
@@ -220,13 +224,29 @@ class Announcer:
 
     def roll(self, page: str) -> None:
         """The report on a roll is written."""
-        self._publish_new("roll", page=page)
+        self._publish(RollWritten(**self._head(), type="roll", page=page))
 
     def changed(self, change: Change) -> None:
         """Tell the client that asked for another bundle how far that has come."""
-        self.tell(
-            change.owner, change.step.value, bundle=change.bundle, detail=_short(change.detail)
+        text = shorten(change.detail, MAX_DETAIL_CHARS)
+        told = ChangeTold(**self._head(), type=change.step, bundle=change.bundle, detail=text)
+        self._say(change.owner, told)
+
+    def selftested(self, client: bytes, passed: bool, detail: str) -> None:
+        """Tell a client that asked for a self-test how it ended."""
+        text = shorten(detail, MAX_DETAIL_CHARS)
+        self._say(
+            client,
+            SelftestDone(**self._head(), type="selftest_done", passed=passed, detail=text),
         )
+
+    def resetting(self, client: bytes) -> None:
+        """The line begins anew, as a client asked."""
+        self._say(client, Resetting(**self._head(), type="resetting"))
+
+    def roll_runs(self, client: bytes, running: bool) -> None:
+        """A roll was started or stopped, as a client asked."""
+        self._say(client, RollAck(**self._head(), type="roll_ack", running=running))
 
     def greet(self, client: bytes) -> None:
         """What a client must know that has just come, or come back."""
@@ -258,11 +278,8 @@ class Announcer:
         state, label, selftest, degraded = self._standing
         outcomes, reasons = self._ledger.outcomes, self._ledger.reasons
         return StateMessage(
-            v=1,
+            **self._head(),
             type="state",
-            box=self._line.box,
-            line=self._line.name,
-            boot=self._identity.boot,
             state=state,
             selftest=selftest,
             degraded=degraded,
@@ -275,7 +292,6 @@ class Announcer:
                 reasons={reason.value: count for reason, count in reasons.items()},
             ),
             sim=self._line.simulated,
-            t_mono_ns=self._mono_ns(),
             t_wall_ns=self._wall_ns(),
         )
 
@@ -284,8 +300,3 @@ class Announcer:
         if self._control is not None:
             self._control.socket.close()
         self._publisher.close()
-
-
-def _short(text: str) -> str:
-    clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return clean if len(clean) <= MAX_DETAIL_CHARS else clean[: MAX_DETAIL_CHARS - 1] + "…"

@@ -9,7 +9,7 @@ import structlog
 from kenpin.runtime.service.announcer import Announcer
 from kenpin.runtime.service.complaints import Complaints
 from kenpin.runtime.service.desk import Desk
-from kenpin.runtime.service.inspection.changeover import Change, Changeover, ChangeoverError, Step
+from kenpin.runtime.service.inspection.changeover import Change, Changeover, ChangeoverError
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.ledger import TriggerConflictError
 from kenpin.runtime.service.sides.rolls import Rolls
@@ -94,7 +94,7 @@ class Commander:
             self._roll(client, command)
         else:
             self._reset()
-            self._announcer.tell(client, "resetting")
+            self._announcer.resetting(client)
 
     def _trigger(self, client: bytes, command: Trigger) -> None:
         budget_ns = None if command.budget_us is None else command.budget_us * 1000
@@ -114,7 +114,7 @@ class Commander:
             done, why = self._rolls.stop(), "no roll is running"
         if not done:
             raise RollsError(f"{command.type}: {why}, or the roll book does not listen")
-        self._announcer.tell(client, "roll_ack", running=self._rolls.running)
+        self._announcer.roll_runs(client, bool(self._rolls.running))
 
     def _reset(self) -> None:
         """Begin anew after a failure: another process proves the bundle once more."""
@@ -125,11 +125,11 @@ class Commander:
     def tell_change(self, change: Change) -> None:
         """Tell whoever asked for another bundle how far that has come."""
         self._log.info("changeover", step=change.step, bundle=change.bundle, detail=change.detail)
-        self._complaints.note("changeover", change.detail, change.step is Step.FAILED)
+        self._complaints.note("changeover", change.detail, change.step == "failed")
         self._announcer.changed(change)
 
     def tell_testers(self, passed: bool, detail: str) -> None:
         """Tell whoever asked for a self-test how it ended."""
         for client in self._testers:
-            self._announcer.tell(client, "selftest_done", passed=passed, detail=detail[:500])
+            self._announcer.selftested(client, passed, detail)
         self._testers.clear()

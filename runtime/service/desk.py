@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kenpin.camera.acquisition.events import (
     CameraChanged,
+    CameraEvent,
     CameraState,
-    Event,
     FrameArrived,
     FramesLost,
 )
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
-from kenpin.runtime.service.inspection.handle import Gone, InspectionEvent, Judged
+from kenpin.runtime.service.inspection.messages import Gone, InspectionEvent, Judged
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.ledger import Answer, Entry, Ledger, Stage
 from kenpin.runtime.service.web_lines import WebLines
@@ -55,7 +55,7 @@ class Outlet(Protocol):
         """The one final verdict on an entry."""
         ...
 
-    def late(self, judged: Judged) -> None:
+    def late(self, found: Verdict) -> None:
         """A result that came after its verdict, for statistics only."""
         ...
 
@@ -115,7 +115,7 @@ class Desk:
         self.refusal: Answer | None = None
         self.unasked = 0
         # Whoever keeps a roll book wants all that was found, in time or not.
-        self.on_web: Callable[[Judged], None] = lambda _: None
+        self.on_web: Callable[[Verdict], None] = lambda _: None
         # Whoever counts wants every verdict, with a frame or without.
         self.on_verdict: Callable[[Entry, Verdict], None] = lambda *_: None
 
@@ -195,7 +195,7 @@ class Desk:
 
     # -- the camera ------------------------------------------------------------------------
 
-    def camera(self, events: Iterable[Event]) -> None:
+    def camera(self, events: Iterable[CameraEvent]) -> None:
         """What the acquisition told."""
         for event in events:
             if isinstance(event, FrameArrived):
@@ -213,7 +213,7 @@ class Desk:
             self.unasked += 1
             self._done_with(event.ticket)
             return
-        entry.rows, entry.name, entry.capture = event.rows, event.name, event.capture
+        entry.frame_name, entry.capture = event.name, event.capture
         if entry.trig is not None:
             self._outlet.acquired(entry)
         refused = self._unable(entry.recipe) or self._incomplete(event)
@@ -289,29 +289,31 @@ class Desk:
 
     def _judged(self, judged: Judged) -> None:
         ticket = self._tickets.pop(judged.job, None)
-        answer = Answer(judged.outcome, judged.reason, judged.detail)
+        found = judged.verdict
+        answer = Answer(found.outcome, found.reason, found.detail)
         missing = ""
-        if judged.web is not None:
-            missing = self._web.follow(judged.web, judged.inspection)
-            self.on_web(judged)
-        if judged.outcome is Outcome.OK:
+        if found.web is not None:
+            web, missing = self._web.follow(found.web, judged.inspection)
+            found = replace(found, web=web)
+            self.on_web(found)
+        if found.outcome is Outcome.OK:
             unseen = Answer.ng(Reason.INCOMPLETE_FRAME, missing) if missing else None
-            answer = self.refusal or self._unproven(judged) or unseen or answer
-        self._conclude(judged.job, answer, ticket, judged)
+            answer = self.refusal or self._unproven(judged.job, found) or unseen or answer
+        self._conclude(judged.job, answer, ticket, found)
         if ticket is not None:
             self._done_with(ticket)
 
-    def _unproven(self, judged: Judged) -> Answer | None:
+    def _unproven(self, job: int, found: Verdict) -> Answer | None:
         """Why an OK must not be passed on: the inspection is not believed blindly."""
-        score, limit = judged.score, judged.thresholds.ok
+        score, limit = found.score, found.thresholds.ok if found.thresholds else -1.0
         # Any comparison with NaN is false.
         if score is None or not 0 <= score <= limit:
-            found = f"OK at a score of {score}, allowed is 0 to {limit}"
-            return Answer.ng(Reason.NONFINITE, found)
-        entry = self.ledger.entry(judged.job)
-        if entry is not None and judged.bundle != entry.bundle:
-            found = f"judged by {judged.bundle}, {entry.bundle} was in force"
-            return Answer.ng(Reason.RECIPE_MISMATCH, found)
+            detail = f"OK at a score of {score}, allowed is 0 to {limit}"
+            return Answer.ng(Reason.NONFINITE, detail)
+        entry = self.ledger.entry(job)
+        if entry is not None and found.bundle != entry.bundle:
+            detail = f"judged by {found.bundle}, {entry.bundle} was in force"
+            return Answer.ng(Reason.RECIPE_MISMATCH, detail)
         return None
 
     # -- time ------------------------------------------------------------------------------
@@ -323,7 +325,7 @@ class Desk:
 
     def _overdue(self, entry: Entry) -> Answer:
         allowed = (entry.deadline_ns - entry.opened_ns) / 1e6
-        if entry.frame is None:
+        if entry.frame_index is None:
             return Answer.ng(Reason.NO_FRAME, f"no frame came within {allowed:.1f} ms")
         return Answer.ng(Reason.LATE, f"no verdict within {allowed:.1f} ms")
 
@@ -342,16 +344,16 @@ class Desk:
         number: int,
         answer: Answer,
         ticket: Ticket | None = None,
-        judged: Judged | None = None,
+        found: Verdict | None = None,
     ) -> None:
+        """Give an entry its one verdict, which rests on what the inspection found, if it did."""
         now = self._clock_ns()
         entry = self.ledger.conclude(number, answer, now)
         if entry is None:
-            if judged is not None:
-                self._outlet.late(judged)
+            if found is not None:
+                self._outlet.late(found)
             return
-        entry.web = judged.web if judged else None
-        verdict = self._verdict(entry, judged, now)
+        verdict = self._verdict(entry, found or self._unjudged(entry), now)
         self._outlet.verdict(entry, verdict)
         self.on_verdict(entry, verdict)
         if ticket is not None:
@@ -359,35 +361,35 @@ class Desk:
                 if side.offer(entry, verdict, ticket):
                     self._lent[ticket] += 1
 
-    @staticmethod
-    def _stages(entry: Entry, judged: Judged | None, now: int) -> dict[str, int]:
-        """Microseconds: `grab` from the trigger to the last scan line, the pipeline's own
-        stages, `wait` for all that was spent between processes, and `total`."""
-        stages = dict(judged.stages_us) if judged else {}
-        stages.pop("total", None)
-        total = max(0, now - entry.opened_ns) // 1000
-        if entry.captured_ns is not None:
-            stages["grab"] = max(0, entry.captured_ns - entry.opened_ns) // 1000
-            stages["wait"] = max(0, total - sum(stages.values()))
-        return stages | {"total": total}
-
-    def _verdict(self, entry: Entry, judged: Judged | None, now: int) -> Verdict:
-        assert entry.answer is not None
-        facts = self._supervisor.facts
-        thresholds = judged.thresholds if judged else facts.thresholds if facts else None
-        captured = entry.opened_ns if entry.captured_ns is None else entry.captured_ns
-        stages = self._stages(entry, judged, now)
-        return Verdict(
-            outcome=entry.answer.outcome,
-            reason=entry.answer.reason,
-            detail=entry.answer.detail,
-            score=judged.score if judged else None,
-            thresholds=thresholds,
-            frame_index=entry.frame or 0,
-            frame_name=entry.name,
-            captured_ns=captured,
+    def _verdict(self, entry: Entry, found: Verdict, now: int) -> Verdict:
+        answer = entry.answer
+        assert answer is not None
+        return replace(
+            found,
+            outcome=answer.outcome,
+            reason=answer.reason,
+            detail=answer.detail,
+            frame_index=entry.frame_index or 0,
+            frame_name=entry.frame_name,
+            captured_ns=entry.opened_ns if entry.captured_ns is None else entry.captured_ns,
             judged_ns=now,
-            bundle=judged.bundle if judged else entry.bundle,
-            peak_xy=judged.peak_xy if judged else None,
-            stages_us=stages,
+            stages_us=_stages(entry, found, now),
         )
+
+    def _unjudged(self, entry: Entry) -> Verdict:
+        """What is known of an entry that no inspection has judged."""
+        facts = self._supervisor.facts
+        thresholds = facts.thresholds if facts else None
+        return Verdict.unjudged(Reason.NOT_READY, "", thresholds=thresholds, bundle=entry.bundle)
+
+
+def _stages(entry: Entry, found: Verdict, now: int) -> dict[str, int]:
+    """Microseconds: `grab` from the trigger to the last scan line, the pipeline's own
+    stages, `wait` for all that was spent between processes, and `total`."""
+    stages = dict(found.stages_us)
+    stages.pop("total", None)
+    total = max(0, now - entry.opened_ns) // 1000
+    if entry.captured_ns is not None:
+        stages["grab"] = max(0, entry.captured_ns - entry.opened_ns) // 1000
+        stages["wait"] = max(0, total - sum(stages.values()))
+    return stages | {"total": total}

@@ -32,11 +32,11 @@ from kenpin.runtime.service.complaints import Complaints
 from kenpin.runtime.service.desk import CAMERA_WORKS, Desk
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 from kenpin.runtime.service.inspection.changeover import Changeover
-from kenpin.runtime.service.inspection.handle import (
+from kenpin.runtime.service.inspection.handle import InspectorSpec
+from kenpin.runtime.service.inspection.messages import (
     Failed,
     Gone,
     InspectionEvent,
-    InspectorSpec,
     Phase,
     PhaseChanged,
     SelftestDone,

@@ -11,7 +11,6 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
 
 from kenpin.camera.capture import Capture
 from kenpin.runtime.judging.verdict import Outcome, Reason
@@ -68,11 +67,10 @@ class Entry:
     opened_ns    the trigger, or the last scan line of an untriggered frame
     deadline_ns  the answer is NG late from here on
     bundle       the bundle in force for this trigger
-    frame        index of its frame; None before there is one
+    frame_index  of its frame; None before there is one
     captured_ns  when its last scan line arrived; None before there is one
-    name, rows, capture
+    frame_name, capture
                  what else is known of its frame
-    web          what its verdict says of a web; None where frames show parts
     seq          number of its verdict; 0 before the verdict
     told         the verdict as it was sent
     """
@@ -84,15 +82,13 @@ class Entry:
     opened_ns: int
     deadline_ns: int
     bundle: str
-    frame: int | None = None
+    frame_index: int | None = None
     captured_ns: int | None = None
-    name: str = ""
-    rows: int = 0
+    frame_name: str = ""
     capture: Capture = _UNKNOWN
     stage: Stage = Stage.WAITING
     answer: Answer | None = None
     answered_ns: int = 0
-    web: dict[str, Any] | None = None
     seq: int = 0
     told: bytes = b""
 
@@ -165,10 +161,10 @@ class Ledger:
         self.repeated += 1
         return known, False
 
-    def untriggered(self, frame: int, captured_ns: int, budget_ns: int, bundle: str) -> Entry:
+    def untriggered(self, frame_index: int, captured_ns: int, budget_ns: int, bundle: str) -> Entry:
         """The entry of a frame that came by itself: each frame started is owed a verdict."""
         entry = self._new(None, None, None, captured_ns, captured_ns + budget_ns, bundle)
-        entry.frame, entry.captured_ns = frame, captured_ns
+        entry.frame_index, entry.captured_ns = frame_index, captured_ns
         return entry
 
     def _new(
@@ -188,12 +184,12 @@ class Ledger:
 
     # -- on the way ------------------------------------------------------------------------
 
-    def acquired(self, number: int, frame: int, captured_ns: int) -> Entry | None:
+    def acquired(self, number: int, frame_index: int, captured_ns: int) -> Entry | None:
         """Note the frame of a trigger; None if it has been answered, or has its frame."""
         entry = self._open.get(number)
-        if entry is None or entry.frame is not None:
+        if entry is None or entry.frame_index is not None:
             return None
-        entry.frame, entry.captured_ns = frame, captured_ns
+        entry.frame_index, entry.captured_ns = frame_index, captured_ns
         return entry
 
     def judging(self, number: int, bundle: str) -> None:
@@ -244,7 +240,7 @@ class Ledger:
     @staticmethod
     def _overdue(entry: Entry, answer: Answer) -> Answer:
         # Without a frame "late" would send people to the wrong machine.
-        if entry.frame is None and answer.reason is not None:
+        if entry.frame_index is None and answer.reason is not None:
             return answer
         allowed = (entry.deadline_ns - entry.opened_ns) / 1e6
         return Answer.ng(Reason.LATE, f"no verdict within {allowed:.1f} ms")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+
+from kenpin.runtime.judging.verdict import Cause, Gap, WebDefect, WebFindings
 
 __all__ = ["WebLines"]
 
@@ -21,8 +23,8 @@ class WebLines:
         self._offset = 0
         self._highest = 0
 
-    def follow(self, web: dict[str, Any], inspection: int) -> str:
-        """Take in what an inspection says of a web, and correct it in place.
+    def follow(self, web: WebFindings, inspection: int) -> tuple[WebFindings, str]:
+        """What an inspection says of a web, corrected, and which lines nobody ever inspected.
 
         Parameters
         ----------
@@ -31,29 +33,27 @@ class WebLines:
 
         Returns
         -------
-        str
-            Which lines were never inspected; empty if all were.
+        WebFindings, str
+            The second is empty if all were inspected.
         """
         if inspection != self._inspection:
             self._inspection, self._offset = inspection, self._highest
-        for defect in web["defects"]:
-            self._renumber(defect)
-        missing = self._missing(web)
-        self._end = max(web["end_line"], self._end or web["end_line"])
-        return missing
-
-    def _renumber(self, defect: dict[str, Any]) -> None:
-        defect["number"] += self._offset
-        defect["absorbed"] = [number + self._offset for number in defect["absorbed"]]
-        if defect["continues"] is not None:
-            defect["continues"] += self._offset
-        self._highest = max(self._highest, defect["number"])
-
-    def _missing(self, web: dict[str, Any]) -> str:
-        end, first = self._end, web["first_line"]
+        web = replace(web, defects=tuple(self._renumbered(defect) for defect in web.defects))
+        self._highest = max([self._highest, *(defect.number for defect in web.defects)])
+        end, first = self._end, web.first_line
+        self._end = web.end_line if end is None else max(web.end_line, end)
         if end is None or first <= end:
-            return ""
-        gap = {"first_line": end, "end_line": first, "cause": "lost", "known": True}
-        web["gaps"] = [gap, *web["gaps"]][:64]
-        web["first_line"] = end
-        return f"lines {end} to {first - 1} were not inspected: the inspection was replaced"
+            return web, ""
+        gaps = (Gap(end, first, Cause.LOST), *web.gaps)
+        missing = f"lines {end} to {first - 1} were not inspected: the inspection was replaced"
+        return replace(web, first_line=end, gaps=gaps), missing
+
+    def _renumbered(self, defect: WebDefect) -> WebDefect:
+        if not self._offset:
+            return defect
+        return replace(
+            defect,
+            number=defect.number + self._offset,
+            absorbed=tuple(number + self._offset for number in defect.absorbed),
+            continues=None if defect.continues is None else defect.continues + self._offset,
+        )

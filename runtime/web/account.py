@@ -10,13 +10,24 @@ from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.config.web import WebSpec
-from kenpin.runtime.judging.findings import Defect, Findings, GateAction, LaneVerdict
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.pipeline import Judgement, Stopwatch
-from kenpin.runtime.judging.verdict import Evidence, Outcome, Reason, Thresholds, Verdict, judge
+from kenpin.runtime.judging.rule import Evidence, judge
+from kenpin.runtime.judging.verdict import (
+    Cause,
+    Gap,
+    LaneVerdict,
+    Outcome,
+    Reason,
+    Thresholds,
+    Verdict,
+    WebDefect,
+    WebFindings,
+    WebGate,
+)
 from kenpin.runtime.web.defects import DefectTracker
 from kenpin.runtime.web.lanes import LaneMap, RowChecks
-from kenpin.runtime.web.pieces import Cause, Gap, Strip, merged
+from kenpin.runtime.web.pieces import Strip, merged
 from kenpin.runtime.web.position import Along, gate_action
 from kenpin.runtime.web.stream import StreamingMap, Work
 
@@ -83,7 +94,7 @@ class Account:
         self.frame_line = self.stream.end
         self.stream.work = Work()
         self.gaps: list[Gap] = []
-        self.defects: list[Defect] = []
+        self.defects: list[WebDefect] = []
         self.strips: list[Strip] = []
         self.by_lane = [_Lane() for _ in self.lanes.lanes]
         self._bad: list[list[tuple[int, int]]] = [[] for _ in self.lanes.lanes]
@@ -136,7 +147,7 @@ class Account:
         """First line of the oldest defect that goes on."""
         return self._tracker.open_since
 
-    def located(self, defect: Defect) -> Defect:
+    def located(self, defect: WebDefect) -> WebDefect:
         """With its place and size in mm, as far as they are known."""
         first, end = self.along.mm(defect.first_line), self.along.mm(defect.end_line)
         across = self.web.mm_per_px
@@ -151,7 +162,7 @@ class Account:
             defect = replace(defect, area_mm2=defect.area_px * per_px)
         return defect
 
-    def gates(self, usual_lines: int) -> Iterator[GateAction]:
+    def gates(self, usual_lines: int) -> Iterator[WebGate]:
         """When the lanes' gates must act for what is wrong in the frame's lines.
 
         Lines after the last count wait for the next, if the gate can: then they are told of
@@ -242,21 +253,7 @@ def conclude(
     top = sorted(defects, key=lambda d: -d.peak)[: account.web.defects.most_per_frame]
     kept = tuple(sorted(top, key=lambda d: (d.first_line, d.left_px)))
     first, end = account.first_line, stream.told
-    verdict = Verdict(
-        outcome=outcome,
-        reason=reason,
-        detail=detail,
-        score=proof.score,
-        thresholds=worst.thresholds,
-        frame_index=frame.index,
-        frame_name=frame.name,
-        captured_ns=frame.captured_ns,
-        judged_ns=now_ns,
-        bundle=label,
-        peak_xy=None if located is None else located[0].peak_xy(*located[0].frame_size),
-        stages_us=watch.stages_us,
-    )
-    findings = Findings(
+    findings = WebFindings(
         first_line=first,
         end_line=end,
         first_mm=account.along.mm(first),
@@ -272,7 +269,22 @@ def conclude(
         end_count=account.along.count(end),
         rescanned=account.along.seen_before(first, end) if end > first else False,
     )
-    return Judgement(verdict, None if located is None else located[0], findings)
+    verdict = Verdict(
+        outcome=outcome,
+        reason=reason,
+        detail=detail,
+        score=proof.score,
+        thresholds=worst.thresholds,
+        frame_index=frame.index,
+        frame_name=frame.name,
+        captured_ns=frame.captured_ns,
+        judged_ns=now_ns,
+        bundle=label,
+        peak_xy=None if located is None else located[0].peak_xy(*located[0].frame_size),
+        stages_us=watch.stages_us,
+        web=findings,
+    )
+    return Judgement(verdict, None if located is None else located[0])
 
 
 def _disproved(account: Account) -> Fault | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.web import DefectSpec
-from kenpin.runtime.judging.findings import Defect
+from kenpin.runtime.judging.verdict import WebDefect
 from kenpin.runtime.web.pieces import Strip
 
 __all__ = ["DefectTracker"]
@@ -102,7 +102,7 @@ class DefectTracker:
         tops = [region.top for region in self._open.values() if region.cells]
         return self._origin + min(tops) * self._px if tops else None
 
-    def add(self, strip: Strip, over: Mask) -> list[Defect]:
+    def add(self, strip: Strip, over: Mask) -> list[WebDefect]:
         """The defects that end in a strip, or are due for a report, along the web.
 
         Parameters
@@ -126,22 +126,22 @@ class DefectTracker:
         out += self._overdue(bottom)
         return sorted(out, key=lambda d: (d.first_line, d.left_px, d.number))
 
-    def interrupt(self) -> list[Defect]:
+    def interrupt(self) -> list[WebDefect]:
         """Lines follow that nobody inspects: what is open ends here, cut."""
         return self._close_all(cut=True)
 
-    def finish(self) -> list[Defect]:
+    def finish(self) -> list[WebDefect]:
         """The web ends."""
         return self._close_all(cut=False)
 
-    def _close_all(self, *, cut: bool) -> list[Defect]:
+    def _close_all(self, *, cut: bool) -> list[WebDefect]:
         regions = [region for region in self._open.values() if region.cells]
         self._open = {}
         self._last = np.zeros_like(self._last)
         found = [self._defect(region, cut=cut) for region in regions]
         return sorted(found, key=lambda d: (d.first_line, d.left_px, d.number))
 
-    def _overdue(self, bottom: int) -> Iterable[Defect]:
+    def _overdue(self, bottom: int) -> Iterable[WebDefect]:
         """Reports of what has been open for long; what is too long is cut."""
         for number in sorted(self._open):
             region = self._open[number]
@@ -245,11 +245,11 @@ class DefectTracker:
             )  # fmt: skip
         return regions
 
-    def _defect(self, region: _Region, *, still_open: bool = False, cut: bool = False) -> Defect:
+    def _defect(self, region: _Region, *, still_open: bool = False, cut: bool = False) -> WebDefect:
         px = self._px
         row, col = region.peak_at
         lane = int(self._lane_of[col])
-        return Defect(
+        return WebDefect(
             number=region.number,
             first_line=self._origin + region.top * px,
             end_line=min(self._origin + (region.bottom + 1) * px, self._end_line),
@@ -266,6 +266,12 @@ class DefectTracker:
             cut=cut,
             continues=region.continues,
             absorbed=tuple(sorted(region.absorbed)),
+            # The account knows how long a line and how wide a pixel is.
+            web_mm=None,
+            length_mm=None,
+            left_mm=None,
+            width_mm=None,
+            area_mm2=None,
         )
 
 

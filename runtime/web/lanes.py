@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kenpin.config.web import EdgeSpec, LaneSpec, WebSpec
 from kenpin.runtime.bundles.bundle import GreyRange
 from kenpin.runtime.judging.pipeline import grey_fault
-from kenpin.runtime.web.pieces import Cause
+from kenpin.runtime.judging.verdict import Cause
 
 __all__ = ["WHOLE_WIDTH", "EdgeTracker", "LaneMap", "RowChecks"]
 

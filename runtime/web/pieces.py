@@ -4,49 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Cause", "Gap", "Strip", "merged"]
+from kenpin.runtime.judging.verdict import Gap
+
+__all__ = ["Strip", "merged"]
 
 F32 = NDArray[np.float32]
-
-
-class Cause(IntEnum):
-    """Why lines were not inspected. 0 stands for lines that were."""
-
-    LOST = 1  # they never came
-    CONTEXT = 2  # they came, but lines that they need beside them did not
-    IMAGE_QUALITY = 3  # too dark, too bright or too flat
-    EDGE = 4  # the web's edge was not found where it may be
-    NONFINITE = 5  # the network or the distances gave no number
-    FAILED = 6  # an error while judging them
-
-    @property
-    def word(self) -> str:
-        """As it is written in reports."""
-        return self.name.lower()
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Lines `first_line` to just before `end_line` that were not inspected.
-
-    known  False where the number of lost lines is a guess: from here on, lines
-           and millimetres may be off by what was guessed wrong
-    """
-
-    first_line: int
-    end_line: int
-    cause: Cause
-    known: bool = True
-
-    @property
-    def lines(self) -> int:
-        """How many."""
-        return self.end_line - self.first_line
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,10 +24,9 @@ from kenpin.runtime.judging.pipeline import (
 )
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
-from kenpin.runtime.judging.verdict import Reason, Thresholds
+from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds
 from kenpin.runtime.web.account import Account, conclude
 from kenpin.runtime.web.defects import DefectTracker
-from kenpin.runtime.web.pieces import Cause, Gap
 from kenpin.runtime.web.position import Along
 from kenpin.runtime.web.stages import WebStages, slots_agree
 
@@ -69,7 +68,7 @@ class WebPipeline:
 
     The verdict on a frame is about the lines that could be judged once it had
     come: mostly its own, less the last few, which need lines of the next frame
-    beside them, and the last few of the frame before. `Findings` says which.
+    beside them, and the last few of the frame before. `WebFindings` says which.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from kenpin.config.web import AlongSpec
-from kenpin.runtime.judging.findings import GateAction
+from kenpin.runtime.judging.verdict import WebGate
 
 __all__ = ["Along", "Unwrapper", "gate_action"]
 
@@ -208,7 +208,7 @@ def gate_action(
     offset_mm: float,
     margin_mm: float,
     now_line: int,
-) -> GateAction:
+) -> WebGate:
     """When a gate must act so that lines `lines[0]` to `lines[1]` are rejected, wherever they lie.
 
     Parameters
@@ -230,9 +230,9 @@ def gate_action(
     counts = [along.count_at(mm) for mm in (start, stop)]
     late = start < now
     if counts[0] is None or counts[1] is None or spec.encoder is None:
-        return GateAction(lane, start, stop, late=late)
+        return WebGate(lane, start, stop, None, None, None, None, late)
     # Outwards: a gate acts on too much rather than on too little.
     down, up = (math.floor, math.ceil) if counts[0] <= counts[1] else (math.ceil, math.floor)
     first, last = down(counts[0]), up(counts[1])
     wrap = 1 << spec.encoder.bits
-    return GateAction(lane, start, stop, first, last, first % wrap, last % wrap, late)
+    return WebGate(lane, start, stop, first, last, first % wrap, last % wrap, late)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from kenpin.config.web import LaneSpec, WebSpec
-from kenpin.runtime.judging.findings import Defect, Findings
+from kenpin.runtime.judging.verdict import Cause, Gap, WebDefect, WebFindings
 from kenpin.runtime.web.periods import Repeat, Search, find_repeats
-from kenpin.runtime.web.pieces import Cause, Gap, merged
+from kenpin.runtime.web.pieces import merged
 from kenpin.runtime.web.roll_report import write_page
 
 __all__ = ["RollBook"]
@@ -85,7 +85,7 @@ class RollBook:
             self._running.ended = True
             self._running = None
 
-    def add(self, findings: Findings) -> list[Path]:
+    def add(self, findings: WebFindings) -> list[Path]:
         """Take in what a verdict says; the pages of the rolls that are complete with it."""
         findings = self._without_hole(findings)
         if self._asked is not None:
@@ -114,7 +114,7 @@ class RollBook:
         done = [r for r in self._rolls if r.ended and (since is None or since >= r.end_line)]
         return [self._write(roll) for roll in done]
 
-    def _without_hole(self, findings: Findings) -> Findings:
+    def _without_hole(self, findings: WebFindings) -> WebFindings:
         """The findings from where the last ones ended."""
         end, self._end = self._end, findings.end_line
         if end is None or findings.first_line <= end:
@@ -127,7 +127,7 @@ class RollBook:
         self.stop()
         return [self._write(roll) for roll in list(self._rolls)]
 
-    def _begin(self, findings: Findings, line: int, name: str) -> None:
+    def _begin(self, findings: WebFindings, line: int, name: str) -> None:
         self._number += 1
         name = self._unused(
             re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip(".-") or f"roll-{self._number:04d}"
@@ -143,7 +143,7 @@ class RollBook:
         names = (name, *(f"{name}-{k}" for k in range(2, 1_000_000)))
         return next(n for n in names if not (self._folder / f"{n}.jsonl").exists())
 
-    def _changes(self, findings: Findings) -> Iterator[tuple[int, bool]]:
+    def _changes(self, findings: WebFindings) -> Iterator[tuple[int, bool]]:
         """Lines within a verdict's at which a roll ends by itself, and whether another begins."""
         spec = self._web.roll
         first, end = findings.first_line, findings.end_line
@@ -164,7 +164,7 @@ class RollBook:
                 return
             yield line, True
 
-    def _cover(self, findings: Findings, first: int, end: int) -> None:
+    def _cover(self, findings: WebFindings, first: int, end: int) -> None:
         if self._running and end > first:
             self._running.cover(findings, first, end, _between(findings, end))
 
@@ -196,7 +196,7 @@ class _Roll:
         self._lanes = {lane.name: _LaneSums() for lane in self._specs}
         self._gaps: list[Gap] = []
         self._lost_lines = 0
-        self._defects: list[tuple[float, int, Defect]] = []
+        self._defects: list[tuple[float, int, WebDefect]] = []
         self._sizes: dict[str, list[int]] = {
             lane.name: [0] * (len(web.roll.size_classes_mm) + 1) for lane in self._specs
         }
@@ -205,7 +205,7 @@ class _Roll:
         self._stream: TextIO = (folder / f"{name}.jsonl").open("w", encoding="utf-8")
         self._line("roll", name=name, first_line=first_line, first_mm=first_mm, facts=facts)
 
-    def cover(self, findings: Findings, first: int, end: int, end_mm: float | None) -> None:
+    def cover(self, findings: WebFindings, first: int, end: int, end_mm: float | None) -> None:
         """Lines `first` to `end` of a verdict lie on this roll."""
         self.end_line, self.end_mm = end, end_mm
         gaps = [g for g in merged(findings.gaps) if g.first_line < end and g.end_line > first]
@@ -222,7 +222,7 @@ class _Roll:
             sums.lost += lost
             sums.ng += sum(max(0, min(end, b) - max(first, a)) for a, b in lane.ng_runs)
 
-    def defect(self, defect: Defect) -> None:
+    def defect(self, defect: WebDefect) -> None:
         """A defect begins on this roll; an open one is told and will come again."""
         self._line("defect", **asdict(defect))
         if defect.open:
@@ -300,7 +300,7 @@ class _Roll:
             "n_defects": sum(1 for _, _, d in self._defects if d.lane == spec.name),
         }
 
-    def _repeats(self, defects: list[Defect]) -> Search:
+    def _repeats(self, defects: list[WebDefect]) -> Search:
         px = self._web.mm_per_px
         if self.first_mm is not None and px is not None:
             along = [(d.web_mm or 0.0) + (d.length_mm or 0.0) / 2 for d in defects]
@@ -313,7 +313,7 @@ class _Roll:
             near, finest = NEAR_LINES, FINEST_LINES
         return find_repeats(along, across, near_along=near, near_across=1.5 * near, finest=finest)
 
-    def _repeat(self, repeat: Repeat, defects: list[Defect]) -> dict[str, Any]:
+    def _repeat(self, repeat: Repeat, defects: list[WebDefect]) -> dict[str, Any]:
         members = [defects[m] for m in repeat.members]
         unit = "mm" if self.first_mm is not None and self._web.mm_per_px else "lines"
         return {
@@ -334,7 +334,7 @@ class _Roll:
         self._stream.flush()
 
 
-def _between(findings: Findings, line: int) -> float | None:
+def _between(findings: WebFindings, line: int) -> float | None:
     """Where a line of a verdict lies along the web, in mm."""
     first, end = findings.first_mm, findings.end_mm
     if first is None or end is None:

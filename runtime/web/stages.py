@@ -18,8 +18,9 @@ from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid, reflect
+from kenpin.runtime.judging.verdict import Gap
 from kenpin.runtime.web.lanes import EdgeTracker, LaneMap, RowChecks
-from kenpin.runtime.web.pieces import Gap, Strip
+from kenpin.runtime.web.pieces import Strip
 from kenpin.runtime.web.stream import StreamingMap
 
 __all__ = ["WebStages", "grey_of_rows", "slots_agree"]

@@ -17,7 +17,8 @@ from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
-from kenpin.runtime.web.pieces import Cause, Gap, Strip
+from kenpin.runtime.judging.verdict import Cause, Gap
+from kenpin.runtime.web.pieces import Strip
 from kenpin.runtime.web.rows import TileRows, row_features
 from kenpin.runtime.web.smoothing import MapRows, StreamingBlur
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 __all__ = [
+    "MAX_DETAIL_CHARS",
     "MAX_NAME_CHARS",
     "U64",
     "U64_MAX",
@@ -17,9 +18,12 @@ __all__ = [
     "Token",
     "TrigId",
     "Uuid",
+    "shorten",
+    "whole",
 ]
 
 MAX_NAME_CHARS = 250
+MAX_DETAIL_CHARS = 500
 U64_MAX = 2**64 - 1
 
 # A line is a part of its topic: a slash in it would make another topic.
@@ -36,3 +40,21 @@ class Frozen(BaseModel):
     """A message of the line: keys that a later version added are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, extra="ignore")
+
+
+def whole(value: object) -> object:
+    """The value, if it may stand for a verdict; a validator."""
+    # A bare enum takes `true` for 1, and 1 is OK.
+    if isinstance(value, bool | float):
+        raise ValueError(f"found {value!r}, expected the integer 1 (OK) or 2 (NG)")
+    return value
+
+
+def shorten(text: str, limit: int, *, keep_end: bool = False) -> str:
+    """At most `limit` characters of a text, as every encoding can carry them."""
+    # File names may hold bytes that are not UTF-8. Python keeps them as lone
+    # surrogates, which neither encoding can carry.
+    clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(clean) <= limit:
+        return clean
+    return "…" + clean[1 - limit :] if keep_end else clean[: limit - 1] + "…"

@@ -6,19 +6,23 @@ Within version 1 fields are only ever added; readers ignore those they do not kn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from kenpin.runtime.judging.verdict import Outcome
-from kenpin.runtime.wire.field_types import U64, Frozen, Label, ReasonName, Token, TrigId, Uuid
-from kenpin.runtime.wire.verdict_messages import (
+from kenpin.runtime.wire.field_types import (
     MAX_DETAIL_CHARS,
-    State,
-    StateMessage,
-    VerdictMessage,
+    U64,
+    Frozen,
+    Label,
+    ReasonName,
+    Token,
+    TrigId,
+    Uuid,
     whole,
 )
+from kenpin.runtime.wire.verdict_messages import State, StateMessage, VerdictMessage
 from kenpin.runtime.wire.web_messages import WebPart
 
 __all__ = [
@@ -26,8 +30,10 @@ __all__ = [
     "SAID",
     "Acquired",
     "Alarm",
+    "ChangeStep",
     "ChangeTold",
     "ErrorTold",
+    "Head",
     "Heartbeat",
     "LateResult",
     "Resetting",
@@ -50,6 +56,16 @@ class Told(Frozen):
     line: Token = Field(description="the production line, as in the topic")
     boot: Uuid = Field(description="new whenever the service starts")
     t_mono_ns: U64 = Field(description="when this message was made, ns, the box's monotonic clock")
+
+
+class Head(TypedDict):
+    """How each of these messages begins, but for its type."""
+
+    v: Literal[1]
+    box: str
+    line: str
+    boot: str
+    t_mono_ns: int
 
 
 class Heartbeat(Told):
@@ -124,10 +140,14 @@ class ErrorTold(Told):
     detail: _Detail = Field(description="what was found, what was expected, what to do")
 
 
+# How far a change of the bundle has come.
+ChangeStep = Literal["preparing", "prepared", "active", "failed"]
+
+
 class ChangeTold(Told):
     """How far a change of the bundle has come: answers to PREPARE and ACTIVATE."""
 
-    type: Literal["preparing", "prepared", "active", "failed"]
+    type: ChangeStep
     bundle: Label
     detail: _Detail = Field(description="why it failed, else empty; the running bundle stays")
 

@@ -21,6 +21,7 @@ from pydantic import (
 
 from kenpin.runtime.judging.verdict import REASON_CODES, Outcome, Reason, Verdict
 from kenpin.runtime.wire.field_types import (
+    MAX_DETAIL_CHARS,
     MAX_NAME_CHARS,
     U64,
     U64_MAX,
@@ -30,8 +31,10 @@ from kenpin.runtime.wire.field_types import (
     ReasonName,
     Token,
     Uuid,
+    shorten,
+    whole,
 )
-from kenpin.runtime.wire.web_messages import WebPart
+from kenpin.runtime.wire.web_messages import WebPart, web_part
 
 __all__ = [
     "MAX_DETAIL_CHARS",
@@ -47,12 +50,10 @@ __all__ = [
     "WireError",
     "brief",
     "explain",
+    "told_fields",
     "topic",
     "verdict_message",
-    "whole",
 ]
-
-MAX_DETAIL_CHARS = 500
 
 _CODES: Mapping[str, int] = {reason.value: code for reason, code in REASON_CODES.items()}
 
@@ -75,14 +76,6 @@ class State(StrEnum):
 
 AcquisitionClock = Literal["monotonic", "device", "ptp"]
 ClockSync = Literal["ptp", "ntp", "none"]
-
-
-def whole(value: object) -> object:
-    """The value, if it may stand for a verdict; a validator."""
-    # A bare enum takes `true` for 1, and 1 is OK.
-    if isinstance(value, bool | float):
-        raise ValueError(f"found {value!r}, expected the integer 1 (OK) or 2 (NG)")
-    return value
 
 
 class Identity(Frozen):
@@ -257,6 +250,29 @@ def topic(kind: Literal["verdict", "state"], line: str) -> str:
     return f"v1/{kind}/{line}"
 
 
+def told_fields(verdict: Verdict) -> dict[str, Any]:
+    """What a verdict itself says, under the names that it has on the wire and in files.
+
+    The only place where those are told apart from the names inside. A score that is
+    not finite is None: JSON has no NaN, and the reason says it.
+    """
+    score, peak, thresholds = verdict.score, verdict.peak_xy, verdict.thresholds
+    return {
+        "frame": verdict.frame_index,
+        "name": verdict.frame_name,
+        "verdict": verdict.outcome,
+        "reason": verdict.reason.value if verdict.reason else None,
+        "code": REASON_CODES[verdict.reason] if verdict.reason else 0,
+        "detail": verdict.detail,
+        "score": score if score is not None and math.isfinite(score) else None,
+        "thr": thresholds.ok if thresholds else None,
+        "thr_ng": thresholds.ng if thresholds else None,
+        "peak": (int(peak[0]), int(peak[1])) if peak else None,
+        "bundle": verdict.bundle,
+        "web": None if verdict.web is None else web_part(verdict.web),
+    }
+
+
 def verdict_message(
     verdict: Verdict,
     identity: Identity,
@@ -267,70 +283,51 @@ def verdict_message(
     deadline_us: int | None = None,
     clock_sync: ClockSync = "none",
     acq_clock: AcquisitionClock = "monotonic",
+    trig: str | None = None,
+    enc: int | None = None,
 ) -> VerdictMessage:
     """The message about one verdict; it fits the cap whatever texts the verdict holds.
 
     `mono_ns` and `wall_ns` are one moment on two clocks. A long detail loses
-    its end, a long name its beginning, a score that is not finite becomes null.
+    its end, a long name its beginning.
 
     Raises
     ------
     WireError
         If the verdict contradicts itself, as an OK above its threshold does.
     """
-    thresholds = verdict.thresholds
+    told = told_fields(verdict)
+    told["name"] = shorten(told["name"], MAX_NAME_CHARS, keep_end=True)
+    told["detail"] = shorten(told["detail"], MAX_DETAIL_CHARS)
+    # A frame lost before any bundle saw it is answered in the name of the one in force.
+    told["bundle"] = shorten(told["bundle"] or identity.bundle, MAX_NAME_CHARS)
     since_last_line_us = (verdict.judged_ns - verdict.captured_ns) // 1000
     stages = {"total": since_last_line_us} | dict(verdict.stages_us)
-    score, peak = verdict.score, verdict.peak_xy
+    speaker = identity.model_dump(exclude={"bundle"})
     try:
         return VerdictMessage(
             v=1,
             type="verdict",
-            box=identity.box,
-            line=identity.line,
-            cam=identity.cam,
-            boot=identity.boot,
             seq=seq,
-            trig=None,
-            frame=verdict.frame_index,
-            name=_shorten(verdict.frame_name, MAX_NAME_CHARS, keep_end=True),
-            verdict=verdict.outcome,
-            reason=verdict.reason.value if verdict.reason else None,
-            code=REASON_CODES[verdict.reason] if verdict.reason else 0,
-            detail=_shorten(verdict.detail, MAX_DETAIL_CHARS),
-            score=score if score is not None and math.isfinite(score) else None,
-            thr=thresholds.ok if thresholds else None,
-            thr_ng=thresholds.ng if thresholds else None,
+            trig=trig,
             unsure=verdict.reason is Reason.UNSURE,
-            peak=(int(peak[0]), int(peak[1])) if peak else None,
             partial=verdict.reason is Reason.INCOMPLETE_FRAME,
-            sim=identity.sim,
-            # A frame lost before any bundle saw it is answered in the name of the one in force.
-            bundle=_shorten(verdict.bundle or identity.bundle, MAX_NAME_CHARS),
-            recipe_id=identity.recipe_id,
+            late=verdict.reason is Reason.LATE,
             t_acq_ns=verdict.captured_ns,
             acq_clock=acq_clock,
             t_mono_ns=mono_ns,
             t_wall_ns=wall_ns,
             clock_sync=clock_sync,
-            enc=None,
+            enc=enc,
             # A clock that ran backwards spoils a duration; it must not void a verdict.
             lat_us={stage: max(0, us) for stage, us in stages.items()},
             deadline_us=deadline_us,
-            late=verdict.reason is Reason.LATE,
+            **speaker,
+            **told,
         )
     except ValidationError as error:
         found = f"verdict on frame {verdict.frame_index} cannot be sent"
         raise WireError(f"{found}: {explain(error)}") from error
-
-
-def _shorten(text: str, limit: int, *, keep_end: bool = False) -> str:
-    # File names may hold bytes that are not UTF-8. Python keeps them as lone
-    # surrogates, which neither encoding can carry.
-    clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    if len(clean) <= limit:
-        return clean
-    return "…" + clean[1 - limit :] if keep_end else clean[: limit - 1] + "…"
 
 
 def brief(value: object) -> str:

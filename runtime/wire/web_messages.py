@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from kenpin.runtime.judging.verdict import Outcome
+from kenpin.runtime.judging.verdict import (
+    Gap,
+    LaneName,
+    LaneVerdict,
+    LineNumber,
+    Outcome,
+    WebDefect,
+    WebFindings,
+    WebGate,
+)
+from kenpin.runtime.wire.field_types import whole
+from kenpin.runtime.wire.web_limits import MOST_GAPS, MOST_RUNS, fitted
 
-__all__ = ["WebDefect", "WebGap", "WebGate", "WebLane", "WebPart"]
-
-_Line = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-_Count = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
-_Pixel = Annotated[int, Field(ge=0, le=2**31 - 1)]
-_Name = Annotated[str, StringConstraints(max_length=64)]
-
-
-def _whole(value: object) -> object:
-    if isinstance(value, bool | float):
-        raise ValueError(f"found {value!r}, expected the integer 1 (OK) or 2 (NG)")
-    return value
+__all__ = ["WebGap", "WebLane", "WebPart", "web_part"]
 
 
 class _Part(BaseModel):
@@ -29,70 +29,33 @@ class _Part(BaseModel):
 class WebLane(_Part):
     """One lane, on the lines that the verdict covers."""
 
-    name: _Name
-    verdict: Annotated[Outcome, BeforeValidator(_whole)] = Field(description="1 OK, 2 NG")
-    reason: _Name | None = Field(description="why NG, null when OK")
+    name: LaneName
+    verdict: Annotated[Outcome, BeforeValidator(whole)] = Field(description="1 OK, 2 NG")
+    reason: LaneName | None = Field(description="why NG, null when OK")
     score: float | None = Field(description="dimensionless; null if nothing was inspected")
     thr: float = Field(description="OK at or below, this lane's own")
     thr_ng: float = Field(description="a defect above")
-    ng_runs: tuple[tuple[_Line, _Line], ...] = Field(
-        max_length=32, description="[first, end) lines with anything over thr"
+    ng_runs: tuple[tuple[LineNumber, LineNumber], ...] = Field(
+        max_length=MOST_RUNS, description="[first, end) lines with anything over thr"
     )
-
-
-class WebDefect(_Part):
-    """A connected region over threshold, however many frames it crosses."""
-
-    number: int = Field(ge=1, description="1, 2, 3, … along the web")
-    first_line: _Line
-    end_line: _Line = Field(description="not included")
-    left_px: _Pixel
-    right_px: _Pixel = Field(description="not included")
-    area_px: int = Field(ge=0, description="pixels over threshold")
-    peak: float = Field(description="highest score")
-    mean: float = Field(description="mean score over its area")
-    peak_line: _Line
-    peak_px: _Pixel
-    lane: _Name = Field(description="of the peak")
-    lanes: tuple[_Name, ...] = Field(max_length=16, description="all that it touches")
-    open: bool = Field(description="it goes on; the rest follows under the same number")
-    cut: bool = Field(description="it may go on, but was ended here")
-    continues: int | None = Field(description="the defect that was cut just before")
-    absorbed: tuple[int, ...] = Field(max_length=16, description="numbers that turned out as this")
-    web_mm: float | None = Field(description="where it begins along the web")
-    length_mm: float | None
-    left_mm: float | None
-    width_mm: float | None
-    area_mm2: float | None
 
 
 class WebGap(_Part):
     """Lines that nobody inspected; they are never OK."""
 
-    first_line: _Line
-    end_line: _Line = Field(description="not included")
-    cause: _Name = Field(description="lost, context, image_quality, edge, nonfinite or failed")
+    first_line: LineNumber
+    end_line: LineNumber = Field(description="not included")
+    cause: LaneName = Field(description="lost, context, image_quality, edge, nonfinite or failed")
     known: bool = Field(description="false where the number of lines is a guess")
-
-
-class WebGate(_Part):
-    """From where to where a reject gate must act."""
-
-    lane: _Name
-    from_mm: float
-    to_mm: float
-    from_count: _Count | None = Field(description="encoder, unwrapped")
-    to_count: _Count | None
-    from_raw: _Count | None = Field(description="the same as the counter shows it")
-    to_raw: _Count | None
-    late: bool = Field(description="the web is past it already")
 
 
 class WebPart(_Part):
     """What a verdict covers of a web, and what was found there."""
 
-    first_line: _Line = Field(description="scan lines since the start, this one included")
-    end_line: _Line = Field(description="not included; equal to first_line: no line is covered")
+    first_line: LineNumber = Field(description="scan lines since the start, this one included")
+    end_line: LineNumber = Field(
+        description="not included; equal to first_line: no line is covered"
+    )
     first_mm: float | None = Field(
         description="along the web; null if nobody said how long a line is"
     )
@@ -105,10 +68,46 @@ class WebPart(_Part):
         max_length=64, description="that ended here or go on, the highest of them"
     )
     n_defects: int = Field(ge=0, description="how many there were")
-    gaps: tuple[WebGap, ...] = Field(max_length=64, description="lines not inspected")
+    gaps: tuple[WebGap, ...] = Field(max_length=MOST_GAPS, description="lines not inspected")
     gates: tuple[WebGate, ...] = Field(max_length=256, description="when which gate must act")
-    open_since: _Line | None = Field(description="first line of the oldest defect that goes on")
+    open_since: LineNumber | None = Field(
+        description="first line of the oldest defect that goes on"
+    )
 
-    def plain(self) -> dict[str, Any]:
-        """The same as a map."""
-        return self.model_dump(mode="json")
+
+def web_part(findings: WebFindings) -> WebPart:
+    """What is told of a web, see `web_limits.py` for how much of it."""
+    told = fitted(findings)
+    return WebPart(
+        first_line=told.first_line,
+        end_line=told.end_line,
+        first_mm=told.first_mm,
+        end_mm=told.end_mm,
+        first_count=told.first_count,
+        end_count=told.end_count,
+        rescanned=told.rescanned,
+        lanes=tuple(_lane(lane) for lane in told.lanes),
+        defects=told.defects,
+        n_defects=told.n_defects,
+        gaps=tuple(_gap(gap) for gap in told.gaps),
+        gates=told.gates,
+        open_since=told.open_since,
+    )
+
+
+def _lane(lane: LaneVerdict) -> WebLane:
+    return WebLane(
+        name=lane.name,
+        verdict=lane.outcome,
+        reason=lane.reason,
+        score=lane.score,
+        thr=lane.thresholds.ok,
+        thr_ng=lane.thresholds.ng,
+        ng_runs=lane.ng_runs,
+    )
+
+
+def _gap(gap: Gap) -> WebGap:
+    return WebGap(
+        first_line=gap.first_line, end_line=gap.end_line, cause=gap.cause.word, known=gap.known
+    )

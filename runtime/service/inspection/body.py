@@ -9,21 +9,35 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError, Ticket
 from kenpin.camera.acquisition.ring_frames import frame_in, put_map
-from kenpin.processes.channel import Channel
+from kenpin.processes.channel import Channel, Stop
 from kenpin.processes.progress import Progress
 from kenpin.runtime.bundles.bundle import Bundle, BundleError, read_bundle
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
-from kenpin.runtime.judging.verdict import Outcome, Reason
+from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
 from kenpin.runtime.selftest import golden_scores
-from kenpin.runtime.service.inspection.handle import InspectorSpec, Phase
+from kenpin.runtime.service.inspection.handle import InspectorSpec
+from kenpin.runtime.service.inspection.messages import (
+    BundleFacts,
+    Failed,
+    FromInspection,
+    Judge,
+    Judged,
+    Phase,
+    PhaseChanged,
+    SelftestDone,
+    TakeOver,
+    ToInspection,
+    TookOver,
+)
 from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
-from kenpin.runtime.web.plain import plain_findings
+from kenpin.runtime.wire.web_limits import fitted
 
 __all__ = ["run"]
 
@@ -31,6 +45,10 @@ __all__ = ["run"]
 _IDLE_S = 0.03
 # Hashing in pieces of this size, 1 ms each, keeps triggers waiting no longer.
 _PIECE_BYTES = 1 << 20
+# Of a sentence for the log; what goes out on the wire is cut shorter there.
+_MOST_CHARS = 2000
+
+_Channel = Channel[FromInspection, ToInspection]
 
 
 class _Pulse:
@@ -54,7 +72,7 @@ class _Pulse:
         self.longest_gap_ns = 0
 
 
-def run(spec: InspectorSpec, ring: FrameRing, channel: Channel, progress: Progress) -> None:
+def run(spec: InspectorSpec, ring: FrameRing, channel: _Channel, progress: Progress) -> None:
     """Prove the bundle, then judge until told to stop or until nobody listens."""
     if spec.niceness:
         os.nice(spec.niceness)
@@ -67,7 +85,7 @@ def run(spec: InspectorSpec, ring: FrameRing, channel: Channel, progress: Progre
     except BundleError as error:
         _fail(channel, error)
         return
-    channel.send(_facts(bundle, pipeline, pulse))
+    channel.send(PhaseChanged(Phase.READY, _facts(bundle, pipeline, pulse)))
     _Loop(ring, channel, pulse, pipeline).run()
 
 
@@ -75,7 +93,7 @@ class _SelftestError(BundleError):
     """The bundle is whole, but this box computes something else with it."""
 
 
-def _prepare(spec: InspectorSpec, channel: Channel, pulse: _Pulse) -> tuple[Bundle, Any]:
+def _prepare(spec: InspectorSpec, channel: _Channel, pulse: _Pulse) -> tuple[Bundle, Any]:
     _tell(channel, Phase.VERIFYING)
     bundle = read_bundle(spec.bundle, spec.trust)
     _tell(channel, Phase.COMPILING)
@@ -104,48 +122,40 @@ def _golden(pipeline: Pipeline | WebPipeline) -> dict[str, float]:
         raise _SelftestError(str(error)) from error
 
 
-def _tell(channel: Channel, phase: Phase) -> None:
-    channel.send({"event": "phase", "phase": phase.value})
+def _tell(channel: _Channel, phase: Phase) -> None:
+    channel.send(PhaseChanged(phase))
 
 
-def _fail(channel: Channel, error: BundleError) -> None:
+def _fail(channel: _Channel, error: BundleError) -> None:
     reason = Reason.SELFTEST_FAILED if isinstance(error, _SelftestError) else Reason.NOT_READY
     # Long enough that a gateway which is busy just now still hears it before the end.
-    channel.send({"event": "failed", "reason": reason.value, "detail": str(error)[:2000]})
+    channel.send(Failed(reason, str(error)[:_MOST_CHARS]))
 
 
-def _facts(bundle: Bundle, pipeline: Any, pulse: _Pulse) -> dict[str, Any]:
+def _facts(bundle: Bundle, pipeline: Pipeline | WebPipeline, pulse: _Pulse) -> BundleFacts:
     m = bundle.manifest
-    web = m.frame.geometry == "continuous"
-    facts = {
-        "label": bundle.label,
-        "recipe": m.name,
-        "folder": str(bundle.folder),
-        "frame": [m.frame.height_px, m.frame.width_px, m.frame.channels],
-        "thresholds": [m.threshold.ok, m.threshold.ng],
-        "golden": len(m.golden),
-        "longest_gap_us": pulse.longest_gap_ns // 1000,
-        "web": pipeline.web.model_dump(mode="json") if web else None,
-    }
-    return {"event": "phase", "phase": Phase.READY.value, "facts": facts}
+    return BundleFacts(
+        label=bundle.label,
+        recipe=m.name,
+        folder=bundle.folder,
+        frame=(m.frame.height_px, m.frame.width_px, m.frame.channels),
+        thresholds=Thresholds(m.threshold.ok, m.threshold.ng),
+        golden=len(m.golden),
+        longest_gap_us=pulse.longest_gap_ns // 1000,
+        web=pipeline.web if isinstance(pipeline, WebPipeline) else None,
+    )
 
 
 class _Loop:
     """Jobs first, one at a time; between them a step of the self-test; else a tick and a pause."""
 
-    def __init__(self, ring: FrameRing, channel: Channel, pulse: _Pulse, pipeline: Any) -> None:
+    def __init__(self, ring: FrameRing, channel: _Channel, pulse: _Pulse, pipeline: Any) -> None:
         self._ring = ring
         self._channel = channel
         self._pulse = pulse
         self._pipeline = pipeline
-        self._jobs: deque[tuple[int, Ticket]] = deque()
+        self._jobs: deque[Judge] = deque()
         self._selftest: Iterator[None] | None = None
-        self._commands: dict[str, Callable[[dict[str, Any]], None]] = {
-            "judge": lambda m: self._jobs.append((m["job"], Ticket(*m["ticket"]))),
-            "selftest": lambda _: self._begin_selftest(),
-            "take_over": lambda _: self._take_over(),
-            "stop": lambda _: self._stop(),
-        }
         self._stopping = False
         self._dirty = False
 
@@ -154,9 +164,9 @@ class _Loop:
         while True:
             self._pulse()
             for message in self._channel.receive():
-                self._commands[message["do"]](message)
+                self._obey(message)
             if self._jobs:
-                self._judge(*self._jobs.popleft())
+                self._judge(self._jobs.popleft())
             elif self._stopping or self._channel.ended:
                 return
             elif self._selftest is not None:
@@ -166,68 +176,40 @@ class _Loop:
                 gc.collect(1)
                 self._dirty = False
 
-    def _stop(self) -> None:
-        self._stopping = True
-
-    def _take_over(self) -> None:
-        self._channel.send({"event": "took_over", "niceness": _leave_niceness()})
-
-    def _begin_selftest(self) -> None:
-        if self._selftest is None:
+    def _obey(self, command: ToInspection) -> None:
+        if isinstance(command, Judge):
+            self._jobs.append(command)
+        elif isinstance(command, TakeOver):
+            self._channel.send(TookOver(_leave_niceness()))
+        elif isinstance(command, Stop):
+            self._stopping = True
+        elif self._selftest is None:
             self._selftest = self._selftest_steps()
 
-    def _judge(self, job: int, ticket: Ticket) -> None:
+    def _judge(self, command: Judge) -> None:
         self._dirty = True
         try:
-            frame = frame_in(self._ring, ticket)
-            judged: Judgement = self._pipeline.judge(frame)
-            has_map = self._lay_down(judged, ticket)
+            frame = frame_in(self._ring, command.ticket)
+            judged = self._pipeline.judge(frame)
+            self._lay_down(judged, command.ticket)
+            verdict = judged.verdict
         except StaleTicketError as error:
-            self._refuse(job, str(error))
-            return
-        v = judged.verdict
-        # A lane of a web has thresholds of its own.
-        thresholds = v.thresholds or self._pipeline.thresholds
-        message = {
-            "event": "judged",
-            "job": job,
-            "outcome": int(v.outcome),
-            "reason": v.reason.value if v.reason else None,
-            "detail": v.detail[:2000],
-            "score": v.score,
-            "peak_xy": [int(value) for value in v.peak_xy] if v.peak_xy else None,
-            "stages_us": dict(v.stages_us),
-            "bundle": v.bundle,
-            "thresholds": [thresholds.ok, thresholds.ng],
-            "judged_ns": v.judged_ns,
-            "has_map": has_map,
-            "web": plain_findings(judged.web) if judged.web else None,
-        }
-        self._channel.send(message)
+            verdict = self._refusal(str(error))
+        self._channel.send(Judged(command.job, _as_told(verdict)))
 
-    def _lay_down(self, judged: Judgement, ticket: Ticket) -> bool:
+    def _lay_down(self, judged: Judgement, ticket: Ticket) -> None:
         found = judged.score_map
-        if found is None:
-            return False
-        return put_map(self._ring, ticket, found.values, found.stride_px, found.frame_size)
+        if found is not None:
+            put_map(self._ring, ticket, found.values, found.stride_px, found.frame_size)
 
-    def _refuse(self, job: int, detail: str) -> None:
-        thresholds = self._pipeline.thresholds
-        self._channel.send(
-            {
-                "event": "judged",
-                "job": job,
-                "outcome": int(Outcome.NG),
-                "reason": Reason.MODEL_ERROR.value,
-                "detail": detail,
-                "score": None,
-                "peak_xy": None,
-                "stages_us": {},
-                "bundle": self._pipeline.bundle.label,
-                "thresholds": [thresholds.ok, thresholds.ng],
-                "judged_ns": time.monotonic_ns(),
-                "has_map": False,
-            }
+    def _refusal(self, detail: str) -> Verdict:
+        """About a frame that is no longer where it should be: not even its number is known."""
+        return Verdict.unjudged(
+            Reason.MODEL_ERROR,
+            detail,
+            thresholds=self._pipeline.thresholds,
+            bundle=self._pipeline.bundle.label,
+            judged_ns=time.monotonic_ns(),
         )
 
     def _selftest_steps(self) -> Iterator[None]:
@@ -241,9 +223,7 @@ class _Loop:
                 yield
         except (BundleError, OSError) as error:
             detail = str(error)
-        self._channel.send(
-            {"event": "selftest", "passed": not detail, "detail": detail[:2000], "scores": scores}
-        )
+        self._channel.send(SelftestDone(not detail, detail[:_MOST_CHARS], scores))
 
     def _hash_steps(self) -> Iterator[None]:
         bundle: Bundle = self._pipeline.bundle
@@ -258,6 +238,12 @@ class _Loop:
                     f"{bundle.folder}: {name} no longer has the recorded SHA-256; it was altered "
                     "or the disk is failing: copy the bundle again"
                 )
+
+
+def _as_told(verdict: Verdict) -> Verdict:
+    """As much of it as a message holds."""
+    web = None if verdict.web is None else fitted(verdict.web)
+    return replace(verdict, detail=verdict.detail[:_MOST_CHARS], web=web)
 
 
 def _leave_niceness() -> int:

@@ -7,11 +7,10 @@ import multiprocessing
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass
-from enum import StrEnum
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from kenpin.runtime.service.inspection.handle import (
+from kenpin.runtime.service.inspection.messages import (
     BundleFacts,
     Failed,
     Gone,
@@ -20,8 +19,9 @@ from kenpin.runtime.service.inspection.handle import (
     PhaseChanged,
 )
 from kenpin.runtime.service.inspection.supervisor import Supervisor
+from kenpin.runtime.wire.line_messages import ChangeStep
 
-__all__ = ["Change", "Changeover", "ChangeoverError", "Step", "store_of"]
+__all__ = ["Change", "Changeover", "ChangeoverError", "store_of"]
 
 # A folder of the store: a name, a dash and the start of the content hash.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}[-@][0-9a-f]{12}")
@@ -31,21 +31,12 @@ class ChangeoverError(ValueError):
     """A command that cannot be obeyed: says why, and what to do."""
 
 
-class Step(StrEnum):
-    """How far a change has come."""
-
-    PREPARING = "preparing"
-    PREPARED = "prepared"
-    ACTIVE = "active"
-    FAILED = "failed"
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """What became of a PREPARE; `owner` asked for it."""
 
     owner: Hashable
-    step: Step
+    step: ChangeStep
     bundle: str
     detail: str = ""
 
@@ -91,7 +82,7 @@ class Changeover:
             raise ChangeoverError(f"{self._store} holds no {name}; install the bundle first")
         self._supervisor.prepare(folder)
         self._owner, self._asked, self._detail = owner, bundle, ""
-        return Change(owner, Step.PREPARING, bundle)
+        return Change(owner, "preparing", bundle)
 
     def event(self, event: InspectionEvent) -> Change | None:
         """What a message of the candidate means; None if nothing has come of it yet."""
@@ -101,12 +92,12 @@ class Changeover:
             unfit = self._unfit(facts)
             if unfit:
                 self._supervisor.discard(unfit)
-                return Change(self._owner, Step.FAILED, facts.label, unfit)
-            return Change(self._owner, Step.PREPARED, facts.label)
+                return Change(self._owner, "failed", facts.label, unfit)
+            return Change(self._owner, "prepared", facts.label)
         if isinstance(event, Failed):
             self._detail = event.detail
         elif isinstance(event, Gone):
-            return Change(self._owner, Step.FAILED, self._asked, self._detail or event.detail)
+            return Change(self._owner, "failed", self._asked, self._detail or event.detail)
         return None
 
     def _unfit(self, facts: BundleFacts) -> str:
@@ -131,7 +122,7 @@ class Changeover:
             raise ChangeoverError("no bundle is prepared; PREPARE one and wait until it is")
         if self._follows_current:
             self._remember(facts.folder)
-        return Change(owner, Step.ACTIVE, facts.label)
+        return Change(owner, "active", facts.label)
 
     def _remember(self, folder: Path) -> None:
         """Let the store's link follow, so that a restart of the box finds the same bundle.

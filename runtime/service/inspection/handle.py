@@ -9,43 +9,33 @@ import contextlib
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.web import WebSpec
-from kenpin.processes.channel import Channel
+from kenpin.processes.channel import Channel, Stop
 from kenpin.processes.child import settle
 from kenpin.processes.progress import Progress
-from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds
+from kenpin.runtime.service.inspection.messages import (
+    BundleFacts,
+    FromInspection,
+    Gone,
+    InspectionEvent,
+    Judge,
+    Judged,
+    Phase,
+    PhaseChanged,
+    RunSelftest,
+    TakeOver,
+    ToInspection,
+)
 
-__all__ = [
-    "BundleFacts",
-    "Failed",
-    "Gone",
-    "InspectionEvent",
-    "Inspector",
-    "InspectorSpec",
-    "Judged",
-    "Phase",
-    "PhaseChanged",
-    "SelftestDone",
-    "TookOver",
-]
-
-
-class Phase(StrEnum):
-    """How far an inspection process has come."""
-
-    STARTING = "starting"
-    VERIFYING = "verifying"
-    COMPILING = "compiling"
-    WARMING = "warming"  # golden frames, which warm the network up and prove it
-    READY = "ready"
-    GONE = "gone"
+__all__ = ["Inspector", "InspectorSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,92 +59,6 @@ class InspectorSpec:
     niceness: int = 0
     web: WebSpec | None = None
     make_pipeline: Callable[..., Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BundleFacts:
-    """What the gateway needs to know of a bundle that has proven itself on this box.
-
-    frame           height, width, channels
-    golden          how many golden frames it reproduced
-    longest_gap_us  longest time without progress while it judged them
-    web             the table [web] in force; None where frames show parts
-    """
-
-    label: str
-    recipe: str
-    folder: Path
-    frame: tuple[int, int, int]
-    thresholds: Thresholds
-    golden: int
-    longest_gap_us: int
-    web: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The inspection's word on one job. The gateway decides whether it came in time.
-
-    web         what it says of a web, see `web.plain`; None where frames show parts
-    inspection  when the process that says so was started: no two have the same
-    """
-
-    job: int
-    outcome: Outcome
-    reason: Reason | None
-    detail: str
-    score: float | None
-    peak_xy: tuple[int, int] | None
-    stages_us: Mapping[str, int]
-    bundle: str
-    thresholds: Thresholds
-    judged_ns: int
-    has_map: bool
-    web: dict[str, Any] | None = None
-    inspection: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseChanged:
-    """It has come further."""
-
-    phase: Phase
-    facts: BundleFacts | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SelftestDone:
-    """The golden frames were judged again, or could not be."""
-
-    passed: bool
-    detail: str
-    scores: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """It cannot run the bundle, and ends. `reason` is why triggers will be NG."""
-
-    reason: Reason
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """It has ended or was killed. `jobs` were never judged."""
-
-    detail: str
-    jobs: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TookOver:
-    """It has left its niceness, or was not allowed to: then `niceness` is above 0."""
-
-    niceness: int
-
-
-InspectionEvent = Judged | PhaseChanged | SelftestDone | TookOver | Failed | Gone
 
 
 @contextlib.contextmanager
@@ -201,7 +105,7 @@ class Inspector:
         *,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        ours, theirs = Channel.pair()
+        ours, theirs = Channel.pair(ToInspection, FromInspection)
         self.spec = spec
         self.phase = Phase.STARTING
         self.facts: BundleFacts | None = None
@@ -244,7 +148,7 @@ class Inspector:
         """Hand it a frame; False if it cannot take one."""
         if self.phase is not Phase.READY:
             return False
-        if not self._channel.send({"do": "judge", "job": job, "ticket": list(ticket)}):
+        if not self._channel.send(Judge(job, ticket)):
             return False
         self._jobs[job] = _Sent(ticket, self._clock_ns())
         return True
@@ -256,15 +160,15 @@ class Inspector:
 
     def selftest(self) -> bool:
         """Ask it to judge its golden frames again, between jobs; False if it cannot be told."""
-        return self._channel.send({"do": "selftest"})
+        return self._channel.send(RunSelftest())
 
     def take_over(self) -> bool:
         """Tell it that the line is its own now: it leaves its niceness."""
-        return self._channel.send({"do": "take_over"})
+        return self._channel.send(TakeOver())
 
     def stop(self) -> None:
         """Ask it to end after the jobs that it has."""
-        self._channel.send({"do": "stop"})
+        self._channel.send(Stop())
 
     def kill(self, why: str) -> None:
         """End it now, whatever it does."""
@@ -278,11 +182,12 @@ class Inspector:
             return []
         found: list[InspectionEvent] = []
         for message in self._channel.receive():
-            event = _event_of(message, self.started_ns)
-            if isinstance(event, Judged):
-                self._jobs.pop(event.job, None)
-            elif isinstance(event, PhaseChanged):
-                self.phase, self.facts = event.phase, event.facts or self.facts
+            event: InspectionEvent = message
+            if isinstance(message, Judged):
+                self._jobs.pop(message.job, None)
+                event = structs.replace(message, inspection=self.started_ns)
+            elif isinstance(message, PhaseChanged):
+                self.phase, self.facts = message.phase, message.facts or self.facts
             found.append(event)
         if self._channel.ended:
             found.append(self._bury())
@@ -321,30 +226,12 @@ class Inspector:
         self._channel.close()
 
 
-def _event_of(message: dict[str, Any], inspection: int) -> InspectionEvent:
-    kind = message.pop("event")
-    if kind == "judged":
-        message["outcome"] = Outcome(message["outcome"])
-        message["reason"] = Reason(message["reason"]) if message["reason"] else None
-        message["peak_xy"] = tuple(message["peak_xy"]) if message["peak_xy"] else None
-        message["thresholds"] = Thresholds(*message["thresholds"])
-        return Judged(**message, inspection=inspection)
-    if kind == "phase":
-        facts = message.get("facts")
-        if facts is not None:
-            facts["folder"] = Path(facts["folder"])
-            facts["frame"] = tuple(facts["frame"])
-            facts["thresholds"] = Thresholds(*facts["thresholds"])
-        return PhaseChanged(Phase(message["phase"]), BundleFacts(**facts) if facts else None)
-    if kind == "selftest":
-        return SelftestDone(**message)
-    if kind == "took_over":
-        return TookOver(**message)
-    return Failed(Reason(message["reason"]), message["detail"])
-
-
 def _inspect(
-    spec: InspectorSpec, ring: FrameRing, channel: Channel, progress: Progress, parent: int
+    spec: InspectorSpec,
+    ring: FrameRing,
+    channel: Channel[FromInspection, ToInspection],
+    progress: Progress,
+    parent: int,
 ) -> None:
     """The process's whole life."""
     if not settle("kenpin-inspect", parent):

@@ -9,13 +9,12 @@ from enum import Enum, auto
 from pathlib import Path
 
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
-from kenpin.runtime.service.inspection.handle import (
+from kenpin.runtime.service.inspection.handle import Inspector, InspectorSpec
+from kenpin.runtime.service.inspection.messages import (
     BundleFacts,
     Failed,
     Gone,
     InspectionEvent,
-    Inspector,
-    InspectorSpec,
     Phase,
     PhaseChanged,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
@@ -22,7 +22,7 @@ from kenpin.runtime.service.logs import LogQueue
 from kenpin.runtime.service.sides.archive import Archive
 from kenpin.runtime.service.sides.preview import Preview
 from kenpin.runtime.service.sides.rolls import Rolls
-from kenpin.runtime.service.sides.status import Status
+from kenpin.runtime.service.sides.status import ArchiveCounts, LineCounts, Status
 
 __all__ = ["Sides"]
 
@@ -67,7 +67,7 @@ class Sides:
             self.rolls = Rolls(line.rolls, line.name, clock_ns)
             desk.on_web = self.rolls.found
         if line.status is not None:
-            self.status = Status(line, line.status, self._snapshot, clock_ns=clock_ns)
+            self.status = Status(line, line.status, self._counts, clock_ns=clock_ns)
             desk.on_verdict = self.status.verdict
 
     def start(self) -> None:
@@ -105,12 +105,12 @@ class Sides:
         for side in self._all():
             side.stop()
 
-    def _all(self) -> Iterator[SideProcess]:
+    def _all(self) -> Iterator[SideProcess[Any, Any]]:
         for part in (self.archive, self.preview, self.rolls, self.status):
             if part is not None:
                 yield part.side
 
-    def _snapshot(self) -> Mapping[str, Any]:
+    def _counts(self) -> LineCounts:
         ledger, facts = self._desk.ledger, self._supervisor.facts
         pids = {"gateway": os.getpid(), "acquisition": self._acquisition.pid}
         pids |= self._supervisor.pids
@@ -121,17 +121,17 @@ class Sides:
             pids["preview"] = self.preview.side.pid
         if self.rolls is not None:
             pids["rolls"] = self.rolls.side.pid
-        return {
-            "state": self._announcer.state.value,
-            "degraded": bool(self._complaints),
-            "camera": self._acquisition.state.value,
-            "camera_up": self._acquisition.state in CAMERA_WORKS,
-            "bundle": facts.label if facts else "",
-            "recipe": facts.recipe if facts else "",
-            "thresholds": [facts.thresholds.ok, facts.thresholds.ng] if facts else None,
-            "ok": ledger.outcomes[Outcome.OK],
-            "reasons": {reason.value: count for reason, count in ledger.reasons.items()},
-            "counts": {
+        return LineCounts(
+            state=self._announcer.state.value,
+            degraded=bool(self._complaints),
+            camera=self._acquisition.state.value,
+            camera_up=self._acquisition.state in CAMERA_WORKS,
+            bundle=facts.label if facts else "",
+            recipe=facts.recipe if facts else "",
+            thresholds=facts.thresholds if facts else None,
+            ok=ledger.outcomes[Outcome.OK],
+            reasons={reason.value: count for reason, count in ledger.reasons.items()},
+            counts={
                 "deadline_missed": ledger.reasons[Reason.LATE],
                 "late_results": ledger.late_results,
                 "triggers_missed": ledger.missed,
@@ -142,12 +142,8 @@ class Sides:
                 "acquisition_restarts": self._acquisition.restarts,
                 "log_dropped": self._log_queue.dropped if self._log_queue else 0,
             },
-            "archive": {
-                "kept": dict(archive.kept),
-                "dropped": dict(archive.dropped),
-                "counts": archive.counts,
-            }
-            if archive
-            else None,
-            "pids": {name: pid for name, pid in pids.items() if pid is not None},
-        }
+            archive=None
+            if archive is None
+            else ArchiveCounts(dict(archive.kept), dict(archive.dropped), archive.counts),
+            pids={name: pid for name, pid in pids.items() if pid is not None},
+        )

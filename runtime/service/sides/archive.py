@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -10,13 +9,13 @@ from typing import Any
 
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.line import ArchiveSpec, Line
-from kenpin.processes.channel import Channel
+from kenpin.processes.channel import Channel, Message
 from kenpin.processes.side import SideProcess
-from kenpin.runtime.judging.verdict import REASON_CODES, Outcome, Verdict
+from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.ledger import Entry
-from kenpin.runtime.service.sides.loans import Loans, about
+from kenpin.runtime.service.sides.loans import Lent, Loans, about, lent
 
-__all__ = ["Archive", "lendable"]
+__all__ = ["Archive", "ArchiveTold", "lendable"]
 
 # More than the archive can work on at once gains nothing, and the ring is for the camera.
 _LENT_AT_MOST = 4
@@ -29,6 +28,24 @@ _RECENT_NS = 10_000_000_000
 def lendable(slots: int, max_in_flight: int) -> int:
     """How many slots of a ring the archive may hold: one to fill and one to spare are kept."""
     return max(0, min(_LENT_AT_MOST, slots - max_in_flight - 2))
+
+
+class ArchiveTold(Message, frozen=True):
+    """How the archive's process stands, and what became of one frame.
+
+    ticket   it is done with; None at the beginning
+    kind     ok or ng
+    dropped  why the frame was not kept; empty if it was
+    fault    why nothing is kept; empty if all is well
+    counts   what the archive holds
+    """
+
+    ticket: Ticket | None
+    kind: str
+    dropped: str
+    ready: bool
+    fault: str
+    counts: Mapping[str, int]
 
 
 class Archive:
@@ -59,13 +76,15 @@ class Archive:
         self._behind_ns: int | None = None
         self.dropped: Counter[str] = Counter()
         self.kept: Counter[str] = Counter()
-        self.counts: dict[str, int] = {}
+        self.counts: Mapping[str, int] = {}
         self.side = SideProcess(
             "kenpin-archive",
             keep,
             spec,
             about(line, boot),
             ring,
+            told=Lent,
+            tells=ArchiveTold,
             clock_ns=clock_ns,
         )
         self._loans = Loans(self.side, self._most, _HUNG_NS, give_back, clock_ns)
@@ -80,19 +99,10 @@ class Archive:
             return self._drop("not_ready")
         if not self._loans.room_for(ticket):
             return self._drop("behind")
-        # A verdict without a score did not wait for the map, which may be half written.
-        told = {"ticket": list(ticket), "map": verdict.score is not None}
-        if not self._tell(told, plain(entry, verdict)):
+        if not self.side.send(lent(entry, verdict, ticket)):
             return self._drop("behind")
         self._loans.lend(ticket)
         return True
-
-    def _tell(self, told: dict[str, Any], verdict: dict[str, Any]) -> bool:
-        try:
-            return self.side.send(told | {"verdict": verdict})
-        except ValueError:
-            # A web with hundreds of defects in one frame; the map shows them all.
-            return self.side.send(told | {"verdict": verdict | {"web": None}})
 
     def _wanted(self, verdict: Verdict) -> bool:
         if verdict.outcome is not Outcome.OK:
@@ -122,17 +132,15 @@ class Archive:
         if died:
             self._drop("died", died)
 
-    def _heard(self, message: Mapping[str, Any]) -> None:
-        self._ready = message["ready"]
-        self._fault = message["fault"]
-        self.counts = message["counts"]
-        if message["ticket"] is None:
+    def _heard(self, told: ArchiveTold) -> None:
+        self._ready, self._fault, self.counts = told.ready, told.fault, told.counts
+        if told.ticket is None:
             return
-        self._loans.returned(Ticket(*message["ticket"]))
-        if message["why"]:
-            self._drop(message["why"])
+        self._loans.returned(told.ticket)
+        if told.dropped:
+            self._drop(told.dropped)
         else:
-            self.kept[message["kind"]] += 1
+            self.kept[told.kind] += 1
 
     @property
     def complaint(self) -> str:
@@ -152,34 +160,9 @@ class Archive:
         return self.side.pid
 
 
-def plain(entry: Entry, verdict: Verdict) -> dict[str, Any]:
-    """A verdict as it stands in the archive, whatever the wire speaks."""
-    t, score = verdict.thresholds, verdict.score
-    return {
-        "seq": entry.seq,
-        "trig": entry.trig,
-        "frame": verdict.frame_index,
-        "name": verdict.frame_name,
-        "verdict": verdict.outcome.name,
-        "reason": verdict.reason.value if verdict.reason else None,
-        "code": REASON_CODES[verdict.reason] if verdict.reason else 0,
-        "detail": verdict.detail,
-        # JSON has no NaN; the reason says it.
-        "score": score if score is not None and math.isfinite(score) else None,
-        "thr": t.ok if t else None,
-        "thr_ng": t.ng if t else None,
-        "peak": list(verdict.peak_xy) if verdict.peak_xy else None,
-        "bundle": verdict.bundle,
-        "web": entry.web,
-        "stages_us": dict(verdict.stages_us),
-        "opened_ns": entry.opened_ns,
-        "captured_ns": verdict.captured_ns,
-        "judged_ns": verdict.judged_ns,
-        "deadline_ns": entry.deadline_ns,
-    }
-
-
-def keep(spec: ArchiveSpec, about: dict[str, Any], ring: FrameRing, channel: Channel) -> None:
+def keep(
+    spec: ArchiveSpec, about: dict[str, Any], ring: FrameRing, channel: Channel[ArchiveTold, Lent]
+) -> None:
     """Write down what is lent, until the channel ends."""
     # Here, so that the gateway, which hands `keep` out, need not load numpy.
     from kenpin.runtime.service.sides.archive_body import Archiving

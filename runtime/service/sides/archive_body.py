@@ -16,7 +16,13 @@ from kenpin.camera.acquisition.ring_frames import frame_in, map_in
 from kenpin.camera.files.images import encode_png
 from kenpin.config.line import ArchiveSpec
 from kenpin.processes.channel import Channel
+from kenpin.runtime.judging.verdict import Outcome
+from kenpin.runtime.service.sides.archive import ArchiveTold
 from kenpin.runtime.service.sides.archive_folder import ArchiveStore, Kind, NoRoomError
+from kenpin.runtime.service.sides.loans import Lent
+from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
+from kenpin.runtime.wire.verdict_messages import told_fields
+from kenpin.runtime.wire.web_messages import WebPart
 
 __all__ = ["VERSION", "Archiving"]
 
@@ -32,7 +38,11 @@ class Archiving:
     """
 
     def __init__(
-        self, spec: ArchiveSpec, about: dict[str, Any], ring: FrameRing, channel: Channel
+        self,
+        spec: ArchiveSpec,
+        about: dict[str, Any],
+        ring: FrameRing,
+        channel: Channel[ArchiveTold, Lent],
     ) -> None:
         self._spec = spec
         self._about = about
@@ -48,7 +58,7 @@ class Archiving:
                 self._open()
             self._channel.wait(_AGAIN_S)
             for message in self._channel.receive():
-                self._keep(Ticket(*message["ticket"]), message["verdict"], message["map"])
+                self._keep(message)
         if self._store is not None:
             self._store.close()
 
@@ -60,14 +70,14 @@ class Archiving:
             self._fault = self._sentence(error)
         self._tell(None)
 
-    def _keep(self, ticket: Ticket, verdict: dict[str, Any], with_map: bool) -> None:
-        kind: Kind = "ok" if verdict["verdict"] == "OK" else "ng"
+    def _keep(self, frame: Lent) -> None:
+        kind: Kind = "ok" if frame.verdict.outcome is Outcome.OK else "ng"
         why = ""
         try:
             if self._store is None:
                 why = "not_ready"
             else:
-                self._store.keep(kind, self._parts(ticket, verdict, with_map))
+                self._store.keep(kind, self._parts(frame))
                 self._fault = ""
         except NoRoomError as error:
             why = "no_room"
@@ -77,11 +87,11 @@ class Archiving:
             why = "stale"
         except OSError as error:
             why, self._fault = "disk", self._sentence(error)
-        self._tell(ticket, kind, why)
+        self._tell(frame.ticket, kind, why)
 
-    def _parts(self, ticket: Ticket, verdict: dict[str, Any], with_map: bool) -> dict[str, bytes]:
-        frame = frame_in(self._ring, ticket)
-        found = map_in(self._ring, ticket) if with_map else None
+    def _parts(self, lent: Lent) -> dict[str, bytes]:
+        frame = frame_in(self._ring, lent.ticket)
+        found = map_in(self._ring, lent.ticket) if lent.with_map else None
         parts = {"png": encode_png(frame.pixels)}
         described = None
         if found is not None:
@@ -103,21 +113,41 @@ class Archiving:
                 **asdict(frame.capture),
             },
             "map": described,
-            "verdict": verdict,
+            "verdict": _kept(lent),
         }
         return parts | {"json": json.dumps(entry, indent=1).encode() + b"\n"}
 
     def _tell(self, ticket: Ticket | None, kind: str = "", why: str = "") -> None:
+        store = self._store
         self._channel.send(
-            {
-                "ticket": None if ticket is None else list(ticket),
-                "kind": kind,
-                "why": why,
-                "ready": self._store is not None,
-                "fault": self._fault[:500],
-                "counts": self._store.counts if self._store else {},
-            }
+            ArchiveTold(
+                ticket=ticket,
+                kind=kind,
+                dropped=why,
+                ready=store is not None,
+                fault=self._fault[:MAX_DETAIL_CHARS],
+                counts=store.counts if store else {},
+            )
         )
 
     def _sentence(self, error: OSError) -> str:
         return f"{self._spec.folder}: {error.strerror or error}; entries are dropped until it works"
+
+
+def _kept(lent: Lent) -> dict[str, Any]:
+    """A verdict as it stands in the archive, whatever the wire speaks."""
+    verdict = lent.verdict
+    told = told_fields(verdict)
+    web: WebPart | None = told.pop("web")
+    return {
+        "seq": lent.seq,
+        "trig": lent.trig,
+        **told,
+        "verdict": verdict.outcome.name,
+        "web": None if web is None else web.model_dump(mode="json"),
+        "stages_us": dict(verdict.stages_us),
+        "opened_ns": lent.opened_ns,
+        "captured_ns": verdict.captured_ns,
+        "judged_ns": verdict.judged_ns,
+        "deadline_ns": lent.deadline_ns,
+    }

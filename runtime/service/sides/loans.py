@@ -7,9 +7,29 @@ from typing import Any
 
 from kenpin.camera.acquisition.ring import Ticket
 from kenpin.config.line import Line
+from kenpin.processes.channel import Message
 from kenpin.processes.side import SideProcess
+from kenpin.runtime.judging.verdict import Verdict
+from kenpin.runtime.service.ledger import Entry
 
-__all__ = ["Loans", "about"]
+__all__ = ["Lent", "Loans", "about", "lent"]
+
+
+class Lent(Message, frozen=True):
+    """A frame that may be read until its slot is given back, and the verdict on it.
+
+    with_map  the map of scores beside it is whole, and the frame's own
+    seq, trig, opened_ns, deadline_ns
+              the verdict's number, whom it answers, and its times
+    """
+
+    ticket: Ticket
+    with_map: bool
+    seq: int
+    trig: str | None
+    opened_ns: int
+    deadline_ns: int
+    verdict: Verdict
 
 
 def about(line: Line, boot: str) -> dict[str, Any]:
@@ -34,7 +54,7 @@ class Loans:
 
     def __init__(
         self,
-        side: SideProcess,
+        side: SideProcess[Any, Any],
         most: int,
         hung_ns: int,
         give_back: Callable[[Ticket], None],
@@ -74,3 +94,17 @@ class Loans:
         if self._lent and self._clock_ns() - min(self._lent.values()) > self._hung_ns:
             self._side.kill()
         return 0
+
+
+def lent(entry: Entry, verdict: Verdict, ticket: Ticket) -> Lent:
+    """The message that lends a frame."""
+    return Lent(
+        ticket=ticket,
+        # A verdict without a score did not wait for the map, which may be half written.
+        with_map=verdict.score is not None,
+        seq=entry.seq,
+        trig=entry.trig,
+        opened_ns=entry.opened_ns,
+        deadline_ns=entry.deadline_ns,
+        verdict=verdict,
+    )

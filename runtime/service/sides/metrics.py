@@ -1,4 +1,4 @@
-"""What Prometheus is shown of a line. Fed with plain maps; owns its registry."""
+"""What Prometheus is shown of a line. Fed with totals; owns its registry."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
+
+from kenpin.runtime.service.sides.status import ArchiveCounts, LineCounts
 
 __all__ = ["LineMetrics"]
 
@@ -37,7 +38,7 @@ class LineMetrics(Collector):
     def __init__(self, line: str, budget_s: float) -> None:
         self._line = line
         self._lock = threading.Lock()
-        self._snapshot: Mapping[str, Any] = {}
+        self._counts: LineCounts | None = None
         self._scores: deque[float] = deque(maxlen=_SCORES)
         self.registry = CollectorRegistry()
         around = (round(part * budget_s, 6) for part in _OF_BUDGET)
@@ -58,10 +59,10 @@ class LineMetrics(Collector):
             with self._lock:
                 self._scores.append(score)
 
-    def stand(self, snapshot: Mapping[str, Any]) -> None:
+    def stand(self, counts: LineCounts) -> None:
         """All counts as they are now."""
         with self._lock:
-            self._snapshot = snapshot
+            self._counts = counts
 
     def page(self) -> bytes:
         """The text that Prometheus reads."""
@@ -70,8 +71,8 @@ class LineMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """The metrics that are not histograms; called by the registry."""
         with self._lock:
-            s, scores = self._snapshot, sorted(self._scores)
-        if s:
+            s, scores = self._counts, sorted(self._scores)
+        if s is not None:
             yield from self._verdicts(s)
             yield from self._parts(s)
             yield self._memory(s)
@@ -82,10 +83,10 @@ class LineMetrics(Collector):
         """Nothing: the registry need not collect in order to know the names."""
         return ()
 
-    def _verdicts(self, s: Mapping[str, Any]) -> Iterable[Metric]:
+    def _verdicts(self, s: LineCounts) -> Iterable[Metric]:
         frames = self._counter("edge_frames", "verdicts given since the start", "verdict", "reason")
-        frames.add_metric([self._line, "OK", ""], s["ok"])
-        for reason, count in sorted(s["reasons"].items()):
+        frames.add_metric([self._line, "OK", ""], s.ok)
+        for reason, count in sorted(s.reasons.items()):
             frames.add_metric([self._line, "NG", reason], count)
         yield frames
         for name, what in (
@@ -101,56 +102,56 @@ class LineMetrics(Collector):
             ("status_untold", "messages that found this page busy"),
         ):
             metric = self._counter(f"edge_{name}", what)
-            metric.add_metric([self._line], s["counts"].get(name, 0))
+            metric.add_metric([self._line], s.counts.get(name, 0))
             yield metric
 
-    def _parts(self, s: Mapping[str, Any]) -> Iterable[Metric]:
-        yield self._one_of("edge_state", "state", s["state"], "where the line stands")
-        yield self._one_of("edge_camera_state", "state", s["camera"], "where the camera stands")
-        yield self._gauge("edge_camera_up", "the camera can deliver frames", s["camera_up"])
-        yield self._gauge("edge_degraded", "something needs a person", s["degraded"])
+    def _parts(self, s: LineCounts) -> Iterable[Metric]:
+        yield self._one_of("edge_state", "state", s.state, "where the line stands")
+        yield self._one_of("edge_camera_state", "state", s.camera, "where the camera stands")
+        yield self._gauge("edge_camera_up", "the camera can deliver frames", s.camera_up)
+        yield self._gauge("edge_degraded", "something needs a person", s.degraded)
         bundle = GaugeMetricFamily(
             "edge_bundle_info", "the bundle in force", labels=["line", "bundle", "recipe"]
         )
-        if s["bundle"]:
-            bundle.add_metric([self._line, s["bundle"], s["recipe"]], 1)
+        if s.bundle:
+            bundle.add_metric([self._line, s.bundle, s.recipe], 1)
         yield bundle
-        if s["thresholds"]:
+        if s.thresholds:
             limits = GaugeMetricFamily(
                 "edge_score_threshold", "OK up to `ok`, a defect above `ng`", labels=["line", "of"]
             )
-            for name, value in zip(("ok", "ng"), s["thresholds"], strict=True):
-                limits.add_metric([self._line, name], value)
+            limits.add_metric([self._line, "ok"], s.thresholds.ok)
+            limits.add_metric([self._line, "ng"], s.thresholds.ng)
             yield limits
-        if s["archive"]:
-            yield from self._archive(s["archive"])
+        if s.archive:
+            yield from self._archive(s.archive)
 
-    def _archive(self, archive: Mapping[str, Any]) -> Iterable[Metric]:
+    def _archive(self, archive: ArchiveCounts) -> Iterable[Metric]:
         kept = self._counter("edge_archive_kept", "entries written", "verdict")
-        for kind, count in sorted(archive["kept"].items()):
+        for kind, count in sorted(archive.kept.items()):
             kept.add_metric([self._line, kind.upper()], count)
         yield kept
         dropped = self._counter("edge_archive_dropped", "entries that were not kept", "why")
-        for why, count in sorted(archive["dropped"].items()):
+        for why, count in sorted(archive.dropped.items()):
             dropped.add_metric([self._line, why], count)
         yield dropped
         holds = GaugeMetricFamily(
             "edge_archive_entries", "entries on the disk", labels=["line", "verdict"]
         )
         for kind in ("ok", "ng"):
-            holds.add_metric([self._line, kind.upper()], archive["counts"].get(kind, 0))
+            holds.add_metric([self._line, kind.upper()], archive.holds.get(kind, 0))
         yield holds
         for name, what in (("bytes", "bytes on the disk"), ("files", "files on the disk")):
-            value = archive["counts"].get(name, 0)
+            value = archive.holds.get(name, 0)
             yield self._gauge(f"edge_archive_{name}", what, value)
 
-    def _memory(self, s: Mapping[str, Any]) -> Metric:
+    def _memory(self, s: LineCounts) -> Metric:
         memory = GaugeMetricFamily(
             "edge_rss_bytes",
             "resident memory, shared pages included; the frame ring counts in each process",
             labels=["line", "process"],
         )
-        for name, pid in sorted({**s["pids"], "status": os.getpid()}.items()):
+        for name, pid in sorted({**s.pids, "status": os.getpid()}.items()):
             resident = _resident_bytes(pid)
             if resident is not None:
                 memory.add_metric([self._line, name], resident)

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.line import Line, WireSpec
-from kenpin.processes.channel import Channel
+from kenpin.processes.channel import Channel, Message
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.ledger import Entry
-from kenpin.runtime.service.sides.archive import plain
-from kenpin.runtime.service.sides.loans import Loans, about
+from kenpin.runtime.service.sides.loans import Lent, Loans, about, lent
 
-__all__ = ["Preview"]
+__all__ = ["Preview", "PreviewTold"]
 
 _HUNG_NS = 3_000_000_000
+
+
+class PreviewTold(Message, frozen=True):
+    """How the preview's process stands, and which frame it is done with, if any."""
+
+    ticket: Ticket | None
+    fault: str
 
 
 class Preview:
@@ -43,6 +52,8 @@ class Preview:
             line.wire,
             about(line, boot),
             ring,
+            told=Lent,
+            tells=PreviewTold,
             clock_ns=clock_ns,
         )
         self._loans = Loans(self.side, 1, _HUNG_NS, give_back, clock_ns)
@@ -54,9 +65,10 @@ class Preview:
         """Whether the frame will be shown; then its slot is given back later."""
         if verdict.outcome is Outcome.OK:
             return False
-        told = {"ticket": list(ticket), "map": verdict.score is not None}
-        # A web's map lies across its frames.
-        told |= {"verdict": plain(entry, verdict) | {"web": None}, "web": entry.web is not None}
+        told = lent(entry, verdict, ticket)
+        if verdict.web is not None:
+            # A web's map lies across its frames.
+            told = structs.replace(told, with_map=False, verdict=replace(verdict, web=None))
         if not self._loans.room_for(ticket) or not self.side.send(told):
             self.skipped += 1
             return False
@@ -66,9 +78,9 @@ class Preview:
     def poll(self) -> None:
         """Take the slot back from whoever is done with it, or dead, or hangs."""
         for message in self.side.poll():
-            self._fault = message["fault"]
-            if message["ticket"] is not None:
-                self._loans.returned(Ticket(*message["ticket"]))
+            self._fault = message.fault
+            if message.ticket is not None:
+                self._loans.returned(message.ticket)
                 self.shown += 1
         self._loans.look()
 
@@ -78,7 +90,9 @@ class Preview:
         return self.side.ended or self._fault
 
 
-def show(wire: WireSpec, about: dict[str, Any], ring: FrameRing, channel: Channel) -> None:
+def show(
+    wire: WireSpec, about: dict[str, Any], ring: FrameRing, channel: Channel[PreviewTold, Lent]
+) -> None:
     """Publish pictures of what is lent, until the channel ends."""
     # Here, so that the gateway, which hands `show` out, need not load numpy.
     from kenpin.runtime.service.sides.preview_body import Previewing

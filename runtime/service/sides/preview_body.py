@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import zmq
 
-from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError, Ticket
+from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError
 from kenpin.camera.acquisition.ring_frames import frame_in, map_in
 from kenpin.camera.files.images import encode_png
 from kenpin.config.errors import ConfigError
@@ -16,14 +16,18 @@ from kenpin.config.line import WireSpec
 from kenpin.processes.channel import Channel
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.overlay import overlay
-from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict
+from kenpin.runtime.service.sides.loans import Lent
+from kenpin.runtime.service.sides.preview import PreviewTold
 from kenpin.runtime.wire.authentication import Door
+from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
+from kenpin.runtime.wire.verdict_messages import told_fields
 
 __all__ = ["Previewing"]
 
 # Whoever is behind sees the newest pictures, not all of them.
 _HWM = 2
-_TOLD = ("seq", "trig", "frame", "name", "reason", "code", "detail", "score", "thr", "bundle")
+# The picture shows them.
+_UNTOLD = ("verdict", "thr_ng", "peak", "web")
 
 
 class Previewing:
@@ -33,7 +37,11 @@ class Previewing:
     """
 
     def __init__(
-        self, wire: WireSpec, about: dict[str, Any], ring: FrameRing, channel: Channel
+        self,
+        wire: WireSpec,
+        about: dict[str, Any],
+        ring: FrameRing,
+        channel: Channel[PreviewTold, Lent],
     ) -> None:
         self._wire = wire
         self._about = about
@@ -51,12 +59,12 @@ class Previewing:
             self._socket.setsockopt(zmq.LINGER, 0)
             door.bind(self._socket, self._wire.img)
         except ConfigError as error:
-            self._channel.send({"ticket": None, "fault": str(error)[:500]})
+            self._channel.send(PreviewTold(None, str(error)[:MAX_DETAIL_CHARS]))
             while not self._channel.ended:
                 self._channel.wait(1.0)
                 self._channel.receive()
             return
-        self._channel.send({"ticket": None, "fault": ""})
+        self._channel.send(PreviewTold(None, ""))
         try:
             self._serve(door)
         finally:
@@ -73,12 +81,11 @@ class Previewing:
             for message in self._channel.receive():
                 self._show(message)
 
-    def _show(self, message: dict[str, Any]) -> None:
-        told, ticket = message["verdict"], Ticket(*message["ticket"])
+    def _show(self, lent: Lent) -> None:
         fault = ""
         try:
-            frame = frame_in(self._ring, ticket)
-            found = map_in(self._ring, ticket) if message["map"] and not message["web"] else None
+            frame = frame_in(self._ring, lent.ticket)
+            found = map_in(self._ring, lent.ticket) if lent.with_map else None
             score_map = None
             if found is not None:
                 values, header = found
@@ -86,29 +93,12 @@ class Previewing:
             pixels = frame.pixels
             if pixels.dtype != np.uint8:
                 pixels = (pixels >> 8).astype(np.uint8)
-            picture = encode_png(overlay(pixels, score_map, _verdict(told)))
-            head = {"v": 1, "type": "img", **self._about, "verdict": int(Outcome.NG)}
-            head |= {name: told[name] for name in _TOLD} | {"format": "png"}
+            picture = encode_png(overlay(pixels, score_map, lent.verdict))
+            told = {"seq": lent.seq, "trig": lent.trig, **told_fields(lent.verdict)}
+            head = {"v": 1, "type": "img", **self._about, "verdict": int(lent.verdict.outcome)}
+            head |= {name: value for name, value in told.items() if name not in _UNTOLD}
+            head["format"] = "png"
             self._socket.send_multipart([self._topic, json.dumps(head).encode(), picture])
         except StaleTicketError as error:
             fault = str(error)
-        self._channel.send({"ticket": list(ticket), "fault": fault[:500]})
-
-
-def _verdict(told: dict[str, Any]) -> Verdict:
-    """As far as a picture's banner needs it."""
-    known = told["thr"] is not None
-    return Verdict(
-        outcome=Outcome.NG,
-        reason=Reason(told["reason"]),
-        detail=told["detail"],
-        score=told["score"],
-        thresholds=Thresholds(told["thr"], told["thr_ng"]) if known else None,
-        frame_index=told["frame"],
-        frame_name=told["name"],
-        captured_ns=told["captured_ns"],
-        judged_ns=told["judged_ns"],
-        bundle=told["bundle"],
-        peak_xy=tuple(told["peak"]) if told["peak"] else None,
-        stages_us=told["stages_us"],
-    )
+        self._channel.send(PreviewTold(lent.ticket, fault[:MAX_DETAIL_CHARS]))

@@ -6,18 +6,64 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kenpin.config.line import RollsSpec
 from kenpin.config.web import WebSpec
-from kenpin.processes.channel import Channel
+from kenpin.processes.channel import Channel, Message
 from kenpin.processes.side import SideProcess
-from kenpin.runtime.service.inspection.handle import BundleFacts, Judged
+from kenpin.runtime.judging.verdict import Verdict, WebFindings
+from kenpin.runtime.service.inspection.messages import BundleFacts
+from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 
 if TYPE_CHECKING:  # it loads numpy, which the gateway must not
     from kenpin.runtime.web.roll import RollBook
 
 __all__ = ["Rolls"]
+
+
+class OpenBook(Message, frozen=True):
+    """Keep rolls of such a web from now on; `start`: the first one begins at once."""
+
+    web: WebSpec
+    width_px: int
+    start: bool
+
+
+class AddFindings(Message, frozen=True):
+    """What a verdict said of the web, and which bundle gave it."""
+
+    findings: WebFindings
+    bundle: str
+
+
+class StartRoll(Message, frozen=True):
+    """A roll begins."""
+
+    name: str
+
+
+class StopRoll(Message, frozen=True):
+    """The roll ends."""
+
+
+ToRolls = OpenBook | AddFindings | StartRoll | StopRoll
+
+
+class RollWritten(Message, frozen=True):
+    """A roll's page is on the disk."""
+
+    page: str
+
+
+class RollsFailed(Message, frozen=True):
+    """The disk refuses."""
+
+    detail: str
+
+
+FromRolls = RollWritten | RollsFailed
+_Channel = Channel[FromRolls, ToRolls]
 
 
 class Rolls:
@@ -28,9 +74,16 @@ class Rolls:
 
     def __init__(self, spec: RollsSpec, line: str, clock_ns: Callable[[], int]) -> None:
         self._spec = spec
-        self._bundle: dict[str, Any] | None = None
+        self._book: OpenBook | None = None
         self.side = SideProcess(
-            "kenpin-rolls", keep, spec.folder, line, greet=self._greet, clock_ns=clock_ns
+            "kenpin-rolls",
+            keep,
+            spec.folder,
+            line,
+            told=ToRolls,
+            tells=FromRolls,
+            greet=self._greet,
+            clock_ns=clock_ns,
         )
         self.running: bool | None = None
         self.fault = ""
@@ -39,25 +92,26 @@ class Rolls:
         """A bundle judges from now on."""
         if facts.web is None:
             return
-        told = {"web": facts.web, "width_px": facts.frame[1], "start": self._spec.start}
-        if told != self._bundle:
-            self._bundle, self.running = told, self._spec.start
-            self.side.send({"do": "book", **told})
+        book = OpenBook(facts.web, facts.frame[1], self._spec.start)
+        if book != self._book:
+            self._book, self.running = book, self._spec.start
+            self.side.send(book)
 
-    def found(self, judged: Judged) -> None:
+    def found(self, verdict: Verdict) -> None:
         """What was found on the web, in time or not."""
-        self.side.send({"do": "findings", "web": judged.web, "bundle": judged.bundle})
+        if verdict.web is not None:
+            self.side.send(AddFindings(verdict.web, verdict.bundle))
 
     def start(self, name: str) -> bool:
         """A roll begins; False if it cannot."""
-        if self.running is None or not self.side.send({"do": "start", "name": name}):
+        if self.running is None or not self.side.send(StartRoll(name)):
             return False
         self.running = True
         return True
 
     def stop(self) -> bool:
         """The roll ends; False if none runs."""
-        if not self.running or not self.side.send({"do": "stop"}):
+        if not self.running or not self.side.send(StopRoll()):
             return False
         self.running = False
         return True
@@ -66,9 +120,11 @@ class Rolls:
         """The pages that were written. `fault` says what is wrong, if anything."""
         pages = []
         for message in self.side.poll():
-            if message["event"] == "written":
-                pages.append(message["page"])
-            self.fault = message.get("detail", "")
+            if isinstance(message, RollWritten):
+                pages.append(message.page)
+                self.fault = ""
+            else:
+                self.fault = message.detail
         return pages
 
     @property
@@ -77,11 +133,11 @@ class Rolls:
         lost = f"{self.side.refused} findings found no room: the rolls have holes"
         return self.side.ended or self.fault or (lost if self.side.refused else "")
 
-    def _greet(self) -> list[dict[str, Any]]:
-        return [] if self._bundle is None else [{"do": "book", **self._bundle}]
+    def _greet(self) -> list[ToRolls]:
+        return [] if self._book is None else [self._book]
 
 
-def keep(folder: Path, line: str, channel: Channel) -> None:
+def keep(folder: Path, line: str, channel: _Channel) -> None:
     """Write down what verdicts on a web said, until the channel ends."""
     keeper = _Keeper(folder, line, channel)
     while not channel.ended:
@@ -92,30 +148,32 @@ def keep(folder: Path, line: str, channel: Channel) -> None:
 
 
 class _Keeper:
-    """Obeys `book` (web, width_px, start), `findings` (web, bundle), `start` (name) and `stop`.
+    """Obeys; tells of each page, and when the disk refuses. Then it goes on."""
 
-    Tells `written` with each page, `failed` when the disk refuses; then it goes on.
-    """
-
-    def __init__(self, folder: Path, line: str, channel: Channel) -> None:
+    def __init__(self, folder: Path, line: str, channel: _Channel) -> None:
         self._folder = folder
         self._channel = channel
         self._facts = {"line": line, "box": os.uname().nodename, "bundle": ""}
         self._book: RollBook | None = None
-        self._do: dict[str, Callable[[dict[str, Any]], None]] = {
-            "book": self._open,
-            "findings": self._add,
-            "start": lambda message: self._the_book.start(message["name"]),
-            "stop": lambda _: self._the_book.stop(),
-        }
 
-    def do(self, message: dict[str, Any]) -> None:
+    def do(self, message: ToRolls) -> None:
         """Obey; a disk that refuses is told of."""
         try:
-            self._do[message["do"]](message)
+            self._obey(message)
         except OSError as error:
             detail = f"the roll book cannot be written: {error}"
-            self._channel.send({"event": "failed", "detail": detail[:500]})
+            self._channel.send(RollsFailed(detail[:MAX_DETAIL_CHARS]))
+
+    def _obey(self, message: ToRolls) -> None:
+        if isinstance(message, OpenBook):
+            self._open(message)
+        elif isinstance(message, AddFindings):
+            self._facts["bundle"] = message.bundle
+            self._tell(self._the_book.add(message.findings))
+        elif isinstance(message, StartRoll):
+            self._the_book.start(message.name)
+        else:
+            self._the_book.stop()
 
     def close(self) -> None:
         """The web ends, or another bundle begins another book."""
@@ -127,25 +185,18 @@ class _Keeper:
         assert self._book is not None, "told of rolls before it was told of their web"
         return self._book
 
-    def _open(self, message: dict[str, Any]) -> None:
+    def _open(self, told: OpenBook) -> None:
         # Here, so that the gateway, which hands `keep` out, need not load numpy.
         from kenpin.runtime.web.roll import RollBook
 
         self.close()
-        web = WebSpec.model_validate(message["web"])
-        self._book = RollBook(self._folder, web, message["width_px"], self._facts, _stamp)
-        if message["start"] and web.roll.start_count is None:
+        self._book = RollBook(self._folder, told.web, told.width_px, self._facts, _stamp)
+        if told.start and told.web.roll.start_count is None:
             self._book.start()
-
-    def _add(self, message: dict[str, Any]) -> None:
-        from kenpin.runtime.web.plain import findings_of
-
-        self._facts["bundle"] = message["bundle"]
-        self._tell(self._the_book.add(findings_of(message["web"])))
 
     def _tell(self, pages: list[Path]) -> None:
         for page in pages:
-            self._channel.send({"event": "written", "page": str(page)})
+            self._channel.send(RollWritten(str(page)))
 
 
 def _stamp() -> str:

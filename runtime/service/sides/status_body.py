@@ -15,7 +15,7 @@ from prometheus_client import disable_created_metrics
 from kenpin.config.line import StatusSpec
 from kenpin.processes.channel import Channel
 from kenpin.runtime.service.sides.metrics import LineMetrics
-from kenpin.runtime.service.sides.status import SNAPSHOT_NS
+from kenpin.runtime.service.sides.status import SNAPSHOT_NS, StatusTold, ToStatus, VerdictTimes
 from kenpin.runtime.wire.verdict_messages import State
 
 __all__ = ["StatusPage"]
@@ -35,7 +35,9 @@ _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 class StatusPage:
     """Hears the gateway on one thread, and answers whoever asks on others."""
 
-    def __init__(self, spec: StatusSpec, line: str, budget_s: float, channel: Channel) -> None:
+    def __init__(
+        self, spec: StatusSpec, line: str, budget_s: float, channel: Channel[StatusTold, ToStatus]
+    ) -> None:
         # A second time series for each histogram, which nobody asked for.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._spec = spec
@@ -68,20 +70,18 @@ class StatusPage:
             self._server = _Server(self._spec, self)
         except OSError as error:
             fault = f"status: {wanted} cannot be had ({error.strerror}); change status.port"
-            self._channel.send({"address": "", "fault": fault})
+            self._channel.send(StatusTold("", fault))
             return
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         port = self._server.server_port
-        self._channel.send({"address": f"http://{self._spec.address}:{port}", "fault": ""})
+        self._channel.send(StatusTold(f"http://{self._spec.address}:{port}", ""))
 
-    def _hear(self, message: dict[str, Any]) -> None:
-        snapshot = message.get("snapshot")
-        if snapshot is None:
-            self._metrics.verdict(message["stages_us"], message["score"])
+    def _hear(self, message: ToStatus) -> None:
+        if isinstance(message, VerdictTimes):
+            self._metrics.verdict(message.stages_us, message.score)
             return
-        snapshot["counts"]["status_untold"] = snapshot["untold"]
-        self._metrics.stand(snapshot)
-        self._state = snapshot["state"]
+        self._metrics.stand(message)
+        self._state = message.state
         self._heard_s = time.monotonic()
 
     # -- on the threads of whoever asks ----------------------------------------------------

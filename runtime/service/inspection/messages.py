@@ -1,0 +1,142 @@
+"""What the inspection process is told, and what it tells.
+
+No numpy here: the gateway reads this too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from kenpin.camera.acquisition.ring import Ticket
+from kenpin.config.web import WebSpec
+from kenpin.processes.channel import Message, Stop
+from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
+
+__all__ = [
+    "BundleFacts",
+    "Failed",
+    "FromInspection",
+    "Gone",
+    "InspectionEvent",
+    "Judge",
+    "Judged",
+    "Phase",
+    "PhaseChanged",
+    "RunSelftest",
+    "SelftestDone",
+    "TakeOver",
+    "ToInspection",
+    "TookOver",
+]
+
+
+class Phase(StrEnum):
+    """How far an inspection process has come."""
+
+    STARTING = "starting"
+    VERIFYING = "verifying"
+    COMPILING = "compiling"
+    WARMING = "warming"  # golden frames, which warm the network up and prove it
+    READY = "ready"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFacts:
+    """What the gateway needs to know of a bundle that has proven itself on this box.
+
+    frame           height, width, channels
+    golden          how many golden frames it reproduced
+    longest_gap_us  longest time without progress while it judged them
+    web             the table [web] in force; None where frames show parts
+    """
+
+    label: str
+    recipe: str
+    folder: Path
+    frame: tuple[int, int, int]
+    thresholds: Thresholds
+    golden: int
+    longest_gap_us: int
+    web: WebSpec | None = None
+
+
+# -- told to it ----------------------------------------------------------------------------
+
+
+class Judge(Message, frozen=True):
+    """Judge the frame in a slot; the answer carries the number of the job."""
+
+    job: int
+    ticket: Ticket
+
+
+class RunSelftest(Message, frozen=True):
+    """Judge the golden frames again, between jobs."""
+
+
+class TakeOver(Message, frozen=True):
+    """The line is yours now: leave your niceness."""
+
+
+ToInspection = Judge | RunSelftest | TakeOver | Stop
+
+
+# -- told by it ----------------------------------------------------------------------------
+
+
+class Judged(Message, frozen=True):
+    """The inspection's word on one job. The gateway decides whether it came in time.
+
+    inspection  when the process that says so was started, as its handle knows: no
+                two have the same
+    """
+
+    job: int
+    verdict: Verdict
+    inspection: int = 0
+
+
+class PhaseChanged(Message, frozen=True):
+    """It has come further."""
+
+    phase: Phase
+    facts: BundleFacts | None = None
+
+
+class SelftestDone(Message, frozen=True):
+    """The golden frames were judged again, or could not be."""
+
+    passed: bool
+    detail: str
+    scores: Mapping[str, float]
+
+
+class Failed(Message, frozen=True):
+    """It cannot run the bundle, and ends. `reason` is why triggers will be NG."""
+
+    reason: Reason
+    detail: str
+
+
+class TookOver(Message, frozen=True):
+    """It has left its niceness, or was not allowed to: then `niceness` is above 0."""
+
+    niceness: int
+
+
+FromInspection = Judged | PhaseChanged | SelftestDone | TookOver | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """It has ended or was killed, as its handle found. `jobs` were never judged."""
+
+    detail: str
+    jobs: tuple[int, ...]
+
+
+InspectionEvent = FromInspection | Gone

@@ -1,0 +1,84 @@
+"""How much of a web one message tells. Whatever has no room makes a reader act on too much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+
+from kenpin.runtime.judging.verdict import Gap, LaneVerdict, WebDefect, WebFindings, WebGate
+
+__all__ = ["MOST_GAPS", "MOST_GATES", "MOST_RUNS", "fitted"]
+
+# Further stretches widen the nearest ones: a reader acts on too much, never on too little.
+MOST_GAPS = 64
+MOST_RUNS = 32
+MOST_GATES = 64
+MOST_ABSORBED = 16
+# JSON takes up to twice as much as msgpack, and a message may have 64 KiB.
+MOST_BYTES = 30_000
+
+
+def fitted(findings: WebFindings) -> WebFindings:
+    """The same, as a message can tell it; at most MOST_BYTES as msgpack.
+
+    Where there is no room, the lowest defects are left out; `n_defects` counts them.
+    """
+    findings = replace(
+        findings,
+        lanes=tuple(_fewer_runs(lane) for lane in findings.lanes),
+        defects=tuple(_fewer_absorbed(defect) for defect in findings.defects),
+        gaps=_fewer_gaps(findings.gaps),
+        gates=_fewer_gates(findings.gates),
+    )
+    while findings.defects and len(msgspec.msgpack.encode(findings)) > MOST_BYTES:
+        defects = findings.defects
+        lowest = sorted(defects, key=lambda d: d.peak)[: max(1, len(defects) // 8)]
+        findings = replace(findings, defects=tuple(d for d in defects if d not in lowest))
+    return findings
+
+
+def _fewer_absorbed(defect: WebDefect) -> WebDefect:
+    if len(defect.absorbed) <= MOST_ABSORBED:
+        return defect
+    return replace(defect, absorbed=defect.absorbed[:MOST_ABSORBED])
+
+
+def _fewer_gaps(gaps: Sequence[Gap]) -> tuple[Gap, ...]:
+    if len(gaps) <= MOST_GAPS:
+        return tuple(gaps)
+    rest = gaps[MOST_GAPS - 1 :]
+    last = Gap(rest[0].first_line, rest[-1].end_line, rest[0].cause, all(g.known for g in rest))
+    return (*gaps[: MOST_GAPS - 1], last)
+
+
+def _fewer_gates(gates: Sequence[WebGate]) -> tuple[WebGate, ...]:
+    """At most so many actions; where there are more, a gate acts on from its first to its last."""
+    if len(gates) <= MOST_GATES:
+        return tuple(gates)
+    by_lane: dict[str, list[WebGate]] = {}
+    for action in gates:
+        by_lane.setdefault(action.lane, []).append(action)
+    return tuple(
+        replace(
+            own[0],
+            to_mm=own[-1].to_mm,
+            to_count=own[-1].to_count,
+            to_raw=own[-1].to_raw,
+            late=any(action.late for action in own),
+        )
+        for own in by_lane.values()
+    )
+
+
+def _fewer_runs(lane: LaneVerdict) -> LaneVerdict:
+    """With at most so many stretches, those that lie closest made one."""
+    runs = lane.ng_runs
+    if len(runs) <= MOST_RUNS:
+        return lane
+    breaks = sorted(range(1, len(runs)), key=lambda k: runs[k - 1][1] - runs[k][0])
+    starts = [0, *sorted(breaks[: MOST_RUNS - 1])]
+    ends = [*starts[1:], len(runs)]
+    fewer = tuple((runs[a][0], runs[b - 1][1]) for a, b in zip(starts, ends, strict=True))
+    return replace(lane, ng_runs=fewer)
