@@ -184,8 +184,10 @@ def test_a_gate_that_is_far_off_is_told_once_the_next_count_is_known(web_bundle:
                 Frame(frame, 0, i, capture=Capture(encoder=round(20 * at))), last=i == 3
             )
             at += 50 if i == 1 else 100
-            assert judged.web is not None
-            found += [(i, g.from_mm - offset_mm, g.to_mm - offset_mm) for g in judged.web.gates]
+            assert judged.verdict.web is not None
+            found += [
+                (i, g.from_mm - offset_mm, g.to_mm - offset_mm) for g in judged.verdict.web.gates
+            ]
         return found
 
     true_mm = 100 + 0.05 * 500

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def play(
     height: int = 100,
     lost: int | None = None,
     commands: dict[int, str | None] | None = None,
+    counts: Callable[[int], int] = lambda line: 70 + 5 * line,
     **changes: Any,
 ) -> tuple[list[Path], list[Any]]:
     """Judge a web frame by frame under a roll book; its pages and the findings."""
@@ -61,7 +63,7 @@ def play(
         if i in commands:
             name = commands[i]
             book.stop() if name is None else book.start(name)
-        capture = Capture(encoder=70 + 5 * height * i)
+        capture = Capture(encoder=counts(height * i))
         frame = Frame(block.copy(), 0, i, capture=capture)
         judged = pipeline.judge(
             LostFrame(0, i, "lost", lines=len(block)) if i == lost else frame,
@@ -134,8 +136,9 @@ def test_rolls_start_and_stop_by_command(web_bundle: Bundle, tmp_path: Path) -> 
     )
     assert [p.name for p in pages] == ["one.html", "two.html", "th-ree.html"]
     bounds = [(told(p)[-1]["first_line"], told(p)[-1]["end_line"]) for p in pages]
-    at = [findings.first_line for findings in found]
-    assert bounds == [(at[4], at[9]), (at[9], at[15]), (at[20], 3200)]
+    # At the line that came next, though verdicts are about lines before.
+    assert bounds == [(400, 900), (900, 1500), (2000, 3200)]
+    assert found[8].end_line < found[8].came_line == 900
     assert all(page.parent == tmp_path for page in pages)
 
 
@@ -157,6 +160,81 @@ def test_rolls_of_a_length_end_on_the_line_wherever_frames_do(
         and line["first_line"] < 2060
     ]  # fmt: skip
     assert long in told(pages[1])
+
+
+def true_mm(line: int) -> float:
+    """Half as fast from line 1,200 on; 600 to 800 mm are seen twice, for the web backs up."""
+    for first, end, mm, speed in (
+        (0, 1200, 0.0, 0.5), (1200, 2000, 600.0, 0.25), (2000, 2400, 800.0, -0.5),
+        (2400, 3200, 600.0, 0.5),
+    ):  # fmt: skip
+        if line <= end:
+            return mm + speed * (line - first)
+    raise ValueError(f"line {line}: the web ends at 3200")
+
+
+@pytest.mark.parametrize("height", [100, 400])
+def test_a_defect_is_where_the_tape_measure_finds_it_and_what_is_seen_twice_counts_once(
+    web_bundle: Bundle, tmp_path: Path, height: int
+) -> None:
+    lines = (200, 1450, 1900, 2700)
+    pixels = spoiled(some_web(3200), *((line, 120, 8, 8) for line in lines))
+    (page,), _ = play(
+        web_bundle, tmp_path, pixels, height=height, lost=600 // height,
+        counts=lambda line: 1000 + round(10 * true_mm(line)),
+    )  # fmt: skip
+    summary = told(page)[-1]
+    data = page.read_text().split('id="data">')[1].split("</script>")[0]
+    drawn = json.loads(data)["defects"]
+    assert len(drawn) == len(lines)
+    for line, row in zip(lines, sorted(drawn), strict=True):
+        # A region reaches further than the spot, evenly to both sides.
+        assert row[10] + row[11] / 2 == pytest.approx(true_mm(line + 4), abs=3)
+    assert summary["length"] == pytest.approx(1000, abs=1)
+    assert (summary["start"], summary["end"]) == pytest.approx((0, 1000), abs=1)
+    assert summary["not_inspected"] < height / 2 + 200
+    for lane in summary["lanes"]:
+        assert lane["length"] == summary["length"]
+
+
+def test_what_was_lost_and_then_seen_as_the_web_backed_up_was_inspected(
+    web_bundle: Bundle, tmp_path: Path
+) -> None:
+    # Lines 2000 to 2100, 750 to 800 mm.
+    (page,), _ = play(
+        web_bundle, tmp_path, some_web(3200), lost=20,
+        counts=lambda line: 1000 + round(10 * true_mm(line)),
+    )  # fmt: skip
+    assert {line["cause"] for line in told(page) if line["type"] == "gap"} == {"lost", "context"}
+    summary = told(page)[-1]
+    assert summary["not_inspected"] == pytest.approx(0, abs=1e-3)
+    assert summary["gaps"] == []
+    assert [lane["yield"] for lane in summary["lanes"]] == pytest.approx([1, 1])
+
+
+def test_lines_that_came_before_a_stop_and_whose_context_never_does_are_told(
+    web_bundle: Bundle, tmp_path: Path
+) -> None:
+    web = WebSpec.model_validate(SPEC)
+    pipeline, book = WebPipeline(web_bundle, web=web), RollBook(tmp_path, web, WIDTH, {}, str)
+    book.start("stood")
+    for i, block in enumerate(cut(some_web(1000), itertools.repeat(100))):
+        judged = pipeline.judge(Frame(block.copy(), 0, i, capture=Capture(encoder=500 * i)))
+        assert judged.verdict.web is not None
+        assert book.add(judged.verdict.web) == []
+    covered = judged.verdict.web.end_line
+    book.stop()
+    assert book.waits
+    (page,) = book.settle()
+    assert not book.waits
+    summary = told(page)[-1]
+    assert (summary["first_line"], summary["end_line"]) == (0, 1000)
+    assert summary["length"] == pytest.approx(500)
+    assert summary["not_inspected"] == pytest.approx((1000 - covered) / 2)
+    (gap,) = summary["gaps"]
+    assert (gap["first_line"], gap["end_line"], gap["cause"]) == (covered, 1000, "context")
+    # Were the web to go on, nothing of it would belong to the roll.
+    assert book.close() == []
 
 
 def test_rolls_start_and_stop_at_counts(web_bundle: Bundle, tmp_path: Path) -> None:
@@ -239,7 +317,7 @@ def test_a_browser_shows_the_map_and_zooms_into_it(roll: Path, tmp_path: Path) -
         assert page.complaints() == []
         assert [url.split(":")[0] for url in page.requests()] == ["file"]
         assert page.value("document.title") == "Roll test"
-        assert page.value("rollMap.view()") == [0, 3200]
+        assert page.value("rollMap.view()") == [0, 1600]
         assert page.value("document.querySelectorAll('#list tr').length") == summary["n_defects"]
         assert "every 16" in page.value("document.getElementById('repeats').innerText")
         assert "never came" in page.value("document.getElementById('gaps').innerText")
@@ -258,7 +336,7 @@ def test_a_browser_shows_the_map_and_zooms_into_it(roll: Path, tmp_path: Path) -
         # The wheel zooms around the pointer, and a click chooses the defect under it.
         page.mouse("mouseWheel", x, y, deltaX=0, deltaY=-400)
         first, end = page.value("rollMap.view()")
-        assert end - first < 3200 / 2
+        assert end - first < 1600 / 2
         x, y = page.value(f"rollMap.at({number})")
         page.mouse("mouseMoved", x, y)
         assert f"defect {number}" in page.value("document.getElementById('tip').innerText")
@@ -271,7 +349,35 @@ def test_a_browser_shows_the_map_and_zooms_into_it(roll: Path, tmp_path: Path) -
         page.mouse("mouseReleased", x - 120, y, button="left", clickCount=1)
         assert page.value("rollMap.view()")[0] > first
         page.value("document.getElementById('fit').click()")
-        assert page.value("rollMap.view()") == [0, 3200]
+        assert page.value("rollMap.view()") == [0, 1600]
+        assert page.complaints() == []
+
+
+@pytest.mark.real
+@needs_chromium
+def test_on_a_phone_two_fingers_zoom_and_everything_fits(roll: Path) -> None:
+    with browser.Browser(browser.find() or "", 390, 900) as page:
+        page.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
+        page.open(roll)
+        assert page.value("document.body.scrollWidth <= innerWidth")
+        hints = "[...document.querySelectorAll('em')].filter(e => e.offsetWidth)"
+        assert page.value(f"{hints}.map(e => e.innerText)") == [
+            "Pinch zooms, drag moves, tap on a defect finds it in the list."
+        ]
+        page.value("document.getElementById('map').scrollIntoView()")
+        y = page.value("document.getElementById('map').getBoundingClientRect().top") + 100
+
+        def touch(kind: str, *xs: float) -> None:
+            points = [{"x": x, "y": y, "id": k} for k, x in enumerate(xs)]
+            page.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
+        # What was under the fingers stays under them: twice as far apart, half as much.
+        touch("touchStart", 180, 240)
+        touch("touchMove", 150, 270)
+        touch("touchEnd")
+        first, end = page.value("rollMap.view()")
+        assert end - first == pytest.approx(800)
+        assert 300 < first < 500
         assert page.complaints() == []
 
 

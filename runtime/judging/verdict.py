@@ -263,6 +263,9 @@ class WebFindings:
     first_count, end_count
                  encoder, unwrapped, at the first and the end line; None without one
     rescanned    the web had backed up: these lines were seen before
+    came_line    the line that comes next: lines from end_line up to it wait for others
+    knots        (line, mm) of lines in between whose own counts are known, thinned out
+                 to a few: between all these, lines lie evenly
     """
 
     first_line: int
@@ -279,6 +282,8 @@ class WebFindings:
     first_count: float | None = None
     end_count: float | None = None
     rescanned: bool = False
+    came_line: int = 0
+    knots: tuple[tuple[int, float], ...] = ()
 
     @property
     def lines(self) -> int:

@@ -268,6 +268,8 @@ def conclude(
         first_count=account.along.count(first),
         end_count=account.along.count(end),
         rescanned=account.along.seen_before(first, end) if end > first else False,
+        came_line=stream.end,
+        knots=account.along.knots(first, end),
     )
     verdict = Verdict(
         outcome=outcome,

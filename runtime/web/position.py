@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,8 @@ __all__ = ["Along", "Unwrapper", "gate_action"]
 
 # Lines whose counts are kept. A verdict is about the last few hundred lines.
 ANCHORS = 8192
+# Of the lines of one verdict.
+KNOTS = 64
 
 
 class Unwrapper:
@@ -53,6 +55,10 @@ class _Anchor:
     mm: float
     reached: float
     open: bool = False
+
+
+def _line(anchor: _Anchor) -> int:
+    return anchor.line
 
 
 class Along:
@@ -102,6 +108,13 @@ class Along:
             # Of what has long been judged, every second will do.
             del self._anchors[1 : ANCHORS // 2 : 2]
 
+    def knots(self, first_line: int, end_line: int) -> tuple[tuple[int, float], ...]:
+        """(line, mm) of lines between these two whose counts are known; KNOTS at most."""
+        a = bisect_right(self._anchors, first_line, key=_line)
+        b = bisect_left(self._anchors, end_line, key=_line)
+        step = max(1, -(-(b - a) // KNOTS))
+        return tuple((k.line, k.mm) for k in self._anchors[a:b:step])
+
     def interrupt(self) -> None:
         """Lines are missing from here on, and nobody knows how many."""
         if self._anchors:
@@ -149,7 +162,7 @@ class Along:
 
     def _index(self, line: int) -> int:
         """The last anchor up to a line, or the first."""
-        return max(0, bisect_right(self._anchors, line, key=lambda a: a.line) - 1)
+        return max(0, bisect_right(self._anchors, line, key=_line) - 1)
 
     def _at(self, at: int, line: float) -> tuple[float, float, float]:
         """At the least, at best guess, at the most, mm: a line after an anchor, or before all."""

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import heapq
-import json
 import math
 import re
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
 
-from kenpin.config.web import LaneSpec, WebSpec
+from kenpin.config.web import WebSpec
 from kenpin.runtime.judging.verdict import Cause, Gap, WebDefect, WebFindings
-from kenpin.runtime.web.periods import Repeat, Search, find_repeats
-from kenpin.runtime.web.pieces import merged
-from kenpin.runtime.web.roll_report import write_page
+from kenpin.runtime.web.one_roll import Roll, mm_between
 
 __all__ = ["RollBook"]
 
-# Stretches without inspection that a report lists; the length of all is exact.
-MOST_GAPS = 5000
-# How far from its place a repeating defect may be, as a rule of thumb for all rollers;
-# and how exactly it can be known: the region's ends lie on the map's patches.
-NEAR_MM, NEAR_LINES = 3.0, 24
-FINEST_LINES = 6
-
-
-@dataclass
-class _LaneSums:
-    """Lines of a lane by what became of them."""
-
-    lines: int = 0
-    ng: int = 0
-    lost: int = 0
+# Lines whose places are kept, for defects that began there.
+KNOTS = 4096
 
 
 class RollBook:
@@ -42,8 +26,11 @@ class RollBook:
     Each roll gets two files in the folder: NAME.jsonl, written line by line as
     things are known, and NAME.html once the roll is over: see `write_page`. A
     roll starts by `start`, at an encoder count, or where the last one ended,
-    and ends by `stop`, at a count, or at its length. It is written once no
-    defect that began on it goes on.
+    and ends by `stop`, at a count, or at its length. It is written once its last
+    line is covered and no defect that began on it goes on.
+
+    With an encoder, findings are taken in once those after them have come: only
+    then is it known where their last lines lie.
 
     Memory does not grow with the length of the web: a roll keeps at most
     `most_defects` defects, the highest, and counts the rest. Lines between two
@@ -69,38 +56,72 @@ class RollBook:
         self._facts = facts
         self._stamp = stamp
         self._number = 0
-        self._asked: str | None = None
-        self._rolls: list[_Roll] = []
-        self._running: _Roll | None = None
+        self._rolls: list[Roll] = []
+        self._running: Roll | None = None
+        # What was asked for, and at which line: a name begins a roll, None ends it.
+        self._asked: deque[tuple[int | None, str | None]] = deque()
+        self._held: WebFindings | None = None
         self._end: int | None = None
+        self._came: int | None = None
+        self._track = _Track()
         folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, name: str = "") -> None:
-        """A roll begins with the next line that a verdict covers; a running one ends there."""
-        self._asked = name
+        """A roll begins with the line that comes next; a running one ends there."""
+        self._asked.append((self._came, name))
 
     def stop(self) -> None:
-        """The running roll ends with the last line that a verdict covered."""
-        if self._running:
-            self._running.ended = True
-            self._running = None
+        """The running roll ends with the last line that came."""
+        self._asked.append((self._came, None))
+
+    @property
+    def waits(self) -> bool:
+        """Whether a roll was ended, but not all of its lines are covered yet."""
+        return any(name is None for _, name in self._asked)
 
     def add(self, findings: WebFindings) -> list[Path]:
         """Take in what a verdict says; the pages of the rolls that are complete with it."""
         findings = self._without_hole(findings)
-        if self._asked is not None:
-            self.stop()
-            self._begin(findings, findings.first_line, self._asked)
-            self._asked = None
+        self._end = findings.end_line
+        self._came = max(self._came or 0, findings.came_line)
+        if self._web.along.encoder is None:
+            return self._take(findings)
+        held, self._held = self._held, findings
+        if held is None:
+            return []
+        # By now the counts on both sides of its last lines are known.
+        return self._take(replace(held, end_mm=findings.first_mm, end_count=findings.first_count))
+
+    def settle(self) -> list[Path]:
+        """No more lines will come for now: end what was asked to end. The pages."""
+        pages = []
+        if self._held is not None:
+            held, self._held = self._held, None
+            pages = self._take(held)
+        lines = [line for line, name in self._asked if name is None and line is not None]
+        return pages + (self._take(self._unseen(max(lines))) if lines else [])
+
+    def close(self) -> list[Path]:
+        """The web ends: every roll is complete."""
+        pages = self.settle()
+        if self._running and self._came is not None:
+            pages += self._take(self._unseen(self._came))
+        self._stop()
+        return pages + [self._write(roll) for roll in list(self._rolls)]
+
+    def _take(self, findings: WebFindings) -> list[Path]:
+        self._track.add(findings)
         at = findings.first_line
-        for line, begins in self._changes(findings):
+        while (change := self._next_change(findings, at)) is not None:
+            line, name = change
             self._cover(findings, at, line)
             at = line
-            self.stop()
-            if begins:
-                self._begin(findings, line, "")
+            self._stop()
+            if name is not None:
+                self._begin(findings, line, name)
         self._cover(findings, at, findings.end_line)
-        for defect in findings.defects:
+        for told in findings.defects:
+            defect = self._track.placed(told)
             for roll in self._rolls:
                 if roll.first_line <= defect.first_line and (
                     roll is self._running or defect.first_line < roll.end_line
@@ -116,24 +137,40 @@ class RollBook:
 
     def _without_hole(self, findings: WebFindings) -> WebFindings:
         """The findings from where the last ones ended."""
-        end, self._end = self._end, findings.end_line
+        end = self._end
         if end is None or findings.first_line <= end:
             return findings
         hole = Gap(end, findings.first_line, Cause.LOST)
-        return replace(findings, first_line=end, gaps=(hole, *findings.gaps))
+        before = self._held.end_mm if self._held else None
+        return replace(
+            findings,
+            first_line=end,
+            first_mm=findings.first_mm if before is None else before,
+            gaps=(hole, *findings.gaps),
+        )
 
-    def close(self) -> list[Path]:
-        """The web ends: every roll is complete."""
-        self.stop()
-        return [self._write(roll) for roll in list(self._rolls)]
+    def _unseen(self, line: int) -> WebFindings:
+        """Lines that came, up to this one, whose context never did."""
+        end = line if self._end is None else self._end
+        mm = self._track.mm(end), self._track.mm(line)
+        gaps = (Gap(end, line, Cause.CONTEXT),) if line > end else ()
+        return WebFindings(
+            first_line=end, end_line=line, first_mm=mm[0], end_mm=mm[1], lanes=(), defects=(),
+            n_defects=0, gaps=gaps, gates=(), map_line=None, came_line=line,
+        )  # fmt: skip
+
+    def _stop(self) -> None:
+        if self._running:
+            self._running.ended = True
+            self._running = None
 
     def _begin(self, findings: WebFindings, line: int, name: str) -> None:
         self._number += 1
         name = self._unused(
             re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip(".-") or f"roll-{self._number:04d}"
         )
-        roll = _Roll(
-            name, line, _between(findings, line), self._web, self._width_px,
+        roll = Roll(
+            name, line, mm_between(findings, line), self._web, self._width_px,
             self._folder, {**self._facts, "started": self._stamp()},
         )  # fmt: skip
         self._rolls.append(roll)
@@ -143,205 +180,75 @@ class RollBook:
         names = (name, *(f"{name}-{k}" for k in range(2, 1_000_000)))
         return next(n for n in names if not (self._folder / f"{n}.jsonl").exists())
 
-    def _changes(self, findings: WebFindings) -> Iterator[tuple[int, bool]]:
-        """Lines within a verdict's at which a roll ends by itself, and whether another begins."""
-        spec = self._web.roll
-        first, end = findings.first_line, findings.end_line
+    def _next_change(self, findings: WebFindings, at: int) -> tuple[int, str | None] | None:
+        """The next line from `at` on at which a roll begins (its name) or ends (None)."""
+        end = findings.end_line
+        found = list(self._own_changes(findings, at))
+        if self._asked:
+            line, name = self._asked[0]
+            line = at if line is None else max(at, line)
+            # Where several fall on one line, what was asked for comes first.
+            if line <= end and all(line <= other for other, _ in found):
+                self._asked.popleft()
+                return line, name
+        return min(found, key=lambda change: change[0], default=None)
+
+    def _own_changes(self, findings: WebFindings, at: int) -> Iterator[tuple[int, str | None]]:
+        """Lines after `at` at which a roll ends or begins by itself."""
+        spec, lines = self._web.roll, (findings.first_line, findings.end_line)
         if spec.start_count is not None:
             counts = (findings.first_count, findings.end_count)
-            for count, begins in ((spec.start_count, True), (spec.stop_count, False)):
-                line = None if count is None else _crossing(counts, (first, end), count)
-                if line is not None and begins != (self._running is not None):
-                    yield line, begins
-            return
-        while spec.length_mm and self._running:
-            start = self._running.first_mm
-            if start is None:
-                return
+            count = spec.stop_count if self._running else spec.start_count
+            line = None if count is None else _crossing(counts, lines, count)
+            if line is not None and line > at:
+                yield line, None if self._running else ""
+        elif spec.length_mm and self._running and self._running.first_mm is not None:
             mms = (findings.first_mm, findings.end_mm)
-            line = _crossing(mms, (first, end), start + spec.length_mm)
-            if line is None or line <= self._running.first_line:
-                return
-            yield line, True
+            line = _crossing(mms, lines, self._running.first_mm + spec.length_mm)
+            if line is not None and line > at:
+                yield line, ""
 
     def _cover(self, findings: WebFindings, first: int, end: int) -> None:
         if self._running and end > first:
-            self._running.cover(findings, first, end, _between(findings, end))
+            self._running.cover(findings, first, end)
 
-    def _write(self, roll: _Roll) -> Path:
+    def _write(self, roll: Roll) -> Path:
         self._rolls.remove(roll)
         return roll.write(self._stamp())
 
 
-class _Roll:
-    """One roll in progress."""
+class _Track:
+    """Where the lines of the last verdicts lie along the web."""
 
-    def __init__(
-        self,
-        name: str,
-        first_line: int,
-        first_mm: float | None,
-        web: WebSpec,
-        width_px: int,
-        folder: Path,
-        facts: dict[str, str],
-    ) -> None:
-        self.name, self.first_line, self.first_mm = name, first_line, first_mm
-        self.end_line, self.end_mm = first_line, first_mm
-        self.ended = False
-        self.hidden = 0
-        self._web, self._width_px, self._facts = web, width_px, facts
-        whole = LaneSpec(name="web", left_px=0, right_px=width_px)
-        self._specs = web.lanes or (whole,)
-        self._lanes = {lane.name: _LaneSums() for lane in self._specs}
-        self._gaps: list[Gap] = []
-        self._lost_lines = 0
-        self._defects: list[tuple[float, int, WebDefect]] = []
-        self._sizes: dict[str, list[int]] = {
-            lane.name: [0] * (len(web.roll.size_classes_mm) + 1) for lane in self._specs
-        }
-        self._count = 0
-        self._page = folder / f"{name}.html"
-        self._stream: TextIO = (folder / f"{name}.jsonl").open("w", encoding="utf-8")
-        self._line("roll", name=name, first_line=first_line, first_mm=first_mm, facts=facts)
+    def __init__(self) -> None:
+        self._lines: deque[int] = deque(maxlen=KNOTS)
+        self._mm: deque[float] = deque(maxlen=KNOTS)
 
-    def cover(self, findings: WebFindings, first: int, end: int, end_mm: float | None) -> None:
-        """Lines `first` to `end` of a verdict lie on this roll."""
-        self.end_line, self.end_mm = end, end_mm
-        gaps = [g for g in merged(findings.gaps) if g.first_line < end and g.end_line > first]
-        lost = 0
-        for gap in gaps:
-            own = Gap(max(first, gap.first_line), min(end, gap.end_line), gap.cause, gap.known)
-            lost += own.lines
-            self._line("gap", **asdict(own) | {"cause": own.cause.word})
-            self._gaps = merged([*self._gaps, own]) if len(self._gaps) < MOST_GAPS else self._gaps
-        self._lost_lines += lost
-        for lane in findings.lanes:
-            sums = self._lanes[lane.name]
-            sums.lines += end - first
-            sums.lost += lost
-            sums.ng += sum(max(0, min(end, b) - max(first, a)) for a, b in lane.ng_runs)
+    def add(self, findings: WebFindings) -> None:
+        """A verdict's lines lie evenly between its ends."""
+        first, end = (findings.first_line, findings.first_mm), (findings.end_line, findings.end_mm)
+        for line, mm in (first, *findings.knots, end):
+            if mm is not None and (not self._lines or line > self._lines[-1]):
+                self._lines.append(line)
+                self._mm.append(mm)
 
-    def defect(self, defect: WebDefect) -> None:
-        """A defect begins on this roll; an open one is told and will come again."""
-        self._line("defect", **asdict(defect))
-        if defect.open:
-            return
-        self._count += 1
-        limits = self._web.roll.size_classes_mm
-        size = defect.size_mm
-        if size is not None:
-            self._sizes[defect.lane][sum(size >= limit for limit in limits)] += 1
-        entry = (defect.peak, defect.number, defect)
-        if len(self._defects) < self._web.roll.most_defects:
-            heapq.heappush(self._defects, entry)
-        else:
-            heapq.heappushpop(self._defects, entry)
+    def mm(self, line: int) -> float | None:
+        """Where a line lies; past the last verdict as the web last moved, None before all."""
+        if len(self._lines) < 2 or line < self._lines[0]:
+            return None
+        b = min(max(1, bisect_right(self._lines, line)), len(self._lines) - 1)
+        share = (line - self._lines[b - 1]) / (self._lines[b] - self._lines[b - 1])
+        return self._mm[b - 1] + share * (self._mm[b] - self._mm[b - 1])
 
-    def write(self, stamp: str) -> Path:
-        """End both files; the page."""
-        summary = self._summary(stamp)
-        self._line("summary", **{k: v for k, v in summary.items() if k != "defects"})
-        self._stream.close()
-        write_page(self._page, summary)
-        return self._page
-
-    def _summary(self, stamp: str) -> dict[str, Any]:
-        defects = sorted((d for _, _, d in self._defects), key=lambda d: d.first_line)
-        unit = "mm" if self.first_mm is not None else "lines"
-        length = self.end_line - self.first_line
-        per_line = 1.0
-        if self.first_mm is not None and self.end_mm is not None and length:
-            per_line = abs(self.end_mm - self.first_mm) / length
-        px = self._web.mm_per_px
-        searched = self._repeats(defects)
-        return {
-            "name": self.name,
-            "facts": {**self._facts, "ended": stamp},
-            "unit": unit,
-            "first_line": self.first_line,
-            "end_line": self.end_line,
-            "lines": length,
-            "length": length * per_line,
-            "first": self.first_mm if unit == "mm" else self.first_line,
-            "width": self._width_px * (px or 1.0),
-            "width_unit": "mm" if px else "px",
-            "width_px": self._width_px,
-            "per_line": per_line,
-            "per_px": px or 1.0,
-            "lanes": [self._lane(spec, per_line) for spec in self._specs],
-            "ignore": [zone.model_dump() for zone in self._web.ignore],
-            "size_classes_mm": list(self._web.roll.size_classes_mm),
-            "not_inspected": self._lost_lines * per_line,
-            "gaps": [
-                {"first_line": g.first_line, "end_line": g.end_line, "cause": g.cause.word,
-                 "known": g.known}
-                for g in self._gaps
-            ],
-            "n_defects": self._count + self.hidden,
-            "not_on_map": self._count + self.hidden - len(defects),
-            "repeats": [self._repeat(r, defects) for r in searched.repeats],
-            "spacings_not_tried": searched.left,
-            "defects": [asdict(defect) for defect in defects],
-        }  # fmt: skip
-
-    def _lane(self, spec: LaneSpec, per_line: float) -> dict[str, Any]:
-        sums = self._lanes[spec.name]
-        good = sums.lines - sums.ng - sums.lost
-        return {
-            "name": spec.name,
-            "left_px": spec.left_px,
-            "right_px": spec.right_px,
-            "length": sums.lines * per_line,
-            "ng": sums.ng * per_line,
-            "not_inspected": sums.lost * per_line,
-            "yield": good / sums.lines if sums.lines else None,
-            "defects_by_size": self._sizes[spec.name],
-            "n_defects": sum(1 for _, _, d in self._defects if d.lane == spec.name),
-        }
-
-    def _repeats(self, defects: list[WebDefect]) -> Search:
-        px = self._web.mm_per_px
-        if self.first_mm is not None and px is not None:
-            along = [(d.web_mm or 0.0) + (d.length_mm or 0.0) / 2 for d in defects]
-            across = [(d.left_px + d.right_px) / 2 * px for d in defects]
-            finest = FINEST_LINES * abs(self._web.along.pitch_mm or 0.0)
-            near = max(NEAR_MM, finest)
-        else:
-            along = [(d.first_line + d.end_line) / 2 for d in defects]
-            across = [(d.left_px + d.right_px) / 2 for d in defects]
-            near, finest = NEAR_LINES, FINEST_LINES
-        return find_repeats(along, across, near_along=near, near_across=1.5 * near, finest=finest)
-
-    def _repeat(self, repeat: Repeat, defects: list[WebDefect]) -> dict[str, Any]:
-        members = [defects[m] for m in repeat.members]
-        unit = "mm" if self.first_mm is not None and self._web.mm_per_px else "lines"
-        return {
-            "name": f"every {repeat.period:.1f} {unit}",
-            "period": repeat.period,
-            "unit": unit,
-            "roller_mm": repeat.period / math.pi if unit == "mm" else None,
-            "lanes": sorted({d.lane for d in members}, key=list(self._lanes).index),
-            "marks": repeat.marks,
-            "found": len(members),
-            "places": repeat.places,
-            "spread": repeat.spread,
-            "numbers": [d.number for d in members],
-        }
-
-    def _line(self, kind: str, **content: Any) -> None:
-        self._stream.write(json.dumps({"type": kind, **content}, allow_nan=False) + "\n")
-        self._stream.flush()
-
-
-def _between(findings: WebFindings, line: int) -> float | None:
-    """Where a line of a verdict lies along the web, in mm."""
-    first, end = findings.first_mm, findings.end_mm
-    if first is None or end is None:
-        return None
-    if findings.lines == 0:
-        return first
-    return first + (line - findings.first_line) / findings.lines * (end - first)
+    def placed(self, defect: WebDefect) -> WebDefect:
+        """A defect where its lines turned out to lie."""
+        first, end = self.mm(defect.first_line), self.mm(defect.end_line)
+        if first is None or end is None or defect.web_mm is None:
+            return defect
+        length, area = abs(end - first), defect.area_mm2
+        if area is not None and defect.length_mm:
+            area *= length / defect.length_mm
+        return replace(defect, web_mm=min(first, end), length_mm=length, area_mm2=area)
 
 
 def _crossing(

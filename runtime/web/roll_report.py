@@ -28,12 +28,17 @@ def write_page(file: Path, summary: dict[str, Any]) -> None:
 
 
 def _brief(summary: dict[str, Any]) -> dict[str, Any]:
-    """With defects as short rows: twenty thousand of them must still open at once."""
+    """With defects as short rows: twenty thousand of them must still open at once.
+
+    The last two of a row are where it begins along the web and its length: in mm as the
+    encoder counted, or in lines. The page draws by those, never by an even spread of lines.
+    """
     rows = [
         [
             d["number"], d["first_line"], d["end_line"], d["left_px"], d["right_px"],
             round(d["peak"], 4), round(d["mean"], 4), d["lane"], d["area_px"], int(d["cut"]),
-            None if d["web_mm"] is None else round(d["web_mm"], 2),
+            d["first_line"] if d["web_mm"] is None else round(d["web_mm"], 2),
+            d["end_line"] - d["first_line"] if d["web_mm"] is None else round(d["length_mm"], 2),
         ]
         for d in summary["defects"]
     ]  # fmt: skip

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,9 @@ if TYPE_CHECKING:  # it loads numpy, which the gateway must not
     from kenpin.runtime.web.roll import RollBook
 
 __all__ = ["Rolls"]
+
+# So long after a roll's end its last lines may be waited for: the web may stand still.
+PATIENCE_S = 5.0
 
 
 class OpenBook(Message, frozen=True):
@@ -144,6 +149,7 @@ def keep(folder: Path, line: str, channel: _Channel) -> None:
         channel.wait(1.0)
         for message in channel.receive():
             keeper.do(message)
+        keeper.look(time.monotonic())
     keeper.close()
 
 
@@ -155,11 +161,17 @@ class _Keeper:
         self._channel = channel
         self._facts = {"line": line, "box": os.uname().nodename, "bundle": ""}
         self._book: RollBook | None = None
+        self._waits_since: float | None = None
 
     def do(self, message: ToRolls) -> None:
         """Obey; a disk that refuses is told of."""
-        try:
+        with self._told():
             self._obey(message)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             detail = f"the roll book cannot be written: {error}"
             self._channel.send(RollsFailed(detail[:MAX_DETAIL_CHARS]))
@@ -174,6 +186,16 @@ class _Keeper:
             self._the_book.start(message.name)
         else:
             self._the_book.stop()
+
+    def look(self, now_s: float) -> None:
+        """A roll that was ended while the web stands is not waited for."""
+        if self._book is None or not self._book.waits:
+            self._waits_since = None
+        elif self._waits_since is None:
+            self._waits_since = now_s
+        elif now_s - self._waits_since > PATIENCE_S:
+            with self._told():
+                self._tell(self._book.settle())
 
     def close(self) -> None:
         """The web ends, or another bundle begins another book."""
