@@ -232,7 +232,7 @@ def _precision(
             else:
                 normals = sample_tiles(files, grid, recipe.frame, count // 2, rng, turn, lamp)
                 tiles = np.concatenate([normals, with_twins(normals, halo, rng)])
-            int8_model = quantize(fp32_model, tiles)
+            int8_model = quantize(fp32_model, tiles, settings.weight_bits)
     with steps.step("compare FP32 and INT8 on twins"):
         rng = np.random.default_rng([seed, GUARD_STREAM])
         record = compare(

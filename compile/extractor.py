@@ -66,8 +66,13 @@ class PadimEmbedding(Embedding):
             first = _first(factor, self._margin, "nearest")
             # A product with ones and zeros chooses, too: OpenVINO's own choice of channels
             # turned the whole map over first and took a fifth of the network's time.
-            part = functional.conv2d(_inside(tap, first), mixing)
-            parts.append(_onto_grid(part, factor, "nearest", self._margin, first))
+            tap = _inside(tap, first)
+            if factor > 1:
+                cut = self._margin - first * round(factor)
+                parts.append(_mixed_and_repeated(tap, mixing, round(factor), cut))
+            else:
+                part = functional.conv2d(tap, mixing)
+                parts.append(_onto_grid(part, factor, "nearest", self._margin, first))
         return torch.cat(parts, dim=1) if self._selects else torch.stack(parts).sum(dim=0)
 
 
@@ -125,8 +130,31 @@ def _onto_grid(tap: Tensor, factor: float, mode: str, margin: int, first: int) -
         return tap
     if factor < 1:
         return functional.avg_pool2d(tap, round(1 / factor))
-    whole = functional.interpolate(tap, scale_factor=factor, mode=mode)
-    return _inside(whole, margin - first * round(factor))
+    return _enlarged(tap, round(factor), mode, margin - first * round(factor))
+
+
+def _enlarged(tap: Tensor, factor: int, mode: str, cut: int) -> Tensor:
+    """(N, C, h, w) `factor` times as fine, without its `cut` outermost rows and columns.
+
+    The same as torch's interpolation, as a transposed convolution: OpenVINO takes as long
+    for both, but its interpolation cannot be compiled where it is told to keep to SSE4.1.
+    """
+    if mode == "nearest":
+        taps, overlap = torch.ones(factor), 0
+    else:
+        # A triangle over both neighbours; beyond the border the outermost value goes on.
+        taps, overlap = 1 - (2 * torch.arange(2 * factor) + 1 - 2 * factor).abs() / (2 * factor), 1
+        tap = functional.pad(tap, (1, 1, 1, 1), mode="replicate")
+    kernel = torch.outer(taps, taps).expand(tap.shape[1], 1, -1, -1)
+    beyond = factor // 2 + factor if overlap else 0
+    return functional.conv_transpose2d(
+        tap, kernel, stride=factor, padding=beyond + cut, groups=tap.shape[1]
+    )
+
+
+def _mixed_and_repeated(tap: Tensor, mixing: Tensor, factor: int, cut: int) -> Tensor:
+    kernel = mixing.transpose(0, 1).expand(-1, -1, factor, factor)
+    return functional.conv_transpose2d(tap, kernel, stride=factor, padding=cut)
 
 
 def _inside(grid: Tensor, margin: int) -> Tensor:

@@ -42,6 +42,9 @@ Join = Literal["root", "maximum", "mean", "band"]
 # Pixels. On a web four times as much, and twice that again, is what a verdict waits for.
 BandSigma = Annotated[float, Field(ge=1, le=64)]
 
+# Weights of so many bits add up without saturation on every x86-64 processor.
+SAFE_WEIGHT_BITS = 7
+
 
 class ImagesSpec(Settings):
     """Which photographs to learn from. Relative paths start at the recipe's folder.
@@ -155,17 +158,28 @@ class BackboneSpec(Settings):
 class QuantizeSpec(Settings):
     """INT8 by NNCF, and the limits past which the compile step fails.
 
+    weight_bits          with 7, scores are the same on every x86-64 processor; 8 are
+                         for processors with VNNI, and others refuse the bundle
     min_score_ratio      INT8 may shrink the scores of any kind of anomaly twin to
                          this part of FP32's
     max_separation_loss  and may lose this much AUROC of twins against normals
     """
 
     precision: Literal["int8", "fp32"] = "int8"
+    weight_bits: Literal[7, 8] = 7
     calibrate_on: Literal["normals+twins", "normals"] = "normals+twins"
     calibration_tiles: int = Field(default=256, ge=8, le=4096)
     guard_tiles: int = Field(default=64, ge=8, le=1024)
     min_score_ratio: float = Field(default=0.9, gt=0, le=1)
     max_separation_loss: float = Field(default=0.02, ge=0, le=1)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Manifests from before there was a choice keep their content hash.
+        tree: dict[str, Any] = handler(self)
+        if self.weight_bits == SAFE_WEIGHT_BITS:
+            del tree["weight_bits"]
+        return tree
 
 
 class ScoreSpec(Settings):

@@ -39,9 +39,11 @@ FIRST_GAIN, SECOND_GAIN = 16.0, 4.0
 # Keeps the root's slope finite where a filter sees nothing.
 MODULUS_FLOOR = 1e-6
 
-# The largest weight in INT8. NNCF gives the layers that see the image itself
-# half the range, lest sums overflow on processors without VNNI.
-MOST, MOST_AT_IMAGE = 127, 63
+# The largest weight in INT8, which is what 7 bits hold: `compile.quantize` has the reason.
+MOST = 63
+
+# Halves what it smooths.
+BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
 
 # (side, sigma in pixels, frequency in radians a pixel)
 FINE = (7, 0.9, 3 * np.pi / 4)
@@ -79,6 +81,12 @@ def _pool(x: Tensor) -> Tensor:
     return functional.avg_pool2d(x, 3, stride=2, padding=1)
 
 
+def _squared(x: Tensor) -> Tensor:
+    # Of absolute values: OpenVINO without AVX scaled x * x of an INT8 convolution twice.
+    size = torch.abs(x)
+    return size * size
+
+
 class _Modulus(nn.Module):
     """|z| of complex maps given as real and imaginary parts, one after the other or apart."""
 
@@ -89,33 +97,28 @@ class _Modulus(nn.Module):
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         if len(parts) == 1:
-            squares = functional.conv2d(parts[0] * parts[0], self._pairs)
+            squares = functional.conv2d(_squared(parts[0]), self._pairs)
         else:
             real, imaginary = parts
-            squares = real * real + imaginary * imaginary
+            squares = _squared(real) + _squared(imaginary)
         return torch.sqrt(squares + MODULUS_FLOOR)
 
 
-def on_int8_grid(kernel: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+def on_int8_grid(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
     """A zero-mean kernel's near neighbour that INT8 holds exactly, zero-mean too.
 
     Rounding leaves a small sum, and with it a bank that answers to flat black
     and white, which the logarithm makes loud: pasted black patches kept only
     0.88 of their FP32 score.
-
-    Parameters
-    ----------
-    most
-        The integer that the largest value becomes.
     """
-    scale = np.abs(kernel).max() / most
+    scale = np.abs(kernel).max() / MOST
     exact = kernel / scale
     rounded = np.round(exact)
     excess = int(rounded.sum())
     # Take the excess from the values that rounding moved farthest its way.
     moved = np.sign(excess) * (rounded - exact)
     # The largest value sets INT8's scale and must stay.
-    moved[np.abs(rounded) == most] = -np.inf
+    moved[np.abs(rounded) == MOST] = -np.inf
     rounded.ravel()[np.argsort(-moved, axis=None)[: abs(excess)]] -= np.sign(excess)
     snapped: NDArray[np.float64] = rounded * scale
     return snapped
@@ -140,22 +143,20 @@ class _Bank(nn.Module):
     quarter of them.
     """
 
-    def __init__(
-        self, banks: list[NDArray[np.complex128]], maps: int = 1, most: int = MOST
-    ) -> None:
+    def __init__(self, banks: list[NDArray[np.complex128]], maps: int = 1) -> None:
         super().__init__()
         real = [kernel for bank in banks for kernel in bank.real]
         imaginary = [kernel for bank in banks for kernel in bank.imag]
         together = [real + imaginary] if maps == 1 else [real, imaginary]
-        self.parts = nn.ModuleList(self._conv(kernels, maps, most) for kernels in together)
+        self.parts = nn.ModuleList(self._conv(kernels, maps) for kernels in together)
         # Squares span twice the decades of what is squared: 8 bits do not. Parts
         # named "in_float" are not quantised.
         self.in_float = _Modulus(len(real))
 
     @staticmethod
-    def _conv(kernels: list[NDArray[np.float64]], maps: int, most: int) -> nn.Conv2d:
+    def _conv(kernels: list[NDArray[np.float64]], maps: int) -> nn.Conv2d:
         side = max(len(kernel) for kernel in kernels)
-        exact = np.stack([_framed(on_int8_grid(kernel, most), side) for kernel in kernels])
+        exact = np.stack([_framed(on_int8_grid(kernel), side) for kernel in kernels])
         conv = nn.Conv2d(
             maps, maps * len(exact), side, stride=2, padding=side // 2, groups=maps, bias=False
         )
@@ -173,12 +174,23 @@ def _framed(kernel: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     return np.pad(kernel, (side - len(kernel)) // 2)
 
 
-def _halve() -> nn.Conv2d:
-    taps = np.array([1, 4, 6, 4, 1]) / 16
-    conv = nn.Conv2d(1, 1, 5, stride=2, padding=2, bias=False)
+def _smoothing(taps: NDArray[np.float64], stride: int) -> nn.Conv2d:
+    side = len(taps)
+    conv = nn.Conv2d(1, 1, side, stride=stride, padding=side // 2, bias=False)
     kernel = torch.from_numpy(np.outer(taps, taps)).float()[None, None]
     conv.weight = nn.Parameter(kernel, requires_grad=False)
     return conv
+
+
+def _halve() -> nn.Conv2d:
+    return _smoothing(BINOMIAL, 2)
+
+
+def _quarter() -> nn.Conv2d:
+    """What halving twice does, apart from the border, at once."""
+    spaced = np.zeros(2 * len(BINOMIAL) - 1)
+    spaced[::2] = BINOMIAL
+    return _smoothing(np.convolve(BINOMIAL, spaced), 4)
 
 
 class Gabor(Backbone):
@@ -191,12 +203,14 @@ class Gabor(Backbone):
         fine, coarse, second = morlet(*FINE), morlet(*COARSE), morlet(*SECOND)
         n = ORIENTATIONS
         self.halving, self.quartering = _halve(), _halve()
-        self.full_first = _Bank([fine, coarse], most=MOST_AT_IMAGE)
+        self.full_first = _Bank([fine, coarse])
         self.half_first, self.quarter_first = _Bank([coarse]), _Bank([coarse])
         self.full_second, self.half_second = _Bank([second], 2 * n), _Bank([second], n)
         self.full_third, self.half_third = _Bank([second], 2 * n), _Bank([second], n)
         self.quarter_third = _Bank([second], n)
-        self.in_float = nn.ModuleList([_Compression(FIRST_GAIN), _Compression(SECOND_GAIN)])
+        self.in_float = nn.ModuleList(
+            [_Compression(FIRST_GAIN), _Compression(SECOND_GAIN), _quarter()]
+        )
         widths = (1 + 3 * n, n + 3 * n * n, 4 * n * n)
         self.taps = tuple(
             Tap(name, 4 * 2**k, width)
@@ -206,7 +220,7 @@ class Gabor(Backbone):
 
     def forward(self, tiles: Tensor) -> list[Tensor]:
         """See `Backbone`."""
-        first, second = self.in_float
+        first, second, grey = self.in_float
         full = tiles.to(torch.float32) * GREY_SCALE - GREY_SHIFT
         half = self.halving(full)
         quarter = self.quartering(half)
@@ -214,7 +228,9 @@ class Gabor(Backbone):
         u2 = first(self.half_first(half))
         u3 = first(self.quarter_first(quarter))
         makers: dict[str, Callable[[], list[Tensor]]] = {
-            "stride4": lambda: [quarter, u1, u2],
+            # Smoothed once more, from the image: OpenVINO without AVX rounds a single channel
+            # to nothing where something else wants it in float, too.
+            "stride4": lambda: [grey(full), u1, u2],
             "stride8": lambda: [u3, second(self.full_second(u1)), second(self.half_second(u2))],
             "stride16": lambda: [
                 second(self.full_third(_pool(u1))),
