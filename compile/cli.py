@@ -52,8 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     if options.command in ("build", "check"):
         from kenpin.compile.guard import QuantizationError
+        from kenpin.compile.lowest import ProcessorError
 
-        expected[QuantizationError] = Exit.QUANTIZATION
+        expected[QuantizationError] = expected[ProcessorError] = Exit.QUANTIZATION
     actions = {
         "build": _build,
         "check": _check,
@@ -165,7 +166,7 @@ def _eval(options: argparse.Namespace) -> int:
     from kenpin.compile.dataset import read_dataset
     from kenpin.compile.evaluate import evaluate, wide_side
     from kenpin.compile.report import accuracy
-    from kenpin.runtime.web.pipeline import open_pipeline
+    from kenpin.runtime.selftest import open_tested
 
     console = plain_console()
     if options.json:
@@ -175,8 +176,10 @@ def _eval(options: argparse.Namespace) -> int:
     frame = bundle.manifest.frame
     tile_px = options.tile_px or wide_side(frame.height_px, frame.width_px)
     with Steps(console) as steps:
+        with steps.step("golden frames"):
+            pipeline = open_tested(bundle)
         with steps.step("judge") as told:
-            found = evaluate(open_pipeline(bundle), dataset, told, tile_px=tile_px)
+            found = evaluate(pipeline, dataset, told, tile_px=tile_px)
         for note in found.notes:
             steps.say(f"warning: {note}")
     for table in accuracy(found):
@@ -241,8 +244,11 @@ def _threshold(options: argparse.Namespace) -> int:
     from kenpin.compile.calibrate import by_hand
     from kenpin.compile.pack import rethreshold
     from kenpin.config.settings import problems
+    from kenpin.runtime.selftest import open_tested
 
     bundle = read_bundle(options.bundle)
+    # Whoever sets a threshold does so from scores: they must be those that the box will see.
+    open_tested(bundle)
     try:
         record = by_hand(bundle.manifest.threshold, options.ok, options.ng)
     except ValidationError as error:

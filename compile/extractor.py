@@ -66,13 +66,8 @@ class PadimEmbedding(Embedding):
             first = _first(factor, self._margin, "nearest")
             # A product with ones and zeros chooses, too: OpenVINO's own choice of channels
             # turned the whole map over first and took a fifth of the network's time.
-            tap = _inside(tap, first)
-            if factor > 1:
-                cut = self._margin - first * round(factor)
-                parts.append(_mixed_and_repeated(tap, mixing, round(factor), cut))
-            else:
-                part = functional.conv2d(tap, mixing)
-                parts.append(_onto_grid(part, factor, "nearest", self._margin, first))
+            part = functional.conv2d(_inside(tap, first), mixing)
+            parts.append(_onto_grid(part, factor, "nearest", self._margin, first))
         return torch.cat(parts, dim=1) if self._selects else torch.stack(parts).sum(dim=0)
 
 
@@ -150,11 +145,6 @@ def _enlarged(tap: Tensor, factor: int, mode: str, cut: int) -> Tensor:
     return functional.conv_transpose2d(
         tap, kernel, stride=factor, padding=beyond + cut, groups=tap.shape[1]
     )
-
-
-def _mixed_and_repeated(tap: Tensor, mixing: Tensor, factor: int, cut: int) -> Tensor:
-    kernel = mixing.transpose(0, 1).expand(-1, -1, factor, factor)
-    return functional.conv_transpose2d(tap, kernel, stride=factor, padding=cut)
 
 
 def _inside(grid: Tensor, margin: int) -> Tensor:

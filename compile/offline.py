@@ -24,6 +24,7 @@ def build(
     changes: Sequence[str] = (),
     weights: Path | str | None = None,
     progress: bool = False,
+    lowest: bool = True,
 ) -> BuildResult:
     """Compile good images into a bundle, offline: what `edge-compile build` does.
 
@@ -39,10 +40,12 @@ def build(
         Of the backbone, instead of the recipe's or the published file.
     progress
         Show the steps on standard output.
+    lowest
+        Score the golden frames again under the lowest instruction set: some seconds.
 
     Returns
     -------
-    `bundle`, whose `folder` goes to `kenpin.load`; `report_file`; `suspects`.
+    `bundle`, whose `folder` goes to `kenpin.load`; `report_file`; `suspects`; `rerun`.
 
     Raises
     ------
@@ -52,6 +55,8 @@ def build(
         If the recipe, its images or its weights cannot be used.
     QuantizationError
         If INT8 would see defects worse than the recipe allows.
+    ProcessorError
+        If other processors would compute other scores.
 
     Examples
     --------
@@ -76,5 +81,9 @@ def build(
     console = plain_console() if progress else Console(quiet=True)
     with Steps(console) as steps:
         return compile_recipe(
-            recipe, Path(store), steps, weights=None if weights is None else Path(weights)
+            recipe,
+            Path(store),
+            steps,
+            weights=None if weights is None else Path(weights),
+            lowest=lowest,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,8 +45,19 @@ def file_hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def seal(folder: Path, manifest: Manifest, store: Path) -> Bundle:
+def seal(
+    folder: Path,
+    manifest: Manifest,
+    store: Path,
+    prove: Callable[[Bundle], None] = lambda _: None,
+) -> Bundle:
     """Write the manifest, give the folder its name, and make it the store's current one.
+
+    Parameters
+    ----------
+    prove
+        Looks at the bundle before it becomes the current one; if it raises, the bundle
+        is removed.
 
     Raises
     ------
@@ -58,6 +69,11 @@ def seal(folder: Path, manifest: Manifest, store: Path) -> Bundle:
     target = store / f"{manifest.name}-{content_hash(raw)[:NAME_DIGITS]}"
     adopt(folder, target)
     bundle = read_bundle(target)
+    try:
+        prove(bundle)
+    except BaseException:
+        shutil.rmtree(target)
+        raise
     point(store / "current", target)
     return bundle
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from kenpin.compile.extractor import Extractor
+from kenpin.config.recipe import SAFE_WEIGHT_BITS
 from kenpin.runtime.judging.telemetry import silence
 
 silence()
@@ -21,7 +22,7 @@ import nncf  # noqa: E402
 import openvino as ov  # noqa: E402
 from openvino import opset13 as opset  # noqa: E402
 
-__all__ = ["convert", "largest_weight", "quantize", "save"]
+__all__ = ["LARGEST", "convert", "largest_weight", "quantize", "save"]
 
 U8 = NDArray[np.uint8]
 I8 = NDArray[np.int8]
@@ -45,7 +46,7 @@ def convert(extractor: Extractor, batch: int, channels: int, size_px: int) -> An
     return model
 
 
-def quantize(model: Any, tiles: U8, bits: Literal[7, 8] = 7) -> Any:
+def quantize(model: Any, tiles: U8, bits: Literal[7, 8] = SAFE_WEIGHT_BITS) -> Any:
     """An INT8 copy of a model: the backbone's convolutions; `FLOAT_PARTS` stay float.
 
     Activation ranges are plain minima and maxima over the tiles. NNCF's
@@ -71,7 +72,7 @@ def quantize(model: Any, tiles: U8, bits: Literal[7, 8] = 7) -> Any:
     ]
     nncf.set_log_level(logging.ERROR)
     minmax = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
-    fix = nncf.OverflowFix.ENABLE if bits == 7 else nncf.OverflowFix.DISABLE
+    fix = nncf.OverflowFix.ENABLE if bits == SAFE_WEIGHT_BITS else nncf.OverflowFix.DISABLE
     # NNCF draws progress bars of its own on stdout, where ours or nothing belongs.
     with contextlib.redirect_stdout(io.StringIO()):
         quantized = nncf.quantize(

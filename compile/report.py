@@ -32,6 +32,13 @@ def summary(result: BuildResult) -> str:
             f"(kind {worst}, the worst; limit {q.settings.min_score_ratio:.2f}), "
             f"AUROC {q.separation['int8']:.3f} (FP32 {q.separation['fp32']:.3f})"
         )
+    if result.rerun is not None:
+        lines.append(
+            f"processors any x86-64: under {result.rerun.instruction_set} golden frames score the "
+            f"same to {max(result.rerun.largest_difference, 1e-6):.1g} of their score"
+        )
+    elif q.processors == "vnni":
+        lines.append("processors those with VNNI only; others refuse the bundle")
     weakest = min(q.separation.values())
     if weakest < 0.9:
         lines.append(

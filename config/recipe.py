@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     Field,
@@ -19,6 +19,7 @@ from kenpin.config.settings import Settings, anchored, load
 from kenpin.config.web import WebSpec
 
 __all__ = [
+    "SAFE_WEIGHT_BITS",
     "BackboneSpec",
     "EngineSpec",
     "FrameSpec",
@@ -43,7 +44,7 @@ Join = Literal["root", "maximum", "mean", "band"]
 BandSigma = Annotated[float, Field(ge=1, le=64)]
 
 # Weights of so many bits add up without saturation on every x86-64 processor.
-SAFE_WEIGHT_BITS = 7
+SAFE_WEIGHT_BITS: Final = 7
 
 
 class ImagesSpec(Settings):
@@ -166,7 +167,7 @@ class QuantizeSpec(Settings):
     """
 
     precision: Literal["int8", "fp32"] = "int8"
-    weight_bits: Literal[7, 8] = 7
+    weight_bits: Literal[7, 8] = SAFE_WEIGHT_BITS
     calibrate_on: Literal["normals+twins", "normals"] = "normals+twins"
     calibration_tiles: int = Field(default=256, ge=8, le=4096)
     guard_tiles: int = Field(default=64, ge=8, le=1024)

@@ -49,5 +49,5 @@ def load_tuning(bundle: Path) -> Tuning:
         return Tuning.model_validate_json(raw)
     except ValidationError as error:
         raise ConfigError(
-            f"{file}: {problems(error)}; correct it, remove it, or run `edge-doctor tune` again"
+            f"{file}: {problems(error)}; correct it, or remove it and run `edge-doctor tune` again"
         ) from None

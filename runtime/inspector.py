@@ -26,8 +26,8 @@ from kenpin.runtime.bundles.bundle import BundleError, Manifest, read_bundle
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Outcome, Verdict
-from kenpin.runtime.selftest import selftest
-from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
+from kenpin.runtime.selftest import open_tested
+from kenpin.runtime.web.pipeline import WebPipeline
 
 __all__ = ["Inspector", "VerdictWithMap", "WebInspector", "load"]
 
@@ -172,8 +172,7 @@ def load(
         its golden scores on this machine.
     """
     bundle = read_bundle(Path(path), None if trust is None else Path(trust))
-    pipeline = open_pipeline(bundle, threads=threads)
-    selftest(pipeline)
+    pipeline = open_tested(bundle, threads=threads)
     return Inspector(pipeline)
 
 

@@ -32,8 +32,8 @@ from kenpin.runtime.bundles.bundle import Bundle, BundleError, read_bundle
 from kenpin.runtime.judging.overlay import overlay
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
-from kenpin.runtime.selftest import selftest
-from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
+from kenpin.runtime.selftest import open_tested
+from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.roll import RollBook
 from kenpin.runtime.wire.authentication import Door
 from kenpin.runtime.wire.feed import VerdictFeed
@@ -235,13 +235,12 @@ def _replay(options: argparse.Namespace) -> int:
         for what in source.missing if isinstance(source, RecordingFrames) else ():
             sys.stderr.write(f"warning: {options.frames}: {what}\n")
         feed = _feed(options, bundle, stack) if options.publish else None
-        pipeline = open_pipeline(
+        pipeline = open_tested(
             bundle,
             budget_ns=None if budget_us is None else budget_us * 1000,
             threads=options.threads,
         )
         rolls = _rolls(options, pipeline)
-        selftest(pipeline)
         # Everything alive now stays alive: the collector need not look at it again.
         gc.collect()
         gc.freeze()

@@ -19,6 +19,7 @@ from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.selftest import open_tested
 
 __all__ = ["BATCHES", "add_tune", "candidates", "choose", "measure", "write_tuning"]
 
@@ -120,6 +121,8 @@ def add_tune(commands: Any) -> None:
 
 def _tune(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
+    # A box that computes other scores has no use for fast ones.
+    open_tested(bundle, threads=options.threads)
     settings = candidates(bundle, options.batches, options.device, options.threads)
     measured = measure(bundle, settings, options.rounds, options.threads)
     chosen = choose(measured)

@@ -59,9 +59,9 @@ class Workshop:
         recipe.write_text(RECIPE.format(good=data / "train" / "good"))
         return cls(data, recipe)
 
-    def build(self, store: Path, *changes: str) -> BuildResult:
+    def build(self, store: Path, *changes: str, lowest: bool = False) -> BuildResult:
         """Compile, quietly, with some settings changed."""
-        return kenpin.build(self.recipe, store, changes=changes)
+        return kenpin.build(self.recipe, store, changes=changes, lowest=lowest)
 
 
 def with_patch(pixels: Pixels) -> Pixels:

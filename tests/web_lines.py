@@ -62,7 +62,7 @@ def compile_web(folder: Path, *changes: str, good: Path | None = None) -> Bundle
     recipe = folder / "web.toml"
     recipe.write_text(RECIPE.format(good=good))
     with Steps(Console(file=io.StringIO())) as steps:
-        return build(load_recipe(recipe, changes), folder / "store", steps).bundle
+        return build(load_recipe(recipe, changes), folder / "store", steps, lowest=False).bundle
 
 
 def some_web(lines: int, seed: int = SEED) -> NDArray[np.uint8]:

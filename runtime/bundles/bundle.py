@@ -14,7 +14,13 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from kenpin.config.methods import MethodSpec
 from kenpin.config.recipe import (
@@ -92,12 +98,22 @@ class QuantizationRecord(Settings):
     Each entry of `scores` holds the image scores of normals and twins by one
     precision, fitted on its own features of the same tiles. `score_ratios` is
     INT8's score of a twin over FP32's, the median of each kind; empty for FP32.
+    `processors` says which x86-64 processors compute the same scores: "any", or those with
+    "vnni"; bundles from before there was a choice do not say.
     """
 
     settings: QuantizeSpec
     scores: dict[Literal["fp32", "int8"], dict[Literal["normals", "twins"], list[float]]]
     score_ratios: dict[str, float]
     separation: dict[Literal["fp32", "int8"], float]
+    processors: Literal["any", "vnni"] | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = handler(self)
+        if self.processors is None:
+            del tree["processors"]
+        return tree
 
 
 class ThresholdRecord(Settings):

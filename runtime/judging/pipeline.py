@@ -21,6 +21,7 @@ from kenpin.runtime.judging.blend import Look, load_blend
 from kenpin.runtime.judging.engine import Engine, EngineError
 from kenpin.runtime.judging.join import Joiner, ScoreMap, smooth
 from kenpin.runtime.judging.lamp import Lamp
+from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.judging.rule import Evidence, judge
 from kenpin.runtime.judging.scoring import Scorer, array_of, load_scorer
@@ -168,6 +169,7 @@ class Pipeline:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         budget_ns: int | None = None,
         threads: int | None = None,
+        exhaustive: bool = False,
     ) -> None:
         """Load the network and the statistics.
 
@@ -179,17 +181,21 @@ class Pipeline:
             From a frame's last line to its verdict; None sets no deadline.
         threads
             Cores for the network; None leaves it to OpenVINO.
+        exhaustive
+            Search without proposals, as `load_scorer` says.
 
         Raises
         ------
         BundleError
-            If the network or the statistics do not fit the manifest's geometry.
+            If the bundle is not for this processor, or the network or the statistics do
+            not fit the manifest's geometry.
         """
         manifest = bundle.manifest
         if manifest.frame.geometry == "continuous":
             raise BundleError(
                 f"{bundle.folder}: is for a continuous web; open it with `open_pipeline`"
             )
+        check_processor(bundle)
         self.bundle = bundle.loaded()
         self.grid = TileGrid.of(manifest.frame, manifest.tiles)
         self.thresholds = Thresholds(manifest.threshold.ok, manifest.threshold.ng)
@@ -197,7 +203,14 @@ class Pipeline:
         self._grey = manifest.grey
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
-        scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid, threads)
+        scorer = load_scorer(
+            bundle.arrays,
+            manifest.method,
+            manifest.features,
+            self.grid,
+            threads,
+            exhaustive=exhaustive,
+        )
         engine = load_engine(bundle, threads, scorer.search)
         self._stages = Stages(
             self.grid,

@@ -96,13 +96,12 @@ def _install(options: argparse.Namespace) -> int:
 
 def _golden(bundle: object) -> None:
     from kenpin.runtime.bundles.bundle import Bundle
-    from kenpin.runtime.selftest import selftest
-    from kenpin.runtime.web.pipeline import open_pipeline
+    from kenpin.runtime.selftest import open_tested
 
     assert isinstance(bundle, Bundle)
     # A line may be running beside us.
     os.nice(10)
-    selftest(open_pipeline(bundle))
+    open_tested(bundle)
 
 
 def _use(options: argparse.Namespace) -> int:

@@ -178,12 +178,10 @@ def _fitness(line: Line, bundle: Any) -> Iterator[str]:
 
     from kenpin.camera.frame import Frame
     from kenpin.runtime.bundles.bundle import BundleError
-    from kenpin.runtime.selftest import golden_pixels, selftest
-    from kenpin.runtime.web.pipeline import open_pipeline
+    from kenpin.runtime.selftest import golden_pixels, open_tested
 
     try:
-        pipeline = open_pipeline(bundle, web=line.web, threads=line.inspection.threads)
-        selftest(pipeline)
+        pipeline = open_tested(bundle, web=line.web, threads=line.inspection.threads)
     except BundleError as error:
         yield f"bundles: {error}"
         return

@@ -22,6 +22,7 @@ from kenpin.runtime.judging.pipeline import (
     load_engine,
     misfit,
 )
+from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds
@@ -43,6 +44,7 @@ def open_pipeline(
     clock_ns: Callable[[], int] = time.monotonic_ns,
     budget_ns: int | None = None,
     threads: int | None = None,
+    exhaustive: bool = False,
 ) -> Pipeline | WebPipeline:
     """The pipeline that a bundle's geometry asks for; both have `judge` and `alone`.
 
@@ -54,13 +56,22 @@ def open_pipeline(
         As the pipelines; also if `web` is given and the frames show parts.
     """
     if bundle.manifest.frame.geometry == "continuous":
-        return WebPipeline(bundle, web=web, clock_ns=clock_ns, budget_ns=budget_ns, threads=threads)
+        return WebPipeline(
+            bundle,
+            web=web,
+            clock_ns=clock_ns,
+            budget_ns=budget_ns,
+            threads=threads,
+            exhaustive=exhaustive,
+        )
     if web is not None:
         raise BundleError(
             f"{bundle.folder}: is for frames that show parts, and the line has a table [web]; "
             "remove the table or take a bundle for webs"
         )
-    return Pipeline(bundle, clock_ns=clock_ns, budget_ns=budget_ns, threads=threads)
+    return Pipeline(
+        bundle, clock_ns=clock_ns, budget_ns=budget_ns, threads=threads, exhaustive=exhaustive
+    )
 
 
 class WebPipeline:
@@ -79,6 +90,7 @@ class WebPipeline:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         budget_ns: int | None = None,
         threads: int | None = None,
+        exhaustive: bool = False,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         """Load the network and the statistics.
@@ -91,18 +103,22 @@ class WebPipeline:
             The monotonic clock that stamped the frames.
         budget_ns
             From a frame's last line to its verdict; None sets no deadline.
+        exhaustive
+            Search without proposals, as `load_scorer` says.
         beat
             Called at every tile row: the watchdog's proof of progress.
 
         Raises
         ------
         BundleError
-            If the network or the statistics do not fit the manifest's geometry,
-            or this processor gives a tile other features in another slot.
+            If the bundle is not for this processor, the network or the statistics do not
+            fit the manifest's geometry, or this processor gives a tile other features in
+            another slot.
         """
         manifest = bundle.manifest
         if manifest.frame.geometry != "continuous" or manifest.web is None:
             raise BundleError(f"{bundle.folder}: is for frames that show parts, not for a web")
+        check_processor(bundle)
         self.bundle = bundle.loaded()
         self.grid = TileGrid.of(manifest.frame, manifest.tiles)
         self.thresholds = Thresholds(manifest.threshold.ok, manifest.threshold.ng)
@@ -110,7 +126,14 @@ class WebPipeline:
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
         self._beat = beat
-        scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, self.grid, threads)
+        scorer = load_scorer(
+            bundle.arrays,
+            manifest.method,
+            manifest.features,
+            self.grid,
+            threads,
+            exhaustive=exhaustive,
+        )
         engine = load_engine(bundle, threads, scorer.search)
         px = manifest.features.patch_stride_px
         row = 1, -(-self.grid.width // px)

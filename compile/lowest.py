@@ -1,0 +1,82 @@
+"""The lowest instruction set: a bundle must score there what it scores here."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kenpin.runtime.bundles.bundle import Bundle
+
+__all__ = ["LOWEST", "ProcessorError", "Rerun", "rerun"]
+
+# What OpenVINO needs at least. INT8 sums there in 16 bits, as all processors without VNNI.
+LOWEST = "SSE41"
+# Of a golden frame's score.
+ALLOWED = 0.005
+ENOUGH_S = 600
+
+
+class ProcessorError(Exception):
+    """Other processors would compute other scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """What the golden frames scored under the lowest instruction set.
+
+    largest_difference  a share of the score
+    """
+
+    instruction_set: str
+    scores: dict[str, float]
+    largest_difference: float
+
+    def record(self) -> dict[str, Any]:
+        """For the report."""
+        return asdict(self)
+
+
+def rerun(bundle: Bundle, instruction_set: str = LOWEST) -> Rerun | None:
+    """Score a bundle's golden frames in a process that is kept to an instruction set.
+
+    None where that says nothing: the bundle is for processors with VNNI alone, or this
+    machine has no x86-64 processor.
+
+    Raises
+    ------
+    ProcessorError
+        If a score is further from the recorded one than ALLOWED, or there is none.
+    """
+    if bundle.manifest.quantization.processors != "any" or platform.machine() != "x86_64":
+        return None
+    child = subprocess.run(
+        [sys.executable, "-m", "kenpin.runtime.selftest", str(bundle.folder)],
+        env=os.environ | {"ONEDNN_MAX_CPU_ISA": instruction_set},
+        capture_output=True,
+        text=True,
+        timeout=ENOUGH_S,
+        check=False,
+    )
+    if child.returncode:
+        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ProcessorError(
+            f"the golden frames cannot be scored under {instruction_set}, the lowest instruction "
+            f"set: {last}; processors without AVX could not run this bundle"
+        )
+    scores: dict[str, float] = json.loads(child.stdout)
+    off = {g.file: abs(scores[g.file] / g.score - 1) for g in bundle.manifest.golden}
+    worst = max(off, key=lambda file: off[file])
+    if not off[worst] <= ALLOWED:
+        here = {g.file: g.score for g in bundle.manifest.golden}
+        raise ProcessorError(
+            f"golden frame {worst} scores {scores[worst]:.6g} under {instruction_set}, the lowest "
+            f"instruction set, and {here[worst]:.6g} here: {off[worst]:.2%} apart, allowed are "
+            f'{ALLOWED:.1%}; set quantize.precision = "fp32", or quantize.weight_bits = 8 for '
+            "processors with VNNI alone"
+        )
+    return Rerun(instruction_set, scores, off[worst])

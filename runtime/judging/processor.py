@@ -1,0 +1,62 @@
+"""What this processor can do, and whether a bundle is for it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from kenpin.runtime.bundles.bundle import Bundle, BundleError
+
+__all__ = ["check_processor", "has_vnni", "processor_name"]
+
+CPUINFO = Path("/proc/cpuinfo")
+# Any of them multiplies bytes and adds the products in 32 bits.
+VNNI = {"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8"}
+# What OpenVINO may be told to keep to instead of all that the processor can do.
+LIMIT = "ONEDNN_MAX_CPU_ISA"
+LIMITS_BELOW_VNNI = {"SSE41", "AVX", "AVX2", "AVX512_CORE"}
+
+
+def check_processor(bundle: Bundle) -> None:
+    """Refuse a bundle that computes otherwise here than where it was compiled.
+
+    Raises
+    ------
+    BundleError
+        If it is for processors with VNNI only and this one has none.
+    """
+    if bundle.manifest.quantization.processors != "vnni" or has_vnni():
+        return
+    raise BundleError(
+        f"{bundle.folder}: its weights have 8 bits and are for processors with VNNI (flags "
+        f"{', '.join(sorted(VNNI))}); this one, {processor_name()}, would overflow: recompile "
+        "with quantize.weight_bits = 7"
+    )
+
+
+def has_vnni(cpuinfo: Path = CPUINFO) -> bool:
+    """Whether bytes are multiplied without 16-bit sums that could overflow."""
+    if os.environ.get(LIMIT, "").upper() in LIMITS_BELOW_VNNI:
+        return False
+    return bool(VNNI & set(_line(cpuinfo, "flags").split()))
+
+
+def processor_name(cpuinfo: Path = CPUINFO) -> str:
+    """As its maker calls it, and what OpenVINO is told to keep to, if anything."""
+    name = _line(cpuinfo, "model name") or platform.machine()
+    limit = os.environ.get(LIMIT)
+    return f"{name} kept to {limit}" if limit else name
+
+
+def _line(cpuinfo: Path, key: str) -> str:
+    """The first processor's value; empty if the kernel does not tell."""
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        return ""
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""

@@ -1,0 +1,199 @@
+"""One INT8 bundle for every x86-64: the same scores under each instruction set, or a refusal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundles import Workshop
+from kenpin.compile.backbones import BACKBONES
+from kenpin.compile.cli import main as edge_compile
+from kenpin.compile.extractor import Extractor
+from kenpin.compile.lowest import ProcessorError, rerun
+from kenpin.compile.quantize import convert, largest_weight, quantize, save
+from kenpin.config.exits import Exit
+from kenpin.config.methods import PadimSpec, PatchCoreSpec
+from kenpin.runtime.bundles.bundle import Bundle, BundleError, read_bundle
+from kenpin.runtime.doctor import main as edge_doctor
+from kenpin.runtime.judging.pipeline import Pipeline
+from kenpin.runtime.judging.processor import has_vnni, processor_name
+from kenpin.runtime.judging.proposals import BankSearch
+from kenpin.runtime.selftest import open_tested
+from test_bundle import rewrite
+from test_compiled_networks import extractor_of
+
+# Those that this processor does not have are run as the next lower one that it has.
+INSTRUCTION_SETS = ("AVX512_CORE_AMX", "AVX512_CORE_VNNI", "AVX512_CORE", "AVX2_VNNI", "AVX2")
+LOWEST = "SSE41"
+SIDE, BATCH = 96, 2
+
+
+def noisy_tiles(count: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    strengths = np.linspace(3, 60, count)[:, None, None, None]
+    noise = 120 + strengths * rng.normal(size=(count, 1, SIDE, SIDE))
+    return np.clip(noise, 0, 255).astype(np.uint8)
+
+
+def gabor(method):
+    network = BACKBONES.find("gabor").make(BACKBONES.find("gabor").layers, 1)
+    return Extractor(network, 8, method, 16)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """INT8 networks by name: the built-in filters; residual and depthwise ones of chance."""
+    folder = tmp_path_factory.mktemp("networks")
+    (folder / "weights").mkdir()
+    extractors = {
+        "gabor_padim": gabor(PadimSpec(name="padim", dimensions=60)),
+        "gabor_patchcore": gabor(PatchCoreSpec(name="patchcore")),
+        "resnet18": extractor_of("resnet18", folder / "weights"),
+        "mobilenet_v2": extractor_of("mobilenet_v2", folder / "weights"),
+    }
+    found = {}
+    for name, extractor in extractors.items():
+        model = quantize(convert(extractor.eval(), BATCH, 1, SIDE), noisy_tiles(8))
+        assert 0 < largest_weight(model) <= 63, name
+        found[name] = folder / f"{name}.xml"
+        save(model, found[name])
+    return found
+
+
+@pytest.fixture(scope="module")
+def everywhere(networks, patchcore, padim, web_bundle, tmp_path_factory):
+    """By instruction set: what each network and bundle computes there."""
+    things = networks | {
+        "patchcore": patchcore.folder,
+        "padim": padim.folder,
+        "web": web_bundle.folder,
+    }
+    folder = tmp_path_factory.mktemp("everywhere")
+    named = [f"{name}={path}" for name, path in things.items()]
+    script = Path(__file__).with_name("other_processor.py")
+    children = {
+        isa: subprocess.Popen(
+            [sys.executable, script, folder / f"{isa}.npz", *named],
+            env=os.environ | {"ONEDNN_MAX_CPU_ISA": isa},
+        )
+        for isa in (*INSTRUCTION_SETS, LOWEST)
+    }
+    for isa, child in children.items():
+        assert child.wait(timeout=300) == 0, isa
+    return {isa: np.load(folder / f"{isa}.npz") for isa in children}
+
+
+@pytest.mark.parametrize("isa", [*INSTRUCTION_SETS[1:], LOWEST])
+def test_networks_compute_the_same_features_under_each_instruction_set(everywhere, networks, isa):
+    for name in networks:
+        here, there = everywhere[INSTRUCTION_SETS[0]][name], everywhere[isa][name]
+        # A sum that saturates moves features by a half to three times their spread.
+        assert np.abs(there - here).max() < 1e-4 * here.std(), name
+
+
+@pytest.mark.parametrize("isa", [*INSTRUCTION_SETS, LOWEST])
+def test_golden_frames_score_the_same_under_each_instruction_set(
+    everywhere, patchcore, padim, web_bundle, isa
+):
+    for name, bundle in {"patchcore": patchcore, "padim": padim, "web": web_bundle}.items():
+        recorded = [golden.score for golden in bundle.manifest.golden]
+        np.testing.assert_allclose(everywhere[isa][name], recorded, rtol=0.005, err_msg=name)
+
+
+def test_bank_rows_are_rounded_to_what_sixteen_bits_can_add():
+    bank = np.random.default_rng(0).normal(size=(300, 24)).astype(np.float32)
+    weights = BankSearch.of(bank, np.zeros(24, np.float32)).weights.astype(int)
+    # The largest sum of two products of a byte and a weight.
+    assert 2 * 255 * np.abs(weights).max() <= np.iinfo(np.int16).max
+    assert np.abs(weights).max() == 63
+
+
+def test_a_build_says_what_the_lowest_instruction_set_makes_of_it(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    result = workshop.build(tmp_path, lowest=True)
+    manifest = result.bundle.manifest
+    assert manifest.quantization.processors == "any"
+    told = json.loads(result.report_file.read_text())["lowest_instruction_set"]
+    assert told["instruction_set"] == LOWEST
+    assert set(told["scores"]) == {golden.file for golden in manifest.golden}
+    assert told["largest_difference"] <= 0.005
+
+
+def off_by(folder: Path, share: float) -> Bundle:
+    """A bundle whose first golden frame claims another score."""
+    golden = json.loads((folder / "manifest.json").read_text())["golden"]
+    golden[0]["score"] *= 1 + share
+    return read_bundle(rewrite(folder, golden=golden))
+
+
+def test_a_build_fails_with_figures_where_the_lowest_instruction_set_disagrees(own_bundle):
+    with pytest.raises(ProcessorError, match=r"golden/good-0\.png scores .* under SSE41.*1\.\d+% "):
+        rerun(off_by(own_bundle, 0.02))
+
+
+def test_a_bundle_that_its_proof_refuses_is_neither_current_nor_left(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kenpin.compile.lowest.ALLOWED", -1.0)
+    with pytest.raises(ProcessorError):
+        workshop.build(tmp_path, lowest=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["eval", "threshold", "verify", "tune"])
+def test_whoever_opens_a_bundle_runs_its_golden_frames_first(
+    command: str, own_bundle: Path, workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = off_by(own_bundle, 0.02)
+    arguments = [command, str(bundle.folder)]
+    if command == "eval":
+        arguments.append(str(workshop.data))
+    if command == "threshold":
+        arguments += ["--ok", "3"]
+    assert (edge_doctor if command == "tune" else edge_compile)(arguments) == Exit.BUNDLE
+    assert "golden frame golden/good-0.png scores" in capsys.readouterr().err
+    assert [path.name for path in bundle.folder.parent.iterdir()] == [bundle.folder.name]
+
+
+def test_the_eighth_bit_is_for_processors_with_vnni_and_others_refuse_it_by_name(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = workshop.build(tmp_path, "quantize.weight_bits=8", lowest=True).bundle
+    assert bundle.manifest.quantization.processors == "vnni"
+    assert read_bundle(bundle.folder).manifest == bundle.manifest
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    with pytest.raises(BundleError, match=r"VNNI.*AVX2.*weight_bits = 7"):
+        Pipeline(bundle)
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [("sse4_1 avx2 avx512f avx512bw", False), ("avx2 avx_vnni", True), ("amx_int8 fpu", True)],
+)
+def test_vnni_is_read_from_the_processors_flags(tmp_path, monkeypatch, flags, found):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nmodel name\t: Celeron 3000\nflags\t\t: {flags}\n\n")
+    assert has_vnni(cpuinfo) == found
+    assert processor_name(cpuinfo) == "Celeron 3000"
+    assert not has_vnni(tmp_path / "none")
+
+
+def test_a_bundle_from_before_still_loads_and_its_refusal_says_to_compile_again(own_bundle):
+    quantization = json.loads((own_bundle / "manifest.json").read_text())["quantization"]
+    del quantization["processors"]
+    folder = rewrite(own_bundle, quantization=quantization)
+    bundle = read_bundle(folder)
+    assert bundle.manifest.quantization.processors is None
+    assert bundle.manifest.quantization.settings.weight_bits == 7
+    open_tested(bundle)
+    assert rerun(bundle) is None
+    with pytest.raises(BundleError, match="compile it again"):
+        open_tested(off_by(folder, 0.02))
