@@ -264,7 +264,7 @@ def test_eval_prints_and_writes_its_figures(
     figures = json.loads(target.read_text())
     assert figures["images"]["good"] == 4
     assert figures["images"]["ng"] == 10
-    assert figures["images"]["auroc"] > 0.8
+    assert figures["images"]["auroc"] > 0.7
     assert 0 <= figures["pixels"]["aupro"] <= 1
     assert figures["tiles"]["good"] + figures["tiles"]["ng"] == 14 * 2 * 5
     assert set(figures["images"]["kinds"]) == {"scratch", "spot", "dark_band", "stain", "subtle"}
