@@ -84,8 +84,8 @@ def everywhere(networks, patchcore, padim, web_bundle, tmp_path_factory):
         )
         for isa in (*INSTRUCTION_SETS, LOWEST)
     }
-    for isa, child in children.items():
-        assert child.wait(timeout=300) == 0, isa
+    ended = {isa: child.wait(timeout=300) for isa, child in children.items()}
+    assert set(ended.values()) == {0}, ended
     return {isa: np.load(folder / f"{isa}.npz") for isa in children}
 
 
