@@ -203,3 +203,18 @@ def k_centre_greedy(points: ArrayLike, rows: int, first: int) -> list[int]:
             break
         chosen.append(gaps.index(max(gaps)))
     return chosen
+
+
+def regions_over(values, threshold):
+    """Cells above a threshold that touch each other, corners too: a set of (row, col) each."""
+    waiting = {(int(r), int(c)) for r, c in zip(*np.nonzero(values > threshold), strict=True)}
+    found = []
+    while waiting:
+        region, edge = set(), {min(waiting)}
+        while edge:
+            region |= edge
+            waiting -= edge
+            near = {(r + i, c + j) for r, c in edge for i in (-1, 0, 1) for j in (-1, 0, 1)}
+            edge = near & waiting
+        found.append(region)
+    return found

@@ -159,7 +159,11 @@ def test_a_web_is_judged_as_the_line_judges_it_and_two_webs_do_not_mix(web_bundl
         expected = pipeline.judge(Frame(block.copy(), 0, number), last=last).verdict
         other.judge(block[::-1])
         found = mine.judge(block, last=last)
-        assert (found.score, found.outcome) == (expected.score, expected.outcome)
+        assert (found.score, found.outcome, found.web) == (
+            expected.score,
+            expected.outcome,
+            expected.web,
+        )
 
 
 def test_a_bundle_for_parts_has_no_web(inspector: kenpin.Inspector) -> None:

@@ -16,6 +16,7 @@ from kenpin.camera.files.image_source import RecordedFrames
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
+from kenpin.runtime.judging.overlay import BANNER_PX, BOX_MARGIN_PX, overlay
 from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages, load_engine
 from kenpin.runtime.judging.rule import Evidence, judge
@@ -52,6 +53,41 @@ def expect_ng(judged: Judgement, reason: Reason, text: str) -> None:
 
 def with_array(bundle: Bundle, name: str, array: Any) -> Bundle:
     return dataclasses.replace(bundle, arrays={**bundle.arrays, name: array})
+
+
+def test_defects_of_a_part_are_told_with_their_boxes_and_a_good_one_has_none(
+    pipeline: Pipeline, good: Any
+) -> None:
+    spoilt = good.copy()
+    spoilt[10:30, 20:50] = 255
+    spoilt[90:110, 250:290] = 0
+    verdict = pipeline.judge(frame(spoilt)).verdict
+    assert verdict.n_defects == len(verdict.defects) == 2
+    assert verdict.defects[0].peak == verdict.score
+    for x, y in ((35, 20), (270, 100)):
+        inside = [d for d in verdict.defects if d.left_px < x < d.right_px]
+        assert len(inside) == 1
+        assert inside[0].top_px < y < inside[0].bottom_px
+        assert inside[0].mean > pipeline.thresholds.ok
+    clean = pipeline.judge(frame(good)).verdict
+    assert (clean.defects, clean.n_defects) == ((), 0)
+
+
+def test_a_picture_shows_each_defect_in_its_box(pipeline: Pipeline, good: Any) -> None:
+    spoilt = good.copy()
+    spoilt[60:80, 150:180] = 255
+    judged = pipeline.judge(frame(spoilt))
+    with_boxes = overlay(spoilt, judged.score_map, judged.verdict)
+    without = overlay(spoilt, judged.score_map, dataclasses.replace(judged.verdict, defects=()))
+    changed = np.argwhere((with_boxes != without).any(axis=2))
+    (defect,) = judged.verdict.defects
+    # The banner lies above the picture; the peak's figure below the box.
+    assert changed[:, 0].min() == BANNER_PX + defect.top_px - BOX_MARGIN_PX
+    assert changed[:, 1].min() == defect.left_px - BOX_MARGIN_PX
+    inside = with_boxes[BANNER_PX + defect.top_px : BANNER_PX + defect.bottom_px]
+    columns = slice(defect.left_px, defect.right_px)
+    same = without[BANNER_PX + defect.top_px : BANNER_PX + defect.bottom_px, columns]
+    np.testing.assert_array_equal(inside[:, columns], same)
 
 
 def test_a_good_frame_is_ok_with_its_score_and_stages(pipeline: Pipeline, good: Any) -> None:

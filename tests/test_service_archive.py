@@ -87,6 +87,9 @@ def test_ng_frames_and_a_sample_of_ok_frames_are_kept_with_map_and_verdict(
             assert message["verdict"] == outcome
             same = ("frame", "reason", "code", "score", "thr", "peak", "bundle", "trig")
             assert {k: verdict[k] for k in same} == {k: message[k] for k in same}
+            assert verdict["defects"] == message.get("defects", [])
+            assert verdict["n_defects"] == message.get("n_defects", 0)
+            assert bool(verdict["defects"]) == (verdict["reason"] in ("defect", "unsure"))
             assert (entry["box"], entry["boot"], entry["sim"]) == ("box-1", message["boot"], True)
             pixels = read_pixels(path.with_suffix(".png"))
             np.testing.assert_array_equal(pixels, web.frame(verdict["frame"]).pixels)

@@ -30,6 +30,18 @@ HEAD = {
 BUNDLE = "fabric03@9c1e6d0b42af"
 STATE = "operational.ready"
 
+# On a part: at the edge of the frame, and one position large.
+DEFECTS = [
+    {
+        "left_px": 4064, "top_px": 232, "right_px": 4096, "bottom_px": 256, "area_px": 640,
+        "peak": 1.5, "mean": 1.0, "peak_xy": [4092, 252],
+    },
+    {
+        "left_px": 0, "top_px": 8, "right_px": 8, "bottom_px": 16, "area_px": 64,
+        "peak": 0.75, "mean": 0.75, "peak_xy": [4, 12],
+    },
+]  # fmt: skip
+
 TOLD: list[tuple[str, dict[str, Any]]] = [
     (
         "a heartbeat",
@@ -104,6 +116,18 @@ TOLD: list[tuple[str, dict[str, Any]]] = [
     ("a self-test", {"type": "selftest_done", "passed": True, "detail": ""}),
     ("a reset", {"type": "resetting"}),
     ("a roll runs", {"type": "roll_ack", "running": True}),
+    (
+        "a part with seventy defects, of which two are told",
+        {
+            "type": "verdict", "cam": "replay", "seq": 9, "trig": "4711", "frame": 8,
+            "name": "", "verdict": 2, "reason": "defect", "code": 1, "detail": "", "score": 1.5,
+            "thr": 0.5, "thr_ng": 0.625, "unsure": False, "peak": [4092, 252], "partial": False,
+            "sim": False, "bundle": BUNDLE, "recipe_id": "fabric03", "t_acq_ns": 5000000000,
+            "acq_clock": "monotonic", "t_wall_ns": 1767225600000000002, "clock_sync": "none",
+            "enc": None, "lat_us": {"total": 18200}, "deadline_us": 40000, "late": False,
+            "defects": DEFECTS, "n_defects": 70,
+        },
+    ),
 ]  # fmt: skip
 
 COMMANDED: list[tuple[str, dict[str, Any]]] = [

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from kenpin.runtime.judging.verdict import (
     Cause,
+    Defect,
     Gap,
     LaneVerdict,
     Outcome,
@@ -125,6 +126,14 @@ _TEXTS = st.text(st.characters(), max_size=600)
 _TIMES_NS = st.integers(0, 2**63)
 
 
+_PIXELS = st.integers(0, 2**31 - 1)
+_SCORES = st.floats(0, 1e300)
+DEFECTS = st.builds(
+    Defect, _PIXELS, _PIXELS, _PIXELS, _PIXELS, st.integers(0, 2**62), _SCORES, _SCORES,
+    st.tuples(_PIXELS, _PIXELS),
+)  # fmt: skip
+
+
 @st.composite
 def verdicts(draw: st.DrawFn) -> Verdict:
     """Whatever the judgement may hand over, absurd texts and numbers included."""
@@ -132,6 +141,7 @@ def verdicts(draw: st.DrawFn) -> Verdict:
     limit = draw(st.floats(0, 1e300))
     score = st.floats(-1e300, limit) if ok else st.none() | st.floats()
     thresholds = Thresholds(limit, limit)
+    defects = () if ok else tuple(draw(st.lists(DEFECTS, max_size=3)))
     return Verdict(
         outcome=Outcome.OK if ok else Outcome.NG,
         reason=None if ok else draw(st.sampled_from(Reason)),
@@ -145,4 +155,6 @@ def verdicts(draw: st.DrawFn) -> Verdict:
         bundle=draw(_TEXTS),
         peak_xy=draw(st.none() | st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1))),
         stages_us=draw(st.dictionaries(st.text("abc_", max_size=8), st.integers(-5, 2**40))),
+        defects=defects,
+        n_defects=len(defects),
     )

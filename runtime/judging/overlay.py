@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.runtime.judging.join import ScoreMap, upsample
-from kenpin.runtime.judging.verdict import Outcome, Verdict
+from kenpin.runtime.judging.verdict import Defect, Outcome, Verdict
 
 __all__ = ["overlay"]
 
@@ -21,12 +21,17 @@ BANNER_PX = 28
 OK_COLOUR = (40, 160, 60)
 NG_COLOUR = (200, 40, 40)
 CONTOUR_COLOUR = (255, 230, 0)
+BOX_COLOUR = (255, 255, 255)
+BOX_MARGIN_PX = 4
+TEXT_PX = 12
 # The heat is transparent where the map is below this share of the threshold.
 CLEAR_SHARE = 0.85
 
 
 def overlay(pixels: NDArray[Any], score_map: ScoreMap | None, verdict: Verdict) -> U8:
     """The frame, heat where the map is high, a line around all above the threshold.
+
+    A part's defects are in boxes, each with its peak.
 
     Parameters
     ----------
@@ -43,6 +48,8 @@ def overlay(pixels: NDArray[Any], score_map: ScoreMap | None, verdict: Verdict) 
     canvas = np.ascontiguousarray(picture, np.uint8).copy()
     if score_map is not None and verdict.thresholds is not None:
         _heat(canvas, score_map, verdict.thresholds.ok)
+    for defect in verdict.defects:
+        _boxed(canvas, defect)
     return _bannered(_folded(canvas), verdict)
 
 
@@ -58,6 +65,19 @@ def _heat(canvas: U8, score_map: ScoreMap, threshold: float) -> None:
         (share > 1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
     cv2.drawContours(canvas, outline, -1, CONTOUR_COLOUR, 2)
+
+
+def _boxed(canvas: U8, defect: Defect) -> None:
+    # Around it, so that what is seen is not painted over; drawn inside where the frame ends.
+    left, top = max(0, defect.left_px - BOX_MARGIN_PX), max(0, defect.top_px - BOX_MARGIN_PX)
+    right = min(canvas.shape[1] - 1, defect.right_px + BOX_MARGIN_PX)
+    bottom = min(canvas.shape[0] - 1, defect.bottom_px + BOX_MARGIN_PX)
+    cv2.rectangle(canvas, (left, top), (right, bottom), BOX_COLOUR, 1)
+    below = bottom + TEXT_PX if bottom + TEXT_PX < canvas.shape[0] else max(TEXT_PX, top - 3)
+    cv2.putText(
+        canvas, f"{defect.peak:.2f}", (left, below), cv2.FONT_HERSHEY_SIMPLEX, 0.4, BOX_COLOUR, 1,
+        cv2.LINE_AA,
+    )  # fmt: skip
 
 
 def _folded(canvas: U8) -> U8:

@@ -23,10 +23,11 @@ from kenpin.runtime.judging.join import Joiner, ScoreMap, smooth
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.proposals import BankSearch
+from kenpin.runtime.judging.regions import defects_of
 from kenpin.runtime.judging.rule import Evidence, judge
 from kenpin.runtime.judging.scoring import Scorer, array_of, load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
-from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
+from kenpin.runtime.judging.verdict import Defect, Reason, Thresholds, Verdict
 
 __all__ = [
     "Judgement",
@@ -277,6 +278,7 @@ class Pipeline:
         watch: Stopwatch,
     ) -> Judgement:
         reason, detail = fault or (None, "")
+        defects, n_defects = self._defects(frame, measured)
         now = self._clock_ns()
         evidence = Evidence(
             fault=reason,
@@ -303,8 +305,21 @@ class Pipeline:
             bundle=self.bundle.label,
             peak_xy=_peak(frame, measured),
             stages_us=watch.stages_us,
+            defects=defects,
+            n_defects=n_defects,
         )
         return Judgement(verdict, measured.score_map if measured else None)
+
+    def _defects(
+        self, frame: Frame | LostFrame, measured: Measurement | None
+    ) -> tuple[tuple[Defect, ...], int]:
+        if isinstance(frame, LostFrame) or measured is None or not measured.finite:
+            return (), 0
+        # A weighted image score may call a frame good whose map is above the threshold.
+        if measured.score <= self.thresholds.ok:
+            return (), 0
+        height, width = frame.pixels.shape[:2]
+        return defects_of(measured.score_map, self.thresholds.ok, height, width)
 
 
 def _peak(frame: Frame | LostFrame, measured: Measurement | None) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 __all__ = [
+    "MOST_DEFECTS",
     "REASON_CODES",
     "Cause",
     "Defect",
@@ -94,34 +95,34 @@ class Thresholds:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Defect:
-    """A connected region of a part's map over threshold.
+# What a message has room for beside all else; whoever has more on a part is told how many.
+MOST_DEFECTS = 64
 
-    left_px, top_px, right_px, bottom_px
-                its box in the frame, `right_px` and `bottom_px` not included
-    area_px     of the squares of pixels that are over threshold
-    peak, mean  score, dimensionless
-    peak_xy     pixel (x, y) of the highest score
-    """
-
-    left_px: int
-    top_px: int
-    right_px: int
-    bottom_px: int
-    area_px: int
-    peak: float
-    mean: float
-    peak_xy: tuple[int, int]
-
-
-# A web's defects and gates are told as they are, so their units and limits on the
-# wire stand here too.
+# Defects and gates are told as they are, so their units and limits on the wire stand
+# here too.
 LineNumber = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Count = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 PixelNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
 LaneName = Annotated[str, Field(max_length=64)]
 _FINITE = ConfigDict(allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """A connected region of a part's map over threshold, in pixels of the frame."""
+
+    __pydantic_config__ = _FINITE
+
+    left_px: PixelNumber
+    top_px: PixelNumber
+    right_px: Annotated[PixelNumber, Field(description="not included")]
+    bottom_px: Annotated[PixelNumber, Field(description="not included")]
+    area_px: Annotated[int, Field(ge=0, description="pixels over threshold")]
+    peak: Annotated[float, Field(description="highest score")]
+    mean: Annotated[float, Field(description="mean score of the map over it")]
+    peak_xy: Annotated[
+        tuple[PixelNumber, PixelNumber], Field(description="[x, y] of the highest score")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +304,9 @@ class Verdict:
     bundle      name and content hash of the bundle that judged
     peak_xy     pixel (x, y) of the highest point of the map, None without a map
     stages_us   microseconds spent in each stage, and `total` since the last line
-    defects     on a part; a web's are in `web`
+    defects     on a part, at most as many as are told of one frame, the highest first;
+                a web's are in `web`
+    n_defects   how many there were on the part
     web         what else is known of a web; None where frames show parts, and where
                 nothing was judged
     """
@@ -321,6 +324,7 @@ class Verdict:
     peak_xy: tuple[int, int] | None = None
     stages_us: Mapping[str, int] = field(default_factory=dict)
     defects: tuple[Defect, ...] = ()
+    n_defects: int = 0
     web: WebFindings | None = None
 
     @classmethod

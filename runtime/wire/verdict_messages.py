@@ -19,7 +19,14 @@ from pydantic import (
     model_validator,
 )
 
-from kenpin.runtime.judging.verdict import REASON_CODES, Outcome, Reason, Verdict
+from kenpin.runtime.judging.verdict import (
+    MOST_DEFECTS,
+    REASON_CODES,
+    Defect,
+    Outcome,
+    Reason,
+    Verdict,
+)
 from kenpin.runtime.wire.field_types import (
     MAX_DETAIL_CHARS,
     MAX_NAME_CHARS,
@@ -167,6 +174,18 @@ class VerdictMessage(Frozen):
         description="µs allowed from the last scan line to the verdict; null: no deadline"
     )
     late: bool = Field(description="NG because the deadline had passed")
+    defects: tuple[Defect, ...] = Field(
+        default=(),
+        max_length=MOST_DEFECTS,
+        exclude_if=lambda defects: not defects,
+        description="on a part, the highest first; left out where there are none, and on webs",
+    )
+    n_defects: int = Field(
+        default=0,
+        ge=0,
+        exclude_if=lambda count: not count,
+        description="how many there were on the part; left out where there were none",
+    )
     web: WebPart | None = Field(
         default=None,
         exclude_if=lambda web: web is None,
@@ -269,6 +288,8 @@ def told_fields(verdict: Verdict) -> dict[str, Any]:
         "thr_ng": thresholds.ng if thresholds else None,
         "peak": (int(peak[0]), int(peak[1])) if peak else None,
         "bundle": verdict.bundle,
+        "defects": verdict.defects,
+        "n_defects": verdict.n_defects,
         "web": None if verdict.web is None else web_part(verdict.web),
     }
 

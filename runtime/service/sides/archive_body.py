@@ -144,6 +144,7 @@ def _kept(lent: Lent) -> dict[str, Any]:
         "trig": lent.trig,
         **told,
         "verdict": verdict.outcome.name,
+        "defects": [asdict(defect) for defect in verdict.defects],
         "web": None if web is None else web.model_dump(mode="json"),
         "stages_us": dict(verdict.stages_us),
         "opened_ns": lent.opened_ns,

@@ -27,7 +27,7 @@ __all__ = ["Previewing"]
 # Whoever is behind sees the newest pictures, not all of them.
 _HWM = 2
 # The picture shows them.
-_UNTOLD = ("verdict", "thr_ng", "peak", "web")
+_UNTOLD = ("verdict", "thr_ng", "peak", "defects", "n_defects", "web")
 
 
 class Previewing:
