@@ -13,7 +13,7 @@ from kenpin.camera.files.images import write_png
 from kenpin.camera.files.recording_source import RecordingFrames
 from kenpin.camera.flat_field import read_flat_field
 from kenpin.camera.frame import Frame
-from kenpin.camera.genicam.discovery import _apart
+from kenpin.camera.genicam.discovery import Probe, _apart
 from kenpin.camera.genicam.host import examine
 from kenpin.camera.simulator import row_numbers
 from kenpin.camera.source import CameraError
@@ -109,7 +109,7 @@ def test_the_doctor_blames_what_is_to_blame(line, more, blamed):
 def test_the_doctor_takes_a_fault_of_its_own_for_no_crash_of_the_producer():
     spec = GenicamSpec(kind="genicam")
     with pytest.raises(CameraError, match=r"a fault of kenpin's own.*ZeroDivisionError"):
-        _apart(divided_by_nothing, spec, 30.0)
+        _apart(divided_by_nothing, spec, 30.0, Probe)
 
 
 def divided_by_nothing(_spec):

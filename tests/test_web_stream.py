@@ -278,7 +278,7 @@ def test_lines_that_a_short_frame_should_have_had_are_lost_unless_the_web_ends(
         Frame(b.copy(), 0, i, capture=Capture(lines_expected=200)) for i, b in enumerate(blocks)
     ]
     judged = run(pipeline, frames)
-    gaps = [g for j in judged if j.web for g in j.web.gaps if g.cause is Cause.LOST]
+    gaps = [g for j in judged if j.verdict.web for g in j.verdict.web.gaps if g.cause is Cause.LOST]
     assert [(g.first_line, g.end_line, g.known) for g in gaps] == [(230, 400, False)]
     covered_once(judged, 0, 640)
     assert judged[2].verdict.reason is Reason.INCOMPLETE_FRAME
@@ -293,7 +293,7 @@ def test_a_short_frame_of_a_camera_that_counts_lines_is_a_web_that_stopped(
         Frame(b.copy(), 0, i, capture=Capture(first_line=starts[i], lines_expected=200))
         for i, b in enumerate(blocks)
     ]
-    assert not any(j.web.gaps for j in run(pipeline, frames) if j.web)
+    assert not any(j.verdict.web.gaps for j in run(pipeline, frames) if j.verdict.web)
 
 
 def test_a_camera_that_counts_anew_breaks_the_carry(pipeline: WebPipeline) -> None:
