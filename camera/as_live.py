@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +18,8 @@ __all__ = ["PlayedSource"]
 class PlayedSource:
     """A `FrameSource` as a `LiveSource`.
 
-    triggered   frames are taken when asked for, not when they are due
+    triggered   frames are taken when asked for, not when they are due: the next one
+                of a recording is what the camera would have seen then
     """
 
     free_running = False  # the end of a recording is no fault
@@ -26,8 +29,15 @@ class PlayedSource:
     line_rate_hz: float | None = None
     stall_s: float | None = None
 
-    def __init__(self, source: FrameSource, *, triggered: bool) -> None:
+    def __init__(
+        self,
+        source: FrameSource,
+        *,
+        triggered: bool,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self._source = source
+        self._clock_ns = clock_ns
         self.triggered = triggered
         self._wanted = 0
 
@@ -55,6 +65,9 @@ class PlayedSource:
         if frame is None:
             return []
         self._wanted = max(0, self._wanted - 1)
+        if self.triggered:
+            # It was due by its pace at some other time, which nobody asked about.
+            frame = replace(frame, captured_ns=self._clock_ns())
         if isinstance(frame, LostFrame):
             return [frame]
         pixels = place(frame.pixels.shape, frame.pixels.dtype)
@@ -70,7 +83,8 @@ class PlayedSource:
                 )
             ]
         np.copyto(pixels, frame.pixels)
-        return [replace(frame, pixels=pixels)]
+        capture = replace(frame.capture, began_ns=frame.captured_ns)
+        return [replace(frame, pixels=pixels, capture=capture)]
 
     def close(self) -> None:
         """Close the source."""

@@ -15,8 +15,11 @@ class Capture:
                     started, lost ones too
     lines_expected  scan lines of a whole frame; 0 if whatever came is whole
     frame_id        the camera's own count, unwrapped
-    device_ns       the camera's own clock at the frame's end, ns
+    device_ns       the camera's own clock, ns; of the frame's first line with most
+                    cameras, of its last with some
     encoder         encoder count at the frame's first line, unwrapped
+    began_ns        monotonic clock when the exposure of its first line began, or a
+                    little later: never earlier
     """
 
     first_line: int | None = None
@@ -24,3 +27,4 @@ class Capture:
     frame_id: int | None = None
     device_ns: int | None = None
     encoder: int | None = None
+    began_ns: int | None = None

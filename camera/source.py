@@ -99,7 +99,8 @@ class LiveSource(Protocol):
     def grab_into(self, place: Place, timeout_s: float) -> list[Frame | LostFrame]:
         """What came within `timeout_s` seconds: losses, and one frame at most, as the last.
 
-        The frame's pixels lie in what `place` gave.
+        The frame's pixels lie in what `place` gave. Its capture says when it began, if
+        anybody can know: one that began before `fire` is nobody's answer.
 
         Raises
         ------

@@ -58,6 +58,10 @@ class CameraSettings(Settings):
         """The settings that a flat field holds for, as far as they are given."""
         return {}
 
+    def unfit_for(self, mode: str) -> str:  # noqa: ARG002
+        """Why frames would not be taken as a line's `trigger.mode` says; empty if they are."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -208,6 +212,26 @@ class GenicamSpec(CameraSettings):
     def continuous(self) -> bool:
         """Whether one frame's lines follow the last one's, as on a web."""
         return all(trigger.selector == "LineStart" for trigger in self.triggers)
+
+    def unfit_for(self, mode: str) -> str:
+        """See `CameraSettings`: whoever asks for frames must be who the camera waits for."""
+        asked = [t.selector for t in self.triggers if t.source == "Software"]
+        if mode != "software":
+            if not asked:
+                return ""
+            return (
+                f"camera.triggers has the source Software for {', '.join(asked)}: nobody would "
+                "ask for frames; set trigger.mode to software, or another source"
+            )
+        if any(selector != "LineStart" for selector in asked):
+            return ""
+        found = ", ".join(f"{t.selector} from {t.source}" for t in self.triggers)
+        return (
+            "camera.triggers has no source Software for a frame (found "
+            f"{found or 'none: the camera runs freely'}): a TRIGGER would be answered by "
+            'whatever frame is under way; add { selector = "FrameStart", source = "Software" }, '
+            "or set trigger.mode to free or hardware"
+        )
 
     @property
     def software_triggered(self) -> bool:

@@ -203,6 +203,14 @@ class Line(Settings):
     watchdog: WatchdogSpec = WatchdogSpec()
     log: LogSpec = LogSpec()
 
+    @model_validator(mode="after")
+    def _asked_for_as_it_is_taken(self) -> Self:
+        """A verdict must rest on the frame that its trigger asked for."""
+        unfit = self.camera.unfit_for(self.trigger.mode)
+        if unfit:
+            raise ValueError(f"trigger.mode is {self.trigger.mode}, yet {unfit}")
+        return self
+
     @property
     def simulated(self) -> bool:
         """Whether anything real may act on the verdicts."""

@@ -159,7 +159,7 @@ class Shift:
             self.lose(1, Loss.OVERRUN, number)
             return
         captured = self.now - age * MS
-        capture = Capture(lines_expected=8)
+        capture = Capture(lines_expected=8, began_ns=captured)
         header = SlotHeader(self.index, captured, 8 - missing, 8, 1, 1, "", capture)
         self.ring.commit(ticket, header)
         event = FrameArrived(ticket, self.index, captured, 8 - missing, "", capture, number)

@@ -96,6 +96,7 @@ class _Loop:
         self._ticket: Ticket | None = None
         self._asked: deque[int] = deque()
         self._fired_ns = 0
+        self._early = 0
         self._last_ns = 0
         self._untold: deque[FramesLost] = deque()
         self.stopping = False
@@ -181,8 +182,10 @@ class _Loop:
     def _fire(self, source: LiveSource) -> None:
         """One trigger at a time is in the camera, so no frame can be another's."""
         if self._asked and not self._fired_ns:
+            # From before the camera is told: its exposure may begin before it has answered.
+            fired_ns = time.monotonic_ns()
             source.fire()
-            self._fired_ns = time.monotonic_ns()
+            self._fired_ns, self._early = fired_ns, 0
 
     def _watch(self, source: LiveSource) -> None:
         """Notice a trigger without a frame, and a camera that has fallen silent."""
@@ -190,6 +193,10 @@ class _Loop:
         if self._fired_ns and now - self._fired_ns > source.trigger_s * 1e9:
             waited = (now - self._fired_ns) / 1e6
             detail = f"the camera gave no frame within {waited:.0f} ms of its trigger"
+            if self._early:
+                detail += (
+                    f", but {self._early} that began before it: does it run freely, or by a wire?"
+                )
             self._answered(Loss.NONE, detail)
             source.flush()
         quiet_s = (now - self._last_ns) / 1e9
@@ -246,7 +253,7 @@ class _Loop:
             frame, index=self._index, capture=replace(frame.capture, first_line=self._line)
         )
         self._ring.commit(ticket, header_of(placed))
-        number = self._asked[0] if self._fired_ns else None
+        number = self._asked_for(frame)
         event = FrameArrived(
             ticket, self._index, frame.captured_ns, rows, frame.name, placed.capture, number
         )
@@ -254,11 +261,22 @@ class _Loop:
         if not self._untold and self._channel.send(event):
             self._index += 1
             self._line += rows
-            self._trigger_done()
+            if number is not None:
+                self._trigger_done()
         else:
             self._ring.abandon(ticket)
             detail = "nobody listened to word of the frame: the inspection is behind"
             self._answered(Loss.OVERRUN, detail, 1, rows, frame.captured_ns)
+
+    def _asked_for(self, frame: Frame) -> int | None:
+        """The trigger that a frame answers: none, if its exposure began before it was fired."""
+        if not self._fired_ns:
+            return None
+        began_ns = frame.capture.began_ns
+        if began_ns is None or began_ns < self._fired_ns:
+            self._early += 1
+            return None
+        return self._asked[0]
 
     def _count_absence(self, source: LiveSource, frame: Frame | LostFrame) -> None:
         """Lines that passed by while the camera was away: by its rate, if it has one."""

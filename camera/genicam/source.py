@@ -14,6 +14,7 @@ from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.genicam.device import Buffer, GenicamCamera, GenicamDriver
 from kenpin.camera.genicam.features import FeatureError, FeatureRefusedError, configure
 from kenpin.camera.genicam.frame_ids import FrameIds
+from kenpin.camera.genicam.frame_times import FrameTimes
 from kenpin.camera.genicam.pixel_formats import (
     PixelFormat,
     PixelFormatError,
@@ -68,6 +69,7 @@ class GenicamSource:
         self._shape: _Shape | None = None
         self._flat: FlatField | None = None
         self._ids = FrameIds()
+        self._times = FrameTimes(clock_ns, None)
         self._index = 0
         self._line = 0
         self._wrong = 0
@@ -131,6 +133,8 @@ class GenicamSource:
     def fire(self) -> None:
         """The camera's software trigger."""
         camera = self._connected()
+        # Before it: whatever began earlier on the camera's clock was not asked for.
+        self._times.latch(camera.nodes)
         try:
             for trigger in self._spec.triggers:
                 if trigger.source == "Software":
@@ -215,6 +219,9 @@ class GenicamSource:
         rates = (measured(camera.nodes, setting, "Hz") for setting in settings)
         rate = next((rate for rate in rates if rate), None)
         self.line_rate_hz = rate if self.free_running else None
+        # An encoder's lines come as the web moves, however fast the camera could go.
+        paced = not any(trigger.selector == "LineStart" for trigger in self._spec.triggers)
+        self._times = FrameTimes(self._clock_ns, rate if paced else None)
         frame_s = (self.lines_per_frame or 0) / rate if rate else 0.0
         if self._spec.trigger_timeout_ms is not None:
             self.trigger_s = self._spec.trigger_timeout_ms / 1000
@@ -264,6 +271,7 @@ class GenicamSource:
             frame_id=frame_id,
             device_ns=buffer.device_ns,
             encoder=self._encoder(camera, buffer),
+            began_ns=self._times.began_ns(now, buffer.device_ns, self._rows(buffer)),
         )
         found.append(self._copied(buffer, place, now, capture))
         return found

@@ -216,7 +216,9 @@ class Desk:
         entry.frame_name, entry.capture = event.name, event.capture
         if entry.trig is not None:
             self._outlet.acquired(entry)
-        refused = self._unable(entry.recipe) or self._incomplete(event)
+        refused = (
+            self._unable(entry.recipe) or self._too_early(entry, event) or self._incomplete(event)
+        )
         line = self._supervisor.line
         if refused is None and line is not None:
             if line.in_flight >= self._max_in_flight:
@@ -236,6 +238,19 @@ class Desk:
         if self._triggered:
             return None
         return self.ledger.untriggered(index, captured_ns, self._budget_ns, self._label)
+
+    @staticmethod
+    def _too_early(entry: Entry, event: FrameArrived) -> Answer | None:
+        """The acquisition is not believed blindly: a frame from before shows another part."""
+        began_ns = event.capture.began_ns
+        if entry.trig is None or (began_ns is not None and began_ns >= entry.opened_ns):
+            return None
+        before = (
+            "nobody knows when"
+            if began_ns is None
+            else (f"{(entry.opened_ns - began_ns) / 1e6:.1f} ms before the trigger")
+        )
+        return Answer.ng(Reason.NO_FRAME, f"the frame that came was begun {before}")
 
     @staticmethod
     def _incomplete(event: FrameArrived) -> Answer | None:
