@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.runtime.judging.tiling import reflect
+from kenpin.runtime.web.ends import Ends
 
 __all__ = ["Carry"]
 
@@ -65,13 +65,13 @@ class Carry:
         begin = self._at + start - self.first
         return self._buffer[begin : begin + stop - start]
 
-    def mirrored(self, start: int, stop: int, web: tuple[int, int]) -> U8 | None:
-        """Lines of a web from `web[0]` to just before `web[1]`, reflected past its ends.
+    def continued(self, start: int, stop: int, web: tuple[int, int], ends: Ends) -> U8 | None:
+        """Lines of a web from `web[0]` to just before `web[1]`, continued past its ends.
 
         None if a line that this needs is not held.
         """
         first, end = web
-        index = reflect(np.arange(start - first, stop - first), end - first) + first
+        index = ends.index(np.arange(start - first, stop - first), end - first) + first
         if index.min() < self.first or index.max() >= self.end:
             return None
         lines: U8 = self._buffer[self._at + index - self.first]

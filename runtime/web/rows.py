@@ -12,10 +12,13 @@ from kenpin.runtime.judging.engine import Engine, Room
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.carry import Carry
+from kenpin.runtime.web.ends import Ends
 
 __all__ = ["TileRows", "row_features"]
 
 U8 = NDArray[np.uint8]
+
+_NO_LINES = np.empty((0, 1), np.uint8)
 
 # Tiles that go through the network in one call: enough that the last, partly
 # filled batch of a long frame costs little, few enough to stay in the cache.
@@ -27,7 +30,7 @@ class TileRows:
 
     Tile row r scores lines r * stride to r * stride + core of the web, counted
     from `origin`, wherever frames begin; its window has `halo` lines more on
-    each side. Past the web's own ends, and only there, it is reflected.
+    each side. Past the web's own ends, and only there, it is continued: see `Ends`.
 
     grid    of one tile row: `TileGrid.of` gives it for continuous geometry
     next    the tile row that is cut next
@@ -58,21 +61,37 @@ class TileRows:
         """
         while windows := self._whole(self._at_once):
             yield windows
-        # Besides the next tile row's context, what a reflection at the web's end needs.
-        reach = self.grid.core + self.grid.halo
-        self._carry.drop_before(min(self._top_of(self.next), self.end - reach))
+        # Besides the next tile row's context, what continues the web past its end.
+        self._carry.drop_before(min(self._top_of(self.next), self.end - self._reach))
 
     def finish(self) -> Iterator[list[U8]]:
         """Windows of the remaining tile rows, one by one: the web ends here.
 
-        Ends early where a reflection would need lines that never came.
+        Ends early where that would need lines that never came.
         """
+        ends = self._ends(ended=True)
         while self.next < self.count:
             start = self._top_of(self.next)
-            window = self._carry.mirrored(start, start + self.grid.size, (self.origin, self.end))
+            window = self._carry.continued(
+                start, start + self.grid.size, (self.origin, self.end), ends
+            )
             if window is None:
                 return
             yield [window]
+
+    @property
+    def _reach(self) -> int:
+        """Lines at an end of the web that say how it is continued there, at most."""
+        return self.grid.core + self.grid.halo
+
+    def _ends(self, *, ended: bool) -> Ends:
+        """How the web is continued: the same, wherever frames begin and end."""
+        first = max(self._carry.first, self.end - self._reach)
+        tail = self._carry.window(first, self.end) if ended else None
+        # Held until the first tile row is cut, and not asked for later.
+        held = self._carry.first == self.origin
+        head = min(self.end, self.origin + self._reach) if held else self.origin
+        return Ends(self._carry.window(self.origin, head) if held else _NO_LINES, tail)
 
     @property
     def count(self) -> int:
@@ -96,7 +115,9 @@ class TileRows:
             if start >= self.origin:
                 windows.append(self._carry.window(start, stop))
                 continue
-            window = self._carry.mirrored(start, stop, (self.origin, self.end))
+            window = self._carry.continued(
+                start, stop, (self.origin, self.end), self._ends(ended=False)
+            )
             assert window is not None, "the first lines are held until the first tile row"
             windows.append(window)
         return windows

@@ -17,8 +17,9 @@ from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.scoring import Scorer
-from kenpin.runtime.judging.tiling import TileGrid, reflect
+from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Gap
+from kenpin.runtime.web.ends import Ends
 from kenpin.runtime.web.lanes import EdgeTracker, LaneMap, RowChecks
 from kenpin.runtime.web.pieces import Strip
 from kenpin.runtime.web.stream import StreamingMap
@@ -98,10 +99,10 @@ class WebStages:
         return [score for _, score in self._scored(blocks)]
 
     def inner_scores(self, blocks: Iterable[NDArray[Any]]) -> list[float]:
-        """Without those that rest on reflected lines, as far as the web has others.
+        """Without those that rest on lines past the web's ends, as far as the web has others.
 
-        A weave runs against itself where it is reflected, which scores high: on
-        fabric the ends of short webs would set the threshold for all the rest.
+        What continues a web fits it well, but is not the material that was there: where it
+        fits badly, the ends of short webs would set the threshold for all the rest.
         """
         scored = list(self._scored(blocks))
         end = scored[-1][0].end_line - self.grid.halo if scored else 0
@@ -132,10 +133,12 @@ def grey_of_rows(
 ) -> list[tuple[float, float]]:
     """(mean, contrast) of the core of every tile row of a web, as `RowChecks` sees them."""
     whole = replace(grid, height=len(pixels))
+    reach = grid.core + grid.halo
+    ends = Ends(pixels[:reach], pixels[-reach:])
     found = []
     for row in range(whole.rows):
         lines = np.arange(row * grid.stride, row * grid.stride + grid.core)
-        core = pixels[reflect(lines, len(pixels))]
+        core = pixels[ends.index(lines, len(pixels))]
         if edges is not None:
             edges.inside(core)
             core = edges.between(core)

@@ -150,7 +150,7 @@ class StreamingMap:
         self._begin(at_web_start=False)
 
     def finish(self) -> Iterator[Strip | Gap]:
-        """The web ends here: its last lines, with the web reflected past its end."""
+        """The web ends here: its last lines, with the web continued past its end."""
         self._last = -(-(self.end - self.origin) // self._stride_px)
         for windows in self._rows.finish():
             yield from self._score(windows)
