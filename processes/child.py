@@ -1,27 +1,195 @@
-"""What a line's processes have in common."""
+"""A child process as its parent sees it: one handle, whatever the child does."""
 
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic
 
-__all__ = ["settle"]
+from kenpin.processes.channel import Channel, Heard, Sent
+from kenpin.processes.progress import Progress
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+__all__ = ["BackOff", "Child"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+# A channel ends a moment before its process: its exit code is worth so long a wait,
+# in which nobody stands still. A driver that hangs at its end is not waited for.
+_LAST_BREATH_NS = 50_000_000
 
 
-def settle(name: str, parent: int) -> bool:
-    """Make the calling process a child that its parent alone ends; False if that has ended.
+class BackOff:
+    """Growing pauses before something that failed is tried again.
 
-    Parameters
-    ----------
-    name
-        For ps and top; at most 15 characters count.
-    parent
-        The parent's process id.
+    pauses_ns   after the first failure, the second, …; the last one from then on
+    settled_ns  whatever worked for so long before it failed was no repeated failure
     """
+
+    def __init__(self, pauses_ns: tuple[int, ...], settled_ns: int | None = None) -> None:
+        self._pauses_ns = pauses_ns
+        self._settled_ns = settled_ns
+        self.failures = 0
+
+    def failed(self, worked_ns: int = 0) -> int:
+        """The pause after a failure; `worked_ns`: how long all had been well."""
+        if self._settled_ns is not None and worked_ns > self._settled_ns:
+            self.failures = 0
+        pause = self._pauses_ns[min(self.failures, len(self._pauses_ns) - 1)]
+        self.failures += 1
+        return pause
+
+    def worked(self) -> None:
+        """All is well: the next failure is the first."""
+        self.failures = 0
+
+
+class Child(Generic[Sent, Heard]):
+    """One child process, from its start to its end. Nothing here waits for it but `stop`.
+
+    Owned by one thread, which polls `fileno()` and calls `receive`.
+
+    name        for ps and top, at most 15 characters
+    called      in a sentence for people; by default its name
+    body        called in the process with `args`, then its channel and, with
+                `progress`, that; a function of a module, for it is pickled. What it
+                needs beyond this side is imported within
+    told, tells
+                the kinds of message that it is told, and that it tells
+    progress    ticked by its loop: then `silent_ns` shows whether it hangs
+    niceness    of the process
+    environ     variables that are set for it, unless they are set already
+    """
+
+    def __init__(
+        self,
+        name: str,
+        body: Callable[..., None],
+        *args: Any,
+        told: TypeForm[Sent],
+        tells: TypeForm[Heard],
+        called: str = "",
+        progress: Progress | None = None,
+        niceness: int = 0,
+        environ: Mapping[str, str] | None = None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        ours, theirs = Channel.pair(told, tells)
+        self._called = called or name
+        self.progress = progress
+        self.started_ns = clock_ns()
+        self._clock_ns = clock_ns
+        self._channel = ours
+        self._ended_ns: int | None = None
+        self._killed = ""
+        extra = (theirs,) if progress is None else (theirs, progress)
+        self._process = multiprocessing.get_context("spawn").Process(
+            target=_live,
+            args=(name, niceness, os.getpid(), body, (*args, *extra)),
+            name=name,
+            daemon=True,
+        )
+        _start(self._process, environ or {})
+        theirs.close()
+        assert self._process.pid is not None
+        self._pidfd = os.pidfd_open(self._process.pid)
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def fileno(self) -> int:
+        """What to poll until `gone`: readable when it has told something, or ends."""
+        return self._pidfd if self._channel.ended else self._channel.fileno()
+
+    def send(self, message: Sent) -> bool:
+        """Tell it something; False if it cannot take it now, or has ended."""
+        return self._channel.send(message)
+
+    def receive(self) -> list[Heard]:
+        """What it told, in order."""
+        return self._channel.receive()
+
+    @property
+    def gone(self) -> str:
+        """Why it has ended, once all that it told has been received; empty while it lives."""
+        if not self._channel.ended:
+            return ""
+        now = self._clock_ns()
+        if self._ended_ns is None:
+            self._ended_ns = now
+        code = self._process.exitcode  # asks without waiting, and takes the zombie away
+        if code is None and now - self._ended_ns < _LAST_BREATH_NS:
+            return ""
+        self._process.kill()
+        ended = f"{self._called} ended (exit code {'not yet known' if code is None else code})"
+        return self._killed or ended
+
+    def silent_ns(self, now_ns: int) -> int:
+        """How long it has given no sign of life."""
+        age = self.progress.age_ns(now_ns) if self.progress else None
+        return now_ns - self.started_ns if age is None else age
+
+    def kill(self, why: str = "") -> None:
+        """End it now, whatever it does. It is gone once its channel ends.
+
+        A driver may hold it up for ever, and whoever waited for it would hang too.
+        """
+        self._killed = self._killed or why
+        self._process.kill()
+
+    def hang_up(self) -> None:
+        """Tell it nothing more: its channel ends after what it has been told."""
+        self._channel.close()
+
+    def close(self) -> None:
+        """Let go of a process that is gone, or that nobody needs to hear any more."""
+        self._channel.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if self.progress is not None:
+            self.progress.close()
+
+    def stop(self, patience_s: float = 0.0) -> None:
+        """Let it end by itself, for a moment; then end it, and wait. For the service's end."""
+        self._process.join(patience_s)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+        self.close()
+
+
+def _start(process: multiprocessing.process.BaseProcess, environ: Mapping[str, str]) -> None:
+    new = {name: value for name, value in environ.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        process.start()
+    finally:
+        for name in new:
+            del os.environ[name]
+
+
+def _live(
+    name: str, niceness: int, parent: int, body: Callable[..., None], args: tuple[Any, ...]
+) -> None:
+    """The process's whole life."""
+    if _settle(name, parent):
+        if niceness:
+            os.nice(niceness)
+        body(*args)
+
+
+def _settle(name: str, parent: int) -> bool:
+    """Make the calling process a child that its parent alone ends; False if that has ended."""
     # The terminal's Ctrl-C and the manager's SIGTERM reach every process; the
     # parent decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

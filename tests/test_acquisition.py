@@ -178,11 +178,11 @@ def test_a_fault_of_kenpins_own_is_not_blamed_on_the_driver(acquire):
 def test_a_child_without_a_parent_ends_by_itself(acquire):
     acquisition = acquire(partial(web, None, 50.0))
     until(acquisition, a_frame)
-    process, channel = acquisition._process, acquisition._channel
-    channel.close()
-    process.join(30)
-    assert process.exitcode == 0
-    acquisition._channel = None
+    child, acquisition._child = acquisition._child, None
+    child.hang_up()
+    child._process.join(30)
+    assert child._process.exitcode == 0
+    child.close()
 
 
 def test_the_handle_loads_no_numpy():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -21,7 +19,7 @@ from kenpin.camera.acquisition.resume import Resume
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.camera.loss import Loss
 from kenpin.processes.channel import Channel, Stop
-from kenpin.processes.child import settle
+from kenpin.processes.child import BackOff, Child
 from kenpin.processes.progress import Progress
 
 __all__ = ["Acquisition", "Opener"]
@@ -33,7 +31,7 @@ Opener = Callable[[], Any]
 HUNG_NS = 2_000_000_000
 OPENING_NS = 30_000_000_000
 _AT_WORK = (CameraState.ARMED, CameraState.STREAMING, CameraState.IDLE, CameraState.STALLED)
-_BACK_OFF_NS = (200_000_000, 400_000_000, 800_000_000, 1_600_000_000, 3_000_000_000)
+_PAUSES_NS = (200_000_000, 400_000_000, 800_000_000, 1_600_000_000, 3_000_000_000)
 
 
 class Acquisition:
@@ -56,46 +54,41 @@ class Acquisition:
         self._opener = opener
         self._ring = ring
         self._clock_ns = clock_ns
-        self._process: multiprocessing.process.BaseProcess | None = None
-        self._channel: Channel[ToAcquisition, CameraEvent] | None = None
-        self._progress: Progress | None = None
-        self._started_ns = 0
+        self._child: Child[ToAcquisition, CameraEvent] | None = None
+        self._back_off = BackOff(_PAUSES_NS)
         self._restart_ns: int | None = None
-        self._failures = 0
         self._resume = Resume()
         self._asked: set[int] = set()
-        self._killed = ""
-        self._dead: list[multiprocessing.process.BaseProcess] = []
         self.state = CameraState.OPENING
         self.restarts = 0
 
     @property
     def pid(self) -> int | None:
         """The process, while there is one."""
-        return self._process.pid if self._process else None
+        return self._child.pid if self._child else None
 
     def fileno(self) -> int | None:
         """What to poll; None while there is no process. It is another one after a restart."""
-        return self._channel.fileno() if self._channel else None
+        return self._child.fileno() if self._child else None
 
     def start(self) -> None:
         """Start the process; what becomes of it is told by `events`."""
-        ours, theirs = Channel.pair(ToAcquisition, CameraEvent)
-        progress = Progress()
-        process = multiprocessing.get_context("spawn").Process(
-            target=_live,
-            args=(self._opener, self._ring, theirs, progress, self._resume, os.getpid()),
-            name="kenpin-acquisition",
-            daemon=True,
+        self._child = Child(
+            "kenpin-acquire",
+            acquire,
+            self._opener,
+            self._ring,
+            self._resume,
+            told=ToAcquisition,
+            tells=CameraEvent,
+            called="the acquisition process",
+            progress=Progress(),
+            clock_ns=self._clock_ns,
         )
-        process.start()
-        theirs.close()
-        self._process, self._channel, self._progress = process, ours, progress
-        self._started_ns = self._clock_ns()
 
     def trigger(self, number: int) -> bool:
         """Ask for a frame, named by a number; False if the process cannot be told."""
-        if self._channel is None or not self._channel.send(TakeFrame(number)):
+        if self._child is None or not self._child.send(TakeFrame(number)):
             return False
         self._asked.add(number)
         return True
@@ -106,43 +99,39 @@ class Acquisition:
         held   tickets of frames still in use; the slots of all others are set
                free when the process has died
         """
-        found: list[CameraEvent] = []
-        # exitcode asks without waiting, and takes the zombie away.
-        self._dead = [process for process in self._dead if process.exitcode is None]
-        if self._channel is not None:
-            for event in self._channel.receive():
-                self._note(event)
-                found.append(event)
-            why = self._death()
-            if why:
-                failed = self.state is CameraState.FAILED
-                self._bury()
-                arrived = [event.ticket for event in found if isinstance(event, FrameArrived)]
-                self._ring.reclaim([*held, *arrived])
-                if not failed:
-                    found.append(self._change(CameraState.LOST, why))
-                found += [self._unanswered(number, why) for number in sorted(self._asked)]
-                self._asked.clear()
-                delay = _BACK_OFF_NS[min(self._failures, len(_BACK_OFF_NS) - 1)]
-                self._failures += 1
-                self._restart_ns = self._clock_ns() + delay
-        elif self._restart_ns is not None and self._clock_ns() >= self._restart_ns:
+        now = self._clock_ns()
+        if self._child is None:
+            if self._restart_ns is None or now < self._restart_ns:
+                return []
             self._restart_ns = None
             self.restarts += 1
-            found.append(self._change(CameraState.REOPENING, "starting the acquisition again"))
             self.start()
+            return [self._change(CameraState.REOPENING, "starting the acquisition again")]
+        found = self._child.receive()
+        for event in found:
+            self._note(event)
+        why = self._child.gone
+        if not why:
+            self._kill_if_silent(self._child, now)
+            return found
+        self._child.close()
+        self._child = None
+        arrived = [event.ticket for event in found if isinstance(event, FrameArrived)]
+        self._ring.reclaim([*held, *arrived])
+        if self.state is not CameraState.FAILED:
+            found.append(self._change(CameraState.LOST, why))
+        found += [self._unanswered(number, why) for number in sorted(self._asked)]
+        self._asked.clear()
+        self._restart_ns = now + self._back_off.failed()
         return found
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """End the process, by force if it takes longer. Stopping twice is harmless."""
         self._restart_ns = None
-        if self._channel is None or self._process is None:
-            return
-        self._channel.send(Stop())
-        self._process.join(timeout_s)
-        self._bury()
-        for process in self._dead:
-            process.join(timeout_s)
+        if self._child is not None:
+            self._child.send(Stop())
+            self._child.stop(timeout_s)
+            self._child = None
 
     def _note(self, event: CameraEvent) -> None:
         if isinstance(event, CameraChanged):
@@ -152,7 +141,7 @@ class Acquisition:
             self._asked.discard(event.trigger)
         last = self._resume
         if isinstance(event, FrameArrived):
-            self._failures = 0
+            self._back_off.worked()
             line = (event.capture.first_line or 0) + event.rows
             self._resume = Resume(event.index + 1, line, event.captured_ns)
         else:
@@ -168,49 +157,21 @@ class Acquisition:
         self.state = state
         return CameraChanged(state, detail)
 
-    def _death(self) -> str:
-        """Why the process is of no use any more; empty while it is."""
-        if self._channel is None or self._progress is None or self._process is None:
-            return ""
-        if self._channel.ended:
-            # Its memory is gone before its channel; what is left takes no time.
-            self._process.join(0.005)
-            ended = f"the acquisition process ended (exit code {self._process.exitcode})"
-            return self._killed or ended
-        now = self._clock_ns()
-        age = self._progress.age_ns(now)
-        waited = now - self._started_ns if age is None else age
-        limit = HUNG_NS if self.state in _AT_WORK else OPENING_NS
-        if waited > limit and not self._killed:
-            # It is dead once its channel ends. A driver may hold it up for ever, and
-            # whoever waited for it would hang too.
-            self._killed = f"the acquisition process gave no sign of life for {waited / 1e9:.1f} s"
-            self._process.kill()
-        return ""
-
-    def _bury(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._dead.append(self._process)
-        if self._channel is not None:
-            self._channel.close()
-        if self._progress is not None:
-            self._progress.close()
-        self._process = self._channel = self._progress = None
-        self._killed = ""
+    def _kill_if_silent(self, child: Child[ToAcquisition, CameraEvent], now_ns: int) -> None:
+        silent_ns = child.silent_ns(now_ns)
+        if silent_ns > (HUNG_NS if self.state in _AT_WORK else OPENING_NS):
+            child.kill(f"the acquisition process gave no sign of life for {silent_ns / 1e9:.1f} s")
 
 
-def _live(
+def acquire(
     opener: Opener,
     ring: FrameRing,
+    resume: Resume,
     channel: Channel[CameraEvent, ToAcquisition],
     progress: Progress,
-    resume: Resume,
-    parent: int,
 ) -> None:
-    if not settle("kenpin-acquire", parent):
-        return
+    """The process's whole life."""
     # Here, so that the parent, which never sees a pixel, need not load numpy.
-    from kenpin.camera.acquisition.body import acquire
+    from kenpin.camera.acquisition import body
 
-    acquire(opener, ring, channel, progress, resume)
+    body.acquire(opener, ring, channel, progress, resume)

@@ -74,8 +74,6 @@ class _Pulse:
 
 def run(spec: InspectorSpec, ring: FrameRing, channel: _Channel, progress: Progress) -> None:
     """Prove the bundle, then judge until told to stop or until nobody listens."""
-    if spec.niceness:
-        os.nice(spec.niceness)
     if spec.cpus is not None:
         os.sched_setaffinity(0, spec.cpus)
     pulse = _Pulse(progress)

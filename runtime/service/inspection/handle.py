@@ -5,11 +5,8 @@ No numpy here: this side answers triggers and must not hang where that one can.
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ from msgspec import structs
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.web import WebSpec
 from kenpin.processes.channel import Channel, Stop
-from kenpin.processes.child import settle
+from kenpin.processes.child import Child
 from kenpin.processes.progress import Progress
 from kenpin.runtime.service.inspection.messages import (
     BundleFacts,
@@ -35,7 +32,7 @@ from kenpin.runtime.service.inspection.messages import (
     ToInspection,
 )
 
-__all__ = ["Inspector", "InspectorSpec"]
+__all__ = ["InspectionProcess", "InspectorSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +58,7 @@ class InspectorSpec:
     make_pipeline: Callable[..., Any] | None = None
 
 
-@contextlib.contextmanager
-def _blas_threads(count: int | None) -> Iterator[None]:
-    """Children started here give OpenBLAS so many threads, unless the environment says other.
-
-    It would start one for each core, and they wait for each other: where one core
-    is taken by anything else, each product waits for the scheduler. It reads its
-    setting once, when numpy is loaded.
-    """
-    name = "OPENBLAS_NUM_THREADS"
-    if count is None or name in os.environ:
-        yield
-        return
-    os.environ[name] = str(count)
-    try:
-        yield
-    finally:
-        del os.environ[name]
-
-
-@dataclass(slots=True)
-class _Sent:
-    ticket: Ticket
-    sent_ns: int
-
-
-@dataclass(slots=True)
-class _Died:
-    detail: str = ""
-    told: bool = False
-
-
-class Inspector:
+class InspectionProcess:
     """One inspection process, from its start to its end. It is never restarted: make another.
 
     Owned by one thread. Nothing here waits for the process, its death included.
@@ -105,34 +71,37 @@ class Inspector:
         *,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        ours, theirs = Channel.pair(ToInspection, FromInspection)
         self.spec = spec
         self.phase = Phase.STARTING
         self.facts: BundleFacts | None = None
         self.progress = Progress()
-        self.started_ns = clock_ns()
-        self._clock_ns = clock_ns
-        self._channel = ours
-        self._jobs: dict[int, _Sent] = {}
-        self._died = _Died()
-        self._process = multiprocessing.get_context("spawn").Process(
-            target=_inspect,
-            args=(spec, ring, theirs, self.progress, os.getpid()),
-            name="kenpin-inspection",
-            daemon=True,
+        self._jobs: dict[int, Ticket] = {}
+        # OpenBLAS would start a thread for each core, and they wait for each other:
+        # where one core is taken by anything else, each product waits for the scheduler.
+        # It reads its setting once, when numpy is loaded.
+        blas = {} if spec.threads is None else {"OPENBLAS_NUM_THREADS": str(spec.threads)}
+        self._child = Child(
+            "kenpin-inspect",
+            inspect,
+            spec,
+            ring,
+            told=ToInspection,
+            tells=FromInspection,
+            called="the inspection process",
+            progress=self.progress,
+            niceness=spec.niceness,
+            environ=blas,
+            clock_ns=clock_ns,
         )
-        with _blas_threads(spec.threads):
-            self._process.start()
-        theirs.close()
 
     @property
-    def pid(self) -> int | None:
+    def pid(self) -> int:
         """The process's id."""
-        return self._process.pid
+        return self._child.pid
 
     def fileno(self) -> int:
         """What to poll while `phase` is not GONE."""
-        return self._channel.fileno()
+        return self._child.fileno()
 
     @property
     def in_flight(self) -> int:
@@ -142,100 +111,73 @@ class Inspector:
     @property
     def held(self) -> list[Ticket]:
         """Slots that it reads or may yet read."""
-        return [sent.ticket for sent in self._jobs.values()]
+        return list(self._jobs.values())
 
     def judge(self, job: int, ticket: Ticket) -> bool:
         """Hand it a frame; False if it cannot take one."""
         if self.phase is not Phase.READY:
             return False
-        if not self._channel.send(Judge(job, ticket)):
+        if not self._child.send(Judge(job, ticket)):
             return False
-        self._jobs[job] = _Sent(ticket, self._clock_ns())
+        self._jobs[job] = ticket
         return True
-
-    def ticket_of(self, job: int) -> Ticket | None:
-        """The slot of a job in flight."""
-        sent = self._jobs.get(job)
-        return sent.ticket if sent else None
 
     def selftest(self) -> bool:
         """Ask it to judge its golden frames again, between jobs; False if it cannot be told."""
-        return self._channel.send(RunSelftest())
+        return self._child.send(RunSelftest())
 
     def take_over(self) -> bool:
         """Tell it that the line is its own now: it leaves its niceness."""
-        return self._channel.send(TakeOver())
+        return self._child.send(TakeOver())
 
     def stop(self) -> None:
         """Ask it to end after the jobs that it has."""
-        self._channel.send(Stop())
+        self._child.send(Stop())
 
     def kill(self, why: str) -> None:
         """End it now, whatever it does."""
         if self.phase is not Phase.GONE:
-            self._died.detail = self._died.detail or why
-            self._process.kill()
+            self._child.kill(why)
 
     def events(self) -> list[InspectionEvent]:
         """What has happened, in order; after Gone, nothing more ever."""
         if self.phase is Phase.GONE:
             return []
         found: list[InspectionEvent] = []
-        for message in self._channel.receive():
+        for message in self._child.receive():
             event: InspectionEvent = message
             if isinstance(message, Judged):
                 self._jobs.pop(message.job, None)
-                event = structs.replace(message, inspection=self.started_ns)
+                event = structs.replace(message, inspection=self._child.started_ns)
             elif isinstance(message, PhaseChanged):
                 self.phase, self.facts = message.phase, message.facts or self.facts
             found.append(event)
-        if self._channel.ended:
-            found.append(self._bury())
+        why = self._child.gone
+        if why:
+            self.phase = Phase.GONE
+            found.append(Gone(why, tuple(self._jobs)))
+            self._jobs.clear()
+            self._child.close()
         return found
 
     def silent_ns(self, now_ns: int) -> int:
         """How long it has given no sign of life."""
-        age = self.progress.age_ns(now_ns)
-        return now_ns - self.started_ns if age is None else age
-
-    def reaped(self) -> bool:
-        """Whether nothing of a process that is gone is left; does not wait."""
-        # exitcode asks waitpid with WNOHANG.
-        return self.phase is Phase.GONE and self._process.exitcode is not None
-
-    def _bury(self) -> Gone:
-        self.phase = Phase.GONE
-        why = self._died.detail or f"the inspection process ended (exit code {self._exit_code()})"
-        gone = Gone(why, tuple(self._jobs))
-        self._jobs.clear()
-        self._channel.close()
-        return gone
-
-    def _exit_code(self) -> str:
-        # The channel closes a moment before the process is a zombie.
-        self._process.join(0.005)
-        code = self._process.exitcode
-        return "not yet known" if code is None else str(code)
+        return self._child.silent_ns(now_ns)
 
     def close(self) -> None:
         """End it by force and wait: for the end of the service and of tests."""
-        if self._process.exitcode is None:
-            self._process.kill()
-        self._process.join()
+        self._child.stop()
         self.phase = Phase.GONE
-        self._channel.close()
 
 
-def _inspect(
+def inspect(
     spec: InspectorSpec,
     ring: FrameRing,
     channel: Channel[FromInspection, ToInspection],
     progress: Progress,
-    parent: int,
 ) -> None:
     """The process's whole life."""
-    if not settle("kenpin-inspect", parent):
-        return
+    # Here, so that the gateway, which never sees a pixel, need not load numpy.
     from kenpin.runtime.service.inspection.body import run
 
     run(spec, ring, channel, progress)

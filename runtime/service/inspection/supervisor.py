@@ -9,7 +9,8 @@ from enum import Enum, auto
 from pathlib import Path
 
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
-from kenpin.runtime.service.inspection.handle import Inspector, InspectorSpec
+from kenpin.processes.child import BackOff
+from kenpin.runtime.service.inspection.handle import InspectionProcess, InspectorSpec
 from kenpin.runtime.service.inspection.messages import (
     BundleFacts,
     Failed,
@@ -21,7 +22,7 @@ from kenpin.runtime.service.inspection.messages import (
 
 __all__ = ["Limits", "Role", "Supervisor"]
 
-_BACK_OFF_NS = (0, 500_000_000, 1_000_000_000, 2_000_000_000, 5_000_000_000)
+_PAUSES_NS = (0, 500_000_000, 1_000_000_000, 2_000_000_000, 5_000_000_000)
 # Whoever was READY for so long did not die of its start.
 _SETTLED_NS = 30_000_000_000
 # A process told to end has this long for the jobs it still has.
@@ -77,14 +78,13 @@ class Supervisor:
         self._fallback = fallback
         self._niceness = niceness
         self._clock_ns = clock_ns
-        self._failures = 0
+        self._back_off = BackOff(_PAUSES_NS, _SETTLED_NS)
         self._again = True
         self._restart_ns: int | None = None
         self._ready_ns = 0
-        self._leaving: list[tuple[Inspector, int]] = []
-        self._dead: list[Inspector] = []
-        self.line: Inspector | None = None
-        self.candidate: Inspector | None = None
+        self._leaving: list[tuple[InspectionProcess, int]] = []
+        self.line: InspectionProcess | None = None
+        self.candidate: InspectionProcess | None = None
         self.facts: BundleFacts | None = None
         self.restarts = 0
         self.rolled_back = False
@@ -99,7 +99,8 @@ class Supervisor:
     def restart(self, why: str) -> None:
         """Begin anew, at once: RESET after a failure."""
         # Also when it has just failed and is not gone yet.
-        self._failures, self._again = 0, True
+        self._back_off.worked()
+        self._again = True
         if self.line is not None:
             self.line.kill(why)
         elif self._restart_ns is None or self._restart_ns > self._clock_ns():
@@ -131,7 +132,8 @@ class Supervisor:
             self._fallback = self.facts.folder
         self.line, self.candidate, self.facts = candidate, None, candidate.facts
         self._spec = replace(self._spec, bundle=candidate.facts.folder)
-        self._ready_ns, self._failures, self._restart_ns = self._clock_ns(), 0, None
+        self._ready_ns, self._restart_ns = self._clock_ns(), None
+        self._back_off.worked()
         self.rolled_back, self._again = False, True
         return self.facts
 
@@ -144,7 +146,6 @@ class Supervisor:
             found += [(Role.LEAVING, event) for event in inspector.events()]
             if inspector.phase is Phase.GONE:
                 self._leaving.remove((inspector, since_ns))
-                self._dead.append(inspector)
             elif now_ns - since_ns > _LEAVING_NS:
                 inspector.kill("it did not end when it was told to")
         if self.candidate is not None:
@@ -154,7 +155,6 @@ class Supervisor:
         elif self._restart_ns is not None and now_ns >= self._restart_ns:
             self.restarts += 1
             self.start()
-        self._dead = [inspector for inspector in self._dead if not inspector.reaped()]
         return found
 
     def _look_at_candidate(self, now_ns: int) -> list[InspectionEvent]:
@@ -163,7 +163,6 @@ class Supervisor:
         events = candidate.events()
         if candidate.phase is Phase.GONE:
             self.candidate = None
-            self._dead.append(candidate)
         else:
             self._kill_if_silent(candidate, now_ns)
         return events
@@ -185,22 +184,19 @@ class Supervisor:
             self._kill_if_silent(line, now_ns)
         return events
 
-    def _proven(self, line: Inspector, now_ns: int) -> None:
+    def _proven(self, line: InspectionProcess, now_ns: int) -> None:
         self.facts, self._ready_ns = line.facts, now_ns
         if line.facts is not None:
             self._spec = replace(self._spec, bundle=line.facts.folder)
 
-    def _buried(self, line: Inspector, now_ns: int) -> None:
+    def _buried(self, line: InspectionProcess, now_ns: int) -> None:
         self.line = None
-        self._dead.append(line)
-        if line.facts is not None and now_ns - self._ready_ns > _SETTLED_NS:
-            self._failures = 0
         if not self._again:
             return
-        if line.facts is None and self._failures >= 2:
+        if line.facts is None and self._back_off.failures >= 2:
             self._roll_back()
-        self._restart_ns = now_ns + _BACK_OFF_NS[min(self._failures, len(_BACK_OFF_NS) - 1)]
-        self._failures += 1
+        worked_ns = 0 if line.facts is None else now_ns - self._ready_ns
+        self._restart_ns = now_ns + self._back_off.failed(worked_ns)
 
     def _roll_back(self) -> bool:
         """From now on, run what ran before; False if nothing did."""
@@ -210,17 +206,17 @@ class Supervisor:
         self._fallback, self.rolled_back = None, True
         return True
 
-    def _kill_if_silent(self, inspector: Inspector, now_ns: int) -> None:
+    def _kill_if_silent(self, inspector: InspectionProcess, now_ns: int) -> None:
         silent = inspector.silent_ns(now_ns)
         if silent > self._limit_ns(inspector):
             inspector.kill(f"the inspection gave no sign of life for {silent / 1e9:.1f} s")
 
-    def _limit_ns(self, inspector: Inspector) -> int:
+    def _limit_ns(self, inspector: InspectionProcess) -> int:
         ready = inspector.phase is Phase.READY
         return self._limits.kill_ns if ready else self._limits.start_ns
 
-    def _spawn(self, spec: InspectorSpec) -> Inspector:
-        return Inspector(spec, self._ring, clock_ns=self._clock_ns)
+    def _spawn(self, spec: InspectorSpec) -> InspectionProcess:
+        return InspectionProcess(spec, self._ring, clock_ns=self._clock_ns)
 
     # -- what the gateway wants to know ----------------------------------------------------
 
@@ -263,17 +259,16 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         """Who runs, by name."""
         named = {"inspection": self.line, "candidate": self.candidate}
-        return {name: i.pid for name, i in named.items() if i is not None and i.pid is not None}
+        return {name: i.pid for name, i in named.items() if i is not None}
 
-    def _everyone(self) -> list[Inspector]:
+    def _everyone(self) -> list[InspectionProcess]:
         named = [i for i in (self.line, self.candidate) if i is not None]
         return named + [inspector for inspector, _ in self._leaving]
 
     def close(self) -> None:
         """End every process by force, and wait for that."""
         self._restart_ns = None
-        for inspector in self._everyone() + self._dead:
+        for inspector in self._everyone():
             inspector.close()
         self.line = self.candidate = None
         self._leaving.clear()
-        self._dead.clear()

@@ -1,0 +1,122 @@
+"""A child process as its parent sees it: started, heard, missed, buried, and never waited for."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from kenpin.processes.channel import Channel, Message, Stop
+from kenpin.processes.child import BackOff, Child
+from kenpin.processes.progress import Progress
+
+PATIENCE_S = 30.0
+
+
+class Said(Message, frozen=True):
+    text: str
+
+
+def tell_blas_and_leave(channel: Channel[Said, Stop]) -> None:
+    channel.send(Said(os.environ.get("OPENBLAS_NUM_THREADS", "unset")))
+
+
+def until_told(channel: Channel[Said, Stop]) -> None:
+    channel.send(Said("here"))
+    while not channel.receive() and not channel.ended:
+        channel.wait(1.0)
+
+
+def hang_up_and_stay(channel: Channel[Said, Stop]) -> None:
+    channel.close()
+    signal.pause()
+
+
+def never_tick(channel: Channel[Said, Stop], _progress: Progress) -> None:
+    until_told(channel)
+
+
+Start = Callable[..., Child[Stop, Said]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started = []
+
+    def make(body: Callable[..., None], **settings: object) -> Child[Stop, Said]:
+        child = Child("kenpin-test", body, told=Stop, tells=Said, **settings)
+        started.append(child)
+        return child
+
+    yield make
+    for child in started:
+        child.stop()
+
+
+def until(wanted: Callable[[], object], child: Child[Stop, Said]) -> None:
+    """Until something holds, polling as a gateway does."""
+    end = time.monotonic() + PATIENCE_S
+    while not wanted():
+        left = end - time.monotonic()
+        assert left > 0
+        poller = select.poll()
+        poller.register(child.fileno(), select.POLLIN)
+        # A process that hangs after its channel has ended shows nothing.
+        poller.poll(min(left, 0.025) * 1000)
+
+
+def test_all_that_a_child_told_is_heard_before_it_is_gone_with_its_exit_code(start: Start) -> None:
+    child = start(tell_blas_and_leave, environ={"OPENBLAS_NUM_THREADS": "3"})
+    heard: list[Said] = []
+
+    def gone() -> str:
+        heard.extend(child.receive())
+        return child.gone
+
+    until(gone, child)
+    assert heard == [Said(os.environ.get("OPENBLAS_NUM_THREADS", "3"))]
+    assert child.gone == "kenpin-test ended (exit code 0)"
+
+
+def test_whoever_looks_at_a_child_never_waits_for_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = start(until_told)
+    until(child.receive, child)
+    monkeypatch.setattr("time.sleep", lambda _s: pytest.fail("slept"))
+    monkeypatch.setattr(child._process, "join", lambda *_: pytest.fail("joined"))
+    child.kill("on purpose")
+    until(lambda: [child.receive(), child.gone][1], child)
+    assert child.gone == "on purpose"
+    assert not child.send(Stop())
+    monkeypatch.undo()
+
+
+def test_a_child_that_hangs_at_its_end_is_ended(start: Start) -> None:
+    child = start(hang_up_and_stay, called="the test process")
+    until(lambda: [child.receive(), child.gone][1], child)
+    assert child.gone == "the test process ended (exit code not yet known)"
+    child.stop()
+    assert child._process.exitcode == -signal.SIGKILL
+
+
+def test_a_child_without_a_sign_of_life_is_silent_since_its_start(start: Start) -> None:
+    child = start(never_tick, progress=Progress())
+    assert child.silent_ns(child.started_ns + 7) == 7
+    assert child.progress is not None
+    child.progress.tick(child.started_ns + 10)
+    assert child.silent_ns(child.started_ns + 12) == 2
+
+
+def test_pauses_grow_until_something_has_worked() -> None:
+    back_off = BackOff((1, 5, 20), settled_ns=100)
+    assert [back_off.failed() for _ in range(5)] == [1, 5, 20, 20, 20]
+    assert back_off.failed(worked_ns=99) == 20
+    assert back_off.failed(worked_ns=101) == 1
+    back_off.worked()
+    assert back_off.failures == 0
+    assert BackOff((1, 2)).failed(worked_ns=10**18) == 1
