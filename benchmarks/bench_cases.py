@@ -21,7 +21,7 @@ from kenpin.config.recipe import Recipe
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.bundles.bundle import FeatureRecord
 from kenpin.runtime.judging.distance import mahalanobis, nearest
-from kenpin.runtime.judging.engine import Engine, Room
+from kenpin.runtime.judging.engine import Engine, FeatureBuffers
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.judging.scoring import TileDistances, load_scorer
 from kenpin.runtime.judging.sharing import (
@@ -157,7 +157,7 @@ class Bench:
     rival: Stages
     pixels: np.ndarray
     statistics_mib: float
-    _room: Room
+    _room: FeatureBuffers
 
     @classmethod
     def set_up(
@@ -193,12 +193,12 @@ class Bench:
             Stages(grid, alone, Rival(arrays, recipe.method, grid), stride, SIGMA_PX),
             pixels,
             sum(array.nbytes for array in arrays.values()) / 2**20,
-            alone.room(len(grid)),
+            alone.buffers(len(grid)),
         )
 
     def floor(self) -> None:
         """OpenVINO alone on the IR, the tiles lying ready in its memory."""
-        self.engine.features(lambda _, batch: len(batch), len(self.grid), self._room)
+        self.engine.features(lambda _, batch: len(batch), len(self.grid), self._buffers)
 
 
 def _network(case: Case, folder: Path, halo_px: int) -> Path:

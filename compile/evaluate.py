@@ -143,7 +143,7 @@ def evaluate(
         except ImageError as error:
             tally.refuse(item, str(error))
         else:
-            judged = pipeline.alone(Frame(pixels, 0, number, item.name))
+            judged = pipeline.judge_single(Frame(pixels, 0, number, item.name))
             tally.add(item, number, judged, pixels.shape)
         told(number + 1, len(dataset))
     images = Scored(

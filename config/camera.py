@@ -18,16 +18,16 @@ from kenpin.config.settings import Settings, anchored, load
 
 __all__ = [
     "SOURCES",
+    "CameraEncoderSpec",
     "CameraSettings",
     "CameraSpec",
-    "EncoderSpec",
+    "CameraTriggerSpec",
     "FeatureSpec",
     "GenicamSpec",
     "Origin",
     "RecordedSpec",
     "Source",
     "SyntheticSpec",
-    "TriggerSpec",
     "load_camera",
 ]
 
@@ -79,7 +79,7 @@ class Source:
     frame_bytes: str | None = None
 
 
-class TriggerSpec(Settings):
+class CameraTriggerSpec(Settings):
     """What starts a line or a frame in the camera.
 
     selector    FrameStart (a part's sensor), LineStart (an encoder), or FrameBurstStart
@@ -92,7 +92,7 @@ class TriggerSpec(Settings):
     delay_us: float | None = Field(default=None, ge=0)
 
 
-class EncoderSpec(Settings):
+class CameraEncoderSpec(Settings):
     """The encoder that the camera itself counts; names as in the SFNC."""
 
     selector: FeatureName = "Encoder0"
@@ -154,8 +154,8 @@ class GenicamSpec(CameraSettings):
     exposure_us: float | None = Field(default=None, gt=0)
     gain: float | None = None
     black_level: float | None = None
-    triggers: tuple[TriggerSpec, ...] = ()
-    encoder: EncoderSpec | None = None
+    triggers: tuple[CameraTriggerSpec, ...] = ()
+    encoder: CameraEncoderSpec | None = None
     packet_bytes: int | None = Field(default=None, ge=64, le=65535)
     chunks: tuple[FeatureName, ...] = ()
     features: tuple[FeatureSpec, ...] = ()

@@ -16,12 +16,12 @@ __all__ = [
     "ArchiveSpec",
     "InspectionSpec",
     "Line",
+    "LineTriggerSpec",
     "LogSpec",
     "RingSpec",
     "RollsSpec",
     "SelftestSpec",
     "StatusSpec",
-    "TriggerSpec",
     "WatchdogSpec",
     "WireSpec",
     "load_line",
@@ -30,7 +30,7 @@ __all__ = [
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
-class TriggerSpec(Settings):
+class LineTriggerSpec(Settings):
     """What asks for a verdict, and how long it may take.
 
     mode           free: every frame is judged, the camera runs by itself;
@@ -190,7 +190,7 @@ class Line(Settings):
     bundles: Path
     trust: Path | None = None
     sim: bool | None = None
-    trigger: TriggerSpec
+    trigger: LineTriggerSpec
     camera: CameraSpec
     web: WebSpec | None = None
     ring: RingSpec = RingSpec()

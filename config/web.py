@@ -13,9 +13,9 @@ __all__ = [
     "AlongSpec",
     "DefectSpec",
     "EdgeSpec",
-    "EncoderSpec",
     "LaneSpec",
     "RollSpec",
+    "WebEncoderSpec",
     "WebSpec",
     "ZoneSpec",
 ]
@@ -84,7 +84,7 @@ class EdgeSpec(Settings):
         return self
 
 
-class EncoderSpec(Settings):
+class WebEncoderSpec(Settings):
     """A wheel on the web.
 
     counts_per_mm  negative if it counts down when the web runs forward
@@ -116,7 +116,7 @@ class AlongSpec(Settings):
     line_pitch_mm: float | None = Field(default=None, gt=0)
     line_rate_hz: float | None = Field(default=None, gt=0)
     speed_mm_s: float | None = Field(default=None, gt=0)
-    encoder: EncoderSpec | None = None
+    encoder: WebEncoderSpec | None = None
     fastest_line_mm: float | None = Field(default=None, gt=0)
 
     @property

@@ -97,7 +97,7 @@ class Inspector:
         with self._turn:
             frame = _frame(image, self._judged, name)
             self._judged += 1
-            return VerdictWithMap.of(self._pipeline.alone(frame))
+            return VerdictWithMap.of(self._pipeline.judge_single(frame))
 
     def web(self) -> WebInspector:
         """A new web, to be judged block by block.

@@ -35,7 +35,7 @@ from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
 from kenpin.runtime.selftest import open_tested
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.roll import RollBook
-from kenpin.runtime.wire.authentication import Door
+from kenpin.runtime.wire.authentication import AccessControl
 from kenpin.runtime.wire.feed import VerdictFeed
 from kenpin.runtime.wire.map_encoding import Encoding, Identity, State
 from kenpin.runtime.wire.sockets import EndpointError, VerdictPublisher
@@ -291,10 +291,10 @@ def _feed(options: argparse.Namespace, bundle: Bundle, stack: ExitStack) -> Verd
         recipe_id=bundle.manifest.name,
         sim=True,
     )
-    door = Door(options.keys)
-    stack.callback(door.close)
-    publisher = stack.enter_context(VerdictPublisher(options.publish, door=door))
-    stack.callback(lambda: sys.stderr.writelines(f"warning: {note}\n" for note in door.notes()))
+    access = AccessControl(options.keys)
+    stack.callback(access.close)
+    publisher = stack.enter_context(VerdictPublisher(options.publish, access=access))
+    stack.callback(lambda: sys.stderr.writelines(f"warning: {note}\n" for note in access.notes()))
     return VerdictFeed(
         identity,
         publisher,

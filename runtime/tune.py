@@ -74,12 +74,12 @@ def measure(
             tuning=tuning,
             search=search,
         )
-        arms[_key(tuning)] = (engine, engine.room(tiles))
+        arms[_key(tuning)] = (engine, engine.buffers(tiles))
     spent: dict[str, list[float]] = {key: [] for key in arms}
     for number in range(WARM_UP + rounds):
-        for key, (engine, room) in arms.items():
+        for key, (engine, buffers) in arms.items():
             begun = time.perf_counter()
-            engine.features(lambda _first, batch: len(batch), tiles, room)
+            engine.features(lambda _first, batch: len(batch), tiles, buffers)
             if number >= WARM_UP:
                 spent[key].append((time.perf_counter() - begun) * 1e3)
     return [(tuning, float(np.median(spent[_key(tuning)]))) for tuning in settings]

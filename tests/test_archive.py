@@ -17,9 +17,9 @@ from kenpin.camera.acquisition.ring_frames import put_frame, put_map
 from kenpin.camera.capture import Capture
 from kenpin.camera.frame import Frame
 from kenpin.config.camera import SyntheticSpec
-from kenpin.config.line import ArchiveSpec, Line, RingSpec, TriggerSpec
+from kenpin.config.line import ArchiveSpec, Line, LineTriggerSpec, RingSpec
 from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict, WebFindings
-from kenpin.runtime.service.ledger import Entry
+from kenpin.runtime.service.ledger import LedgerEntry
 from kenpin.runtime.service.sides.archive import Archive, lendable
 from kenpin.runtime.wire.web_limits import fitted
 from kenpin.runtime.wire.web_messages import web_part
@@ -40,7 +40,7 @@ class Bench:
             name="web-1",
             box="box-1",
             bundles=folder,
-            trigger=TriggerSpec(budget_ms=50),
+            trigger=LineTriggerSpec(budget_ms=50),
             camera=SyntheticSpec(kind="synthetic", height_px=64, width_px=64, seed=1),
             ring=RingSpec(slots=8),
             archive=spec,
@@ -77,7 +77,7 @@ class Bench:
             "b@1",
             web=web,
         )
-        entry = Entry(index, None, None, None, 0, 50, "b@1", seq=index)
+        entry = LedgerEntry(index, None, None, None, 0, 50, "b@1", seq=index)
         taken = self.archive.offer(entry, verdict, ticket)
         if not taken:
             self.ring.release(ticket)
@@ -86,7 +86,7 @@ class Bench:
     def until(self, wanted: Callable[[], object]) -> None:
         end = time.monotonic() + PATIENCE_S
         while not wanted():
-            assert time.monotonic() < end, self.archive.complaint
+            assert time.monotonic() < end, self.archive.alarm
             self.archive.poll()
             time.sleep(0.005)
 
@@ -112,12 +112,12 @@ def test_so_many_slots_are_lent_and_no_more(bench: Bench) -> None:
     assert sum(taken) == lendable(8, 2) == 4
     assert bench.ring.free == 4
     assert bench.archive.dropped == {"behind": 4}
-    assert "ok_every" in bench.archive.complaint
+    assert "ok_every" in bench.archive.alarm
     os.kill(pid, signal.SIGCONT)
     bench.until(lambda: len(bench.back) == 4)
     assert bench.archive.kept == {"ng": 4}
     bench.moved_ns += 60_000_000_000
-    assert bench.archive.complaint == ""
+    assert bench.archive.alarm == ""
 
 
 def test_a_process_that_hangs_is_replaced_and_its_slots_come_back(bench: Bench) -> None:

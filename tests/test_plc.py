@@ -22,7 +22,7 @@ from kenpin.runtime.plc.clocks import Clocks
 from kenpin.runtime.plc.drive import Drive, Plan
 from kenpin.runtime.plc.faults import Fault, Faults
 from kenpin.runtime.plc.histogram import Histogram
-from kenpin.runtime.plc.limits import Limits
+from kenpin.runtime.plc.limits import PlcLimits
 from kenpin.runtime.plc.watch import Watch
 from kenpin.runtime.wire.client import LineClient
 from lying_line import LyingLine
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.clock
 
 _MS = 1_000_000
 # Wide: the machine may be busy, and a lie is grosser than that.
-LIMITS = Limits(
+LIMITS = PlcLimits(
     slack_ns=200 * _MS, stale_ns=250 * _MS, grace_ns=500 * _MS, resend_slack_ns=150 * _MS
 )
 

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from kenpin.config.line import TriggerSpec, WatchdogSpec, WireSpec
+from kenpin.config.line import LineTriggerSpec, WatchdogSpec, WireSpec
 from kenpin.runtime.judging.verdict import REASON_CODES
 from kenpin.runtime.service.ledger import READERS, UNACKED_RING, WINDOW
 from kenpin.runtime.wire.commands import Command
@@ -42,7 +42,7 @@ def test_defaults_are_those_of_the_settings() -> None:
         wire.ctl,
         wire.pub,
         f"`wire.resend_ms` ({wire.resend_ms:g} ms)",
-        f"`trigger.max_in_flight` ({TriggerSpec(budget_ms=1).max_in_flight})",
+        f"`trigger.max_in_flight` ({LineTriggerSpec(budget_ms=1).max_in_flight})",
         f"After {watch.hung_ms:g} ms without progress",
         f"At most {UNACKED_RING} unacknowledged",
         f"for the last {READERS} clients",

@@ -24,7 +24,7 @@ from kenpin.runtime.bundles.bundle import (
     read_bundle,
 )
 from kenpin.runtime.bundles.durable import point
-from kenpin.runtime.bundles.store import Entry, Store, StoreError
+from kenpin.runtime.bundles.store import Store, StoredBundle, StoreError
 from power_cut import Disk, Operation, Operations, act
 from running_line import line_toml
 
@@ -273,7 +273,11 @@ def test_install_rollback_and_list_do_what_they_say(trio: list[Bundle], tmp_path
     assert (store.current, store.previous) == (new, old)
     assert store.rollback() == old
     assert store.entries() == sorted(
-        [Entry(oldest, False, False), Entry(old, True, False), Entry(new, False, True)],
+        [
+            StoredBundle(oldest, False, False),
+            StoredBundle(old, True, False),
+            StoredBundle(new, False, True),
+        ],
         key=lambda entry: entry.name,
     )
     assert store.rollback() == new

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kenpin.config.web import DefectSpec
 from kenpin.runtime.judging.verdict import WebDefect
 from kenpin.runtime.web.defects import DefectTracker
-from kenpin.runtime.web.pieces import Strip
+from kenpin.runtime.web.pieces import MapStrip
 
 COLS, PX, WIDTH = 12, 8, 93
 NO_BANDS = np.empty((0, 0, COLS), np.float32)
@@ -24,9 +24,9 @@ def tracker(spec: DefectSpec = SHORT, origin: int = 0) -> DefectTracker:
     return DefectTracker(spec, PX, WIDTH, LANE_OF, ("left", "right"), origin)
 
 
-def strip(values: Any, row: int, origin: int = 0) -> Strip:
+def strip(values: Any, row: int, origin: int = 0) -> MapStrip:
     first = origin + row * PX
-    return Strip(
+    return MapStrip(
         first, first + len(values) * PX, row, values, np.ones(values.shape, bool), NO_BANDS
     )
 

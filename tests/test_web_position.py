@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kenpin.camera.frame import Capture, Frame
-from kenpin.config.web import AlongSpec, EncoderSpec, WebSpec
+from kenpin.config.web import AlongSpec, WebEncoderSpec, WebSpec
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.position import Along, Unwrapper, gate_action
@@ -35,7 +35,7 @@ def test_lines_are_a_pitch_apart_or_as_rate_and_speed_say() -> None:
 
 def encoder(counts_per_mm: float = 20, bits: int = 16) -> Along:
     return Along(
-        AlongSpec(line_pitch_mm=0.1, encoder=EncoderSpec(counts_per_mm=counts_per_mm, bits=bits))
+        AlongSpec(line_pitch_mm=0.1, encoder=WebEncoderSpec(counts_per_mm=counts_per_mm, bits=bits))
     )
 
 
@@ -74,7 +74,7 @@ def test_the_gate_acts_on_the_defect_and_its_margin_in_wrapped_counts() -> None:
     along = encoder()
     for line in range(0, 40_000, 1000):
         along.anchor(line, (2 * line) % 65_536)
-    spec = AlongSpec(line_pitch_mm=0.1, encoder=EncoderSpec(counts_per_mm=20, bits=16))
+    spec = AlongSpec(line_pitch_mm=0.1, encoder=WebEncoderSpec(counts_per_mm=20, bits=16))
     action = gate_action(along, spec, "web", (30_000, 30_100), 500, 5, 31_000)
     # Counts are whole: one more on each side.
     assert (action.from_mm, action.to_mm) == pytest.approx((3494.95, 3515.05))
@@ -152,7 +152,7 @@ def test_no_gate_misses_lines_however_the_web_moved_between_the_counts(
     true_mm: NDArray[np.float64], usual: int, seed: int
 ) -> None:
     rng, along = np.random.default_rng(seed), encoder(PER_MM, BITS)
-    spec = AlongSpec(line_pitch_mm=PITCH, encoder=EncoderSpec(counts_per_mm=PER_MM, bits=BITS))
+    spec = AlongSpec(line_pitch_mm=PITCH, encoder=WebEncoderSpec(counts_per_mm=PER_MM, bits=BITS))
     for first, end in frames_of(rng, usual, len(true_mm) - 1):
         along.anchor(first, int(np.floor(PER_MM * true_mm[first])) % (1 << BITS))
         a = int(rng.integers(max(0, first - 4000), end))

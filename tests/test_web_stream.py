@@ -17,7 +17,7 @@ from blends import blended, uneven
 from kenpin.camera.frame import Capture, Frame, LostFrame
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
 from kenpin.runtime.judging.blend import load_blend
-from kenpin.runtime.judging.engine import Engine, Room
+from kenpin.runtime.judging.engine import Engine, FeatureBuffers
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages, load_engine
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
@@ -104,8 +104,8 @@ def test_a_processor_where_slots_matter_is_refused(
 ) -> None:
     real = Engine.features
 
-    def leaky(self: Engine, fill: Any, count: int, room: Room) -> Any:
-        features, filled = real(self, fill, count, room)
+    def leaky(self: Engine, fill: Any, count: int, buffers: FeatureBuffers) -> Any:
+        features, filled = real(self, fill, count, buffers)
         features[-1] += np.float32(1e-6)
         return features, filled
 
@@ -119,10 +119,10 @@ def test_a_processor_where_slots_matter_to_the_search_is_refused(
 ) -> None:
     real = Engine.features
 
-    def leaky(self: Engine, fill: Any, count: int, room: Room) -> Any:
-        found = real(self, fill, count, room)
-        assert room.rows is not None
-        room.rows[-1, 0, 0] = 0
+    def leaky(self: Engine, fill: Any, count: int, buffers: FeatureBuffers) -> Any:
+        found = real(self, fill, count, buffers)
+        assert buffers.rows is not None
+        buffers.rows[-1, 0, 0] = 0
         return found
 
     WebPipeline(searching)

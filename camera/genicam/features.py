@@ -10,7 +10,7 @@ from kenpin.camera.genicam.names import nearest
 from kenpin.camera.source import CameraError
 from kenpin.config.camera import FeatureValue
 
-__all__ = ["FeatureError", "FeaturePort", "FeatureRefusedError", "Step", "configure"]
+__all__ = ["FeatureError", "FeaturePort", "FeatureRefusedError", "FeatureStep", "configure"]
 
 
 class FeatureError(CameraError):
@@ -70,7 +70,7 @@ class FeaturePort(Protocol):
 
 
 @dataclass(frozen=True)
-class Step:
+class FeatureStep:
     """One feature to write.
 
     selectors  written before it, and again before it is read back
@@ -100,7 +100,7 @@ _TURNS = 12
 
 
 def configure(
-    port: FeaturePort, steps: Callable[[FeaturePort], Sequence[Step]], tolerance: float
+    port: FeaturePort, steps: Callable[[FeaturePort], Sequence[FeatureStep]], tolerance: float
 ) -> None:
     """Write all steps, read every one back, and again while that changes anything.
 
@@ -136,7 +136,9 @@ def configure(
         )
 
 
-def _turn(port: FeaturePort, steps: Sequence[Step], tolerance: float, done: set[str]) -> list[str]:
+def _turn(
+    port: FeaturePort, steps: Sequence[FeatureStep], tolerance: float, done: set[str]
+) -> list[str]:
     """Write all and read all back; what is wrong with any of them."""
     refused: dict[str, str] = {}
     for step in steps:
@@ -149,7 +151,7 @@ def _turn(port: FeaturePort, steps: Sequence[Step], tolerance: float, done: set[
     return [fault for fault in faults if fault]
 
 
-def _write(port: FeaturePort, step: Step, done: set[str]) -> None:
+def _write(port: FeaturePort, step: FeatureStep, done: set[str]) -> None:
     if step.unable:
         raise FeatureRefusedError(step.unable)
     if not port.has(step.name):
@@ -163,7 +165,7 @@ def _write(port: FeaturePort, step: Step, done: set[str]) -> None:
         port.write(step.name, port.lowest(step.name) if step.lowest else step.value)
 
 
-def _choose(port: FeaturePort, step: Step) -> None:
+def _choose(port: FeaturePort, step: FeatureStep) -> None:
     for name, value in step.selectors.items():
         if not port.has(name):
             raise FeatureRefusedError(f"its selector {name}: {_unknown(port, name)}")
@@ -175,7 +177,7 @@ def _choose(port: FeaturePort, step: Step) -> None:
             ) from refusal
 
 
-def _execute(port: FeaturePort, step: Step, done: set[str]) -> None:
+def _execute(port: FeaturePort, step: FeatureStep, done: set[str]) -> None:
     if not isinstance(step.value, bool):
         raise FeatureRefusedError("it is a command: true executes it, false does not")
     if step.value and step.label not in done:
@@ -183,7 +185,7 @@ def _execute(port: FeaturePort, step: Step, done: set[str]) -> None:
         done.add(step.label)
 
 
-def _fault(port: FeaturePort, step: Step, tolerance: float, refusal: str) -> str:
+def _fault(port: FeaturePort, step: FeatureStep, tolerance: float, refusal: str) -> str:
     """What is wrong with a feature after all were written; empty if nothing is."""
     plain = f"{step.label} = {step.value}: refused, {refusal}"
     if step.lowest or (step.optional and not port.has(step.name)):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from kenpin.camera.genicam.features import FeaturePort, Step
+from kenpin.camera.genicam.features import FeaturePort, FeatureStep
 from kenpin.camera.genicam.names import AUTOMATICS, NAMES, Name, UnitError, convert, nearest
 from kenpin.camera.genicam.pixel_formats import names_of
-from kenpin.config.camera import FeatureValue, GenicamSpec, TriggerSpec
+from kenpin.config.camera import CameraTriggerSpec, FeatureValue, GenicamSpec
 
 __all__ = ["measured", "name_of", "steps_for", "trigger_choice"]
 
@@ -50,7 +50,7 @@ def measured(port: FeaturePort, setting: str, unit: str) -> float | None:
     return factor / found if turned else found / factor
 
 
-def trigger_choice(port: FeaturePort, trigger: TriggerSpec) -> dict[str, FeatureValue]:
+def trigger_choice(port: FeaturePort, trigger: CameraTriggerSpec) -> dict[str, FeatureValue]:
     """How a trigger is chosen before its source and mode are written.
 
     A camera with one trigger may have no selector for it; then that one is the
@@ -61,26 +61,26 @@ def trigger_choice(port: FeaturePort, trigger: TriggerSpec) -> dict[str, Feature
     return {"TriggerSelector": trigger.selector}
 
 
-def steps_for(spec: GenicamSpec, port: FeaturePort) -> list[Step]:
+def steps_for(spec: GenicamSpec, port: FeaturePort) -> list[FeatureStep]:
     """All that a camera's settings ask for, in an order that few cameras should mind.
 
     What `features` names is written last and as the settings say, instead of
     what would be written there otherwise.
     """
-    own = [Step(f.name, f.value, dict(f.selectors)) for f in spec.features]
+    own = [FeatureStep(f.name, f.value, dict(f.selectors)) for f in spec.features]
     named = {step.label for step in own}
     steps = [step for group in _groups(spec, port) for step in group]
     return [step for step in steps if step.label not in named] + own
 
 
-def _groups(spec: GenicamSpec, port: FeaturePort) -> Iterator[Sequence[Step]]:
+def _groups(spec: GenicamSpec, port: FeaturePort) -> Iterator[Sequence[FeatureStep]]:
     # A camera may still be set to stop after one frame, from its last job.
-    yield [Step("AcquisitionMode", "Continuous", optional=True)]
+    yield [FeatureStep("AcquisitionMode", "Continuous", optional=True)]
     if spec.pixel_format is not None:
-        yield [Step("PixelFormat", _offered_format(port, spec.pixel_format))]
+        yield [FeatureStep("PixelFormat", _offered_format(port, spec.pixel_format))]
     # The largest width depends on the offset and the other way round.
     if spec.width_px is not None or spec.offset_px is not None:
-        yield [Step("OffsetX", 0, lowest=True, optional=True)]
+        yield [FeatureStep("OffsetX", 0, lowest=True, optional=True)]
     yield _given(("Width", spec.width_px), ("OffsetX", spec.offset_px))
     yield _given(("Height", spec.lines_per_frame))
     yield _rates(spec, port)
@@ -92,29 +92,29 @@ def _groups(spec: GenicamSpec, port: FeaturePort) -> Iterator[Sequence[Step]]:
     if spec.packet_bytes is not None:
         yield [_named(port, _Setting("packet_bytes", spec.packet_bytes))]
     if spec.chunks:
-        yield [Step("ChunkModeActive", True)]
-        yield [Step("ChunkEnable", True, {"ChunkSelector": name}) for name in spec.chunks]
+        yield [FeatureStep("ChunkModeActive", True)]
+        yield [FeatureStep("ChunkEnable", True, {"ChunkSelector": name}) for name in spec.chunks]
 
 
-def _rates(spec: GenicamSpec, port: FeaturePort) -> list[Step]:
+def _rates(spec: GenicamSpec, port: FeaturePort) -> list[FeatureStep]:
     """A long exposure forbids a high line rate, and a high line rate a long exposure."""
-    steps: list[Step] = []
+    steps: list[FeatureStep] = []
     exposure = rate = None
     if spec.exposure_us is not None:
         steps += _manual(port, "exposure_us")
         exposure = _named(port, _Setting("exposure_us", spec.exposure_us, "us"))
         if not exposure.unable:
-            steps.append(Step(exposure.name, 0, lowest=True))
+            steps.append(FeatureStep(exposure.name, 0, lowest=True))
     if spec.line_rate_hz is not None:
-        steps.append(Step("AcquisitionLineRateEnable", True, optional=True))
+        steps.append(FeatureStep("AcquisitionLineRateEnable", True, optional=True))
         rate = _named(port, _Setting("line_rate_hz", spec.line_rate_hz, "Hz"))
     return steps + [step for step in (rate, exposure) if step is not None]
 
 
-def _manual(port: FeaturePort, setting: str) -> list[Step]:
+def _manual(port: FeaturePort, setting: str) -> list[FeatureStep]:
     """What would move a setting by itself, switched off where the camera can."""
     return [
-        Step(name, off, optional=True)
+        FeatureStep(name, off, optional=True)
         for name, off in AUTOMATICS[setting]
         if port.ready(name) and off in port.offers(name)
     ]
@@ -122,22 +122,24 @@ def _manual(port: FeaturePort, setting: str) -> list[Step]:
 
 def _named(
     port: FeaturePort, wanted: _Setting, selectors: dict[str, FeatureValue] | None = None
-) -> Step:
+) -> FeatureStep:
     """A setting as this camera calls it, in this camera's unit."""
     chosen = dict(selectors or {})
     name = name_of(port, wanted.setting)
     if name is None:
         names = [name.feature for name in NAMES[wanted.setting]]
-        return Step(names[0], wanted.value, chosen, unable=_none_of(port, names))
+        return FeatureStep(names[0], wanted.value, chosen, unable=_none_of(port, names))
     chosen |= name.selectors
     if isinstance(wanted.value, str):
-        return Step(name.feature, wanted.value, chosen)
+        return FeatureStep(name.feature, wanted.value, chosen)
     try:
         unit = port.unit(name.feature)
         value = convert(wanted.value, wanted.unit, unit, name.unit)
     except UnitError as error:
-        return Step(name.feature, wanted.value, chosen, unable=f"{error}; write it in `features`")
-    return Step(name.feature, value, chosen)
+        return FeatureStep(
+            name.feature, wanted.value, chosen, unable=f"{error}; write it in `features`"
+        )
+    return FeatureStep(name.feature, value, chosen)
 
 
 def _none_of(port: FeaturePort, names: list[str]) -> str:
@@ -153,11 +155,11 @@ def _offered_format(port: FeaturePort, wanted: str) -> str:
     return next((name for name in names_of(wanted) if name in offered), wanted)
 
 
-def _given(*pairs: tuple[str, FeatureValue | None]) -> list[Step]:
-    return [Step(name, value) for name, value in pairs if value is not None]
+def _given(*pairs: tuple[str, FeatureValue | None]) -> list[FeatureStep]:
+    return [FeatureStep(name, value) for name, value in pairs if value is not None]
 
 
-def _encoder(spec: GenicamSpec, port: FeaturePort) -> list[Step]:
+def _encoder(spec: GenicamSpec, port: FeaturePort) -> list[FeatureStep]:
     encoder = spec.encoder
     if encoder is None:
         return []
@@ -178,17 +180,17 @@ def _encoder(spec: GenicamSpec, port: FeaturePort) -> list[Step]:
     ]
 
 
-def _triggers(spec: GenicamSpec, port: FeaturePort) -> list[Step]:
+def _triggers(spec: GenicamSpec, port: FeaturePort) -> list[FeatureStep]:
     wanted = {trigger.selector: trigger for trigger in spec.triggers}
     # What the camera may still have switched on from its last job: each that is left on
     # waits for a signal that never comes.
-    off: list[Step] = []
+    off: list[FeatureStep] = []
     if not port.has("TriggerSelector"):
         if not wanted:
-            off = [Step("TriggerMode", "Off", optional=True)]
+            off = [FeatureStep("TriggerMode", "Off", optional=True)]
     else:
         off = [
-            Step("TriggerMode", "Off", {"TriggerSelector": name}, optional=True)
+            FeatureStep("TriggerMode", "Off", {"TriggerSelector": name}, optional=True)
             for name in port.offers("TriggerSelector")
             if name not in wanted
         ]
@@ -196,12 +198,12 @@ def _triggers(spec: GenicamSpec, port: FeaturePort) -> list[Step]:
     return off + [step for trigger in wanted.values() for step in _trigger(trigger, port)]
 
 
-def _trigger(trigger: TriggerSpec, port: FeaturePort) -> list[Step]:
+def _trigger(trigger: CameraTriggerSpec, port: FeaturePort) -> list[FeatureStep]:
     chosen = trigger_choice(port, trigger)
-    steps = [Step("TriggerSource", trigger.source, chosen)]
+    steps = [FeatureStep("TriggerSource", trigger.source, chosen)]
     if trigger.activation is not None:
-        steps.append(Step("TriggerActivation", trigger.activation, chosen))
+        steps.append(FeatureStep("TriggerActivation", trigger.activation, chosen))
     if trigger.delay_us is not None:
         delay = _Setting("trigger_delay_us", trigger.delay_us, "us")
         steps.append(_named(port, delay, chosen))
-    return [*steps, Step("TriggerMode", "On", chosen)]
+    return [*steps, FeatureStep("TriggerMode", "On", chosen)]

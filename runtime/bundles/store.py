@@ -28,7 +28,7 @@ from kenpin.runtime.bundles.durable import adopt, copy_file, point, replace_file
 if TYPE_CHECKING:
     from kenpin.runtime.bundles.bundle import Bundle
 
-__all__ = ["Entry", "Store", "StoreError"]
+__all__ = ["Store", "StoreError", "StoredBundle"]
 
 _INCOMING = ".incoming-"
 _MANIFEST = "manifest.json"
@@ -41,7 +41,7 @@ class StoreError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoredBundle:
     """A bundle of the store, by its folder's name."""
 
     name: str
@@ -79,7 +79,7 @@ class Store:
         ours = target is not None and target.parent == self.folder.resolve() and target.is_dir()
         return target.name if target is not None and ours else None
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[StoredBundle]:
         """The bundles, by name.
 
         Raises
@@ -93,7 +93,7 @@ class Store:
                 for item in self.folder.iterdir()
                 if not item.is_symlink() and (item / _MANIFEST).is_file()
             )
-        return [Entry(name, name == self.current, name == self.previous) for name in names]
+        return [StoredBundle(name, name == self.current, name == self.previous) for name in names]
 
     # -- changing ------------------------------------------------------------------------
 

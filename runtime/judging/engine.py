@@ -22,7 +22,7 @@ from kenpin.runtime.judging.telemetry import silence
 silence()
 import openvino as ov  # noqa: E402
 
-__all__ = ["Engine", "EngineError", "Room"]
+__all__ = ["Engine", "EngineError", "FeatureBuffers"]
 
 Index = NDArray[np.intp]
 U8 = NDArray[np.uint8]
@@ -39,7 +39,7 @@ class EngineError(Exception):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Room:
+class FeatureBuffers:
     """Memory for what the network says of some tiles, to be written over and over.
 
     features  (tiles, h, w, D) float32
@@ -49,10 +49,10 @@ class Room:
     features: F32
     rows: Index | None
 
-    def tiles(self, first: int, last: int) -> Room:
+    def tiles(self, first: int, last: int) -> FeatureBuffers:
         """Some of them, not copied."""
         rows = None if self.rows is None else self.rows[first:last]
-        return Room(self.features[first:last], rows)
+        return FeatureBuffers(self.features[first:last], rows)
 
 
 def _read(core: ov.Core, model: Network | Path | Any) -> Any:
@@ -148,18 +148,18 @@ class Engine:
         """Tiles per inference."""
         return self.input_shape[0]
 
-    def room(self, count: int) -> Room:
+    def buffers(self, count: int) -> FeatureBuffers:
         """Memory for `count` tiles, to be given to `features` again and again."""
         tiles = -(-count // self.batch) * self.batch
         _, *grid, depth = self.output_shape
         rows = np.empty((tiles, *grid), np.intp) if self._search else None
-        return Room(np.empty((tiles, *grid, depth), np.float32), rows)
+        return FeatureBuffers(np.empty((tiles, *grid, depth), np.float32), rows)
 
     def features(
         self,
         fill: Callable[[int, U8], int],
         count: int,
-        room: Room | None = None,
+        buffers: FeatureBuffers | None = None,
     ) -> tuple[F32, int]:
         """Features of `count` tiles, in order, and how many tiles were filled in.
 
@@ -168,23 +168,23 @@ class Engine:
         fill
             Called as fill(first, batch): writes the tiles from number `first`
             on into the (N, C, S, S) uint8 batch and says how many it wrote.
-        room
-            What `room(count)` gave: features and rows are written there, over those
+        buffers
+            What `buffers(count)` gave: features and rows are written there, over those
             of the call before. Without it they get memory of their own.
 
         Returns
         -------
         (count, h, w, D) float32, and the sum of what `fill` said.
         """
-        room = room or self.room(count)
-        out, step = room.features, self.batch
+        buffers = buffers or self.buffers(count)
+        out, step = buffers.features, self.batch
         filled, ahead, batches = 0, len(self._requests), len(out) // step
         try:
             for number in range(batches + ahead):
                 request, done = self._requests[number % ahead], (number - ahead) * step
                 request.wait()
-                if done >= 0 and room.rows is not None:
-                    self._choose(number % ahead, room.rows[done : done + step])
+                if done >= 0 and buffers.rows is not None:
+                    self._choose(number % ahead, buffers.rows[done : done + step])
                 if number < batches:
                     first = number * step
                     filled += fill(first, self._slots[number % ahead])

@@ -15,7 +15,7 @@ from kenpin.runtime.judging.crew import Crew
 from kenpin.runtime.judging.distance import fast_whitening, mahalanobis
 from kenpin.runtime.judging.scoring import TileDistances, array_of
 from kenpin.runtime.judging.sharing import (
-    Strip,
+    PatchStrip,
     group_count,
     group_patches,
     model_count,
@@ -74,7 +74,7 @@ class PadimScorer:
         self.crew.share(judge, len(self.mean) * len(parts))
         return TileDistances(values)
 
-    def _judge(self, features: F32, values: F32, k: int, strip: Strip) -> None:
+    def _judge(self, features: F32, values: F32, k: int, strip: PatchStrip) -> None:
         where = (self._members[k], strip.rows, strip.columns)
         patches = features[where]
         grouped = group_patches(patches, self.granularity)

@@ -127,7 +127,7 @@ class Stages:
         self._joiner = Joiner(grid, patch_stride)
         self._sigma_px = sigma_px
         # What the network says of one frame, written over the last one's.
-        self._room = engine.room(len(grid))
+        self._buffers = engine.buffers(len(grid))
 
     def measure(self, pixels: NDArray[Any], watch: Stopwatch | None = None) -> Measurement:
         """Measure a frame of the grid's size.
@@ -145,10 +145,10 @@ class Stages:
             watch.alive()
             return self.grid.fill(even, tiles[first:], batch)
 
-        room = self._room.tiles(0, len(tiles))
-        _, filled = self._engine.features(fill, len(tiles), self._room)
+        buffers = self._buffers.tiles(0, len(tiles))
+        _, filled = self._engine.features(fill, len(tiles), self._buffers)
         watch.mark("infer")
-        found = self._scorer.distances(room.features, room.rows)
+        found = self._scorer.distances(buffers.features, buffers.rows)
         finite = bool(np.isfinite(found.values).all())
         watch.mark("dist")
         score_map = smooth(self._joiner.join(found.values), self._sigma_px, self._mask)
@@ -229,7 +229,7 @@ class Pipeline:
             Lamp(manifest.grey.even_to),
         )
 
-    def alone(self, frame: Frame) -> Judgement:
+    def judge_single(self, frame: Frame) -> Judgement:
         """The verdict about a frame that belongs to nothing before or after it."""
         return self.judge(frame)
 

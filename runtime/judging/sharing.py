@@ -11,7 +11,7 @@ from kenpin.config.methods import Granularity, Share
 from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = [
-    "Strip",
+    "PatchStrip",
     "group_count",
     "group_patches",
     "model_count",
@@ -102,7 +102,7 @@ def ungroup_patches(values: F32, shape: tuple[int, int, int], granularity: Granu
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
+class PatchStrip:
     """A part of every tile whose patches can be judged without the rest of it.
 
     rows, columns  which patch positions
@@ -114,7 +114,7 @@ class Strip:
     groups: slice
 
 
-def strips(cells: int, granularity: Granularity) -> list[Strip]:
+def strips(cells: int, granularity: Granularity) -> list[PatchStrip]:
     """Strips that make up a tile of cells x cells positions.
 
     Small enough for a core's cache with the patches of all tiles of a frame:
@@ -122,9 +122,11 @@ def strips(cells: int, granularity: Granularity) -> list[Strip]:
     """
     every = slice(0, cells)
     if granularity == "columns":
-        return [Strip(every, slice(c, c + 1), slice(c, c + 1)) for c in range(cells)]
+        return [PatchStrip(every, slice(c, c + 1), slice(c, c + 1)) for c in range(cells)]
     if granularity == "single":
-        return [Strip(slice(r, r + 1), every, slice(0, 1)) for r in range(cells)]
+        return [PatchStrip(slice(r, r + 1), every, slice(0, 1)) for r in range(cells)]
     b = BLOCK[granularity]
     n = cells // b
-    return [Strip(slice(r * b, (r + 1) * b), every, slice(r * n, (r + 1) * n)) for r in range(n)]
+    return [
+        PatchStrip(slice(r * b, (r + 1) * b), every, slice(r * n, (r + 1) * n)) for r in range(n)
+    ]

@@ -15,7 +15,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.plc.drive import Drive, Plan
 from kenpin.runtime.plc.faults import Fault, Faults
-from kenpin.runtime.plc.limits import Limits
+from kenpin.runtime.plc.limits import PlcLimits
 from kenpin.runtime.plc.published import WELL
 from kenpin.runtime.plc.screen import Screen, lines, report
 from kenpin.runtime.plc.watch import Watch
@@ -225,10 +225,10 @@ def _addresses(options: argparse.Namespace) -> tuple[str, str, str, str]:
     return wire.ctl, wire.pub, wire.encoding, pub_encoding
 
 
-def _limits(options: argparse.Namespace) -> Limits:
-    plain = Limits()
+def _limits(options: argparse.Namespace) -> PlcLimits:
+    plain = PlcLimits()
     budget_ms = options.budget_ms
-    return Limits(
+    return PlcLimits(
         budget_ns=plain.budget_ns if budget_ms is None else round(budget_ms * 1e6),
         slack_ns=round(options.slack_ms * 1e6),
         stale_ns=round(options.stale_ms * 1e6),

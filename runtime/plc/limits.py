@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BEAT_NS", "Limits"]
+__all__ = ["BEAT_NS", "PlcLimits"]
 
 BEAT_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PlcLimits:
     """Times in ns, by our clock.
 
     budget_ns        we ask for it in every TRIGGER, or the longest a line may take

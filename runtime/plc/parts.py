@@ -11,9 +11,9 @@ from kenpin.runtime.judging.verdict import Outcome
 from kenpin.runtime.plc.book import Book, Promise
 from kenpin.runtime.plc.clocks import Clocks
 from kenpin.runtime.plc.histogram import Histogram
-from kenpin.runtime.plc.limits import Limits
+from kenpin.runtime.plc.limits import PlcLimits
 
-__all__ = ["Part", "Parts", "difference"]
+__all__ = ["Part", "PartBook", "difference"]
 
 _MS = 1_000_000
 # As the line's own, runtime/service/ledger.py: what its protocol promises to keep.
@@ -46,13 +46,13 @@ class Part:
     settled: bool = False
 
 
-class Parts:
+class PartBook:
     """What we triggered, and whether the line deals with it as it promised.
 
     prefix  every id of ours begins with it, so that nobody else's is taken for ours
     """
 
-    def __init__(self, book: Book, clocks: Clocks, limits: Limits, prefix: str) -> None:
+    def __init__(self, book: Book, clocks: Clocks, limits: PlcLimits, prefix: str) -> None:
         self._book = book
         self._clocks = clocks
         self._limits = limits
@@ -71,7 +71,7 @@ class Parts:
 
     @property
     def open(self) -> list[Part]:
-        """Parts without a verdict, oldest first."""
+        """PartBook without a verdict, oldest first."""
         return list(self._open.values())
 
     def __getitem__(self, trig: str) -> Part:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kenpin.runtime.plc.book import Book, Promise
 from kenpin.runtime.plc.clocks import Clocks
-from kenpin.runtime.plc.limits import BEAT_NS, Limits
+from kenpin.runtime.plc.limits import BEAT_NS, PlcLimits
 from kenpin.runtime.wire.verdict_messages import State
 
 __all__ = ["WELL", "Bundles", "Numbers", "Pulse"]
@@ -77,7 +77,7 @@ class Numbers:
 class Pulse:
     """Heartbeats, and the state that they must agree with."""
 
-    def __init__(self, book: Book, limits: Limits, now_ns: int) -> None:
+    def __init__(self, book: Book, limits: PlcLimits, now_ns: int) -> None:
         self._book = book
         self._limits = limits
         self._last_ns = now_ns
@@ -141,7 +141,7 @@ class Bundles:
     one does.
     """
 
-    def __init__(self, book: Book, limits: Limits) -> None:
+    def __init__(self, book: Book, limits: PlcLimits) -> None:
         self._book = book
         self._limits = limits
         self._told: list[tuple[int, str]] = []
@@ -200,7 +200,9 @@ class Bundles:
         self.tick(now_ns + self._limits.grace_ns)
 
 
-def age(book: Book, clocks: Clocks, limits: Limits, fields: Mapping[str, Any], at_ns: int) -> None:
+def age(
+    book: Book, clocks: Clocks, limits: PlcLimits, fields: Mapping[str, Any], at_ns: int
+) -> None:
     """Check that a published message is new."""
     made_ns = fields.get("t_mono_ns")
     if not isinstance(made_ns, int):

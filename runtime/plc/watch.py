@@ -9,8 +9,8 @@ from typing import Any
 from kenpin.runtime.plc.book import Book, Promise
 from kenpin.runtime.plc.clocks import Clocks
 from kenpin.runtime.plc.histogram import Histogram
-from kenpin.runtime.plc.limits import Limits
-from kenpin.runtime.plc.parts import Part, Parts, difference
+from kenpin.runtime.plc.limits import PlcLimits
+from kenpin.runtime.plc.parts import Part, PartBook, difference
 from kenpin.runtime.plc.published import Bundles, Numbers, Pulse, age
 from kenpin.runtime.wire.client import Heard
 
@@ -27,11 +27,11 @@ class Watch:
     prefix   our trigger ids begin with it
     """
 
-    def __init__(self, limits: Limits, prefix: str, now_ns: int) -> None:
+    def __init__(self, limits: PlcLimits, prefix: str, now_ns: int) -> None:
         self.limits = limits
         self.book = Book()
         self.clocks = Clocks()
-        self.parts = Parts(self.book, self.clocks, limits, prefix)
+        self.parts = PartBook(self.book, self.clocks, limits, prefix)
         self.numbers = Numbers(self.book)
         self.pulse = Pulse(self.book, limits, now_ns)
         self.bundles = Bundles(self.book, limits)

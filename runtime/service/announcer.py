@@ -10,8 +10,8 @@ from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
 from kenpin.runtime.service.ctl import ControlSocket
 from kenpin.runtime.service.inspection.changeover import Change
 from kenpin.runtime.service.inspection.messages import BundleFacts
-from kenpin.runtime.service.ledger import Entry, Ledger
-from kenpin.runtime.wire.authentication import Door
+from kenpin.runtime.service.ledger import Ledger, LedgerEntry
+from kenpin.runtime.wire.authentication import AccessControl
 from kenpin.runtime.wire.commands import Command
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.endpoints import EndpointError
@@ -24,11 +24,11 @@ from kenpin.runtime.wire.line_messages import (
     Head,
     Heartbeat,
     LateResult,
+    LineMessage,
     Resetting,
     RollAck,
     RollWritten,
     SelftestDone,
-    Told,
     TriggerAck,
 )
 from kenpin.runtime.wire.sockets import VerdictPublisher
@@ -73,11 +73,13 @@ class Announcer:
         self._codec = CODECS[line.wire.encoding]
         self._write = CODECS[line.wire.pub_encoding or line.wire.encoding].write
         self._alarms: dict[str, Alarm] = {}
-        self._door = Door(line.wire.keys, ipc_group=line.wire.ipc_group, clock_ns=mono_ns)
-        self._publisher = VerdictPublisher(line.wire.pub, door=self._door)
+        self._access = AccessControl(
+            line.wire.keys, ipc_group=line.wire.ipc_group, clock_ns=mono_ns
+        )
+        self._publisher = VerdictPublisher(line.wire.pub, access=self._access)
         try:
             self._control = (
-                ControlSocket(self._door, line.wire.ctl, self._codec, mono_ns)
+                ControlSocket(self._access, line.wire.ctl, self._codec, mono_ns)
                 if line.wire.ctl
                 else None
             )
@@ -103,12 +105,12 @@ class Announcer:
     def sockets(self) -> tuple[Any, ...]:
         """What to poll."""
         control = () if self._control is None else (self._control.socket,)
-        return (self._publisher.socket, *control, *self._door.sockets)
+        return (self._publisher.socket, *control, *self._access.sockets)
 
     @property
-    def door(self) -> Door:
+    def access(self) -> AccessControl:
         """Who may come in."""
-        return self._door
+        return self._access
 
     def serve(self, handle: Callable[[bytes, Command], None]) -> None:
         """Greet newcomers, and hand over what clients command."""
@@ -128,7 +130,7 @@ class Announcer:
             client, ErrorTold(**self._head(), type="error", about=about, trig=trig, detail=text)
         )
 
-    def _say(self, client: Hashable, message: Told | StateMessage) -> None:
+    def _say(self, client: Hashable, message: LineMessage | StateMessage) -> None:
         """Say something to one client; frames that came untriggered have none."""
         if self._control is not None and isinstance(client, bytes):
             self._control.send(client, self._codec.write(message))
@@ -142,10 +144,10 @@ class Announcer:
             "t_mono_ns": self._mono_ns(),
         }
 
-    def _publish(self, message: Told | StateMessage) -> None:
+    def _publish(self, message: LineMessage | StateMessage) -> None:
         self._publisher.publish(f"v1/{message.type}/{self._line.name}", self._write(message))
 
-    def accepted(self, entry: Entry, fresh: bool) -> None:
+    def accepted(self, entry: LedgerEntry, fresh: bool) -> None:
         """The trigger is in the books: it will get its verdict."""
         assert entry.trig is not None, "a frame that came by itself has no trigger to accept"
         ack = TriggerAck(
@@ -158,7 +160,7 @@ class Announcer:
         )
         self._say(entry.owner, ack)
 
-    def acquired(self, entry: Entry) -> None:
+    def acquired(self, entry: LedgerEntry) -> None:
         """The trigger's frame is there: the part may move."""
         assert entry.trig is not None
         assert entry.frame_index is not None
@@ -167,7 +169,7 @@ class Announcer:
             Acquired(**self._head(), type="acquired", trig=entry.trig, frame=entry.frame_index),
         )
 
-    def verdict(self, entry: Entry, verdict: Verdict) -> None:
+    def verdict(self, entry: LedgerEntry, verdict: Verdict) -> None:
         """The one final verdict on an entry."""
         message = verdict_message(
             verdict,
@@ -179,16 +181,16 @@ class Announcer:
             trig=entry.trig,
             enc=entry.capture.encoder,
         )
-        entry.told = self._codec.write(message)
+        entry.sent = self._codec.write(message)
         # The one who triggered first: the part is under way.
         self.again(entry)
         same = self._write is self._codec.write
-        self._publisher.publish(self._verdict_topic, entry.told if same else self._write(message))
+        self._publisher.publish(self._verdict_topic, entry.sent if same else self._write(message))
 
-    def again(self, entry: Entry) -> None:
+    def again(self, entry: LedgerEntry) -> None:
         """Send a verdict to whoever triggered, for the first time or once more."""
         if self._control is not None and isinstance(entry.owner, bytes):
-            self._control.send(entry.owner, entry.told)
+            self._control.send(entry.owner, entry.sent)
 
     def late(self, found: Verdict) -> None:
         """A result that came after its verdict, for statistics only."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import structlog
 
+from kenpin.runtime.service.alarms import Alarms
 from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.complaints import Complaints
-from kenpin.runtime.service.desk import Desk
+from kenpin.runtime.service.coordinator import Coordinator
 from kenpin.runtime.service.inspection.changeover import Change, Changeover, ChangeoverError
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.ledger import TriggerConflictError
@@ -43,21 +43,21 @@ class Commander:
 
     def __init__(
         self,
-        desk: Desk,
+        coordinator: Coordinator,
         supervisor: Supervisor,
         changeover: Changeover,
         announcer: Announcer,
-        complaints: Complaints,
+        alarms: Alarms,
         *,
         rolls: Rolls | None,
         begin_selftest: Callable[[], bool],
         in_force: Callable[[], None],
     ) -> None:
-        self._desk = desk
+        self._coordinator = coordinator
         self._supervisor = supervisor
         self._changeover = changeover
         self._announcer = announcer
-        self._complaints = complaints
+        self._alarms = alarms
         self._rolls = rolls
         self._begin_selftest = begin_selftest
         self._in_force = in_force
@@ -76,7 +76,7 @@ class Commander:
         if isinstance(command, Trigger):
             self._trigger(client, command)
         elif isinstance(command, Ack):
-            self._desk.ledger.acknowledge(client, command.seq)
+            self._coordinator.ledger.acknowledge(client, command.seq)
         elif isinstance(command, Hello):
             self._announcer.greet(client)
         elif isinstance(command, Status):
@@ -98,10 +98,10 @@ class Commander:
 
     def _trigger(self, client: bytes, command: Trigger) -> None:
         budget_ns = None if command.budget_us is None else command.budget_us * 1000
-        entry, fresh = self._desk.trigger(client, command.trig, command.recipe, budget_ns)
+        entry, fresh = self._coordinator.trigger(client, command.trig, command.recipe, budget_ns)
         self._announcer.accepted(entry, fresh)
         if fresh:
-            self._desk.start(entry)
+            self._coordinator.start(entry)
         elif entry.answer is not None:
             self._announcer.again(entry)
 
@@ -119,13 +119,13 @@ class Commander:
     def _reset(self) -> None:
         """Begin anew after a failure: another process proves the bundle once more."""
         self._log.info("reset")
-        if self._desk.refusal is not None or not self._supervisor.ready:
+        if self._coordinator.refusal is not None or not self._supervisor.ready:
             self._supervisor.restart("RESET")
 
     def tell_change(self, change: Change) -> None:
         """Tell whoever asked for another bundle how far that has come."""
         self._log.info("changeover", step=change.step, bundle=change.bundle, detail=change.detail)
-        self._complaints.note("changeover", change.detail, change.step == "failed")
+        self._alarms.note("changeover", change.detail, change.step == "failed")
         self._announcer.changed(change)
 
     def tell_testers(self, passed: bool, detail: str) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import zmq
 
-from kenpin.runtime.service.patience import PAUSE_NS, Patience
-from kenpin.runtime.wire.authentication import Door
+from kenpin.runtime.service.error_limit import PAUSE_NS, ErrorLimit
+from kenpin.runtime.wire.authentication import AccessControl
 from kenpin.runtime.wire.commands import Command
 from kenpin.runtime.wire.encodings import Codec
 from kenpin.runtime.wire.endpoints import EndpointError, refuse_taken
@@ -26,7 +26,7 @@ _NO_PATIENCE = f"; too many mistakes: nothing is listened to for {PAUSE_NS / 1e9
 class ControlSocket:
     """A ROUTER. Use it from one thread. Sending never waits, and a full reader loses.
 
-    door      lets clients in
+    access    lets clients in
     codec     how clients speak
     refused   commands that were not understood or not even looked at, and answers
               that found no room
@@ -34,18 +34,18 @@ class ControlSocket:
 
     def __init__(
         self,
-        door: Door,
+        access: AccessControl,
         endpoint: str,
         codec: Codec,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         refuse_taken(endpoint)
-        self._door = door
+        self._access = access
         self._codec = codec
         self.refused = 0
-        self._patience = Patience(clock_ns)
+        self._error_limit = ErrorLimit(clock_ns)
         self._drain = False
-        self.socket = door.context.socket(zmq.ROUTER)
+        self.socket = access.context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.SNDHWM, _SEND_HWM)
         self.socket.setsockopt(zmq.LINGER, 200)
         self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
@@ -53,7 +53,7 @@ class ControlSocket:
         self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self.socket.setsockopt(zmq.HEARTBEAT_IVL, 200)
         try:
-            self.endpoint = door.bind(self.socket, endpoint)
+            self.endpoint = access.bind(self.socket, endpoint)
         except EndpointError:
             self.socket.close(linger=0)
             raise
@@ -80,9 +80,9 @@ class ControlSocket:
                 if not self._drained():
                     # A million parts are no mistake: hang up, and throw them away.
                     self.refused += 1
-                    self._door.cut(frame)
+                    self._access.cut(frame)
                     return True
-            if not self._door.admits(frame) or not self._patience.listens(client):
+            if not self._access.admits(frame) or not self._error_limit.allows(client):
                 self.refused += 1
                 continue
             try:
@@ -92,7 +92,7 @@ class ControlSocket:
                 command = self._codec.command(frame.bytes)
             except WireError as error:
                 self.refused += 1
-                lost = self._patience.lose(client)
+                lost = self._error_limit.count(client)
                 refuse(client, str(error)[:400] + (_NO_PATIENCE if lost else ""))
                 continue
             handle(client, command)

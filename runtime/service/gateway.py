@@ -26,10 +26,10 @@ from kenpin.camera.opening import opener_of
 from kenpin.config.exits import Exit
 from kenpin.config.line import Line
 from kenpin.runtime.judging.verdict import Reason
+from kenpin.runtime.service.alarms import Alarms
 from kenpin.runtime.service.announcer import Announcer
 from kenpin.runtime.service.commands import Commander
-from kenpin.runtime.service.complaints import Complaints
-from kenpin.runtime.service.desk import CAMERA_WORKS, Desk
+from kenpin.runtime.service.coordinator import CAMERA_WORKS, Coordinator
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 from kenpin.runtime.service.inspection.changeover import Changeover
 from kenpin.runtime.service.inspection.handle import InspectorSpec
@@ -39,14 +39,14 @@ from kenpin.runtime.service.inspection.messages import (
     InspectionEvent,
     Phase,
     PhaseChanged,
-    SelftestDone,
+    SelftestEnded,
     TookOver,
 )
-from kenpin.runtime.service.inspection.supervisor import Limits, Role, Supervisor
+from kenpin.runtime.service.inspection.supervisor import HangLimits, Role, Supervisor
 from kenpin.runtime.service.ledger import Answer, Ledger
 from kenpin.runtime.service.logs import LogQueue
 from kenpin.runtime.service.sides.all import Sides
-from kenpin.runtime.service.states import Parts, state_of
+from kenpin.runtime.service.states import LineFacts, state_of
 from kenpin.runtime.service.systemd import Manager
 
 __all__ = ["Gateway"]
@@ -114,7 +114,7 @@ class Gateway:
                 make_pipeline=make_pipeline,
             ),
             self._ring,
-            Limits(
+            HangLimits(
                 round(line.watchdog.hung_ms * _MS),
                 round(line.watchdog.kill_ms * _MS),
                 round(line.watchdog.start_s * 1000 * _MS),
@@ -127,7 +127,7 @@ class Gateway:
         self._announcer = Announcer(
             line, str(uuid.uuid4()), self._ledger, mono_ns=clock_ns, wall_ns=wall_ns
         )
-        self._desk = Desk(
+        self._coordinator = Coordinator(
             self._ledger,
             self._ring,
             self._acquisition,
@@ -139,24 +139,24 @@ class Gateway:
             clock_ns=clock_ns,
         )
         self._changeover = Changeover(self._supervisor, line.bundles, pixel_bytes)
-        self._complaints = Complaints(self._announcer.alarm)
+        self._alarms = Alarms(self._announcer.alarm)
         self._sides = Sides(
             line,
             self._ring,
-            self._desk,
+            self._coordinator,
             self._supervisor,
             self._acquisition,
             self._announcer,
-            self._complaints,
+            self._alarms,
             log=log,
             clock_ns=clock_ns,
         )
         self._commander = Commander(
-            self._desk,
+            self._coordinator,
             self._supervisor,
             self._changeover,
             self._announcer,
-            self._complaints,
+            self._alarms,
             rolls=self._sides.rolls,
             begin_selftest=self._begin_selftest,
             in_force=self._in_force,
@@ -265,11 +265,11 @@ class Gateway:
 
     def _turn(self, wake: socket.socket) -> None:
         """One round of the loop. What is due comes first, and again after the longer parts."""
-        self._desk.expire()
+        self._coordinator.expire()
         self._camera()
-        self._desk.expire()
+        self._coordinator.expire()
         self._inspection()
-        self._desk.expire()
+        self._coordinator.expire()
         self._announcer.serve(self._commander.obey)
         self._sides.poll()
         now = self._clock_ns()
@@ -284,23 +284,28 @@ class Gateway:
 
     def _shut_down(self) -> None:
         self._manager.stopping()
-        self._desk.shut_down()
+        self._coordinator.shut_down()
         self._announce()
 
     # -- what the others tell --------------------------------------------------------------
 
     def _camera(self) -> None:
-        events = self._acquisition.events(self._desk.held)
+        events = self._acquisition.events(self._coordinator.held)
         for event in events:
             if isinstance(event, CameraChanged):
                 self._log.info("camera", state=event.state, detail=event.detail)
                 if event.state in _CAMERA_FAULTS:
-                    self._complaints.note("camera", event.detail or event.state, True)
+                    self._alarms.note("camera", event.detail or event.state, True)
                 elif event.state in CAMERA_WORKS:
-                    self._complaints.note("camera", "", False)
-        self._desk.camera(events)
+                    self._alarms.note("camera", "", False)
+        self._coordinator.camera(events)
         ended = self._acquisition.state is CameraState.ENDED
-        if self._until_end and ended and not self._ledger.open and not self._desk.tell_losses():
+        if (
+            self._until_end
+            and ended
+            and not self._ledger.open
+            and not self._coordinator.tell_losses()
+        ):
             self._exit = Exit.DONE
 
     def _inspection(self) -> None:
@@ -308,7 +313,7 @@ class Gateway:
             if role is Role.CANDIDATE:
                 self._candidate(event)
             else:
-                self._desk.inspection(event)
+                self._coordinator.inspection(event)
                 if role is Role.LINE:
                     self._line_event(event)
 
@@ -322,43 +327,43 @@ class Gateway:
                 # Only now: a frame that nobody can judge yet would be NG for nothing.
                 self._acquisition.start()
                 self._manager.ready(f"inspecting with {event.facts.label}")
-        elif isinstance(event, SelftestDone):
+        elif isinstance(event, SelftestEnded):
             self._selftested(event)
         elif isinstance(event, TookOver):
             stuck = f"the inspection keeps niceness {event.niceness}; set LimitNICE=+0 in the unit"
-            self._complaints.note("niceness", stuck, event.niceness > 0)
+            self._alarms.note("niceness", stuck, event.niceness > 0)
         elif isinstance(event, Failed):
             self._log.error("bundle_failed", reason=event.reason, detail=event.detail)
-            self._complaints.note("bundle", event.detail, True)
+            self._alarms.note("bundle", event.detail, True)
             if not self._supervisor.restarting:
-                self._desk.refusal = Answer.ng(event.reason, event.detail)
+                self._coordinator.refusal = Answer.ng(event.reason, event.detail)
                 if not self._proven:
                     self._exit = Exit.BUNDLE
         elif isinstance(event, Gone):
             self._log.error("inspection_gone", detail=event.detail)
-            self._complaints.note("inspection", event.detail, True)
+            self._alarms.note("inspection", event.detail, True)
 
     def _in_force(self) -> None:
         """A bundle has proven itself and judges from now on: what was said before is void."""
-        self._desk.refusal = None
-        self._complaints.note("inspection", "", False)
+        self._coordinator.refusal = None
+        self._alarms.note("inspection", "", False)
         facts = self._supervisor.facts
         if facts and self._sides.rolls:
             self._sides.rolls.in_force(facts)
         gap_ms = facts.longest_gap_us / 1e3 if facts else 0.0
         limit_ms = self._line.watchdog.hung_ms
         slow = f"silent for {gap_ms:.0f} ms while judging; raise watchdog.hung_ms {limit_ms:g}"
-        self._complaints.note("progress", slow, gap_ms > limit_ms / 2)
+        self._alarms.note("progress", slow, gap_ms > limit_ms / 2)
         older = "the newer bundle failed, the one before it runs"
-        self._complaints.note("bundle", older, self._supervisor.rolled_back)
+        self._alarms.note("bundle", older, self._supervisor.rolled_back)
 
-    def _selftested(self, event: SelftestDone) -> None:
+    def _selftested(self, event: SelftestEnded) -> None:
         self._selftesting = False
         self._log.info("selftest", passed=event.passed, detail=event.detail)
-        self._complaints.note("selftest", event.detail, not event.passed)
+        self._alarms.note("selftest", event.detail, not event.passed)
         self._commander.tell_testers(event.passed, event.detail)
         if not event.passed:
-            self._desk.refusal = Answer.ng(Reason.SELFTEST_FAILED, event.detail)
+            self._coordinator.refusal = Answer.ng(Reason.SELFTEST_FAILED, event.detail)
 
     def _candidate(self, event: InspectionEvent) -> None:
         change = self._changeover.event(event)
@@ -387,15 +392,15 @@ class Gateway:
         return HEARTBEAT_NS
 
     def _on_status(self, _now: int) -> int:
-        for note in self._announcer.door.notes():
+        for note in self._announcer.access.notes():
             self._log.warning("turned_away", detail=note)
-        door = self._announcer.door.complaint
-        self._complaints.note("door", door, bool(door))
+        door = self._announcer.access.alarm
+        self._alarms.note("door", door, bool(door))
         dropped = self._log_queue.dropped if self._log_queue else 0
         if self._changeover.failed_to_remember():
             undone = "the store's link could not be set: a restart would run the bundle before"
-            self._complaints.note("store", undone, True)
-        self._complaints.note("log", f"{dropped} lines were dropped", dropped > 0)
+            self._alarms.note("store", undone, True)
+        self._alarms.note("log", f"{dropped} lines were dropped", dropped > 0)
         if not self._proven and self._supervisor.restarting:
             self._manager.more_time(5)
         self._manager.status(f"{self._announcer.state}: {self._ledger.last_seq} verdicts")
@@ -427,18 +432,18 @@ class Gateway:
         now = self._clock_ns()
         facts = self._supervisor.facts
         state = state_of(
-            Parts(
+            LineFacts(
                 proven=self._proven,
                 inspecting=self._supervisor.alive(now),
                 restarting=self._supervisor.restarting,
-                refusal=self._desk.refusal is not None,
+                refusal=self._coordinator.refusal is not None,
                 camera=self._acquisition.state,
                 triggered=self._triggered,
-                room=self._ledger.open < self._line.trigger.max_in_flight,
+                accepts=self._ledger.open < self._line.trigger.max_in_flight,
                 stopping=self._exit is not None,
             )
         )
-        self._announcer.stand(state, facts, self._selftesting, bool(self._complaints))
+        self._announcer.stand(state, facts, self._selftesting, bool(self._alarms))
 
 
 def _previous(line: Line) -> Any:

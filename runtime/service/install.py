@@ -19,7 +19,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bundles.durable import replace_file
 
-__all__ = ["Installation", "Step", "main", "wanted"]
+__all__ = ["InstallStep", "Installation", "main", "wanted"]
 
 EXAMPLES = """examples:
   edge-run install                                   below /usr/local and /etc
@@ -41,7 +41,7 @@ _NEXT = """next, as root:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class InstallStep:
     """What was done to one file; `path` is where the box will see it."""
 
     path: PurePosixPath
@@ -97,7 +97,7 @@ class Installation:
                 "will be kept beside the new files"
             ) from None
 
-    def install(self, files: dict[PurePosixPath, bytes]) -> list[Step]:
+    def install(self, files: dict[PurePosixPath, bytes]) -> list[InstallStep]:
         """Put files in place; what somebody edited stays, with the new one beside it.
 
         Raises
@@ -107,11 +107,12 @@ class Installation:
         """
         recorded = self._recorded()
         steps = [
-            Step(path, self._place(path, data, recorded.get(path))) for path, data in files.items()
+            InstallStep(path, self._place(path, data, recorded.get(path)))
+            for path, data in files.items()
         ]
         # A unit that this version no longer has must not stay behind.
         for path in [path for path in recorded if path not in files]:
-            steps.append(Step(path, self._remove(path, recorded[path])))
+            steps.append(InstallStep(path, self._remove(path, recorded[path])))
         hashes = {str(path): _sha256(data) for path, data in files.items()}
         self._write(self._record, (json.dumps(hashes, indent=1) + "\n").encode())
         return steps
@@ -135,7 +136,7 @@ class Installation:
         if not target.exists() or target.read_bytes() != data:
             replace_file(target, data)
 
-    def uninstall(self) -> list[Step]:
+    def uninstall(self) -> list[InstallStep]:
         """Remove what was installed and has not been edited since.
 
         Raises
@@ -146,7 +147,7 @@ class Installation:
         recorded = self._recorded()
         if not recorded:
             raise ConfigError(f"{self.at(self._record)}: no such record; nothing was installed")
-        steps = [Step(path, self._remove(path, digest)) for path, digest in recorded.items()]
+        steps = [InstallStep(path, self._remove(path, digest)) for path, digest in recorded.items()]
         self.at(self._record).unlink()
         folder = self.at(self._record).parent
         if not any(folder.iterdir()):
@@ -245,6 +246,6 @@ def _uninstall(options: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def _tell(steps: Sequence[Step]) -> None:
+def _tell(steps: Sequence[InstallStep]) -> None:
     for step in steps:
         sys.stdout.write(f"{step.path}: {step.done}\n")

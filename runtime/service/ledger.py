@@ -15,7 +15,15 @@ from enum import Enum, auto
 from kenpin.camera.capture import Capture
 from kenpin.runtime.judging.verdict import Outcome, Reason
 
-__all__ = ["READERS", "UNACKED_RING", "Answer", "Entry", "Ledger", "Stage", "TriggerConflictError"]
+__all__ = [
+    "READERS",
+    "UNACKED_RING",
+    "Answer",
+    "Ledger",
+    "LedgerEntry",
+    "Stage",
+    "TriggerConflictError",
+]
 
 # In-Sight buffers as many results for a PLC that does not acknowledge.
 UNACKED_RING = 8
@@ -58,7 +66,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Entry:
+class LedgerEntry:
     """A trigger, or a frame that came without one.
 
     number       counts every entry of this boot from 1
@@ -72,7 +80,7 @@ class Entry:
     frame_name, capture
                  what else is known of its frame
     seq          number of its verdict; 0 before the verdict
-    told         the verdict as it was sent
+    sent         the verdict as it was sent
     """
 
     number: int
@@ -90,14 +98,14 @@ class Entry:
     answer: Answer | None = None
     answered_ns: int = 0
     seq: int = 0
-    told: bytes = b""
+    sent: bytes = b""
 
 
 @dataclass
 class _Reader:
     """What one client has been sent and has not acknowledged."""
 
-    unacked: OrderedDict[int, Entry] = field(default_factory=OrderedDict)
+    unacked: OrderedDict[int, LedgerEntry] = field(default_factory=OrderedDict)
     overrun: bool = False
 
 
@@ -112,11 +120,11 @@ class Ledger:
         self._resend_ns = resend_ns
         self._window = window
         self._number = 0
-        self._open: dict[int, Entry] = {}
-        self._by_id: dict[tuple[Hashable, str], Entry] = {}
+        self._open: dict[int, LedgerEntry] = {}
+        self._by_id: dict[tuple[Hashable, str], LedgerEntry] = {}
         self._finished: deque[tuple[Hashable, str]] = deque()
         self._deadlines: list[tuple[int, int]] = []
-        self._resends: list[tuple[int, int, Entry]] = []
+        self._resends: list[tuple[int, int, LedgerEntry]] = []
         self._readers: OrderedDict[Hashable, _Reader] = OrderedDict()
         self.last_seq = 0
         self.outcomes: Counter[Outcome] = Counter()
@@ -128,7 +136,7 @@ class Ledger:
 
     # -- opening ---------------------------------------------------------------------------
 
-    def find(self, owner: Hashable, trig: str) -> Entry | None:
+    def find(self, owner: Hashable, trig: str) -> LedgerEntry | None:
         """The entry under an id, as long as it is remembered."""
         return self._by_id.get((owner, trig))
 
@@ -140,7 +148,7 @@ class Ledger:
         budget_ns: int,
         bundle: str,
         recipe: str | None = None,
-    ) -> tuple[Entry, bool]:
+    ) -> tuple[LedgerEntry, bool]:
         """The entry of a trigger, and whether it is a new one.
 
         Raises
@@ -161,7 +169,9 @@ class Ledger:
         self.repeated += 1
         return known, False
 
-    def untriggered(self, frame_index: int, captured_ns: int, budget_ns: int, bundle: str) -> Entry:
+    def untriggered(
+        self, frame_index: int, captured_ns: int, budget_ns: int, bundle: str
+    ) -> LedgerEntry:
         """The entry of a frame that came by itself: each frame started is owed a verdict."""
         entry = self._new(None, None, None, captured_ns, captured_ns + budget_ns, bundle)
         entry.frame_index, entry.captured_ns = frame_index, captured_ns
@@ -175,16 +185,16 @@ class Ledger:
         opened_ns: int,
         deadline_ns: int,
         bundle: str,
-    ) -> Entry:
+    ) -> LedgerEntry:
         self._number += 1
-        entry = Entry(self._number, owner, trig, recipe, opened_ns, deadline_ns, bundle)
+        entry = LedgerEntry(self._number, owner, trig, recipe, opened_ns, deadline_ns, bundle)
         self._open[entry.number] = entry
         heapq.heappush(self._deadlines, (deadline_ns, entry.number))
         return entry
 
     # -- on the way ------------------------------------------------------------------------
 
-    def acquired(self, number: int, frame_index: int, captured_ns: int) -> Entry | None:
+    def acquired(self, number: int, frame_index: int, captured_ns: int) -> LedgerEntry | None:
         """Note the frame of a trigger; None if it has been answered, or has its frame."""
         entry = self._open.get(number)
         if entry is None or entry.frame_index is not None:
@@ -197,11 +207,11 @@ class Ledger:
         entry = self._open[number]
         entry.stage, entry.bundle = Stage.JUDGING, bundle
 
-    def entry(self, number: int) -> Entry | None:
+    def entry(self, number: int) -> LedgerEntry | None:
         """An entry that has no answer yet."""
         return self._open.get(number)
 
-    def opened(self, stage: Stage | None = None) -> list[Entry]:
+    def opened(self, stage: Stage | None = None) -> list[LedgerEntry]:
         """Entries without an answer, oldest first, or those of them at one stage."""
         return [e for e in self._open.values() if stage is None or e.stage is stage]
 
@@ -212,7 +222,7 @@ class Ledger:
 
     # -- answering -------------------------------------------------------------------------
 
-    def conclude(self, number: int, answer: Answer, now_ns: int) -> Entry | None:
+    def conclude(self, number: int, answer: Answer, now_ns: int) -> LedgerEntry | None:
         """Give an entry its final answer; None if it has one: the first one wins.
 
         After the deadline every answer is NG late: OK would come too late to be
@@ -238,14 +248,14 @@ class Ledger:
         return entry
 
     @staticmethod
-    def _overdue(entry: Entry, answer: Answer) -> Answer:
+    def _overdue(entry: LedgerEntry, answer: Answer) -> Answer:
         # Without a frame "late" would send people to the wrong machine.
         if entry.frame_index is None and answer.reason is not None:
             return answer
         allowed = (entry.deadline_ns - entry.opened_ns) / 1e6
         return Answer.ng(Reason.LATE, f"no verdict within {allowed:.1f} ms")
 
-    def due(self, now_ns: int) -> list[Entry]:
+    def due(self, now_ns: int) -> list[LedgerEntry]:
         """Entries whose deadline has come and that have no answer; ask until it is empty."""
         found = []
         while self._deadlines and self._deadlines[0][0] <= now_ns:
@@ -263,7 +273,7 @@ class Ledger:
 
     # -- until it is acknowledged ----------------------------------------------------------
 
-    def _remember(self, entry: Entry) -> None:
+    def _remember(self, entry: LedgerEntry) -> None:
         if entry.owner is None or entry.trig is None:
             return
         self._finished.append((entry.owner, entry.trig))
@@ -279,7 +289,7 @@ class Ledger:
             reader.overrun = True
         self._schedule(entry, entry.answered_ns)
 
-    def _schedule(self, entry: Entry, now_ns: int) -> None:
+    def _schedule(self, entry: LedgerEntry, now_ns: int) -> None:
         heapq.heappush(self._resends, (now_ns + self._resend_ns, entry.seq, entry))
 
     def acknowledge(self, owner: Hashable, seq: int) -> bool:
@@ -296,12 +306,12 @@ class Ledger:
         reader = self._readers.get(owner)
         return reader is not None and reader.overrun
 
-    def unacknowledged(self, owner: Hashable) -> list[Entry]:
+    def unacknowledged(self, owner: Hashable) -> list[LedgerEntry]:
         """Verdicts that a client has not acknowledged, oldest first, UNACKED_RING at most."""
         reader = self._readers.get(owner)
         return list(reader.unacked.values()) if reader else []
 
-    def resends(self, now_ns: int) -> Iterator[Entry]:
+    def resends(self, now_ns: int) -> Iterator[LedgerEntry]:
         """Verdicts to be sent again now; each comes up again until acknowledged or overdue."""
         while self._resends and self._resends[0][0] <= now_ns:
             _, seq, entry = heapq.heappop(self._resends)

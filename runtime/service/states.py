@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from kenpin.camera.acquisition.events import CameraState
 from kenpin.runtime.wire.verdict_messages import State
 
-__all__ = ["Parts", "state_of"]
+__all__ = ["LineFacts", "state_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class LineFacts:
     """What the state depends on.
 
     proven      a bundle has passed its golden frames since the service started
@@ -20,7 +20,7 @@ class Parts:
     refusal     nothing is judged until a RESET, because the self-test failed
     camera      where the camera stands
     triggered   frames are taken on triggers
-    room        one more trigger may come now
+    accepts     one more trigger may come now
     stopping    the service ends
     """
 
@@ -30,12 +30,12 @@ class Parts:
     refusal: bool
     camera: CameraState
     triggered: bool
-    room: bool
+    accepts: bool
     stopping: bool
     complaints: frozenset[str] = field(default_factory=frozenset)
 
 
-def state_of(parts: Parts) -> State:
+def state_of(parts: LineFacts) -> State:
     """The state, in the words of OPC 40100-1. READY and CONTINUOUS need every part to work."""
     if parts.stopping:
         return State.HALTED
@@ -51,4 +51,4 @@ def state_of(parts: Parts) -> State:
         return State.INITIALIZED
     if not parts.triggered:
         return State.CONTINUOUS
-    return State.READY if parts.room else State.SINGLE
+    return State.READY if parts.accepts else State.SINGLE

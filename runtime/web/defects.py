@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kenpin.config.web import DefectSpec
 from kenpin.runtime.judging.verdict import WebDefect
-from kenpin.runtime.web.pieces import Strip
+from kenpin.runtime.web.pieces import MapStrip
 
 __all__ = ["DefectTracker"]
 
@@ -102,7 +102,7 @@ class DefectTracker:
         tops = [region.top for region in self._open.values() if region.cells]
         return self._origin + min(tops) * self._px if tops else None
 
-    def add(self, strip: Strip, over: Mask) -> list[WebDefect]:
+    def add(self, strip: MapStrip, over: Mask) -> list[WebDefect]:
         """The defects that end in a strip, or are due for a report, along the web.
 
         Parameters
@@ -161,7 +161,7 @@ class DefectTracker:
                 yield self._defect(region, still_open=True)
 
     def _regions(
-        self, strip: Strip, over: Mask
+        self, strip: MapStrip, over: Mask
     ) -> tuple[dict[int, _Region], list[_Region], NDArray[np.int64]]:
         """Regions with a cell in the strip, by number; those above it that have
         none; and the numbers in the strip's last row."""
@@ -220,7 +220,7 @@ class DefectTracker:
         return pairs
 
     def _measured(
-        self, strip: Strip, over: Mask, labels: NDArray[Any], stats: NDArray[Any], count: int
+        self, strip: MapStrip, over: Mask, labels: NDArray[Any], stats: NDArray[Any], count: int
     ) -> dict[int, _Region]:
         at = np.flatnonzero(over)
         own, values = labels.ravel()[at], strip.values.ravel()[at]

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from kenpin.runtime.judging.verdict import Gap
 
-__all__ = ["Strip", "merged"]
+__all__ = ["MapStrip", "merged"]
 
 F32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Strip:
+class MapStrip:
     """Map rows that have become final, and the lines they stand for.
 
     first_line, end_line  of the web

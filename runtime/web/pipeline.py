@@ -26,10 +26,10 @@ from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds
-from kenpin.runtime.web.account import Account, conclude
 from kenpin.runtime.web.defects import DefectTracker
 from kenpin.runtime.web.position import Along
 from kenpin.runtime.web.stages import WebStages, slots_agree
+from kenpin.runtime.web.web_state import WebState, conclude
 
 __all__ = ["WebPipeline", "open_pipeline"]
 
@@ -46,7 +46,7 @@ def open_pipeline(
     threads: int | None = None,
     exhaustive: bool = False,
 ) -> Pipeline | WebPipeline:
-    """The pipeline that a bundle's geometry asks for; both have `judge` and `alone`.
+    """The pipeline that a bundle's geometry asks for; both have `judge` and `judge_single`.
 
     `web` is the line's own table, instead of the bundle's.
 
@@ -174,7 +174,7 @@ class WebPipeline:
         origin
             Number of its first line; None takes the camera's count, or 0.
         """
-        self._account: Account | None = None
+        self._state: WebState | None = None
         self._origin = origin
         self._next_index: int | None = None
         self._shift: int | None = None
@@ -182,7 +182,7 @@ class WebPipeline:
         # Lines that the last frame should have had, where the camera counts none.
         self._short_lines = 0
 
-    def alone(self, frame: Frame) -> Judgement:
+    def judge_single(self, frame: Frame) -> Judgement:
         """The verdict about an image that is a whole web, with the recipe's lanes.
 
         The web in hand goes on untouched.
@@ -211,30 +211,30 @@ class WebPipeline:
         """
         watch = Stopwatch(self._clock_ns)
         watch.start()
-        account = self._account or self._opened(frame)
-        account.begin_frame()
+        state = self._state or self._opened(frame)
+        state.begin_frame()
         fault: Fault | None = None
         try:
-            for piece in self._missing_before(frame, account):
-                account.add(piece)
-            account.frame_line = account.stream.end
+            for piece in self._missing_before(frame, state):
+                state.add(piece)
+            state.frame_line = state.stream.end
             if isinstance(frame, Frame):
-                fault = self._take_in(frame, account, watch)
+                fault = self._take_in(frame, state, watch)
             else:
-                fault = self._lost(frame, account)
+                fault = self._lost(frame, state)
             if last:
-                for ending in account.stream.finish():
-                    account.add(ending)
+                for ending in state.stream.finish():
+                    state.add(ending)
         except Exception as error:  # noqa: BLE001 the frame is still owed its verdict
             fault = Reason.MODEL_ERROR, f"{type(error).__name__}: {error}"
-            account.abandon(frame)
+            state.abandon(frame)
         usual_lines = self._usual_lines
         if last:
-            account.close()
+            state.close()
             self.reset()
         watch.mark("stream")
         return conclude(
-            account,
+            state,
             frame,
             fault,
             watch,
@@ -244,7 +244,7 @@ class WebPipeline:
             usual_lines,
         )
 
-    def _opened(self, frame: Frame | LostFrame) -> Account:
+    def _opened(self, frame: Frame | LostFrame) -> WebState:
         first = frame.capture.first_line if isinstance(frame, Frame) else None
         origin = self._origin
         if origin is None:
@@ -254,7 +254,7 @@ class WebPipeline:
         lanes, px = self.stages.lanes, self.stages.patch_stride_px
         names = tuple(lane.name for lane in lanes.lanes)
         checks = self.stages.checks()
-        self._account = Account(
+        self._state = WebState(
             web=self.web,
             thresholds=self.thresholds,
             lanes=lanes,
@@ -266,51 +266,51 @@ class WebPipeline:
             along=Along(self.web.along, origin),
             patch_stride_px=px,
         )
-        return self._account
+        return self._state
 
-    def _missing_before(self, frame: Frame | LostFrame, account: Account) -> Iterator[Gap]:
+    def _missing_before(self, frame: Frame | LostFrame, state: WebState) -> Iterator[Gap]:
         """Lines that should have come before this frame and did not."""
         expected, self._next_index = self._next_index, frame.index + 1
         skipped = 0 if expected is None else frame.index - expected
         first = frame.capture.first_line if isinstance(frame, Frame) else None
-        end = account.stream.end
+        end = state.stream.end
         short, self._short_lines = self._short_lines, 0
         if first is not None:
             if self._shift is None:
                 self._shift = end + skipped * self._usual_lines - first
             ahead = first + self._shift - end
             if ahead > 0:
-                yield from account.stream.lose(ahead)
+                yield from state.stream.lose(ahead)
             elif ahead < 0 or skipped < 0:
                 # The camera counts anew, or more was guessed lost than was.
                 self._shift = end - first
-                yield from account.stream.lose(0, known=False)
+                yield from state.stream.lose(0, known=False)
         elif skipped or short:
             lines = short + max(0, skipped) * self._usual_lines
-            yield from account.stream.lose(lines, known=False)
+            yield from state.stream.lose(lines, known=False)
 
-    def _take_in(self, frame: Frame, account: Account, watch: Stopwatch) -> Fault | None:
+    def _take_in(self, frame: Frame, state: WebState, watch: Stopwatch) -> Fault | None:
         pixels: NDArray[Any] = frame.pixels
         self._usual_lines = max(len(pixels), frame.capture.lines_expected)
         unfit = misfit(pixels, self.bundle.manifest.frame)
         watch.mark("check")
         if unfit:
-            for gap in account.stream.lose(len(pixels), cause=Cause.FAILED):
-                account.add(gap)
+            for gap in state.stream.lose(len(pixels), cause=Cause.FAILED):
+                state.add(gap)
             return Reason.RECIPE_MISMATCH, unfit
         if frame.capture.first_line is None and not frame.complete:
             self._short_lines = frame.capture.lines_expected - len(pixels)
-        first = account.stream.end
+        first = state.stream.end
         if frame.capture.encoder is not None:
-            account.along.anchor(first, frame.capture.encoder)
-        for piece in account.stream.feed(pixels):
-            account.add(piece)
+            state.along.anchor(first, frame.capture.encoder)
+        for piece in state.stream.feed(pixels):
+            state.add(piece)
         return None
 
-    def _lost(self, frame: LostFrame, account: Account) -> Fault:
+    def _lost(self, frame: LostFrame, state: WebState) -> Fault:
         # A camera that counts lines will say with its next frame how many were lost.
         guess = 0 if self._shift is not None else self._usual_lines
         lines = guess if frame.lines is None else frame.lines
-        for gap in account.stream.lose(lines, known=frame.lines is not None):
-            account.add(gap)
+        for gap in state.stream.lose(lines, known=frame.lines is not None):
+            state.add(gap)
         return Reason.INCOMPLETE_FRAME, frame.detail

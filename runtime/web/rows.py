@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.runtime.judging.engine import Engine, Room
+from kenpin.runtime.judging.engine import Engine, FeatureBuffers
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.carry import Carry
@@ -41,8 +41,8 @@ class TileRows:
         self.next = 0
         self._at_once = max(1, TILES_AT_ONCE // grid.cols)
         shape = (grid.width,) if channels == 1 else (grid.width, channels)
-        room = grid.size + grid.core + self._at_once * grid.stride
-        self._carry = Carry(shape, room, origin)
+        capacity = grid.size + grid.core + self._at_once * grid.stride
+        self._carry = Carry(shape, capacity, origin)
 
     @property
     def end(self) -> int:
@@ -128,7 +128,7 @@ class TileRows:
 
 def row_features(
     engine: Engine, grid: TileGrid, windows: Sequence[U8], lamp: Lamp
-) -> tuple[Room, int]:
+) -> tuple[FeatureBuffers, int]:
     """What the network says of some tile rows, row by row, and how many tiles were filled in.
 
     Each is evened out by its own window, so that it does not matter where frames end.
@@ -147,6 +147,6 @@ def row_features(
             slot[...] = tile if tile.ndim == 2 else tile.transpose(2, 0, 1)
         return len(numbers)
 
-    room = engine.room(count)
-    _, filled = engine.features(fill, count, room)
-    return room.tiles(0, count), filled
+    buffers = engine.buffers(count)
+    _, filled = engine.features(fill, count, buffers)
+    return buffers.tiles(0, count), filled

@@ -21,7 +21,7 @@ from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Gap
 from kenpin.runtime.web.ends import Ends
 from kenpin.runtime.web.lanes import EdgeTracker, LaneMap, RowChecks
-from kenpin.runtime.web.pieces import Strip
+from kenpin.runtime.web.pieces import MapStrip
 from kenpin.runtime.web.stream import StreamingMap
 
 __all__ = ["WebStages", "grey_of_rows", "slots_agree"]
@@ -87,7 +87,7 @@ class WebStages:
             beat=beat,
         )
 
-    def pieces(self, blocks: Iterable[NDArray[Any]]) -> Iterator[Strip | Gap]:
+    def pieces(self, blocks: Iterable[NDArray[Any]]) -> Iterator[MapStrip | Gap]:
         """One whole web, from its first block to its last."""
         stream = self.fresh()
         for block in blocks:
@@ -109,9 +109,9 @@ class WebStages:
         inner = [s for strip, s in scored if strip.first_line > 0 and strip.end_line <= end]
         return inner or [s for _, s in scored]
 
-    def _scored(self, blocks: Iterable[NDArray[Any]]) -> Iterator[tuple[Strip, float]]:
+    def _scored(self, blocks: Iterable[NDArray[Any]]) -> Iterator[tuple[MapStrip, float]]:
         for piece in self.pieces(blocks):
-            if isinstance(piece, Strip) and piece.inspected.any():
+            if isinstance(piece, MapStrip) and piece.inspected.any():
                 yield piece, self.score(piece.values)
 
     def score(self, values: F32) -> float:
@@ -122,7 +122,7 @@ class WebStages:
         """The map of one image that is a web by itself; 0 where nothing is inspected."""
         values = np.zeros((-(-len(pixels) // self.patch_stride_px), len(self.lanes.times)))
         for piece in self.pieces([pixels]):
-            if isinstance(piece, Strip):
+            if isinstance(piece, MapStrip):
                 values[piece.row : piece.row + len(piece.values)] = piece.values
         size = (len(pixels), self.grid.width)
         return ScoreMap(values.astype(np.float32), self.patch_stride_px, size)
@@ -166,10 +166,10 @@ def slots_agree(engine: Engine) -> bool:
             slots[:] = tiles[first : first + batch]
             return batch
 
-        room = engine.room(batch)
-        engine.features(fill, batch, room)
+        buffers = engine.buffers(batch)
+        engine.features(fill, batch, buffers)
         for slot in range(batch):
-            said = room.tiles(slot, slot + 1)
+            said = buffers.tiles(slot, slot + 1)
             found = said.features.tobytes() + (b"" if said.rows is None else said.rows.tobytes())
             if seen.setdefault(first + slot, found) != found:
                 return False

@@ -18,7 +18,7 @@ from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Gap
-from kenpin.runtime.web.pieces import Strip
+from kenpin.runtime.web.pieces import MapStrip
 from kenpin.runtime.web.rows import TileRows, row_features
 from kenpin.runtime.web.smoothing import MapRows, StreamingBlur
 
@@ -120,7 +120,7 @@ class StreamingMap:
         """Lines that may have come without being judged yet, at most."""
         return self._grid.core + self._grid.halo + self._blur.reach * self._stride_px - 1
 
-    def feed(self, pixels: NDArray[Any]) -> Iterator[Strip | Gap]:
+    def feed(self, pixels: NDArray[Any]) -> Iterator[MapStrip | Gap]:
         """Take in the lines that follow; what is known now.
 
         Parameters
@@ -149,7 +149,7 @@ class StreamingMap:
         self._rows.restart(ahead)
         self._begin(at_web_start=False)
 
-    def finish(self) -> Iterator[Strip | Gap]:
+    def finish(self) -> Iterator[MapStrip | Gap]:
         """The web ends here: its last lines, with the web continued past its end."""
         self._last = -(-(self.end - self.origin) // self._stride_px)
         for windows in self._rows.finish():
@@ -181,15 +181,15 @@ class StreamingMap:
         self.told = end
         return gap
 
-    def _score(self, windows: list[U8]) -> Iterator[Strip]:
+    def _score(self, windows: list[U8]) -> Iterator[MapStrip]:
         """Tile rows through all the steps."""
         cols = self._grid.cols
         self.work.due += len(windows) * cols
-        room, filled = row_features(self._engine, self._grid, windows, self._lamp)
+        buffers, filled = row_features(self._engine, self._grid, windows, self._lamp)
         self.work.scored += filled
         for number, window in enumerate(windows):
             self._beat()
-            tiles = room.tiles(number * cols, (number + 1) * cols)
+            tiles = buffers.tiles(number * cols, (number + 1) * cols)
             found = self._scorer.distances(tiles.features, tiles.rows)
             rows = self._joined(found.values, window)
             self._rows.next += 1
@@ -228,14 +228,14 @@ class StreamingMap:
         self._row += count
         return None if skip == count else rows.since(skip)
 
-    def _strip(self, rows: MapRows) -> Strip:
+    def _strip(self, rows: MapRows) -> MapStrip:
         rows = _with_bands(rows, self._look)
         px = self._stride_px
         first = self.origin + rows.first * px
         # The last row of a web may reach past its last line.
         end = min(first + len(rows) * px, self.end)
         self.told = end
-        return Strip(
+        return MapStrip(
             first,
             end,
             rows.first,

@@ -25,7 +25,7 @@ from kenpin.runtime.wire.allow_list import AllowList
 from kenpin.runtime.wire.endpoints import EndpointError, check_endpoint, ipc_path, is_local
 from kenpin.runtime.wire.keys import Admitted, LineKeys, read_line
 
-__all__ = ["Door"]
+__all__ = ["AccessControl"]
 
 _ZAP = "inproc://zeromq.zap.01"
 _DOMAIN = b"kenpin"
@@ -49,7 +49,7 @@ _WHY: dict[int, str] = {
 }
 
 
-class Door:
+class AccessControl:
     """The context of a line's sockets, and the lock of each.
 
     keys       folder of the line's keys; None: nobody is asked, local addresses only
@@ -104,7 +104,7 @@ class Door:
         return self._list is not None
 
     @property
-    def complaint(self) -> str:
+    def alarm(self) -> str:
         """What is wrong with the keys, or who lately called without a valid one; or empty."""
         if self._list and self._list.now.problems:
             return self._list.now.problems[0]

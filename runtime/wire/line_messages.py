@@ -36,18 +36,18 @@ __all__ = [
     "Head",
     "Heartbeat",
     "LateResult",
+    "LineMessage",
     "Resetting",
     "RollAck",
     "RollWritten",
     "SelftestDone",
-    "Told",
     "TriggerAck",
 ]
 
 _Detail = Annotated[str, StringConstraints(max_length=MAX_DETAIL_CHARS)]
 
 
-class Told(Frozen):
+class LineMessage(Frozen):
     """How each of these messages begins."""
 
     v: Literal[1] = Field(description="major version of the wire")
@@ -68,7 +68,7 @@ class Head(TypedDict):
     t_mono_ns: int
 
 
-class Heartbeat(Told):
+class Heartbeat(LineMessage):
     """On v1/hb/<line> every 100 ms, as long as the inspection itself makes progress."""
 
     type: Literal["hb"]
@@ -81,7 +81,7 @@ class Heartbeat(Told):
     late_count: U64 = Field(description="verdicts with reason late, since boot")
 
 
-class LateResult(Told):
+class LateResult(LineMessage):
     """On v1/late/<line>: came after its verdict, changes nothing, for statistics only."""
 
     type: Literal["late"]
@@ -94,7 +94,7 @@ class LateResult(Told):
     web: WebPart | None = Field(description="what was found on a web; null where frames show parts")
 
 
-class Alarm(Told):
+class Alarm(LineMessage):
     """On v1/alarm/<line> when something begins or ceases to need a person; also after HELLO."""
 
     type: Literal["alarm"]
@@ -103,14 +103,14 @@ class Alarm(Told):
     detail: _Detail = Field(description="one sentence for people, empty if no longer active")
 
 
-class RollWritten(Told):
+class RollWritten(LineMessage):
     """On v1/roll/<line>: the report on a roll of the web is on the disk."""
 
     type: Literal["roll"]
     page: str = Field(max_length=4096, description="path of its page on the box")
 
 
-class TriggerAck(Told):
+class TriggerAck(LineMessage):
     """The trigger is in the books: it will get its verdict by `deadline_ns`."""
 
     type: Literal["trigger_ack"]
@@ -123,7 +123,7 @@ class TriggerAck(Told):
     )
 
 
-class Acquired(Told):
+class Acquired(LineMessage):
     """The trigger's frame is there: the part may move."""
 
     type: Literal["acquired"]
@@ -131,7 +131,7 @@ class Acquired(Told):
     frame: U64 = Field(description="as in the verdict")
 
 
-class ErrorTold(Told):
+class ErrorTold(LineMessage):
     """A command could not be read or obeyed, and nothing was done."""
 
     type: Literal["error"]
@@ -144,7 +144,7 @@ class ErrorTold(Told):
 ChangeStep = Literal["preparing", "prepared", "active", "failed"]
 
 
-class ChangeTold(Told):
+class ChangeTold(LineMessage):
     """How far a change of the bundle has come: answers to PREPARE and ACTIVATE."""
 
     type: ChangeStep
@@ -152,7 +152,7 @@ class ChangeTold(Told):
     detail: _Detail = Field(description="why it failed, else empty; the running bundle stays")
 
 
-class SelftestDone(Told):
+class SelftestDone(LineMessage):
     """The golden frames have been judged: answer to SELFTEST."""
 
     type: Literal["selftest_done"]
@@ -160,13 +160,13 @@ class SelftestDone(Told):
     detail: _Detail = Field(description="which frame failed, and by how much")
 
 
-class Resetting(Told):
+class Resetting(LineMessage):
     """The answer to RESET; states tell how it goes on."""
 
     type: Literal["resetting"]
 
 
-class RollAck(Told):
+class RollAck(LineMessage):
     """The answer to ROLL_START and ROLL_STOP."""
 
     type: Literal["roll_ack"]

@@ -10,7 +10,7 @@ from typing import Self
 
 import zmq
 
-from kenpin.runtime.wire.authentication import Door
+from kenpin.runtime.wire.authentication import AccessControl
 from kenpin.runtime.wire.endpoints import EndpointError, check_endpoint, refuse_taken
 from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES
 
@@ -33,7 +33,7 @@ class VerdictPublisher:
     it reads again, and finds the loss by the gap in `seq`. It costs neither
     the sender nor any other reader anything.
 
-    door  lets readers in; by default everybody on this computer. It is closed
+    access  lets readers in; by default everybody on this computer. It is closed
           with the publisher
 
     Raises
@@ -42,15 +42,17 @@ class VerdictPublisher:
         If the endpoint is not allowed, or is taken, or does not exist.
     """
 
-    def __init__(self, endpoint: str, *, hwm: int = SEND_HWM, door: Door | None = None) -> None:
-        check_endpoint(endpoint, keys=door is not None and door.locked)
+    def __init__(
+        self, endpoint: str, *, hwm: int = SEND_HWM, access: AccessControl | None = None
+    ) -> None:
+        check_endpoint(endpoint, keys=access is not None and access.locked)
         refuse_taken(endpoint)
         check_libzmq(zmq.zmq_version_info())
         self._greeting: Callable[[], tuple[str, bytes]] | None = None
         self._subscriptions: Counter[bytes] = Counter()
         self._stalls = 0
-        self._door = door or Door()
-        self._context = self._door.context
+        self._access = access or AccessControl()
+        self._context = self._access.context
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.SNDHWM, hwm)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
@@ -60,9 +62,9 @@ class VerdictPublisher:
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         self._socket.setsockopt(zmq.XPUB_NODROP, 1)
         try:
-            self._endpoint = self._door.bind(self._socket, endpoint)
+            self._endpoint = self._access.bind(self._socket, endpoint)
         except EndpointError:
-            self._door.close()
+            self._access.close()
             raise
 
     @property
@@ -76,9 +78,9 @@ class VerdictPublisher:
         return self._socket
 
     @property
-    def door(self) -> Door:
+    def access(self) -> AccessControl:
         """Where further sockets of the same service are bound."""
-        return self._door
+        return self._access
 
     @property
     def stalls(self) -> int:
@@ -136,7 +138,7 @@ class VerdictPublisher:
             except zmq.Again:
                 break
             note = frame.bytes
-            if not self._door.admits(frame):
+            if not self._access.admits(frame):
                 continue
             # Any peer may also send a message of its own; it means nothing here.
             prefix = note[1:]
@@ -153,15 +155,15 @@ class VerdictPublisher:
     def _wait(self, timeout_s: float) -> None:
         """Until somebody has come or gone; meanwhile the door is answered."""
         end_s = time.monotonic() + timeout_s
-        self._door.serve()
+        self._access.serve()
         if timeout_s <= 0:
             return
         poller = zmq.Poller()
-        for source in (self._socket, *self._door.sockets):
+        for source in (self._socket, *self._access.sockets):
             poller.register(source, zmq.POLLIN)
         while (left_s := end_s - time.monotonic()) > 0:
             ready = dict(poller.poll(math.ceil(left_s * 1000)))
-            self._door.serve()
+            self._access.serve()
             if self._socket in ready:
                 return
 
@@ -178,7 +180,7 @@ class VerdictPublisher:
 
     def close(self) -> None:
         """Send what is queued, for LINGER_MS at most, and let go. Closing twice is harmless."""
-        self._door.close(LINGER_MS)
+        self._access.close(LINGER_MS)
 
     def __enter__(self) -> Self:
         return self

@@ -31,7 +31,7 @@ from kenpin.runtime.service.inspection.messages import (
     Judged,
     Phase,
     PhaseChanged,
-    SelftestDone,
+    SelftestEnded,
     TakeOver,
     ToInspection,
     TookOver,
@@ -221,7 +221,7 @@ class _Loop:
                 yield
         except (BundleError, OSError) as error:
             detail = str(error)
-        self._channel.send(SelftestDone(not detail, detail[:_MOST_CHARS], scores))
+        self._channel.send(SelftestEnded(not detail, detail[:_MOST_CHARS], scores))
 
     def _hash_steps(self) -> Iterator[None]:
         bundle: Bundle = self._pipeline.bundle

@@ -26,7 +26,7 @@ __all__ = [
     "Phase",
     "PhaseChanged",
     "RunSelftest",
-    "SelftestDone",
+    "SelftestEnded",
     "TakeOver",
     "ToInspection",
     "TookOver",
@@ -107,7 +107,7 @@ class PhaseChanged(Message, frozen=True):
     facts: BundleFacts | None = None
 
 
-class SelftestDone(Message, frozen=True):
+class SelftestEnded(Message, frozen=True):
     """The golden frames were judged again, or could not be."""
 
     passed: bool
@@ -128,7 +128,7 @@ class TookOver(Message, frozen=True):
     niceness: int
 
 
-FromInspection = Judged | PhaseChanged | SelftestDone | TookOver | Failed
+FromInspection = Judged | PhaseChanged | SelftestEnded | TookOver | Failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from kenpin.runtime.service.inspection.messages import (
     PhaseChanged,
 )
 
-__all__ = ["Limits", "Role", "Supervisor"]
+__all__ = ["HangLimits", "Role", "Supervisor"]
 
 _PAUSES_NS = (0, 500_000_000, 1_000_000_000, 2_000_000_000, 5_000_000_000)
 # Whoever was READY for so long did not die of its start.
@@ -38,7 +38,7 @@ class Role(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class HangLimits:
     """How long an inspection process may give no sign of life.
 
     hung_ns   READY, before its silence is told to the clients
@@ -66,7 +66,7 @@ class Supervisor:
         self,
         spec: InspectorSpec,
         ring: FrameRing,
-        limits: Limits,
+        limits: HangLimits,
         *,
         fallback: Path | None = None,
         niceness: int = 10,

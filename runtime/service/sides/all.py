@@ -14,15 +14,15 @@ from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.config.line import Line
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Reason
+from kenpin.runtime.service.alarms import Alarms
 from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.complaints import Complaints
-from kenpin.runtime.service.desk import CAMERA_WORKS, Desk
+from kenpin.runtime.service.coordinator import CAMERA_WORKS, Coordinator
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.logs import LogQueue
 from kenpin.runtime.service.sides.archive import Archive
 from kenpin.runtime.service.sides.preview import Preview
 from kenpin.runtime.service.sides.rolls import Rolls
-from kenpin.runtime.service.sides.status import ArchiveCounts, LineCounts, Status
+from kenpin.runtime.service.sides.status import ArchiveCounts, LineCounts, StatusReporter
 
 __all__ = ["Sides"]
 
@@ -34,41 +34,43 @@ class Sides:
         self,
         line: Line,
         ring: FrameRing,
-        desk: Desk,
+        coordinator: Coordinator,
         supervisor: Supervisor,
         acquisition: Acquisition,
         announcer: Announcer,
-        complaints: Complaints,
+        alarms: Alarms,
         *,
         log: LogQueue | None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._line = line
-        self._desk = desk
+        self._coordinator = coordinator
         self._supervisor = supervisor
         self._acquisition = acquisition
         self._announcer = announcer
-        self._complaints = complaints
+        self._alarms = alarms
         self._log_queue = log
         self._log = structlog.get_logger()
         self.archive: Archive | None = None
         self.preview: Preview | None = None
         self.rolls: Rolls | None = None
-        self.status: Status | None = None
+        self.status: StatusReporter | None = None
         if line.archive is not None:
             self.archive = Archive(
-                line, line.archive, announcer.boot, ring, desk.give_back, clock_ns=clock_ns
+                line, line.archive, announcer.boot, ring, coordinator.give_back, clock_ns=clock_ns
             )
-            desk.sides.append(self.archive)
+            coordinator.sides.append(self.archive)
         if line.wire.img is not None:
-            self.preview = Preview(line, announcer.boot, ring, desk.give_back, clock_ns=clock_ns)
-            desk.sides.append(self.preview)
+            self.preview = Preview(
+                line, announcer.boot, ring, coordinator.give_back, clock_ns=clock_ns
+            )
+            coordinator.sides.append(self.preview)
         if line.rolls is not None:
             self.rolls = Rolls(line.rolls, line.name, clock_ns)
-            desk.on_web = self.rolls.found
+            coordinator.on_web = self.rolls.found
         if line.status is not None:
-            self.status = Status(line, line.status, self._counts, clock_ns=clock_ns)
-            desk.on_verdict = self.status.verdict
+            self.status = StatusReporter(line, line.status, self._counts, clock_ns=clock_ns)
+            coordinator.on_verdict = self.status.verdict
 
     def start(self) -> None:
         """Start them; whether they come up is their own affair."""
@@ -84,21 +86,21 @@ class Sides:
         """Hear them, take slots back, and complain of whoever needs a person."""
         if self.archive is not None:
             self.archive.poll()
-            complaint = self.archive.complaint
-            self._complaints.note("archive", complaint, bool(complaint))
+            alarm = self.archive.alarm
+            self._alarms.note("archive", alarm, bool(alarm))
         if self.preview is not None:
             self.preview.poll()
-            self._complaints.note("img", self.preview.complaint, bool(self.preview.complaint))
+            self._alarms.note("img", self.preview.alarm, bool(self.preview.alarm))
         if self.rolls is not None:
             for page in self.rolls.poll():
                 self._log.info("roll", page=page)
                 self._announcer.roll(page)
-            self._complaints.note("rolls", self.rolls.complaint, bool(self.rolls.complaint))
+            self._alarms.note("rolls", self.rolls.alarm, bool(self.rolls.alarm))
         if self.status is not None:
             address = self.status.poll()
             if address:
                 self._log.info("status_page", address=address)
-            self._complaints.note("status", self.status.complaint, bool(self.status.complaint))
+            self._alarms.note("status", self.status.alarm, bool(self.status.alarm))
 
     def stop(self) -> None:
         """Let them write what they have been told, for a moment; then end all."""
@@ -111,7 +113,7 @@ class Sides:
                 yield part.side
 
     def _counts(self) -> LineCounts:
-        ledger, facts = self._desk.ledger, self._supervisor.facts
+        ledger, facts = self._coordinator.ledger, self._supervisor.facts
         pids = {"gateway": os.getpid(), "acquisition": self._acquisition.pid}
         pids |= self._supervisor.pids
         archive = self.archive
@@ -123,7 +125,7 @@ class Sides:
             pids["rolls"] = self.rolls.side.pid
         return LineCounts(
             state=self._announcer.state.value,
-            degraded=bool(self._complaints),
+            degraded=bool(self._alarms),
             camera=self._acquisition.state.value,
             camera_up=self._acquisition.state in CAMERA_WORKS,
             bundle=facts.label if facts else "",
@@ -137,7 +139,7 @@ class Sides:
                 "triggers_missed": ledger.missed,
                 "triggers_repeated": ledger.repeated,
                 "verdicts_resent": ledger.resent,
-                "frames_unasked": self._desk.unasked,
+                "frames_unasked": self._coordinator.unasked,
                 "inspection_restarts": self._supervisor.restarts,
                 "acquisition_restarts": self._acquisition.restarts,
                 "log_dropped": self._log_queue.dropped if self._log_queue else 0,

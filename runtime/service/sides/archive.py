@@ -12,7 +12,7 @@ from kenpin.config.line import ArchiveSpec, Line
 from kenpin.processes.channel import Channel, Message
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
-from kenpin.runtime.service.ledger import Entry
+from kenpin.runtime.service.ledger import LedgerEntry
 from kenpin.runtime.service.sides.loans import Lent, Loans, about, lent
 
 __all__ = ["Archive", "ArchiveTold", "lendable"]
@@ -89,15 +89,15 @@ class Archive:
         )
         self._loans = Loans(self.side, self._most, _HUNG_NS, give_back, clock_ns)
 
-    # -- what the desk asks ----------------------------------------------------------------
+    # -- what the coordinator asks ----------------------------------------------------------------
 
-    def offer(self, entry: Entry, verdict: Verdict, ticket: Ticket) -> bool:
+    def offer(self, entry: LedgerEntry, verdict: Verdict, ticket: Ticket) -> bool:
         """Whether the archive takes the frame; then it gives the slot back later."""
         if not self._wanted(verdict):
             return False
         if not self._ready:
             return self._drop("not_ready")
-        if not self._loans.room_for(ticket):
+        if not self._loans.can_lend(ticket):
             return self._drop("behind")
         if not self.side.send(lent(entry, verdict, ticket)):
             return self._drop("behind")
@@ -143,7 +143,7 @@ class Archive:
             self.kept[told.kind] += 1
 
     @property
-    def complaint(self) -> str:
+    def alarm(self) -> str:
         """What a person must look at; empty if nothing."""
         if not self._most:
             return "the ring has no slot for the archive: raise ring.slots"

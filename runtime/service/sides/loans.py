@@ -10,7 +10,7 @@ from kenpin.config.line import Line
 from kenpin.processes.channel import Message
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Verdict
-from kenpin.runtime.service.ledger import Entry
+from kenpin.runtime.service.ledger import LedgerEntry
 
 __all__ = ["Lent", "Loans", "about", "lent"]
 
@@ -70,7 +70,7 @@ class Loans:
     def __len__(self) -> int:
         return len(self._lent)
 
-    def room_for(self, ticket: Ticket) -> bool:
+    def can_lend(self, ticket: Ticket) -> bool:
         """Whether one more may be lent, and this one is not lent already."""
         return len(self._lent) < self._most and ticket not in self._lent
 
@@ -96,7 +96,7 @@ class Loans:
         return 0
 
 
-def lent(entry: Entry, verdict: Verdict, ticket: Ticket) -> Lent:
+def lent(entry: LedgerEntry, verdict: Verdict, ticket: Ticket) -> Lent:
     """The message that lends a frame."""
     return Lent(
         ticket=ticket,

@@ -14,7 +14,7 @@ from kenpin.config.line import Line, WireSpec
 from kenpin.processes.channel import Channel, Message
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
-from kenpin.runtime.service.ledger import Entry
+from kenpin.runtime.service.ledger import LedgerEntry
 from kenpin.runtime.service.sides.loans import Lent, Loans, about, lent
 
 __all__ = ["Preview", "PreviewTold"]
@@ -61,7 +61,7 @@ class Preview:
         self.shown = 0
         self.skipped = 0
 
-    def offer(self, entry: Entry, verdict: Verdict, ticket: Ticket) -> bool:
+    def offer(self, entry: LedgerEntry, verdict: Verdict, ticket: Ticket) -> bool:
         """Whether the frame will be shown; then its slot is given back later."""
         if verdict.outcome is Outcome.OK:
             return False
@@ -69,7 +69,7 @@ class Preview:
         if verdict.web is not None:
             # A web's map lies across its frames.
             told = structs.replace(told, with_map=False, verdict=replace(verdict, web=None))
-        if not self._loans.room_for(ticket) or not self.side.send(told):
+        if not self._loans.can_lend(ticket) or not self.side.send(told):
             self.skipped += 1
             return False
         self._loans.lend(ticket)
@@ -85,7 +85,7 @@ class Preview:
         self._loans.look()
 
     @property
-    def complaint(self) -> str:
+    def alarm(self) -> str:
         """What a person must look at; empty if nothing."""
         return self.side.ended or self._fault
 

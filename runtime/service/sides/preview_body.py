@@ -18,7 +18,7 @@ from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.overlay import overlay
 from kenpin.runtime.service.sides.loans import Lent
 from kenpin.runtime.service.sides.preview import PreviewTold
-from kenpin.runtime.wire.authentication import Door
+from kenpin.runtime.wire.authentication import AccessControl
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 from kenpin.runtime.wire.verdict_messages import told_fields
 
@@ -53,11 +53,11 @@ class Previewing:
         """Until nobody lends anything any more."""
         assert self._wire.img is not None
         try:
-            door = Door(self._wire.keys, ipc_group=self._wire.ipc_group)
-            self._socket = door.context.socket(zmq.PUB)
+            access = AccessControl(self._wire.keys, ipc_group=self._wire.ipc_group)
+            self._socket = access.context.socket(zmq.PUB)
             self._socket.setsockopt(zmq.SNDHWM, _HWM)
             self._socket.setsockopt(zmq.LINGER, 0)
-            door.bind(self._socket, self._wire.img)
+            access.bind(self._socket, self._wire.img)
         except ConfigError as error:
             self._channel.send(PreviewTold(None, str(error)[:MAX_DETAIL_CHARS]))
             while not self._channel.ended:
@@ -66,18 +66,18 @@ class Previewing:
             return
         self._channel.send(PreviewTold(None, ""))
         try:
-            self._serve(door)
+            self._serve(access)
         finally:
-            door.close()
+            access.close()
 
-    def _serve(self, door: Door) -> None:
+    def _serve(self, access: AccessControl) -> None:
         poller = zmq.Poller()
         poller.register(self._channel.fileno(), zmq.POLLIN)
-        for socket in door.sockets:
+        for socket in access.sockets:
             poller.register(socket, zmq.POLLIN)
         while not self._channel.ended:
             poller.poll(1000)
-            door.serve()
+            access.serve()
             for message in self._channel.receive():
                 self._show(message)
 

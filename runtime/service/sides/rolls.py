@@ -55,7 +55,7 @@ class StopRoll(Message, frozen=True):
 ToRolls = OpenBook | AddFindings | StartRoll | StopRoll
 
 
-class RollWritten(Message, frozen=True):
+class PageWritten(Message, frozen=True):
     """A roll's page is on the disk."""
 
     page: str
@@ -67,7 +67,7 @@ class RollsFailed(Message, frozen=True):
     detail: str
 
 
-FromRolls = RollWritten | RollsFailed
+FromRolls = PageWritten | RollsFailed
 _Channel = Channel[FromRolls, ToRolls]
 
 
@@ -125,7 +125,7 @@ class Rolls:
         """The pages that were written. `fault` says what is wrong, if anything."""
         pages = []
         for message in self.side.poll():
-            if isinstance(message, RollWritten):
+            if isinstance(message, PageWritten):
                 pages.append(message.page)
                 self.fault = ""
             else:
@@ -133,7 +133,7 @@ class Rolls:
         return pages
 
     @property
-    def complaint(self) -> str:
+    def alarm(self) -> str:
         """What a person must look at; empty if nothing."""
         lost = f"{self.side.refused} findings found no room: the rolls have holes"
         return self.side.ended or self.fault or (lost if self.side.refused else "")
@@ -218,7 +218,7 @@ class _Keeper:
 
     def _tell(self, pages: list[Path]) -> None:
         for page in pages:
-            self._channel.send(RollWritten(str(page)))
+            self._channel.send(PageWritten(str(page)))
 
 
 def _stamp() -> str:

@@ -11,13 +11,13 @@ from kenpin.config.line import Line, StatusSpec
 from kenpin.processes.channel import Channel, Message
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Thresholds, Verdict
-from kenpin.runtime.service.ledger import Entry
+from kenpin.runtime.service.ledger import LedgerEntry
 
 __all__ = [
     "SNAPSHOT_NS",
     "ArchiveCounts",
     "LineCounts",
-    "Status",
+    "StatusReporter",
     "StatusTold",
     "ToStatus",
     "VerdictTimes",
@@ -69,7 +69,7 @@ class StatusTold(Message, frozen=True):
 ToStatus = VerdictTimes | LineCounts
 
 
-class Status:
+class StatusReporter:
     """Tells the page each verdict's times and, every second, all counts as they stand.
 
     Counts are told as totals, so that a lost message, or a page that was killed,
@@ -103,7 +103,7 @@ class Status:
             clock_ns=clock_ns,
         )
 
-    def verdict(self, _entry: Entry, verdict: Verdict) -> None:
+    def verdict(self, _entry: LedgerEntry, verdict: Verdict) -> None:
         """A verdict was given."""
         self.side.send(VerdictTimes(verdict.stages_us, verdict.score))
 
@@ -124,7 +124,7 @@ class Status:
         return structs.replace(counts, counts={**counts.counts, **untold})
 
     @property
-    def complaint(self) -> str:
+    def alarm(self) -> str:
         """What a person must look at; empty if nothing."""
         return self.side.ended or self._fault
 

@@ -113,13 +113,13 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, spec: StatusSpec, page: StatusPage) -> None:
         self.page = page
-        self._room = threading.BoundedSemaphore(_REQUESTS_AT_ONCE)
+        self._free = threading.BoundedSemaphore(_REQUESTS_AT_ONCE)
         if ":" in spec.address:
             self.address_family = AF_INET6
         super().__init__((spec.address, spec.port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._room.acquire(blocking=False):
+        if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
@@ -128,7 +128,7 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._room.release()
+            self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Whoever asked has gone; there is nobody to tell."""

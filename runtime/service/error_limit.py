@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["Patience"]
+__all__ = ["ErrorLimit"]
 
 # A client whose programmer tries things out gets each mistake explained. A broken
 # one gets no more of our time than it takes to throw its messages away.
@@ -13,10 +13,10 @@ PAUSE_NS = 1_000_000_000
 _REMEMBERED = 1000
 
 
-class Patience:
+class ErrorLimit:
     """A client may make MISTAKES in PAUSE_NS; then it is not listened to until they are over.
 
-    The next mistake after that ends the patience at once, until a pause has
+    The next mistake after that reaches the limit at once, until a pause has
     passed without any.
     """
 
@@ -25,12 +25,12 @@ class Patience:
         # client: mistakes in its period, when that began, deaf until
         self._mistakes: dict[bytes, tuple[int, int, int]] = {}
 
-    def listens(self, client: bytes) -> bool:
+    def allows(self, client: bytes) -> bool:
         """Whether to look at what this client says."""
         found = self._mistakes.get(client)
         return found is None or self._clock_ns() >= found[2]
 
-    def lose(self, client: bytes) -> bool:
+    def count(self, client: bytes) -> bool:
         """This client has just made a mistake; whether it was one too many."""
         now = self._clock_ns()
         count, began, deaf_until = self._mistakes.pop(client, (0, now, 0))

@@ -13,8 +13,8 @@ import pytest
 import zmq
 
 from kenpin.runtime.service.ctl import ControlSocket
-from kenpin.runtime.service.patience import MISTAKES, PAUSE_NS
-from kenpin.runtime.wire.authentication import Door
+from kenpin.runtime.service.error_limit import MISTAKES, PAUSE_NS
+from kenpin.runtime.wire.authentication import AccessControl
 from kenpin.runtime.wire.commands import Command
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.endpoints import EndpointError, check_endpoint
@@ -50,12 +50,12 @@ class House:
 
     def __init__(self, keys: Path | None, endpoint: str = LOOPBACK) -> None:
         self.clock = Clock()
-        self.door = Door(keys, clock_ns=self.clock)
+        self.access = AccessControl(keys, clock_ns=self.clock)
         try:
-            self.publisher = VerdictPublisher(endpoint, door=self.door)
-            self.control = ControlSocket(self.door, endpoint, CODECS["msgpack"], self.clock)
+            self.publisher = VerdictPublisher(endpoint, access=self.access)
+            self.control = ControlSocket(self.access, endpoint, CODECS["msgpack"], self.clock)
         except EndpointError:
-            self.door.close()
+            self.access.close()
             raise
         self.commands: list[tuple[bytes, Command]] = []
         self.notes: list[str] = []
@@ -65,13 +65,13 @@ class House:
     def turn(self) -> None:
         """One round of a loop, as the gateway makes them."""
         poller = zmq.Poller()
-        for source in (self.publisher.socket, self.control.socket, *self.door.sockets):
+        for source in (self.publisher.socket, self.control.socket, *self.access.sockets):
             poller.register(source, zmq.POLLIN)
         poller.poll(10)
         self.publisher.serve_subscriptions()
         self.hear()
         self.clock.now += 20_000_000_000
-        self.notes += self.door.notes()
+        self.notes += self.access.notes()
 
     def _obey(self, client: bytes, command: Command) -> None:
         self.commands.append((client, command))
@@ -195,7 +195,7 @@ def test_nobody_else_is_heard_or_hears_and_it_is_told(
     assert house.publisher.subscribers() == 0
     house.publisher.publish("v1/x", b"secret")
     assert not reader.poll(200)
-    assert "turned away" in house.door.complaint
+    assert "turned away" in house.access.alarm
 
 
 def test_a_stranger_is_told_by_key_and_address(house: House, plc: ClientKeys) -> None:
@@ -212,28 +212,28 @@ def test_who_calls_again_and_again_is_told_of_at_most_every_ten_seconds(
     assert house.until(lambda: bool(house.notes))
     started, house.notes = house.clock.now, []
     poller = zmq.Poller()
-    for source in house.door.sockets:
+    for source in house.access.sockets:
         poller.register(source, zmq.POLLIN)
     for _ in range(30):
         poller.poll(20)
-        house.door.serve()
-        house.notes += house.door.notes()
+        house.access.serve()
+        house.notes += house.access.notes()
     assert house.clock.now == started
     assert not house.notes
     house.clock.now += 10_000_000_000
-    house.notes += house.door.notes()
+    house.notes += house.access.notes()
     assert len(house.notes) == 1
     assert "times: at tcp://" in house.notes[0]
 
 
 def test_a_complaint_ends_a_minute_after_the_last_caller(house: House, plc: ClientKeys) -> None:
     caller = house.client(zmq.DEALER, stranger(plc))
-    assert house.until(lambda: bool(house.door.complaint))
+    assert house.until(lambda: bool(house.access.alarm))
     caller.close(linger=0)
     for _ in range(5):
         house.turn()
     house.clock.now += 61_000_000_000
-    assert house.door.complaint == ""
+    assert house.access.alarm == ""
 
 
 def test_a_revoked_client_is_hung_up_on_and_not_let_in_again(
@@ -266,7 +266,7 @@ def test_a_command_between_revocation_and_hanging_up_is_not_obeyed(
     assert house.until(lambda: bool(house.commands))
     commander.recv()
     revoke(keys, "plc")
-    allowed = house.door._list
+    allowed = house.access._list
     assert allowed is not None
     # No turn of the loop meanwhile, so nobody was hung up on.
     end = time.monotonic() + PATIENCE_S
@@ -302,9 +302,9 @@ def test_a_client_admitted_while_the_line_runs_gets_in(
 def test_without_anybody_who_answers_for_the_list_nobody_is_admitted(
     house: House, plc: ClientKeys
 ) -> None:
-    assert house.door._zap is not None
-    house.door._zap.close(linger=0)
-    house.door._zap = None
+    assert house.access._zap is not None
+    house.access._zap.close(linger=0)
+    house.access._zap = None
     commander = house.client(zmq.DEALER, plc)
     commander.send(HELLO)
     assert not house.until(lambda: bool(house.commands), seconds=0.5)
@@ -377,8 +377,8 @@ def test_at_a_public_address_keys_are_asked_for(keys: Path, plc: ClientKeys) -> 
 def test_an_ipc_socket_is_for_its_user_and_by_choice_the_group(
     tmp_path: Path, group: bool, mode: int
 ) -> None:
-    door = Door(ipc_group=group)
-    with VerdictPublisher(f"ipc://{tmp_path}/pub", door=door):
+    access = AccessControl(ipc_group=group)
+    with VerdictPublisher(f"ipc://{tmp_path}/pub", access=access):
         assert stat.S_IMODE((tmp_path / "pub").stat().st_mode) == mode
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["Complaints"]
+__all__ = ["Alarms"]
 
 
-class Complaints:
+class Alarms:
     """One complaint for each part; a new one, or the end of one, is told once.
 
     tell   says it: the part and the sentence, empty at the end

@@ -27,11 +27,11 @@ from kenpin.runtime.judging.verdict import (
 )
 from kenpin.runtime.web.defects import DefectTracker
 from kenpin.runtime.web.lanes import LaneMap, RowChecks
-from kenpin.runtime.web.pieces import Strip, merged
+from kenpin.runtime.web.pieces import MapStrip, merged
 from kenpin.runtime.web.position import Along, gate_action
 from kenpin.runtime.web.stream import StreamingMap, Work
 
-__all__ = ["Account", "conclude"]
+__all__ = ["WebState", "conclude"]
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -58,7 +58,7 @@ class _Lane:
     ng_runs: list[tuple[int, int]] = field(default_factory=list)
 
 
-class Account:
+class WebState:
     """A web in progress. `begin_frame`, then `add` all pieces; then `conclude`."""
 
     def __init__(
@@ -95,12 +95,12 @@ class Account:
         self.stream.work = Work()
         self.gaps: list[Gap] = []
         self.defects: list[WebDefect] = []
-        self.strips: list[Strip] = []
+        self.strips: list[MapStrip] = []
         self.by_lane = [_Lane() for _ in self.lanes.lanes]
         self._bad: list[list[tuple[int, int]]] = [[] for _ in self.lanes.lanes]
         self.holes = 0
 
-    def add(self, piece: Strip | Gap) -> None:
+    def add(self, piece: MapStrip | Gap) -> None:
         """Count a piece towards the frame in hand."""
         self.holes += abs(piece.first_line - self.said)
         self.said = piece.end_line
@@ -214,7 +214,7 @@ class Account:
         size = (self.strips[-1].end_line - line, self.stream.width)
         return ScoreMap(values, self.patch_stride_px, size), line
 
-    def _runs(self, strip: Strip, rows: Mask) -> Iterator[tuple[int, int]]:
+    def _runs(self, strip: MapStrip, rows: Mask) -> Iterator[tuple[int, int]]:
         """Lines of neighbouring rows that are set."""
         edges = np.flatnonzero(np.diff(np.concatenate([[False], rows, [False]]).astype(np.int8)))
         px = self.patch_stride_px
@@ -224,7 +224,7 @@ class Account:
 
 
 def conclude(
-    account: Account,
+    state: WebState,
     frame: Frame | LostFrame,
     fault: Fault | None,
     watch: Stopwatch,
@@ -234,42 +234,42 @@ def conclude(
     usual_lines: int,
 ) -> Judgement:
     """The verdict on a frame, from what its pieces came to."""
-    stream = account.stream
-    gaps = tuple(merged(account.gaps))
-    fault = fault or _disproved(account) or _uninspected(gaps, account.checks.detail)
+    stream = state.stream
+    gaps = tuple(merged(state.gaps))
+    fault = fault or _disproved(state) or _uninspected(gaps, state.checks.detail)
     elapsed_ns = now_ns - frame.captured_ns
     lanes = []
-    for lane, limit, spec in zip(account.by_lane, account.limits, account.lanes.lanes, strict=True):
-        proof = _evidence(account, fault, lane.score, elapsed_ns, budget_ns)
+    for lane, limit, spec in zip(state.by_lane, state.limits, state.lanes.lanes, strict=True):
+        proof = _evidence(state, fault, lane.score, elapsed_ns, budget_ns)
         outcome, reason, _ = judge(proof, limit)
         runs = tuple(_united(lane.ng_runs))
         lanes.append(LaneVerdict(spec.name, outcome, reason, proof.score, limit, runs))
     worst = _worst(lanes)
-    proof = _evidence(account, fault, worst.score, elapsed_ns, budget_ns)
+    proof = _evidence(state, fault, worst.score, elapsed_ns, budget_ns)
     outcome, reason, detail = judge(proof, worst.thresholds)
     watch.stages_us["total"] = elapsed_ns // 1000
-    located = account.score_map()
-    defects = [account.located(defect) for defect in account.defects]
-    top = sorted(defects, key=lambda d: -d.peak)[: account.web.defects.most_per_frame]
+    located = state.score_map()
+    defects = [state.located(defect) for defect in state.defects]
+    top = sorted(defects, key=lambda d: -d.peak)[: state.web.defects.most_per_frame]
     kept = tuple(sorted(top, key=lambda d: (d.first_line, d.left_px)))
-    first, end = account.first_line, stream.told
+    first, end = state.first_line, stream.told
     findings = WebFindings(
         first_line=first,
         end_line=end,
-        first_mm=account.along.mm(first),
-        end_mm=account.along.mm(end),
+        first_mm=state.along.mm(first),
+        end_mm=state.along.mm(end),
         lanes=tuple(lanes),
         defects=kept,
         n_defects=len(defects),
         gaps=gaps,
-        gates=tuple(account.gates(usual_lines)),
+        gates=tuple(state.gates(usual_lines)),
         map_line=None if located is None else located[1],
-        open_since=account.open_since,
-        first_count=account.along.count(first),
-        end_count=account.along.count(end),
-        rescanned=account.along.seen_before(first, end) if end > first else False,
+        open_since=state.open_since,
+        first_count=state.along.count(first),
+        end_count=state.along.count(end),
+        rescanned=state.along.seen_before(first, end) if end > first else False,
         came_line=stream.end,
-        knots=account.along.knots(first, end),
+        knots=state.along.knots(first, end),
     )
     verdict = Verdict(
         outcome=outcome,
@@ -289,13 +289,13 @@ def conclude(
     return Judgement(verdict, None if located is None else located[0])
 
 
-def _disproved(account: Account) -> Fault | None:
+def _disproved(state: WebState) -> Fault | None:
     """What speaks against every line having been judged or told as not inspected."""
-    stream, work = account.stream, account.stream.work
+    stream, work = state.stream, state.stream.work
     if work.scored != work.due:
         return Reason.MODEL_ERROR, f"{work.scored} of {work.due} tiles were scored"
-    if account.holes or account.said != stream.told:
-        return Reason.MODEL_ERROR, f"{account.holes} lines are covered by no verdict or by two"
+    if state.holes or state.said != stream.told:
+        return Reason.MODEL_ERROR, f"{state.holes} lines are covered by no verdict or by two"
     waiting = stream.end - stream.told
     if waiting > stream.latency_lines:
         found = f"{waiting} lines wait to be judged, at most {stream.latency_lines} should"
@@ -316,7 +316,7 @@ def _uninspected(gaps: tuple[Gap, ...], detail: str) -> Fault | None:
 
 
 def _evidence(
-    account: Account,
+    state: WebState,
     fault: Fault | None,
     score: float | None,
     elapsed_ns: int,
@@ -324,7 +324,7 @@ def _evidence(
 ) -> Evidence:
     # A frame too short to complete a tile row has nothing to prove: it covers no
     # line, and `_disproved` has seen that none waits longer than it may.
-    empty = account.said == account.first_line
+    empty = state.said == state.first_line
     return Evidence(
         fault=fault[0] if fault else None,
         detail=fault[1] if fault else "",

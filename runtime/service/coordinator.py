@@ -1,4 +1,4 @@
-"""The gateway's desk: brings triggers, frames and verdicts together. No socket, no wait."""
+"""Brings triggers, frames and verdicts together. No socket, no wait."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
 from kenpin.runtime.service.inspection.messages import Gone, InspectionEvent, Judged
 from kenpin.runtime.service.inspection.supervisor import Supervisor
-from kenpin.runtime.service.ledger import Answer, Entry, Ledger, Stage
+from kenpin.runtime.service.ledger import Answer, Ledger, LedgerEntry, Stage
 from kenpin.runtime.service.web_lines import WebLines
 
-__all__ = ["CAMERA_WORKS", "Camera", "Desk", "Outlet", "Side"]
+__all__ = ["CAMERA_WORKS", "Camera", "Coordinator", "Outlet", "Side"]
 
 # In these states a trigger may be answered with a frame.
 CAMERA_WORKS = frozenset({CameraState.ARMED, CameraState.STREAMING, CameraState.IDLE})
@@ -32,7 +32,7 @@ _LOSSES_AT_ONCE = 64
 
 
 class Camera(Protocol):
-    """What the desk needs of the acquisition."""
+    """What the coordinator needs of the acquisition."""
 
     @property
     def state(self) -> CameraState:
@@ -47,11 +47,11 @@ class Camera(Protocol):
 class Outlet(Protocol):
     """Who tells the world."""
 
-    def acquired(self, entry: Entry) -> None:
+    def acquired(self, entry: LedgerEntry) -> None:
         """The trigger's frame is there: the part may move."""
         ...
 
-    def verdict(self, entry: Entry, verdict: Verdict) -> None:
+    def verdict(self, entry: LedgerEntry, verdict: Verdict) -> None:
         """The one final verdict on an entry."""
         ...
 
@@ -63,8 +63,8 @@ class Outlet(Protocol):
 class Side(Protocol):
     """Somebody who may look at a frame after its verdict, such as the archive."""
 
-    def offer(self, entry: Entry, verdict: Verdict, ticket: Ticket) -> bool:
-        """Whether it takes the frame; it gives the slot back through `Desk.give_back`."""
+    def offer(self, entry: LedgerEntry, verdict: Verdict, ticket: Ticket) -> bool:
+        """Whether it takes the frame; it gives the slot back through `Coordinator.give_back`."""
         ...
 
 
@@ -74,7 +74,7 @@ class _Losses:
     told: int = 0
 
 
-class Desk:
+class Coordinator:
     """Every trigger and every frame that was started leaves here with one verdict.
 
     ledger, ring, camera, supervisor, outlet
@@ -117,7 +117,7 @@ class Desk:
         # Whoever keeps a roll book wants all that was found, in time or not.
         self.on_web: Callable[[Verdict], None] = lambda _: None
         # Whoever counts wants every verdict, with a frame or without.
-        self.on_verdict: Callable[[Entry, Verdict], None] = lambda *_: None
+        self.on_verdict: Callable[[LedgerEntry, Verdict], None] = lambda *_: None
 
     # -- slots -----------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class Desk:
 
     def trigger(
         self, owner: Hashable, trig: str, recipe: str | None, budget_ns: int | None = None
-    ) -> tuple[Entry, bool]:
+    ) -> tuple[LedgerEntry, bool]:
         """The entry of a software trigger, and whether it is new; answered at once if it must be.
 
         Raises
@@ -155,7 +155,7 @@ class Desk:
         budget = self._budget_ns if budget_ns is None else min(budget_ns, self._budget_ns)
         return self.ledger.trigger(owner, trig, self._clock_ns(), budget, self._label, recipe)
 
-    def start(self, entry: Entry) -> None:
+    def start(self, entry: LedgerEntry) -> None:
         """Ask for the frame of a new trigger, or answer at once why there will be none."""
         refused = self._refused(entry)
         if refused is None and not self._camera.trigger(entry.number):
@@ -163,7 +163,7 @@ class Desk:
         if refused is not None:
             self._conclude(entry.number, refused)
 
-    def _refused(self, entry: Entry) -> Answer | None:
+    def _refused(self, entry: LedgerEntry) -> Answer | None:
         unable = self._unable(entry.recipe)
         if unable is not None:
             return unable
@@ -232,7 +232,7 @@ class Desk:
         self._conclude(entry.number, refused or Answer.ng(Reason.NOT_READY), event.ticket)
         self._done_with(event.ticket)
 
-    def _entry_of(self, index: int, captured_ns: int, trigger: int | None) -> Entry | None:
+    def _entry_of(self, index: int, captured_ns: int, trigger: int | None) -> LedgerEntry | None:
         if trigger is not None:
             return self.ledger.acquired(trigger, index, captured_ns)
         if self._triggered:
@@ -240,7 +240,7 @@ class Desk:
         return self.ledger.untriggered(index, captured_ns, self._budget_ns, self._label)
 
     @staticmethod
-    def _too_early(entry: Entry, event: FrameArrived) -> Answer | None:
+    def _too_early(entry: LedgerEntry, event: FrameArrived) -> Answer | None:
         """The acquisition is not believed blindly: a frame from before shows another part."""
         began_ns = event.capture.began_ns
         if entry.trig is None or (began_ns is not None and began_ns >= entry.opened_ns):
@@ -338,7 +338,7 @@ class Desk:
         for entry in self.ledger.due(self._clock_ns()):
             self._conclude(entry.number, self._overdue(entry), self._tickets.get(entry.number))
 
-    def _overdue(self, entry: Entry) -> Answer:
+    def _overdue(self, entry: LedgerEntry) -> Answer:
         allowed = (entry.deadline_ns - entry.opened_ns) / 1e6
         if entry.frame_index is None:
             return Answer.ng(Reason.NO_FRAME, f"no frame came within {allowed:.1f} ms")
@@ -376,7 +376,7 @@ class Desk:
                 if side.offer(entry, verdict, ticket):
                     self._lent[ticket] += 1
 
-    def _verdict(self, entry: Entry, found: Verdict, now: int) -> Verdict:
+    def _verdict(self, entry: LedgerEntry, found: Verdict, now: int) -> Verdict:
         answer = entry.answer
         assert answer is not None
         return replace(
@@ -391,14 +391,14 @@ class Desk:
             stages_us=_stages(entry, found, now),
         )
 
-    def _unjudged(self, entry: Entry) -> Verdict:
+    def _unjudged(self, entry: LedgerEntry) -> Verdict:
         """What is known of an entry that no inspection has judged."""
         facts = self._supervisor.facts
         thresholds = facts.thresholds if facts else None
         return Verdict.unjudged(Reason.NOT_READY, "", thresholds=thresholds, bundle=entry.bundle)
 
 
-def _stages(entry: Entry, found: Verdict, now: int) -> dict[str, int]:
+def _stages(entry: LedgerEntry, found: Verdict, now: int) -> dict[str, int]:
     """Microseconds: `grab` from the trigger to the last scan line, the pipeline's own
     stages, `wait` for all that was spent between processes, and `total`."""
     stages = dict(found.stages_us)

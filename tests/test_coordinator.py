@@ -1,6 +1,6 @@
 """Triggers, frames, verdicts and faults in any order: one verdict each, in time, OK only if proven.
 
-The camera and the inspection are simulated; desk, ledger and ring are the real
+The camera and the inspection are simulated; coordinator, ledger and ring are the real
 ones. The clock moves by hand, and stops at each deadline as the gateway does.
 """
 
@@ -20,7 +20,7 @@ from kenpin.camera.acquisition.ring import FrameRing, SlotHeader, Ticket
 from kenpin.camera.capture import Capture
 from kenpin.camera.loss import Loss
 from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict
-from kenpin.runtime.service.desk import Desk
+from kenpin.runtime.service.coordinator import Coordinator
 from kenpin.runtime.service.inspection.messages import BundleFacts, Gone, Judged
 from kenpin.runtime.service.ledger import Answer, Ledger, Stage
 
@@ -116,7 +116,7 @@ class Shift:
         self.ring = FrameRing(5, 64)
         self.staff, self.eye, self.world, self.archive = Staff(), Camera(), World(), Archive()
         self.ledger = Ledger()
-        self.desk = Desk(
+        self.coordinator = Coordinator(
             self.ledger,
             self.ring,
             self.eye,
@@ -127,7 +127,7 @@ class Shift:
             max_in_flight=2,
             clock_ns=lambda: self.now,
         )
-        self.desk.sides.append(self.archive)
+        self.coordinator.sides.append(self.archive)
         self.owed = 0
         self.index = 0
         self.trig = 0
@@ -139,13 +139,13 @@ class Shift:
     def trigger(self) -> None:
         recipe = self.rng.choice([None, None, "good", "good@1", "good@1", "other"])
         self.trig += 1
-        entry, fresh = self.desk.trigger("plc", str(self.trig), recipe)
+        entry, fresh = self.coordinator.trigger("plc", str(self.trig), recipe)
         assert fresh
         self.owed += 1
-        self.desk.start(entry)
+        self.coordinator.start(entry)
         if recipe == "other" and entry.answer is not None and self.staff.ready:
             assert entry.answer.reason in (Reason.RECIPE_MISMATCH, Reason.SELFTEST_FAILED)
-        again, fresh = self.desk.trigger("plc", str(self.trig), recipe)
+        again, fresh = self.coordinator.trigger("plc", str(self.trig), recipe)
         assert (again, fresh) == (entry, False)
 
     def a_frame_comes(self) -> None:
@@ -168,7 +168,7 @@ class Shift:
             self.owed += 1
         if missing:
             self.incomplete.add(event.index)
-        self.desk.camera([event])
+        self.coordinator.camera([event])
 
     def the_inspection_answers(self) -> None:
         score = self.rng.choice([0.5, 0.5, 0.5, 2.0])
@@ -181,9 +181,9 @@ class Shift:
         assert self.ring.valid(who.jobs.pop(job)), "a slot was freed under the inspection"
         ok = score <= 1.0
         lies = {"nan": math.nan, "none": None, "high": 1.1, "negative": -1.0}
-        if ok and not lie and self.desk.refusal is None:
+        if ok and not lie and self.coordinator.refusal is None:
             self.believed_ok.add(job)
-        self.desk.inspection(
+        self.coordinator.inspection(
             Judged(
                 job,
                 Verdict(
@@ -208,12 +208,12 @@ class Shift:
         end = self.now + step * MS
         while (due := self.ledger.next_deadline_ns()) is not None and due <= end:
             self.now = max(self.now, due)
-            self.desk.expire()
+            self.coordinator.expire()
         self.now = end
 
     def the_archive_is_done(self) -> None:
         if self.archive.lent:
-            self.desk.give_back(self.archive.lent.pop(0))
+            self.coordinator.give_back(self.archive.lent.pop(0))
 
     # -- faults --
 
@@ -230,14 +230,14 @@ class Shift:
             self.owed += count
         event = FramesLost(self.index, count, self.now, loss, "lost", None, number)
         self.index += count
-        self.desk.camera([event])
-        while self.desk.tell_losses():
+        self.coordinator.camera([event])
+        while self.coordinator.tell_losses():
             pass
 
     def the_inspection_dies(self) -> None:
         if self.staff.line is not None:
             line, self.staff.line = self.staff.line, None
-            self.desk.inspection(Gone("killed", tuple(line.jobs)))
+            self.coordinator.inspection(Gone("killed", tuple(line.jobs)))
             assert all(self.ledger.entry(job) is None for job in line.jobs)
 
     def another_inspection_is_ready(self) -> None:
@@ -253,16 +253,18 @@ class Shift:
     def the_camera_dies(self) -> None:
         self.eye.state = CameraState.LOST
         self.eye.asked.clear()
-        self.ring.reclaim(self.desk.held)
-        self.desk.camera([CameraChanged(CameraState.LOST, "unplugged")])
+        self.ring.reclaim(self.coordinator.held)
+        self.coordinator.camera([CameraChanged(CameraState.LOST, "unplugged")])
         assert self.ledger.opened(Stage.WAITING) == []
 
     def the_camera_is_back(self) -> None:
         self.eye.state = CameraState.STREAMING
 
     def a_selftest_ends(self) -> None:
-        refused = self.desk.refusal
-        self.desk.refusal = None if refused else Answer.ng(Reason.SELFTEST_FAILED, "off by 9 %")
+        refused = self.coordinator.refusal
+        self.coordinator.refusal = (
+            None if refused else Answer.ng(Reason.SELFTEST_FAILED, "off by 9 %")
+        )
 
     # -- what must hold --
 
@@ -314,14 +316,14 @@ class Shift:
                 self.rng.choice(faults)()
             elif kind < 0.15:
                 self.rng.choice(repairs)()
-                self.desk.refusal = None
+                self.coordinator.refusal = None
             else:
                 self.rng.choice(ordinary)()
             self.every_answer_is_final_timely_and_proven()
             self.no_slot_is_lost_or_freed_too_early()
 
     def end(self) -> None:
-        self.desk.shut_down()
+        self.coordinator.shut_down()
         assert self.ledger.open == 0
         assert len(self.world.verdicts) == self.owed
         self.ring.close()
@@ -353,9 +355,9 @@ def test_the_shift_above_sees_every_kind_of_verdict(triggered) -> None:
     assert seen[None] > 50
 
 
-def desk_of(triggered: bool) -> tuple[Desk, Staff, Camera, World, FrameRing]:
+def desk_of(triggered: bool) -> tuple[Coordinator, Staff, Camera, World, FrameRing]:
     staff, eye, world, ring = Staff(), Camera(), World(), FrameRing(4, 64)
-    desk = Desk(
+    coordinator = Coordinator(
         Ledger(),
         ring,
         eye,
@@ -366,54 +368,54 @@ def desk_of(triggered: bool) -> tuple[Desk, Staff, Camera, World, FrameRing]:
         max_in_flight=2,
         clock_ns=lambda: 5,
     )
-    return desk, staff, eye, world, ring
+    return coordinator, staff, eye, world, ring
 
 
 def test_the_third_trigger_under_way_is_an_overrun_at_once() -> None:
-    desk, _, eye, world, _ = desk_of(triggered=True)
+    coordinator, _, eye, world, _ = desk_of(triggered=True)
     for trig in "abc":
-        desk.start(desk.trigger("plc", trig, None)[0])
+        coordinator.start(coordinator.trigger("plc", trig, None)[0])
     assert [v.reason for _, v in world.verdicts.values()] == [Reason.OVERRUN]
     assert eye.asked == [1, 2]
 
 
 def test_a_trigger_for_a_camera_that_is_gone_is_answered_at_once() -> None:
-    desk, _, eye, world, _ = desk_of(triggered=True)
+    coordinator, _, eye, world, _ = desk_of(triggered=True)
     eye.state = CameraState.REOPENING
-    desk.start(desk.trigger("plc", "a", None)[0])
+    coordinator.start(coordinator.trigger("plc", "a", None)[0])
     assert [v.reason for _, v in world.verdicts.values()] == [Reason.CAMERA_LOST]
 
 
 def test_a_trigger_on_a_free_running_line_is_refused_with_advice() -> None:
-    desk, _, _, world, _ = desk_of(triggered=False)
-    desk.start(desk.trigger("plc", "a", None)[0])
+    coordinator, _, _, world, _ = desk_of(triggered=False)
+    coordinator.start(coordinator.trigger("plc", "a", None)[0])
     ((_, verdict),) = world.verdicts.values()
     assert verdict.reason is Reason.NOT_READY
     assert "trigger.mode" in verdict.detail
 
 
 def test_thousands_of_lost_frames_are_answered_in_portions() -> None:
-    desk, _, _, world, _ = desk_of(triggered=False)
-    desk.camera([FramesLost(0, 1000, 5, Loss.CAMERA, "unplugged")])
+    coordinator, _, _, world, _ = desk_of(triggered=False)
+    coordinator.camera([FramesLost(0, 1000, 5, Loss.CAMERA, "unplugged")])
     assert 0 < len(world.verdicts) < 100
-    while desk.tell_losses():
+    while coordinator.tell_losses():
         pass
     assert len(world.verdicts) == 1000
 
 
 def test_a_smaller_budget_of_a_trigger_counts_and_a_larger_one_does_not() -> None:
-    desk, *_ = desk_of(triggered=True)
-    shorter, _ = desk.trigger("plc", "a", None, budget_ns=BUDGET // 2)
-    longer, _ = desk.trigger("plc", "b", None, budget_ns=2 * BUDGET)
+    coordinator, *_ = desk_of(triggered=True)
+    shorter, _ = coordinator.trigger("plc", "a", None, budget_ns=BUDGET // 2)
+    longer, _ = coordinator.trigger("plc", "b", None, budget_ns=2 * BUDGET)
     assert shorter.deadline_ns - shorter.opened_ns == BUDGET // 2
     assert longer.deadline_ns - longer.opened_ns == BUDGET
 
 
 def test_after_a_failed_selftest_nothing_is_judged() -> None:
-    desk, _, _, world, ring = desk_of(triggered=False)
+    coordinator, _, _, world, ring = desk_of(triggered=False)
     ticket = ring.reserve()
     ring.commit(ticket, SlotHeader(0, 5, 8, 8, 1, 1, "", Capture()))
-    desk.refusal = Answer.ng(Reason.SELFTEST_FAILED, "off")
-    desk.camera([FrameArrived(ticket, 0, 5, 8, "", Capture())])
+    coordinator.refusal = Answer.ng(Reason.SELFTEST_FAILED, "off")
+    coordinator.camera([FrameArrived(ticket, 0, 5, 8, "", Capture())])
     assert [v.reason for _, v in world.verdicts.values()] == [Reason.SELFTEST_FAILED]
     assert ring.free == 4
