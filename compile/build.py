@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import resource
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,14 +22,18 @@ from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.backbones import Built, build_backbone
 from kenpin.compile.calibrate import calibrate
 from kenpin.compile.extractor import Extractor
-from kenpin.compile.fitting import FitTask, fitting_of
+from kenpin.compile.fitting import FitTask, arrays_in, fitting_of, leave_outs
+from kenpin.compile.good_scores import GoodScores, score_good
 from kenpin.compile.guard import compare, sample_tiles, with_twins
-from kenpin.compile.images import FeatureReader, GoodImages, Split, load, read_mask
+from kenpin.compile.images import FeatureReader, GoodImages, load, read_mask
+from kenpin.compile.leave_out import Unseen
 from kenpin.compile.lowest import Rerun, rerun
+from kenpin.compile.odd_pictures import draw_odd
 from kenpin.compile.pack import file_hashes, seal, staging_folder
 from kenpin.compile.progress import Steps
 from kenpin.compile.quantize import LARGEST, convert, largest_weight, quantize, save
-from kenpin.compile.suspects import Suspect, find_suspects
+from kenpin.compile.trade_report import trade_of, write_trade
+from kenpin.compile.twin_scores import TwinTask, score_twins
 from kenpin.compile.twins import TWIN_KINDS, twin
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import SAFE_WEIGHT_BITS, Recipe
@@ -39,15 +44,16 @@ from kenpin.runtime.bundles.bundle import (
     GoldenFrame,
     Manifest,
     QuantizationRecord,
-    ThresholdRecord,
+    TwinScores,
 )
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.pipeline import Stages, load_mask
-from kenpin.runtime.judging.scoring import load_scorer
+from kenpin.runtime.judging.scoring import Scorer, load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
-from kenpin.runtime.web.lanes import EdgeTracker
+from kenpin.runtime.judging.verdict import Thresholds
+from kenpin.runtime.web.lanes import EdgeTracker, LaneMap
 from kenpin.runtime.web.stages import WebStages
 
 __all__ = ["BuildResult", "build", "prepare"]
@@ -58,7 +64,7 @@ GOLDEN_TOLERANCE = 0.005
 GOLDEN_GOOD = 2
 GOLDEN_TWINS = 2
 # Everything drawn at random in a build comes from the recipe's seed and one of these.
-CALIBRATION_STREAM, GUARD_STREAM, GOLDEN_STREAM = 1, 2, 3
+CALIBRATION_STREAM, GUARD_STREAM, GOLDEN_STREAM, TWIN_STREAM = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -66,13 +72,13 @@ class BuildResult:
     """A sealed bundle and what is worth telling about its making.
 
     report_file  beside the bundle: times, host, memory; outside the content hash
-    suspects     good images that look unlike the others
+    good         how the good images score, each without its own part
     rerun        the golden frames under the lowest instruction set; None: not for this bundle
     """
 
     bundle: Bundle
     report_file: Path
-    suspects: list[Suspect]
+    good: GoodScores
     rerun: Rerun | None
 
 
@@ -149,15 +155,14 @@ def build(
         images = GoodImages.check(recipe.images, recipe.frame, grid, told, prepared.edges)
     for file in images.others:
         steps.say(f"warning: {file} is no image and is left out")
-    split = images.split
     with steps.step("network to OpenVINO"):
         fp32_model = convert(
             prepared.extractor, _batch(recipe, grid), recipe.frame.channels, grid.size
         )
     grey = images.grey_range(recipe.image_quality)
     lamp = Lamp(grey.even_to)
-    model, quantization = _precision(recipe, fp32_model, split.fitted, grid, lamp, steps)
-    with staging_folder(store) as folder:
+    model, quantization = _precision(recipe, fp32_model, images.files, grid, lamp, steps)
+    with staging_folder(store) as folder, staging_folder(store) as scratch:
         save(model, folder / "features.xml")
         engine = Engine(folder / "features.xml")
         reader = FeatureReader(
@@ -168,18 +173,38 @@ def build(
             joined=recipe.images.joined,
             lamp=lamp,
         )
-        task = FitTask(reader, split.fitted, grid, folder, steps)
-        support = fitting_of(recipe.method).fit(recipe.method, task)
         features = _feature_record(recipe, prepared, engine)
         if recipe.images.mask is not None:
             np.save(folder / "mask.npy", read_mask(recipe.images.mask, prepared.joiner))
-        stages = _stages(recipe, features, grid, engine, folder, lamp)
-        with steps.step("look for odd images") as told:
-            suspects = find_suspects(reader, [*split.fitted, *split.held_out], told)
-        with steps.step("score held-out images") as told:
-            held_out = _scores(stages, split.held_out, images.folder, recipe, told)
-        threshold = _threshold(recipe, stages, held_out, steps)
-        golden = _golden(recipe, stages, split, folder)
+        parts = images.parts
+        # Only where nobody said what shows what is there something to find out.
+        ways = [parts, parts.alone()] if parts.how == "blocks" else [parts]
+        task = FitTask(reader, images.files, grid, folder, steps, ways, scratch)
+        fitting = fitting_of(recipe.method)
+        support = fitting.fit(recipe.method, task)
+
+        def load_arrays(arrays: Mapping[str, NDArray[np.float32]]) -> Scorer:
+            return load_scorer(arrays, recipe.method, features, grid)
+
+        leaves = leave_outs(fitting, recipe.method, task, load_arrays)
+
+        def stages_of(scorer: Scorer) -> Stages | WebStages:
+            return _stages(recipe, features, grid, engine, folder, lamp, scorer)
+
+        def read(file: Path) -> NDArray[Any]:
+            return load(file, recipe.frame, recipe.images.turn_deg)
+
+        unseen, *alone = [
+            Unseen(stages_of, leave, way, images.webs, read)
+            for leave, way in zip(leaves, ways, strict=True)
+        ]
+        stages = stages_of(load_arrays(arrays_in(folder)))
+        good = score_good(images, recipe.images.keep, unseen, alone[0] if alone else None, steps)
+        ng = _ng_scores(recipe, stages, steps)
+        strips = recipe.web is not None
+        threshold = calibrate(recipe.threshold, good.records, list(ng.values()), strips=strips)
+        twins = _twin_scores(recipe, unseen, good, prepared, folder, steps)
+        golden = _golden(recipe, stages, images.files, folder)
         manifest = Manifest(
             name=recipe.name,
             versions=_versions(),
@@ -193,7 +218,9 @@ def build(
             quantization=quantization,
             golden=golden,
             data=images.record(recipe.images.seed),
-            held_out_scores=held_out,
+            good_scores=good.records,
+            twin_scores=twins,
+            ng_scores=ng,
             files=file_hashes(folder),
             web=recipe.web,
         )
@@ -204,12 +231,21 @@ def build(
                 with steps.step("golden frames under the lowest instruction set"):
                     reruns.append(rerun(sealed))
 
+        pictures = scratch / "odd"
+        if good.odd:
+            limits = Thresholds(threshold.ok, threshold.ng)
+            with steps.step("draw odd images") as told:
+                draw_odd(unseen, good, limits, features.patch_stride_px, pictures, told)
         bundle = seal(folder, manifest, store, prove)
+        stem = store / bundle.folder.name
+        if pictures.is_dir():
+            shutil.copytree(pictures, f"{stem}.odd", dirs_exist_ok=True)
     again = reruns[0] if reruns else None
+    write_trade(manifest, trade_of(manifest), stem)
     report_file = store / f"{bundle.folder.name}.report.json"
-    report = _report(bundle, support, suspects, again, time.monotonic() - begun)
+    report = _report(bundle, support, good, again, time.monotonic() - begun)
     report_file.write_text(json.dumps(report, indent=1) + "\n")
-    return BuildResult(bundle, report_file, suspects, again)
+    return BuildResult(bundle, report_file, good, again)
 
 
 def _batch(recipe: Recipe, grid: TileGrid) -> int:
@@ -225,16 +261,15 @@ def _stages(
     engine: Engine,
     folder: Path,
     lamp: Lamp,
+    scorer: Scorer,
 ) -> Stages | WebStages:
-    arrays = _arrays(folder)
-    scorer = load_scorer(arrays, recipe.method, features, grid)
     stride, sigma = features.patch_stride_px, recipe.score.smooth_sigma_px
     if recipe.web is not None:
         try:
             return WebStages(grid, engine, scorer, stride, sigma, recipe.web, lamp=lamp)
         except ValueError as error:
             raise ConfigError(f"web: {error}") from None
-    mask = load_mask(arrays, grid, stride)
+    mask = load_mask(arrays_in(folder), grid, stride)
     return Stages(grid, engine, scorer, stride, sigma, mask, lamp=lamp)
 
 
@@ -270,10 +305,6 @@ def _precision(
         return fp32_model, record.model_copy(update={"processors": "any"})
     processors = "any" if largest_weight(int8_model) <= LARGEST[SAFE_WEIGHT_BITS] else "vnni"
     return int8_model, record.model_copy(update={"processors": processors})
-
-
-def _arrays(folder: Path) -> dict[str, NDArray[np.float32]]:
-    return {file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))}
 
 
 def _feature_record(recipe: Recipe, prepared: Prepared, engine: Engine) -> FeatureRecord:
@@ -314,28 +345,50 @@ def _scores(
     return scores
 
 
-def _threshold(
-    recipe: Recipe, stages: Stages | WebStages, held_out: dict[str, float], steps: Steps
-) -> ThresholdRecord:
-    ng: list[float] = []
-    if recipe.threshold.method == "f1":
-        assert recipe.images.ng is not None, "the recipe was validated"
-        with steps.step("score NG images") as told:
-            folder = recipe.images.ng
-            ng = list(_scores(stages, list_images(folder), folder, recipe, told).values())
-    return calibrate(recipe.threshold, list(held_out.values()), ng)
+def _ng_scores(recipe: Recipe, stages: Stages | WebStages, steps: Steps) -> dict[str, float]:
+    """Scores of the NG images that the recipe names, by name; none if it names none."""
+    folder = recipe.images.ng
+    if folder is None:
+        return {}
+    with steps.step("score NG images") as told:
+        return _scores(stages, list_images(folder), folder, recipe, told)
+
+
+def _twin_scores(
+    recipe: Recipe,
+    unseen: Unseen,
+    good: GoodScores,
+    prepared: Prepared,
+    folder: Path,
+    steps: Steps,
+) -> list[TwinScores]:
+    """Scores of faint defects drawn into good images; odd images are left alone."""
+    if not recipe.report.twins_each:
+        return []
+    grid, stride = prepared.grid, prepared.extractor.patch_stride_px
+    if recipe.web is not None:
+        inspected = LaneMap.of(recipe.web, grid.width, stride).inspected[None]
+    else:
+        mask = load_mask(arrays_in(folder), grid, stride)
+        inspected = np.ones(prepared.joiner.shape, bool) if mask is None else mask > 0
+    odd = {web for (web, _), one in zip(good.places, good.records, strict=True) if one.odd}
+    plain = [web for web in range(len(unseen.webs)) if web not in odd]
+    task = TwinTask(unseen, plain, grid, stride, recipe.score.smooth_sigma_px + stride, inspected)
+    rng = np.random.default_rng([recipe.images.seed, TWIN_STREAM])
+    with steps.step("score faint defects drawn into good images") as told:
+        return score_twins(task, recipe.report.twins_each, rng, told)
 
 
 def _golden(
-    recipe: Recipe, stages: Stages | WebStages, split: Split, folder: Path
+    recipe: Recipe, stages: Stages | WebStages, files: list[Path], folder: Path
 ) -> list[GoldenFrame]:
-    """Held-out good frames and twins of them, stored with their scores."""
+    """Good frames and twins of them, stored with their scores."""
     rng = np.random.default_rng([recipe.images.seed, GOLDEN_STREAM])
-    sources = split.held_out[: max(GOLDEN_GOOD, GOLDEN_TWINS)]
+    sources = rng.permutation(len(files))[: max(GOLDEN_GOOD, GOLDEN_TWINS)]
     (folder / "golden").mkdir()
     golden = []
-    for number, file in enumerate(sources):
-        pixels = load(file, recipe.frame, recipe.images.turn_deg)
+    for number, source in enumerate(sources):
+        pixels = load(files[source], recipe.frame, recipe.images.turn_deg)
         if isinstance(stages, WebStages):
             # Two tile rows and a part: the first, a later one, and the end of a web.
             pixels = np.ascontiguousarray(pixels[: 5 * stages.grid.core // 2])
@@ -365,7 +418,7 @@ def _versions() -> dict[str, str]:
 def _report(
     bundle: Bundle,
     support: dict[str, int],
-    suspects: list[Suspect],
+    good: GoodScores,
     lowest: Rerun | None,
     seconds: float,
 ) -> dict[str, Any]:
@@ -385,7 +438,7 @@ def _report(
         "threshold": bundle.manifest.threshold.model_dump(mode="json"),
         "quantization": bundle.manifest.quantization.model_dump(mode="json"),
         "lowest_instruction_set": lowest and lowest.record(),
-        "suspects": [
-            {"file": file.name, "times_median_score": round(times, 2)} for file, times in suspects
+        "odd": [
+            {"file": one.name, "times_median_score": round(times, 2)} for one, times in good.odd
         ],
     }

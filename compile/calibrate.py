@@ -6,55 +6,71 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kenpin.compile.metrics import best_f1
+from kenpin.compile.metrics import best_f1, midway
+from kenpin.compile.operating_point import Point, operating_point
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import ThresholdSpec
-from kenpin.runtime.bundles.bundle import ThresholdRecord
+from kenpin.runtime.bundles.bundle import GoodScore, ThresholdRecord
 
-__all__ = ["by_hand", "calibrate"]
+__all__ = ["by_hand", "calibrate", "of_all", "promise"]
 
 
-def calibrate(spec: ThresholdSpec, good: Sequence[float], ng: Sequence[float]) -> ThresholdRecord:
+def calibrate(
+    spec: ThresholdSpec, good: Sequence[GoodScore], ng: Sequence[float], *, strips: bool = False
+) -> ThresholdRecord:
     """The thresholds that a recipe's method gives.
 
     Parameters
     ----------
     good
-        Image scores of held-out good frames.
+        Good images, each scored without its own part; odd ones set no threshold.
     ng
-        Image scores of NG frames, for method "f1".
+        Image scores of NG frames, for methods "f1" and "cost".
+    strips
+        Each score is that of a strip of a web.
 
     Raises
     ------
     ConfigError
         If a score is not finite or a method lacks its scores.
     """
-    if not all(math.isfinite(score) for score in (*good, *ng)):
-        raise ConfigError("a held-out or NG image has no finite score; look at the images")
+    if not all(math.isfinite(score) for score in (*(one.score for one in good), *ng)):
+        raise ConfigError("a good or NG image has no finite score; look at the images")
     if spec.method == "fixed":
-        if spec.ok is None:
-            raise ConfigError('threshold method "fixed" needs `ok`')
+        assert spec.ok is not None, "the settings were validated"
         ng_at = spec.ok if spec.ng is None else spec.ng
-        return ThresholdRecord(ok=spec.ok, ng=ng_at, source="fixed by the recipe", settings=spec)
-    if not good or (spec.method == "f1" and not ng):
-        raise ConfigError(
-            f'threshold method "{spec.method}" has {len(good)} good and {len(ng)} NG scores; '
-            "hold out some good images, and for f1 give NG images too"
+        usual = _usual(good)
+        return ThresholdRecord(
+            ok=spec.ok, ng=ng_at, source="fixed by the recipe", settings=spec, usual=usual
         )
+    plain = [one for one in good if not one.odd]
+    if not plain or (spec.method != "false_rejects" and not ng):
+        raise ConfigError(
+            f'threshold method "{spec.method}" has {len(plain)} good and {len(ng)} NG scores; '
+            "give good images, and for f1 and cost NG images too"
+        )
+    if spec.method == "false_rejects":
+        point = _point(plain, spec)
+        with_odd = _point(good, spec).threshold if len(good) > len(plain) else None
+        record = _record(spec, plain, point.threshold, promise(point, strips=strips), point.rule)
+        changed = {"at_most": point.at_most, "with_odd": with_odd}
+        return record.model_copy(update=changed)
+    scores = np.array([*(one.score for one in plain), *ng])
+    bad = np.repeat([False, True], [len(plain), len(ng)])
+    of = f"over {len(plain)} good and {len(ng)} NG images"
     if spec.method == "f1":
-        scores = np.array([*good, *ng])
-        at, f1 = best_f1(scores, np.repeat([False, True], [len(good), len(ng)]))
-        source = f"best F1 {f1:.3f} over {len(good)} good and {len(ng)} NG images"
-        return _banded(max(0.0, at), source, spec)
-    at = _quantile(sorted(good), spec.false_reject_rate)
+        at, f1 = best_f1(scores, bad)
+        return _record(spec, plain, max(0.0, at), f"best F1 {f1:.3f} {of}", "f1")
+    assert spec.escape_cost is not None, "the settings were validated"
+    at, rejected, escaped = _cheapest(scores, bad, spec.escape_cost, spec.ng_share)
     source = (
-        f"{1 - spec.false_reject_rate:.4%} quantile of {len(good)} held-out good images "
-        f"plus {spec.margin:.0%}"
+        f"cheapest {of}, where one escape costs as much as {spec.escape_cost:g} false rejects and "
+        f"{spec.ng_share:.3g} of all parts are NG: {rejected} good images are rejected, "
+        f"{escaped} NG ones escape"
     )
-    if len(good) * spec.false_reject_rate < 1:
-        source += f"; so few say little about one in {1 / spec.false_reject_rate:.0f}"
-    return _banded(at * (1 + spec.margin), source, spec)
+    return _record(spec, plain, at, source, "cost")
 
 
 def by_hand(old: ThresholdRecord, ok: float, ng: float | None) -> ThresholdRecord:
@@ -65,15 +81,71 @@ def by_hand(old: ThresholdRecord, ok: float, ng: float | None) -> ThresholdRecor
         ng=ok if ng is None else ng,
         source=f"set by hand; before: {old.ok:.6g} and {old.ng:.6g}, {old.source}",
         settings=settings,
+        usual=old.usual,
     )
 
 
-def _banded(ok: float, source: str, spec: ThresholdSpec) -> ThresholdRecord:
-    return ThresholdRecord(ok=ok, ng=ok * (1 + spec.unsure_band), source=source, settings=spec)
+def promise(point: Point, *, strips: bool) -> str:
+    """What a threshold promises, in words."""
+    what = "strips" if strips else "images"
+    head = (
+        f"{of_all(point.false_rejects, what)}, with 95 % confidence at most "
+        f"{100 * point.at_most:.2g} of 100"
+    )
+    if point.rule == "conformal":
+        return f"{head}: the score that so many of {point.count} good {what} stay below"
+    return (
+        f"{head}: extrapolated by a Gumbel distribution from {point.count} good {what}, "
+        f"which are too few to have seen it"
+    )
 
 
-def _quantile(ordered: list[float], rate: float) -> float:
-    # The smallest score that rejects no more than `rate` of what was seen:
-    # never interpolated between two, which would reject the upper one.
-    allowed = math.floor(rate * len(ordered))
-    return ordered[len(ordered) - 1 - allowed]
+def of_all(share: float, what: str) -> str:
+    """A share of good things that are rejected, as people count."""
+    if share >= 0.01:
+        return f"of 100 good {what} {100 * share:.3g} {'is' if share == 0.01 else 'are'} rejected"
+    return f"of {1 / share:.0f} good {what} 1 is rejected"
+
+
+def _point(good: Sequence[GoodScore], spec: ThresholdSpec) -> Point:
+    return operating_point(
+        [one.score for one in good], [one.part for one in good], spec.false_rejects
+    )
+
+
+def _usual(good: Sequence[GoodScore]) -> float:
+    return float(np.median([one.score for one in good])) if good else 0.0
+
+
+def _record(
+    spec: ThresholdSpec, good: Sequence[GoodScore], ok: float, source: str, rule: str
+) -> ThresholdRecord:
+    return ThresholdRecord.model_validate(
+        {
+            "ok": ok,
+            "ng": ok * (1 + spec.unsure_band),
+            "source": source,
+            "settings": spec,
+            "rule": rule,
+            "usual": _usual(good),
+        }
+    )
+
+
+def _cheapest(
+    scores: NDArray[np.float64], bad: NDArray[np.bool_], escape_cost: float, ng_share: float
+) -> tuple[float, int, int]:
+    """The threshold of the least expected cost a part, and whom it rejects and lets pass.
+
+    The highest of several: it rejects the fewest.
+    """
+    levels = np.unique(scores)
+    good, ng = np.sort(scores[~bad]), np.sort(scores[bad])
+    rejected = len(good) - np.searchsorted(good, levels, "right")
+    escaped = np.searchsorted(ng, levels, "right")
+    cost = (1 - ng_share) * rejected / len(good) + ng_share * escape_cost * escaped / len(ng)
+    best = len(levels) - 1 - int(np.argmin(cost[::-1]))
+    at = float(levels[best])
+    if best + 1 < len(levels):
+        at = midway(at, float(levels[best + 1]))
+    return at, int(rejected[best]), int(escaped[best])

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from kenpin.camera.files.listing import ImageError
 from kenpin.compile.progress import Steps, plain_console
@@ -25,12 +26,19 @@ __all__ = ["main"]
 # More than any bundle seen; a disk that has less is as good as full.
 ROOM_BYTES = 64 << 20
 
+# How good images were told to show the same part.
+HOW = {
+    "group": "named by images.group",
+    "blocks": "neighbours by name, for images.group is not given",
+    "lines": "pieces along the web",
+}
+
 EXAMPLES = """examples:
   edge-compile check recipe.toml            do settings and images fit together?
   edge-compile build recipe.toml -o bundles
   edge-compile eval bundles/current DATASET AUROC, AUPRO, escapes, false rejects
   edge-compile inspect bundles/current      what is in a bundle
-  edge-compile threshold bundles/current --ok 3.5 --ng 4.2
+  edge-compile threshold bundles/current --false-rejects 2%
   edge-compile verify bundles/current       is every byte as it was compiled?
   edge-compile key plant.pem                make a key pair: plant.pem and plant.pub
   edge-compile sign bundles/current --key plant.pem
@@ -120,8 +128,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
     sub = command("threshold", "Make a bundle with other thresholds, without recompiling.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
-    sub.add_argument("--ok", type=float, required=True, help="the largest score that is good")
-    sub.add_argument("--ng", type=float, help="scores up to here are NG as unsure")
+    sub.add_argument(
+        "--false-rejects",
+        metavar="RATE",
+        help="reject so many of all good parts, 2%% or 0.02, as the bundle's stored scores tell",
+    )
+    sub.add_argument("--f1", action="store_true", help="the best F1 over the stored NG scores")
+    sub.add_argument(
+        "--escape-cost",
+        type=float,
+        metavar="TIMES",
+        help="the cheapest: an escape costs so many rejected good parts",
+    )
+    sub.add_argument("--ok", type=float, help="the largest score that is good, set by hand")
+    sub.add_argument("--ng", type=float, help="with --ok: scores up to here are NG as unsure")
     sub.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: beside the old one")
     return parser
 
@@ -129,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 def _build(options: argparse.Namespace) -> int:
     from kenpin.compile.build import build
     from kenpin.compile.report import summary
+    from kenpin.compile.trade_report import limits_table, trade_of, trade_table
 
     recipe = load_recipe(options.recipe, options.set)
     # Minutes later is too late to learn that the bundle has no place.
@@ -136,6 +157,10 @@ def _build(options: argparse.Namespace) -> int:
     with Steps(plain_console()) as steps:
         result = build(recipe, options.output, steps, weights=options.weights)
         steps.say(summary(result))
+    console, manifest = plain_console(), result.bundle.manifest
+    console.print(trade_table(trade_of(manifest)))
+    if manifest.twin_scores:
+        console.print(limits_table(manifest, manifest.threshold.ok))
     return Exit.DONE
 
 
@@ -154,7 +179,7 @@ def _check(options: argparse.Namespace) -> int:
         steps.say(
             f"{grid.rows} x {grid.cols} tiles of {grid.size} px a frame, cores of {grid.core} px "
             f"every {grid.stride} px; {tap.dimensions} features every {tap.patch_stride_px} px\n"
-            f"{len(images.split.fitted)} images to fit, {len(images.split.held_out)} held out"
+            f"{len(images.files)} good images, {len(images.parts)} parts: {HOW[images.parts.how]}"
         )
         for file in images.others:
             steps.say(f"warning: {file} is no image and is left out")
@@ -166,6 +191,8 @@ def _eval(options: argparse.Namespace) -> int:
     from kenpin.compile.dataset import read_dataset
     from kenpin.compile.evaluate import evaluate, wide_side
     from kenpin.compile.report import accuracy
+    from kenpin.compile.trade import operating_table
+    from kenpin.compile.trade_report import trade_table, write_trade
     from kenpin.runtime.selftest import open_tested
 
     console = plain_console()
@@ -184,7 +211,12 @@ def _eval(options: argparse.Namespace) -> int:
             steps.say(f"warning: {note}")
     for table in accuracy(found):
         console.print(table)
+    rows = operating_table(
+        bundle.manifest.good_scores, bundle.manifest.twin_scores, found.ng, found.good
+    )
+    console.print(trade_table(rows))
     if options.json:
+        write_trade(bundle.manifest, rows, options.json.with_suffix(""))
         tree = {
             "bundle": found.bundle,
             "images": found.images,
@@ -193,6 +225,7 @@ def _eval(options: argparse.Namespace) -> int:
             "scores": found.scores,
             "refused": [asdict(item) for item in found.refused],
             "notes": found.notes,
+            "trade": [row.tree() for row in rows],
         }
         options.json.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     return Exit.REFUSED if found.refused else Exit.DONE
@@ -241,19 +274,48 @@ def _verify(options: argparse.Namespace) -> int:
 def _threshold(options: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
-    from kenpin.compile.calibrate import by_hand
+    from kenpin.compile.calibrate import by_hand, calibrate
     from kenpin.compile.pack import rethreshold
+    from kenpin.compile.trade_report import trade_of, trade_table, write_trade
+    from kenpin.config.recipe import ThresholdSpec
     from kenpin.config.settings import problems
     from kenpin.runtime.selftest import open_tested
 
     bundle = read_bundle(options.bundle)
+    manifest = bundle.manifest
+    changes: dict[str, Any] = {}
+    if options.false_rejects is not None:
+        changes = {"method": "false_rejects", "false_rejects": options.false_rejects}
+    if options.f1:
+        changes |= {"method": "f1"}
+    if options.escape_cost is not None:
+        changes |= {"method": "cost", "escape_cost": options.escape_cost}
+    if (options.ok is not None) + bool(changes) != 1 or (options.ng and options.ok is None):
+        plain_console().print(trade_table(trade_of(manifest)))
+        raise ConfigError(
+            "choose one threshold: --false-rejects RATE (a row of the table above, or any other), "
+            "--f1, --escape-cost TIMES, or --ok SCORE [--ng SCORE]"
+        )
     # Whoever sets a threshold does so from scores: they must be those that the box will see.
     open_tested(bundle)
     try:
-        record = by_hand(bundle.manifest.threshold, options.ok, options.ng)
+        if options.ok is not None:
+            record = by_hand(manifest.threshold, options.ok, options.ng)
+        else:
+            band = manifest.threshold.settings.unsure_band
+            spec = ThresholdSpec.model_validate({"unsure_band": band, **changes})
+            record = calibrate(
+                spec,
+                manifest.good_scores,
+                list(manifest.ng_scores.values()),
+                strips=manifest.frame.geometry == "continuous",
+            )
     except ValidationError as error:
         raise ConfigError(f"thresholds: {problems(error)}") from None
-    fresh = rethreshold(bundle, record, options.output or bundle.folder.parent)
+    store = options.output or bundle.folder.parent
+    fresh = rethreshold(bundle, record, store)
+    write_trade(fresh.manifest, trade_of(fresh.manifest), store / fresh.folder.name)
+    sys.stderr.write(f"OK up to {record.ok:.6g}: {record.source}\n")
     sys.stdout.write(f"{fresh.folder}\n")
     return Exit.DONE
 

@@ -97,6 +97,7 @@ class Evaluation:
     images   every figure leaves out what was refused
     tiles    only for strips
     scores   by name; None for an image that was refused
+    good, ng scores of the images that were judged, by their labels
     notes    what a person should know before believing the figures
     """
 
@@ -105,6 +106,8 @@ class Evaluation:
     pixels: dict[str, Any]
     tiles: dict[str, Any] | None
     scores: dict[str, float | None]
+    good: list[float]
+    ng: list[float]
     refused: list[Refused]
     notes: list[str]
 
@@ -159,6 +162,8 @@ def evaluate(
         pixels=_pixel_summary(tally.maps, tally.masks),
         tiles=tiles,
         scores=tally.scores,
+        good=[score for item, score, _ in tally.judged if item.kind == GOOD],
+        ng=[score for item, score, _ in tally.judged if item.kind != GOOD],
         refused=tally.refused,
         notes=[*dataset.notes, *doubts(tally.marked)],
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,30 @@ from torch import Tensor, nn
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.images import FeatureReader
+from kenpin.compile.leave_out import LeaveOut
+from kenpin.compile.parts import Parts
 from kenpin.compile.progress import Steps
 from kenpin.config.methods import METHODS, MethodSettings
 from kenpin.config.registry import load_object
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["Embedding", "FitTask", "Fitting", "fitting_of"]
+__all__ = [
+    "Embedding",
+    "FitTask",
+    "Fitting",
+    "Forgetting",
+    "LoadArrays",
+    "arrays_in",
+    "fitting_of",
+    "leave_outs",
+]
 
 F32 = NDArray[np.float32]
+LoadArrays = Callable[[Mapping[str, F32]], Scorer]
+
+# How often a method that cannot forget is fitted anew.
+ANEW_FOLDS = 5
 
 
 class Embedding(nn.Module):
@@ -47,6 +62,8 @@ class FitTask:
     grid    of tiles in a frame
     folder  where the statistics are written: float32 arrays, as `.npy`
     steps   to tell a person how far it is
+    ways    in which parts of the images will be left out, one after the other
+    scratch a folder for what is needed until the bundle is sealed
     """
 
     reader: FeatureReader
@@ -54,6 +71,8 @@ class FitTask:
     grid: TileGrid
     folder: Path
     steps: Steps
+    ways: Sequence[Parts]
+    scratch: Path
 
 
 class Fitting(Protocol):
@@ -100,6 +119,78 @@ class Fitting(Protocol):
         features : (N, cells, cells, D) float32, of N normal tiles
         """
         ...
+
+
+@runtime_checkable
+class Forgetting(Fitting, Protocol):
+    """A fitting that can leave a part of the images out without fitting anew."""
+
+    def leave_outs(self, spec: Any, task: FitTask, load: LoadArrays) -> list[LeaveOut]:
+        """For each of the task's ways; called after `fit`.
+
+        Parameters
+        ----------
+        load
+            Makes a scorer of arrays such as `fit` writes.
+        """
+        ...
+
+
+def leave_outs(
+    fitting: Fitting, spec: MethodSettings, task: FitTask, load: LoadArrays
+) -> list[LeaveOut]:
+    """What can forget parts, for each of the task's ways; called after the fit.
+
+    A method that cannot do it by itself is fitted anew, a few times, on some of the parts.
+    """
+    if isinstance(fitting, Forgetting):
+        return fitting.leave_outs(spec, task, load)
+    return [
+        _FittedAnew(fitting, spec, task, parts, task.scratch / f"way-{number}", load)
+        for number, parts in enumerate(task.ways)
+    ]
+
+
+class _FittedAnew:
+    """See `LeaveOut`: by fitting on the images of all other folds of parts."""
+
+    def __init__(
+        self,
+        fitting: Fitting,
+        spec: MethodSettings,
+        task: FitTask,
+        parts: Parts,
+        folder: Path,
+        load: LoadArrays,
+    ) -> None:
+        self._fitting, self._spec, self._task, self._parts = fitting, spec, task, parts
+        self._folder, self._load = folder, load
+        self._folds = min(ANEW_FOLDS, len(parts))
+        self._last: tuple[int, Scorer] | None = None
+
+    def without(self, part: int) -> Scorer:
+        """See `LeaveOut`."""
+        fold = part * self._folds // len(self._parts)
+        if self._last is None or self._last[0] != fold:
+            self._last = fold, self._fitted(fold)
+        return self._last[1]
+
+    def _fitted(self, fold: int) -> Scorer:
+        folder = self._folder / str(fold)
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            kept = [
+                file
+                for number, file in enumerate(self._task.files)
+                if self._parts.of(number) * self._folds // len(self._parts) != fold
+            ]
+            self._fitting.fit(self._spec, replace(self._task, files=kept, folder=folder, ways=()))
+        return self._load(arrays_in(folder))
+
+
+def arrays_in(folder: Path) -> dict[str, F32]:
+    """The arrays that a method has written, by name."""
+    return {file.stem: np.load(file, mmap_mode="r") for file in sorted(folder.glob("*.npy"))}
 
 
 def fitting_of(spec: MethodSettings) -> Fitting:

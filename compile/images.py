@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kenpin.camera.files.images import fit_to, read_pixels
 from kenpin.camera.files.listing import list_images, list_others, name_in
+from kenpin.compile.parts import Parts, parts_of_files, parts_of_webs
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import FrameSpec, ImageQualitySpec, ImagesSpec
 from kenpin.runtime.bundles.bundle import DataRecord, GreyRange
@@ -26,7 +27,7 @@ from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.rows import TileRows, row_features
 from kenpin.runtime.web.stages import grey_of_rows
 
-__all__ = ["FeatureReader", "GoodImages", "Split", "load", "read_mask"]
+__all__ = ["FeatureReader", "GoodImages", "Unit", "load", "named", "read_mask"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -39,30 +40,29 @@ FEWEST_WEBS = 2
 
 
 @dataclass(frozen=True)
-class Split:
-    """Good images by what they are used for; every file is in exactly one part."""
-
-    fitted: list[Path]
-    held_out: list[Path]
-
-
-@dataclass(frozen=True)
 class GoodImages:
     """The good images of a recipe, all read and checked once.
 
     folder    the recipe's folder; files are called by their names below it
+    files     in the order of their names
+    parts     what each shows
     others    files of the folder that are no images
     grey      (mean, contrast) of each image, in file order; of each tile row of a web
     levels    mean of each image as a whole
     digest    SHA-256 over the names and contents of all files
+    strips    they are webs, of which each tile row has a score
+    joined    all files are one web
     """
 
     folder: Path
-    split: Split
+    files: list[Path]
+    parts: Parts
     others: list[Path]
     grey: list[tuple[float, float]]
     levels: list[float]
     digest: str
+    strips: bool = False
+    joined: bool = False
 
     @classmethod
     def check(
@@ -73,16 +73,20 @@ class GoodImages:
         progress: Progress,
         edges: EdgeTracker | None = None,
     ) -> GoodImages:
-        """Read every image once, and hold some out.
+        """Read every image once, and find out which of them show the same part.
 
         Raises
         ------
         ImageError
             If the folder is missing or an image cannot be read.
         ConfigError
-            If there are too few images or one is not the recipe's frame.
+            If there are too few images, one is not the recipe's frame, or
+            `images.group`, `exclude` or `keep` fit none.
         """
-        files = list_images(spec.good)
+        listed = list_images(spec.good)
+        excluded = named(spec.exclude, listed, spec.good, "images.exclude")
+        named(spec.keep, listed, spec.good, "images.keep")
+        files = [file for file in listed if file not in excluded]
         web = frame.geometry == "continuous"
         fewest = FEWEST_WEBS if web else FEWEST_IMAGES
         if len(files) < fewest:
@@ -90,7 +94,7 @@ class GoodImages:
                 f"{spec.good}: holds {len(files)} images, expected at least {fewest}, "
                 "better 50; photograph more good material"
             )
-        grey, levels = [], []
+        grey, levels, heights, contents = [], [], [], []
         digest = hashlib.sha256()
         for number, file in enumerate(files):
             pixels = _checked(file, frame, spec.turn_deg)
@@ -100,26 +104,43 @@ class GoodImages:
                 means, deviations = cv2.meanStdDev(pixels)
                 grey.append((float(means.mean()), float(deviations.mean())))
             levels.append(float(pixels.mean()))
-            content = hashlib.sha256(file.read_bytes()).digest()
-            digest.update(name_in(spec.good, file).encode() + b"\0" + content)
+            heights.append(len(pixels))
+            content = hashlib.sha256(file.read_bytes())
+            contents.append(content.hexdigest())
+            digest.update(name_in(spec.good, file).encode() + b"\0" + content.digest())
             progress(number + 1, len(files))
+        if not web:
+            parts = parts_of_files(files, spec.group, contents)
+        else:
+            webs = [sum(heights)] if spec.joined else heights
+            rows = [replace(grid, height=height).rows for height in webs]
+            parts = parts_of_webs(files[: len(webs)], rows, spec.group)
         return cls(
             spec.good,
-            _split(files, spec, 1 if web else 2),
+            files,
+            parts,
             list_others(spec.good),
             grey,
             levels,
             digest.hexdigest(),
+            web,
+            spec.joined,
         )
+
+    @property
+    def webs(self) -> list[list[Path]]:
+        """The files of each image or web."""
+        return [self.files] if self.joined else [[file] for file in self.files]
+
+    def name(self, web: int, strip: int) -> str:
+        """Of an image its file's name; of a strip of a web that and its number."""
+        file = name_in(self.folder, self.webs[web][0])
+        return f"{file}#{strip}" if self.strips else file
 
     def record(self, seed: int) -> DataRecord:
         """What the manifest keeps of it."""
-        return DataRecord(
-            sha256=self.digest,
-            fitted=[name_in(self.folder, file) for file in self.split.fitted],
-            held_out=[name_in(self.folder, file) for file in self.split.held_out],
-            seed=seed,
-        )
+        names = [name_in(self.folder, file) for file in self.files]
+        return DataRecord(sha256=self.digest, fitted=names, seed=seed)
 
     def grey_range(self, spec: ImageQualitySpec) -> GreyRange:
         """Brightness and contrast that a frame must have to be judged."""
@@ -132,15 +153,23 @@ class GoodImages:
         )
 
 
-def _split(files: list[Path], spec: ImagesSpec, fitted: int) -> Split:
-    """At least one file held out and so many fitted."""
-    count = min(max(1, round(spec.held_out * len(files))), len(files) - fitted)
-    if spec.joined:
-        # One web: what is held out must be a piece of it, not blocks out of its middle.
-        return Split(files[:-count], files[-count:])
-    order = np.random.default_rng(spec.seed).permutation(len(files))
-    held = {files[i] for i in order[:count]}
-    return Split([f for f in files if f not in held], [f for f in files if f in held])
+def named(names: Sequence[str], files: Sequence[Path], folder: Path, key: str) -> set[Path]:
+    """The files of a folder that a setting names, each by its name or its path in the folder.
+
+    Raises
+    ------
+    ConfigError
+        If a name fits no file.
+    """
+    found: set[Path] = set()
+    for name in names:
+        own = {f for f in files if name in (f.name, name_in(folder, f))}
+        if not own:
+            raise ConfigError(
+                f"{key}: {folder} holds no image {name!r}; give the names of good images"
+            )
+        found |= own
+    return found
 
 
 def load(file: Path, frame: FrameSpec, turn_deg: int = 0) -> NDArray[Any]:
@@ -185,6 +214,20 @@ def read_mask(file: Path, joiner: Joiner) -> F32:
     return mask
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit:
+    """What is read at once: an image of a part, or a tile row of a web.
+
+    web       which of the images or webs it is of, counted from 0
+    row       of webs, the number of the tile row; otherwise 0
+    features  (tiles, cells, cells, D) float32
+    """
+
+    web: int
+    row: int
+    features: F32
+
+
 class FeatureReader:
     """Features of image files, through the engine that the box will use.
 
@@ -225,9 +268,17 @@ class FeatureReader:
         tiles: NDArray[np.intp] | None = None,
         progress: Progress | None = None,
     ) -> Iterator[F32]:
-        """(tiles, cells, cells, D) float32 features of each file in turn.
+        """The features of `units`, one after the other."""
+        for unit in self.units(files, tiles, progress):
+            yield unit.features
 
-        Of webs: of each tile row in turn, so a file gives several.
+    def units(
+        self,
+        files: Iterable[Path],
+        tiles: NDArray[np.intp] | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Unit]:
+        """Each file in turn; of webs each tile row in turn, so a file gives several.
 
         Parameters
         ----------
@@ -250,24 +301,26 @@ class FeatureReader:
             def fill(first: int, batch: U8, pixels: NDArray[Any] = pixels) -> int:
                 return self._grid.fill(pixels, numbers[first:], batch)
 
-            yield _finite(self._engine.features(fill, len(numbers))[0], file)
+            yield Unit(done, 0, _finite(self._engine.features(fill, len(numbers))[0], file))
             if progress:
                 progress(done + 1, len(files))
 
     def _read_webs(
         self, files: list[Path], tiles: NDArray[np.intp] | None, progress: Progress | None
-    ) -> Iterator[F32]:
+    ) -> Iterator[Unit]:
         rows = self._fresh()
+        web = 0
         for done, file in enumerate(files):
             pixels = load(file, self._frame, self._turn_deg)
             while len(pixels):
                 pixels = pixels[rows.take(pixels) :]
                 for windows in rows.ready():
-                    yield from self._of(rows, windows, tiles, file)
+                    yield from self._of(rows, windows, tiles, file, web)
             if not self._joined or done + 1 == len(files):
                 for windows in rows.finish():
-                    yield from self._of(rows, windows, tiles, file)
+                    yield from self._of(rows, windows, tiles, file, web)
                 rows = self._fresh()
+                web += 1
             if progress:
                 progress(done + 1, len(files))
 
@@ -275,14 +328,21 @@ class FeatureReader:
         return TileRows(self._grid, self._frame.channels)
 
     def _of(
-        self, rows: TileRows, windows: list[U8], tiles: NDArray[np.intp] | None, file: Path
-    ) -> Iterator[F32]:
+        self,
+        rows: TileRows,
+        windows: list[U8],
+        tiles: NDArray[np.intp] | None,
+        file: Path,
+        web: int,
+    ) -> Iterator[Unit]:
         features = _finite(
             row_features(self._engine, self._grid, windows, self._lamp)[0].features, file
         )
+        first = rows.next
         rows.next += len(windows)
-        for row in features.reshape(len(windows), self._grid.cols, *features.shape[1:]):
-            yield row if tiles is None else row[tiles]
+        found = features.reshape(len(windows), self._grid.cols, *features.shape[1:])
+        for number, row in enumerate(found):
+            yield Unit(web, first + number, row if tiles is None else row[tiles])
 
 
 def _finite(features: F32, file: Path) -> F32:

@@ -24,6 +24,7 @@ __all__ = [
     "best_f1",
     "confusion",
     "f1_at",
+    "midway",
     "pixel_auroc",
     "within_group_auroc",
 ]
@@ -209,7 +210,7 @@ def best_f1(scores: ArrayLike, positive: ArrayLike) -> tuple[float, float]:
     best = int(np.argmax(f1))
     lowest_rejected = float(distinct[best])
     if best:
-        threshold = _midway(float(distinct[best - 1]), lowest_rejected)
+        threshold = midway(float(distinct[best - 1]), lowest_rejected)
     else:
         threshold = lowest_rejected / 2 if lowest_rejected > 0 else 2 * lowest_rejected - 1
     return threshold, float(f1[best])
@@ -332,7 +333,7 @@ def _good_below(good: NDArray[np.floating], scores: NDArray[np.floating]) -> tup
     return np.searchsorted(good, scores, "left"), np.searchsorted(good, scores, "right")
 
 
-def _midway(low: float, high: float) -> float:
+def midway(low: float, high: float) -> float:
     """A threshold that passes low and rejects high, half way where floats allow."""
     middle = low / 2 + high / 2
     # Between two neighbouring floats there is none; low itself still passes low.

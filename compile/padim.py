@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +13,33 @@ from numpy.typing import NDArray
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.extractor import PadimEmbedding
-from kenpin.compile.fitting import FitTask
-from kenpin.compile.images import FeatureReader
+from kenpin.compile.fitting import FitTask, LoadArrays
+from kenpin.compile.images import FeatureReader, Unit
+from kenpin.compile.leave_out import LeaveOut
+from kenpin.compile.parts import Parts
 from kenpin.config.errors import ConfigError
-from kenpin.config.methods import PadimSpec
+from kenpin.config.methods import Granularity, PadimSpec
 from kenpin.runtime.judging.padim import PadimScorer
+from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.sharing import group_count, group_patches, model_count, model_of_tile
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["PADIM", "GaussianSums", "fit_padim"]
+__all__ = ["PADIM", "Folds", "GaussianSums", "PadimLeaveOut", "fit_padim", "make_folds"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+ARRAYS = ("mean", "whitening")
 
 # Accumulated covariances held at once; more models mean more passes, not more memory.
 SUMS_BYTES = 1 << 30
 # Features gathered before they are added: one product of many patches is far
 # faster than many products of one.
 BATCH_BYTES = 64 << 20
+# Statistics without each fold, on disk while a bundle is compiled.
+FOLD_BYTES = 2 << 30
+FEWEST_FOLDS, MOST_FOLDS = 3, 20
 # Matrices inverted at once.
 WHITENING_BLOCK = 256
 
@@ -37,12 +48,13 @@ class GaussianSums:
     """Mean and covariance of each of G groups, from batches, in bounded memory.
 
     Sums are float64 and taken about the first batch's mean, so that the large
-    common part of the features does not cancel against itself.
+    common part of the features does not cancel against itself. Sums that are to be
+    added up share a shift: `origin` is the (G, D) to use.
     """
 
-    def __init__(self, groups: int, dimensions: int) -> None:
+    def __init__(self, groups: int, dimensions: int, origin: F64 | None = None) -> None:
         self.count = 0
-        self._shift: F64 | None = None
+        self._shift = origin
         self._sum = np.zeros((groups, dimensions))
         self._products = np.zeros((groups, dimensions, dimensions))
 
@@ -54,6 +66,22 @@ class GaussianSums:
         self._sum += centred.sum(axis=1)
         self._products += centred.transpose(0, 2, 1) @ centred
         self.count += patches.shape[1]
+
+    def without(self, other: GaussianSums) -> GaussianSums:
+        """The sums less those of some of their own patches, gathered about the same origin."""
+        return self._combined(other, -1)
+
+    def plus(self, other: GaussianSums) -> GaussianSums:
+        """The sums of both, gathered about the same origin."""
+        return self._combined(other, 1)
+
+    def _combined(self, other: GaussianSums, sign: int) -> GaussianSums:
+        groups, dimensions = self._sum.shape
+        made = GaussianSums(groups, dimensions, self._shift)
+        made._sum = self._sum + sign * other._sum
+        made._products = self._products + sign * other._products
+        made.count = self.count + sign * other.count
+        return made
 
     def mean(self) -> F64:
         """(G, D) mean."""
@@ -77,6 +105,59 @@ class GaussianSums:
         return np.tril(np.linalg.inv(np.linalg.cholesky(covariance)))
 
 
+@dataclass(frozen=True)
+class Folds:
+    """Parts of the good images, in folds that are left out together.
+
+    folder   where each fold's statistics go, without the fold's own patches, each to a
+             folder of its number
+    parts    what shows what
+    of_part  (parts,) the fold of each part
+    """
+
+    folder: Path
+    parts: Parts
+    of_part: Index
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return int(self.of_part.max()) + 1
+
+
+def make_folds(
+    folder: Path, parts: Parts, grid: TileGrid, reader: FeatureReader, spec: PadimSpec
+) -> Folds:
+    """Parts dealt into as many folds as memory and disk allow, neighbours together.
+
+    One part a fold is the best: the fewer folds, the more is left out at once, and the
+    higher an image scores without its own. Matrices that are inverted for each fold set
+    the limit.
+    """
+    size = 8 * _groups(reader, spec) * reader.dimensions**2
+    room = min(SUMS_BYTES // size, FOLD_BYTES // (size * model_count(grid, spec.share)))
+    count = min(len(parts), max(FEWEST_FOLDS, min(MOST_FOLDS, room)))
+    return Folds(folder, parts, np.arange(len(parts)) * count // len(parts))
+
+
+class PadimLeaveOut:
+    """See `LeaveOut`: from the sums, those of a fold taken away; nothing is read again."""
+
+    def __init__(self, folds: Folds, load: LoadArrays) -> None:
+        """`load` makes a scorer of the arrays of a fold."""
+        self._folds, self._load = folds, load
+        self._last: tuple[int, Scorer] | None = None
+
+    def without(self, part: int) -> Scorer:
+        """See `LeaveOut`."""
+        fold = int(self._folds.of_part[part])
+        if self._last is None or self._last[0] != fold:
+            folder = self._folds.folder / str(fold)
+            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+            self._last = fold, self._load(arrays)
+        return self._last[1]
+
+
 def fit_padim(
     reader: FeatureReader,
     files: list[Path],
@@ -84,11 +165,17 @@ def fit_padim(
     spec: PadimSpec,
     folder: Path,
     progress: Callable[[int, int], None],
+    foldings: Sequence[Folds] = (),
 ) -> int:
     """Write `mean.npy` and `whitening.npy`; gives the patches behind each Gaussian.
 
     The arrays have the shapes that `PadimScorer` states. Images are read one
     at a time, once for every group of models whose sums fit in memory.
+
+    Parameters
+    ----------
+    foldings
+        Ways to leave parts out, each with statistics of its own; see `Folds`.
 
     Raises
     ------
@@ -96,16 +183,17 @@ def fit_padim(
         If the granularity does not fit the tile, or a Gaussian would have
         fewer than two patches.
     """
-    cells, dims = reader.cells, reader.dimensions
-    try:
-        groups = group_count(cells, spec.granularity)
-    except ValueError as error:
-        raise ConfigError(f"method.granularity: {error}") from None
+    groups, dims = _groups(reader, spec), reader.dimensions
     models = model_count(grid, spec.share)
     members = model_of_tile(grid, spec.share)
-    mean = open_memmap(folder / "mean.npy", "w+", np.float32, (models, groups, dims))
-    white = open_memmap(folder / "whitening.npy", "w+", np.float32, (models, groups, dims, dims))
-    at_once = max(1, SUMS_BYTES // (8 * groups * dims * dims))
+    shape = (models, groups, dims)
+    whole = _Statistics(folder, shape, spec.shrinkage)
+    less = [
+        [_Statistics(one.folder / str(n), shape, spec.shrinkage) for n in range(one.count)]
+        for one in foldings
+    ]
+    held = 1 + sum(one.count for one in foldings)
+    at_once = max(1, SUMS_BYTES // (8 * groups * dims * dims * held))
     passes = -(-models // at_once)
     fewest = 0
     for turn in range(passes):
@@ -115,49 +203,119 @@ def fit_padim(
         def step(done: int, total: int, turn: int = turn) -> None:
             progress(turn * total + done, passes * total)
 
-        sums = _sums(reader, files, tiles, members[tiles], chosen, groups, spec, step)
-        for k, gathered in zip(chosen, sums, strict=True):
-            if gathered.count < 2:
-                raise ConfigError(
-                    f"each Gaussian would rest on {gathered.count} patch; expected at least 2: "
-                    "add good images, or use a coarser granularity or share"
-                )
-            fewest = gathered.count if not fewest else min(fewest, gathered.count)
-            mean[k] = gathered.mean()
-            for start in range(0, groups, WHITENING_BLOCK):
-                stop = min(groups, start + WHITENING_BLOCK)
-                white[k, start:stop] = gathered.whitening(start, stop, spec.shrinkage)
-    mean.flush()
-    white.flush()
+        gatherer = _Gatherer(chosen, members[tiles], groups, dims, spec.granularity, foldings)
+        for unit in reader.units(files, tiles, step):
+            gatherer.add(unit)
+        for place, k in enumerate(chosen):
+            total, folds = gatherer.sums(place)
+            fewest = total.count if not fewest else min(fewest, total.count)
+            whole.write(k, total)
+            for written, sums in zip(less, folds, strict=False):
+                for statistics, own in zip(written, sums, strict=True):
+                    statistics.write(k, total.without(own))
     return fewest
 
 
-def _sums(
-    reader: FeatureReader,
-    files: list[Path],
-    tiles: NDArray[np.intp],
-    model_of: NDArray[np.intp],
-    chosen: list[int],
-    groups: int,
-    spec: PadimSpec,
-    progress: Callable[[int, int], None],
-) -> list[GaussianSums]:
-    sums = [GaussianSums(groups, reader.dimensions) for _ in chosen]
-    waiting: list[F32] = []
+def _groups(reader: FeatureReader, spec: PadimSpec) -> int:
+    try:
+        return group_count(reader.cells, spec.granularity)
+    except ValueError as error:
+        raise ConfigError(f"method.granularity: {error}") from None
 
-    def flush() -> None:
-        for k, gathered in zip(chosen, sums, strict=True):
-            mine = np.concatenate([features[model_of == k] for features in waiting])
-            gathered.add(group_patches(mine, spec.granularity))
-        waiting.clear()
 
-    for features in reader.read(files, tiles, progress):
-        waiting.append(features)
-        if len(waiting) * features.nbytes >= BATCH_BYTES:
-            flush()
-    if waiting:
-        flush()
-    return sums
+class _Statistics:
+    """`mean.npy` and `whitening.npy` of a folder, being written."""
+
+    def __init__(self, folder: Path, shape: tuple[int, int, int], shrinkage: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        square = (*shape, shape[2])
+        self._mean = open_memmap(folder / "mean.npy", "w+", np.float32, shape)
+        self._white = open_memmap(folder / "whitening.npy", "w+", np.float32, square)
+        self._shrinkage = shrinkage
+
+    def write(self, k: int, sums: GaussianSums) -> None:
+        """Model k, from its sums."""
+        if sums.count < 2:
+            raise ConfigError(
+                f"each Gaussian would rest on {sums.count} patch; expected at least 2, also "
+                "without one part: add good images, or use a coarser granularity or share"
+            )
+        self._mean[k] = sums.mean()
+        groups = self._mean.shape[1]
+        for start in range(0, groups, WHITENING_BLOCK):
+            stop = min(groups, start + WHITENING_BLOCK)
+            self._white[k, start:stop] = sums.whitening(start, stop, self._shrinkage)
+        self._mean.flush()
+        self._white.flush()
+
+
+class _Gatherer:
+    """Sums of some models, apart for each fold of each folding."""
+
+    def __init__(
+        self,
+        chosen: list[int],
+        model_of: Index,
+        groups: int,
+        dimensions: int,
+        granularity: Granularity,
+        foldings: Sequence[Folds],
+    ) -> None:
+        self._chosen, self._model_of = chosen, model_of
+        self._shape = (groups, dimensions)
+        self._granularity = granularity
+        self._foldings = foldings
+        counts = [one.count for one in foldings] or [1]
+        # For each folding and fold: what waits to be added, and a sum for each model.
+        self._waiting: list[list[list[F32]]] = [[[] for _ in range(n)] for n in counts]
+        self._sums: list[list[list[GaussianSums]]] = [[[] for _ in range(n)] for n in counts]
+        self._batch = BATCH_BYTES // sum(counts)
+        self._origins: list[F64] = []
+
+    def add(self, unit: Unit) -> None:
+        """Take in the features of the chosen models' tiles."""
+        for number, waiting in enumerate(self._waiting):
+            fold = 0
+            if self._foldings:
+                one = self._foldings[number]
+                fold = int(one.of_part[one.parts.of(unit.web, unit.row)])
+            waiting[fold].append(unit.features)
+            if len(waiting[fold]) * unit.features.nbytes >= self._batch:
+                self._flush(number, fold)
+
+    def sums(self, place: int) -> tuple[GaussianSums, list[list[GaussianSums]]]:
+        """Of one of the chosen: all patches, and those of each fold of each folding."""
+        for number, waiting in enumerate(self._waiting):
+            for fold, features in enumerate(waiting):
+                if features:
+                    self._flush(number, fold)
+        # A fold may be empty: a web that is too short for the last of its pieces.
+        empty = GaussianSums(*self._shape, self._origins[place])
+        apart = [[fold[place] if fold else empty for fold in folds] for folds in self._sums]
+        return reduce(GaussianSums.plus, apart[0]), apart
+
+    def _flush(self, number: int, fold: int) -> None:
+        features, self._waiting[number][fold] = self._waiting[number][fold], []
+        patches = [
+            group_patches(
+                np.concatenate([f[self._model_of == k] for f in features]), self._granularity
+            )
+            for k in self._chosen
+        ]
+        if not self._origins:
+            self._origins = [found.mean(axis=1, dtype=np.float64) for found in patches]
+        sums = self._sums[number][fold]
+        if not sums:
+            sums += [GaussianSums(*self._shape, origin) for origin in self._origins]
+        for found, gathered in zip(patches, sums, strict=True):
+            gathered.add(found)
+
+
+def _foldings(spec: PadimSpec, task: FitTask) -> list[Folds]:
+    return [
+        make_folds(task.scratch / str(number), parts, task.grid, task.reader, spec)
+        for number, parts in enumerate(task.ways)
+    ]
 
 
 class _PadimFitting:
@@ -171,9 +329,16 @@ class _PadimFitting:
 
     def fit(self, spec: PadimSpec, task: FitTask) -> dict[str, int]:
         """See `Fitting`."""
+        foldings = _foldings(spec, task)
         with task.steps.step("fit PaDiM") as told:
-            fewest = fit_padim(task.reader, task.files, task.grid, spec, task.folder, told)
+            fewest = fit_padim(
+                task.reader, task.files, task.grid, spec, task.folder, told, foldings
+            )
         return {"patches_per_gaussian": fewest}
+
+    def leave_outs(self, spec: PadimSpec, task: FitTask, load: LoadArrays) -> list[LeaveOut]:
+        """See `Forgetting`."""
+        return [PadimLeaveOut(folds, load) for folds in _foldings(spec, task)]
 
     def probe(self, spec: PadimSpec, features: F32, rng: np.random.Generator) -> PadimScorer:  # noqa: ARG002
         """See `Fitting`: one Gaussian of all patches."""

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.extractor import PatchCoreEmbedding
-from kenpin.compile.fitting import FitTask
+from kenpin.compile.fitting import FitTask, LoadArrays, arrays_in
 from kenpin.compile.images import FeatureReader
+from kenpin.compile.leave_out import LeaveOut
+from kenpin.compile.other_banks import PatchCoreLeaveOut
+from kenpin.compile.parts import Parts
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PatchCoreSpec
 from kenpin.runtime.judging.patchcore import PatchCoreScorer
@@ -27,12 +30,16 @@ Index = NDArray[np.intp]
 Progress = Callable[[int, int], None]
 
 DEFAULT_ROWS = 2000
+# Rows whose distances to all candidates are held at once: 64 x 100,000 float32 is 26 MB.
+SUBSTITUTES_AT_ONCE = 64
 # Rows of the probe: a random bank is enough to compare two precisions.
 PROBE_ROWS = 1000
 
 
 class Reservoir:
     """A uniform random sample of a stream of rows, at most `size` of them.
+
+    Each row keeps the tag that it came with.
 
     References
     ----------
@@ -42,6 +49,7 @@ class Reservoir:
     def __init__(self, size: int, dimensions: int, rng: np.random.Generator) -> None:
         self.seen = 0
         self._rows = np.empty((size, dimensions), np.float32)
+        self._tags = np.empty(size, np.int32)
         self._rng = rng
 
     @property
@@ -49,11 +57,17 @@ class Reservoir:
         """(min(seen, size), D) float32."""
         return self._rows[: self.seen]
 
-    def add(self, rows: F32) -> None:
+    @property
+    def tags(self) -> NDArray[np.int32]:
+        """(min(seen, size),) whose each row is."""
+        return self._tags[: self.seen]
+
+    def add(self, rows: F32, tag: int = 0) -> None:
         """Take in (N, D) rows."""
         size = len(self._rows)
         free = min(max(0, size - self.seen), len(rows))
         self._rows[self.seen : self.seen + free] = rows[:free]
+        self._tags[self.seen : self.seen + free] = tag
         self.seen += free
         rest = rows[free:]
         if len(rest):
@@ -62,6 +76,7 @@ class Reservoir:
             slots = (self._rng.random(len(rest)) * numbers).astype(np.intp)
             for row in np.flatnonzero(slots < size):
                 self._rows[slots[row]] = rest[row]
+                self._tags[slots[row]] = tag
             self.seen += len(rest)
 
 
@@ -119,12 +134,36 @@ def k_centre_greedy(points: F32, rows: int, first: int, progress: Progress | Non
     return np.array(chosen, np.intp)
 
 
+def nearest_of_others(points: F32, part_of: NDArray[np.int32], chosen: Index) -> Index:
+    """For each chosen point the nearest point of another part; itself where there is none.
+
+    Parameters
+    ----------
+    points : (N, D) float32
+    part_of : (N,)
+    """
+    points = points - points.mean(axis=0)
+    half_sq = 0.5 * np.einsum("nd,nd->n", points, points)
+    found = np.array(chosen)
+    for start in range(0, len(chosen), SUBSTITUTES_AT_ONCE):
+        block = chosen[start : start + SUBSTITUTES_AT_ONCE]
+        likeness = points[block] @ points.T
+        likeness -= half_sq
+        likeness[part_of[block][:, None] == part_of] = -np.inf
+        best = likeness.argmax(axis=1)
+        other = np.isfinite(likeness[np.arange(len(block)), best])
+        found[start : start + len(block)][other] = best[other]
+    return found
+
+
 def fit_patchcore(
     reader: FeatureReader,
     files: list[Path],
     grid: TileGrid,
     spec: PatchCoreSpec,
     folder: Path,
+    scratch: Path,
+    ways: Sequence[Parts],
     progress: Callable[[str], Progress],
 ) -> tuple[int, int]:
     """Write `bank.npy`, `bank_sq.npy`, `centre.npy` and, if it counts, `place.npy`.
@@ -132,7 +171,10 @@ def fit_patchcore(
     Gives the patches seen and the rows kept of each model.
 
     The arrays have the shapes that `PatchCoreScorer` states. Memory is bounded
-    by `spec.candidates`, whatever the number of images.
+    by `spec.candidates`, whatever the number of images. For `PatchCoreLeaveOut` go to
+    `scratch`: for each of the ways to leave out parts, `part-N.npy`, (K, M) int32, the part
+    that each row of the bank is from, and `substitute-N.npy`, (K, M, D) float32, the
+    candidate of another part that lies nearest to it.
 
     Raises
     ------
@@ -147,10 +189,13 @@ def fit_patchcore(
     place = patch_positions(grid, reader.cells) if spec.position_weight else None
     width = reader.dimensions + (0 if place is None else place.shape[3])
     pools = [Reservoir(size, width, rng) for rng in rngs]
-    for found in reader.read(files, progress=progress("features")):
-        rows = found if place is None else np.concatenate([found, place], axis=-1)
+    origins = []
+    for number, unit in enumerate(reader.units(files, progress=progress("features"))):
+        origins.append((unit.web, unit.row))
+        rows = unit.features
+        rows = rows if place is None else np.concatenate([rows, place], axis=-1)
         for k, pool in enumerate(pools):
-            pool.add(rows[members == k].reshape(-1, width))
+            pool.add(rows[members == k].reshape(-1, width), number)
     seen = sum(pool.seen for pool in pools)
     if place is not None:
         scale = spec.position_weight * _spread([p.rows[:, : reader.dimensions] for p in pools])
@@ -159,6 +204,7 @@ def fit_patchcore(
         np.save(folder / "place.npy", place * scale)
     centre = _mean([pool.rows for pool in pools])
     banks = []
+    others: list[list[tuple[NDArray[np.int32], F32]]] = [[] for _ in ways]
     step = progress("coreset")
     for k, (pool, rng) in enumerate(zip(pools, rngs, strict=True)):
         wanted = _rows(spec, pool.seen, size)
@@ -168,10 +214,19 @@ def fit_patchcore(
         def count(done: int, total: int, k: int = k) -> None:
             step(k * total + done, models * total)
 
-        banks.append(pool.rows[k_centre_greedy(points, wanted, first, count)] - centre)
+        chosen = k_centre_greedy(points, wanted, first, count)
+        banks.append(pool.rows[chosen] - centre)
+        for parts, kept in zip(ways, others, strict=True):
+            part_of = np.array([parts.of(*origin) for origin in origins], np.int32)[pool.tags]
+            stand_in = nearest_of_others(points, part_of, chosen)
+            kept.append((part_of[chosen], pool.rows[stand_in] - centre))
     # Equal heights make one array; banks differ only where patches repeat.
     height = min(len(bank) for bank in banks)
     bank = np.stack([rows[:height] for rows in banks]).astype(np.float32)
+    for number, kept in enumerate(others):
+        np.save(scratch / f"part-{number}.npy", np.stack([part[:height] for part, _ in kept]))
+        rows = np.stack([row[:height] for _, row in kept]).astype(np.float32)
+        np.save(scratch / f"substitute-{number}.npy", rows)
     np.save(folder / "bank.npy", bank)
     np.save(folder / "bank_sq.npy", np.einsum("kmd,kmd->km", bank, bank))
     np.save(folder / "centre.npy", centre)
@@ -221,8 +276,35 @@ class _PatchCoreFitting:
                 open_steps.close()
                 return open_steps.enter_context(task.steps.step(f"PatchCore {name}"))
 
-            seen, kept = fit_patchcore(task.reader, task.files, task.grid, spec, task.folder, begin)
+            seen, kept = fit_patchcore(
+                task.reader,
+                task.files,
+                task.grid,
+                spec,
+                task.folder,
+                task.scratch,
+                task.ways,
+                begin,
+            )
         return {"patches_seen": seen, "coreset_rows": kept}
+
+    def leave_outs(
+        self,
+        spec: PatchCoreSpec,  # noqa: ARG002
+        task: FitTask,
+        load: LoadArrays,
+    ) -> list[LeaveOut]:
+        """See `Forgetting`."""
+        scorer = load(arrays_in(task.folder))
+        assert isinstance(scorer, PatchCoreScorer)
+        return [
+            PatchCoreLeaveOut(
+                scorer,
+                np.load(task.scratch / f"part-{number}.npy"),
+                np.load(task.scratch / f"substitute-{number}.npy", mmap_mode="r"),
+            )
+            for number in range(len(task.ways))
+        ]
 
     def probe(
         self,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from kenpin.compile.evaluate import Evaluation
+from kenpin.compile.good_scores import ALIKE_TIMES
 from kenpin.runtime.bundles.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -22,15 +23,15 @@ def summary(result: BuildResult) -> str:
     lines = [
         f"bundle     {result.bundle.folder}",
         f"report     {result.report_file}",
-        f"threshold  OK up to {m.threshold.ok:.4g}, unsure up to {m.threshold.ng:.4g} "
-        f"({m.threshold.source})",
+        f"threshold  OK up to {m.threshold.ok:.4g}, unsure up to {m.threshold.ng:.4g}",
+        f"           {m.threshold.source}",
     ]
     if q.score_ratios:
         worst = min(q.score_ratios, key=lambda kind: q.score_ratios[kind])
         lines.append(
-            f"INT8       keeps {q.score_ratios[worst]:.2f} of FP32's scores of pasted defects "
-            f"(kind {worst}, the worst; limit {q.settings.min_score_ratio:.2f}), "
-            f"AUROC {q.separation['int8']:.3f} (FP32 {q.separation['fp32']:.3f})"
+            f"INT8 guard scores of loud pasted defects stay at {q.score_ratios[worst]:.2f} of "
+            f"FP32's (kind {worst}, the worst; limit {q.settings.min_score_ratio:.2f}): that "
+            "quantising lost nothing; of real defects it says nothing"
         )
     if result.rerun is not None:
         lines.append(
@@ -45,11 +46,21 @@ def summary(result: BuildResult) -> str:
             f"warning: even loud pasted defects are told from normals with AUROC {weakest:.3f} "
             "only; expect escapes, and try another backbone, layers or method"
         )
-    for file, times in result.suspects:
+    if result.good.likeness is not None and result.good.likeness > ALIKE_TIMES:
         lines.append(
-            f"warning: {file} scores {times:.1f} times the median of the good images; if it shows "
-            "a defect, remove it and compile again"
+            "warning: several photographs of one part: give images.group; a good image scores "
+            f"{result.good.likeness:.2f} times as high without its neighbours as without itself"
         )
+    if result.good.odd:
+        with_odd = (
+            "" if m.threshold.with_odd is None else f" ({m.threshold.with_odd:.4g} with them)"
+        )
+        lines.append(
+            f"warning: probably not good: look at {result.bundle.folder}.odd, then name each in "
+            f"images.exclude or images.keep; they set no threshold{with_odd}"
+        )
+    for one, times in result.good.odd:
+        lines.append(f"  {one.name} scores {times:.1f} times the median of the good images")
     return "\n".join(lines)
 
 
@@ -138,7 +149,7 @@ def contents(bundle: Bundle) -> Table:
         f"({m.threshold.source})",
         "grey": f"mean {m.grey.mean_min:.0f} to {m.grey.mean_max:.0f}, contrast at least "
         f"{m.grey.contrast_min:.1f}",
-        "images": f"{len(m.data.fitted)} fitted, {len(m.data.held_out)} held out",
+        "images": f"{len(m.data.fitted)} good images, {len(m.good_scores)} scores",
         "golden": ", ".join(f"{g.file} {g.score:.4g}" for g in m.golden),
         "versions": ", ".join(f"{name} {value}" for name, value in m.versions.items()),
     }

@@ -16,6 +16,7 @@ from pydantic import (
 
 from kenpin.config.methods import MethodSpec, for_webs
 from kenpin.config.settings import Settings, anchored, load
+from kenpin.config.threshold import ReportSpec, ThresholdSpec
 from kenpin.config.web import WebSpec
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Places",
     "QuantizeSpec",
     "Recipe",
+    "ReportSpec",
     "ScoreSpec",
     "ThresholdSpec",
     "TileSpec",
@@ -56,15 +58,32 @@ class ImagesSpec(Settings):
               are blocks of one web; otherwise each is a web of its own
     mask      indexed geometry only: an image of the frame's size, white where
               the part is inspected
+    group     which photographs show the same part: a regular expression whose match
+              in the file's name, or whose first group, names the part; "folder": the
+              folder it lies in. Without it, neighbours by name count as one part
+    exclude   good images that are left out, by name: the report may ask to look at some
+    keep      good images that are good however odd they look
     """
 
     good: Path
     ng: Path | None = None
-    held_out: float = Field(default=0.2, gt=0, lt=1)
+    group: str | None = Field(default=None, min_length=1)
+    exclude: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
     seed: int = Field(default=0, ge=0)
     turn_deg: Literal[0, 90, 180, 270] = 0
     joined: bool = False
     mask: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_hold_out(cls, tree: Any) -> Any:
+        if isinstance(tree, Mapping) and "held_out" in tree:
+            raise ValueError(
+                "held_out is no more: every good image is scored as if its own part had never "
+                "been seen, so none is held back; remove the line"
+            )
+        return tree
 
 
 class FrameSpec(Settings):
@@ -216,35 +235,6 @@ class ScoreSpec(Settings):
         return {name: value for name, value in tree.items() if value != "auto"}
 
 
-class ThresholdSpec(Settings):
-    """Where OK ends.
-
-    held_out  the quantile of held-out good frames that rejects `false_reject_rate`
-              of them, raised by `margin` (a share of itself)
-    f1        the best F1 over held-out good frames and the images in `images.ng`
-    fixed     `ok` (and `ng`), as given
-
-    unsure_band widens every method but `fixed`: `ng` = `ok` x (1 + unsure_band).
-    """
-
-    method: Literal["held_out", "f1", "fixed"] = "held_out"
-    false_reject_rate: float = Field(default=0.001, gt=0, lt=1)
-    margin: float = Field(default=0.1, ge=0)
-    unsure_band: float = Field(default=0.0, ge=0)
-    ok: float | None = Field(default=None, ge=0)
-    ng: float | None = Field(default=None, ge=0)
-
-    @model_validator(mode="after")
-    def _fixed_needs_values(self) -> Self:
-        if self.method == "fixed" and self.ok is None:
-            raise ValueError('method "fixed" needs `ok`: the largest score that is still good')
-        if self.method != "fixed" and (self.ok is not None or self.ng is not None):
-            raise ValueError(f'`ok` and `ng` belong to method "fixed", not to "{self.method}"')
-        if self.ok is not None and self.ng is not None and self.ng < self.ok:
-            raise ValueError(f"ng {self.ng} is below ok {self.ok}; expected ok <= ng")
-        return self
-
-
 class ImageQualitySpec(Settings):
     """How far a frame's brightness and contrast may leave those of the good images.
 
@@ -279,6 +269,7 @@ class Recipe(Settings):
     score: ScoreSpec = ScoreSpec()
     threshold: ThresholdSpec = ThresholdSpec()
     image_quality: ImageQualitySpec = ImageQualitySpec()
+    report: ReportSpec = ReportSpec()
     engine: EngineSpec = EngineSpec()
     web: WebSpec | None = None
 
@@ -309,9 +300,12 @@ class Recipe(Settings):
         return self
 
     @model_validator(mode="after")
-    def _f1_needs_ng(self) -> Self:
-        if self.threshold.method == "f1" and self.images.ng is None:
-            raise ValueError('threshold method "f1" needs `images.ng`, a folder of NG images')
+    def _some_need_ng(self) -> Self:
+        method = self.threshold.method
+        if method in ("f1", "cost") and self.images.ng is None:
+            raise ValueError(
+                f'threshold method "{method}" needs `images.ng`, a folder of NG images'
+            )
         return self
 
 

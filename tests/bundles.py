@@ -16,7 +16,6 @@ RECIPE = """
 name = "small"
 [images]
 good = "{good}"
-held_out = 0.25
 [frame]
 height_px = 128
 width_px = 320
@@ -26,6 +25,8 @@ halo_px = 32
 [quantize]
 calibration_tiles = 40
 guard_tiles = 20
+[report]
+twins_each = 1
 [method]
 name = "patchcore"
 coreset_rows = 300

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.compile.images import Unit
+
 F32 = NDArray[np.float32]
 
 
@@ -27,10 +29,19 @@ class FakeReader:
         tiles: NDArray[np.intp] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[F32]:
+        for unit in self.units(files, tiles, progress):
+            yield unit.features
+
+    def units(
+        self,
+        files: Iterable[Path],
+        tiles: NDArray[np.intp] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Unit]:
         files = list(files)
         for done, file in enumerate(files):
             features = self._images[self.files.index(file)]
-            yield features.copy() if tiles is None else features[tiles]
+            yield Unit(done, 0, features.copy() if tiles is None else features[tiles])
             self.images_read += 1
             if progress:
                 progress(done + 1, len(files))

@@ -206,7 +206,7 @@ def test_check_says_what_would_be_compiled(
         (workshop.data / "train" / "good" / "notes.txt").unlink()
     out = capsys.readouterr().out
     assert "1 x 3 tiles of 192 px" in out
-    assert "12 images to fit, 4 held out" in out
+    assert "16 good images, 3 parts" in out
     assert "notes.txt is no image" in out
 
 
@@ -217,7 +217,8 @@ def test_build_tells_where_the_bundle_is(
     out = capsys.readouterr().out
     assert str(tmp_path / patchcore.folder.name) in "".join(out.split("\n"))
     assert "threshold  OK up to" in out
-    assert "INT8       keeps" in out
+    assert "of real defects it says nothing" in out
+    assert "how many are found, for how many false rejects" in out
 
 
 def test_a_failed_guard_has_its_own_exit_code(
@@ -244,6 +245,31 @@ def test_verify_inspect_threshold(
     assert edge_compile(["verify", str(own_bundle)]) == Exit.BUNDLE
 
 
+def test_a_rate_of_false_rejects_is_chosen_from_the_stored_scores(
+    patchcore: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = {}
+    for rate in ("0.1%", "10%", "0.3"):
+        store = tmp_path / rate
+        arguments = ["threshold", str(patchcore.folder), "--false-rejects", rate, "-o", str(store)]
+        assert edge_compile(arguments) == Exit.DONE
+        at[rate] = read_bundle(store).manifest.threshold
+    scores = sorted(one.score for one in patchcore.manifest.good_scores)
+    # Of 16 images and 17 places between them.
+    assert at["0.3"].ok == scores[11]
+    assert at["10%"].settings.false_rejects == 0.1
+    assert at["0.1%"].ok > at["10%"].ok > at["0.3"].ok
+    assert (at["0.1%"].rule, at["10%"].rule) == ("gumbel", "conformal")
+    capsys.readouterr()
+    assert edge_compile(["threshold", str(patchcore.folder)]) == Exit.CONFIG
+    said = capsys.readouterr()
+    assert "choose one threshold" in said.err
+    assert "0.5 %*" in said.out
+    code = edge_compile(["threshold", str(patchcore.folder), "--f1"])
+    assert code == Exit.CONFIG
+    assert "16 good and 0 NG scores" in capsys.readouterr().err
+
+
 def test_thresholds_in_the_wrong_order_are_refused(
     patchcore: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,11 +286,12 @@ def test_eval_prints_and_writes_its_figures(
     assert edge_compile([*arguments, "--tile-px", "64"]) == Exit.DONE
     out = capsys.readouterr().out
     assert "AUPRO" in out
+    assert "of labelled images so many are rejected" in " ".join(out.split())
     assert "tiles within their image" in out
     figures = json.loads(target.read_text())
     assert figures["images"]["good"] == 4
     assert figures["images"]["ng"] == 10
-    assert figures["images"]["auroc"] > 0.7
+    assert 0.5 < figures["images"]["auroc"] <= 1
     assert 0 <= figures["pixels"]["aupro"] <= 1
     assert figures["tiles"]["good"] + figures["tiles"]["ng"] == 14 * 2 * 5
     assert set(figures["images"]["kinds"]) == {"scratch", "spot", "dark_band", "stain", "subtle"}

@@ -55,7 +55,7 @@ def fit(folder, images, share="frame", **settings):
     reader = FakeReader(images)
     settings = {"projection_dimensions": 0, **settings}
     spec = PatchCoreSpec(name="patchcore", share=share, **settings)
-    said = fit_patchcore(reader, reader.files, GRID, spec, folder, ignored)
+    said = fit_patchcore(reader, reader.files, GRID, spec, folder, folder, [], ignored)
     arrays = [np.load(folder / f"{name}.npy") for name in ("centre", "bank", "bank_sq")]
     return PatchCoreScorer(*arrays, model_of_tile(GRID, share)), said
 

@@ -59,7 +59,7 @@ def test_the_smallest_recipe_gets_the_documented_defaults(recipe):
     loaded = load_recipe(recipe())
     assert loaded.backbone.name == "gabor"
     assert loaded.quantize.precision == "int8"
-    assert loaded.threshold.method == "held_out"
+    assert loaded.threshold.method == "false_rejects"
     assert loaded.method == PadimSpec(name="padim", granularity="dense", share="frame")
     assert (loaded.tiles.core_px, loaded.tiles.step_px) == (192, 192)
 
@@ -147,8 +147,14 @@ def test_a_missing_table_is_named(recipe, table):
         ({"threshold": 'method = "fixed"'}, 'method "fixed" needs `ok`'),
         ({"threshold": "ok = 3.0"}, '`ok` and `ng` belong to method "fixed"'),
         ({"threshold": 'method = "fixed"\nok = 3.0\nng = 2.0'}, "ng 2.0 is below ok 3.0"),
-        ({"threshold": "margin = inf"}, "threshold.margin: "),
-        ({"threshold": "false_reject_rate = 0.0"}, "threshold.false_reject_rate: "),
+        ({"threshold": "false_rejects = 0.0"}, "threshold.false_rejects: "),
+        ({"threshold": 'false_rejects = "x%"'}, "expected a share such as 0.02"),
+        ({"threshold": "margin = 0.1"}, "margin is no more: a threshold keeps its promise"),
+        ({"threshold": "false_reject_rate = 0.1"}, "is called false_rejects now"),
+        ({"threshold": 'method = "held_out"'}, 'is called "false_rejects" now'),
+        ({"threshold": "escape_cost = 3"}, 'method "cost" and `escape_cost` belong together'),
+        ({"threshold": 'method = "cost"'}, 'method "cost" and `escape_cost` belong together'),
+        ({"images": 'good = "good"\nheld_out = 0.2'}, "held_out is no more"),
     ],
 )
 def test_settings_that_cannot_be_met_are_refused(recipe, tables, message):
@@ -163,6 +169,11 @@ def test_a_name_that_could_not_be_a_folders_is_refused(recipe, name):
 def test_f1_with_a_folder_of_ng_images_is_accepted(recipe):
     path = recipe(images='good = "good"\nng = "ng"', threshold='method = "f1"')
     assert load_recipe(path).threshold == ThresholdSpec(method="f1")
+
+
+@pytest.mark.parametrize(("text", "rate"), [('"2%"', 0.02), ('"0.1 %"', 0.001), ("0.05", 0.05)])
+def test_a_rate_is_a_share_or_a_percentage(recipe, text, rate):
+    assert load_recipe(recipe(threshold=f"false_rejects = {text}")).threshold.false_rejects == rate
 
 
 @given(st.integers(32, 2048), st.integers(0, 1024), st.integers(1, 2048))

@@ -24,7 +24,6 @@ RECIPE = """
 name = "small-web"
 [images]
 good = "{good}"
-held_out = 0.25
 [frame]
 geometry = "continuous"
 width_px = 160
@@ -34,13 +33,14 @@ halo_px = 16
 [quantize]
 calibration_tiles = 40
 guard_tiles = 20
+[report]
+twins_each = 1
 [method]
 name = "padim"
 dimensions = 20
 [score]
 smooth_sigma_px = 8.0
 [threshold]
-margin = 0.3
 [engine]
 batch = 4
 """

@@ -45,11 +45,13 @@ __all__ = [
     "DataRecord",
     "FeatureRecord",
     "GoldenFrame",
+    "GoodScore",
     "GreyRange",
     "Manifest",
     "Network",
     "QuantizationRecord",
     "ThresholdRecord",
+    "TwinScores",
     "canonical",
     "content_hash",
     "file_hash",
@@ -117,12 +119,24 @@ class QuantizationRecord(Settings):
 
 
 class ThresholdRecord(Settings):
-    """The thresholds in force and where they came from."""
+    """The thresholds in force and where they came from.
+
+    source    what was chosen and why, in words
+    rule      "conformal" or "gumbel", see `operating_point`; "f1", "cost" or "fixed"
+    at_most   the share of good images that is rejected at most, with 95 % confidence;
+              None where nothing was promised
+    usual     the median score of the good images
+    with_odd  what `ok` would be if the odd ones among the good images counted
+    """
 
     ok: float = Field(ge=0)
     ng: float
     source: str
     settings: ThresholdSpec
+    rule: Literal["conformal", "gumbel", "f1", "cost", "fixed"] = "fixed"
+    usual: float = Field(default=0.0, ge=0)
+    at_most: float | None = None
+    with_odd: float | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -172,12 +186,32 @@ class GoldenFrame(Settings):
 
 
 class DataRecord(Settings):
-    """Which good images were learned from and which were held out, by file name."""
+    """Which good images were learned from, by file name."""
 
     sha256: Sha256
     fitted: list[str]
-    held_out: list[str]
     seed: int
+
+
+class GoodScore(Settings):
+    """A good image, or a strip of a good web as `file#strip`: its score without its own part.
+
+    odd  it does not belong to the others by its score, and sets no threshold
+    """
+
+    name: str
+    part: str
+    score: float
+    odd: bool = False
+
+
+class TwinScores(Settings):
+    """How faint defects score that were drawn into good images, see `subtle_twins`."""
+
+    kind: str
+    size_px: int
+    contrast: int
+    scores: list[float]
 
 
 class Manifest(Settings):
@@ -196,7 +230,9 @@ class Manifest(Settings):
     quantization: QuantizationRecord
     golden: list[GoldenFrame] = Field(min_length=1)
     data: DataRecord
-    held_out_scores: dict[str, float]
+    good_scores: list[GoodScore] = Field(min_length=1)
+    twin_scores: list[TwinScores]
+    ng_scores: dict[str, float]
     files: dict[str, Sha256]
     web: WebSpec | None = None
     blend: BlendRecord | None = None

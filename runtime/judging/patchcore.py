@@ -64,7 +64,7 @@ class PatchCoreScorer:
 
     def distances(self, features: F32, rows: Index | None = None) -> TileDistances:
         """See `Scorer`."""
-        rows = self._searched(features) if rows is None else rows
+        rows = self.searched(features) if rows is None else rows
         values = np.empty(rows.shape, np.float32)
 
         def measure(first: int, last: int) -> None:
@@ -73,7 +73,7 @@ class PatchCoreScorer:
             for start in range(first, last, step):
                 part = slice(start, start + step)
                 bank = self.rows[self.model_of_tile[start]]
-                found = to_rows(self._patches(features, part), bank, rows[part].reshape(-1))
+                found = to_rows(self.patches(features, part), bank, rows[part].reshape(-1))
                 values[part] = found.reshape(values[part].shape)
 
         self.crew.share(measure, len(features))
@@ -82,14 +82,14 @@ class PatchCoreScorer:
         # argmax takes NaN for the largest, so no other tile's score hides it.
         tile, patch = divmod(int(values.argmax()), rows[0].size)
         k, row = int(self.model_of_tile[tile]), int(rows[tile].reshape(-1)[patch])
-        query = self._patches(features, slice(tile, tile + 1))[patch] - self.centre
+        query = self.patches(features, slice(tile, tile + 1))[patch] - self.centre
         weight = reweighting(query, self.bank[k], self.bank_sq[k], row, self.reweight_neighbours)
         return TileDistances(values, weight * float(values[tile].reshape(-1)[patch]))
 
-    def _searched(self, features: F32) -> Index:
+    def searched(self, features: F32) -> Index:
         """(tiles, cells, cells) bank rows."""
         tiles = [
-            (int(k), self._patches(features, slice(tile, tile + 1)))
+            (int(k), self.patches(features, slice(tile, tile + 1)))
             for tile, k in enumerate(self.model_of_tile)
         ]
         if self.proposer is not None:
@@ -101,7 +101,7 @@ class PatchCoreScorer:
             ]
         return np.reshape(found, features.shape[:3])
 
-    def _patches(self, features: F32, tiles: slice) -> F32:
+    def patches(self, features: F32, tiles: slice) -> F32:
         """(patches, D) float32 of some tiles, as the bank's rows are, not centred."""
         found = features[tiles]
         if self.place is not None:

@@ -199,7 +199,8 @@ class Pipeline:
         check_processor(bundle)
         self.bundle = bundle.loaded()
         self.grid = TileGrid.of(manifest.frame, manifest.tiles)
-        self.thresholds = Thresholds(manifest.threshold.ok, manifest.threshold.ng)
+        limits = manifest.threshold
+        self.thresholds = Thresholds(limits.ok, limits.ng, limits.usual)
         self._frame = manifest.frame
         self._grey = manifest.grey
         self._clock_ns = clock_ns

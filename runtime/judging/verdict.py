@@ -83,10 +83,27 @@ class Thresholds:
     """Scores up to `ok` are good, above `ng` a defect, between them unsure.
 
     With one threshold the two are equal and the band is empty.
+
+    usual  the median score of good material, for `scaled`; 0 where nobody measured it
     """
 
     ok: float
     ng: float
+    usual: float = 0.0
+
+    def scaled(self, score: float) -> float:
+        """The score as other tools show it: 0 to 1, the threshold at 0.5, good ones near 0.
+
+        For people and for importers. It rises with the score, straight from the usual score
+        to the threshold, and ever slower above, where 0.75 is twice the threshold's distance.
+        """
+        span = self.ok - self.usual
+        above = score - self.usual
+        if span <= 0:
+            return 0.5 if score <= self.ok else 1.0
+        if above <= span:
+            return 0.5 * max(0.0, above / span)
+        return 1.0 - 0.5 * span / above
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.ok) and math.isfinite(self.ng) and 0 <= self.ok <= self.ng):

@@ -121,7 +121,8 @@ class WebPipeline:
         check_processor(bundle)
         self.bundle = bundle.loaded()
         self.grid = TileGrid.of(manifest.frame, manifest.tiles)
-        self.thresholds = Thresholds(manifest.threshold.ok, manifest.threshold.ng)
+        limits = manifest.threshold
+        self.thresholds = Thresholds(limits.ok, limits.ng, limits.usual)
         self.web = web or manifest.web
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns

@@ -104,10 +104,17 @@ class WebStages:
         What continues a web fits it well, but is not the material that was there: where it
         fits badly, the ends of short webs would set the threshold for all the rest.
         """
+        scored = [(score, inner) for _, score, inner in self.strips(blocks)]
+        return [score for score, inner in scored if inner] or [score for score, _ in scored]
+
+    def strips(self, blocks: Iterable[NDArray[Any]]) -> list[tuple[Strip, float, bool]]:
+        """Every strip of a web with its score, and whether it rests on no reflected lines."""
         scored = list(self._scored(blocks))
         end = scored[-1][0].end_line - self.grid.halo if scored else 0
-        inner = [s for strip, s in scored if strip.first_line > 0 and strip.end_line <= end]
-        return inner or [s for _, s in scored]
+        return [
+            (strip, score, strip.first_line > 0 and strip.end_line <= end)
+            for strip, score in scored
+        ]
 
     def _scored(self, blocks: Iterable[NDArray[Any]]) -> Iterator[tuple[MapStrip, float]]:
         for piece in self.pieces(blocks):

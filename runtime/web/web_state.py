@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -348,7 +348,7 @@ def _worst(lanes: list[LaneVerdict]) -> LaneVerdict:
 
 
 def _times(thresholds: Thresholds, times: float) -> Thresholds:
-    return Thresholds(thresholds.ok * times, thresholds.ng * times)
+    return Thresholds(*(times * part for part in astuple(thresholds)))
 
 
 def _united(lines: list[tuple[int, int]], most: int = 0) -> list[tuple[int, int]]:

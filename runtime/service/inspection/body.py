@@ -137,7 +137,7 @@ def _facts(bundle: Bundle, pipeline: Pipeline | WebPipeline, pulse: _Pulse) -> B
         recipe=m.name,
         folder=bundle.folder,
         frame=(m.frame.height_px, m.frame.width_px, m.frame.channels),
-        thresholds=Thresholds(m.threshold.ok, m.threshold.ng),
+        thresholds=Thresholds(m.threshold.ok, m.threshold.ng, m.threshold.usual),
         golden=len(m.golden),
         longest_gap_us=pulse.longest_gap_ns // 1000,
         web=pipeline.web if isinstance(pipeline, WebPipeline) else None,

@@ -1,0 +1,138 @@
+"""The scores of the good images, each judged without its own part: what a threshold rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from kenpin.compile.images import GoodImages, named
+from kenpin.compile.leave_out import LeftOut, Unseen
+from kenpin.compile.operating_point import odd_ones
+from kenpin.compile.progress import Steps
+from kenpin.runtime.bundles.bundle import GoodScore
+
+__all__ = ["ALIKE_TIMES", "GoodScores", "score_good"]
+
+# Images that are looked at to see whether photographs of one part were told apart.
+LOOKED_AT = 60
+# Leaving out a block of neighbours instead of one file costs little where every file
+# shows another part, and 1.45 on magnetic tiles that were photographed six times each.
+ALIKE_TIMES = 1.15
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is kept of a `LeftOut`: all but the map, for there may be thousands of images."""
+
+    web: int
+    strip: int
+    part: int
+    score: float
+    inner: bool
+
+    @classmethod
+    def of(cls, found: LeftOut) -> Self:
+        """Without the map."""
+        return cls(found.web, found.strip, found.part, found.score, found.inner)
+
+
+@dataclass(frozen=True)
+class GoodScores:
+    """How the good images score, each without its own part.
+
+    records   in the order of the images
+    places    of each record, the number of its image or web, and of the strip
+    likeness  how much higher images score without their neighbours than
+              without themselves alone; None where the recipe says what shows what
+    """
+
+    records: list[GoodScore]
+    places: list[tuple[int, int]]
+    likeness: float | None
+
+    @property
+    def odd(self) -> list[tuple[GoodScore, float]]:
+        """Those that stand out, the highest first, each with its multiple of the median."""
+        middle = float(np.median([one.score for one in self.records]))
+        found = sorted((one for one in self.records if one.odd), key=lambda one: -one.score)
+        return [(one, one.score / middle) for one in found]
+
+
+def score_good(
+    images: GoodImages,
+    keep: Sequence[str],
+    apart: Unseen,
+    alone: Unseen | None,
+    steps: Steps,
+) -> GoodScores:
+    """The scores that count, looked through for odd ones.
+
+    Parameters
+    ----------
+    keep
+        Images that are good however odd they look.
+    apart
+        Judges each image without its part.
+    alone
+        Judges each without itself only; None where the recipe says what shows what.
+    """
+    with steps.step("score good images without their own part") as told:
+        found = [_Seen.of(one) for one in apart.judge(told)]
+    ratio = None
+    if alone is not None:
+        chosen = _some(len(images.webs))
+        with steps.step("look for photographs of one part") as told:
+            others = [_Seen.of(one) for one in alone.judge(told, chosen)]
+        ratio = _likeness([one for one in found if one.web in chosen], others)
+    found = _counted(found)
+    scores = [one.score for one in found]
+    kept = named(keep, images.files, images.folder, "images.keep")
+    odd = {n for n in odd_ones(scores) if not kept & set(images.webs[found[n].web])}
+    records = [
+        GoodScore(
+            name=images.name(one.web, one.strip),
+            part=images.parts.names[one.part],
+            score=one.score,
+            odd=number in odd,
+        )
+        for number, one in enumerate(found)
+    ]
+    return GoodScores(records, [(one.web, one.strip) for one in found], ratio)
+
+
+def _counted(found: Sequence[_Seen]) -> list[_Seen]:
+    """The scores that count, in the order of the images.
+
+    Strips of a web that rest on reflected lines are left out, as far as there are others:
+    a weave runs against itself where it is reflected, which scores high, and the ends of
+    short webs would set the threshold for all the rest.
+    """
+    inner = [one for one in found if one.inner] or list(found)
+    return sorted(inner, key=lambda one: (one.web, one.strip))
+
+
+def _some(webs: int) -> list[int]:
+    """Numbers of some of the images, evenly over all."""
+    count = min(webs, LOOKED_AT)
+    return [number * webs // count for number in range(count)]
+
+
+def _likeness(apart: Sequence[_Seen], alone: Sequence[_Seen]) -> float:
+    """How much higher images score without their neighbours than without themselves alone.
+
+    Parameters
+    ----------
+    apart
+        Images judged without the block of neighbours that each is in.
+    alone
+        The same images, each judged without itself only.
+
+    Returns
+    -------
+    The ratio of the medians; above `ALIKE_TIMES` neighbours show the same part.
+    """
+    medians = [float(np.median([one.score for one in found])) for found in (apart, alone)]
+    return medians[0] / medians[1] if medians[1] > 0 else 1.0

@@ -1,0 +1,123 @@
+"""Every good image judged by a model that has seen nothing of its own part.
+
+What a model says of an image it was fitted on is flattery: PatchCore's bank holds rows
+of that very image. Here each image, and each tile row of a web, is judged by the same
+steps as on the box, by statistics less those of its own part, so that its map and its
+score are those of a part never seen before. Nothing is held back for it: the bundle's
+own statistics rest on all images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.compile.parts import Parts
+from kenpin.runtime.judging.pipeline import Stages
+from kenpin.runtime.judging.scoring import Scorer, TileDistances
+from kenpin.runtime.web.stages import WebStages
+
+__all__ = ["LeaveOut", "LeftOut", "Load", "StagesOf", "Unseen"]
+
+F32 = NDArray[np.float32]
+Index = NDArray[np.intp]
+Load = Callable[[Path], NDArray[Any]]
+StagesOf = Callable[[Scorer], Stages | WebStages]
+
+
+class LeaveOut(Protocol):
+    """A fitted method that can forget a part."""
+
+    def without(self, part: int) -> Scorer:
+        """The method as if it had seen nothing of this part; cheap when asked again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LeftOut:
+    """An image, or a strip of a web, as judged without its own part.
+
+    web     which of the images or webs, counted from 0
+    strip   of webs, which strip, counted from 0; otherwise 0
+    part    its part, see `Parts`
+    line    of webs, the line of the web where the strip begins; otherwise 0
+    values  (rows, cols) float32, the joined, smoothed map, as the live pipeline makes it
+    score   what the live pipeline would say of it
+    inner   of webs, whether nothing of it rests on lines that are reflected at an end
+    """
+
+    web: int
+    strip: int
+    part: int
+    line: int
+    values: F32
+    score: float
+    inner: bool = True
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """The good images, and what judges each as if its part had never been seen.
+
+    stages  makes the steps of the box around a scorer
+    leave   forgets the part of an image
+    webs    the files of each image, one, or of each web
+    load    reads a file as the steps see it
+    """
+
+    stages: StagesOf
+    leave: LeaveOut
+    parts: Parts
+    webs: Sequence[Sequence[Path]]
+    load: Load
+
+    def judge(
+        self, progress: Callable[[int, int], None], only: Sequence[int] | None = None
+    ) -> Iterator[LeftOut]:
+        """Judge all good images, or some, by their numbers: part by part, one map at a time."""
+        chosen = range(len(self.webs)) if only is None else only
+        order = sorted(chosen, key=lambda web: (self.parts.parts_of(web)[0], web))
+        for done, web in enumerate(order):
+            own = self.parts.parts_of(web)
+            alone = len(own) == 1
+            scorer = self.leave.without(own[0]) if alone else _RowByRow(self, web)
+            steps = self.stages(scorer)
+            if isinstance(steps, WebStages):
+                yield from self._strips(steps, web)
+            else:
+                (file,) = self.webs[web]
+                found = steps.measure(self.load(file))
+                yield LeftOut(web, 0, own[0], 0, found.score_map.values, found.score)
+            progress(done + 1, len(order))
+
+    def _strips(self, steps: WebStages, web: int) -> Iterator[LeftOut]:
+        blocks = (self.load(file) for file in self.webs[web])
+        for number, (strip, score, inner) in enumerate(steps.strips(blocks)):
+            line = strip.first_line
+            part = self.parts.of(web, line // steps.grid.stride)
+            yield LeftOut(web, number, part, line, strip.values, score, inner)
+
+
+class _RowByRow:
+    """A scorer for a web whose tile rows belong to several parts.
+
+    Each tile row of a web goes through the distances alone and in its turn (see
+    `StreamingMap`), so counting the calls tells which row it is.
+    """
+
+    search = None
+
+    def __init__(self, unseen: Unseen, web: int) -> None:
+        self._unseen, self._web = unseen, web
+        self._row = 0
+
+    def distances(self, features: F32, rows: Index | None = None) -> TileDistances:
+        """See `Scorer`."""
+        part = self._unseen.parts.of(self._web, self._row)
+        self._row += 1
+        return self._unseen.leave.without(part).distances(features, rows)

@@ -1,0 +1,160 @@
+"""What the box would say of faint defects, drawn into good images it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.compile.leave_out import Unseen
+from kenpin.compile.subtle_twins import Drawn, Subtle, draw, subtle_kinds
+from kenpin.runtime.bundles.bundle import TwinScores
+from kenpin.runtime.judging.pipeline import Stages
+from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.web.stages import WebStages
+
+__all__ = ["TwinTask", "score_twins"]
+
+F32 = NDArray[np.float32]
+Field = tuple[slice, slice]
+
+# A frame is divided into fields of about this side, and each gets a defect of its own: far
+# enough apart, and a wide frame tells of many at once.
+FIELD_PX = 256
+# Of a defect's place this share is inspected, or another is tried.
+INSPECTED = 0.9
+TRIES = 20
+
+
+@dataclass(frozen=True)
+class TwinTask:
+    """What there is to draw into and to judge with.
+
+    plain      numbers of the images or webs to draw into
+    grid       of tiles in a frame; of a web, in a tile row
+    stride_px  of the map
+    reach_px   how far a defect shows beyond its own pixels
+    inspected  (rows or 1, cols) of the map, whether anything counts there
+    """
+
+    unseen: Unseen
+    plain: Sequence[int]
+    grid: TileGrid
+    stride_px: int
+    reach_px: float
+    inspected: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """An image to draw into, or the place along a web where a piece of it begins."""
+
+    part: int
+    file: Path
+    share: float
+    kinds: list[Subtle]
+
+
+def score_twins(
+    task: TwinTask, each: int, rng: np.random.Generator, progress: Callable[[int, int], None]
+) -> list[TwinScores]:
+    """Scores of `each` twins of every kind, size and contrast, fewer where there is no room.
+
+    A twin's score is the highest value of the map where the defect is: what is found
+    elsewhere in the image would have been found without it.
+    """
+    unseen = task.unseen
+    plans = _planned(task, each, rng)
+    scores: dict[Subtle, list[float]] = {}
+    for done, plan in enumerate(plans):
+        steps = unseen.stages(unseen.leave.without(plan.part))
+        pixels = unseen.load(plan.file).copy()
+        if isinstance(steps, WebStages):
+            height = min(len(pixels), 2 * (task.grid.core + task.grid.halo))
+            start = int(plan.share * (len(pixels) - height + 1))
+            pixels = np.ascontiguousarray(pixels[start : start + height])
+            # Not where the piece ends, and is reflected.
+            fields = _fields((height // 2, task.grid.width), height // 4)
+        else:
+            fields = _fields(pixels.shape[:2], 0)
+        drawn = [
+            (kind, place)
+            for kind, field in zip(plan.kinds, fields, strict=False)
+            if (place := _drawn(pixels, kind, field, task, rng)) is not None
+        ]
+        values = _map(steps, pixels)
+        for kind, place in drawn:
+            rows, cols = _cells(place, task.stride_px, task.reach_px)
+            scores.setdefault(kind, []).append(float(values[rows, cols].max()))
+        progress(done + 1, len(plans))
+    order = sorted(scores, key=lambda kind: (kind.kind, kind.size_px, kind.contrast))
+    return [
+        TwinScores(kind=k.kind, size_px=k.size_px, contrast=k.contrast, scores=scores[k])
+        for k in order
+    ]
+
+
+def _planned(task: TwinTask, each: int, rng: np.random.Generator) -> list[_Plan]:
+    """Which defects go into which images; images of one part follow each other."""
+    grid, unseen = task.grid, task.unseen
+    fields = len(_fields((grid.height, grid.width), 0))
+    kinds = subtle_kinds(min(FIELD_PX, grid.height, grid.width))
+    order = rng.permutation(np.repeat(np.arange(len(kinds)), each))
+    plans = []
+    images = rng.permutation(np.array(task.plain))
+    for number, first in enumerate(range(0, len(order), fields)):
+        web = int(images[number % len(images)])
+        files = unseen.webs[web]
+        at, share = int(rng.integers(len(files))), float(rng.random())
+        row = int((at + share) / len(files) * int(unseen.parts.rows[web]))
+        mine = [kinds[n] for n in order[first : first + fields]]
+        plans.append(_Plan(unseen.parts.of(web, row), files[at], share, mine))
+    return sorted(plans, key=lambda plan: plan.part)
+
+
+def _fields(shape: tuple[int, ...], top: int) -> list[Field]:
+    """Fields that make up an area of that height and width, `top` lines down."""
+    counts = [max(1, side // FIELD_PX) for side in shape[:2]]
+    ends = [
+        [side * n // count for n in range(count + 1)]
+        for side, count in zip(shape[:2], counts, strict=True)
+    ]
+    return [
+        (slice(top + ends[0][r], top + ends[0][r + 1]), slice(ends[1][c], ends[1][c + 1]))
+        for r in range(counts[0])
+        for c in range(counts[1])
+    ]
+
+
+def _drawn(
+    pixels: NDArray[Any], kind: Subtle, field: Field, task: TwinTask, rng: np.random.Generator
+) -> Drawn | None:
+    """Draws where it is inspected; None where no such place is found."""
+    before = pixels[field].copy()
+    for _ in range(TRIES):
+        place = draw(pixels, kind, field, rng)
+        rows, cols = _cells(place, task.stride_px, 0)
+        # A web's columns are inspected alike on all lines.
+        own = task.inspected[:, cols] if len(task.inspected) == 1 else task.inspected[rows, cols]
+        if own.mean() >= INSPECTED:
+            return place
+        pixels[field] = before
+    return None
+
+
+def _cells(place: Drawn, stride_px: int, reach_px: float) -> Field:
+    """Rows and columns of the map where a defect shows."""
+    low = [max(0, int((edge - reach_px) // stride_px)) for edge in (place.top, place.left)]
+    high = [int(-(-(edge + reach_px) // stride_px)) for edge in (place.bottom, place.right)]
+    return slice(low[0], high[0]), slice(low[1], high[1])
+
+
+def _map(steps: Stages | WebStages, pixels: NDArray[Any]) -> F32:
+    if isinstance(steps, Stages):
+        return steps.measure(pixels).score_map.values
+    values: F32 = steps.whole_map(pixels).values / steps.lanes.times
+    return values

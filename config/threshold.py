@@ -1,0 +1,90 @@
+"""Where OK ends: the table [threshold] of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from kenpin.config.settings import Settings
+
+__all__ = ["Rate", "ReportSpec", "ThresholdSpec", "read_rate"]
+
+# What settings of earlier recipes are called or done by now.
+_GONE = {
+    "false_reject_rate": "is called false_rejects now",
+    "margin": "is no more: a threshold keeps its promise without; ask for fewer false_rejects",
+}
+
+
+def read_rate(value: Any) -> Any:
+    """A share, also written as "2%"."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            # Exact for what people write: 0.1 % is 0.001.
+            return float(f"{float(value.strip()[:-1]) / 100:.12g}")
+        except ValueError:
+            raise ValueError(f'{value!r}: expected a share such as 0.02 or "2%"') from None
+    return value
+
+
+Rate = Annotated[float, BeforeValidator(read_rate), Field(gt=0, lt=1)]
+
+
+class ThresholdSpec(Settings):
+    """Where OK ends.
+
+    false_rejects  so many of all good parts are rejected, 0.01 or "1%": told from the good
+                   images' scores, each judged without its own part
+    f1             the best F1 over the good images and those in `images.ng`
+    cost           the cheapest over the same: an escaped defect costs `escape_cost` times a
+                   rejected good part, and `ng_share` of all parts are NG
+    fixed          `ok` (and `ng`), as given
+
+    unsure_band widens every method but `fixed`: `ng` = `ok` x (1 + unsure_band).
+    """
+
+    method: Literal["false_rejects", "f1", "cost", "fixed"] = "false_rejects"
+    false_rejects: Rate = 0.01
+    escape_cost: float | None = Field(default=None, gt=0)
+    ng_share: Rate = 0.01
+    unsure_band: float = Field(default=0.0, ge=0)
+    ok: float | None = Field(default=None, ge=0)
+    ng: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_is_called(cls, tree: Any) -> Any:
+        for name, now in _GONE.items():
+            if isinstance(tree, Mapping) and name in tree:
+                raise ValueError(f"{name} {now}")
+        if isinstance(tree, Mapping) and tree.get("method") == "held_out":
+            raise ValueError(
+                'method "held_out" is called "false_rejects" now, the default; nothing is held out'
+            )
+        return tree
+
+    @model_validator(mode="after")
+    def _has_what_its_method_needs(self) -> Self:
+        if self.method == "fixed" and self.ok is None:
+            raise ValueError('method "fixed" needs `ok`: the largest score that is still good')
+        if self.method != "fixed" and (self.ok is not None or self.ng is not None):
+            raise ValueError(f'`ok` and `ng` belong to method "fixed", not to "{self.method}"')
+        if self.ok is not None and self.ng is not None and self.ng < self.ok:
+            raise ValueError(f"ng {self.ng} is below ok {self.ok}; expected ok <= ng")
+        if (self.method == "cost") != (self.escape_cost is not None):
+            raise ValueError(
+                'method "cost" and `escape_cost` belong together: how many rejected good parts '
+                "one escaped defect is worth; give both or neither"
+            )
+        return self
+
+
+class ReportSpec(Settings):
+    """What a build measures beside the bundle.
+
+    twins_each  twins of each kind, size and contrast that say what is still found; 0: none
+    """
+
+    twins_each: int = Field(default=10, ge=0, le=200)

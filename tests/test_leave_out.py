@@ -1,0 +1,120 @@
+"""A model that has forgotten a part judges as one that never saw it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fake_reader import FakeReader, features
+from kenpin.compile import padim
+from kenpin.compile.other_banks import PatchCoreLeaveOut
+from kenpin.compile.padim import PadimLeaveOut, fit_padim, make_folds
+from kenpin.compile.parts import parts_of_files
+from kenpin.compile.patchcore import fit_patchcore
+from kenpin.config.methods import PadimSpec, PatchCoreSpec
+from kenpin.runtime.judging.padim import PadimScorer
+from kenpin.runtime.judging.patchcore import PatchCoreScorer
+from kenpin.runtime.judging.sharing import model_of_tile
+from kenpin.runtime.judging.tiling import TileGrid
+
+GRID = TileGrid(height=32, width=48, size=16, halo=0, stride=16)
+SHARES = pytest.mark.parametrize("share", ["frame", "column", "tile"])
+
+
+def ignored(*told):
+    return lambda done, total: None
+
+
+def said_of_nothing(done, total):
+    pass
+
+
+def bank(folder, images, share, rows=10_000, parts=None):
+    """PatchCore of the images, and what forgets their parts."""
+    folder.mkdir()
+    reader = FakeReader(images)
+    parts = parts or parts_of_files(reader.files, r"\d+")
+    spec = PatchCoreSpec(name="patchcore", share=share, projection_dimensions=0, coreset_rows=rows)
+    fit_patchcore(reader, reader.files, GRID, spec, folder, folder, [parts], ignored)
+    arrays = [np.load(folder / f"{name}.npy") for name in ("centre", "bank", "bank_sq")]
+    scorer = PatchCoreScorer(*arrays, model_of_tile(GRID, share))
+    kept = [np.load(folder / f"{name}-0.npy") for name in ("part", "substitute")]
+    return scorer, PatchCoreLeaveOut(scorer, *kept)
+
+
+@SHARES
+def test_a_bank_without_a_part_is_the_bank_of_the_others(tmp_path, share):
+    images = features(images=6)
+    parts = parts_of_files(FakeReader(images).files, None)
+    _, leave = bank(tmp_path / "all", images, share, parts=parts)
+    for part in range(len(parts)):
+        others = images[parts.of_web != part]
+        fitted, _ = bank(tmp_path / f"without-{part}", others, share)
+        for image in images[parts.of_web == part]:
+            np.testing.assert_allclose(
+                leave.without(part).distances(image).values,
+                fitted.distances(image).values,
+                rtol=1e-4,
+                atol=1e-4,
+            )
+
+
+def test_what_all_images_show_is_odd_in_none_though_one_alone_gave_its_row(tmp_path):
+    images = features(images=6)
+    # A blank table beside the material, the same in every image.
+    images[:, :, 0] = 30.0
+    scorer, leave = bank(tmp_path / "all", images, "frame", rows=40)
+    owners = np.flatnonzero((np.abs(scorer.rows[0] - 30) < 1e-3).all(axis=1))
+    assert len(owners) == 1
+    for part in range(6):
+        found = leave.without(part).distances(images[part]).values
+        assert found[:, 0].max() < 1e-3
+        assert found[:, 1:].max() > 0.1
+
+
+@SHARES
+@pytest.mark.parametrize("granularity", ["dense", "columns", "single"])
+def test_padim_without_a_part_is_padim_of_the_others(tmp_path, share, granularity):
+    images = features(images=9)
+    spec = PadimSpec(name="padim", granularity=granularity, share=share)
+
+    def fit(folder, chosen, foldings=()):
+        folder.mkdir()
+        reader = FakeReader(chosen)
+        fit_padim(reader, reader.files, GRID, spec, folder, said_of_nothing, foldings)
+        return {name: np.load(folder / f"{name}.npy") for name in padim.ARRAYS}
+
+    def scorer(arrays):
+        members = model_of_tile(GRID, share)
+        return PadimScorer(arrays["mean"], arrays["whitening"], members, granularity)
+
+    reader = FakeReader(images)
+    parts = parts_of_files(reader.files, None)
+    folds = make_folds(tmp_path / "folds", parts, GRID, reader, spec)
+    plain = fit(tmp_path / "plain", images)
+    folded = fit(tmp_path / "folded", images, [folds])
+    for name, array in plain.items():
+        np.testing.assert_allclose(folded[name], array, rtol=1e-4, atol=1e-5)
+    leave = PadimLeaveOut(folds, scorer)
+    for part in range(len(parts)):
+        others = scorer(fit(tmp_path / f"without-{part}", images[parts.of_web != part]))
+        image = images[int(np.flatnonzero(parts.of_web == part)[0])]
+        np.testing.assert_allclose(
+            leave.without(part).distances(image).values,
+            others.distances(image).values,
+            rtol=1e-3,
+            atol=1e-3,
+        )
+
+
+def test_folds_are_fewer_where_memory_or_disk_are_short_and_no_part_is_divided(
+    tmp_path, monkeypatch
+):
+    reader = FakeReader(features(images=30))
+    spec = PadimSpec(name="padim")
+    parts = parts_of_files(reader.files, r"\d+")
+    assert make_folds(tmp_path, parts, GRID, reader, spec).count == padim.MOST_FOLDS
+    monkeypatch.setattr(padim, "FOLD_BYTES", 1)
+    few = make_folds(tmp_path, parts, GRID, reader, spec)
+    assert few.count == padim.FEWEST_FOLDS
+    assert len(few.of_part) == 30

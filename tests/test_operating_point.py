@@ -1,0 +1,131 @@
+"""What a threshold promises about good parts, it keeps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kenpin.compile.operating_point import (
+    below_95,
+    design_effect,
+    odd_ones,
+    operating_point,
+    proportion_95,
+)
+
+rates = st.floats(0.001, 0.5)
+
+
+def alone(count):
+    return [str(number) for number in range(count)]
+
+
+@given(st.integers(1, 400), rates)
+def test_the_rule_is_conformal_exactly_where_the_count_allows_it(count, rate):
+    scores = list(np.random.default_rng(count).normal(10, 1, count))
+    point = operating_point(scores, alone(count), rate)
+    rank = math.ceil(round((count + 1) * (1 - rate), 9))
+    assert point.rule == ("conformal" if rank <= count else "gumbel")
+    if rank <= count:
+        assert point.threshold == sorted(scores)[rank - 1]
+
+
+def test_ninety_nine_images_are_enough_for_one_in_a_hundred_and_one_fewer_is_not():
+    for count, rule in ((99, "conformal"), (98, "gumbel")):
+        assert operating_point([1.0] * count, alone(count), 0.01).rule == rule
+
+
+@pytest.mark.parametrize("count", [20, 60, 150, 400])
+@pytest.mark.parametrize("shape", ["normal", "gumbel", "lognormal"])
+def test_what_is_rejected_is_near_the_promise_on_average_and_mostly_below_the_bound(shape, count):
+    rng = np.random.default_rng(count)
+    draw = {
+        "normal": lambda n: rng.normal(10, 1, n),
+        "gumbel": lambda n: rng.gumbel(10, 1, n),
+        "lognormal": lambda n: rng.lognormal(0, 0.3, n),
+    }[shape]
+    unseen = draw(20_000)
+    got, kept = [], 0
+    for _ in range(60):
+        point = operating_point(list(draw(count)), alone(count), 0.01)
+        share = float((unseen > point.threshold).mean())
+        got.append(share)
+        kept += share <= point.at_most
+    # Fewer images than the rate needs may not even promise this: they are marked.
+    assert np.mean(got) < (0.02 if count >= 99 else 0.035)
+    assert kept >= 0.85 * 60
+
+
+@given(st.integers(2, 150), st.integers(0, 1000))
+def test_fewer_false_rejects_never_ask_for_a_lower_threshold(count, seed):
+    scores = list(np.random.default_rng(seed).gumbel(10, 1, count))
+    at = [
+        operating_point(scores, alone(count), rate).threshold
+        for rate in (0.001, 0.005, 0.01, 0.02, 0.05, 0.3)
+    ]
+    assert at == sorted(at, reverse=True)
+
+
+def test_images_of_one_part_say_less_than_as_many_parts():
+    rng = np.random.default_rng(0)
+    parts = np.repeat(np.arange(100), 6)
+    alike = rng.normal(10, 1, 100)[parts] + rng.normal(0, 0.1, 600)
+    assert design_effect(alike, [str(p) for p in parts]) == pytest.approx(6, rel=0.1)
+    other = rng.normal(10, 1, 600)
+    assert design_effect(other, [str(p) for p in parts]) < 1.6
+    bounds = [
+        operating_point(list(scores), [str(p) for p in parts], 0.01).at_most
+        for scores in (alike, other)
+    ]
+    assert bounds[0] > bounds[1]
+
+
+@given(st.lists(st.floats(1, 2), min_size=1, max_size=50))
+def test_the_design_effect_is_never_below_one(scores):
+    parts = [str(n // 2) for n in range(len(scores))]
+    assert design_effect(scores, parts) >= 1
+
+
+@pytest.mark.parametrize("count", [12, 40, 300])
+def test_an_image_far_above_the_others_is_odd_whatever_the_others_number(count):
+    rng = np.random.default_rng(1)
+    scores = list(rng.normal(10, 0.5, count))
+    assert odd_ones(scores) == []
+    assert odd_ones([*scores, 20.0, 25.0]) == [count + 1, count]
+
+
+def test_few_odd_ones_do_not_hide_each_other():
+    scores = list(np.random.default_rng(2).normal(10, 0.5, 40))
+    assert sorted(odd_ones([*scores, *[19.0] * 5])) == [40, 41, 42, 43, 44]
+
+
+def test_good_images_are_seldom_called_odd():
+    rng = np.random.default_rng(3)
+    called = sum(bool(odd_ones(list(rng.gumbel(10, 1, 100)))) for _ in range(200))
+    assert called < 12
+
+
+def test_an_odd_one_changes_no_threshold_that_is_set_without_it():
+    scores = list(np.random.default_rng(4).normal(10, 0.5, 120))
+    odd = set(odd_ones([*scores, 30.0]))
+    kept = [s for n, s in enumerate([*scores, 30.0]) if n not in odd]
+    parts = alone(120)
+    assert operating_point(kept, parts, 0.01) == operating_point(scores, parts, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("found", "count", "low", "high"),
+    # R: binom.test(x, n)$conf.int
+    [(0, 10, 0.0, 0.3084971), (3, 50, 0.0125486, 0.1654819), (10, 10, 0.6915029, 1.0)],
+)
+def test_shares_have_the_intervals_of_clopper_and_pearson(found, count, low, high):
+    assert proportion_95(found, count) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_none_of_ninety_nine_is_below_three_of_a_hundred():
+    # 1 - 0.05 ** (1 / 99): the "rule of three".
+    assert below_95(0, 99) == pytest.approx(1 - 0.05 ** (1 / 99), abs=1e-9)
