@@ -149,6 +149,14 @@ class VerdictMessage(Frozen):
     score: float | None = Field(description="image score, dimensionless; null if none is finite")
     thr: float | None = Field(description="OK at or below, dimensionless; null before a bundle")
     thr_ng: float | None = Field(description="a defect above, dimensionless; up to it unsure")
+    scaled: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        exclude_if=lambda scaled: scaled is None,
+        description="the score for people and other tools: thr lies at 0.5, good ones near 0; "
+        "left out where the bundle does not say how good ones score",
+    )
     unsure: bool = Field(description="NG because the score lies between thr and thr_ng")
     peak: tuple[Pixel, Pixel] | None = Field(
         description="[x, y] in pixels of the frame, where the map is highest; null without a map"
@@ -276,6 +284,10 @@ def told_fields(verdict: Verdict) -> dict[str, Any]:
     not finite is None: JSON has no NaN, and the reason says it.
     """
     score, peak, thresholds = verdict.score, verdict.peak_xy, verdict.thresholds
+    score = score if score is not None and math.isfinite(score) else None
+    scaled = None
+    if score is not None and thresholds and thresholds.usual:
+        scaled = thresholds.scaled(score)
     return {
         "frame": verdict.frame_index,
         "name": verdict.frame_name,
@@ -283,7 +295,8 @@ def told_fields(verdict: Verdict) -> dict[str, Any]:
         "reason": verdict.reason.value if verdict.reason else None,
         "code": REASON_CODES[verdict.reason] if verdict.reason else 0,
         "detail": verdict.detail,
-        "score": score if score is not None and math.isfinite(score) else None,
+        "score": score,
+        "scaled": scaled,
         "thr": thresholds.ok if thresholds else None,
         "thr_ng": thresholds.ng if thresholds else None,
         "peak": (int(peak[0]), int(peak[1])) if peak else None,
