@@ -107,7 +107,7 @@ class WebStages:
         scored = [(score, inner) for _, score, inner in self.strips(blocks)]
         return [score for score, inner in scored if inner] or [score for score, _ in scored]
 
-    def strips(self, blocks: Iterable[NDArray[Any]]) -> list[tuple[Strip, float, bool]]:
+    def strips(self, blocks: Iterable[NDArray[Any]]) -> list[tuple[MapStrip, float, bool]]:
         """Every strip of a web with its score, and whether it rests on no reflected lines."""
         scored = list(self._scored(blocks))
         end = scored[-1][0].end_line - self.grid.halo if scored else 0
