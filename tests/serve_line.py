@@ -16,6 +16,7 @@ from pathlib import Path
 
 from faulty_pipelines import FaultyPipeline
 from kenpin.config.line import load_line
+from kenpin.runtime.service.assembly import assemble
 from kenpin.runtime.service.gateway import Gateway
 from kenpin.runtime.service.logs import LogQueue, configure, to_stderr
 
@@ -37,7 +38,8 @@ if __name__ == "__main__":
     line = load_line(Path(sys.argv[1]))
     log = LogQueue(to_stderr, line.log.room)
     configure(log, level="debug", burst=line.log.burst)
-    gateway = Gateway(line, make_pipeline=FaultyPipeline, log=log, wall_ns=mad_wall_ns)
+    parts = assemble(line, make_pipeline=FaultyPipeline, log=log, wall_ns=mad_wall_ns)
+    gateway = Gateway(parts)
     signal.signal(signal.SIGUSR1, hang)
     code = gateway.run()
     log.close()

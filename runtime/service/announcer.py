@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
 
 from kenpin.config.line import Line
 from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
-from kenpin.runtime.service.ctl import ControlSocket
 from kenpin.runtime.service.inspection.changeover import Change
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.ledger import Ledger, LedgerEntry
-from kenpin.runtime.wire.authentication import AccessControl
-from kenpin.runtime.wire.commands import Command
+from kenpin.runtime.service.line_sockets import LineSockets
 from kenpin.runtime.wire.encodings import CODECS
-from kenpin.runtime.wire.endpoints import EndpointError
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS, shorten
 from kenpin.runtime.wire.line_messages import (
     Acquired,
@@ -31,7 +27,6 @@ from kenpin.runtime.wire.line_messages import (
     SelftestDone,
     TriggerAck,
 )
-from kenpin.runtime.wire.sockets import VerdictPublisher
 from kenpin.runtime.wire.verdict_messages import (
     Counts,
     Identity,
@@ -52,12 +47,14 @@ class Announcer:
         self,
         line: Line,
         boot: str,
+        sockets: LineSockets,
         ledger: Ledger,
         *,
         mono_ns: Callable[[], int],
         wall_ns: Callable[[], int],
     ) -> None:
         self._line = line
+        self._sockets = sockets
         self._ledger = ledger
         self._mono_ns = mono_ns
         self._wall_ns = wall_ns
@@ -73,21 +70,10 @@ class Announcer:
         self._codec = CODECS[line.wire.encoding]
         self._write = CODECS[line.wire.pub_encoding or line.wire.encoding].write
         self._alarms: dict[str, Alarm] = {}
-        self._access = AccessControl(
-            line.wire.keys, ipc_group=line.wire.ipc_group, clock_ns=mono_ns
-        )
-        self._publisher = VerdictPublisher(line.wire.pub, access=self._access)
-        try:
-            self._control = (
-                ControlSocket(self._access, line.wire.ctl, self._codec, mono_ns)
-                if line.wire.ctl
-                else None
-            )
-        except EndpointError:
-            self._publisher.close()
-            raise
         self._beats = 0
-        self._publisher.greet_with(lambda: (topic("state", line.name), self._write(self._state())))
+        self._sockets.publisher.greet_with(
+            lambda: (topic("state", line.name), self._write(self._state()))
+        )
         self._verdict_topic = topic("verdict", line.name)
         self._standing: tuple[State, str, bool, bool] = (State.PREOPERATIONAL, "", False, False)
 
@@ -101,25 +87,12 @@ class Announcer:
         """The state last told."""
         return self._standing[0]
 
-    @property
-    def sockets(self) -> tuple[Any, ...]:
-        """What to poll."""
-        control = () if self._control is None else (self._control.socket,)
-        return (self._publisher.socket, *control, *self._access.sockets)
-
-    @property
-    def access(self) -> AccessControl:
-        """Who may come in."""
-        return self._access
-
-    def serve(self, handle: Callable[[bytes, Command], None]) -> None:
-        """Greet newcomers, and hand over what clients command."""
-        if self._publisher.serve_subscriptions():
-            # The publisher has told them the state; what else is not in order follows.
+    def greet_newcomers(self) -> None:
+        """Tell whoever has just subscribed what is not in order."""
+        # The publisher has told them the state.
+        if self._sockets.publisher.serve_subscriptions():
             for alarm in self._alarms.values():
                 self._publish(alarm)
-        if self._control is not None:
-            self._control.receive(handle, self.refuse)
 
     def refuse(
         self, client: bytes, detail: str, about: str | None = None, trig: str | None = None
@@ -132,8 +105,8 @@ class Announcer:
 
     def _say(self, client: Hashable, message: LineMessage | StateMessage) -> None:
         """Say something to one client; frames that came untriggered have none."""
-        if self._control is not None and isinstance(client, bytes):
-            self._control.send(client, self._codec.write(message))
+        if self._sockets.control is not None and isinstance(client, bytes):
+            self._sockets.control.send(client, self._codec.write(message))
 
     def _head(self) -> Head:
         return {
@@ -145,7 +118,9 @@ class Announcer:
         }
 
     def _publish(self, message: LineMessage | StateMessage) -> None:
-        self._publisher.publish(f"v1/{message.type}/{self._line.name}", self._write(message))
+        self._sockets.publisher.publish(
+            f"v1/{message.type}/{self._line.name}", self._write(message)
+        )
 
     def accepted(self, entry: LedgerEntry, fresh: bool) -> None:
         """The trigger is in the books: it will get its verdict."""
@@ -185,12 +160,14 @@ class Announcer:
         # The one who triggered first: the part is under way.
         self.again(entry)
         same = self._write is self._codec.write
-        self._publisher.publish(self._verdict_topic, entry.sent if same else self._write(message))
+        self._sockets.publisher.publish(
+            self._verdict_topic, entry.sent if same else self._write(message)
+        )
 
     def again(self, entry: LedgerEntry) -> None:
         """Send a verdict to whoever triggered, for the first time or once more."""
-        if self._control is not None and isinstance(entry.owner, bytes):
-            self._control.send(entry.owner, entry.sent)
+        if self._sockets.control is not None and isinstance(entry.owner, bytes):
+            self._sockets.control.send(entry.owner, entry.sent)
 
     def late(self, found: Verdict) -> None:
         """A result that came after its verdict, for statistics only."""
@@ -296,9 +273,3 @@ class Announcer:
             sim=self._line.simulated,
             t_wall_ns=self._wall_ns(),
         )
-
-    def close(self) -> None:
-        """Send what is queued, for a moment at most, and let go."""
-        if self._control is not None:
-            self._control.socket.close()
-        self._publisher.close()

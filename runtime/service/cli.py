@@ -94,6 +94,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     from kenpin.config.line import load_line
+    from kenpin.runtime.service.assembly import assemble
     from kenpin.runtime.service.gateway import Gateway
     from kenpin.runtime.service.logs import LogQueue, configure, to_stderr
     from kenpin.runtime.wire.sockets import EndpointError
@@ -102,7 +103,7 @@ def _serve(options: argparse.Namespace) -> int:
     log = LogQueue(to_stderr, line.log.room)
     configure(log, level=line.log.level, burst=line.log.burst)
     try:
-        return Gateway(line, log=log, until_end=options.until_end).run()
+        return Gateway(assemble(line, log=log), until_end=options.until_end).run()
     except (EndpointError, OSError, ValueError) as error:
         raise ConfigError(f"{options.line}: {error}; edge-run check explains more") from error
     finally:

@@ -8,31 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import signal
 import socket
 import time
-import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 import zmq
 
 from kenpin.camera.acquisition.events import CameraChanged, CameraState
-from kenpin.camera.acquisition.handle import Acquisition, Opener
-from kenpin.camera.acquisition.ring import FrameRing
-from kenpin.camera.opening import opener_of
 from kenpin.config.exits import Exit
-from kenpin.config.line import Line
 from kenpin.runtime.judging.verdict import Reason
-from kenpin.runtime.service.alarms import Alarms
-from kenpin.runtime.service.announcer import Announcer
+from kenpin.runtime.service.assembly import LineParts
 from kenpin.runtime.service.commands import Commander
-from kenpin.runtime.service.coordinator import CAMERA_WORKS, Coordinator
-from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
-from kenpin.runtime.service.inspection.changeover import Changeover
-from kenpin.runtime.service.inspection.handle import InspectorSpec
+from kenpin.runtime.service.coordinator import CAMERA_WORKS
 from kenpin.runtime.service.inspection.messages import (
     Failed,
     Gone,
@@ -42,10 +33,8 @@ from kenpin.runtime.service.inspection.messages import (
     SelftestEnded,
     TookOver,
 )
-from kenpin.runtime.service.inspection.supervisor import HangLimits, Role, Supervisor
-from kenpin.runtime.service.ledger import Answer, Ledger
-from kenpin.runtime.service.logs import LogQueue
-from kenpin.runtime.service.sides.all import Sides
+from kenpin.runtime.service.inspection.supervisor import Role
+from kenpin.runtime.service.ledger import Answer
 from kenpin.runtime.service.states import LineFacts, state_of
 from kenpin.runtime.service.systemd import Manager
 
@@ -62,95 +51,34 @@ _STATUS_NS = 1000 * _MS
 _CAMERA_FAULTS = frozenset({CameraState.STALLED, CameraState.LOST, CameraState.FAILED})
 
 
+@dataclass(slots=True)
+class _Timer:
+    """`act` is called at `due_ns`, and says how long until the next time."""
+
+    due_ns: int
+    act: Callable[[int], int]
+
+
 class Gateway:
     """A line at work, from its start to SIGTERM.
 
-    line           its settings
-    opener         makes the camera in the acquisition process; by default what
-                   the settings say
-    make_pipeline  as in `InspectorSpec`; tests hand in one that misbehaves
-    manager        who started us
-    clock_ns, wall_ns
-                   clocks; nothing is decided by the second
-    log            whose dropped lines are told; None if nobody drops any
-    until_end      stop when a recording has been played and answered
+    parts      what it is made of
+    manager    who started us
+    until_end  stop when a recording has been played and answered
     """
 
     def __init__(
-        self,
-        line: Line,
-        *,
-        opener: Opener | None = None,
-        make_pipeline: Callable[..., Any] | None = None,
-        manager: Manager | None = None,
-        log: LogQueue | None = None,
-        clock_ns: Callable[[], int] = time.monotonic_ns,
-        wall_ns: Callable[[], int] = time.time_ns,
-        until_end: bool = False,
+        self, parts: LineParts, *, manager: Manager | None = None, until_end: bool = False
     ) -> None:
-        self._line = line
-        self._clock_ns = clock_ns
-        self._until_end = until_end
+        self._line, self._log_queue, self._clock_ns = parts.line, parts.log, parts.clock_ns
+        self._ring, self._ledger = parts.ring, parts.ledger
+        self._acquisition, self._supervisor = parts.acquisition, parts.supervisor
+        self._sockets, self._announcer = parts.sockets, parts.announcer
+        self._coordinator, self._changeover = parts.coordinator, parts.changeover
+        self._alarms, self._sides = parts.alarms, parts.sides
         self._manager = manager or Manager()
+        self._until_end = until_end
         self._log = structlog.get_logger()
-        self._log_queue = log
-        geometry = geometry_of(line.bundles, line.camera)
-        pixel_bytes = line.ring.pixel_bytes or geometry.frame_bytes
-        if pixel_bytes == 0:
-            raise ValueError(HEIGHT_UNKNOWN)
-        # A bundle of finer patches may be prepared later; its maps need more room.
-        self._ring = FrameRing(line.ring.slots, pixel_bytes, 4 * geometry.map_bytes)
-        triggered = line.trigger.mode == "software"
-        self._acquisition = Acquisition(
-            opener or opener_of(line.camera, triggered=triggered), self._ring, clock_ns=clock_ns
-        )
-        self._supervisor = Supervisor(
-            InspectorSpec(
-                line.bundles,
-                trust=line.trust,
-                threads=line.inspection.threads or max(1, (os.cpu_count() or 2) - 1),
-                cpus=line.inspection.cpus,
-                web=line.web,
-                make_pipeline=make_pipeline,
-            ),
-            self._ring,
-            HangLimits(
-                round(line.watchdog.hung_ms * _MS),
-                round(line.watchdog.kill_ms * _MS),
-                round(line.watchdog.start_s * 1000 * _MS),
-            ),
-            fallback=_previous(line),
-            niceness=line.inspection.prepare_niceness,
-            clock_ns=clock_ns,
-        )
-        self._ledger = Ledger(resend_ns=round(line.wire.resend_ms * _MS))
-        self._announcer = Announcer(
-            line, str(uuid.uuid4()), self._ledger, mono_ns=clock_ns, wall_ns=wall_ns
-        )
-        self._coordinator = Coordinator(
-            self._ledger,
-            self._ring,
-            self._acquisition,
-            self._supervisor,
-            self._announcer,
-            triggered=triggered,
-            budget_ns=round(line.trigger.budget_ms * _MS),
-            max_in_flight=line.trigger.max_in_flight,
-            clock_ns=clock_ns,
-        )
-        self._changeover = Changeover(self._supervisor, line.bundles, pixel_bytes)
-        self._alarms = Alarms(self._announcer.alarm)
-        self._sides = Sides(
-            line,
-            self._ring,
-            self._coordinator,
-            self._supervisor,
-            self._acquisition,
-            self._announcer,
-            self._alarms,
-            log=log,
-            clock_ns=clock_ns,
-        )
         self._commander = Commander(
             self._coordinator,
             self._supervisor,
@@ -161,15 +89,20 @@ class Gateway:
             begin_selftest=self._begin_selftest,
             in_force=self._in_force,
         )
-        self._triggered = triggered
         self._exit: int | None = None
         self._proven = False
         self._selftesting = False
         self._beats = 0
-        now = clock_ns()
-        self._due = {"heartbeat": now, "status": now, "watchdog": now, "look": now}
-        if line.selftest.every_s:
-            self._due["selftest"] = now + round(line.selftest.every_s * 1000 * _MS)
+        now = self._clock_ns()
+        self._timers: dict[str, _Timer] = {
+            "look": _Timer(now, self._on_look),
+            "heartbeat": _Timer(now, self._on_heartbeat),
+            "status": _Timer(now, self._on_status),
+            "watchdog": _Timer(now, self._on_watchdog),
+        }
+        if self._line.selftest.every_s:
+            first = now + round(self._line.selftest.every_s * 1000 * _MS)
+            self._timers["selftest"] = _Timer(first, self._on_selftest)
         self._poller = zmq.Poller()
         self._polled: tuple[Any, ...] = ()
 
@@ -196,7 +129,7 @@ class Gateway:
                 self._acquisition.stop(0.5)
                 self._changeover.close()
                 self._sides.stop()
-                self._announcer.close()
+                self._sockets.close()
                 self._manager.close()
                 self._ring.close()
         return self._exit
@@ -223,7 +156,7 @@ class Gateway:
         """Until something has come or something is due."""
         self._watch(wake)
         now = self._clock_ns()
-        due = min(self._due.values())
+        due = min(timer.due_ns for timer in self._timers.values())
         resend = self._ledger.next_resend_ns()
         if resend is not None:
             due = min(due, resend)
@@ -252,7 +185,7 @@ class Gateway:
         camera = self._acquisition.fileno()
         sources: tuple[Any, ...] = (
             wake.fileno(),
-            *self._announcer.sockets,
+            *self._sockets.polled,
             *([] if camera is None else [camera]),
             *self._supervisor.filenos(),
             *self._sides.filenos(),
@@ -270,12 +203,13 @@ class Gateway:
         self._coordinator.expire()
         self._inspection()
         self._coordinator.expire()
-        self._announcer.serve(self._commander.obey)
+        self._announcer.greet_newcomers()
+        self._sockets.receive(self._commander.obey, self._announcer.refuse)
         self._sides.poll()
         now = self._clock_ns()
         for entry in self._ledger.resends(now):
             self._announcer.again(entry)
-        self._timers(now)
+        self._run_timers(now)
         self._announce()
         with contextlib.suppress(BlockingIOError):
             if wake.recv(64):
@@ -372,12 +306,13 @@ class Gateway:
 
     # -- time ------------------------------------------------------------------------------
 
-    def _timers(self, now: int) -> None:
-        for name, due in self._due.items():
-            if now >= due:
-                period = getattr(self, f"_on_{name}")(now)
+    def _run_timers(self, now: int) -> None:
+        for timer in self._timers.values():
+            if now >= timer.due_ns:
+                period = timer.act(now)
                 # From the due time, to keep the pace; but no burst after a pause.
-                self._due[name] = due + period if due + period > now else now + period
+                after = timer.due_ns + period
+                timer.due_ns = after if after > now else now + period
 
     def _on_look(self, _now: int) -> int:
         return _LOOK_NS  # the turn itself looked
@@ -392,9 +327,9 @@ class Gateway:
         return HEARTBEAT_NS
 
     def _on_status(self, _now: int) -> int:
-        for note in self._announcer.access.notes():
+        for note in self._sockets.access.notes():
             self._log.warning("turned_away", detail=note)
-        door = self._announcer.access.alarm
+        door = self._sockets.access.alarm
         self._alarms.note("door", door, bool(door))
         dropped = self._log_queue.dropped if self._log_queue else 0
         if self._changeover.failed_to_remember():
@@ -438,14 +373,9 @@ class Gateway:
                 restarting=self._supervisor.restarting,
                 refusal=self._coordinator.refusal is not None,
                 camera=self._acquisition.state,
-                triggered=self._triggered,
+                triggered=self._line.trigger.mode == "software",
                 accepts=self._ledger.open < self._line.trigger.max_in_flight,
                 stopping=self._exit is not None,
             )
         )
         self._announcer.stand(state, facts, self._selftesting, bool(self._alarms))
-
-
-def _previous(line: Line) -> Any:
-    link = line.bundles / "previous"
-    return link.resolve() if link.is_symlink() and link.exists() else None

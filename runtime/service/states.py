@@ -1,8 +1,8 @@
-"""Where the line stands, told from what is known of its parts. Pure."""
+"""Where the line stands, told from what is known of its facts. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kenpin.camera.acquisition.events import CameraState
 from kenpin.runtime.wire.verdict_messages import State
@@ -32,23 +32,22 @@ class LineFacts:
     triggered: bool
     accepts: bool
     stopping: bool
-    complaints: frozenset[str] = field(default_factory=frozenset)
 
 
-def state_of(parts: LineFacts) -> State:
+def state_of(facts: LineFacts) -> State:
     """The state, in the words of OPC 40100-1. READY and CONTINUOUS need every part to work."""
-    if parts.stopping:
+    if facts.stopping:
         return State.HALTED
-    if parts.refusal:
+    if facts.refusal:
         return State.ERROR
-    if not parts.inspecting:
-        return State.PREOPERATIONAL if parts.restarting and not parts.proven else State.ERROR
-    if parts.camera in (CameraState.STALLED, CameraState.LOST, CameraState.REOPENING):
+    if not facts.inspecting:
+        return State.PREOPERATIONAL if facts.restarting and not facts.proven else State.ERROR
+    if facts.camera in (CameraState.STALLED, CameraState.LOST, CameraState.REOPENING):
         return State.ERROR
-    if parts.camera is CameraState.FAILED:
+    if facts.camera is CameraState.FAILED:
         return State.ERROR
-    if parts.camera in (CameraState.OPENING, CameraState.CONFIGURING, CameraState.ENDED):
+    if facts.camera in (CameraState.OPENING, CameraState.CONFIGURING, CameraState.ENDED):
         return State.INITIALIZED
-    if not parts.triggered:
+    if not facts.triggered:
         return State.CONTINUOUS
-    return State.READY if parts.accepts else State.SINGLE
+    return State.READY if facts.accepts else State.SINGLE

@@ -1,0 +1,167 @@
+"""What a line is made of, put together as its settings say."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kenpin.camera.acquisition.handle import Acquisition, Opener
+from kenpin.camera.acquisition.ring import FrameRing
+from kenpin.camera.opening import opener_of
+from kenpin.config.line import Line
+from kenpin.runtime.service.alarms import Alarms
+from kenpin.runtime.service.announcer import Announcer
+from kenpin.runtime.service.coordinator import Coordinator
+from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
+from kenpin.runtime.service.inspection.changeover import Changeover
+from kenpin.runtime.service.inspection.handle import InspectorSpec
+from kenpin.runtime.service.inspection.supervisor import HangLimits, Supervisor
+from kenpin.runtime.service.ledger import Ledger
+from kenpin.runtime.service.line_sockets import LineSockets
+from kenpin.runtime.service.logs import LogQueue
+from kenpin.runtime.service.sides.all import Sides
+
+__all__ = ["LineParts", "assemble"]
+
+_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LineParts:
+    """The parts of one line, for the loop that runs them.
+
+    log  whose dropped lines are told; None if nobody drops any
+    """
+
+    line: Line
+    log: LogQueue | None
+    clock_ns: Callable[[], int]
+    ring: FrameRing
+    ledger: Ledger
+    acquisition: Acquisition
+    supervisor: Supervisor
+    sockets: LineSockets
+    announcer: Announcer
+    coordinator: Coordinator
+    changeover: Changeover
+    alarms: Alarms
+    sides: Sides
+
+
+def assemble(
+    line: Line,
+    *,
+    opener: Opener | None = None,
+    make_pipeline: Callable[..., Any] | None = None,
+    log: LogQueue | None = None,
+    clock_ns: Callable[[], int] = time.monotonic_ns,
+    wall_ns: Callable[[], int] = time.time_ns,
+) -> LineParts:
+    """The parts of a line, its sockets open; no process is started yet.
+
+    Parameters
+    ----------
+    opener
+        Makes the camera in the acquisition process; by default what the settings say.
+    make_pipeline
+        As in `InspectorSpec`; tests hand in one that misbehaves.
+    clock_ns, wall_ns
+        Clocks; nothing is decided by the second.
+
+    Raises
+    ------
+    EndpointError
+        If a socket's address cannot be had.
+    OSError, ValueError
+        If nobody says how large frames are.
+    """
+    geometry = geometry_of(line.bundles, line.camera)
+    pixel_bytes = line.ring.pixel_bytes or geometry.frame_bytes
+    if pixel_bytes == 0:
+        raise ValueError(HEIGHT_UNKNOWN)
+    # A bundle of finer patches may be prepared later; its maps need more space.
+    ring = FrameRing(line.ring.slots, pixel_bytes, 4 * geometry.map_bytes)
+    triggered = line.trigger.mode == "software"
+    opener = opener or opener_of(line.camera, triggered=triggered)
+    acquisition = Acquisition(opener, ring, clock_ns=clock_ns)
+    supervisor = _supervisor(line, ring, make_pipeline, clock_ns)
+    ledger = Ledger(resend_ns=round(line.wire.resend_ms * _MS))
+    sockets = LineSockets(line.wire, clock_ns)
+    boot = str(uuid.uuid4())
+    announcer = Announcer(line, boot, sockets, ledger, mono_ns=clock_ns, wall_ns=wall_ns)
+    alarms = Alarms(announcer.alarm)
+    coordinator = Coordinator(
+        ledger,
+        ring,
+        acquisition,
+        supervisor,
+        announcer,
+        triggered=triggered,
+        budget_ns=round(line.trigger.budget_ms * _MS),
+        max_in_flight=line.trigger.max_in_flight,
+        clock_ns=clock_ns,
+    )
+    return LineParts(
+        line=line,
+        log=log,
+        clock_ns=clock_ns,
+        ring=ring,
+        ledger=ledger,
+        acquisition=acquisition,
+        supervisor=supervisor,
+        sockets=sockets,
+        announcer=announcer,
+        coordinator=coordinator,
+        changeover=Changeover(supervisor, line.bundles, pixel_bytes),
+        alarms=alarms,
+        sides=Sides(
+            line,
+            ring,
+            coordinator,
+            supervisor,
+            acquisition,
+            announcer,
+            alarms,
+            log=log,
+            clock_ns=clock_ns,
+        ),
+    )
+
+
+def _supervisor(
+    line: Line,
+    ring: FrameRing,
+    make_pipeline: Callable[..., Any] | None,
+    clock_ns: Callable[[], int],
+) -> Supervisor:
+    spec = InspectorSpec(
+        line.bundles,
+        trust=line.trust,
+        threads=line.inspection.threads or max(1, (os.cpu_count() or 2) - 1),
+        cpus=line.inspection.cpus,
+        web=line.web,
+        make_pipeline=make_pipeline,
+    )
+    limits = HangLimits(
+        round(line.watchdog.hung_ms * _MS),
+        round(line.watchdog.kill_ms * _MS),
+        round(line.watchdog.start_s * 1000 * _MS),
+    )
+    return Supervisor(
+        spec,
+        ring,
+        limits,
+        fallback=_previous(line),
+        niceness=line.inspection.prepare_niceness,
+        clock_ns=clock_ns,
+    )
+
+
+def _previous(line: Line) -> Path | None:
+    link = line.bundles / "previous"
+    return link.resolve() if link.is_symlink() and link.exists() else None
