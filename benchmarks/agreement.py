@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kenpin.camera.files.images import fit_to, read_pixels
 from kenpin.camera.files.listing import list_images
+from kenpin.compile.images import load
 from kenpin.compile.metrics import auroc
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.join import Joiner, smooth
@@ -58,9 +58,7 @@ def compare(bundle: Bundle, data: Path) -> dict[str, float | int | str]:
     most = 0.0
     for folder in sorted((data / "test").iterdir()):
         for file in list_images(folder):
-            pixels = read_pixels(file)
-            if m.frame.resize:
-                pixels = fit_to(pixels, m.frame.height_px, m.frame.width_px)
+            pixels = load(file, m.frame)
 
             def fill(first: int, batch: np.ndarray, pixels: np.ndarray = pixels) -> int:
                 return grid.fill(pixels, range(len(grid))[first:], batch)

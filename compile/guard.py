@@ -14,8 +14,9 @@ from kenpin.compile.fitting import fitting_of
 from kenpin.compile.images import load
 from kenpin.compile.metrics import auroc
 from kenpin.compile.twins import TWIN_KINDS, twin
+from kenpin.config.frame import FrameSpec
 from kenpin.config.methods import MethodSettings
-from kenpin.config.recipe import FrameSpec, QuantizeSpec
+from kenpin.config.recipe import QuantizeSpec
 from kenpin.runtime.bundles.bundle import QuantizationRecord
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp

@@ -12,16 +12,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.camera.files.images import fit_to, read_pixels
-from kenpin.camera.files.listing import list_images, list_others, name_in
+from kenpin.camera.files.images import read_pixels
+from kenpin.camera.files.listing import list_images, list_others, name_in, printable
 from kenpin.compile.parts import Parts, parts_of_files, parts_of_webs
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import FrameSpec, ImageQualitySpec, ImagesSpec
+from kenpin.config.frame import FrameSpec
+from kenpin.config.recipe import ImageQualitySpec, ImagesSpec
 from kenpin.runtime.bundles.bundle import DataRecord, GreyRange
 from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.fitting import fitted, in_grey_levels, misfit
 from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.pipeline import misfit
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.rows import TileRows, row_features
@@ -174,8 +175,7 @@ def named(names: Sequence[str], files: Sequence[Path], folder: Path, key: str) -
 
 def load(file: Path, frame: FrameSpec, turn_deg: int = 0) -> NDArray[Any]:
     """An image as the pipeline's steps see it: turned, checked, and of the frame's size."""
-    pixels = _checked(file, frame, turn_deg)
-    return fit_to(pixels, frame.height_px, frame.width_px) if frame.resize else pixels
+    return fitted(_checked(file, frame, turn_deg), frame)
 
 
 def _checked(file: Path, frame: FrameSpec, turn_deg: int) -> NDArray[Any]:
@@ -185,8 +185,8 @@ def _checked(file: Path, frame: FrameSpec, turn_deg: int) -> NDArray[Any]:
         pixels = np.ascontiguousarray(np.rot90(pixels, -turn_deg // 90))
     unfit = misfit(pixels, frame)
     if unfit:
-        raise ConfigError(f"{file}: {unfit}")
-    return pixels
+        raise ConfigError(f"{printable(file)}: {unfit}")
+    return in_grey_levels(pixels, frame)
 
 
 def read_mask(file: Path, joiner: Joiner) -> F32:

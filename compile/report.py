@@ -8,6 +8,7 @@ from rich.table import Table
 
 from kenpin.compile.evaluate import Evaluation
 from kenpin.compile.good_scores import ALIKE_TIMES
+from kenpin.config.frame import FrameSpec
 from kenpin.runtime.bundles.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def contents(bundle: Bundle) -> Table:
     rows = {
         "bundle": f"{m.name}, {len(m.files)} files, {size / 2**20:.1f} MiB",
         "sha256": bundle.sha256,
-        "frame": frame + (", any size, resized" if m.frame.resize else ""),
+        "frame": frame + _fitting(m.frame),
         "tiles": f"{m.tiles.size_px} px, halo {m.tiles.halo_px}, stride {m.tiles.step_px}",
         "features": f"{m.features.backbone} {', '.join(m.features.layers)}: "
         f"{m.features.dimensions} every {m.features.patch_stride_px} px",
@@ -159,3 +160,11 @@ def contents(bundle: Bundle) -> Table:
     for name, text in rows.items():
         table.add_row(name, text)
     return table
+
+
+def _fitting(frame: FrameSpec) -> str:
+    sizes = {"resize": "any size, resized", "trim": "larger, trimmed", "pad": "smaller, padded"}
+    depth = f"{frame.bits} bits" if frame.bits > 8 else None
+    white = f"white at {frame.white}" if frame.white else None
+    grey = f"colour to grey by {frame.to_grey}" if frame.to_grey else None
+    return "".join(f", {text}" for text in (sizes.get(frame.fit), depth, white, grey) if text)

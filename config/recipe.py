@@ -6,14 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from kenpin.config.frame import FrameSpec
 from kenpin.config.methods import MethodSpec, for_webs
 from kenpin.config.settings import Settings, anchored, load
 from kenpin.config.threshold import ReportSpec, ThresholdSpec
@@ -23,8 +18,6 @@ __all__ = [
     "SAFE_WEIGHT_BITS",
     "BackboneSpec",
     "EngineSpec",
-    "FrameSpec",
-    "Geometry",
     "ImageQualitySpec",
     "ImagesSpec",
     "Join",
@@ -38,7 +31,6 @@ __all__ = [
     "load_recipe",
 ]
 
-Geometry = Literal["indexed", "continuous"]
 Places = Literal["none", "column", "position"]
 Join = Literal["root", "maximum", "mean", "band"]
 
@@ -83,46 +75,6 @@ class ImagesSpec(Settings):
                 "held_out is no more: every good image is scored as if its own part had never "
                 "been seen, so none is held back; remove the line"
             )
-        return tree
-
-
-class FrameSpec(Settings):
-    """What one frame looks like. With `resize`, any photograph is brought to this size.
-
-    geometry   indexed: one frame shows one part. continuous: frames are blocks
-               of an endless web, of any height, so `height_px` stays away
-    """
-
-    geometry: Geometry = "indexed"
-    height_px: int = Field(default=0, ge=0, le=65536)
-    width_px: int = Field(ge=16, le=65536)
-    channels: Literal[1, 3] = 1
-    resize: bool = False
-
-    @field_validator("height_px")
-    @classmethod
-    def _tall_enough(cls, height_px: int) -> int:
-        if 0 < height_px < 16:
-            raise ValueError(f"{height_px} lines are too few for a frame; expected 16 or more")
-        return height_px
-
-    @model_validator(mode="after")
-    def _height(self) -> Self:
-        if self.geometry == "continuous" and (self.height_px or self.resize):
-            raise ValueError(
-                "a web has no height and is never resized, its frames may have any number of "
-                "lines; remove height_px and resize"
-            )
-        if self.geometry == "indexed" and not self.height_px:
-            raise ValueError("height_px is missing: the lines of a frame that shows one part")
-        return self
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Bundles of indexed frames keep the content hash they had before webs.
-        tree: dict[str, Any] = handler(self)
-        if self.geometry == "indexed":
-            del tree["geometry"]
         return tree
 
 

@@ -13,9 +13,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from kenpin.camera.files.image_source import RecordedFrames
 from kenpin.camera.files.images import write_png
@@ -27,8 +29,10 @@ from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.source import FrameSource
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.config.frame import FrameSpec
 from kenpin.config.output import folder_to_write
 from kenpin.runtime.bundles.bundle import Bundle, BundleError, read_bundle
+from kenpin.runtime.judging.fitting import in_grey_levels, misfit
 from kenpin.runtime.judging.overlay import overlay
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
@@ -121,7 +125,7 @@ def replay(
         if judged.verdict.reason is Reason.MODEL_ERROR:
             log.error("model_error", frame=frame.index, detail=judged.verdict.detail)
         if overlays:
-            _draw(frame, judged, overlays)
+            _draw(frame, judged, pipeline.bundle.manifest.frame, overlays)
     if rolls:
         _tell(rolls.close())
     return tally
@@ -148,10 +152,15 @@ def _line(verdict: Verdict) -> str:
     )
 
 
-def _draw(frame: Frame | LostFrame, judged: Judgement, folder: Path) -> None:
-    if isinstance(frame, LostFrame) or frame.pixels.dtype != np.uint8:
+def _draw(frame: Frame | LostFrame, judged: Judgement, expected: FrameSpec, folder: Path) -> None:
+    if isinstance(frame, LostFrame):
         return
-    picture = overlay(frame.pixels, judged.score_map, judged.verdict)
+    pixels: NDArray[Any] = frame.pixels
+    if not misfit(pixels, expected):
+        pixels = in_grey_levels(pixels, expected)
+    elif pixels.dtype != np.uint8:
+        return
+    picture = overlay(pixels, judged.score_map, judged.verdict)
     stem = Path(frame.name).with_suffix("").as_posix().replace("/", "-")
     write_png(folder / f"{frame.index:06d}-{judged.verdict.outcome.name}-{stem}.png", picture)
 

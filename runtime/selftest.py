@@ -78,7 +78,8 @@ def scored(pipeline: Pipeline | WebPipeline) -> Iterator[tuple[GoldenFrame, floa
     """
     for number, golden in enumerate(pipeline.bundle.manifest.golden):
         pixels = golden_pixels(pipeline.bundle, golden.file)
-        verdict = pipeline.judge_single(Frame(pixels, 0, number, golden.file)).verdict
+        frame = Frame(pixels, 0, number, golden.file)
+        verdict = pipeline.judge_single(frame, ready=True).verdict
         if verdict.score is None:
             raise BundleError(
                 f"{pipeline.bundle.folder}: golden frame {golden.file} got no score "

@@ -19,7 +19,7 @@ from kenpin.compile.guard import QuantizationError, sample_tiles, with_twins
 from kenpin.compile.report import summary
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
-from kenpin.config.recipe import FrameSpec
+from kenpin.config.frame import FrameSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
@@ -173,7 +173,7 @@ def test_photographs_of_any_size_are_resized_when_the_recipe_says_so(
         web = SyntheticWeb(150 + 10 * n, 400 - 20 * n, 1)
         write_png(folder / f"{n}.png", web.frame(n).pixels)
     good = f'images={{good="{folder}"}}'
-    bundle = workshop.build(tmp_path / "out", good, "frame.resize=true").bundle
+    bundle = workshop.build(tmp_path / "out", good, "frame.fit=resize").bundle
     odd = SyntheticWeb(140, 333, 1).frame(9).pixels
     verdict = Pipeline(bundle).judge(Frame(odd, 0, 0)).verdict
     assert verdict.score is not None

@@ -231,7 +231,7 @@ def test_changes_replace_what_the_file_says(recipe):
     changes = [
         "tiles.size_px=320",
         "quantize.precision=fp32",
-        "frame.resize=true",
+        "frame.fit=resize",
         'method={name="patchcore", coreset_rows=5}',
         "method.share=column",
         'name="other"',
@@ -239,7 +239,7 @@ def test_changes_replace_what_the_file_says(recipe):
     loaded = load_recipe(path, changes)
     assert loaded.tiles == TileSpec(size_px=320)
     assert loaded.quantize.precision == "fp32"
-    assert loaded.frame.resize
+    assert loaded.frame.fit == "resize"
     assert loaded.method == PatchCoreSpec(name="patchcore", coreset_rows=5, share="column")
     assert loaded.name == "other"
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from kenpin.config.recipe import FrameSpec, TileSpec
+from kenpin.config.frame import FrameSpec
+from kenpin.config.recipe import TileSpec
 from kenpin.runtime.judging.tiling import TileGrid, reflect
 
 

@@ -22,16 +22,9 @@ from pydantic import (
     model_validator,
 )
 
+from kenpin.config.frame import FrameSpec
 from kenpin.config.methods import MethodSpec
-from kenpin.config.recipe import (
-    FrameSpec,
-    Join,
-    Places,
-    QuantizeSpec,
-    ScoreSpec,
-    ThresholdSpec,
-    TileSpec,
-)
+from kenpin.config.recipe import Join, Places, QuantizeSpec, ScoreSpec, ThresholdSpec, TileSpec
 from kenpin.config.settings import Settings, problems
 from kenpin.config.web import WebSpec
 

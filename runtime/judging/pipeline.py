@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,14 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.camera.files.images import fit_to
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import FrameSpec
 from kenpin.config.tuning import load_tuning
 from kenpin.runtime.bundles.bundle import Bundle, BundleError, GreyRange
 from kenpin.runtime.judging.blend import Look, load_blend
 from kenpin.runtime.judging.engine import Engine, EngineError
+from kenpin.runtime.judging.fitting import fitted, in_grey_levels, misfit, placed
 from kenpin.runtime.judging.join import Joiner, ScoreMap, smooth
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.processor import check_processor
@@ -38,7 +38,6 @@ __all__ = [
     "grey_fault",
     "load_engine",
     "load_mask",
-    "misfit",
 ]
 
 F32 = NDArray[np.float32]
@@ -230,9 +229,16 @@ class Pipeline:
             Lamp(manifest.grey.even_to),
         )
 
-    def judge_single(self, frame: Frame) -> Judgement:
-        """The verdict about a frame that belongs to nothing before or after it."""
-        return self.judge(frame)
+    def judge_single(self, frame: Frame, *, ready: bool = False) -> Judgement:
+        """The verdict about a frame that belongs to nothing before or after it.
+
+        `ready`: it is of the frame's size, depth and colours already, as golden frames are.
+        """
+        if not ready:
+            return self.judge(frame)
+        twin = copy.copy(self)
+        twin._frame = self._frame.plain
+        return twin.judge(frame)
 
     def judge(self, frame: Frame | LostFrame) -> Judgement:
         """The one verdict about a frame; a lost one is NG. Raises nothing.
@@ -248,28 +254,32 @@ class Pipeline:
             if isinstance(frame, LostFrame):
                 fault = Reason.INCOMPLETE_FRAME, frame.detail
             else:
-                fault = self._refusal(frame)
-                watch.mark("check")
-                if fault is None:
-                    measured = self._stages.measure(self._fitted(frame), watch)
+                fault, measured = self._looked_at(frame, watch)
         except Exception as error:  # noqa: BLE001 the frame is still owed its verdict
             fault = Reason.MODEL_ERROR, f"{type(error).__name__}: {error}"
         return self._conclude(frame, fault, measured, watch)
 
-    def _refusal(self, frame: Frame) -> tuple[Reason, str] | None:
+    def _looked_at(
+        self, frame: Frame, watch: Stopwatch
+    ) -> tuple[tuple[Reason, str] | None, Measurement | None]:
+        """What keeps a frame from being judged, or what was measured in it."""
+        fault: tuple[Reason, str] | None = None
         if not frame.complete:
             found, wanted = len(frame.pixels), frame.capture.lines_expected
-            return Reason.INCOMPLETE_FRAME, f"frame has {found} of {wanted} scan lines"
-        unfit = misfit(frame.pixels, self._frame)
-        if unfit:
-            return Reason.RECIPE_MISMATCH, unfit
-        dark = grey_fault(frame.pixels, self._grey)
-        return (Reason.IMAGE_QUALITY, dark) if dark else None
-
-    def _fitted(self, frame: Frame) -> NDArray[Any]:
-        if not self._frame.resize:
-            return frame.pixels
-        return fit_to(frame.pixels, self._frame.height_px, self._frame.width_px)
+            fault = Reason.INCOMPLETE_FRAME, f"frame has {found} of {wanted} scan lines"
+        elif unfit := misfit(frame.pixels, self._frame):
+            fault = Reason.RECIPE_MISMATCH, unfit
+        if fault is not None:
+            watch.mark("check")
+            return fault, None
+        pixels = in_grey_levels(frame.pixels, self._frame)
+        dark = grey_fault(pixels, self._grey)
+        watch.mark("check")
+        if dark:
+            return (Reason.IMAGE_QUALITY, dark), None
+        measured = self._stages.measure(fitted(pixels, self._frame), watch)
+        laid = placed(measured.score_map, self._frame, *pixels.shape[:2])
+        return None, replace(measured, score_map=laid)
 
     def _conclude(
         self,
@@ -328,33 +338,6 @@ def _peak(frame: Frame | LostFrame, measured: Measurement | None) -> tuple[int, 
         return None
     height, width = frame.pixels.shape[:2]
     return measured.score_map.peak_xy(height, width)
-
-
-def misfit(pixels: NDArray[Any], expected: FrameSpec) -> str:
-    """Why an image is not the frame that a recipe describes; empty if it is."""
-    if pixels.dtype != np.uint8:
-        return f"frame has {8 * pixels.dtype.itemsize} bits a pixel, expected 8; convert it"
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if channels != expected.channels:
-        return (
-            f"frame has {channels} channels, expected {expected.channels}; set the camera's "
-            "pixel format, or recompile with `frame.channels` changed"
-        )
-    if expected.geometry == "continuous":
-        if not len(pixels) or pixels.shape[1] != expected.width_px:
-            return (
-                f"frame is {pixels.shape[0]} x {pixels.shape[1]} px, expected any number of lines "
-                f"of {expected.width_px} px; set the camera's width, or recompile with "
-                "frame.width_px changed"
-            )
-        return ""
-    size = (expected.height_px, expected.width_px)
-    if pixels.shape[:2] != size and not expected.resize:
-        return (
-            f"frame is {pixels.shape[0]} x {pixels.shape[1]} px, expected {size[0]} x {size[1]}; "
-            "set lines per frame and width, or recompile with `frame` changed"
-        )
-    return ""
 
 
 def grey_fault(pixels: NDArray[Any], allowed: GreyRange) -> str:

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.config.recipe import FrameSpec, TileSpec
+from kenpin.config.frame import FrameSpec
+from kenpin.config.recipe import TileSpec
 
 __all__ = ["TileGrid", "reflect"]
 

@@ -154,6 +154,7 @@ def _camera(line: Line, bundle: Any) -> Iterator[str]:
     from kenpin.camera.files.listing import ImageError
     from kenpin.camera.opening import first_size
     from kenpin.camera.source import CameraError
+    from kenpin.runtime.judging.fitting import wrong_size
 
     try:
         size = first_size(line.camera)
@@ -162,14 +163,9 @@ def _camera(line: Line, bundle: Any) -> Iterator[str]:
         return
     if size is None or bundle is None:
         return
-    frame = bundle.manifest.frame
-    # Blocks of a web may have any height.
-    height = size[0] if frame.geometry == "continuous" else frame.height_px
-    if size != (height, frame.width_px) and not frame.resize:
-        yield (
-            f"camera: frames of {size[0]} x {size[1]} px, {bundle.label} expects "
-            f"{height} x {frame.width_px}; change the camera or recompile"
-        )
+    unfit = wrong_size(*size, bundle.manifest.frame)
+    if unfit:
+        yield f"camera: {unfit} ({bundle.label})"
 
 
 def _fitness(line: Line, bundle: Any) -> Iterator[str]:
@@ -188,7 +184,7 @@ def _fitness(line: Line, bundle: Any) -> Iterator[str]:
     pixels = golden_pixels(bundle, bundle.manifest.golden[0].file)
     frame = Frame(pixels, time.monotonic_ns(), 0)
     started = time.monotonic_ns()
-    pipeline.judge(frame)
+    pipeline.judge_single(frame, ready=True)
     spent_ms = (time.monotonic_ns() - started) / 1e6
     if spent_ms > line.trigger.budget_ms:
         yield (

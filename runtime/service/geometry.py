@@ -25,11 +25,12 @@ class Geometry:
     width_px: int
     channels: int
     map_bytes: int
+    sample_bytes: int = 1
 
     @property
     def frame_bytes(self) -> int:
-        """A frame of 8 bits a sample."""
-        return self.height_px * self.width_px * self.channels
+        """The largest frame that the bundle takes as it comes from a camera."""
+        return self.height_px * self.width_px * self.channels * self.sample_bytes
 
 
 def geometry_of(bundles: Path, camera: CameraSettings | None = None) -> Geometry:
@@ -64,6 +65,9 @@ def _said_by(file: Path, camera: CameraSettings | None) -> Geometry:
         frame, stride = tree["frame"], int(tree["features"]["patch_stride_px"])
         web = frame.get("geometry") == "continuous"
         width, channels = (int(frame[k]) for k in ("width_px", "channels"))
+        # Colour that becomes grey, and more than 8 bits, take their room in the ring.
+        channels = 3 if frame.get("to_grey") else channels
+        sample_bytes = 2 if int(frame.get("bits", 8)) > 8 else 1
         height = (camera.frame_lines or 0 if camera else 0) if web else int(frame["height_px"])
         if min(width, channels, stride) < 1 or height < (not web):
             raise ValueError("a size below 1")
@@ -72,4 +76,4 @@ def _said_by(file: Path, camera: CameraSettings | None) -> Geometry:
     # A web's map also has rows of lines that the frames before had left waiting.
     waiting = 2 * (int(tree["tiles"]["size_px"])) if web else 0
     rows, columns = -(-(height + waiting) // stride) + 1, -(-width // stride) + 1
-    return Geometry(height, width, channels, 4 * rows * columns)
+    return Geometry(height, width, channels, 4 * rows * columns, sample_bytes)

@@ -14,13 +14,13 @@ from kenpin.camera.frame import Frame, LostFrame
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
 from kenpin.runtime.judging.blend import load_blend
+from kenpin.runtime.judging.fitting import in_grey_levels, misfit
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.pipeline import (
     Judgement,
     Pipeline,
     Stopwatch,
     load_engine,
-    misfit,
 )
 from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.scoring import load_scorer
@@ -124,6 +124,7 @@ class WebPipeline:
         limits = manifest.threshold
         self.thresholds = Thresholds(limits.ok, limits.ng, limits.usual)
         self.web = web or manifest.web
+        self._frame = manifest.frame
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
         self._beat = beat
@@ -183,12 +184,14 @@ class WebPipeline:
         # Lines that the last frame should have had, where the camera counts none.
         self._short_lines = 0
 
-    def judge_single(self, frame: Frame) -> Judgement:
+    def judge_single(self, frame: Frame, *, ready: bool = False) -> Judgement:
         """The verdict about an image that is a whole web, with the recipe's lanes.
 
-        The web in hand goes on untouched.
+        The web in hand goes on untouched. `ready`: as in `Pipeline.judge_single`.
         """
         twin = self.another()
+        if ready:
+            twin._frame = self._frame.plain
         assert self.bundle.manifest.web is not None
         twin.web, twin.stages = self.bundle.manifest.web, self._recipes
         return twin.judge(frame, last=True)
@@ -293,7 +296,7 @@ class WebPipeline:
     def _take_in(self, frame: Frame, state: WebState, watch: Stopwatch) -> Fault | None:
         pixels: NDArray[Any] = frame.pixels
         self._usual_lines = max(len(pixels), frame.capture.lines_expected)
-        unfit = misfit(pixels, self.bundle.manifest.frame)
+        unfit = misfit(pixels, self._frame)
         watch.mark("check")
         if unfit:
             for gap in state.stream.lose(len(pixels), cause=Cause.FAILED):
@@ -304,7 +307,7 @@ class WebPipeline:
         first = state.stream.end
         if frame.capture.encoder is not None:
             state.along.anchor(first, frame.capture.encoder)
-        for piece in state.stream.feed(pixels):
+        for piece in state.stream.feed(in_grey_levels(pixels, self._frame)):
             state.add(piece)
         return None
 

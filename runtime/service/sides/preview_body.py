@@ -89,7 +89,9 @@ class Previewing:
             score_map = None
             if found is not None:
                 values, header = found
-                score_map = ScoreMap(values, header.stride_px, frame.pixels.shape[:2])
+                score_map = ScoreMap(
+                    values, header.stride_px, (header.frame_height, header.frame_width)
+                )
             pixels = frame.pixels
             if pixels.dtype != np.uint8:
                 pixels = (pixels >> 8).astype(np.uint8)
