@@ -118,7 +118,8 @@ def test_turned_photographs_make_the_same_bundle(tmp_path: Path) -> None:
     other = compile_web(tmp_path / "b", "images.turn_deg=90", good=turned)
     assert plain.manifest.good_scores == other.manifest.good_scores
     assert plain.manifest.threshold.ok == other.manifest.threshold.ok
-    judged = [WebPipeline(b).alone(Frame(some_web(300), 0, 0)).verdict for b in (plain, other)]
+    frame = Frame(some_web(300), 0, 0)
+    judged = [WebPipeline(bundle).judge_single(frame).verdict for bundle in (plain, other)]
     assert judged[0].score == judged[1].score
 
 

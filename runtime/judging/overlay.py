@@ -24,14 +24,24 @@ CONTOUR_COLOUR = (255, 230, 0)
 BOX_COLOUR = (255, 255, 255)
 BOX_MARGIN_PX = 4
 TEXT_PX = 12
-# The heat is transparent where the map is below this share of the threshold.
-CLEAR_SHARE = 0.85
+PEAK_COLOUR = (0, 200, 255)
+PEAK_PX = 15
+# The heat is transparent where the map is below this share of the threshold; in an OK
+# frame below this share of its peak: it, too, shows where it is the least good.
+CLEAR_SHARE, OK_CLEAR_SHARE = 0.85, 0.7
+NG_ALPHA, OK_ALPHA = 0.65, 0.45
+# What is not inspected: the picture keeps this share of its contrast, under stripes.
+HIDDEN_SHARE = 0.35
+HIDDEN_GREY = 150
+STRIPE_PX = 12
 
 
 def overlay(pixels: NDArray[Any], score_map: ScoreMap | None, verdict: Verdict) -> U8:
     """The frame, heat where the map is high, a line around all above the threshold.
 
-    A part's defects are in boxes, each with its peak.
+    A part's defects are in boxes, each with its peak. An OK frame shows its peak, and
+    the map around it more faintly. What is not inspected, where the map is 0, is
+    striped in grey.
 
     Parameters
     ----------
@@ -48,23 +58,48 @@ def overlay(pixels: NDArray[Any], score_map: ScoreMap | None, verdict: Verdict) 
     canvas = np.ascontiguousarray(picture, np.uint8).copy()
     if score_map is not None and verdict.thresholds is not None:
         _heat(canvas, score_map, verdict.thresholds.ok)
+        _striped(canvas, score_map)
     for defect in verdict.defects:
         _boxed(canvas, defect)
+    if verdict.peak_xy is not None and not verdict.defects:
+        for thickness, colour in ((3, (0, 0, 0)), (1, PEAK_COLOUR)):
+            cv2.drawMarker(canvas, verdict.peak_xy, colour, cv2.MARKER_CROSS, PEAK_PX, thickness)
     return _bannered(_folded(canvas), verdict)
 
 
 def _heat(canvas: U8, score_map: ScoreMap, threshold: float) -> None:
     full = upsample(score_map, *canvas.shape[:2])
     share = np.nan_to_num(full / max(threshold, 1e-12), nan=2.0, posinf=2.0)
-    strength = np.clip((share - CLEAR_SHARE) / (1.5 - CLEAR_SHARE), 0, 1)
+    highest = float(share.max())
+    loud = highest > 1
+    clear = CLEAR_SHARE if loud else OK_CLEAR_SHARE * highest
+    strength = np.clip((share - clear) / max((1.5 if loud else highest) - clear, 1e-12), 0, 1)
     heat = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     heat = cv2.cvtColor(heat, cv2.COLOR_BGR2RGB)
-    alpha = (0.65 * strength)[..., None]
+    alpha = ((NG_ALPHA if loud else OK_ALPHA) * strength)[..., None]
     canvas[...] = ((1 - alpha) * canvas + alpha * heat).astype(np.uint8)
     outline, _ = cv2.findContours(
         (share > 1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
     cv2.drawContours(canvas, outline, -1, CONTOUR_COLOUR, 2)
+
+
+def _striped(canvas: U8, score_map: ScoreMap) -> None:
+    """Grey stripes over all that is not inspected."""
+    height, width = canvas.shape[:2]
+    rows, cols = score_map.values.shape
+    stride, (frame_h, frame_w) = score_map.stride_px, score_map.frame_size
+    if score_map.values.all():
+        return
+    # The row and column of the map that each pixel of the canvas lies in.
+    row = np.minimum(np.arange(height) * frame_h // height // stride, rows - 1)
+    col = np.minimum(np.arange(width) * frame_w // width // stride, cols - 1)
+    hidden = (score_map.values == 0)[row][:, col]
+    slope = (np.arange(height)[:, None] + np.arange(width)) // STRIPE_PX % 2
+    dim = HIDDEN_SHARE * canvas + (1 - HIDDEN_SHARE) * (HIDDEN_GREY + 50 * slope)[..., None]
+    canvas[hidden] = dim[hidden].astype(np.uint8)
+    outline, _ = cv2.findContours(hidden.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    cv2.drawContours(canvas, outline, -1, (255, 255, 255), 1)
 
 
 def _boxed(canvas: U8, defect: Defect) -> None:

@@ -94,7 +94,9 @@ class Previewing:
                 )
             pixels = frame.pixels
             if pixels.dtype != np.uint8:
-                pixels = (pixels >> 8).astype(np.uint8)
+                # Of 10 or 12 bits the 8 highest would be black: as many as the frame uses.
+                unseen = max(0, int(pixels.max(initial=0)).bit_length() - 8)
+                pixels = (pixels >> unseen).astype(np.uint8)
             picture = encode_png(overlay(pixels, score_map, lent.verdict))
             told = {"seq": lent.seq, "trig": lent.trig, **told_fields(lent.verdict)}
             head = {"v": 1, "type": "img", **self._about, "verdict": int(lent.verdict.outcome)}
