@@ -43,7 +43,7 @@ class Steps:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        _trace: TracebackType | None,
     ) -> None:
         if self._bars:
             self._bars.stop()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from kenpin.camera.frame import Frame, LostFrame
+from kenpin.camera.genicam.device import GenicamCamera
 from kenpin.camera.genicam.features import FeatureError
 from kenpin.camera.genicam.source import GenicamSource
 from kenpin.camera.loss import Loss
@@ -93,6 +94,19 @@ def test_frames_that_the_camera_counts_and_never_sends_are_lost_frames_with_thei
         assert rows_of(frame)[0] - rows_of(first)[0] == (
             frame.capture.first_line - first.capture.first_line
         ), "the line count does not say which lines these are"
+
+
+def test_frames_that_found_no_buffer_are_not_blamed_on_the_cable(simulator, monkeypatch):
+    counted = iter([7, 9, 9])  # at the start, and at each loss
+    monkeypatch.setattr(GenicamCamera, "underruns", property(lambda _: next(counted)))
+    with connected(simulator) as source:
+        take(source, 2)
+        simulator.tell("drop 3")
+        first = [f.detail for f in take(source, 12) if isinstance(f, LostFrame)]
+        simulator.tell("drop 1")
+        second = [f.detail for f in take(source, 12) if isinstance(f, LostFrame)]
+    assert "2 of them found no free buffer: raise camera.buffers" in first[0]
+    assert "check cable and network" in second[0]
 
 
 def test_an_incomplete_frame_is_lost_and_its_buffer_goes_back(simulator):

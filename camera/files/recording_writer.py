@@ -102,10 +102,6 @@ class Recorder:
         self.missed += not done
         return done
 
-    def note_missed(self, frame: LostFrame) -> None:
-        """Frames that the recorder was never given because it was behind."""
-        self._miss(frame, frame.detail)
-
     def close(self) -> None:
         """Finish; everything written is on the disk after this. Closing twice is harmless."""
         try:

@@ -74,7 +74,7 @@ class GenicamSource:
         self._line = 0
         self._wrong = 0
         self._asked_ns = 0
-        self._quiet_since_ns = 0
+        self._underruns = 0
         self.free_running = spec.free_running
         self.continuous = spec.continuous
         self.triggered = spec.software_triggered
@@ -127,8 +127,9 @@ class GenicamSource:
         self._read_rate(camera)
         camera.start(self._spec.buffers)
         self._ids = FrameIds()
+        self._underruns = camera.underruns
         self._wrong = 0
-        self._quiet_since_ns = self._asked_ns = self._clock_ns()
+        self._asked_ns = self._clock_ns()
 
     def fire(self) -> None:
         """The camera's software trigger."""
@@ -158,7 +159,7 @@ class GenicamSource:
         while True:
             with camera.frame() as buffer:
                 if buffer is not None:
-                    self._quiet_since_ns = self._asked_ns = self._clock_ns()
+                    self._asked_ns = self._clock_ns()
                     return self._taken(camera, buffer, place)
             self._ask_if_quiet(camera)
             if time.monotonic() >= until:
@@ -255,8 +256,7 @@ class GenicamSource:
         frame_id, missing = self._numbered(buffer)
         found: list[Frame | LostFrame] = []
         if missing:
-            detail = f"the camera counts {missing} frames that never came; check cable and network"
-            found.append(self._lost(now, Loss.CAMERA, detail, missing))
+            found.append(self._lost(now, Loss.CAMERA, self._why_missing(camera, missing), missing))
         unfit = self._unfit(buffer)
         if unfit:
             self._wrong += 1
@@ -275,6 +275,15 @@ class GenicamSource:
         )
         found.append(self._copied(buffer, place, now, capture))
         return found
+
+    def _why_missing(self, camera: GenicamCamera, missing: int) -> str:
+        # The driver counts those that came and found no buffer: then no cable is to blame.
+        counted = camera.underruns
+        unbuffered, self._underruns = counted - self._underruns, counted
+        told = f"the camera counts {missing} frames that never came; "
+        if unbuffered > 0:
+            return told + f"{unbuffered} of them found no free buffer: raise camera.buffers"
+        return told + "check cable and network"
 
     def _numbered(self, buffer: Buffer) -> tuple[int | None, int]:
         if buffer.frame_id is None:

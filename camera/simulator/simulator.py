@@ -148,7 +148,7 @@ class Simulator:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        _trace: TracebackType | None,
     ) -> None:
         for name, value in self._before.items():
             os.environ.pop(name, None)

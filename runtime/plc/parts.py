@@ -43,7 +43,6 @@ class Part:
     resent: int = 0
     acked_ns: int | None = None
     again_ns: int | None = None
-    settled: bool = False
 
 
 class PartBook:
