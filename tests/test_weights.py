@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import reference_networks as reference
-from kenpin.compile.backbones import BACKBONES, Weights
+from kenpin.compile.backbones import BACKBONES, Packaged, Weights
 from kenpin.compile.backbones.resnet import RESNETS, ResNet
 from kenpin.compile.backbones.weights import load_into, obtain
 from kenpin.config.errors import ConfigError
@@ -140,16 +140,19 @@ def test_a_file_with_code_in_it_is_refused_and_the_code_does_not_run(tmp_path, f
 
 def test_the_file_given_is_taken_and_nothing_is_downloaded(file, hub):
     file.write_bytes(b"anything")
-    assert obtain("resnet18", None, file) == file
+    assert obtain("resnet18", WEIGHTS, file) == file
     assert not hub.exists()
 
 
 def test_a_given_file_that_does_not_exist_is_named(file):
     with pytest.raises(ConfigError, match=r"given\.pth: no such weights file; give the publ"):
-        obtain("resnet18", None, file)
+        obtain("resnet18", WEIGHTS, file)
 
 
-@pytest.mark.parametrize("name", [name for name in BACKBONES.names() if name != "gabor"])
+PUBLISHED = [n for n in BACKBONES.names() if (w := BACKBONES.find(n).weights) and w.url]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_offline_the_error_names_both_remedies(monkeypatch, hub, name):
     def unreachable(*args, **kwargs):
         raise urllib.error.URLError("no route to host")
@@ -157,12 +160,12 @@ def test_offline_the_error_names_both_remedies(monkeypatch, hub, name):
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     message = f"{name} needs weights.*no route to host.*--weights FILE.*or connect this machine"
     with pytest.raises(ConfigError, match=message):
-        obtain(name, BACKBONES.find(name).weights.url, None)
+        obtain(name, BACKBONES.find(name).weights, None)
 
 
 def test_a_backbone_whose_weights_nobody_publishes_asks_for_their_file(hub):
     with pytest.raises(ConfigError, match="own needs weights; give its file with --weights FILE"):
-        obtain("own", None, None)
+        obtain("own", WEIGHTS, None)
 
 
 def publish(folder, content, digits):
@@ -175,22 +178,49 @@ def publish(folder, content, digits):
 def test_the_published_file_is_fetched_once(hub, tmp_path):
     digits = hashlib.sha256(b"weights").hexdigest()[:8]
     source = publish(tmp_path, b"weights", digits)
-    fetched = obtain("resnet18", source.as_uri(), None)
+    fetched = obtain("resnet18", Weights("conv1.weight", source.as_uri()), None)
     assert fetched == hub / source.name
     source.unlink()
-    assert obtain("resnet18", source.as_uri(), None) == fetched
+    assert obtain("resnet18", Weights("conv1.weight", source.as_uri()), None) == fetched
     assert fetched.read_bytes() == b"weights"
 
 
 def test_a_download_with_another_hash_is_refused_and_not_kept(hub, tmp_path):
     source = publish(tmp_path, b"tampered", hashlib.sha256(b"weights").hexdigest()[:8])
     with pytest.raises(ConfigError, match="what came is not the published file: invalid hash"):
-        obtain("resnet18", source.as_uri(), None)
+        obtain("resnet18", Weights("conv1.weight", source.as_uri()), None)
     assert list(hub.iterdir()) == []
 
 
 def test_a_file_that_was_spoilt_after_its_download_is_refused(hub, tmp_path):
     source = publish(tmp_path, b"weights", hashlib.sha256(b"weights").hexdigest()[:8])
-    obtain("resnet18", source.as_uri(), None).write_bytes(b"spoilt")
+    obtain("resnet18", Weights("conv1.weight", source.as_uri()), None).write_bytes(b"spoilt")
     with pytest.raises(ConfigError, match=r"SHA-256 does not start with \w{8}; delete the file"):
-        obtain("resnet18", source.as_uri(), None)
+        obtain("resnet18", Weights("conv1.weight", source.as_uri()), None)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of weights that was installed by pip; running its code would be an error."""
+    folder = tmp_path / "site" / "some_weights"
+    (folder / "models").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('run')")
+    monkeypatch.syspath_prepend(folder.parent)
+    return folder
+
+
+def test_weights_that_come_with_pip_are_found_and_no_code_of_theirs_is_run(package):
+    digits = hashlib.sha256(b"weights").hexdigest()[:8]
+    source = publish(package / "models", b"weights", digits)
+    weights = Weights("stem", packaged=Packaged("some_weights", f"models/{source.name}"))
+    assert obtain("own", weights, None) == source
+    source.write_bytes(b"spoilt")
+    with pytest.raises(ConfigError, match=r"SHA-256 does not start.*install the package again"):
+        obtain("own", weights, None)
+
+
+def test_weights_that_pip_did_not_bring_are_asked_for_by_their_extra(package):
+    for name in ("some_weights", "no_such_weights"):
+        weights = Weights("stem", packaged=Packaged(name, "models/absent-01234567.pth"))
+        with pytest.raises(ConfigError, match=rf"kenpin\[backbones\].*{name}.*--weights FILE"):
+            obtain("own", weights, None)

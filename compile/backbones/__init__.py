@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kenpin.compile.backbones.base import Backbone, Tap
-from kenpin.compile.backbones.family import Family, Weights
+from kenpin.compile.backbones.family import Family, Packaged, Weights
 from kenpin.compile.backbones.weights import load_into, obtain
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import BackboneSpec
 from kenpin.config.registry import Registry
 
-__all__ = ["BACKBONES", "Backbone", "Built", "Family", "Tap", "Weights", "build_backbone"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "Built",
+    "Family",
+    "Packaged",
+    "Tap",
+    "Weights",
+    "build_backbone",
+]
 
 # Each in a file of its own. Others come from installed packages.
 BACKBONES: Registry[Family] = Registry(
@@ -21,6 +30,9 @@ BACKBONES: Registry[Family] = Registry(
     "backbone",
     Family,
     {
+        "efficientnet_lite0": "kenpin.compile.backbones.efficientnet_lite:EFFICIENTNET_LITE0",
+        "efficientnet_lite1": "kenpin.compile.backbones.efficientnet_lite:EFFICIENTNET_LITE1",
+        "efficientnet_lite2": "kenpin.compile.backbones.efficientnet_lite:EFFICIENTNET_LITE2",
         "gabor": "kenpin.compile.backbones.gabor:GABOR",
         "mobilenet_v2": "kenpin.compile.backbones.mobilenet:MOBILENET_V2",
         "resnet18": "kenpin.compile.backbones.resnet:RESNET18",
@@ -89,7 +101,7 @@ def build_backbone(
     weights = offline_weights or spec.weights
     sha256 = None
     if family.weights is not None:
-        file = obtain(spec.name, family.weights.url, weights)
+        file = obtain(spec.name, family.weights, weights)
         sha256 = load_into(network, file, channels, family.weights)
     elif weights is not None:
         raise ConfigError(f"backbone {spec.name} is analytic and takes no weights; drop {weights}")

