@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = functional.relu6(self._bn0(self._expand_conv(x))) if self._widens else x
         y = self._depthwise_conv(functional.pad(y, self._padding))
-        y = self._bn2(self._project_conv(functional.relu6(self._bn1(y))))
+        y = cast(Tensor, self._bn2(self._project_conv(functional.relu6(self._bn1(y)))))
         return y + x if self._keeps else y
 
 
