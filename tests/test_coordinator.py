@@ -19,7 +19,7 @@ from kenpin.camera.acquisition.events import CameraChanged, CameraState, FrameAr
 from kenpin.camera.acquisition.ring import FrameRing, SlotHeader, Ticket
 from kenpin.camera.capture import Capture
 from kenpin.camera.loss import Loss
-from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict
+from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict, WebResume
 from kenpin.runtime.service.coordinator import Coordinator
 from kenpin.runtime.service.inspection.messages import BundleFacts, Gone, Judged
 from kenpin.runtime.service.ledger import Answer, Ledger, Stage
@@ -33,6 +33,8 @@ FACTS = BundleFacts("good@1", "good", Path("/b"), (8, 8, 1), THRESHOLDS, 4, 100)
 class Inspection:
     """Takes jobs as the real one does; the test decides what becomes of them."""
 
+    number = 1
+
     def __init__(self) -> None:
         self.jobs: dict[int, Ticket] = {}
         self.deaf = False
@@ -41,7 +43,8 @@ class Inspection:
     def in_flight(self) -> int:
         return len(self.jobs)
 
-    def judge(self, job: int, ticket: Ticket) -> bool:
+    def judge(self, job: int, ticket: Ticket, resume: WebResume | None = None) -> bool:
+        assert resume is None, "frames of parts belong to no web"
         if self.deaf:
             return False
         self.jobs[job] = ticket

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,10 +16,11 @@ from typing import Any
 
 import pytest
 
+from kenpin.camera.files.images import write_png
 from kenpin.config.exits import Exit
 from kenpin.processes.channel import Channel
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.judging.verdict import WebFindings
+from kenpin.runtime.judging.verdict import Cause, Gap, WebFindings
 from kenpin.runtime.service.cli import main as edge_run
 from kenpin.runtime.service.inspection.messages import FromInspection, Judged, ToInspection
 from kenpin.runtime.service.web_lines import WebLines
@@ -27,7 +29,7 @@ from kenpin.runtime.wire.verdict_messages import VerdictMessage
 from kenpin.runtime.wire.web_limits import fitted
 from kenpin.runtime.wire.web_messages import web_part
 from running_line import RunningLine, line_toml
-from web_lines import SEED, WIDTH
+from web_lines import SEED, WIDTH, cut, some_web
 from wire_samples import NG_VERDICT, a_defect, everything_found, verdict_message
 
 pytestmark = pytest.mark.clock
@@ -88,6 +90,10 @@ def test_lines_that_waited_in_a_dead_inspection_are_reported_and_never_ok(
     after = line.verdict(lambda m: "web" in m)
     line.verdict(lambda m: m["frame"] >= after["frame"] + 10)
     parts = covered(line)
+    # Millimetres go on, and a web under way is not continued as if it began there.
+    assert all(part["end_mm"] == pytest.approx(part["end_line"] / 2) for part in parts)
+    assert not any(part["defects"] for part in parts)
+    assert {g["cause"] for g in after["web"]["gaps"]} == {"lost", "context"}
     gaps = [gap for part in parts for gap in part["gaps"]]
     assert gaps[0]["cause"] == "lost"
     assert after["verdict"] == 2
@@ -133,6 +139,28 @@ def test_a_roll_book_that_dies_leaves_a_hole_and_another_takes_over(
     assert line.process.wait(20) == 0
     pages = sorted(path.name for path in (tmp_path / "rolls").iterdir())
     assert pages == ["roll-0001-2.html", "roll-0001-2.jsonl", "roll-0001.jsonl"]
+
+
+def test_a_web_is_judged_to_its_last_line_when_the_recording_ends(
+    web_bundle: Bundle, tmp_path: Path
+) -> None:
+    (tmp_path / "frames").mkdir()
+    for i, block in enumerate(cut(some_web(730), itertools.repeat(100))):
+        write_png(tmp_path / "frames" / f"{i:03d}.png", block.copy())
+    toml = line_toml(
+        tmp_path,
+        web_bundle.folder,
+        camera=f'kind = "recorded", folder = "{tmp_path}/frames", rate_hz = 25',
+        ring=f"pixel_bytes = {100 * WIDTH}",
+        trigger='mode = "free", budget_ms = 2000',
+        rolls=f'folder = "{tmp_path}/rolls"',
+    )
+    ran = subprocess.run([*EDGE_RUN, str(toml), "--until-end"], timeout=60, check=False)
+    assert ran.returncode == 0
+    told = (tmp_path / "rolls" / "roll-0001.jsonl").read_text().splitlines()
+    summary = json.loads(told[-1])
+    assert (summary["first_line"], summary["end_line"]) == (0, 730)
+    assert summary["not_inspected"] == 0
 
 
 def test_check_knows_webs(web_bundle: Bundle, tmp_path: Path, capsys: Any) -> None:
@@ -192,3 +220,26 @@ def test_lines_between_two_inspections_become_a_gap_and_defects_keep_their_numbe
             seen = at = end
         at += rng.randrange(3) * 40
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_lines_that_came_before_the_webs_end_and_were_never_told_of_are_a_gap() -> None:
+    def web(first: int, end: int) -> WebFindings:
+        return WebFindings(
+            first_line=first, end_line=end, first_mm=first / 2, end_mm=end / 2, lanes=(),
+            defects=(), n_defects=0, gaps=(), gates=(), map_line=None, came_line=end,
+        )  # fmt: skip
+
+    lines = WebLines()
+    lines.came(100)
+    lines.follow(web(0, 80), 1)
+    lines.came(200)
+    left = lines.ended()
+    assert left is not None
+    assert left.gaps == (Gap(80, 200, Cause.LOST),)
+    assert (left.first_line, left.end_line) == (80, 200)
+    assert (left.first_mm, left.end_mm) == pytest.approx((40, 100))
+    # What comes is another web.
+    assert lines.resume(2) is None
+    lines.came(300)
+    lines.follow(web(200, 300), 1)
+    assert lines.ended() is None

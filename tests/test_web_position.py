@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kenpin.camera.frame import Capture, Frame
 from kenpin.config.web import AlongSpec, WebEncoderSpec, WebSpec
 from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.service.web_lines import WebLines
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.position import Along, Unwrapper, gate_action
 from web_lines import some_web, spoiled
@@ -199,6 +200,56 @@ def test_a_gate_that_is_far_off_is_told_once_the_next_count_is_known(web_bundle:
     assert frame == 1
     assert low < true_mm < high
     assert high > low + 80
+
+
+def test_an_inspection_that_dies_takes_no_millimetre_along(web_bundle: Bundle) -> None:
+    web = WebSpec.model_validate(
+        {
+            "along": {"line_pitch_mm": 0.1, "encoder": {"counts_per_mm": -20, "bits": 16}},
+            "offset_to_gate_mm": 5000,
+        }
+    )
+    pixels = spoiled(some_web(3000), (650, 40, 20, 20), (1500, 100, 16, 16), (2300, 30, 16, 16))
+
+    # Half as fast from line 1,000 on; the counter wraps on the way.
+    def count(line: int) -> int:
+        return (1000 - round(2 * min(line, 1000) + max(0, line - 1000))) % (1 << 16)
+
+    def frame(i: int) -> Frame:
+        capture = Capture(first_line=70 + 100 * i, encoder=count(100 * i))
+        return Frame(pixels[100 * i : 100 * i + 100].copy(), 0, i, capture=capture)
+
+    whole = WebPipeline(web_bundle, web=web)
+    told = [whole.judge(frame(i)).verdict.web for i in range(30)]
+    lines = WebLines()
+    found = []
+    dying, heir = WebPipeline(web_bundle, web=web), WebPipeline(web_bundle, web=web)
+    for i in range(30):
+        # It dies before it has judged frame 8.
+        inspection, pipeline = (1, dying) if i < 8 else (2, heir)
+        resume = lines.resume(inspection)
+        if resume is not None:
+            pipeline.resume(resume)
+        judged = pipeline.judge(frame(i)).verdict.web
+        assert judged is not None
+        found.append(lines.follow(judged, inspection)[0])
+    for one, other in zip(told, found, strict=True):
+        assert one is not None
+        assert other.end_line >= one.end_line
+        if other.end_line == one.end_line:
+            assert other.end_mm == one.end_mm
+            assert other.end_count == one.end_count
+    assert found[-1].end_line == told[-1].end_line  # type: ignore[union-attr]
+    # Of what both inspected, places and gates are the same, and nothing else is found.
+    later = [d for w in told if w for d in w.defects if d.first_line > 1000]
+    assert [(d.first_line, d.left_px, d.web_mm) for d in later] == [
+        (d.first_line, d.left_px, d.web_mm) for w in found for d in w.defects if d.first_line > 1000
+    ]
+    assert len(later) == 2
+    assert not any(w.defects for w in found[8:15])
+    # The gate hears of the defect before as well: the count after it had not come in time.
+    gates = [(g.from_mm, g.to_mm) for w in found for g in w.gates]
+    assert any(low <= 5065 and high >= 5067 for low, high in gates)
 
 
 def test_lines_beside_a_loss_of_unknown_length_lie_where_their_own_side_says() -> None:

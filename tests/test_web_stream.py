@@ -276,6 +276,20 @@ def test_a_gap_in_the_index_is_a_lost_frame_of_guessed_height(pipeline: WebPipel
     assert "guess" in judged[4].verdict.detail
 
 
+def test_a_web_that_ends_without_a_frame_is_judged_to_its_last_line(
+    pipeline: WebPipeline, web: Any
+) -> None:
+    blocks = cut(web, itertools.repeat(90))
+    whole = run(pipeline, blocks)
+    found = [pipeline.judge(Frame(b.copy(), 0, i)) for i, b in enumerate(blocks)]
+    ended = pipeline.finish()
+    assert ended is not None
+    assert ended.verdict.frame_index == len(blocks) - 1
+    assert map_of([*found, ended]).tobytes() == map_of(whole).tobytes()
+    covered_once([*found, ended], 0, LINES)
+    assert pipeline.finish() is None
+
+
 def test_lines_that_a_short_frame_should_have_had_are_lost_unless_the_web_ends(
     pipeline: WebPipeline,
 ) -> None:

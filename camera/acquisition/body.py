@@ -260,7 +260,9 @@ class _Loop:
         self._since_ns = frame.captured_ns
         if not self._untold and self._channel.send(event):
             self._index += 1
-            self._line += rows
+            # Who counts no lines cannot tell a web that stopped from lines that were lost.
+            counted = frame.complete or frame.capture.first_line is not None
+            self._line += rows if counted else frame.capture.lines_expected
             if number is not None:
                 self._trigger_done()
         else:

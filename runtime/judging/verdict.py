@@ -30,6 +30,7 @@ __all__ = [
     "WebDefect",
     "WebFindings",
     "WebGate",
+    "WebResume",
 ]
 
 
@@ -284,6 +285,7 @@ class WebFindings:
     came_line    the line that comes next: lines from end_line up to it wait for others
     knots        (line, mm) of lines in between whose own counts are known, thinned out
                  to a few: between all these, lines lie evenly
+    untold       (lane, first, end) of lines that gates will be told of with a later verdict
     """
 
     first_line: int
@@ -302,11 +304,31 @@ class WebFindings:
     rescanned: bool = False
     came_line: int = 0
     knots: tuple[tuple[int, float], ...] = ()
+    untold: tuple[tuple[str, int, int], ...] = ()
 
     @property
     def lines(self) -> int:
         """How many lines it covers."""
         return self.end_line - self.first_line
+
+
+@dataclass(frozen=True, slots=True)
+class WebResume:
+    """What must outlive an inspection, so that the next goes on with the same web.
+
+    origin       line from which the web's tile rows are counted
+    line, mm, count
+                 one line, where it lies and its unwrapped count; None if nobody said
+    furthest_mm  as far as the web had come
+    untold       see `WebFindings`
+    """
+
+    origin: int
+    line: int
+    mm: float | None
+    count: float | None
+    furthest_mm: float
+    untold: tuple[tuple[str, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from kenpin.camera.acquisition.events import (
 )
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
-from kenpin.runtime.service.inspection.messages import Gone, InspectionEvent, Judged
+from kenpin.runtime.service.inspection.messages import Gone, InspectionEvent, Judged, WebEnded
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.ledger import Answer, Ledger, LedgerEntry, Stage
 from kenpin.runtime.service.web_lines import WebLines
@@ -110,6 +110,10 @@ class Coordinator:
         self._lent: Counter[Ticket] = Counter()
         self._losses: deque[_Losses] = deque()
         self._web = WebLines()
+        # As many as the camera has shown or lost.
+        self._lines = 0
+        # The inspection was asked for the web's last lines.
+        self.web_ending = False
         self.sides: list[Side] = []
         # Why nothing is judged although somebody could, such as a failed self-test.
         self.refusal: Answer | None = None
@@ -202,11 +206,17 @@ class Coordinator:
                 self._arrived(event)
             elif isinstance(event, FramesLost):
                 self._losses.append(_Losses(event))
+                self._lines += event.lines or 0
+                self._web.came(self._lines)
             elif event.state not in CAMERA_WORKS:
                 self._camera_lost(event)
+                if event.state is CameraState.ENDED:
+                    self._end_web()
         self.tell_losses()
 
     def _arrived(self, event: FrameArrived) -> None:
+        self._lines = (event.capture.first_line or 0) + event.rows
+        self._web.came(self._lines)
         entry = self._entry_of(event.index, event.captured_ns, event.trigger)
         if entry is None:
             # The trigger has its verdict already, or nobody asked.
@@ -223,7 +233,7 @@ class Coordinator:
         if refused is None and line is not None:
             if line.in_flight >= self._max_in_flight:
                 refused = self._crowded()
-            elif line.judge(entry.number, event.ticket):
+            elif line.judge(entry.number, event.ticket, self._web.resume(line.number)):
                 self._tickets[entry.number] = event.ticket
                 self.ledger.judging(entry.number, self._label)
                 return
@@ -231,6 +241,15 @@ class Coordinator:
                 refused = Answer.ng(Reason.NOT_READY, "the inspection process cannot be told")
         self._conclude(entry.number, refused or Answer.ng(Reason.NOT_READY), event.ticket)
         self._done_with(event.ticket)
+
+    def _end_web(self) -> None:
+        """No line follows those that are being judged: the last ones are owed an answer, too."""
+        line, facts = self._supervisor.line, self._supervisor.facts
+        if facts is None or facts.web is None:
+            return
+        self.web_ending = line is not None and line.end_web()
+        if not self.web_ending:
+            self._web_ended(WebEnded(None))
 
     def _entry_of(self, index: int, captured_ns: int, trigger: int | None) -> LedgerEntry | None:
         if trigger is not None:
@@ -295,7 +314,13 @@ class Coordinator:
         """What an inspection process told: of the line's, or of one on its way out."""
         if isinstance(event, Judged):
             self._judged(event)
+        elif isinstance(event, WebEnded):
+            self.web_ending = False
+            self._web_ended(event)
         elif isinstance(event, Gone):
+            if self.web_ending:
+                self.web_ending = False
+                self._web_ended(WebEnded(None))
             for job in event.jobs:
                 ticket = self._tickets.pop(job, None)
                 self._conclude(job, Answer.ng(Reason.MODEL_ERROR, event.detail), ticket)
@@ -317,6 +342,21 @@ class Coordinator:
         self._conclude(judged.job, answer, ticket, found)
         if ticket is not None:
             self._done_with(ticket)
+
+    def _web_ended(self, ended: WebEnded) -> None:
+        """What the web's last lines came to, after the verdict on its last frame."""
+        found = ended.verdict
+        if found is not None and found.web is not None:
+            web, _ = self._web.follow(found.web, ended.inspection)
+            found = replace(found, web=web)
+            self.on_web(found)
+            self._outlet.late(found)
+        left = self._web.ended()
+        if left is not None:
+            lines = f"lines {left.first_line} to {left.end_line - 1} were never inspected"
+            label = found.bundle if found else self._label
+            untold = Verdict.unjudged(Reason.INCOMPLETE_FRAME, lines, thresholds=None, bundle=label)
+            self.on_web(replace(untold, web=left))
 
     def _unproven(self, job: int, found: Verdict) -> Answer | None:
         """Why an OK must not be passed on: the inspection is not believed blindly."""

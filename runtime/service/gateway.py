@@ -234,12 +234,8 @@ class Gateway:
                     self._alarms.note("camera", "", False)
         self._coordinator.camera(events)
         ended = self._acquisition.state is CameraState.ENDED
-        if (
-            self._until_end
-            and ended
-            and not self._ledger.open
-            and not self._coordinator.tell_losses()
-        ):
+        busy = self._ledger.open or self._coordinator.web_ending or self._coordinator.tell_losses()
+        if self._until_end and ended and not busy:
             self._exit = Exit.DONE
 
     def _inspection(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kenpin.runtime.judging.verdict import Cause, Gap, WebDefect, WebFindings
+from kenpin.runtime.judging.verdict import Cause, Gap, WebDefect, WebFindings, WebResume
 
 __all__ = ["WebLines"]
 
@@ -14,7 +14,8 @@ class WebLines:
 
     An inspection that starts knows nothing of the lines that waited in the one
     before it. They were not inspected; the first verdict after them says so.
-    It also counts its defects anew: here they go on.
+    It also counts its defects anew: here they go on. Where the web began and how far it
+    has come it is told: see `resume`.
     """
 
     def __init__(self) -> None:
@@ -22,6 +23,32 @@ class WebLines:
         self._inspection = 0
         self._offset = 0
         self._highest = 0
+        self._resume: WebResume | None = None
+        self._came = 0
+        self._per_line = 0.0
+
+    def came(self, line: int) -> None:
+        """All lines before this one have come or are lost."""
+        self._came = max(self._came, line)
+
+    def resume(self, inspection: int) -> WebResume | None:
+        """What an inspection must know to go on with the web; None if it knows, or none began."""
+        return None if inspection == self._inspection else self._resume
+
+    def ended(self) -> WebFindings | None:
+        """The web has ended; what comes is another. Lines that nobody ever told of, if any."""
+        end, resume = self._end, self._resume
+        self._end = self._resume = None
+        if end is None or resume is None or self._came <= end:
+            return None
+        # As far as the web would have come at its last speed.
+        mm = resume.mm
+        far = None if mm is None else mm + self._per_line * (self._came - end)
+        return WebFindings(
+            first_line=end, end_line=self._came, first_mm=mm, end_mm=far, lanes=(), defects=(),
+            n_defects=0, gaps=(Gap(end, self._came, Cause.LOST),), gates=(), map_line=None,
+            came_line=self._came,
+        )  # fmt: skip
 
     def follow(self, web: WebFindings, inspection: int) -> tuple[WebFindings, str]:
         """What an inspection says of a web, corrected, and which lines nobody ever inspected.
@@ -40,6 +67,7 @@ class WebLines:
             self._inspection, self._offset = inspection, self._highest
         web = replace(web, defects=tuple(self._renumbered(defect) for defect in web.defects))
         self._highest = max([self._highest, *(defect.number for defect in web.defects)])
+        self._resume = self._resumed(web)
         end, first = self._end, web.first_line
         self._end = web.end_line if end is None else max(web.end_line, end)
         if end is None or first <= end:
@@ -47,6 +75,19 @@ class WebLines:
         gaps = (Gap(end, first, Cause.LOST), *web.gaps)
         missing = f"lines {end} to {first - 1} were not inspected: the inspection was replaced"
         return replace(web, first_line=end, gaps=gaps), missing
+
+    def _resumed(self, web: WebFindings) -> WebResume:
+        before = self._resume
+        if web.lines and web.first_mm is not None and web.end_mm is not None:
+            self._per_line = (web.end_mm - web.first_mm) / web.lines
+        return WebResume(
+            origin=before.origin if before else web.first_line,
+            line=web.end_line,
+            mm=web.end_mm,
+            count=web.end_count,
+            furthest_mm=max(before.furthest_mm if before else 0.0, web.end_mm or 0.0),
+            untold=web.untold,
+        )
 
     def _renumbered(self, defect: WebDefect) -> WebDefect:
         if not self._offset:

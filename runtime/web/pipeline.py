@@ -25,7 +25,7 @@ from kenpin.runtime.judging.pipeline import (
 from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
-from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds
+from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds, WebResume
 from kenpin.runtime.web.defects import DefectTracker
 from kenpin.runtime.web.position import Along
 from kenpin.runtime.web.stages import WebStages, slots_agree
@@ -177,12 +177,33 @@ class WebPipeline:
             Number of its first line; None takes the camera's count, or 0.
         """
         self._state: WebState | None = None
+        self._resume: WebResume | None = None
         self._origin = origin
         self._next_index: int | None = None
         self._shift: int | None = None
         self._usual_lines = 0
         # Lines that the last frame should have had, where the camera counts none.
         self._short_lines = 0
+
+    def resume(self, web: WebResume) -> None:
+        """The next frame belongs to a web that another inspection began; once it is open, no more.
+
+        Its first lines lack context and are told as not inspected. Everything else lies
+        where it would have lain.
+        """
+        if self._state is None:
+            self._resume = web
+
+    def finish(self) -> Judgement | None:
+        """The web ends, and no frame says so: the verdict on its last lines; None if there is none.
+
+        It is nobody's: its frame is the last that came.
+        """
+        state, index = self._state, self._next_index
+        if state is None or index is None:
+            return None
+        now_ns = self._clock_ns()
+        return self._judged(LostFrame(now_ns, index - 1, "the web ends here"), last=True, ends=True)
 
     def judge_single(self, frame: Frame, *, ready: bool = False) -> Judgement:
         """The verdict about an image that is a whole web, with the recipe's lanes.
@@ -213,18 +234,23 @@ class WebPipeline:
         last
             The web ends with this frame: its last lines are judged too.
         """
+        return self._judged(frame, last=last, ends=False)
+
+    def _judged(self, frame: Frame | LostFrame, *, last: bool, ends: bool) -> Judgement:
+        """See `judge`; `ends`: there is no frame, only the web's end."""
         watch = Stopwatch(self._clock_ns)
         watch.start()
         state = self._state or self._opened(frame)
         state.begin_frame()
         fault: Fault | None = None
         try:
-            for piece in self._missing_before(frame, state):
-                state.add(piece)
+            if not ends:
+                for piece in self._missing_before(frame, state):
+                    state.add(piece)
             state.frame_line = state.stream.end
             if isinstance(frame, Frame):
                 fault = self._take_in(frame, state, watch)
-            else:
+            elif not ends:
                 fault = self._lost(frame, state)
             if last:
                 for ending in state.stream.finish():
@@ -250,11 +276,18 @@ class WebPipeline:
 
     def _opened(self, frame: Frame | LostFrame) -> WebState:
         first = frame.capture.first_line if isinstance(frame, Frame) else None
+        resume, self._resume = self._resume, None
+        # Nobody can say where a frame without a count lies on a web that others began.
+        if resume is not None and (first is None or first < resume.line):
+            resume = None
         origin = self._origin
         if origin is None:
             origin = first or 0
         if first is not None:
             self._shift = origin - first
+        start = origin
+        if resume is not None:
+            origin = resume.origin
         lanes, px = self.stages.lanes, self.stages.patch_stride_px
         names = tuple(lane.name for lane in lanes.lanes)
         checks = self.stages.checks()
@@ -267,9 +300,12 @@ class WebPipeline:
             tracker=DefectTracker(
                 self.web.defects, px, self.grid.width, lanes.lane_of, names, origin
             ),
-            along=Along(self.web.along, origin),
+            along=Along(self.web.along, origin, resume),
             patch_stride_px=px,
         )
+        if resume is not None:
+            self._state.stream.resume(start)
+            self._state.resume(resume.untold)
         return self._state
 
     def _missing_before(self, frame: Frame | LostFrame, state: WebState) -> Iterator[Gap]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from kenpin.config.web import AlongSpec
-from kenpin.runtime.judging.verdict import WebGate
+from kenpin.runtime.judging.verdict import WebGate, WebResume
 
 __all__ = ["Along", "Unwrapper", "gate_action"]
 
@@ -73,7 +73,7 @@ class Along:
     lie a pitch apart.
     """
 
-    def __init__(self, spec: AlongSpec, origin: int = 0) -> None:
+    def __init__(self, spec: AlongSpec, origin: int = 0, resume: WebResume | None = None) -> None:
         self._pitch_mm = spec.pitch_mm
         self._encoder = spec.encoder
         self._fastest_mm = spec.fastest_line_mm or spec.pitch_mm or 0.0
@@ -81,6 +81,11 @@ class Along:
         self._unwrap = Unwrapper(spec.encoder.bits) if spec.encoder else None
         self._anchors: list[_Anchor] = []
         self._zero: float | None = None
+        self._reached = resume.furthest_mm if resume else 0.0
+        if self._encoder and self._unwrap and resume and None not in (resume.mm, resume.count):
+            mm, count = resume.mm or 0.0, resume.count or 0.0
+            self._zero = count - mm * self._encoder.counts_per_mm
+            self._unwrap(round(count))
 
     @property
     def known_to(self) -> int | None:
@@ -90,7 +95,7 @@ class Along:
     @property
     def furthest_mm(self) -> float:
         """As far as the web has ever come, by the counts."""
-        return self._anchors[-1].reached if self._anchors else 0.0
+        return self._anchors[-1].reached if self._anchors else self._reached
 
     def anchor(self, line: int, raw: int) -> None:
         """A line was at this count of the encoder."""

@@ -149,6 +149,12 @@ class StreamingMap:
         self._rows.restart(ahead)
         self._begin(at_web_start=False)
 
+    def resume(self, line: int) -> None:
+        """The web was under way already; all before this line is somebody else's."""
+        self.told = line
+        self._rows.restart(line)
+        self._begin(at_web_start=False)
+
     def finish(self) -> Iterator[MapStrip | Gap]:
         """The web ends here: its last lines, with the web continued past its end."""
         self._last = -(-(self.end - self.origin) // self._stride_px)

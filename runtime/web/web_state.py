@@ -142,6 +142,22 @@ class WebState:
         self.defects += self._tracker.finish()
         self._ended = True
 
+    def resume(self, untold: tuple[tuple[str, int, int], ...]) -> None:
+        """Take over what another inspection still had to tell the gates."""
+        names = [lane.name for lane in self.lanes.lanes]
+        for name, first, end in untold:
+            if name in names:
+                self._untold[names.index(name)].append((first, end))
+
+    @property
+    def untold(self) -> tuple[tuple[str, int, int], ...]:
+        """Lane and lines that the gates were not told of yet; after `gates`."""
+        return tuple(
+            (lane.name, first, end)
+            for lane, lines in zip(self.lanes.lanes, self._untold, strict=True)
+            for first, end in lines
+        )
+
     @property
     def open_since(self) -> int | None:
         """First line of the oldest defect that goes on."""
@@ -253,6 +269,7 @@ def conclude(
     top = sorted(defects, key=lambda d: -d.peak)[: state.web.defects.most_per_frame]
     kept = tuple(sorted(top, key=lambda d: (d.first_line, d.left_px)))
     first, end = state.first_line, stream.told
+    gates = tuple(state.gates(usual_lines))
     findings = WebFindings(
         first_line=first,
         end_line=end,
@@ -262,7 +279,7 @@ def conclude(
         defects=kept,
         n_defects=len(defects),
         gaps=gaps,
-        gates=tuple(state.gates(usual_lines)),
+        gates=gates,
         map_line=None if located is None else located[1],
         open_since=state.open_since,
         first_count=state.along.count(first),
@@ -270,6 +287,7 @@ def conclude(
         rescanned=state.along.seen_before(first, end) if end > first else False,
         came_line=stream.end,
         knots=state.along.knots(first, end),
+        untold=state.untold,
     )
     verdict = Verdict(
         outcome=outcome,

@@ -25,6 +25,7 @@ from kenpin.runtime.selftest import golden_scores
 from kenpin.runtime.service.inspection.handle import InspectorSpec
 from kenpin.runtime.service.inspection.messages import (
     BundleFacts,
+    EndWeb,
     Failed,
     FromInspection,
     Judge,
@@ -35,6 +36,7 @@ from kenpin.runtime.service.inspection.messages import (
     TakeOver,
     ToInspection,
     TookOver,
+    WebEnded,
 )
 from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
 from kenpin.runtime.wire.web_limits import fitted
@@ -152,7 +154,7 @@ class _Loop:
         self._channel = channel
         self._pulse = pulse
         self._pipeline = pipeline
-        self._jobs: deque[Judge] = deque()
+        self._jobs: deque[Judge | EndWeb] = deque()
         self._selftest: Iterator[None] | None = None
         self._stopping = False
         self._dirty = False
@@ -164,7 +166,7 @@ class _Loop:
             for message in self._channel.receive():
                 self._obey(message)
             if self._jobs:
-                self._judge(self._jobs.popleft())
+                self._work(self._jobs.popleft())
             elif self._stopping or self._channel.ended:
                 return
             elif self._selftest is not None:
@@ -175,7 +177,7 @@ class _Loop:
                 self._dirty = False
 
     def _obey(self, command: ToInspection) -> None:
-        if isinstance(command, Judge):
+        if isinstance(command, Judge | EndWeb):
             self._jobs.append(command)
         elif isinstance(command, TakeOver):
             self._channel.send(TookOver(_leave_niceness()))
@@ -184,10 +186,19 @@ class _Loop:
         elif self._selftest is None:
             self._selftest = self._selftest_steps()
 
-    def _judge(self, command: Judge) -> None:
+    def _work(self, command: Judge | EndWeb) -> None:
         self._dirty = True
+        if isinstance(command, Judge):
+            self._judge(command)
+            return
+        ended = self._pipeline.finish() if isinstance(self._pipeline, WebPipeline) else None
+        self._channel.send(WebEnded(None if ended is None else _as_told(ended.verdict)))
+
+    def _judge(self, command: Judge) -> None:
         try:
             frame = frame_in(self._ring, command.ticket)
+            if command.resume is not None and isinstance(self._pipeline, WebPipeline):
+                self._pipeline.resume(command.resume)
             judged = self._pipeline.judge(frame)
             self._lay_down(judged, command.ticket)
             verdict = judged.verdict

@@ -18,8 +18,10 @@ from kenpin.config.web import WebSpec
 from kenpin.processes.channel import Channel, Stop
 from kenpin.processes.child import Child
 from kenpin.processes.progress import Progress
+from kenpin.runtime.judging.verdict import WebResume
 from kenpin.runtime.service.inspection.messages import (
     BundleFacts,
+    EndWeb,
     FromInspection,
     Gone,
     InspectionEvent,
@@ -30,6 +32,7 @@ from kenpin.runtime.service.inspection.messages import (
     RunSelftest,
     TakeOver,
     ToInspection,
+    WebEnded,
 )
 
 __all__ = ["InspectionProcess", "InspectorSpec"]
@@ -109,18 +112,27 @@ class InspectionProcess:
         return len(self._jobs)
 
     @property
+    def number(self) -> int:
+        """Which inspection it is: no two have the same; see `Judged.inspection`."""
+        return self._child.started_ns
+
+    @property
     def held(self) -> list[Ticket]:
         """Slots that it reads or may yet read."""
         return list(self._jobs.values())
 
-    def judge(self, job: int, ticket: Ticket) -> bool:
-        """Hand it a frame; False if it cannot take one."""
+    def judge(self, job: int, ticket: Ticket, resume: WebResume | None = None) -> bool:
+        """Hand it a frame, and the web that it goes on with; False if it cannot take one."""
         if self.phase is not Phase.READY:
             return False
-        if not self._child.send(Judge(job, ticket)):
+        if not self._child.send(Judge(job, ticket, resume)):
             return False
         self._jobs[job] = ticket
         return True
+
+    def end_web(self) -> bool:
+        """Tell it that the web ends with the frames that it has; False if it cannot be told."""
+        return self.phase is Phase.READY and self._child.send(EndWeb())
 
     def selftest(self) -> bool:
         """Ask it to judge its golden frames again, between jobs; False if it cannot be told."""
@@ -146,9 +158,11 @@ class InspectionProcess:
         found: list[InspectionEvent] = []
         for message in self._child.receive():
             event: InspectionEvent = message
-            if isinstance(message, Judged):
+            if isinstance(message, WebEnded):
+                event = structs.replace(message, inspection=self.number)
+            elif isinstance(message, Judged):
                 self._jobs.pop(message.job, None)
-                event = structs.replace(message, inspection=self._child.started_ns)
+                event = structs.replace(message, inspection=self.number)
             elif isinstance(message, PhaseChanged):
                 self.phase, self.facts = message.phase, message.facts or self.facts
             found.append(event)

@@ -13,10 +13,11 @@ from pathlib import Path
 from kenpin.camera.acquisition.ring import Ticket
 from kenpin.config.web import WebSpec
 from kenpin.processes.channel import Message, Stop
-from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
+from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict, WebResume
 
 __all__ = [
     "BundleFacts",
+    "EndWeb",
     "Failed",
     "FromInspection",
     "Gone",
@@ -30,6 +31,7 @@ __all__ = [
     "TakeOver",
     "ToInspection",
     "TookOver",
+    "WebEnded",
 ]
 
 
@@ -68,10 +70,18 @@ class BundleFacts:
 
 
 class Judge(Message, frozen=True):
-    """Judge the frame in a slot; the answer carries the number of the job."""
+    """Judge the frame in a slot; the answer carries the number of the job.
+
+    resume  of a web that another inspection began; for the first frame
+    """
 
     job: int
     ticket: Ticket
+    resume: WebResume | None = None
+
+
+class EndWeb(Message, frozen=True):
+    """The source has ended, and with it the web: judge its last lines, after all jobs."""
 
 
 class RunSelftest(Message, frozen=True):
@@ -82,7 +92,7 @@ class TakeOver(Message, frozen=True):
     """The line is yours now: leave your niceness."""
 
 
-ToInspection = Judge | RunSelftest | TakeOver | Stop
+ToInspection = Judge | EndWeb | RunSelftest | TakeOver | Stop
 
 
 # -- told by it ----------------------------------------------------------------------------
@@ -97,6 +107,13 @@ class Judged(Message, frozen=True):
 
     job: int
     verdict: Verdict
+    inspection: int = 0
+
+
+class WebEnded(Message, frozen=True):
+    """The answer to `EndWeb`: a verdict that is about no frame; None if no web was begun."""
+
+    verdict: Verdict | None
     inspection: int = 0
 
 
@@ -128,7 +145,7 @@ class TookOver(Message, frozen=True):
     niceness: int
 
 
-FromInspection = Judged | PhaseChanged | SelftestEnded | TookOver | Failed
+FromInspection = Judged | WebEnded | PhaseChanged | SelftestEnded | TookOver | Failed
 
 
 @dataclass(frozen=True, slots=True)
