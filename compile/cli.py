@@ -315,7 +315,11 @@ def _threshold(options: argparse.Namespace) -> int:
     store = options.output or bundle.folder.parent
     fresh = rethreshold(bundle, record, store)
     write_trade(fresh.manifest, trade_of(fresh.manifest), store / fresh.folder.name)
-    sys.stderr.write(f"OK up to {record.ok:.6g}: {record.source}\n")
+    sys.stderr.write(
+        f"OK up to {record.ok:.6g}: {record.source}\n{fresh.folder.parent / 'current'} names it: a "
+        "line that starts from now on judges by it; one that runs goes on as it is until PREPARE "
+        "and ACTIVATE\n"
+    )
     sys.stdout.write(f"{fresh.folder}\n")
     return Exit.DONE
 

@@ -22,6 +22,7 @@ __all__ = [
     "RollsSpec",
     "SelftestSpec",
     "StatusSpec",
+    "UninspectedSpec",
     "WatchdogSpec",
     "WireSpec",
     "load_line",
@@ -165,6 +166,31 @@ class WatchdogSpec(Settings):
         return self
 
 
+class UninspectedSpec(Settings):
+    """How many parts may be NG without inspection before that is an alarm.
+
+    Such as `no_frame`, `incomplete_frame`, `camera_lost`, `overrun` and `late`: the
+    part is rejected, and nothing is known of it.
+
+    window    of the last so many verdicts
+    raise_at  so many raise the alarm, and the state is `degraded`
+    clear_at  so few, or fewer, end it
+    """
+
+    window: int = Field(default=50, ge=1, le=10_000)
+    raise_at: int = Field(default=5, ge=1)
+    clear_at: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _can_be_raised_and_cleared(self) -> Self:
+        if not self.clear_at < self.raise_at <= self.window:
+            raise ValueError(
+                f"raise_at {self.raise_at} lies not between clear_at {self.clear_at} and window "
+                f"{self.window}; expected clear_at < raise_at <= window"
+            )
+        return self
+
+
 class LogSpec(Settings):
     """The log on stderr: JSON lines; what finds no room is dropped and counted."""
 
@@ -201,6 +227,7 @@ class Line(Settings):
     rolls: RollsSpec | None = None
     status: StatusSpec | None = None
     watchdog: WatchdogSpec = WatchdogSpec()
+    uninspected: UninspectedSpec = UninspectedSpec()
     log: LogSpec = LogSpec()
 
     @model_validator(mode="after")

@@ -137,6 +137,7 @@ class LyingLine(threading.Thread):
     # -- what it does --
 
     _victim = ""
+    _session = ""
 
     def _obey(self, client: bytes, command: dict[str, Any]) -> None:
         if command["type"] == "ack":
@@ -146,10 +147,12 @@ class LyingLine(threading.Thread):
             if not self._unacked:
                 self._overrun = False
         elif command["type"] == "hello":
-            self._say(client, self._state_fields())
+            self._session = command["session"]
+            self._say(client, self._state_fields() | {"session": self._session})
             for _, fields, _, _ in self._unacked.values():
                 self._say(client, fields)
         elif command["type"] == "trigger":
+            self._session = command["session"]
             self._trigger(client, command["trig"])
 
     def _trigger(self, client: bytes, trig: str) -> None:
@@ -259,6 +262,8 @@ class LyingLine(threading.Thread):
             verdict, who, self._seq, mono_ns=now, wall_ns=now, deadline_us=BUDGET_MS * 1000
         )
         fields: dict[str, Any] = message.model_dump(mode="json") | {"trig": trig}
+        if trig is not None:
+            fields["session"] = "7x" if lie == "another session" else self._session
         if lie == "OK above the threshold":
             fields["score"] = 0.75
         elif lie == "zero":

@@ -78,7 +78,7 @@ class RunningLine:
         command: Sequence[str] = SERVE_LINE,
     ) -> None:
         folder = toml.parent
-        self._folder = folder
+        self.folder = folder
         self._clients: list[Client] = []
         self._fault = folder / "fault"
         self.topics: list[tuple[float, str, dict[str, Any]]] = []
@@ -148,7 +148,7 @@ class RunningLine:
 
     def client(self, name: str = "plc", *, ctl: str | None = None, **how: Any) -> Client:
         """Somebody who triggers; `how` as in `LineClient`."""
-        self._clients.append(Client(ctl or f"ipc://{self._folder}/ctl", name, **how))
+        self._clients.append(Client(ctl or f"ipc://{self.folder}/ctl", name, **how))
         return self._clients[-1]
 
     # -- what is done to it --
@@ -218,6 +218,7 @@ class Client:
 
     def __init__(self, endpoint: str, name: str, **how: Any) -> None:
         self._line = LineClient(endpoint, name=name, **how)
+        self.encoding = how.get("encoding", "msgpack")
         self.say_raw = self._line.say_raw
         self.heard: list[tuple[float, dict[str, Any]]] = []
 

@@ -14,7 +14,7 @@ import zmq
 
 from kenpin.runtime.service.ctl import ControlSocket
 from kenpin.runtime.service.error_limit import MISTAKES, PAUSE_NS
-from kenpin.runtime.wire.authentication import AccessControl
+from kenpin.runtime.wire.authentication import AccessControl, Connection
 from kenpin.runtime.wire.commands import Command
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.endpoints import EndpointError, check_endpoint
@@ -73,11 +73,11 @@ class House:
         self.clock.now += 20_000_000_000
         self.notes += self.access.notes()
 
-    def _obey(self, client: bytes, command: Command) -> None:
+    def _obey(self, client: bytes, _connection: Connection | None, command: Command) -> None:
         self.commands.append((client, command))
         self.control.send(client, msgpack.packb({"type": "heard"}))
 
-    def _refuse(self, client: bytes, detail: str) -> None:
+    def _refuse(self, client: bytes, detail: str, *_about: str | None) -> None:
         self.control.send(client, msgpack.packb({"type": "error", "detail": detail}))
 
     def hear(self) -> None:

@@ -88,7 +88,7 @@ def test_the_c_client_gets_a_verdict_for_every_part_and_acknowledges_it(
     part: Path, line: RunningLine, tmp_path: Path
 ) -> None:
     ran = subprocess.run(
-        [part, f"ipc://{tmp_path}/ctl", "12", "400"],
+        [part, f"ipc://{tmp_path}/ctl", "12", "400", "c-example"],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -107,7 +107,8 @@ def test_the_c_client_gets_a_verdict_for_every_part_and_acknowledges_it(
         assert text.endswith("(simulated)")
     assert any("PASS" in text for text in told)
     # Acknowledged: the line has nothing more to say to this client.
-    again = line.client("c-example", encoding="struct")
+    (session,) = re.findall(r"^c-example in session (\d+)$", ran.stdout, re.MULTILINE)
+    again = line.client("c-example", encoding="struct", session=session)
     again.say("hello")
     again.of_kind("state")
     assert [m for m in again.hear(0.1) if m["type"] == "verdict"] == []

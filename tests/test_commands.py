@@ -240,6 +240,7 @@ def test_verify_inspect_threshold(
     store = tmp_path / "store"
     arguments = ["threshold", str(patchcore.folder), "--ok", "1.25", "-o", str(store)]
     assert edge_compile(arguments) == Exit.DONE
+    assert f"{store / 'current'} names it" in capsys.readouterr().out
     assert read_bundle(store).manifest.threshold.ok == 1.25
     (own_bundle / "bank.npy").unlink()
     assert edge_compile(["verify", str(own_bundle)]) == Exit.BUNDLE

@@ -25,6 +25,11 @@ CODECS: dict[str, tuple[Any, Any]] = {
     "json": (lambda fields: json.dumps(fields).encode(), json.loads),
     "struct": (pack, unpack),
 }
+# A budget of more than a minute.
+BROKEN = {
+    name: write({"v": 1, "type": "trigger", "trig": "12", "recipe": None, "budget_us": 60_000_001})
+    for name, (write, _) in CODECS.items()
+}
 
 
 def started(folder: Path, bundle: Path, encoding: str, pub: str = "msgpack") -> RunningLine:
@@ -72,6 +77,11 @@ def test_the_whole_handshake(plc: Client) -> None:
     plc.say_raw(b"\x00nonsense")
     error = plc.of_kind("error")
     assert (error["about"], error["trig"]) == (None, None)
+    # Nor what breaks its schema; it names what it can be told of, its field first.
+    plc.say_raw(BROKEN[plc.encoding])
+    error = plc.of_kind("error")
+    assert (error["about"], error["trig"]) == ("trigger", "12")
+    assert error["detail"].startswith("budget_us: Input should be less than or equal")
     plc.say("status")
     assert plc.of_kind("state")["counts"]["frames"] == 1
     plc.say("selftest")

@@ -245,6 +245,8 @@ def test_the_command_makes_lists_and_revokes(
     listed = capsys.readouterr().out
     assert [line.split()[-1] for line in listed.splitlines()[1:]] == ["hmi", "plc-1"]
     assert secret.decode() not in listed
+    assert edge_run(["keys", "admit", "me", "keys", "keys/line.key"]) == Exit.CONFIG
+    assert "the line's own key" in capsys.readouterr().err
     assert edge_run(["keys", "revoke", "hmi", "keys"]) == Exit.DONE
     assert edge_run(["keys", "list", "keys"]) == Exit.DONE
     assert "hmi" not in capsys.readouterr().out.splitlines()[-1]

@@ -13,7 +13,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.line import Line, load_line
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.service.check import as_toml
+from kenpin.runtime.service.check import as_toml, problems_of
 from kenpin.runtime.service.cli import main as edge_run
 from running_line import line_toml
 
@@ -118,7 +118,42 @@ def test_check_compares_camera_bundle_ring_and_budget(
     assert "frames of 64 x 320 px" in out
     assert "ring.pixel_bytes: 1000 bytes" in out
     assert "trigger.budget_ms: 0.01 ms" in out
-    assert "wire.pub: ipc:///tmp/x is also wire.ctl" in out
+    assert "wire.pub: ipc:///tmp/x and wire.ctl, ipc:///tmp/x, are one place" in out
+
+
+@pytest.mark.parametrize(
+    ("wire", "status", "found"),
+    [
+        ('ctl = "tcp://127.0.0.1:9464"', "port = 9464", "status.port"),
+        (
+            'ctl = "tcp://127.0.0.1:7001", pub = "tcp://*:7001", keys = "k"',
+            "port = 0",
+            "wire.pub",
+        ),
+        ('ctl = "tcp://127.0.0.1:7001", pub = "tcp://127.0.0.2:7001"', "port = 0", ""),
+        ('ctl = "tcp://127.0.0.1:*", pub = "tcp://127.0.0.1:*"', "port = 0", ""),
+    ],
+)
+def test_check_finds_a_port_that_two_sockets_would_bind(
+    tmp_path: Path, wire: str, status: str, found: str
+) -> None:
+    line = load_line(line_toml(tmp_path, tmp_path / "no", wire=wire, status=status))
+    told = [problem for problem in problems_of(line) if "are one place" in problem]
+    assert [problem.partition(":")[0] for problem in told] == ([found] if found else [])
+
+
+def test_check_finds_a_producer_that_is_not_there(tmp_path: Path) -> None:
+    camera = 'kind = "genicam", lines_per_frame = 64, width_px = 64, producers = ["gone.cti"]'
+    line = load_line(line_toml(tmp_path, tmp_path / "no", camera=camera))
+    assert f"camera.producers: {tmp_path}/gone.cti: no such file" in "\n".join(problems_of(line))
+
+
+def test_the_help_lists_every_command_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        edge_run(["--help"])
+    out = capsys.readouterr().out
+    for command in ("keys", "bundles", "install", "record"):
+        assert out.count(f"edge-run {command} --help") == 1
 
 
 def test_a_bundle_that_is_not_there_stops_the_start_with_a_sentence(

@@ -96,6 +96,31 @@ TOLD: list[tuple[str, dict[str, Any]]] = [
     ),
     ("the part may move", {"type": "acquired", "trig": "4711", "frame": 12}),
     (
+        "a trigger in the books of a session",
+        {
+            "type": "trigger_ack", "trig": "1", "session": "29", "fresh": True,
+            "deadline_ns": 5098300001, "overrun": False,
+        },
+    ),
+    (
+        "the part of a session may move; a struct has no name for it",
+        {"type": "acquired", "trig": "1", "session": "shift-2", "frame": 12},
+    ),
+    (
+        "an id of a session that has ended",
+        {
+            "type": "error", "about": "trigger", "trig": "1", "reason": "stale",
+            "detail": "stale: session '28' is not in force, '29' is; say HELLO",
+        },
+    ),
+    (
+        "a client under a name that is taken",
+        {
+            "type": "error", "about": "hello", "trig": None, "reason": "duplicate",
+            "detail": "duplicate: another client calls itself 'plc'",
+        },
+    ),
+    (
         "a command that cannot be obeyed",
         {
             "type": "error", "about": "trigger", "trig": "4711",
@@ -132,6 +157,15 @@ TOLD: list[tuple[str, dict[str, Any]]] = [
 
 COMMANDED: list[tuple[str, dict[str, Any]]] = [
     ("hello", {"v": 1, "type": "hello"}),
+    ("hello in a session", {"v": 1, "type": "hello", "session": "29"}),
+    (
+        "a part of a session",
+        {
+            "v": 1, "type": "trigger", "trig": "1", "recipe": None, "budget_us": None,
+            "session": "65535",
+        },
+    ),
+    ("let this one judge", {"v": 1, "type": "activate", "bundle": BUNDLE}),
     ("any recipe", {"v": 1, "type": "trigger", "trig": "1", "recipe": None, "budget_us": None}),
     (
         "one recipe, soon",
@@ -156,7 +190,12 @@ def told() -> list[tuple[str, dict[str, Any]]]:
     """Verdicts and states of the older file, then all the others in the order of their schema."""
     older = json.loads((VECTORS / "wire.json").read_text(encoding="utf-8"))["canonical"]
     others = [(what, read(HEAD | fields).model_dump(mode="json")) for what, fields in TOLD]
-    return [(vector["what"], vector["message"]) for vector in older] + others
+    known = [(vector["what"], vector["message"]) for vector in older]
+    for kind in ("verdict", "state"):
+        what, fields = next(known for known in known if known[1]["type"] == kind)
+        told = read(fields | {"session": "29"}).model_dump(mode="json")
+        others.append((f"{what}, said to a client in its session", told))
+    return known + others
 
 
 def read(fields: dict[str, Any]) -> Any:

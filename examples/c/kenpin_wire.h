@@ -12,10 +12,11 @@ enum { KENPIN_HELLO = 1, KENPIN_TRIGGER = 2, KENPIN_ACK = 3, KENPIN_STATUS = 4 }
 enum { KENPIN_VERDICT = 32, KENPIN_STATE = 33, KENPIN_HB = 34 };
 enum { KENPIN_TRIGGER_ACK = 48, KENPIN_ACQUIRED = 49, KENPIN_ERROR = 50 };
 enum { KENPIN_READY = 5, KENPIN_SINGLE = 6, KENPIN_CONTINUOUS = 7 };
+enum { KENPIN_STALE = 1, KENPIN_DUPLICATE = 2 }; /* why an error */
 enum { KENPIN_UNSURE = 1, KENPIN_PARTIAL = 2, KENPIN_LATE = 4, KENPIN_SIM = 8 };
 
 typedef struct { uint32_t magic; uint8_t version, type; uint16_t size; } kenpin_head;
-#define KENPIN_END uint32_t flags, crc
+#define KENPIN_END uint16_t flags, session; uint32_t crc
 
 typedef struct {
   kenpin_head head;
@@ -48,7 +49,7 @@ typedef struct {
 
 typedef struct { /* alarms have source[16] first */
   kenpin_head head;
-  uint8_t about, zero[7];
+  uint8_t about, why, zero[6];
   uint64_t trig;
   char detail[48]; /* not always ended by a zero */
   uint32_t unused, boot, unused2[2];
@@ -105,7 +106,8 @@ static inline int kenpin_sound(const kenpin_message *m, int received) {
          m->any.crc == kenpin_crc(m->bytes, offsetof(kenpin_verdict, crc));
 }
 
-/* The only question a gate may ask. NaN in score or thr makes the comparison false. */
+/* The only question a gate may ask of a verdict that is for its part (its `trig`, in its
+ * `session`). NaN in score or thr makes the comparison false. */
 static inline int kenpin_is_ok(const kenpin_verdict *v) {
   return v->head.type == KENPIN_VERDICT && v->verdict == KENPIN_OK && v->code == 0 &&
          !(v->flags & (KENPIN_UNSURE | KENPIN_PARTIAL | KENPIN_LATE)) && v->score <= v->thr;

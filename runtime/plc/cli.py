@@ -117,6 +117,8 @@ def _plc(options: argparse.Namespace) -> int:
     # Digits, so that every encoding can carry the ids; by chance, so that no other PLC has them.
     prefix = str(random.SystemRandom().randrange(10**8, 10**9))
 
+    # Of this run, also over a connection that it cuts itself.
+    session = prefix[-4:].lstrip("0") or "1"
     keys = read_client(options.keys) if options.keys else None
 
     def connect() -> LineClient:
@@ -125,6 +127,7 @@ def _plc(options: argparse.Namespace) -> int:
                 ctl,
                 pub,
                 name=f"plc-{prefix}",
+                session=session,
                 encoding=encoding,
                 pub_encoding=pub_encoding,
                 keys=keys,
@@ -135,7 +138,7 @@ def _plc(options: argparse.Namespace) -> int:
     def stall() -> Callable[[], None]:
         return LineClient(None, pub, encoding=pub_encoding, keys=keys, backlog=1).close
 
-    watch = Watch(_limits(options), prefix, time.monotonic_ns())
+    watch = Watch(_limits(options), prefix, time.monotonic_ns(), session=session)
     client = connect()
     try:
         state = _ready(client, watch, ctl, options.wait_s)

@@ -142,7 +142,7 @@ class Drive:
         if not step and not self._commanded and self._done(sent) >= _AROUND:
             self._command("prepare", bundle=plan.change)
         elif step == "prepared" and self._commanded == "prepare":
-            self._command("activate")
+            self._command("activate", bundle=plan.change)
         return self._changed_at is None or self._done(sent) < self._changed_at + _AROUND
 
     def _command(self, kind: str, **fields: Any) -> None:

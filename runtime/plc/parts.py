@@ -48,14 +48,18 @@ class Part:
 class PartBook:
     """What we triggered, and whether the line deals with it as it promised.
 
-    prefix  every id of ours begins with it, so that nobody else's is taken for ours
+    prefix   every id of ours begins with it, so that nobody else's is taken for ours
+    session  that our verdicts must name
     """
 
-    def __init__(self, book: Book, clocks: Clocks, limits: PlcLimits, prefix: str) -> None:
+    def __init__(
+        self, book: Book, clocks: Clocks, limits: PlcLimits, prefix: str, session: str
+    ) -> None:
         self._book = book
         self._clocks = clocks
         self._limits = limits
         self._prefix = prefix
+        self._session = session
         self._parts: OrderedDict[str, Part] = OrderedDict()
         self._open: dict[str, Part] = {}
         self._unsettled: dict[str, Part] = {}
@@ -178,6 +182,13 @@ class PartBook:
         if part.verdict is not None:
             self._again(part, fields, at_ns)
             return None
+        named = fields.get("session")
+        self._book.check(
+            Promise.OURS,
+            named == self._session,
+            at_ns,
+            f"{part.trig}: a verdict of session {named!r}, ours is {self._session!r}",
+        )
         part.verdict, part.heard_ns = fields, at_ns
         self._open.pop(part.trig, None)
         self._hold(fields["seq"])

@@ -25,13 +25,14 @@ class Watch:
 
     limits   what is forgiven
     prefix   our trigger ids begin with it
+    session  that they count in
     """
 
-    def __init__(self, limits: PlcLimits, prefix: str, now_ns: int) -> None:
+    def __init__(self, limits: PlcLimits, prefix: str, now_ns: int, *, session: str) -> None:
         self.limits = limits
         self.book = Book()
         self.clocks = Clocks()
-        self.parts = PartBook(self.book, self.clocks, limits, prefix)
+        self.parts = PartBook(self.book, self.clocks, limits, prefix, session)
         self.numbers = Numbers(self.book)
         self.pulse = Pulse(self.book, limits, now_ns)
         self.bundles = Bundles(self.book, limits)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Literal
+
+import structlog
 
 from kenpin.config.line import Line
 from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
 from kenpin.runtime.service.inspection.changeover import Change
 from kenpin.runtime.service.inspection.messages import BundleFacts
-from kenpin.runtime.service.ledger import Ledger, LedgerEntry
+from kenpin.runtime.service.ledger import Ledger, LedgerEntry, Owner
 from kenpin.runtime.service.line_sockets import LineSockets
+from kenpin.runtime.service.sessions import Sessions
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS, shorten
 from kenpin.runtime.wire.line_messages import (
@@ -67,9 +71,11 @@ class Announcer:
             recipe_id="",
             sim=line.simulated,
         )
+        self._log = structlog.get_logger()
         self._codec = CODECS[line.wire.encoding]
         self._write = CODECS[line.wire.pub_encoding or line.wire.encoding].write
         self._alarms: dict[str, Alarm] = {}
+        self.sessions = Sessions(ledger.end, sockets.access.hang_up, mono_ns)
         self._beats = 0
         self._sockets.publisher.greet_with(
             lambda: (topic("state", line.name), self._write(self._state()))
@@ -95,18 +101,38 @@ class Announcer:
                 self._publish(alarm)
 
     def refuse(
-        self, client: bytes, detail: str, about: str | None = None, trig: str | None = None
+        self,
+        client: bytes,
+        detail: str,
+        about: str | None = None,
+        trig: str | None = None,
+        reason: Literal["stale", "duplicate"] | None = None,
     ) -> None:
         """Tell a client that its command was not obeyed, and why."""
-        text = shorten(detail, MAX_DETAIL_CHARS)
-        self._say(
-            client, ErrorTold(**self._head(), type="error", about=about, trig=trig, detail=text)
+        # A struct has room for a few words of it.
+        self._log.warning("refused", client=client.hex(), about=about, trig=trig, detail=detail)
+        told = ErrorTold(
+            **self._head(),
+            type="error",
+            about=about,
+            trig=trig,
+            reason=reason,
+            detail=shorten(detail, MAX_DETAIL_CHARS),
         )
+        self._to(client, self._codec.write(told))
 
-    def _say(self, client: Hashable, message: LineMessage | StateMessage) -> None:
-        """Say something to one client; frames that came untriggered have none."""
-        if self._sockets.control is not None and isinstance(client, bytes):
-            self._sockets.control.send(client, self._codec.write(message))
+    def _say(self, owner: Hashable, message: LineMessage | StateMessage) -> None:
+        """Say something to a client in its session; untriggered frames have none."""
+        self._send(owner, self._codec.write(message))
+
+    def _send(self, owner: Hashable, payload: bytes) -> None:
+        # Another client, or the same one started anew, may have the name by now.
+        if isinstance(owner, Owner) and self.sessions.serves(owner):
+            self._to(owner.client, payload)
+
+    def _to(self, client: bytes, payload: bytes) -> None:
+        if self._sockets.control is not None:
+            self._sockets.control.send(client, payload)
 
     def _head(self) -> Head:
         return {
@@ -129,6 +155,7 @@ class Announcer:
             **self._head(),
             type="trigger_ack",
             trig=entry.trig,
+            session=_session_of(entry.owner),
             fresh=fresh,
             deadline_ns=entry.deadline_ns,
             overrun=self._ledger.overrun(entry.owner),
@@ -141,7 +168,13 @@ class Announcer:
         assert entry.frame_index is not None
         self._say(
             entry.owner,
-            Acquired(**self._head(), type="acquired", trig=entry.trig, frame=entry.frame_index),
+            Acquired(
+                **self._head(),
+                type="acquired",
+                trig=entry.trig,
+                session=_session_of(entry.owner),
+                frame=entry.frame_index,
+            ),
         )
 
     def verdict(self, entry: LedgerEntry, verdict: Verdict) -> None:
@@ -154,6 +187,7 @@ class Announcer:
             wall_ns=self._wall_ns(),
             deadline_us=(entry.deadline_ns - entry.opened_ns) // 1000,
             trig=entry.trig,
+            session=_session_of(entry.owner),
             enc=entry.capture.encoder,
         )
         entry.sent = self._codec.write(message)
@@ -166,8 +200,7 @@ class Announcer:
 
     def again(self, entry: LedgerEntry) -> None:
         """Send a verdict to whoever triggered, for the first time or once more."""
-        if self._sockets.control is not None and isinstance(entry.owner, bytes):
-            self._sockets.control.send(entry.owner, entry.sent)
+        self._send(entry.owner, entry.sent)
 
     def late(self, found: Verdict) -> None:
         """A result that came after its verdict, for statistics only."""
@@ -211,7 +244,7 @@ class Announcer:
         told = ChangeTold(**self._head(), type=change.step, bundle=change.bundle, detail=text)
         self._say(change.owner, told)
 
-    def selftested(self, client: bytes, passed: bool, detail: str) -> None:
+    def selftested(self, client: Owner, passed: bool, detail: str) -> None:
         """Tell a client that asked for a self-test how it ended."""
         text = shorten(detail, MAX_DETAIL_CHARS)
         self._say(
@@ -219,15 +252,15 @@ class Announcer:
             SelftestDone(**self._head(), type="selftest_done", passed=passed, detail=text),
         )
 
-    def resetting(self, client: bytes) -> None:
+    def resetting(self, client: Owner) -> None:
         """The line begins anew, as a client asked."""
         self._say(client, Resetting(**self._head(), type="resetting"))
 
-    def roll_runs(self, client: bytes, running: bool) -> None:
+    def roll_runs(self, client: Owner, running: bool) -> None:
         """A roll was started or stopped, as a client asked."""
         self._say(client, RollAck(**self._head(), type="roll_ack", running=running))
 
-    def greet(self, client: bytes) -> None:
+    def greet(self, client: Owner) -> None:
         """What a client must know that has just come, or come back."""
         self.say_state(client)
         for alarm in self._alarms.values():
@@ -235,9 +268,9 @@ class Announcer:
         for entry in self._ledger.unacknowledged(client):
             self.again(entry)
 
-    def say_state(self, client: bytes) -> None:
+    def say_state(self, client: Owner) -> None:
         """Where the line stands."""
-        self._say(client, self._state())
+        self._say(client, self._state().model_copy(update={"session": client.session}))
 
     def stand(
         self, state: State, facts: BundleFacts | None, selftest: bool, degraded: bool
@@ -273,3 +306,7 @@ class Announcer:
             sim=self._line.simulated,
             t_wall_ns=self._wall_ns(),
         )
+
+
+def _session_of(owner: Hashable) -> str | None:
+    return owner.session if isinstance(owner, Owner) else None

@@ -51,6 +51,7 @@ def problems_of(line: Line) -> list[str]:
         *_machine(line),
         *_lending(line),
         *_folders(line),
+        *(f"camera.producers: {problem}" for problem in _producers(line)),
         *_bundle_and_camera(line),
     ]
 
@@ -81,11 +82,35 @@ def _wire(line: Line) -> Iterator[str]:
                 )
         except EndpointError as error:
             yield f"wire.{name}: {error}"
-        for other, taken in named.items():
-            if other < name and taken == endpoint and not endpoint.endswith(":*"):
-                yield f"wire.{name}: {endpoint} is also wire.{other}; give each its own address"
+    yield from _taken_twice(line)
     if line.trigger.mode == "software" and line.wire.ctl is None:
         yield "wire.ctl: not set, yet trigger.mode is software: nobody could trigger; set it"
+
+
+def _taken_twice(line: Line) -> Iterator[str]:
+    """Addresses of this line's that two of its sockets would bind."""
+    wanted = {f"wire.{name}": getattr(line.wire, name) for name in ("ctl", "img", "pub")}
+    if line.status is not None:
+        host = f"[{line.status.address}]" if ":" in line.status.address else line.status.address
+        wanted["status.port"] = f"tcp://{host}:{line.status.port}"
+    seen: dict[str, str] = {}
+    for name, endpoint in wanted.items():
+        if endpoint is None or endpoint.endswith((":*", ":0")):
+            continue
+        place = endpoint.rpartition(":")[2] if endpoint.startswith("tcp://") else endpoint
+        other = seen.setdefault(place, name)
+        if other != name and _meet(endpoint, wanted[other] or ""):
+            yield (
+                f"{name}: {endpoint} and {other}, {wanted[other]}, are one place; give each its "
+                "own port or path"
+            )
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two endpoints of one port or path cannot both be bound."""
+    hosts = {endpoint.rpartition(":")[0] for endpoint in (one, other)}
+    everywhere = {"tcp://*", "tcp://0.0.0.0", "tcp://[::]"}
+    return len(hosts) == 1 or bool(hosts & everywhere)
 
 
 def _machine(line: Line) -> Iterator[str]:
@@ -148,6 +173,13 @@ def _bundle_and_camera(line: Line) -> Iterator[str]:
             "raise it or leave it out"
         )
     yield from _fitness(line, bundle)
+
+
+def _producers(line: Line) -> Iterator[str]:
+    """GenTL producers that the camera's settings name and that are not there."""
+    for file in getattr(line.camera, "producers", ()):
+        if not file.is_file():
+            yield f"{file}: no such file; install the camera vendor's GenTL producer, or correct it"
 
 
 def _camera(line: Line, bundle: Any) -> Iterator[str]:

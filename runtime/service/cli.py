@@ -19,7 +19,6 @@ EXAMPLES = """examples:
   edge-run /etc/kenpin/web-1.toml            run the line, as systemd does
   edge-run record --help                     keep what the camera shows, without inspecting it
   edge-run line.toml --set camera.rate_hz=20 --until-end
-  edge-run keys --help                       who may speak with the line, and read it
   edge-run bundles --help                    install a bundle, roll back, list
   edge-run install --help                    systemd units in place, and away again
 

@@ -11,8 +11,10 @@ from kenpin.runtime.service.announcer import Announcer
 from kenpin.runtime.service.coordinator import Coordinator
 from kenpin.runtime.service.inspection.changeover import Change, Changeover, ChangeoverError
 from kenpin.runtime.service.inspection.supervisor import Supervisor
-from kenpin.runtime.service.ledger import TriggerConflictError
+from kenpin.runtime.service.ledger import Owner, TriggerConflictError
+from kenpin.runtime.service.sessions import DuplicateClientError, StaleError
 from kenpin.runtime.service.sides.rolls import Rolls
+from kenpin.runtime.wire.authentication import Connection
 from kenpin.runtime.wire.commands import (
     Ack,
     Activate,
@@ -61,18 +63,27 @@ class Commander:
         self._rolls = rolls
         self._begin_selftest = begin_selftest
         self._in_force = in_force
-        self._testers: list[bytes] = []
+        self._testers: list[Owner] = []
+        self._sessions = announcer.sessions
         self._log = structlog.get_logger()
 
-    def obey(self, client: bytes, command: Command) -> None:
+    def obey(self, client: bytes, connection: Connection | None, command: Command) -> None:
         """Do what a client says, or tell it why not."""
+        trig = command.trig if isinstance(command, Trigger) else None
+        session = command.session if isinstance(command, Hello | Trigger) else None
         try:
-            self._obey(client, command)
+            hello = isinstance(command, Hello)
+            owner = self._sessions.hear(
+                client, connection, session, hello=hello, trigger=trig is not None
+            )
+            self._obey(owner, command)
+        except (DuplicateClientError, StaleError) as error:
+            self._announcer.refuse(client, str(error), command.type, trig, error.reason)
         except (ChangeoverError, RollsError, TriggerConflictError) as error:
-            trig = command.trig if isinstance(command, Trigger) else None
             self._announcer.refuse(client, str(error), command.type, trig)
+        self._alarms.note("clients", self._sessions.dispute, bool(self._sessions.dispute))
 
-    def _obey(self, client: bytes, command: Command) -> None:
+    def _obey(self, client: Owner, command: Command) -> None:
         if isinstance(command, Trigger):
             self._trigger(client, command)
         elif isinstance(command, Ack):
@@ -82,9 +93,10 @@ class Commander:
         elif isinstance(command, Status):
             self._announcer.say_state(client)
         elif isinstance(command, Prepare):
-            self.tell_change(self._changeover.prepare(client, command.bundle))
+            for change in self._changeover.prepare(client, command.bundle):
+                self.tell_change(change)
         elif isinstance(command, Activate):
-            self.tell_change(self._changeover.activate(client))
+            self.tell_change(self._changeover.activate(client, command.bundle))
             self._in_force()
         elif isinstance(command, Selftest):
             self._testers.append(client)
@@ -96,7 +108,14 @@ class Commander:
             self._reset()
             self._announcer.resetting(client)
 
-    def _trigger(self, client: bytes, command: Trigger) -> None:
+    def _trigger(self, client: Owner, command: Trigger) -> None:
+        if not self._sessions.named(client) and self._coordinator.ledger.stale(
+            client, command.trig
+        ):
+            raise StaleError(
+                f"stale: id {command.trig!r} was used before this connection; say HELLO with a "
+                "session of a new name, or choose another id"
+            )
         budget_ns = None if command.budget_us is None else command.budget_us * 1000
         entry, fresh = self._coordinator.trigger(client, command.trig, command.recipe, budget_ns)
         self._announcer.accepted(entry, fresh)
@@ -105,7 +124,7 @@ class Commander:
         elif entry.answer is not None:
             self._announcer.again(entry)
 
-    def _roll(self, client: bytes, command: RollStart | RollStop) -> None:
+    def _roll(self, client: Owner, command: RollStart | RollStop) -> None:
         if self._rolls is None:
             raise RollsError("this line keeps no rolls; give it a table [rolls]")
         if isinstance(command, RollStart):

@@ -121,7 +121,7 @@ class Coordinator:
         # Whoever keeps a roll book wants all that was found, in time or not.
         self.on_web: Callable[[Verdict], None] = lambda _: None
         # Whoever counts wants every verdict, with a frame or without.
-        self.on_verdict: Callable[[LedgerEntry, Verdict], None] = lambda *_: None
+        self.on_verdict: list[Callable[[LedgerEntry, Verdict], None]] = []
 
     # -- slots -----------------------------------------------------------------------------
 
@@ -410,7 +410,8 @@ class Coordinator:
             return
         verdict = self._verdict(entry, found or self._unjudged(entry), now)
         self._outlet.verdict(entry, verdict)
-        self.on_verdict(entry, verdict)
+        for count in self.on_verdict:
+            count(entry, verdict)
         if ticket is not None:
             for side in self.sides:
                 if side.offer(entry, verdict, ticket):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import zmq
 
 from kenpin.runtime.service.error_limit import PAUSE_NS, ErrorLimit
-from kenpin.runtime.wire.authentication import AccessControl
+from kenpin.runtime.wire.authentication import AccessControl, Connection
 from kenpin.runtime.wire.commands import Command
 from kenpin.runtime.wire.encodings import Codec
 from kenpin.runtime.wire.endpoints import EndpointError, refuse_taken
@@ -59,12 +59,15 @@ class ControlSocket:
             raise
 
     def receive(
-        self, handle: Callable[[bytes, Command], None], refuse: Callable[[bytes, str], None]
+        self,
+        handle: Callable[[bytes, Connection | None, Command], None],
+        refuse: Callable[[bytes, str, str | None, str | None], None],
     ) -> bool:
         """Hand over what has come, a portion of it; whether more may wait.
 
-        handle  obeys a client's command
-        refuse  tells a client that nobody understood it
+        handle  obeys a client's command, which came over a connection
+        refuse  tells a client that nobody understood it: why, and as far as that can be
+                told, the type of the command and the trigger that it was about
         """
         for _ in range(_COMMANDS_PER_TURN):
             try:
@@ -93,9 +96,10 @@ class ControlSocket:
             except WireError as error:
                 self.refused += 1
                 lost = self._error_limit.count(client)
-                refuse(client, str(error)[:400] + (_NO_PATIENCE if lost else ""))
+                about, trig = self._codec.about(frame.bytes) if whole else (None, None)
+                refuse(client, str(error)[:400] + (_NO_PATIENCE if lost else ""), about, trig)
                 continue
-            handle(client, command)
+            handle(client, self._access.connection(frame), command)
         return True
 
     def _drained(self) -> bool:

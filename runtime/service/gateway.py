@@ -20,7 +20,7 @@ import zmq
 
 from kenpin.camera.acquisition.events import CameraChanged, CameraState
 from kenpin.config.exits import Exit
-from kenpin.runtime.judging.verdict import Reason
+from kenpin.runtime.judging.verdict import Reason, Verdict
 from kenpin.runtime.service.assembly import LineParts
 from kenpin.runtime.service.commands import Commander
 from kenpin.runtime.service.coordinator import CAMERA_WORKS
@@ -34,9 +34,10 @@ from kenpin.runtime.service.inspection.messages import (
     TookOver,
 )
 from kenpin.runtime.service.inspection.supervisor import Role
-from kenpin.runtime.service.ledger import Answer
+from kenpin.runtime.service.ledger import Answer, LedgerEntry
 from kenpin.runtime.service.states import LineFacts, state_of
 from kenpin.runtime.service.systemd import Manager
+from kenpin.runtime.service.uninspected import Uninspected
 
 __all__ = ["Gateway"]
 
@@ -89,6 +90,8 @@ class Gateway:
             begin_selftest=self._begin_selftest,
             in_force=self._in_force,
         )
+        self._uninspected = Uninspected(self._line.uninspected)
+        self._coordinator.on_verdict.append(self._watch_rate)
         self._exit: int | None = None
         self._proven = False
         self._selftesting = False
@@ -300,6 +303,10 @@ class Gateway:
         if change is not None:
             self._commander.tell_change(change)
 
+    def _watch_rate(self, _entry: LedgerEntry, verdict: Verdict) -> None:
+        told = self._uninspected.note(verdict.reason)
+        self._alarms.note("uninspected", told, bool(told))
+
     # -- time ------------------------------------------------------------------------------
 
     def _run_timers(self, now: int) -> None:
@@ -327,6 +334,8 @@ class Gateway:
             self._log.warning("turned_away", detail=note)
         door = self._sockets.access.alarm
         self._alarms.note("door", door, bool(door))
+        dispute = self._announcer.sessions.dispute
+        self._alarms.note("clients", dispute, bool(dispute))
         dropped = self._log_queue.dropped if self._log_queue else 0
         if self._changeover.failed_to_remember():
             undone = "the store's link could not be set: a restart would run the bundle before"

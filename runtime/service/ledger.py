@@ -21,6 +21,7 @@ __all__ = [
     "Answer",
     "Ledger",
     "LedgerEntry",
+    "Owner",
     "Stage",
     "TriggerConflictError",
 ]
@@ -33,6 +34,14 @@ READERS = 64
 _UNKNOWN = Capture()
 # Triggers whose verdict can still be asked for by sending them again.
 WINDOW = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who is owed a verdict: a client in one of its sessions."""
+
+    client: bytes
+    session: str
 
 
 class TriggerConflictError(ValueError):
@@ -123,6 +132,8 @@ class Ledger:
         self._open: dict[int, LedgerEntry] = {}
         self._by_id: dict[tuple[Hashable, str], LedgerEntry] = {}
         self._finished: deque[tuple[Hashable, str]] = deque()
+        # In which session a client used an id last.
+        self._used: dict[tuple[bytes, str], Owner] = {}
         self._deadlines: list[tuple[int, int]] = []
         self._resends: list[tuple[int, int, LedgerEntry]] = []
         self._readers: OrderedDict[Hashable, _Reader] = OrderedDict()
@@ -160,14 +171,26 @@ class Ledger:
         if known is None:
             entry = self._new(owner, trig, recipe, now_ns, now_ns + budget_ns, bundle)
             self._by_id[owner, trig] = entry
+            if isinstance(owner, Owner):
+                self._used[owner.client, trig] = owner
             return entry, True
         if known.recipe != recipe:
             raise TriggerConflictError(
-                f"trigger {trig!r} was sent before for recipe {known.recipe!r}, now for "
-                f"{recipe!r}; choose a new id"
+                f"id {trig[:20]!r} is taken, for recipe {known.recipe!r}, not {recipe!r}; choose "
+                "a new id"
             )
         self.repeated += 1
         return known, False
+
+    def stale(self, owner: Owner, trig: str) -> bool:
+        """Whether an id is remembered from another session of the same client."""
+        return self._used.get((owner.client, trig), owner) != owner
+
+    def end(self, owner: Hashable) -> None:
+        """A client's session has ended: its ids and its verdicts are nobody's any more."""
+        self._readers.pop(owner, None)
+        for known in [key for key in self._by_id if key[0] == owner]:
+            del self._by_id[known]
 
     def untriggered(
         self, frame_index: int, captured_ns: int, budget_ns: int, bundle: str
@@ -278,7 +301,9 @@ class Ledger:
             return
         self._finished.append((entry.owner, entry.trig))
         while len(self._finished) > self._window:
-            del self._by_id[self._finished.popleft()]
+            self._forget(self._finished.popleft())
+        if (entry.owner, entry.trig) not in self._by_id:
+            return  # its session has ended meanwhile
         reader = self._readers.setdefault(entry.owner, _Reader())
         self._readers.move_to_end(entry.owner)
         if len(self._readers) > READERS:
@@ -288,6 +313,12 @@ class Ledger:
             reader.unacked.popitem(last=False)
             reader.overrun = True
         self._schedule(entry, entry.answered_ns)
+
+    def _forget(self, known: tuple[Hashable, str]) -> None:
+        self._by_id.pop(known, None)
+        owner, trig = known
+        if isinstance(owner, Owner) and self._used.get((owner.client, trig)) == owner:
+            del self._used[owner.client, trig]
 
     def _schedule(self, entry: LedgerEntry, now_ns: int) -> None:
         heapq.heappush(self._resends, (now_ns + self._resend_ns, entry.seq, entry))

@@ -7,7 +7,7 @@ from typing import Any
 
 from kenpin.config.line import WireSpec
 from kenpin.runtime.service.ctl import ControlSocket
-from kenpin.runtime.wire.authentication import AccessControl
+from kenpin.runtime.wire.authentication import AccessControl, Connection
 from kenpin.runtime.wire.commands import Command
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.endpoints import EndpointError
@@ -48,7 +48,9 @@ class LineSockets:
         return (self.publisher.socket, *control, *self.access.sockets)
 
     def receive(
-        self, obey: Callable[[bytes, Command], None], refuse: Callable[[bytes, str], None]
+        self,
+        obey: Callable[[bytes, Connection | None, Command], None],
+        refuse: Callable[[bytes, str, str | None, str | None], None],
     ) -> None:
         """Hand over what clients command, and those whose commands nobody understood."""
         if self.control is not None:

@@ -15,6 +15,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from kenpin.runtime.wire.allow_list import AllowList
 from kenpin.runtime.wire.endpoints import EndpointError, check_endpoint, ipc_path, is_local
 from kenpin.runtime.wire.keys import Admitted, LineKeys, read_line
 
-__all__ = ["AccessControl"]
+__all__ = ["AccessControl", "Connection"]
 
 _ZAP = "inproc://zeromq.zap.01"
 _DOMAIN = b"kenpin"
@@ -43,10 +44,27 @@ _FAILURES = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
+_COMINGS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 _WHY: dict[int, str] = {
     zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: "came without keys, or with keys where none are",
     zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: "holds another public key of this line",
 }
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One connection to one of the sockets, from its making to its end.
+
+    number  libzmq's, which a later one may have again
+    ended   the other side has gone, or no longer answers
+    label   where it comes from; empty before anything came over it
+    key     the public key that it showed; empty without keys
+    """
+
+    number: int
+    ended: bool = False
+    label: str = ""
+    key: str = ""
 
 
 class AccessControl:
@@ -84,6 +102,8 @@ class AccessControl:
             self._zap.setsockopt(zmq.LINGER, 0)
             self._zap.bind(_ZAP)
         self._monitors: list[tuple[str, zmq.Socket[bytes]]] = []
+        # By libzmq's number, which it gives to a later one again.
+        self._present: dict[int, Connection] = {}
         self._connections: dict[int, bytes] = {}
         self._bound: set[Any] = set()
         self._turned_away: Counter[str] = Counter()
@@ -137,7 +157,7 @@ class AccessControl:
         socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
         if "[" in endpoint:
             socket.setsockopt(zmq.IPV6, 1)
-        monitor = socket.get_monitor_socket(_FAILURES)
+        monitor = socket.get_monitor_socket(_FAILURES | _COMINGS)
         try:
             _bind(socket, endpoint, path, self._ipc_mode)
         except (zmq.ZMQError, OSError) as error:
@@ -172,6 +192,27 @@ class AccessControl:
             return
         self._hang_up(connection)
 
+    def hang_up(self, connection: Connection) -> None:
+        """End a connection, if it lasts. Whoever made it may call again."""
+        if not connection.ended:
+            self._hang_up(connection.number)
+
+    def connection(self, frame: zmq.Frame) -> Connection | None:
+        """Over which connection a frame came; None if libzmq does not say.
+
+        A connection is told of before anything can come over it.
+        """
+        try:
+            number = int(frame.get("__fd"))
+        except zmq.ZMQError:
+            return None
+        self._listen()
+        found = self._present.get(number)
+        if found is not None and not found.label:
+            found.label = _said(frame, "Peer-Address") or "this box"
+            found.key = _said(frame, "User-Id")
+        return found
+
     # -- what goes on at it ----------------------------------------------------------------
 
     def serve(self) -> None:
@@ -184,13 +225,27 @@ class AccessControl:
         for _ in range(_REQUESTS_PER_CALL):
             if self._zap is None or not self._answer(self._zap):
                 break
+        self._listen()
+
+    def _listen(self) -> None:
+        """Note who has come, who has gone and who was turned away."""
         for endpoint, monitor in self._monitors:
             for _ in range(_EVENTS_PER_CALL):
                 try:
                     event, value = struct.unpack("=HI", monitor.recv_multipart(zmq.NOBLOCK)[0])
                 except zmq.Again:
                     break
-                self._failed(endpoint, event, value)
+                if event & _COMINGS:
+                    self._came_or_went(event, value)
+                else:
+                    self._failed(endpoint, event, value)
+
+    def _came_or_went(self, event: int, number: int) -> None:
+        gone = self._present.pop(number, None)
+        if gone is not None:
+            gone.ended = True
+        if event == zmq.EVENT_ACCEPTED:
+            self._present[number] = Connection(number)
 
     def notes(self) -> Iterator[str]:
         """Who was turned away since the last note, in a sentence; at most one in ten seconds."""
@@ -263,6 +318,13 @@ class AccessControl:
         if self._list:
             self._list.close()
         self.context.destroy(linger=linger_ms)
+
+
+def _said(frame: zmq.Frame, name: str) -> str:
+    try:
+        return str(frame.get(name))
+    except zmq.ZMQError:
+        return ""
 
 
 def _bind(socket: zmq.Socket[bytes], endpoint: str, path: Path | None, mode: int) -> None:

@@ -14,6 +14,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
+import secrets
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -34,6 +37,10 @@ RECEIVE_HWM = 1000
 # What nobody has asked for yet; beyond it the oldest are dropped and counted.
 KEPT = 10_000
 _AGAIN_S = 1.0
+# Between two attempts to come in under a name that is taken.
+_TAKEN_S = 0.5
+# Numbers from 32768 are chosen by the line.
+_SESSIONS = 32767
 _REOPEN_S = 0.1
 
 
@@ -156,8 +163,11 @@ class LineClient:
 
     ctl       endpoint for commands; None: only listen
     pub       endpoint of what is published; None: only talk
-    name      under this name the line knows its triggers, also after a restart
-              of the client; no two clients may share one
+    name      under this name the line knows this client, also over a cut connection; no two
+              may share one, so by default it is made of the box's name and the process
+    session   of its triggers' ids; another one for each client object, unless one is
+              given, so that a program that starts anew and counts from 1 again never gets
+              an old verdict
     line      of this line only; None: of whatever is published there
     encoding, pub_encoding
               as the line's settings say; the second if it differs
@@ -176,14 +186,16 @@ class LineClient:
         ctl: str | None,
         pub: str | None = None,
         *,
-        name: str = "plc",
+        name: str | None = None,
+        session: str | None = None,
         line: str | None = None,
         encoding: str = Encoding.MSGPACK,
         pub_encoding: str | None = None,
         keys: Keys | None = None,
         backlog: int = RECEIVE_HWM,
     ) -> None:
-        self._name = name
+        self._name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._session = session or str(1 + secrets.randbelow(_SESSIONS))
         self._line = line
         self._codec = _CODECS[encoding]
         self._pub_codec = _CODECS[pub_encoding or encoding]
@@ -200,6 +212,11 @@ class LineClient:
         except (zmq.ZMQError, ValueError):
             self._context.destroy(linger=0)
             raise
+
+    @property
+    def session(self) -> str:
+        """That its triggers' ids count in, and its verdicts name."""
+        return self._session
 
     def _dealer(self) -> zmq.Socket[bytes]:
         socket = self._socket(zmq.DEALER)
@@ -233,13 +250,15 @@ class LineClient:
         return sum(link.cuts for link in (self._ctl, self._pub) if link)
 
     def say(self, kind: str, *, within_s: float = 5.0, **fields: Any) -> None:
-        """Send a command.
+        """Send a command; HELLO and TRIGGER name this client's session.
 
         Raises
         ------
         LineSilentError
             If the line cannot be reached within `within_s` seconds.
         """
+        if kind in ("hello", "trigger"):
+            fields = {"session": self._session} | fields
         self.say_raw(self._codec.pack({"v": 1, "type": kind} | fields), within_s=within_s)
 
     def say_raw(self, *parts: bytes, within_s: float = 5.0) -> None:
@@ -370,9 +389,27 @@ class LineClient:
     # -- the dialogue ----------------------------------------------------------------------
 
     def hello(self, timeout_s: float = 5.0) -> StateMessage:
-        """Greet: the line's state. Verdicts not yet acknowledged follow by themselves."""
-        self.say("hello", within_s=timeout_s)
-        return self.wait(_told("state"), timeout_s, "HELLO").state()
+        """Greet: the line's state. Verdicts not yet acknowledged follow by themselves.
+
+        Raises
+        ------
+        RefusedError
+            If another client of this name is being served, or the session has ended.
+        """
+        end_s = time.monotonic() + timeout_s
+        while True:
+            self.say("hello", within_s=timeout_s)
+            heard = self.wait(
+                lambda h: _told("state")(h) or (_told("error")(h) and h.fields["about"] == "hello"),
+                max(0.0, end_s - time.monotonic()),
+                "HELLO",
+            )
+            if heard.kind == "state":
+                return heard.state()
+            # Whoever had the name before may only be about to be missed.
+            if heard.fields.get("reason") != "duplicate" or time.monotonic() + _TAKEN_S > end_s:
+                raise RefusedError(heard.fields.get("detail", "refused"))
+            time.sleep(_TAKEN_S)
 
     def status(self, timeout_s: float = 5.0) -> StateMessage:
         """Where the line stands."""
@@ -414,7 +451,7 @@ class LineClient:
                 )
                 if heard is not None and heard.kind == "error":
                     raise RefusedError(heard.fields.get("detail", "refused"))
-                if heard is not None:
+                if heard is not None and heard.fields.get("session") == self._session:
                     self.acknowledge(heard.fields["seq"])
                     return heard.verdict()
         raise LineSilentError(f"trigger {trig!r}: no verdict within {timeout_s:g} s")
@@ -435,15 +472,18 @@ class LineClient:
         wanted = _told("prepared", "failed", "error")
         return self._done(self.wait(wanted, timeout_s, f"PREPARE {bundle}"))
 
-    def activate(self, timeout_s: float = 5.0) -> str:
+    def activate(self, timeout_s: float = 5.0, *, bundle: str | None = None) -> str:
         """Let the prepared bundle judge from the next frame on; its label.
+
+        bundle  which one is meant, if others may have prepared another
 
         Raises
         ------
         RefusedError
-            If none is prepared.
+            If none is prepared, or another one is.
         """
-        self.say("activate")
+        fields: dict[str, Any] = {} if bundle is None else {"bundle": bundle}
+        self.say("activate", **fields)
         return self._done(self.wait(_told("active", "failed", "error"), timeout_s, "ACTIVATE"))
 
     @staticmethod

@@ -6,14 +6,15 @@ ignored would be judged by the wrong bundle.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
-from kenpin.runtime.wire.field_types import U64_MAX, TrigId
+from kenpin.runtime.wire.field_types import U64_MAX, SessionId, TrigId, unsaid
 
 __all__ = [
     "COMMANDS",
+    "KINDS",
     "Ack",
     "Activate",
     "Command",
@@ -36,9 +37,18 @@ class _Command(BaseModel):
 
 
 class Hello(_Command):
-    """Who is there? Answered with the state, open alarms and verdicts not yet acknowledged."""
+    """Who is there? Opens a session, or returns to it.
+
+    Answered with the state, open alarms and the session's verdicts not yet acknowledged.
+    """
 
     type: Literal["hello"]
+    session: SessionId | None = Field(
+        default=None,
+        exclude_if=unsaid,
+        description="chosen by the client, another one at each start of its program; left out: "
+        "the line chooses one for each connection",
+    )
 
 
 class Trigger(_Command):
@@ -53,6 +63,12 @@ class Trigger(_Command):
     budget_us: Annotated[int, Field(ge=1, le=60_000_000)] | None = Field(
         default=None,
         description="µs from this message to the verdict; the line's own budget caps it",
+    )
+    session: SessionId | None = Field(
+        default=None,
+        exclude_if=unsaid,
+        description="that the id belongs to; if another one is in force, the answer is an error "
+        "of reason stale; left out: the one in force",
     )
 
 
@@ -74,6 +90,12 @@ class Activate(_Command):
     """Let the prepared bundle judge from the next frame on."""
 
     type: Literal["activate"]
+    bundle: _Name | None = Field(
+        default=None,
+        exclude_if=unsaid,
+        description="label of the prepared bundle that is meant; required where clients have "
+        "prepared different ones",
+    )
 
 
 class Selftest(_Command):
@@ -112,4 +134,6 @@ class Status(_Command):
 Command = (
     Hello | Trigger | Ack | Prepare | Activate | Selftest | RollStart | RollStop | Reset | Status
 )
+_MODELS: tuple[Any, ...] = get_args(Command)
+KINDS = frozenset(get_args(model.model_fields["type"].annotation)[0] for model in _MODELS)
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])

@@ -9,21 +9,25 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 __all__ = [
     "MAX_DETAIL_CHARS",
     "MAX_NAME_CHARS",
+    "MAX_TRIG_CHARS",
     "U64",
     "U64_MAX",
     "Frozen",
     "Label",
     "Pixel",
     "ReasonName",
+    "SessionId",
     "Token",
     "TrigId",
     "Uuid",
     "shorten",
+    "unsaid",
     "whole",
 ]
 
 MAX_NAME_CHARS = 250
 MAX_DETAIL_CHARS = 500
+MAX_TRIG_CHARS = 128
 U64_MAX = 2**64 - 1
 
 # A line is a part of its topic: a slash in it would make another topic.
@@ -31,9 +35,15 @@ Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Uuid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 ReasonName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Label = Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS)]
-TrigId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+TrigId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TRIG_CHARS)]
+SessionId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
 U64 = Annotated[int, Field(ge=0, le=U64_MAX)]
 Pixel = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+def unsaid(value: object) -> bool:
+    """Whether a field that was added later is left out: older messages keep their bytes."""
+    return value is None
 
 
 class Frozen(BaseModel):

@@ -321,6 +321,10 @@ def _refuse_taken(folder: Path, name: str, public: bytes) -> None:
         raise KeysError(f"{folder}: {error.strerror}; edge-run keys new makes it") from None
     if (folder / "clients" / f"{name}.key").exists():
         raise KeysError(f"{name}: is admitted already; revoke it first, or choose another name")
+    if (folder / "line.key_secret").exists() and public == read_line(folder).public:
+        raise KeysError(
+            f"{name}: this is the line's own key, which every client knows; give the client's own"
+        )
     if public in admitted:
         # Revoking one of two names would leave the key admitted.
         raise KeysError(f"{name}: this key is admitted already, as {admitted[public]}")

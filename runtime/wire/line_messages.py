@@ -17,9 +17,11 @@ from kenpin.runtime.wire.field_types import (
     Frozen,
     Label,
     ReasonName,
+    SessionId,
     Token,
     TrigId,
     Uuid,
+    unsaid,
     whole,
 )
 from kenpin.runtime.wire.verdict_messages import State, StateMessage, VerdictMessage
@@ -115,6 +117,9 @@ class TriggerAck(LineMessage):
 
     type: Literal["trigger_ack"]
     trig: TrigId
+    session: SessionId | None = Field(
+        default=None, exclude_if=unsaid, description="that the id belongs to"
+    )
     fresh: bool = Field(description="false: the id was known, no further frame is taken")
     deadline_ns: U64 = Field(description="of its verdict, ns, the box's monotonic clock")
     overrun: bool = Field(
@@ -128,6 +133,9 @@ class Acquired(LineMessage):
 
     type: Literal["acquired"]
     trig: TrigId
+    session: SessionId | None = Field(
+        default=None, exclude_if=unsaid, description="that the id belongs to"
+    )
     frame: U64 = Field(description="as in the verdict")
 
 
@@ -137,6 +145,12 @@ class ErrorTold(LineMessage):
     type: Literal["error"]
     about: str | None = Field(description="type of the command; null if it could not be read")
     trig: TrigId | None = Field(description="id of the trigger, if it was about one")
+    reason: Literal["stale", "duplicate"] | None = Field(
+        default=None,
+        exclude_if=unsaid,
+        description="stale: it is about a session that has ended; duplicate: another client has "
+        "this one's name; left out: see detail",
+    )
     detail: _Detail = Field(description="what was found, what was expected, what to do")
 
 

@@ -33,6 +33,7 @@ from kenpin.runtime.wire.verdict_messages import (
     WireError,
     brief,
     explain,
+    explain_command,
     topic,
     verdict_message,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "StateMessage",
     "VerdictMessage",
     "WireError",
+    "command_fields",
     "decode",
     "decode_any",
     "decode_command",
@@ -131,7 +133,18 @@ def decode_command(payload: bytes, encoding: Encoding) -> Command:
     try:
         return COMMANDS.validate_json(plain)
     except ValidationError as error:
-        raise WireError(explain(error)) from error
+        raise WireError(explain_command(error)) from error
+
+
+def command_fields(payload: bytes, encoding: Encoding) -> Mapping[str, object]:
+    """The map in a client's bytes, whatever it says.
+
+    Raises
+    ------
+    WireError
+        If there is none, or it is too long.
+    """
+    return _plain(payload, encoding, MAX_COMMAND_BYTES)[1]
 
 
 def _read(payload: bytes, encoding: Encoding, models: Mapping[str, type[Frozen]]) -> Frozen:

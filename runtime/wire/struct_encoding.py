@@ -31,13 +31,16 @@ from kenpin.runtime.wire.struct_layouts import (
     Field,
     Layout,
 )
-from kenpin.runtime.wire.verdict_messages import State, WireError, brief, explain
+from kenpin.runtime.wire.verdict_messages import State, WireError, brief, explain_command
 
 __all__ = ["STATE_NUMBERS", "pack", "pack_message", "table", "unpack", "unpack_command"]
 
 _HEAD = struct.Struct("<IBBH")
 _FLT_MAX = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
 _HASH = re.compile(r"[0-9a-f]{12}$")
+_ADDED = ("added_text", "session", "why")
+# By their numbers in an error.
+_WHYS = (None, "stale", "duplicate")
 # Numbers below are commands.
 _FIRST_TOLD = 32
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}")
@@ -46,6 +49,7 @@ _RANGES = {
     "q": (-(2**63), 2**63 - 1),
     "I": (0, 2**32 - 1),
     "h": (-(2**15), 2**15 - 1),
+    "H": (0, 2**16 - 1),
     "B": (0, 255),
 }
 
@@ -90,13 +94,18 @@ def pack(fields: Mapping[str, Any]) -> bytes:
         )
     if layout.number < _FIRST_TOLD:
         _refuse_cut(fields, layout)
+        session = fields.get("session")
+        if session is not None and not _session_number(session):
+            raise WireError(
+                f"session {brief(session)}: in this encoding sessions are numbers from 1 to 65535"
+            )
     flat = _flattened(fields)
     buffer = bytearray(SIZE)
     _HEAD.pack_into(buffer, 0, MAGIC, VERSION, layout.number, SIZE)
     for field in layout.fields:
         struct.pack_into("<" + field.code, buffer, field.at, _put(field, flat.get(field.key)))
     flags = sum(1 << bit for bit, key in layout.flags if flat.get(key))
-    struct.pack_into("<I", buffer, FLAGS_AT, flags)
+    struct.pack_into("<H", buffer, FLAGS_AT, flags)
     struct.pack_into("<I", buffer, CRC_AT, zlib.crc32(buffer[:CRC_AT]))
     return bytes(buffer)
 
@@ -113,11 +122,14 @@ def unpack(payload: bytes) -> dict[str, Any]:
         If it is not a struct of version 1, is damaged, or says OK and not OK.
     """
     layout, kind = _checked(payload)
-    (flags,) = struct.unpack_from("<I", payload, FLAGS_AT)
+    (flags,) = struct.unpack_from("<H", payload, FLAGS_AT)
     found: dict[str, Any] = {"v": VERSION, "type": kind}
     for field in layout.fields:
         (raw,) = struct.unpack_from("<" + field.code, payload, field.at)
-        found[field.key] = _get(field, raw)
+        value = _get(field, raw)
+        # What was added later is left out where it says nothing, as in the maps.
+        if value is not None or field.form not in _ADDED:
+            found[field.key] = value
     found |= {key: bool(flags >> bit & 1) for bit, key in layout.flags}
     return _unflattened(kind, found)
 
@@ -133,7 +145,7 @@ def unpack_command(payload: bytes) -> Command:
     try:
         return COMMANDS.validate_python(unpack(payload))
     except ValidationError as error:
-        raise WireError(explain(error)) from error
+        raise WireError(explain_command(error)) from error
 
 
 def _refuse_cut(fields: Mapping[str, Any], layout: Layout) -> None:
@@ -261,6 +273,12 @@ def _trig_number(trig: str | None) -> int:
     return int(trig) if trig and _NUMBER.fullmatch(trig) and int(trig) < 2**64 else 0
 
 
+def _session_number(session: str | None) -> int:
+    # Whoever speaks maps may have sessions that are no numbers.
+    found = int(session) if session and _NUMBER.fullmatch(session) else 0
+    return found if found < 2**16 else 0
+
+
 def _bundle_number(label: str) -> int:
     found = _HASH.search(label or "")
     return int(found[0], 16) if found else 0
@@ -269,6 +287,7 @@ def _bundle_number(label: str) -> int:
 _TEXTS: Mapping[str, Callable[[str, int], bytes]] = {
     "text": _cut,
     "optional_text": _cut,
+    "added_text": _cut,
     "text_end": _cut_front,
 }
 _NUMBERS: Mapping[str, Callable[[Any], int]] = {
@@ -276,6 +295,8 @@ _NUMBERS: Mapping[str, Callable[[Any], int]] = {
     "zero": lambda value: value or 0,
     "optional": lambda value: value or 0,
     "trig": _trig_number,
+    "session": _session_number,
+    "why": lambda why: _WHYS.index(why) if why else 0,
     "bundle": _bundle_number,
     "boot": lambda boot: int(boot[:8], 16),
     "state": lambda state: STATE_NUMBERS[state],
@@ -285,6 +306,9 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "text": _read_text,
     "text_end": _read_text,
     "optional_text": lambda raw: _read_text(raw) or None,
+    "added_text": lambda raw: _read_text(raw) or None,
+    "session": lambda number: str(number) if number else None,
+    "why": lambda number: _WHYS[number] if number < len(_WHYS) else None,
     "optional": lambda number: number or None,
     "real": lambda real: real if math.isfinite(real) else None,
     "trig": lambda number: str(number) if number else None,
@@ -297,7 +321,15 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 
 # -- for people ----------------------------------------------------------------------------
 
-_C_TYPES = {"Q": "u64", "q": "i64", "I": "u32", "f": "f32", "h": "i16", "B": "u8"}
+_C_TYPES = {
+    "Q": "u64",
+    "q": "i64",
+    "I": "u32",
+    "f": "f32",
+    "h": "i16",
+    "H": "u16",
+    "B": "u8",
+}
 
 
 def table() -> str:
@@ -317,7 +349,7 @@ def table() -> str:
         f"| 4 | u8 | version | {VERSION} |",
         "| 5 | u8 | type | the number of the message type, see below |",
         f"| 6 | u16 | size | {SIZE} |",
-        f"| {FLAGS_AT} | u32 | flags | bits, counted from the lowest |",
+        f"| {FLAGS_AT} | u16 | flags | bits, counted from the lowest |",
         f"| {CRC_AT} | u32 | crc | CRC-32 (IEEE 802.3, as zlib) of bytes 0 to {CRC_AT - 1} |",
         "",
         "States: " + ", ".join(f"{number} {state}" for number, state in _STATES.items()) + ".",

@@ -24,7 +24,8 @@ class Field:
 
     key    its key in the maps of the other encodings
     at     offset of its first byte
-    code   as in Python's struct: Q u64, q i64, I u32, f float32, h i16, B u8, 64s text
+    code   as in Python's struct: Q u64, q i64, I u32, f float32, h i16, H u16, B u8,
+           64s text
     form   how the value is written, see `struct_wire.py`
     note   for people: unit, and what stands for "nothing"
     """
@@ -51,6 +52,10 @@ _NOW = Field("t_mono_ns", 32, "Q", note="ns, monotonic clock of the box")
 _BUNDLE = Field("bundle", 40, "Q", "bundle", "the 12 hex digits of its hash; 0 none")
 _BOOT = Field("boot", 76, "I", "boot", "the first 8 hex digits; new at each start")
 _TRIG = Field("trig", 16, "Q", "trig", "the client's number of the part")
+# Behind the flags, where version 1 had zeros at first.
+_SESSION = Field(
+    "session", 90, "H", "session", "number of the client's session; 0: none, or no number"
+)
 
 
 def _change(number: int) -> Layout:
@@ -62,13 +67,14 @@ def _change(number: int) -> Layout:
 # says: a program that looks at the wrong message cannot find an OK there.
 LAYOUTS: Mapping[str, Layout] = {
     # -- commands --
-    "hello": Layout(1),
+    "hello": Layout(1, (_SESSION,)),
     "trigger": Layout(
         2,
         (
             Field("trig", 16, "Q", "trig", "1 and above, new for each part"),
             Field("recipe", 24, "48s", "optional_text", "empty: any"),
             Field("budget_us", 72, "I", "optional", "µs; 0: the line's own"),
+            _SESSION,
         ),
     ),
     "ack": Layout(3, (Field("seq", 8, "Q", note="as in the verdict"),)),
@@ -76,7 +82,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "reset": Layout(5),
     "selftest": Layout(6),
     "prepare": Layout(7, (Field("bundle", 8, "80s", "text", "its label"),)),
-    "activate": Layout(8),
+    "activate": Layout(8, (Field("bundle", 8, "80s", "added_text", "its label; empty: any"),)),
     "roll_start": Layout(9, (Field("name", 8, "64s", "text", "empty: numbered"),)),
     "roll_stop": Layout(10),
     # -- published, and said to single clients --
@@ -97,6 +103,7 @@ LAYOUTS: Mapping[str, Layout] = {
             Field("lat_us", 80, "I", note="µs, total; 4294967295: that or more"),
             Field("code", 84, "h", note="reason; 0: OK"),
             Field("verdict", 86, "B", note="1 OK, 2 NG"),
+            _SESSION,
         ),
         ((0, "unsure"), (1, "partial"), (2, "late"), _SIM, (4, "has_enc"), (5, "has_web")),
     ),
@@ -111,6 +118,7 @@ LAYOUTS: Mapping[str, Layout] = {
             Field("ng", 48, "Q", note="of them NG"),
             _BOOT,
             Field("state", 84, "B", "state", "see the states"),
+            _SESSION,
         ),
         ((0, "selftest"), (1, "degraded"), _SIM),
     ),
@@ -156,14 +164,18 @@ LAYOUTS: Mapping[str, Layout] = {
             _TRIG,
             _NOW,
             _BOOT,
+            _SESSION,
         ),
         ((0, "fresh"), (1, "overrun")),
     ),
-    "acquired": Layout(49, (_TRIG, Field("frame", 24, "Q", note="as in the verdict"), _NOW, _BOOT)),
+    "acquired": Layout(
+        49, (_TRIG, Field("frame", 24, "Q", note="as in the verdict"), _NOW, _BOOT, _SESSION)
+    ),
     "error": Layout(
         50,
         (
             Field("about", 8, "B", "kind", "type of the command; 0: unreadable"),
+            Field("reason", 9, "B", "why", "1 stale, 2 duplicate; 0: see the detail"),
             Field("trig", 16, "Q", "trig", "0: about none"),
             Field("detail", 24, "48s", "text", "for people"),
             _BOOT,

@@ -36,9 +36,11 @@ from kenpin.runtime.wire.field_types import (
     Label,
     Pixel,
     ReasonName,
+    SessionId,
     Token,
     Uuid,
     shorten,
+    unsaid,
     whole,
 )
 from kenpin.runtime.wire.web_messages import WebPart, web_part
@@ -57,6 +59,7 @@ __all__ = [
     "WireError",
     "brief",
     "explain",
+    "explain_command",
     "told_fields",
     "topic",
     "verdict_message",
@@ -194,6 +197,12 @@ class VerdictMessage(Frozen):
         exclude_if=lambda count: not count,
         description="how many there were on the part; left out where there were none",
     )
+    session: SessionId | None = Field(
+        default=None,
+        exclude_if=unsaid,
+        description="of the client that triggered, which `trig` belongs to; left out where "
+        "frames come untriggered",
+    )
     web: WebPart | None = Field(
         default=None,
         exclude_if=lambda web: web is None,
@@ -261,6 +270,11 @@ class StateMessage(Frozen):
     last_seq: U64 = Field(description="seq of the newest verdict of this boot; 0 before the first")
     counts: Counts
     sim: bool = Field(description="recorded or simulated frames")
+    session: SessionId | None = Field(
+        default=None,
+        exclude_if=unsaid,
+        description="the one in force for the client that is told; left out where it is published",
+    )
     t_mono_ns: U64 = Field(description="when this message was made, ns, the box's monotonic clock")
     t_wall_ns: U64 = Field(description="the same moment, ns since 1970 UTC, a label only")
 
@@ -318,6 +332,7 @@ def verdict_message(
     clock_sync: ClockSync = "none",
     acq_clock: AcquisitionClock = "monotonic",
     trig: str | None = None,
+    session: str | None = None,
     enc: int | None = None,
 ) -> VerdictMessage:
     """The message about one verdict; it fits the cap whatever texts the verdict holds.
@@ -344,6 +359,7 @@ def verdict_message(
             type="verdict",
             seq=seq,
             trig=trig,
+            session=session,
             unsure=verdict.reason is Reason.UNSURE,
             partial=verdict.reason is Reason.INCOMPLETE_FRAME,
             late=verdict.reason is Reason.LATE,
@@ -369,12 +385,24 @@ def brief(value: object) -> str:
     return repr(value)[:80]
 
 
-def explain(error: ValidationError) -> str:
-    """The first faults of a message in one line: where, what was expected, what was found."""
+def explain(error: ValidationError, skip: int = 0) -> str:
+    """The first faults of a message in one line: where, what was expected, what was found.
+
+    skip  names of the place that say nothing new
+    """
     faults = error.errors(include_url=False, include_context=False)[:3]
     return "; ".join(
-        f"{'.'.join(map(str, fault['loc']))[:80]}: {fault['msg']} (found {brief(fault['input'])})"
-        if fault["loc"]
+        f"{'.'.join(map(str, fault['loc'][skip:]))[:80]}: {fault['msg']} "
+        f"(found {brief(fault['input'])})"
+        if fault["loc"][skip:]
         else fault["msg"]
         for fault in faults
     )
+
+
+def explain_command(error: ValidationError) -> str:
+    """As `explain`; the field comes first, because a struct shows 48 bytes of it.
+
+    Its type is what the error is about, and is told beside it.
+    """
+    return explain(error, skip=1)

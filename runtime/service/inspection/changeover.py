@@ -61,11 +61,17 @@ class Changeover:
         self._pixel_bytes = pixel_bytes
         self._owner: Hashable = None
         self._asked = ""
+        # What each client has asked for since a bundle was put into force.
+        self._wanted: dict[Hashable, str] = {}
+        self._pending = False
         self._detail = ""
         self._clerks: list[BaseProcess] = []
 
-    def prepare(self, owner: Hashable, bundle: str) -> Change:
+    def prepare(self, owner: Hashable, bundle: str) -> list[Change]:
         """Begin to prove a bundle of the store, by its label or its folder's name.
+
+        One that somebody else asked for and that is not in force yet is dropped, and
+        they are told.
 
         Raises
         ------
@@ -79,10 +85,16 @@ class Changeover:
         name = "-".join(bundle.rsplit("@", 1))
         folder = self._store / name
         if not folder.is_dir():
-            raise ChangeoverError(f"{self._store} holds no {name}; install the bundle first")
+            raise ChangeoverError(f"no {name} in {self._store}; install the bundle first")
         self._supervisor.prepare(folder)
+        told = [Change(owner, "preparing", bundle)]
+        if self._pending and (self._owner, self._asked) != (owner, bundle):
+            why = f"superseded: {bundle} is prepared instead, as was asked later"
+            told.insert(0, Change(self._owner, "failed", self._asked, why))
         self._owner, self._asked, self._detail = owner, bundle, ""
-        return Change(owner, "preparing", bundle)
+        self._wanted[owner] = name
+        self._pending = True
+        return told
 
     def event(self, event: InspectionEvent) -> Change | None:
         """What a message of the candidate means; None if nothing has come of it yet."""
@@ -92,11 +104,13 @@ class Changeover:
             unfit = self._unfit(facts)
             if unfit:
                 self._supervisor.discard(unfit)
+                self._pending = False
                 return Change(self._owner, "failed", facts.label, unfit)
             return Change(self._owner, "prepared", facts.label)
         if isinstance(event, Failed):
             self._detail = event.detail
         elif isinstance(event, Gone):
+            self._pending = False
             return Change(self._owner, "failed", self._asked, self._detail or event.detail)
         return None
 
@@ -109,20 +123,44 @@ class Changeover:
             )
         return ""
 
-    def activate(self, owner: Hashable) -> Change:
+    def activate(self, owner: Hashable, bundle: str | None = None) -> Change:
         """Let the prepared bundle judge from the next frame on.
+
+        Parameters
+        ----------
+        bundle
+            Label or folder's name of the one that is meant; None: whichever is prepared,
+            if nobody has prepared another one.
 
         Raises
         ------
         ChangeoverError
-            If none is prepared.
+            If none is prepared, or it is not the one that is meant.
         """
+        prepared = self._supervisor.prepared
+        if prepared is not None:
+            self._meant(bundle, prepared)
         facts = self._supervisor.activate()
         if facts is None:
             raise ChangeoverError("no bundle is prepared; PREPARE one and wait until it is")
+        self._wanted.clear()
+        self._pending = False
         if self._follows_current:
             self._remember(facts.folder)
         return Change(owner, "active", facts.label)
+
+    def _meant(self, bundle: str | None, prepared: BundleFacts) -> None:
+        """One client's ACTIVATE must not put another's bundle into force."""
+        if bundle is not None:
+            if "-".join(bundle.rsplit("@", 1)) != "-".join(prepared.label.rsplit("@", 1)):
+                raise ChangeoverError(
+                    f"{bundle[:80]!r} is not prepared, {prepared.label} is; PREPARE it again"
+                )
+        elif len(set(self._wanted.values())) > 1:
+            raise ChangeoverError(
+                f"different bundles were prepared, lately {prepared.label}; name the one that is "
+                "meant: ACTIVATE with its `bundle`"
+            )
 
     def _remember(self, folder: Path) -> None:
         """Let the store's link follow, so that a restart of the box finds the same bundle.

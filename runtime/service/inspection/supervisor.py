@@ -119,6 +119,14 @@ class Supervisor:
             self._leaving.append((self.candidate, self._clock_ns()))
             self.candidate = None
 
+    @property
+    def prepared(self) -> BundleFacts | None:
+        """The candidate that is proven and may take over; None if there is none."""
+        candidate = self.candidate
+        if candidate is None or candidate.phase is not Phase.READY:
+            return None
+        return candidate.facts
+
     def activate(self) -> BundleFacts | None:
         """Let the candidate judge from the next frame on; None if none is proven."""
         candidate = self.candidate

@@ -70,7 +70,7 @@ class Sides:
             coordinator.on_web = self.rolls.found
         if line.status is not None:
             self.status = StatusReporter(line, line.status, self._counts, clock_ns=clock_ns)
-            coordinator.on_verdict = self.status.verdict
+            coordinator.on_verdict.append(self.status.verdict)
 
     def start(self) -> None:
         """Start them; whether they come up is their own affair."""
