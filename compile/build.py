@@ -21,11 +21,14 @@ from kenpin.camera.files.images import write_png
 from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.backbones import Built, build_backbone
 from kenpin.compile.calibrate import calibrate
+from kenpin.compile.clusters import Cluster, crowded_tiles
+from kenpin.compile.doubts import doubts_about
 from kenpin.compile.extractor import Extractor
 from kenpin.compile.fitting import FitTask, arrays_in, fitting_of, leave_outs
 from kenpin.compile.good_scores import GoodScores, score_good
 from kenpin.compile.guard import compare, sample_tiles, with_twins
-from kenpin.compile.images import FeatureReader, GoodImages, load, read_mask
+from kenpin.compile.images import FeatureReader, GoodImages, check_ng, load
+from kenpin.compile.inspected import draw_inspected, inspected_columns
 from kenpin.compile.leave_out import Unseen
 from kenpin.compile.lowest import Rerun, rerun
 from kenpin.compile.odd_pictures import draw_odd
@@ -74,12 +77,14 @@ class BuildResult:
     report_file  beside the bundle: times, host, memory; outside the content hash
     good         how the good images score, each without its own part
     rerun        the golden frames under the lowest instruction set; None: not for this bundle
+    clusters     places where the highest scores of good images crowd together
     """
 
     bundle: Bundle
     report_file: Path
     good: GoodScores
     rerun: Rerun | None
+    clusters: list[Cluster]
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,32 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
     return Prepared(grid, backbone, extractor.eval(), joiner, recipe.web)
 
 
+def look_through(
+    recipe: Recipe, prepared: Prepared, steps: Steps
+) -> tuple[GoodImages, NDArray[np.float32] | None]:
+    """Read all that a build will read, and say what is odd about it.
+
+    Returns
+    -------
+    The good images, and the map of what is inspected; None where all of the frame is.
+
+    Raises
+    ------
+    ConfigError, ImageError
+        If an image, the mask or a folder cannot be used.
+    """
+    inspected = inspected_columns(recipe, prepared.joiner)
+    spec = recipe.images
+    with steps.step("check images") as told:
+        images = GoodImages.check(spec, recipe.frame, prepared.grid, told, prepared.edges)
+    if spec.ng is not None:
+        with steps.step("check NG images") as told:
+            check_ng(spec.ng, recipe.frame, spec.turn_deg, told)
+    for doubt in doubts_about(images, recipe):
+        steps.say(f"warning: {doubt}")
+    return images, inspected
+
+
 def build(
     recipe: Recipe,
     store: Path,
@@ -151,10 +182,7 @@ def build(
     begun = time.monotonic()
     prepared = prepare(recipe, weights)
     grid = prepared.grid
-    with steps.step("check images") as told:
-        images = GoodImages.check(recipe.images, recipe.frame, grid, told, prepared.edges)
-    for file in images.others:
-        steps.say(f"warning: {file} is no image and is left out")
+    images, inspected = look_through(recipe, prepared, steps)
     with steps.step("network to OpenVINO"):
         fp32_model = convert(
             prepared.extractor, _batch(recipe, grid), recipe.frame.channels, grid.size
@@ -172,10 +200,12 @@ def build(
             turn_deg=recipe.images.turn_deg,
             joined=recipe.images.joined,
             lamp=lamp,
+            augment=recipe.images.augment,
+            seed=recipe.images.seed,
         )
         features = _feature_record(recipe, prepared, engine)
-        if recipe.images.mask is not None:
-            np.save(folder / "mask.npy", read_mask(recipe.images.mask, prepared.joiner))
+        if recipe.images.mask is not None and inspected is not None:
+            np.save(folder / "mask.npy", inspected)
         parts = images.parts
         # Only where nobody said what shows what is there something to find out.
         ways = [parts, parts.alone()] if parts.how == "blocks" else [parts]
@@ -242,10 +272,16 @@ def build(
             shutil.copytree(pictures, f"{stem}.odd", dirs_exist_ok=True)
     again = reruns[0] if reruns else None
     write_trade(manifest, trade_of(manifest), stem)
+    scores = [one.score for one in good.records]
+    strips = recipe.web is not None
+    clusters = crowded_tiles(scores, good.peaks, (grid.height, grid.width), web=strips)
+    picture = store / f"{bundle.folder.name}.inspected.png"
+    stride = features.patch_stride_px
+    draw_inspected(images.files[0], recipe, inspected, stride, picture, clusters)
     report_file = store / f"{bundle.folder.name}.report.json"
     report = _report(bundle, support, good, again, time.monotonic() - begun)
     report_file.write_text(json.dumps(report, indent=1) + "\n")
-    return BuildResult(bundle, report_file, good, again)
+    return BuildResult(bundle, report_file, good, again, clusters)
 
 
 def _batch(recipe: Recipe, grid: TileGrid) -> int:

@@ -104,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
             metavar="KEY=VALUE",
             help="change one setting of the recipe: --set backbone.name=resnet18",
         )
+        if name == "check":
+            sub.add_argument(
+                "--picture", type=Path, metavar="FILE", help="draw there what is not inspected"
+            )
         if name == "build":
             sub.add_argument("-o", "--output", type=Path, default=Path("bundles"), metavar="DIR")
     sub = command("eval", "Measure a bundle on a labelled dataset.")
@@ -165,24 +169,25 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from kenpin.compile.build import prepare
-    from kenpin.compile.images import GoodImages
+    from kenpin.compile.build import look_through, prepare
+    from kenpin.compile.inspected import draw_inspected, share_told
 
     recipe = load_recipe(options.recipe, options.set)
+    if options.picture:
+        file_to_write(options.picture)
     with Steps(plain_console()) as steps:
         prepared = prepare(recipe, options.weights)
-        with steps.step("check images") as told:
-            images = GoodImages.check(
-                recipe.images, recipe.frame, prepared.grid, told, prepared.edges
-            )
+        images, inspected = look_through(recipe, prepared, steps)
         grid, tap = prepared.grid, prepared.extractor
         steps.say(
             f"{grid.rows} x {grid.cols} tiles of {grid.size} px a frame, cores of {grid.core} px "
             f"every {grid.stride} px; {tap.dimensions} features every {tap.patch_stride_px} px\n"
             f"{len(images.files)} good images, {len(images.parts)} parts: {HOW[images.parts.how]}"
         )
-        for file in images.others:
-            steps.say(f"warning: {file} is no image and is left out")
+        steps.say(share_told(inspected))
+        if options.picture:
+            stride = tap.patch_stride_px
+            draw_inspected(images.files[0], recipe, inspected, stride, options.picture)
         steps.say("the recipe can be compiled")
     return Exit.DONE
 

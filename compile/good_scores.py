@@ -32,11 +32,15 @@ class _Seen:
     part: int
     score: float
     inner: bool
+    peak: tuple[float, float]
 
     @classmethod
     def of(cls, found: LeftOut) -> Self:
-        """Without the map."""
-        return cls(found.web, found.strip, found.part, found.score, found.inner)
+        """Without the map, of which only the place of its peak is kept."""
+        rows, cols = found.values.shape
+        row, col = divmod(int(found.values.argmax()), cols)
+        peak = ((col + 0.5) / cols, (row + 0.5) / rows)
+        return cls(found.web, found.strip, found.part, found.score, found.inner, peak)
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,14 @@ class GoodScores:
 
     records   in the order of the images
     places    of each record, the number of its image or web, and of the strip
+    peaks     of each record, (x, y) of its highest place as shares of the frame
     likeness  how much higher images score without their neighbours than
               without themselves alone; None where the recipe says what shows what
     """
 
     records: list[GoodScore]
     places: list[tuple[int, int]]
+    peaks: list[tuple[float, float]]
     likeness: float | None
 
     @property
@@ -100,7 +106,8 @@ def score_good(
         )
         for number, one in enumerate(found)
     ]
-    return GoodScores(records, [(one.web, one.strip) for one in found], ratio)
+    places = [(one.web, one.strip) for one in found]
+    return GoodScores(records, places, [one.peak for one in found], ratio)
 
 
 def _counted(found: Sequence[_Seen]) -> list[_Seen]:

@@ -14,25 +14,30 @@ from numpy.typing import NDArray
 
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import list_images, list_others, name_in, printable
+from kenpin.compile.augment import variants
+from kenpin.compile.grey_limits import unusual
 from kenpin.compile.parts import Parts, parts_of_files, parts_of_webs
+from kenpin.config.augment import AugmentSpec
 from kenpin.config.errors import ConfigError
 from kenpin.config.frame import FrameSpec
 from kenpin.config.recipe import ImageQualitySpec, ImagesSpec
 from kenpin.runtime.bundles.bundle import DataRecord, GreyRange
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.fitting import fitted, in_grey_levels, misfit
-from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.rows import TileRows, row_features
 from kenpin.runtime.web.stages import grey_of_rows
 
-__all__ = ["FeatureReader", "GoodImages", "Unit", "load", "named", "read_mask"]
+__all__ = ["FeatureReader", "GoodImages", "Unit", "load", "named"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 Progress = Callable[[int, int], None]
+
+# Folders that hold what is not good, in datasets and in people's archives.
+_NOT_GOOD = ("test", "ground_truth", "ng", "bad", "defect", "defects")
 
 # Below this no quantile of held-out scores and no covariance means anything.
 FEWEST_IMAGES = 4
@@ -51,6 +56,7 @@ class GoodImages:
     grey      (mean, contrast) of each image, in file order; of each tile row of a web
     levels    mean of each image as a whole
     digest    SHA-256 over the names and contents of all files
+    contents  SHA-256 of each file
     strips    they are webs, of which each tile row has a score
     joined    all files are one web
     """
@@ -62,6 +68,7 @@ class GoodImages:
     grey: list[tuple[float, float]]
     levels: list[float]
     digest: str
+    contents: list[str]
     strips: bool = False
     joined: bool = False
 
@@ -84,6 +91,7 @@ class GoodImages:
             If there are too few images, one is not the recipe's frame, or
             `images.group`, `exclude` or `keep` fit none.
         """
+        refuse_dataset(spec.good)
         listed = list_images(spec.good)
         excluded = named(spec.exclude, listed, spec.good, "images.exclude")
         named(spec.keep, listed, spec.good, "images.keep")
@@ -124,6 +132,7 @@ class GoodImages:
             grey,
             levels,
             digest.hexdigest(),
+            contents,
             web,
             spec.joined,
         )
@@ -145,13 +154,47 @@ class GoodImages:
 
     def grey_range(self, spec: ImageQualitySpec) -> GreyRange:
         """Brightness and contrast that a frame must have to be judged."""
-        means, contrasts = zip(*self.grey, strict=True)
+        odd = unusual(self.grey, spec.grey_margin, spec.contrast_share)
+        usual = [one for one, out in zip(self.grey, odd, strict=True) if not out]
+        means, contrasts = zip(*usual, strict=True)
         return GreyRange(
             mean_min=max(0.0, min(means) - spec.grey_margin),
             mean_max=min(255.0, max(means) + spec.grey_margin),
             contrast_min=spec.contrast_share * min(contrasts),
             even_to=float(np.mean(self.levels)) if spec.even_light else None,
         )
+
+
+def refuse_dataset(folder: Path) -> None:
+    """See that a folder of good images is not a whole dataset.
+
+    Raises
+    ------
+    ConfigError
+        If folders inside it are called as those of defects are.
+    """
+    inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    for path in inner:
+        if path.name.lower() in _NOT_GOOD:
+            raise ConfigError(
+                f"{printable(folder)}: holds a folder {path.name}/, whose images would be learned "
+                "as good; name the folder of the good ones, train/good/ for example"
+            )
+
+
+def check_ng(folder: Path, frame: FrameSpec, turn_deg: int, progress: Progress) -> int:
+    """Read every NG image once; how many there are.
+
+    Raises
+    ------
+    ImageError, ConfigError
+        If the folder holds none, or one cannot be read or is not the recipe's frame.
+    """
+    files = list_images(folder)
+    for number, file in enumerate(files):
+        _checked(file, frame, turn_deg)
+        progress(number + 1, len(files))
+    return len(files)
 
 
 def named(names: Sequence[str], files: Sequence[Path], folder: Path, key: str) -> set[Path]:
@@ -189,31 +232,6 @@ def _checked(file: Path, frame: FrameSpec, turn_deg: int) -> NDArray[Any]:
     return in_grey_levels(pixels, frame)
 
 
-def read_mask(file: Path, joiner: Joiner) -> F32:
-    """Where parts are inspected, at the map's resolution: 1 where every pixel is white.
-
-    Raises
-    ------
-    ConfigError
-        If the image is not of the frame's size, or would leave nothing.
-    """
-    pixels: NDArray[Any] = read_pixels(file)
-    white = (pixels if pixels.ndim == 2 else pixels.min(axis=2)) >= 128
-    size = (joiner.grid.height, joiner.grid.width)
-    if white.shape != size:
-        raise ConfigError(
-            f"{file}: mask of {white.shape[0]} x {white.shape[1]} px, expected the frame's "
-            f"{size[0]} x {size[1]}"
-        )
-    (rows, cols), px = joiner.shape, joiner.patch_stride
-    full = np.pad(white, ((0, rows * px - size[0]), (0, cols * px - size[1])), mode="edge")
-    squares = np.asarray(full.reshape(rows, px, cols, px).all(axis=(1, 3)))
-    mask: F32 = squares.astype(np.float32)
-    if not mask.any():
-        raise ConfigError(f"{file}: is white nowhere, so nothing would be inspected; draw it anew")
-    return mask
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit:
     """What is read at once: an image of a part, or a tile row of a web.
@@ -244,8 +262,12 @@ class FeatureReader:
         turn_deg: int = 0,
         joined: bool = False,
         lamp: Lamp,
+        augment: AugmentSpec | None = None,
+        seed: int = 0,
     ) -> None:
         self._lamp = lamp
+        self._augment = augment
+        self._seed = seed
         self._engine = engine
         self._grid = grid
         self._frame = frame
@@ -280,6 +302,8 @@ class FeatureReader:
     ) -> Iterator[Unit]:
         """Each file in turn; of webs each tile row in turn, so a file gives several.
 
+        Of a recipe with `images.augment` each file's changed copies follow it.
+
         Parameters
         ----------
         tiles
@@ -296,12 +320,14 @@ class FeatureReader:
             return
         numbers = range(len(self._grid)) if tiles is None else [int(n) for n in tiles]
         for done, file in enumerate(files):
-            pixels = self._lamp.even(load(file, self._frame, self._turn_deg))
+            photograph = load(file, self._frame, self._turn_deg)
+            for variant in variants(photograph, file, self._augment, self._seed):
+                pixels = self._lamp.even(variant)
 
-            def fill(first: int, batch: U8, pixels: NDArray[Any] = pixels) -> int:
-                return self._grid.fill(pixels, numbers[first:], batch)
+                def fill(first: int, batch: U8, pixels: NDArray[Any] = pixels) -> int:
+                    return self._grid.fill(pixels, numbers[first:], batch)
 
-            yield Unit(done, 0, _finite(self._engine.features(fill, len(numbers))[0], file))
+                yield Unit(done, 0, _finite(self._engine.features(fill, len(numbers))[0], file))
             if progress:
                 progress(done + 1, len(files))
 

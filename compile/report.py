@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from kenpin.compile.clusters import describe
 from kenpin.compile.evaluate import Evaluation
 from kenpin.compile.good_scores import ALIKE_TIMES
 from kenpin.config.frame import FrameSpec
@@ -51,6 +52,12 @@ def summary(result: BuildResult) -> str:
         lines.append(
             "warning: several photographs of one part: give images.group; a good image scores "
             f"{result.good.likeness:.2f} times as high without its neighbours as without itself"
+        )
+    if result.clusters:
+        web = m.frame.geometry == "continuous"
+        lines.append(
+            f"warning: {describe(result.clusters, web=web)}; see "
+            f"{result.bundle.folder}.inspected.png"
         )
     if result.good.odd:
         with_odd = (

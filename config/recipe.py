@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from kenpin.config.augment import AugmentSpec
 from kenpin.config.frame import FrameSpec
 from kenpin.config.methods import MethodSpec, for_webs
 from kenpin.config.settings import Settings, anchored, load
@@ -50,6 +51,7 @@ class ImagesSpec(Settings):
               are blocks of one web; otherwise each is a web of its own
     mask      indexed geometry only: an image of the frame's size, white where
               the part is inspected
+    augment   indexed geometry only: learns from changed copies of each, too
     group     which photographs show the same part: a regular expression whose match
               in the file's name, or whose first group, names the part; "folder": the
               folder it lies in. Without it, neighbours by name count as one part
@@ -66,6 +68,7 @@ class ImagesSpec(Settings):
     turn_deg: Literal[0, 90, 180, 270] = 0
     joined: bool = False
     mask: Path | None = None
+    augment: AugmentSpec | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -244,6 +247,10 @@ class Recipe(Settings):
             if self.images.mask:
                 _fits(self.method.unfit_for_masks())
             return self
+        if self.images.augment is not None:
+            raise ValueError(
+                "images.augment is for parts: a web shows itself in every place already; remove it"
+            )
         if self.images.mask is not None:
             raise ValueError("images.mask is for parts; a web has web.ignore and web.edges")
         _fits(self.method.unfit_for_webs())

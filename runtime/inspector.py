@@ -82,7 +82,7 @@ class Inspector:
 
         Parameters
         ----------
-        image : (H, W) or (H, W, 3) uint8
+        image : (H, W) or (H, W, 3) uint8; uint16 where the recipe sets `frame.bits`
             Colour as red, green, blue. It is copied: it stays the caller's.
         name
             Comes back as `frame_name`.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kenpin.runtime.judging.join import ScoreMap, upsample
 from kenpin.runtime.judging.verdict import Defect, Outcome, Verdict
 
-__all__ = ["overlay"]
+__all__ = ["folded", "on_canvas", "overlay", "striped"]
 
 U8 = NDArray[np.uint8]
 
@@ -54,17 +54,22 @@ def overlay(pixels: NDArray[Any], score_map: ScoreMap | None, verdict: Verdict) 
     -------
     (H', W', 3) uint8 red, green, blue, with a banner that states the verdict.
     """
-    picture = pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    canvas = np.ascontiguousarray(picture, np.uint8).copy()
+    canvas = on_canvas(pixels)
     if score_map is not None and verdict.thresholds is not None:
         _heat(canvas, score_map, verdict.thresholds.ok)
-        _striped(canvas, score_map)
+        striped(canvas, score_map)
     for defect in verdict.defects:
         _boxed(canvas, defect)
     if verdict.peak_xy is not None and not verdict.defects:
         for thickness, colour in ((3, (0, 0, 0)), (1, PEAK_COLOUR)):
             cv2.drawMarker(canvas, verdict.peak_xy, colour, cv2.MARKER_CROSS, PEAK_PX, thickness)
-    return _bannered(_folded(canvas), verdict)
+    return _bannered(folded(canvas), verdict)
+
+
+def on_canvas(pixels: NDArray[Any]) -> U8:
+    """A copy of a frame to draw on: (H, W, 3) uint8."""
+    picture = pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    return np.ascontiguousarray(picture, np.uint8).copy()
 
 
 def _heat(canvas: U8, score_map: ScoreMap, threshold: float) -> None:
@@ -84,8 +89,8 @@ def _heat(canvas: U8, score_map: ScoreMap, threshold: float) -> None:
     cv2.drawContours(canvas, outline, -1, CONTOUR_COLOUR, 2)
 
 
-def _striped(canvas: U8, score_map: ScoreMap) -> None:
-    """Grey stripes over all that is not inspected."""
+def striped(canvas: U8, score_map: ScoreMap) -> None:
+    """Draw grey stripes over all that is not inspected: where the map is 0."""
     height, width = canvas.shape[:2]
     rows, cols = score_map.values.shape
     stride, (frame_h, frame_w) = score_map.stride_px, score_map.frame_size
@@ -115,7 +120,7 @@ def _boxed(canvas: U8, defect: Defect) -> None:
     )  # fmt: skip
 
 
-def _folded(canvas: U8) -> U8:
+def folded(canvas: U8) -> U8:
     """A wide strip as rows below each other."""
     height, width = canvas.shape[:2]
     if width <= LONGEST_PX:

@@ -1,0 +1,174 @@
+"""Good images as people bring them: copies, lens caps, folders; masks; where scores crowd."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundles import Workshop
+from kenpin.camera.files.images import read_pixels, write_png
+from kenpin.compile.cli import main as edge_compile
+from kenpin.compile.clusters import crowded_tiles, describe
+from kenpin.compile.grey_limits import unusual
+from kenpin.config.exits import Exit
+
+Said = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def good(workshop: Workshop, tmp_path: Path) -> Path:
+    """The workshop's 16 good frames, to spoil."""
+    return Path(shutil.copytree(workshop.data / "train" / "good", tmp_path / "good"))
+
+
+def check(workshop: Workshop, good: Path, *more: str) -> int:
+    arguments = ["check", str(workshop.recipe), "--set", f"images.good={good}"]
+    for change in more:
+        arguments += ["--set", change] if not change.startswith("--") else change.split("=", 1)
+    return edge_compile(arguments)
+
+
+def flat(text: str) -> str:
+    return text.replace("\n", "")
+
+
+def test_copies_constant_images_and_lens_caps_are_told_by_name(
+    workshop: Workshop, good: Path, capsys: Said
+) -> None:
+    shutil.copy(good / "003.png", good / "again.png")
+    write_png(good / "cap.png", np.random.default_rng(0).integers(0, 4, (128, 320), np.uint8))
+    write_png(good / "empty.png", np.full((128, 320), 110, np.uint8))
+    assert check(workshop, good) == Exit.DONE
+    out = flat(capsys.readouterr().out)
+    assert "1 images are copies of others, again.png of 003.png first" in out
+    assert "cap.png has mean 1 and contrast" in out
+    assert "empty.png has one grey level, 110, all over" in out
+
+
+def test_few_images_are_told_with_the_number_that_the_asked_rate_takes(
+    workshop: Workshop, good: Path, capsys: Said
+) -> None:
+    assert check(workshop, good) == Exit.DONE
+    out = flat(capsys.readouterr().out)
+    assert "16 good images are few: to promise 1.00% false rejects takes 99 or more" in out
+    assert check(workshop, good, "threshold.false_rejects=0.05") == Exit.DONE
+    assert "takes 50 or more" in flat(capsys.readouterr().out)
+
+
+def test_images_in_folders_are_learned_from_and_counted(
+    workshop: Workshop, good: Path, capsys: Said
+) -> None:
+    for number in range(4, 10):
+        day = good / ("monday" if number % 2 else "tuesday")
+        day.mkdir(exist_ok=True)
+        (good / f"{number:03d}.png").rename(
+            day / "same.png" if number < 6 else day / f"{number}.png"
+        )
+    assert check(workshop, good) == Exit.DONE
+    out = flat(capsys.readouterr().out)
+    assert "6 of the 16 images lie in 2 folders below" in out
+    assert "16 good images" in out
+
+
+def test_a_whole_dataset_is_not_learned_from_as_if_all_of_it_were_good(
+    workshop: Workshop, capsys: Said
+) -> None:
+    assert check(workshop, workshop.data) == Exit.CONFIG
+    assert "holds a folder ground_truth/" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ("images.mask={folder}/missing.png", Exit.IMAGES, "missing.png: no such file"),
+        ("images.mask={folder}/black.png", Exit.CONFIG, "its highest value is 1"),
+        ("images.mask={folder}/small.png", Exit.CONFIG, "mask of 64 x 320 px, expected the frame"),
+        ("images.ng={folder}/nowhere", Exit.IMAGES, "nowhere: no such folder"),
+        ("images.ng={folder}/colour", Exit.CONFIG, "frame has 3 channels"),
+    ],
+)
+def test_check_finds_what_build_would_stumble_over(
+    workshop: Workshop, good: Path, change: str, code: Exit, said: str, capsys: Said
+) -> None:
+    folder = good.parent
+    write_png(folder / "black.png", np.ones((128, 320), np.uint8))
+    write_png(folder / "small.png", np.full((64, 320), 255, np.uint8))
+    (folder / "colour").mkdir()
+    write_png(folder / "colour" / "0.png", np.zeros((128, 320, 3), np.uint8))
+    assert check(workshop, good, change.format(folder=folder)) == code
+    assert said in capsys.readouterr().err
+
+
+def test_check_draws_what_is_not_inspected(workshop: Workshop, good: Path, capsys: Said) -> None:
+    mask = np.full((128, 320), 255, np.uint8)
+    mask[:, :80] = 0
+    write_png(good.parent / "mask.png", mask)
+    picture = good.parent / "picture.png"
+    changes = (f"images.mask={good.parent}/mask.png", f"--picture={picture}")
+    assert check(workshop, good, *changes) == Exit.DONE
+    assert "75% of the frame is inspected" in capsys.readouterr().out
+    first = read_pixels(good / "000.png")
+    drawn = read_pixels(picture)
+    assert drawn.shape == (128, 320, 3)
+    np.testing.assert_array_equal(drawn[:, 84:, 0], first[:, 84:])
+    assert (drawn[:, :76, 0] != first[:, :76]).mean() > 0.9
+
+
+def test_a_black_frame_among_the_good_widens_no_limit() -> None:
+    grey = [(100.0 + n % 5, 20.0 + n % 3) for n in range(20)]
+    assert not unusual(grey, 40, 0.25).any()
+    odd = unusual([*grey, (0.0, 0.0), (101.0, 2.0), (255.0, 20.0)], 40, 0.25)
+    assert odd.tolist() == [False] * 20 + [True] * 3
+
+
+def test_parts_in_two_shades_are_all_usual() -> None:
+    grey = [(60.0 + n % 4, 20.0) for n in range(10)] + [(190.0 + n % 4, 25.0) for n in range(10)]
+    assert not unusual(grey, 40, 0.25).any()
+
+
+def test_scores_that_crowd_at_the_edges_of_a_web_are_placed() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(3, 0.2, 100)
+    peaks = [(float(x), float(y)) for x, y in rng.random((100, 2))]
+    for number in range(25):
+        scores[number] += 5
+        if number < 20:
+            peaks[number] = (0.01 if number % 2 else 0.99, 0.5)
+    found = crowded_tiles(scores, peaks, (256, 4096), web=True)
+    assert {(one.left_px, one.right_px) for one in found} == {(0, 256), (3840, 4096)}
+    said = describe(found, web=True)
+    assert "of the 25 highest scores of good images lie at 0 to 256 px across and at" in said
+    assert "web.ignore" in said
+
+
+def test_scores_that_crowd_in_a_corner_of_parts_are_placed() -> None:
+    rng = np.random.default_rng(1)
+    peaks = [(float(x), float(y)) for x, y in rng.random((60, 2))]
+    peaks[:14] = [(0.97, 0.02)] * 14
+    scores = [9.0] * 14 + [1.0] * 46
+    found = crowded_tiles(scores, peaks, (800, 1600), web=False)
+    corner = max(found, key=lambda one: one.peaks)
+    assert (corner.left_px, corner.right_px, corner.top_px, corner.bottom_px) == (
+        1400,
+        1600,
+        0,
+        100,
+    )
+    assert "images.mask" in describe(found, web=False)
+
+
+@pytest.mark.parametrize("web", [False, True])
+def test_scores_that_lie_anywhere_crowd_nowhere(web: bool) -> None:
+    alarms = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        peaks = [(float(x), float(y)) for x, y in rng.random((60, 2))]
+        alarms += bool(crowded_tiles(rng.random(60).tolist(), peaks, (256, 4096), web=web))
+    assert alarms <= 2
+
+
+def test_a_few_scores_are_no_crowd() -> None:
+    assert crowded_tiles([1.0] * 11, [(0.5, 0.5)] * 11, (64, 64), web=True) == []
