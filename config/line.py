@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from kenpin.config.camera import CameraSpec
 from kenpin.config.settings import Settings, anchored, load
+from kenpin.config.sides import SideSpec
 from kenpin.config.web import WebSpec
 
 __all__ = [
@@ -208,6 +209,7 @@ class Line(Settings):
              it is used; None: bundles need no signature
     sim      verdicts are marked as simulated; by default if no real camera is used
     web      lanes, gates and rolls of this line, instead of the recipe's
+    sides    further processes beside the line, of installed packages
     """
 
     name: Token
@@ -226,6 +228,7 @@ class Line(Settings):
     archive: ArchiveSpec | None = None
     rolls: RollsSpec | None = None
     status: StatusSpec | None = None
+    sides: tuple[SideSpec, ...] = ()
     watchdog: WatchdogSpec = WatchdogSpec()
     uninspected: UninspectedSpec = UninspectedSpec()
     log: LogSpec = LogSpec()
@@ -237,6 +240,30 @@ class Line(Settings):
         if unfit:
             raise ValueError(f"trigger.mode is {self.trigger.mode}, yet {unfit}")
         return self
+
+    @model_validator(mode="after")
+    def _sides_have_names(self) -> Self:
+        names = [side.called for side in self.sides]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        taken = sorted({"archive", "img", "rolls", "status"} & set(names))
+        if twice or taken:
+            raise ValueError(
+                f"sides: {', '.join(twice + taken)} names more than one process; give each of "
+                "[[sides]] a name of its own"
+            )
+        return self
+
+    @property
+    def beside(self) -> list[tuple[str, Settings]]:
+        """The processes beside the line by kind, with their settings."""
+        own = {
+            "archive": self.archive,
+            "preview": None if self.wire.img is None else self.wire,
+            "rolls": self.rolls,
+            "status": self.status,
+        }
+        asked = [(kind, settings) for kind, settings in own.items() if settings is not None]
+        return [*asked, *((side.kind, side) for side in self.sides)]
 
     @property
     def simulated(self) -> bool:

@@ -21,11 +21,17 @@ from kenpin.config.line import ArchiveSpec, Line, LineTriggerSpec, RingSpec
 from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict, WebFindings
 from kenpin.runtime.service.ledger import LedgerEntry
 from kenpin.runtime.service.sides.archive import Archive, lendable
+from kenpin.runtime.service.sides.counts import LineCounts
+from kenpin.runtime.service.sides.side import Surroundings
 from kenpin.runtime.wire.web_limits import fitted
 from kenpin.runtime.wire.web_messages import web_part
 from wire_samples import everything_found
 
 PATIENCE_S = 30.0
+
+
+def nobody_counts() -> LineCounts:
+    raise AssertionError("an archive asks for no counts")
 
 
 class Bench:
@@ -45,8 +51,17 @@ class Bench:
             ring=RingSpec(slots=8),
             archive=spec,
         )
-        self.archive = Archive(line, spec, "boot", self.ring, self.back.append, clock_ns=self.now)
-        self.archive.side.start()
+        around = Surroundings(
+            line=line,
+            boot="boot",
+            ring=self.ring,
+            give_back=self.back.append,
+            counts=nobody_counts,
+            tell_roll=print,
+            clock_ns=self.now,
+        )
+        self.archive = Archive(spec, around)
+        self.archive.process.start()
 
     def now(self) -> int:
         return time.monotonic_ns() + self.moved_ns
@@ -92,20 +107,20 @@ class Bench:
 
     def ready(self) -> None:
         """Wait until it takes frames."""
-        self.until(lambda: self.archive.counts and not self.archive.side.ended)
+        self.until(lambda: self.archive.counts and not self.archive.process.ended)
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path)
     yield made
-    made.archive.side.stop()
+    made.archive.process.stop()
     made.ring.close()
 
 
 def test_so_many_slots_are_lent_and_no_more(bench: Bench) -> None:
     bench.ready()
-    pid = bench.archive.pid
+    pid = bench.archive.process.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     taken = [bench.offer(index) for index in range(1, 9)]
@@ -122,7 +137,7 @@ def test_so_many_slots_are_lent_and_no_more(bench: Bench) -> None:
 
 def test_a_process_that_hangs_is_replaced_and_its_slots_come_back(bench: Bench) -> None:
     bench.ready()
-    first = bench.archive.pid
+    first = bench.archive.process.pid
     assert first is not None
     os.kill(first, signal.SIGSTOP)
     assert bench.offer(1)
@@ -154,7 +169,7 @@ def test_the_sample_is_every_nth_ok_and_never_a_choice_among_ng(tmp_path: Path) 
             bench.until(lambda count=count, taken=taken: len(bench.back) == count + taken)
         assert bench.offer(11)
     finally:
-        bench.archive.side.stop()
+        bench.archive.process.stop()
         bench.ring.close()
 
 
@@ -165,14 +180,14 @@ def test_without_a_sample_no_ok_frame_is_kept(tmp_path: Path) -> None:
         assert not any(bench.offer(index, Outcome.OK, 0.5) for index in range(1, 5))
         assert not bench.archive.dropped
     finally:
-        bench.archive.side.stop()
+        bench.archive.process.stop()
         bench.ring.close()
 
 
 def test_what_was_lent_is_written_before_the_service_ends(bench: Bench, tmp_path: Path) -> None:
     bench.ready()
     assert all(bench.offer(index) for index in (1, 2, 3))
-    bench.archive.side.stop(PATIENCE_S)
+    bench.archive.process.stop(PATIENCE_S)
     assert len(list(tmp_path.glob("ng/*/*.json"))) == 3
 
 

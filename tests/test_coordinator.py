@@ -23,6 +23,7 @@ from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict,
 from kenpin.runtime.service.coordinator import Coordinator
 from kenpin.runtime.service.inspection.messages import BundleFacts, Gone, Judged
 from kenpin.runtime.service.ledger import Answer, Ledger, Stage
+from kenpin.runtime.service.sides.side import Side
 
 MS = 1_000_000
 BUDGET = 20 * MS
@@ -96,13 +97,13 @@ class World:
         self.late_results += 1
 
 
-class Archive:
+class Archive(Side):
     """Takes every frame it is offered, and gives it back when the test says so."""
 
     def __init__(self) -> None:
         self.lent: list[Ticket] = []
 
-    def offer(self, _entry, _verdict, ticket: Ticket) -> bool:
+    def offer(self, entry, verdict, ticket: Ticket) -> bool:
         if len(self.lent) >= 2:
             return False
         self.lent.append(ticket)

@@ -1,8 +1,10 @@
-"""An installed package adds a backbone, a method and a camera, a file each: examples/plugin."""
+"""An installed package adds one of each kind, a file each: examples/plugin."""
 
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -16,9 +18,12 @@ from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.compile.backbones import BACKBONES
 from kenpin.config.camera import SOURCES
 from kenpin.config.exits import Exit
+from kenpin.config.line import load_line
 from kenpin.config.methods import METHODS
+from kenpin.config.sides import SIDES, SideKind
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.replay import main as edge_replay
+from kenpin.runtime.service.cli import main as edge_run
 from running_line import HERE, RunningLine, line_toml
 
 PLUGIN = HERE.parent / "examples" / "plugin"
@@ -62,6 +67,7 @@ def bundle(site: Path, workshop: Workshop, tmp_path_factory: pytest.TempPathFact
 def test_an_installed_package_is_found_by_name() -> None:
     assert "edges" in BACKBONES.names()
     assert METHODS.names() == ["padim", "patchcore", "zscore"]
+    assert SIDES.names() == ["archive", "journal", "preview", "rolls", "status"]
     assert SOURCES.find("testcard").settings.__name__ == "TestcardSettings"
 
 
@@ -96,16 +102,62 @@ def test_without_the_package_its_bundle_is_refused_by_name(bundle: Bundle) -> No
         kenpin.load(bundle.folder)
 
 
-@pytest.mark.usefixtures("installed")
-def test_its_camera_and_its_bundle_run_a_line(bundle: Bundle, tmp_path: Path) -> None:
+@pytest.fixture
+def line(installed: Path, bundle: Bundle, tmp_path: Path) -> Path:
+    """Settings of a line with the example's camera, bundle and side process."""
     camera = 'kind = "testcard", height_px = 128, width_px = 320, rate_hz = 25'
     toml = line_toml(tmp_path, bundle.folder, camera=camera)
+    side = f'[[sides]]\nkind = "journal"\nname = "book"\nfile = "{tmp_path}/journal.txt"\n'
+    toml.write_text(toml.read_text() + side)
+    return toml
+
+
+def test_its_camera_its_bundle_and_its_side_process_run_a_line(
+    line: Path, bundle: Bundle, tmp_path: Path
+) -> None:
     environ = {"PYTHONPATH": os.environ["PYTHONPATH"]}
-    with RunningLine(toml, environ=environ) as line:
-        told = line.verdict(lambda m: m["verdict"] == 1)
+    with RunningLine(line, environ=environ) as running:
+        told = running.verdict(lambda m: m["verdict"] == 1)
         assert told["sim"]
         assert told["bundle"] == bundle.label
-        assert line.stop() == 0
+        # Killed, it comes again, and costs no verdict.
+        os.kill(running.child("kenpin-book"), signal.SIGKILL)
+        running.until(lambda m: m["type"] == "alarm" and m["source"] == "book" and m["active"])
+        running.until(lambda m: m["type"] == "alarm" and m["source"] == "book" and not m["active"])
+        last = running.verdict(lambda m: m["reason"] == "defect")["seq"]
+        assert running.stop() == 0
+    verdicts = running.verdicts
+    assert [m["seq"] for m in verdicts] == list(range(1, len(verdicts) + 1))
+    entries = dict(
+        line.split(" ", 1) for line in (tmp_path / "journal.txt").read_text().split("\n")[:-1]
+    )
+    heard = {str(m["seq"]): m for m in verdicts}
+    assert str(last) in entries
+    for seq, entry in entries.items():
+        message = heard[seq]
+        assert entry.startswith("OK - " if message["verdict"] == 1 else f"NG {message['reason']} ")
+        assert f"{message.get('n_defects', 0)} defects" in entry
+    assert "grey" in entries[str(last)]
+
+
+def test_a_side_process_is_checked_before_the_line_runs(
+    line: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert load_line(line).beside[-1][0] == "journal"
+    for sides, complaint in (
+        ('[{kind="journal"}]', "sides.0.file: is missing"),
+        ('[{kind="status"}]', "sides.0: status is asked for by [status], not in [[sides]]"),
+        ('[{kind="lamp"}]', "sides.0: side process 'lamp' is not known; expected one of: archive"),
+        ('[{kind="journal",file="a",name="img"}]', "sides: img names more than one process"),
+    ):
+        with pytest.raises(kenpin.ConfigError, match=re.escape(complaint)):
+            load_line(line, [f"sides={sides}"])
+    module = import_module("kenpin_example.side")
+    nobody = SideKind(module.JournalSettings, "kenpin_example.side:gone")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "JOURNAL", nobody)
+        edge_run(["check", str(line)])
+    assert "sides.book: kenpin_example.side:gone cannot be loaded" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("installed")
@@ -122,7 +174,7 @@ def test_its_camera_is_asked_for_frames_one_by_one() -> None:
     source.close()
 
 
-@pytest.mark.parametrize("kind", ["backbone", "camera", "method"])
+@pytest.mark.parametrize("kind", ["backbone", "camera", "method", "side"])
 def test_the_page_shows_the_example_as_it_is(kind: str) -> None:
     code = (PLUGIN / "kenpin_example" / f"{kind}.py").read_text(encoding="utf-8")
     page = HERE.parent / "docs" / "extending" / f"{kind}.md"

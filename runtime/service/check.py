@@ -9,7 +9,9 @@ from typing import Any
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import Line
+from kenpin.config.registry import load_object
 from kenpin.config.settings import Settings
+from kenpin.config.sides import SIDES
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 from kenpin.runtime.service.sides.archive import lendable
 
@@ -51,6 +53,7 @@ def problems_of(line: Line) -> list[str]:
         *_machine(line),
         *_lending(line),
         *_folders(line),
+        *_sides(line),
         *(f"camera.producers: {problem}" for problem in _producers(line)),
         *_bundle_and_camera(line),
     ]
@@ -140,6 +143,16 @@ def _lending(line: Line) -> Iterator[str]:
             f"ring.slots: {slots} slots leave none to lend to the archive, which would keep "
             f"nothing; expected at least {in_flight + 3}"
         )
+
+
+def _sides(line: Line) -> Iterator[str]:
+    for side in line.sides:
+        try:
+            kind = SIDES.find(side.kind)
+            for path in filter(None, (kind.work, kind.handle)):
+                load_object(path)
+        except ConfigError as error:
+            yield f"sides.{side.called}: {error}"
 
 
 def _folders(line: Line) -> Iterator[str]:

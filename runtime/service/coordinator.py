@@ -19,9 +19,10 @@ from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
 from kenpin.runtime.service.inspection.messages import Gone, InspectionEvent, Judged, WebEnded
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.ledger import Answer, Ledger, LedgerEntry, Stage
+from kenpin.runtime.service.sides.side import Side
 from kenpin.runtime.service.web_lines import WebLines
 
-__all__ = ["CAMERA_WORKS", "Camera", "Coordinator", "Outlet", "Side"]
+__all__ = ["CAMERA_WORKS", "Camera", "Coordinator", "Outlet"]
 
 # In these states a trigger may be answered with a frame.
 CAMERA_WORKS = frozenset({CameraState.ARMED, CameraState.STREAMING, CameraState.IDLE})
@@ -57,14 +58,6 @@ class Outlet(Protocol):
 
     def late(self, found: Verdict) -> None:
         """A result that came after its verdict, for statistics only."""
-        ...
-
-
-class Side(Protocol):
-    """Somebody who may look at a frame after its verdict, such as the archive."""
-
-    def offer(self, entry: LedgerEntry, verdict: Verdict, ticket: Ticket) -> bool:
-        """Whether it takes the frame; it gives the slot back through `Coordinator.give_back`."""
         ...
 
 
@@ -118,8 +111,6 @@ class Coordinator:
         # Why nothing is judged although somebody could, such as a failed self-test.
         self.refusal: Answer | None = None
         self.unasked = 0
-        # Whoever keeps a roll book wants all that was found, in time or not.
-        self.on_web: Callable[[Verdict], None] = lambda _: None
         # Whoever counts wants every verdict, with a frame or without.
         self.on_verdict: list[Callable[[LedgerEntry, Verdict], None]] = []
 
@@ -335,7 +326,7 @@ class Coordinator:
         if found.web is not None:
             web, missing = self._web.follow(found.web, judged.inspection)
             found = replace(found, web=web)
-            self.on_web(found)
+            self._found(found)
         if found.outcome is Outcome.OK:
             unseen = Answer.ng(Reason.INCOMPLETE_FRAME, missing) if missing else None
             answer = self.refusal or self._unproven(judged.job, found) or unseen or answer
@@ -349,14 +340,18 @@ class Coordinator:
         if found is not None and found.web is not None:
             web, _ = self._web.follow(found.web, ended.inspection)
             found = replace(found, web=web)
-            self.on_web(found)
+            self._found(found)
             self._outlet.late(found)
         left = self._web.ended()
         if left is not None:
             lines = f"lines {left.first_line} to {left.end_line - 1} were never inspected"
             label = found.bundle if found else self._label
             untold = Verdict.unjudged(Reason.INCOMPLETE_FRAME, lines, thresholds=None, bundle=label)
-            self.on_web(replace(untold, web=left))
+            self._found(replace(untold, web=left))
+
+    def _found(self, found: Verdict) -> None:
+        for side in self.sides:
+            side.found(found)
 
     def _unproven(self, job: int, found: Verdict) -> Answer | None:
         """Why an OK must not be passed on: the inspection is not believed blindly."""
@@ -412,10 +407,10 @@ class Coordinator:
         self._outlet.verdict(entry, verdict)
         for count in self.on_verdict:
             count(entry, verdict)
-        if ticket is not None:
-            for side in self.sides:
-                if side.offer(entry, verdict, ticket):
-                    self._lent[ticket] += 1
+        for side in self.sides:
+            if ticket is not None and side.offer(entry, verdict, ticket):
+                self._lent[ticket] += 1
+            side.verdict(entry, verdict)
 
     def _verdict(self, entry: LedgerEntry, found: Verdict, now: int) -> Verdict:
         answer = entry.answer

@@ -281,8 +281,8 @@ class Gateway:
         self._coordinator.refusal = None
         self._alarms.note("inspection", "", False)
         facts = self._supervisor.facts
-        if facts and self._sides.rolls:
-            self._sides.rolls.in_force(facts)
+        if facts:
+            self._sides.in_force(facts)
         gap_ms = facts.longest_gap_us / 1e3 if facts else 0.0
         limit_ms = self._line.watchdog.hung_ms
         slow = f"silent for {gap_ms:.0f} ms while judging; raise watchdog.hung_ms {limit_ms:g}"

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import structlog
+from collections.abc import Callable
 
 from kenpin.camera.acquisition.handle import Acquisition
 from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.config.line import Line
-from kenpin.processes.side import SideProcess
+from kenpin.config.registry import load_object
+from kenpin.config.settings import Settings
+from kenpin.config.sides import SIDES
 from kenpin.runtime.judging.verdict import Outcome, Reason
 from kenpin.runtime.service.alarms import Alarms
 from kenpin.runtime.service.announcer import Announcer
 from kenpin.runtime.service.coordinator import CAMERA_WORKS, Coordinator
+from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.logs import LogQueue
-from kenpin.runtime.service.sides.archive import Archive
-from kenpin.runtime.service.sides.preview import Preview
+from kenpin.runtime.service.sides.counts import LineCounts
 from kenpin.runtime.service.sides.rolls import Rolls
-from kenpin.runtime.service.sides.status import ArchiveCounts, LineCounts, StatusReporter
+from kenpin.runtime.service.sides.side import MakeSide, Side, Surroundings
 
 __all__ = ["Sides"]
 
 
 class Sides:
-    """Archive, pictures, rolls and status page of a line, those that its settings ask for."""
+    """The processes that a line's settings ask for, of whatever kind.
+
+    rolls  keeps the rolls of a web; None if the line keeps none
+    """
 
     def __init__(
         self,
@@ -43,86 +45,57 @@ class Sides:
         log: LogQueue | None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._line = line
         self._coordinator = coordinator
         self._supervisor = supervisor
         self._acquisition = acquisition
         self._announcer = announcer
         self._alarms = alarms
         self._log_queue = log
-        self._log = structlog.get_logger()
-        self.archive: Archive | None = None
-        self.preview: Preview | None = None
-        self.rolls: Rolls | None = None
-        self.status: StatusReporter | None = None
-        if line.archive is not None:
-            self.archive = Archive(
-                line, line.archive, announcer.boot, ring, coordinator.give_back, clock_ns=clock_ns
-            )
-            coordinator.sides.append(self.archive)
-        if line.wire.img is not None:
-            self.preview = Preview(
-                line, announcer.boot, ring, coordinator.give_back, clock_ns=clock_ns
-            )
-            coordinator.sides.append(self.preview)
-        if line.rolls is not None:
-            self.rolls = Rolls(line.rolls, line.name, clock_ns)
-            coordinator.on_web = self.rolls.found
-        if line.status is not None:
-            self.status = StatusReporter(line, line.status, self._counts, clock_ns=clock_ns)
-            coordinator.on_verdict.append(self.status.verdict)
+        around = Surroundings(
+            line=line,
+            boot=announcer.boot,
+            ring=ring,
+            give_back=coordinator.give_back,
+            counts=self._counts,
+            tell_roll=announcer.roll,
+            clock_ns=clock_ns,
+        )
+        self._all = [_made(kind, settings, around) for kind, settings in line.beside]
+        self.rolls = next((side for side in self._all if isinstance(side, Rolls)), None)
+        coordinator.sides += self._all
 
     def start(self) -> None:
         """Start them; whether they come up is their own affair."""
-        for side in self._all():
-            side.start()
+        for side in self._all:
+            side.process.start()
 
     def filenos(self) -> list[int]:
         """What to poll; another set after each `poll`."""
-        handles = [side.fileno() for side in self._all()]
+        handles = [side.process.fileno() for side in self._all]
         return [handle for handle in handles if handle is not None]
 
     def poll(self) -> None:
-        """Hear them, take slots back, and complain of whoever needs a person."""
-        if self.archive is not None:
-            self.archive.poll()
-            alarm = self.archive.alarm
-            self._alarms.note("archive", alarm, bool(alarm))
-        if self.preview is not None:
-            self.preview.poll()
-            self._alarms.note("img", self.preview.alarm, bool(self.preview.alarm))
-        if self.rolls is not None:
-            for page in self.rolls.poll():
-                self._log.info("roll", page=page)
-                self._announcer.roll(page)
-            self._alarms.note("rolls", self.rolls.alarm, bool(self.rolls.alarm))
-        if self.status is not None:
-            address = self.status.poll()
-            if address:
-                self._log.info("status_page", address=address)
-            self._alarms.note("status", self.status.alarm, bool(self.status.alarm))
+        """Hear them, take slots back, and raise alarms about whoever needs a person."""
+        for side in self._all:
+            side.poll()
+            alarm = side.alarm
+            self._alarms.note(side.part, alarm, bool(alarm))
+
+    def in_force(self, facts: BundleFacts) -> None:
+        """A bundle judges from now on."""
+        for side in self._all:
+            side.in_force(facts)
 
     def stop(self) -> None:
         """Let them write what they have been told, for a moment; then end all."""
-        for side in self._all():
-            side.stop()
-
-    def _all(self) -> Iterator[SideProcess[Any, Any]]:
-        for part in (self.archive, self.preview, self.rolls, self.status):
-            if part is not None:
-                yield part.side
+        for side in self._all:
+            side.process.stop()
 
     def _counts(self) -> LineCounts:
         ledger, facts = self._coordinator.ledger, self._supervisor.facts
         pids = {"gateway": os.getpid(), "acquisition": self._acquisition.pid}
         pids |= self._supervisor.pids
-        archive = self.archive
-        if archive is not None:
-            pids["archive"] = archive.pid
-        if self.preview is not None:
-            pids["preview"] = self.preview.side.pid
-        if self.rolls is not None:
-            pids["rolls"] = self.rolls.side.pid
+        pids |= {side.process.name.removeprefix("kenpin-"): side.process.pid for side in self._all}
         return LineCounts(
             state=self._announcer.state.value,
             degraded=bool(self._alarms),
@@ -144,8 +117,11 @@ class Sides:
                 "acquisition_restarts": self._acquisition.restarts,
                 "log_dropped": self._log_queue.dropped if self._log_queue else 0,
             },
-            archive=None
-            if archive is None
-            else ArchiveCounts(dict(archive.kept), dict(archive.dropped), archive.counts),
+            archive=next((side.archived for side in self._all if side.archived), None),
             pids={name: pid for name, pid in pids.items() if pid is not None},
         )
+
+
+def _made(kind: str, settings: Settings, around: Surroundings) -> Side:
+    make: MakeSide = load_object(SIDES.find(kind).handle)
+    return make(settings, around)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
-from kenpin.config.line import ArchiveSpec, Line
+from kenpin.config.line import ArchiveSpec
 from kenpin.processes.channel import Channel, Message
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
-from kenpin.runtime.service.sides.loans import Lent, Loans, about, lent
+from kenpin.runtime.service.sides.counts import ArchiveCounts
+from kenpin.runtime.service.sides.loans import Lent, Loans, lent
+from kenpin.runtime.service.sides.side import Side, Surroundings
 
 __all__ = ["Archive", "ArchiveTold", "lendable"]
 
@@ -48,28 +49,22 @@ class ArchiveTold(Message, frozen=True):
     counts: Mapping[str, int]
 
 
-class Archive:
+class Archive(Side):
     """Decides what is kept and lends its slot out; whatever fails costs entries, no verdict.
 
-    give_back  takes a slot that is no longer needed
     dropped    entries that were not kept, by why: `behind`, `not_ready`, `died`, `disk`,
                `no_room` (an OK frame that would have cost an NG one)
     counts     what the archive holds, as the process told last
     """
 
-    def __init__(
-        self,
-        line: Line,
-        spec: ArchiveSpec,
-        boot: str,
-        ring: FrameRing,
-        give_back: Callable[[Ticket], None],
-        *,
-        clock_ns: Callable[[], int] = time.monotonic_ns,
-    ) -> None:
-        self._ok_every = spec.ok_every
+    part = "archive"
+
+    def __init__(self, settings: ArchiveSpec, around: Surroundings) -> None:
+        """See `MakeSide`."""
+        line = around.line
+        self._ok_every = settings.ok_every
         self._most = lendable(line.ring.slots, line.trigger.max_in_flight)
-        self._clock_ns = clock_ns
+        self._clock_ns = around.clock_ns
         self._oks = 0
         self._ready = False
         self._fault = ""
@@ -77,29 +72,29 @@ class Archive:
         self.dropped: Counter[str] = Counter()
         self.kept: Counter[str] = Counter()
         self.counts: Mapping[str, int] = {}
-        self.side = SideProcess(
+        self.process: SideProcess[Lent, ArchiveTold] = SideProcess(
             "kenpin-archive",
             keep,
-            spec,
-            about(line, boot),
-            ring,
+            settings,
+            around.about(),
+            around.ring,
             told=Lent,
             tells=ArchiveTold,
-            clock_ns=clock_ns,
+            clock_ns=around.clock_ns,
         )
-        self._loans = Loans(self.side, self._most, _HUNG_NS, give_back, clock_ns)
+        self._loans = Loans(self.process, self._most, _HUNG_NS, around.give_back, around.clock_ns)
 
     # -- what the coordinator asks ----------------------------------------------------------------
 
     def offer(self, entry: LedgerEntry, verdict: Verdict, ticket: Ticket) -> bool:
-        """Whether the archive takes the frame; then it gives the slot back later."""
+        """Whether the archive takes the frame; see `Side`."""
         if not self._wanted(verdict):
             return False
         if not self._ready:
             return self._drop("not_ready")
         if not self._loans.can_lend(ticket):
             return self._drop("behind")
-        if not self.side.send(lent(entry, verdict, ticket)):
+        if not self.process.send(lent(entry, verdict, ticket)):
             return self._drop("behind")
         self._loans.lend(ticket)
         return True
@@ -124,9 +119,9 @@ class Archive:
 
     def poll(self) -> None:
         """Take slots back from whoever is done with them, or dead, or hangs."""
-        for message in self.side.poll():
+        for message in self.process.poll():
             self._heard(message)
-        if self.side.ended:
+        if self.process.ended:
             self._ready = False
         died = self._loans.look()
         if died:
@@ -147,17 +142,17 @@ class Archive:
         """What a person must look at; empty if nothing."""
         if not self._most:
             return "the ring has no slot for the archive: raise ring.slots"
-        if self.side.ended or self._fault:
-            return self.side.ended or self._fault
+        if self.process.ended or self._fault:
+            return self.process.ended or self._fault
         behind = self._behind_ns
         if behind is None or self._clock_ns() - behind > _RECENT_NS:
             return ""
         return "entries are dropped: more to keep than the disk can take; see archive.ok_every"
 
     @property
-    def pid(self) -> int | None:
-        """The process, while there is one."""
-        return self.side.pid
+    def archived(self) -> ArchiveCounts:
+        """See `Side`."""
+        return ArchiveCounts(dict(self.kept), dict(self.dropped), self.counts)
 
 
 def keep(

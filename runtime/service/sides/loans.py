@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from kenpin.camera.acquisition.ring import Ticket
-from kenpin.config.line import Line
 from kenpin.processes.channel import Message
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
 
-__all__ = ["Lent", "Loans", "about", "lent"]
+__all__ = ["Lent", "Loans", "lent"]
 
 
 class Lent(Message, frozen=True):
@@ -30,17 +29,6 @@ class Lent(Message, frozen=True):
     opened_ns: int
     deadline_ns: int
     verdict: Verdict
-
-
-def about(line: Line, boot: str) -> dict[str, Any]:
-    """What is the same for every frame that is lent out."""
-    return {
-        "box": line.box,
-        "line": line.name,
-        "cam": line.cam,
-        "boot": boot,
-        "sim": line.simulated,
-    }
 
 
 class Loans:

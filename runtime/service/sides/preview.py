@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from msgspec import structs
 
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
-from kenpin.config.line import Line, WireSpec
+from kenpin.config.line import WireSpec
 from kenpin.processes.channel import Channel, Message
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
-from kenpin.runtime.service.sides.loans import Lent, Loans, about, lent
+from kenpin.runtime.service.sides.loans import Lent, Loans, lent
+from kenpin.runtime.service.sides.side import Side, Surroundings
 
 __all__ = ["Preview", "PreviewTold"]
 
@@ -29,47 +28,41 @@ class PreviewTold(Message, frozen=True):
     fault: str
 
 
-class Preview:
+class Preview(Side):
     """Lends one NG frame at a time; those that come meanwhile are not shown.
 
-    give_back  takes a slot that is no longer needed
-    shown      pictures published
-    skipped    NG frames that found the process at work, or away
+    shown    pictures published
+    skipped  NG frames that found the process at work, or away
     """
 
-    def __init__(
-        self,
-        line: Line,
-        boot: str,
-        ring: FrameRing,
-        give_back: Callable[[Ticket], None],
-        *,
-        clock_ns: Callable[[], int] = time.monotonic_ns,
-    ) -> None:
-        self.side = SideProcess(
+    part = "img"
+
+    def __init__(self, settings: WireSpec, around: Surroundings) -> None:
+        """See `MakeSide`."""
+        self.process: SideProcess[Lent, PreviewTold] = SideProcess(
             "kenpin-preview",
             show,
-            line.wire,
-            about(line, boot),
-            ring,
+            settings,
+            around.about(),
+            around.ring,
             told=Lent,
             tells=PreviewTold,
-            clock_ns=clock_ns,
+            clock_ns=around.clock_ns,
         )
-        self._loans = Loans(self.side, 1, _HUNG_NS, give_back, clock_ns)
+        self._loans = Loans(self.process, 1, _HUNG_NS, around.give_back, around.clock_ns)
         self._fault = ""
         self.shown = 0
         self.skipped = 0
 
     def offer(self, entry: LedgerEntry, verdict: Verdict, ticket: Ticket) -> bool:
-        """Whether the frame will be shown; then its slot is given back later."""
+        """Whether the frame will be shown; see `Side`."""
         if verdict.outcome is Outcome.OK:
             return False
         told = lent(entry, verdict, ticket)
         if verdict.web is not None:
             # A web's map lies across its frames.
             told = structs.replace(told, with_map=False, verdict=replace(verdict, web=None))
-        if not self._loans.can_lend(ticket) or not self.side.send(told):
+        if not self._loans.can_lend(ticket) or not self.process.send(told):
             self.skipped += 1
             return False
         self._loans.lend(ticket)
@@ -77,7 +70,7 @@ class Preview:
 
     def poll(self) -> None:
         """Take the slot back from whoever is done with it, or dead, or hangs."""
-        for message in self.side.poll():
+        for message in self.process.poll():
             self._fault = message.fault
             if message.ticket is not None:
                 self._loans.returned(message.ticket)
@@ -87,7 +80,7 @@ class Preview:
     @property
     def alarm(self) -> str:
         """What a person must look at; empty if nothing."""
-        return self.side.ended or self._fault
+        return self.process.ended or self._fault
 
 
 def show(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import structlog
 
 from kenpin.config.line import RollsSpec
 from kenpin.config.web import WebSpec
@@ -20,6 +22,7 @@ from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 
 if TYPE_CHECKING:  # it loads numpy, which the gateway must not
     from kenpin.runtime.web.roll import RollBook
+from kenpin.runtime.service.sides.side import Side, Surroundings
 
 __all__ = ["Rolls"]
 
@@ -71,24 +74,29 @@ FromRolls = PageWritten | RollsFailed
 _Channel = Channel[FromRolls, ToRolls]
 
 
-class Rolls:
+class Rolls(Side):
     """The gateway's handle: tells the process what verdicts said, and hears what is written.
 
     running  whether a roll runs; None before a bundle for webs is in force
     """
 
-    def __init__(self, spec: RollsSpec, line: str, clock_ns: Callable[[], int]) -> None:
-        self._spec = spec
+    part = "rolls"
+
+    def __init__(self, settings: RollsSpec, around: Surroundings) -> None:
+        """See `MakeSide`."""
+        self._settings = settings
+        self._tell_roll = around.tell_roll
+        self._log = structlog.get_logger()
         self._book: OpenBook | None = None
-        self.side = SideProcess(
+        self.process: SideProcess[ToRolls, FromRolls] = SideProcess(
             "kenpin-rolls",
             keep,
-            spec.folder,
-            line,
+            settings.folder,
+            around.line.name,
             told=ToRolls,
             tells=FromRolls,
             greet=self._greet,
-            clock_ns=clock_ns,
+            clock_ns=around.clock_ns,
         )
         self.running: bool | None = None
         self.fault = ""
@@ -97,46 +105,45 @@ class Rolls:
         """A bundle judges from now on."""
         if facts.web is None:
             return
-        book = OpenBook(facts.web, facts.frame[1], self._spec.start)
+        book = OpenBook(facts.web, facts.frame[1], self._settings.start)
         if book != self._book:
-            self._book, self.running = book, self._spec.start
-            self.side.send(book)
+            self._book, self.running = book, self._settings.start
+            self.process.send(book)
 
     def found(self, verdict: Verdict) -> None:
         """What was found on the web, in time or not."""
         if verdict.web is not None:
-            self.side.send(AddFindings(verdict.web, verdict.bundle))
+            self.process.send(AddFindings(verdict.web, verdict.bundle))
 
     def start(self, name: str) -> bool:
         """A roll begins; False if it cannot."""
-        if self.running is None or not self.side.send(StartRoll(name)):
+        if self.running is None or not self.process.send(StartRoll(name)):
             return False
         self.running = True
         return True
 
     def stop(self) -> bool:
         """The roll ends; False if none runs."""
-        if not self.running or not self.side.send(StopRoll()):
+        if not self.running or not self.process.send(StopRoll()):
             return False
         self.running = False
         return True
 
-    def poll(self) -> list[str]:
-        """The pages that were written. `fault` says what is wrong, if anything."""
-        pages = []
-        for message in self.side.poll():
+    def poll(self) -> None:
+        """Tell of the pages that were written. `fault` says what is wrong, if anything."""
+        for message in self.process.poll():
             if isinstance(message, PageWritten):
-                pages.append(message.page)
                 self.fault = ""
+                self._log.info("roll", page=message.page)
+                self._tell_roll(message.page)
             else:
                 self.fault = message.detail
-        return pages
 
     @property
     def alarm(self) -> str:
         """What a person must look at; empty if nothing."""
-        lost = f"{self.side.refused} findings found no room: the rolls have holes"
-        return self.side.ended or self.fault or (lost if self.side.refused else "")
+        lost = f"{self.process.refused} findings found no room: the rolls have holes"
+        return self.process.ended or self.fault or (lost if self.process.refused else "")
 
     def _greet(self) -> list[ToRolls]:
         return [] if self._book is None else [self._book]

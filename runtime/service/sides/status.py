@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+import structlog
 from msgspec import structs
 
-from kenpin.config.line import Line, StatusSpec
+from kenpin.config.line import StatusSpec
 from kenpin.processes.channel import Channel, Message
 from kenpin.processes.side import SideProcess
-from kenpin.runtime.judging.verdict import Thresholds, Verdict
+from kenpin.runtime.judging.verdict import Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
+from kenpin.runtime.service.sides.counts import LineCounts
+from kenpin.runtime.service.sides.side import Side, Surroundings
 
 __all__ = [
     "SNAPSHOT_NS",
-    "ArchiveCounts",
-    "LineCounts",
     "StatusReporter",
     "StatusTold",
     "ToStatus",
@@ -34,31 +34,6 @@ class VerdictTimes(Message, frozen=True):
     score: float | None
 
 
-class ArchiveCounts(Message, frozen=True):
-    """What became of the frames that the archive should keep, and what it holds."""
-
-    kept: Mapping[str, int]
-    dropped: Mapping[str, int]
-    holds: Mapping[str, int]
-
-
-class LineCounts(Message, frozen=True):
-    """All that is known of the line at one moment: totals since its start."""
-
-    state: str
-    degraded: bool
-    camera: str
-    camera_up: bool
-    bundle: str
-    recipe: str
-    thresholds: Thresholds | None
-    ok: int
-    reasons: Mapping[str, int]
-    counts: Mapping[str, int]
-    archive: ArchiveCounts | None
-    pids: Mapping[str, int]
-
-
 class StatusTold(Message, frozen=True):
     """Where the page is, or why it is not."""
 
@@ -69,69 +44,60 @@ class StatusTold(Message, frozen=True):
 ToStatus = VerdictTimes | LineCounts
 
 
-class StatusReporter:
+class StatusReporter(Side):
     """Tells the page each verdict's times and, every second, all counts as they stand.
 
     Counts are told as totals, so that a lost message, or a page that was killed,
     never makes one wrong; only a histogram may miss an observation.
-
-    snapshot  all that is known of the line now
     """
 
-    def __init__(
-        self,
-        line: Line,
-        spec: StatusSpec,
-        snapshot: Callable[[], LineCounts],
-        *,
-        clock_ns: Callable[[], int] = time.monotonic_ns,
-    ) -> None:
-        self._snapshot = snapshot
-        self._clock_ns = clock_ns
+    part = "status"
+
+    def __init__(self, settings: StatusSpec, around: Surroundings) -> None:
+        """See `MakeSide`."""
+        self._counts = around.counts
+        self._clock_ns = around.clock_ns
+        self._log = structlog.get_logger()
         self._next_ns = 0
         self._fault = ""
         self.address = ""
-        self.side = SideProcess(
+        self.process: SideProcess[ToStatus, StatusTold] = SideProcess(
             "kenpin-status",
             show,
-            spec,
-            line.name,
-            line.trigger.budget_ms / 1000,
+            settings,
+            around.line.name,
+            around.line.trigger.budget_ms / 1000,
             told=ToStatus,
             tells=StatusTold,
             greet=lambda: [self._told()],
-            clock_ns=clock_ns,
+            clock_ns=around.clock_ns,
         )
 
-    def verdict(self, _entry: LedgerEntry, verdict: Verdict) -> None:
-        """A verdict was given."""
-        self.side.send(VerdictTimes(verdict.stages_us, verdict.score))
+    def verdict(self, entry: LedgerEntry, verdict: Verdict) -> None:  # noqa: ARG002
+        """Tell how long it took."""
+        self.process.send(VerdictTimes(verdict.stages_us, verdict.score))
 
-    def poll(self) -> str:
-        """Tell what is due; where the page is, if that is news."""
+    def poll(self) -> None:
+        """Tell what is due, and log where the page is, if that is news."""
         before = self.address
-        for message in self.side.poll():
+        for message in self.process.poll():
             self._fault, self.address = message.fault, message.address
+        if self.address and self.address != before:
+            self._log.info("status_page", address=self.address)
         now = self._clock_ns()
-        if now >= self._next_ns and self.side.fileno() is not None:
+        if now >= self._next_ns and self.process.fileno() is not None:
             self._next_ns = now + SNAPSHOT_NS
-            self.side.send(self._told())
-        return self.address if self.address != before else ""
+            self.process.send(self._told())
 
     def _told(self) -> LineCounts:
-        counts = self._snapshot()
-        untold = {"status_untold": self.side.refused}
+        counts = self._counts()
+        untold = {"status_untold": self.process.refused}
         return structs.replace(counts, counts={**counts.counts, **untold})
 
     @property
     def alarm(self) -> str:
         """What a person must look at; empty if nothing."""
-        return self.side.ended or self._fault
-
-    @property
-    def pid(self) -> int | None:
-        """The process, while there is one."""
-        return self.side.pid
+        return self.process.ended or self._fault
 
 
 def show(

@@ -1,0 +1,99 @@
+"""What every process beside the line is to the gateway: told of things, and never waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kenpin.camera.acquisition.ring import FrameRing, Ticket
+from kenpin.config.line import Line
+from kenpin.processes.side import SideProcess
+from kenpin.runtime.judging.verdict import Verdict
+from kenpin.runtime.service.inspection.messages import BundleFacts
+from kenpin.runtime.service.ledger import LedgerEntry
+from kenpin.runtime.service.sides.counts import ArchiveCounts, LineCounts
+
+__all__ = ["MakeSide", "Side", "Surroundings"]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The line as a side's handle may know it.
+
+    line       its settings
+    boot       names this run of the service
+    ring       the frames' memory
+    give_back  takes a slot that was lent and is no longer needed
+    counts     all that is known of the line now
+    tell_roll  tells clients that a roll's page is written
+    clock_ns   monotonic
+    """
+
+    line: Line
+    boot: str
+    ring: FrameRing
+    give_back: Callable[[Ticket], None]
+    counts: Callable[[], LineCounts]
+    tell_roll: Callable[[str], None]
+    clock_ns: Callable[[], int]
+
+    def about(self) -> dict[str, Any]:
+        """What is the same for every frame and every verdict."""
+        line = self.line
+        return {
+            "box": line.box,
+            "line": line.name,
+            "cam": line.cam,
+            "boot": self.boot,
+            "sim": line.simulated,
+        }
+
+
+class Side(Protocol):
+    """The gateway's handle on one process beside the line. Nothing here may wait.
+
+    What is not overridden is of no interest to it.
+
+    part     what alarms about it are about
+    process  the process; it is started, polled and stopped by whoever holds all sides
+    """
+
+    part: str
+    process: SideProcess[Any, Any]
+
+    @property
+    def alarm(self) -> str:
+        """What a person must look at; empty if nothing."""
+        return self.process.ended
+
+    @property
+    def archived(self) -> ArchiveCounts | None:
+        """Of an archive, what it has kept."""
+        return None
+
+    def poll(self) -> None:
+        """Hear what the process told."""
+        self.process.poll()
+
+    def verdict(self, entry: LedgerEntry, verdict: Verdict) -> None:
+        """A verdict was given, on a frame or on the lack of one."""
+
+    def found(self, verdict: Verdict) -> None:
+        """What was found on a web, in time or not."""
+
+    def in_force(self, facts: BundleFacts) -> None:
+        """A bundle judges from now on."""
+
+    def offer(self, entry: LedgerEntry, verdict: Verdict, ticket: Ticket) -> bool:  # noqa: ARG002
+        """Whether it takes the frame of the verdict that was just given; then it gives the slot
+        back later, by `Surroundings.give_back`."""
+        return False
+
+
+class MakeSide(Protocol):
+    """What `SideKind.handle` names."""
+
+    def __call__(self, settings: Any, around: Surroundings) -> Side:
+        """The handle of a process with these settings, which is not started yet."""
+        ...
