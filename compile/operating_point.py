@@ -10,7 +10,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Point", "below_95", "design_effect", "odd_ones", "operating_point", "proportion_95"]
+__all__ = [
+    "Point",
+    "below_95",
+    "design_effect",
+    "odd_ones",
+    "operating_point",
+    "proportion_95",
+    "scores_needed",
+]
 
 F64 = NDArray[np.float64]
 Rule = Literal["conformal", "gumbel"]
@@ -82,6 +90,11 @@ def operating_point(scores: Sequence[float], parts: Sequence[str], false_rejects
     threshold = max(mean + scale * _standard(false_rejects), values[-1])
     at_most = _gumbel_95(max(2, round(worth)), false_rejects)
     return Point(float(threshold), false_rejects, "gumbel", at_most, n)
+
+
+def scores_needed(false_rejects: float) -> int:
+    """Good scores from which on a rate of false rejects needs no extrapolation."""
+    return math.ceil(round(1 / false_rejects - 1, 9))
 
 
 def odd_ones(scores: Sequence[float]) -> list[int]:

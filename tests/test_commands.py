@@ -208,6 +208,8 @@ def test_check_says_what_would_be_compiled(
     assert "1 x 3 tiles of 192 px" in out
     assert "16 good images, 3 parts" in out
     assert "notes.txt is no image" in out
+    assert "16 good scores are too few to have seen one in 100" in out
+    assert "99 are enough" in out
 
 
 def test_build_tells_where_the_bundle_is(

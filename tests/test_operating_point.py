@@ -15,6 +15,7 @@ from kenpin.compile.operating_point import (
     odd_ones,
     operating_point,
     proportion_95,
+    scores_needed,
 )
 
 rates = st.floats(0.001, 0.5)
@@ -35,6 +36,7 @@ def test_the_rule_is_conformal_exactly_where_the_count_allows_it(count, rate):
 
 
 def test_ninety_nine_images_are_enough_for_one_in_a_hundred_and_one_fewer_is_not():
+    assert scores_needed(0.01) == 99
     for count, rule in ((99, "conformal"), (98, "gumbel")):
         assert operating_point([1.0] * count, alone(count), 0.01).rule == rule
 
@@ -58,6 +60,14 @@ def test_what_is_rejected_is_near_the_promise_on_average_and_mostly_below_the_bo
     # Fewer images than the rate needs may not even promise this: they are marked.
     assert np.mean(got) < (0.02 if count >= 99 else 0.035)
     assert kept >= 0.85 * 60
+
+
+@given(st.sampled_from([0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.3]))
+def test_so_many_scores_as_are_needed_are_just_enough(rate):
+    needed = scores_needed(rate)
+    assert operating_point([1.0] * needed, alone(needed), rate).rule == "conformal"
+    if needed > 1:
+        assert operating_point([1.0] * (needed - 1), alone(needed - 1), rate).rule == "gumbel"
 
 
 @given(st.integers(2, 150), st.integers(0, 1000))
