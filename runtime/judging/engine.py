@@ -61,6 +61,19 @@ def _read(core: ov.Core, model: Network | Path | Any) -> Any:
     return core.read_model(model) if isinstance(model, Path) else model.clone()
 
 
+def _config(precision: str, threads: int | None, tuning: Tuning) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+    }
+    # GPU, NPU and AUTO know neither of these settings nor what they cost.
+    if tuning.device == "CPU":
+        config["NUM_STREAMS"] = tuning.streams
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+    return config
+
+
 class Engine:
     """A compiled feature extractor with a static batch, its requests reused.
 
@@ -99,29 +112,10 @@ class Engine:
             static with one input and one output.
         """
         core = ov.Core()
-        config: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": precision,
-            "NUM_STREAMS": tuning.streams,
-        }
-        if tuning.device != "CPU":
-            # GPU, NPU and AUTO know neither all of these settings nor what they cost.
-            del config["NUM_STREAMS"]
-        elif threads is not None:
-            config["INFERENCE_NUM_THREADS"] = threads
+        self._search = search if tuning.device == "CPU" else None
         try:
-            network = _read(core, model)
-            if tuning.batch is not None and network.inputs[0].shape[0] != tuning.batch:
-                network.reshape([tuning.batch, *network.inputs[0].shape[1:]])
-            self._check(model, network)
-            self._search = search if tuning.device == "CPU" else None
-            if self._search is not None:
-                if self._search.dimensions != self.output_shape[3]:
-                    raise EngineError(
-                        f"{model}: makes features of {self.output_shape[3]} dimensions, the bank "
-                        f"has {self._search.dimensions}"
-                    )
-                network = self._search.joined(network)
+            network = self._network(core, model, tuning)
+            config = _config(precision, threads, tuning)
             self._compiled = core.compile_model(network, tuning.device, config)
         except RuntimeError as error:
             raise EngineError(
@@ -129,6 +123,21 @@ class Engine:
             ) from error
         self._ahead = AHEAD * tuning.streams
         self._renew()
+
+    def _network(self, core: ov.Core, model: Network | Path | Any, tuning: Tuning) -> Any:
+        """The model in the tuning's batch, joined with the search."""
+        network = _read(core, model)
+        if tuning.batch is not None and network.inputs[0].shape[0] != tuning.batch:
+            network.reshape([tuning.batch, *network.inputs[0].shape[1:]])
+        self._check(model, network)
+        if self._search is None:
+            return network
+        if self._search.dimensions != self.output_shape[3]:
+            raise EngineError(
+                f"{model}: makes features of {self.output_shape[3]} dimensions, the bank has "
+                f"{self._search.dimensions}"
+            )
+        return self._search.joined(network)
 
     def _check(self, model: Network | Path | Any, network: Any) -> None:
         ports = (*network.inputs, *network.outputs)

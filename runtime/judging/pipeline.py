@@ -38,6 +38,7 @@ __all__ = [
     "grey_fault",
     "load_engine",
     "load_mask",
+    "load_network",
 ]
 
 F32 = NDArray[np.float32]
@@ -159,6 +160,22 @@ class Stages:
         return Measurement(score_map, bands, score, finite, filled)
 
 
+def _stages(bundle: Bundle, grid: TileGrid, threads: int | None, *, exhaustive: bool) -> Stages:
+    manifest = bundle.manifest
+    px = manifest.features.patch_stride_px
+    engine, scorer = load_network(bundle, grid, threads, exhaustive=exhaustive)
+    return Stages(
+        grid,
+        engine,
+        scorer,
+        px,
+        manifest.score.smooth_sigma_px,
+        load_mask(bundle.arrays, grid, px),
+        load_blend(bundle.arrays, manifest.blend, Joiner(grid, px).shape, px),
+        Lamp(manifest.grey.even_to),
+    )
+
+
 class Pipeline:
     """A bundle at work: every frame gets exactly one verdict, whatever happens."""
 
@@ -204,30 +221,7 @@ class Pipeline:
         self._grey = manifest.grey
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
-        scorer = load_scorer(
-            bundle.arrays,
-            manifest.method,
-            manifest.features,
-            self.grid,
-            threads,
-            exhaustive=exhaustive,
-        )
-        engine = load_engine(bundle, threads, scorer.search)
-        self._stages = Stages(
-            self.grid,
-            engine,
-            scorer,
-            manifest.features.patch_stride_px,
-            manifest.score.smooth_sigma_px,
-            load_mask(bundle.arrays, self.grid, manifest.features.patch_stride_px),
-            load_blend(
-                bundle.arrays,
-                manifest.blend,
-                Joiner(self.grid, manifest.features.patch_stride_px).shape,
-                manifest.features.patch_stride_px,
-            ),
-            Lamp(manifest.grey.even_to),
-        )
+        self._stages = _stages(bundle, self.grid, threads, exhaustive=exhaustive)
 
     def judge_single(self, frame: Frame, *, ready: bool = False) -> Judgement:
         """The verdict about a frame that belongs to nothing before or after it.
@@ -355,6 +349,21 @@ def grey_fault(pixels: NDArray[Any], allowed: GreyRange) -> str:
             "check focus, exposure and whether material is in view"
         )
     return ""
+
+
+def load_network(
+    bundle: Bundle, grid: TileGrid, threads: int | None, *, exhaustive: bool = False
+) -> tuple[Engine, Scorer]:
+    """What makes features of a bundle's tiles, and what measures them; it may search for it.
+
+    Raises
+    ------
+    BundleError
+        As `load_engine` and `load_scorer`.
+    """
+    m = bundle.manifest
+    scorer = load_scorer(bundle.arrays, m.method, m.features, grid, threads, exhaustive=exhaustive)
+    return load_engine(bundle, threads, scorer.search), scorer
 
 
 def load_engine(bundle: Bundle, threads: int | None, search: BankSearch | None = None) -> Engine:

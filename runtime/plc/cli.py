@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from kenpin.config.errors import ConfigError
@@ -120,18 +121,11 @@ def _plc(options: argparse.Namespace) -> int:
     # Of this run, also over a connection that it cuts itself.
     session = prefix[-4:].lstrip("0") or "1"
     keys = read_client(options.keys) if options.keys else None
+    client_of = partial(LineClient, encoding=encoding, pub_encoding=pub_encoding, keys=keys)
 
     def connect() -> LineClient:
         try:
-            return LineClient(
-                ctl,
-                pub,
-                name=f"plc-{prefix}",
-                session=session,
-                encoding=encoding,
-                pub_encoding=pub_encoding,
-                keys=keys,
-            )
+            return client_of(ctl, pub, name=f"plc-{prefix}", session=session)
         except ValueError as error:
             raise ConfigError(f"{error}; expected tcp://ADDRESS:PORT or ipc:///PATH") from error
 
@@ -145,18 +139,6 @@ def _plc(options: argparse.Namespace) -> int:
     except BaseException:
         client.close()
         raise
-    listen = options.listen
-    if state == State.CONTINUOUS and not listen:
-        sys.stderr.write("the line judges every frame by itself: listening only\n")
-        listen = True
-    plan = Plan(
-        rate_hz=None if listen else options.rate_hz,
-        count=options.count,
-        seconds=options.seconds,
-        recipe=options.recipe,
-        change=options.change,
-        budget_us=None if options.budget_ms is None else round(options.budget_ms * 1000),
-    )
     screen = Screen(sys.stdout)
     begun_ns = time.monotonic_ns()
 
@@ -167,7 +149,7 @@ def _plc(options: argparse.Namespace) -> int:
         connect,
         stall,
         watch,
-        plan,
+        _plan(options, state),
         Faults(_faults(options.fault), options.fault_share, options.seed),
         prefix=prefix,
         show=show if screen.live else lambda: None,
@@ -178,6 +160,26 @@ def _plc(options: argparse.Namespace) -> int:
     screen.draw(lines(watch, found), last=True)
     if options.json:
         _write(options.json, found)
+    return _judged(options, watch, pub)
+
+
+def _plan(options: argparse.Namespace, state: str) -> Plan:
+    listen = options.listen
+    if state == State.CONTINUOUS and not listen:
+        sys.stderr.write("the line judges every frame by itself: listening only\n")
+        listen = True
+    return Plan(
+        rate_hz=None if listen else options.rate_hz,
+        count=options.count,
+        seconds=options.seconds,
+        recipe=options.recipe,
+        change=options.change,
+        budget_us=None if options.budget_ms is None else round(options.budget_ms * 1000),
+    )
+
+
+def _judged(options: argparse.Namespace, watch: Watch, pub: str | None) -> int:
+    """The exit code for what was heard."""
     if not watch.book.clean:
         sys.stdout.write("BROKEN: the line did not keep its promises\n")
         return Exit.PROMISE

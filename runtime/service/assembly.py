@@ -86,8 +86,7 @@ def assemble(
         raise ValueError(HEIGHT_UNKNOWN)
     # A bundle of finer patches may be prepared later; its maps need more space.
     ring = FrameRing(line.ring.slots, pixel_bytes, 4 * geometry.map_bytes)
-    triggered = line.trigger.mode == "software"
-    opener = opener or opener_of(line.camera, triggered=triggered)
+    opener = opener or opener_of(line.camera, triggered=line.trigger.mode == "software")
     acquisition = Acquisition(opener, ring, clock_ns=clock_ns)
     supervisor = _supervisor(line, ring, make_pipeline, clock_ns)
     ledger = Ledger(resend_ns=round(line.wire.resend_ms * _MS))
@@ -95,17 +94,11 @@ def assemble(
     boot = str(uuid.uuid4())
     announcer = Announcer(line, boot, sockets, ledger, mono_ns=clock_ns, wall_ns=wall_ns)
     alarms = Alarms(announcer.alarm)
-    coordinator = Coordinator(
-        ledger,
-        ring,
-        acquisition,
-        supervisor,
-        announcer,
-        triggered=triggered,
-        budget_ns=round(line.trigger.budget_ms * _MS),
-        max_in_flight=line.trigger.max_in_flight,
+    coordinator = _coordinator(line, ledger, ring, acquisition, supervisor, announcer, clock_ns)
+    sides = Sides(
+        line, ring, coordinator, supervisor, acquisition, announcer, alarms, log=log,
         clock_ns=clock_ns,
-    )
+    )  # fmt: skip
     return LineParts(
         line=line,
         log=log,
@@ -119,17 +112,29 @@ def assemble(
         coordinator=coordinator,
         changeover=Changeover(supervisor, line.bundles, pixel_bytes),
         alarms=alarms,
-        sides=Sides(
-            line,
-            ring,
-            coordinator,
-            supervisor,
-            acquisition,
-            announcer,
-            alarms,
-            log=log,
-            clock_ns=clock_ns,
-        ),
+        sides=sides,
+    )
+
+
+def _coordinator(
+    line: Line,
+    ledger: Ledger,
+    ring: FrameRing,
+    acquisition: Acquisition,
+    supervisor: Supervisor,
+    announcer: Announcer,
+    clock_ns: Callable[[], int],
+) -> Coordinator:
+    return Coordinator(
+        ledger,
+        ring,
+        acquisition,
+        supervisor,
+        announcer,
+        triggered=line.trigger.mode == "software",
+        budget_ns=round(line.trigger.budget_ms * _MS),
+        max_in_flight=line.trigger.max_in_flight,
+        clock_ns=clock_ns,
     )
 
 

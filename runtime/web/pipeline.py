@@ -14,16 +14,17 @@ from kenpin.camera.frame import Frame, LostFrame
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
 from kenpin.runtime.judging.blend import load_blend
+from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.fitting import in_grey_levels, misfit
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.pipeline import (
     Judgement,
     Pipeline,
     Stopwatch,
-    load_engine,
+    load_network,
 )
 from kenpin.runtime.judging.processor import check_processor
-from kenpin.runtime.judging.scoring import load_scorer
+from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds, WebResume
 from kenpin.runtime.web.defects import DefectTracker
@@ -72,6 +73,50 @@ def open_pipeline(
     return Pipeline(
         bundle, clock_ns=clock_ns, budget_ns=budget_ns, threads=threads, exhaustive=exhaustive
     )
+
+
+def _stages(
+    bundle: Bundle, grid: TileGrid, engine: Engine, scorer: Scorer, web: WebSpec
+) -> WebStages:
+    manifest = bundle.manifest
+    px = manifest.features.patch_stride_px
+    row = 1, -(-grid.width // px)
+    return WebStages(
+        grid,
+        engine,
+        scorer,
+        px,
+        manifest.score.smooth_sigma_px,
+        web,
+        manifest.grey,
+        load_blend(bundle.arrays, manifest.blend, row, px),
+        Lamp(manifest.grey.even_to),
+    )
+
+
+def _both_stages(
+    bundle: Bundle, grid: TileGrid, web: WebSpec | None, threads: int | None, exhaustive: bool
+) -> tuple[WebStages, WebStages]:
+    """For the line's lanes, and for the recipe's, with which golden frames were scored."""
+    recipe = bundle.manifest.web
+    assert recipe is not None
+    engine, scorer = load_network(bundle, grid, threads, exhaustive=exhaustive)
+    try:
+        stages = _stages(bundle, grid, engine, scorer, web or recipe)
+        recipes = stages if web is None else _stages(bundle, grid, engine, scorer, recipe)
+    except ValueError as error:
+        raise BundleError(f"{bundle.folder}: web: {error}") from None
+    _check_slots(bundle, engine)
+    return stages, recipes
+
+
+def _check_slots(bundle: Bundle, engine: Engine) -> None:
+    if not slots_agree(engine):
+        raise BundleError(
+            f"{bundle.folder}: on this processor a tile's features depend on its slot in the "
+            "batch, so a frame's height would change what is found; recompile with "
+            "engine.batch = 1"
+        )
 
 
 class WebPipeline:
@@ -128,44 +173,7 @@ class WebPipeline:
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
         self._beat = beat
-        scorer = load_scorer(
-            bundle.arrays,
-            manifest.method,
-            manifest.features,
-            self.grid,
-            threads,
-            exhaustive=exhaustive,
-        )
-        engine = load_engine(bundle, threads, scorer.search)
-        px = manifest.features.patch_stride_px
-        row = 1, -(-self.grid.width // px)
-        look = load_blend(bundle.arrays, manifest.blend, row, px)
-
-        def stages(web: WebSpec) -> WebStages:
-            return WebStages(
-                self.grid,
-                engine,
-                scorer,
-                px,
-                manifest.score.smooth_sigma_px,
-                web,
-                manifest.grey,
-                look,
-                Lamp(manifest.grey.even_to),
-            )
-
-        try:
-            self.stages = stages(self.web)
-            # Golden frames were scored with the recipe's lanes.
-            self._recipes = self.stages if web is None else stages(manifest.web)
-        except ValueError as error:
-            raise BundleError(f"{bundle.folder}: web: {error}") from None
-        if not slots_agree(engine):
-            raise BundleError(
-                f"{bundle.folder}: on this processor a tile's features depend on its slot in the "
-                "batch, so a frame's height would change what is found; recompile with "
-                "engine.batch = 1"
-            )
+        self.stages, self._recipes = _both_stages(bundle, self.grid, web, threads, exhaustive)
         self.reset()
 
     def reset(self, origin: int | None = None) -> None:

@@ -345,14 +345,6 @@ def verdict_message(
     WireError
         If the verdict contradicts itself, as an OK above its threshold does.
     """
-    told = told_fields(verdict)
-    told["name"] = shorten(told["name"], MAX_NAME_CHARS, keep_end=True)
-    told["detail"] = shorten(told["detail"], MAX_DETAIL_CHARS)
-    # A frame lost before any bundle saw it is answered in the name of the one in force.
-    told["bundle"] = shorten(told["bundle"] or identity.bundle, MAX_NAME_CHARS)
-    since_last_line_us = (verdict.judged_ns - verdict.captured_ns) // 1000
-    stages = {"total": since_last_line_us} | dict(verdict.stages_us)
-    speaker = identity.model_dump(exclude={"bundle"})
     try:
         return VerdictMessage(
             v=1,
@@ -369,15 +361,31 @@ def verdict_message(
             t_wall_ns=wall_ns,
             clock_sync=clock_sync,
             enc=enc,
-            # A clock that ran backwards spoils a duration; it must not void a verdict.
-            lat_us={stage: max(0, us) for stage, us in stages.items()},
+            lat_us=_latencies(verdict),
             deadline_us=deadline_us,
-            **speaker,
-            **told,
+            **identity.model_dump(exclude={"bundle"}),
+            **_shortened(told_fields(verdict), identity),
         )
     except ValidationError as error:
         found = f"verdict on frame {verdict.frame_index} cannot be sent"
         raise WireError(f"{found}: {explain(error)}") from error
+
+
+def _shortened(told: dict[str, Any], identity: Identity) -> dict[str, Any]:
+    """With texts that a message can hold."""
+    return told | {
+        "name": shorten(told["name"], MAX_NAME_CHARS, keep_end=True),
+        "detail": shorten(told["detail"], MAX_DETAIL_CHARS),
+        # A frame lost before any bundle saw it is answered in the name of the one in force.
+        "bundle": shorten(told["bundle"] or identity.bundle, MAX_NAME_CHARS),
+    }
+
+
+def _latencies(verdict: Verdict) -> dict[str, int]:
+    since_last_line_us = (verdict.judged_ns - verdict.captured_ns) // 1000
+    stages = {"total": since_last_line_us} | dict(verdict.stages_us)
+    # A clock that ran backwards spoils a duration; it must not void a verdict.
+    return {stage: max(0, us) for stage, us in stages.items()}
 
 
 def brief(value: object) -> str:
