@@ -20,9 +20,10 @@ __all__ = ["BackOff", "Child"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
-# A channel ends a moment before its process: its exit code is worth so long a wait,
-# in which nobody stands still. A driver that hangs at its end is not waited for.
-_LAST_BREATH_NS = 50_000_000
+# A channel ends a moment before its process, or longer if Python ends in order: the
+# exit code is worth so long a wait, in which nobody stands still. A driver that hangs
+# at its end is not waited for.
+_LAST_BREATH_NS = 250_000_000
 
 
 class BackOff:
