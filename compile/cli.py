@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kenpin.camera.files.listing import ImageError
-from kenpin.compile.progress import Steps, plain_console
+from kenpin.compile.progress import Steps
+from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.output import file_to_write, folder_to_write

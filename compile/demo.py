@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kenpin.camera.files.listing import list_images
@@ -41,7 +42,7 @@ def main(folder: Path) -> int:
     console = Console()
     data, pictures = folder / "data", folder / "pictures"
     shutil.rmtree(folder, ignore_errors=True)
-    console.print(f"[bold]1[/] synthetic line-scan frames in {data}")
+    console.print(f"[bold]1[/] synthetic line-scan frames in {escape(str(data))}")
     web = SyntheticWeb(HEIGHT_PX, WIDTH_PX, SEED)
     write_dataset(data, web, train=TRAIN, good=GOOD, each=EACH)
     console.print("[bold]2[/] edge-compile: good frames to a bundle")
@@ -52,11 +53,13 @@ def main(folder: Path) -> int:
     console.print("[bold]3[/] edge-replay: test frames to verdicts, received in another process")
     messages = _replay(data / "test", folder, pictures)
     _show(console, messages)
-    console.print(f"pictures: {pictures}, {len(list_images(pictures))} files")
+    console.print(f"pictures: {pictures}, {len(list_images(pictures))} files", markup=False)
     console.print("[bold]4[/] edge-run: the same as a service, with edge-plc in the PLC's place")
     _tell(console, _serve(folder.resolve(), data.resolve() / "test"))
     line = folder / "line.toml"
-    console.print(f"again: edge-run {line}; in another terminal edge-plc --line-toml {line}")
+    console.print(
+        f"again: edge-run {line}; in another terminal edge-plc --line-toml {line}", markup=False
+    )
     return 0
 
 

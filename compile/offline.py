@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from kenpin.compile.progress import Steps, plain_console
+from kenpin.compile.progress import Steps
+from kenpin.config.console import plain_console
 from kenpin.config.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:  # torch and NNCF take seconds to import

@@ -11,12 +11,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-__all__ = ["Steps", "plain_console"]
-
-
-def plain_console() -> Console:
-    """A console that shows text as it is: paths may hold `[brackets]` and `:colons:`."""
-    return Console(markup=False, emoji=False, highlight=False)
+__all__ = ["Steps"]
 
 
 class Steps:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from kenpin.camera.acquisition.frames import LiveFrames
 from kenpin.camera.files.listing import ImageError
@@ -24,6 +25,7 @@ from kenpin.camera.loss import Loss
 from kenpin.camera.opening import opener_of
 from kenpin.camera.source import CameraError
 from kenpin.config.camera import GenicamSpec, load_camera
+from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bundles.bundle import BundleError
@@ -107,7 +109,7 @@ class Trial:
 
 
 def _camera(options: argparse.Namespace) -> int:
-    out = Console()
+    out = plain_console()
     spec = _spec(options)
     files = producer_files(spec)
     cameras = list_cameras(spec)
@@ -116,7 +118,7 @@ def _camera(options: argparse.Namespace) -> int:
         table.add_row(
             camera.serial, camera.vendor, camera.model, camera.user_name, camera.transport
         )
-    out.print("producers: " + ", ".join(map(str, files)), highlight=False, soft_wrap=True)
+    out.print("producers: " + ", ".join(map(str, files)), soft_wrap=True)
     out.print(table)
     if not cameras:
         raise CameraError("the producers list no camera; check cable, power and address")
@@ -243,7 +245,9 @@ def _why_none(trial: Trial, spec: GenicamSpec) -> str:
 def _list(out: Console, findings: Sequence[Finding]) -> None:
     table = Table("", "what", "found", "remedy")
     for finding in findings:
-        table.add_row(_MARKS[finding.grade], finding.name, finding.found, finding.remedy)
+        table.add_row(
+            Text.from_markup(_MARKS[finding.grade]), finding.name, finding.found, finding.remedy
+        )
     out.print(table)
 
 

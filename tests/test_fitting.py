@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from kenpin.runtime.judging.fitting import fitted, in_grey_levels, misfit, place
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.verdict import Outcome
+from kenpin.runtime.service.geometry import geometry_of
 
 
 def spec(**settings: object) -> FrameSpec:
@@ -218,3 +220,11 @@ def test_a_trimmed_photograph_is_judged_and_its_peak_lies_in_the_photograph(
     x, y = verdict.peak_xy
     assert 32 + 95 < x < 32 + 125
     assert 64 + 45 < y < 64 + 75
+
+
+def test_deep_and_coloured_frames_find_their_room_in_the_ring(tmp_path: Path) -> None:
+    tree = {"features": {"patch_stride_px": 8}, "tiles": {"size_px": 64}}
+    for settings, bytes_each in (({}, 1), ({"bits": 12}, 2), ({"bits": 12, "to_grey": "mean"}, 6)):
+        manifest = {**tree, "frame": spec(**settings).model_dump()}
+        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+        assert geometry_of(tmp_path).frame_bytes == 64 * 96 * bytes_each
