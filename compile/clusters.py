@@ -114,5 +114,6 @@ def describe(found: Sequence[Cluster], *, web: bool) -> str:
     setting = "web.ignore or web.edges" if web else "images.mask"
     return (
         f"{total} of the {of} highest scores of good images lie {places}: if that is no "
-        f"material, a table, a hem or a clamp, leave it out by {setting}"
+        f"material, a table, a hem or a clamp, leave it out by {setting} (at the frame's border "
+        "texture is mirrored, and that may score high, too)"
     )
