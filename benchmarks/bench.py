@@ -139,7 +139,7 @@ def _drawn(order: np.random.Generator, arms: list[str]) -> list[str]:
 
 def _reading(bench: Bench, threads: int | None) -> Any:
     """Reads the statistics' memory once, on all cores, with numpy's fastest reduction."""
-    scorer = bench.stages._scorer  # the benchmark looks inside
+    scorer: Any = bench.stages._scorer  # the benchmark looks inside
     array = scorer.whitening if hasattr(scorer, "whitening") else scorer.bank
     flat = array.swapaxes(-1, -2) if hasattr(scorer, "whitening") else array
     flat = np.ascontiguousarray(flat).reshape(-1)

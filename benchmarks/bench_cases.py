@@ -157,7 +157,7 @@ class Bench:
     rival: Stages
     pixels: np.ndarray
     statistics_mib: float
-    _room: FeatureBuffers
+    _buffers: FeatureBuffers
 
     @classmethod
     def set_up(

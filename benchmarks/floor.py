@@ -103,7 +103,7 @@ def arm(variant: Variant, folder: Path) -> tuple[Callable[[], object], int]:
         seen = [room, with_twins(room, variant.halo_px, np.random.default_rng(0))]
         model = quantize(model, np.concatenate(seen))
     engine = Engine(model, tuning=Tuning(batch=batch, streams=2))
-    features = engine.room(tiles)
+    features = engine.buffers(tiles)
 
     def run() -> None:
         if variant.outside:

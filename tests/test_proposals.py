@@ -146,7 +146,7 @@ def test_a_network_joined_with_a_search_proposes_what_the_bank_alone_does(rows, 
         return len(part)
 
     joined = Engine(cut_network(batch), search=search)
-    room = joined.room(count)
+    room = joined.buffers(count)
     features, _ = joined.features(fill, count, room)
     np.testing.assert_array_equal(features, tiles.reshape(features.shape) * np.float32(0.01))
     patches = features.reshape(-1, DIMS)
@@ -155,7 +155,7 @@ def test_a_network_joined_with_a_search_proposes_what_the_bank_alone_does(rows, 
     assert len(np.unique(expected)) > 10
     # Without a search nothing else changes.
     plain = Engine(cut_network(batch))
-    assert plain.room(count).rows is None
+    assert plain.buffers(count).rows is None
     np.testing.assert_array_equal(plain.features(fill, count)[0], features)
 
 

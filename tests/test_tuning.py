@@ -44,7 +44,7 @@ def test_batch_and_streams_change_no_feature(bundle, batch, streams):
 
 def test_room_is_written_over(bundle):
     engine = Engine(bundle.network)
-    room = engine.room(5)
+    room = engine.buffers(5)
     assert len(room.features) % engine.batch == 0
 
     def fill(first, batch):
