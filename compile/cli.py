@@ -172,7 +172,6 @@ def _build(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from kenpin.compile.build import look_through, prepare
     from kenpin.compile.inspected import draw_inspected, share_told
-    from kenpin.compile.operating_point import scores_needed
 
     recipe = load_recipe(options.recipe, options.set)
     if options.picture:
@@ -190,13 +189,6 @@ def _check(options: argparse.Namespace) -> int:
         if options.picture:
             stride = tap.patch_stride_px
             draw_inspected(images.files[0], recipe, inspected, stride, options.picture)
-        rate = recipe.threshold.false_rejects
-        if recipe.threshold.method == "false_rejects" and len(images.grey) < scores_needed(rate):
-            steps.say(
-                f"warning: {len(images.grey)} good scores are too few to have seen one in "
-                f"{1 / rate:.0f}, so the threshold will be extrapolated; {scores_needed(rate)} are "
-                "enough"
-            )
         steps.say("the recipe can be compiled")
     return Exit.DONE
 

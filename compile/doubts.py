@@ -10,6 +10,7 @@ import numpy as np
 from kenpin.camera.files.listing import name_in, printable
 from kenpin.compile.grey_limits import unusual
 from kenpin.compile.images import GoodImages
+from kenpin.compile.operating_point import scores_needed
 from kenpin.config.recipe import Recipe
 
 __all__ = ["doubts_about"]
@@ -39,16 +40,16 @@ def _folders(images: GoodImages) -> Iterator[str]:
 
 
 def _count(images: GoodImages, recipe: Recipe) -> Iterator[str]:
-    count, rate = len(images.files), recipe.threshold.false_rejects
-    if images.strips:
-        return
-    # From so many on the rate can be counted, not only continued by a curve.
-    enough = max(ASKED_FOR, int(np.ceil(1 / rate)) - 1)
-    if count < enough:
+    # Of webs each tile row has a score.
+    count, rate = len(images.grey), recipe.threshold.false_rejects
+    needed = scores_needed(rate)
+    if recipe.threshold.method == "false_rejects" and count < needed:
         yield (
-            f"{count} good images are few: to promise {rate:.2%} false rejects "
-            f"takes {enough} or more; the threshold will rest on an extrapolation"
+            f"{count} good scores are too few to have seen one in {1 / rate:.0f}, so the threshold "
+            f"will be extrapolated; {needed} are enough"
         )
+    elif not images.strips and count < ASKED_FOR:
+        yield f"{count} good images are few, expected {ASKED_FOR} or more; photograph more"
 
 
 def _copies(images: GoodImages) -> Iterator[str]:

@@ -53,9 +53,10 @@ def test_few_images_are_told_with_the_number_that_the_asked_rate_takes(
 ) -> None:
     assert check(workshop, good) == Exit.DONE
     out = flat(capsys.readouterr().out)
-    assert "16 good images are few: to promise 1.00% false rejects takes 99 or more" in out
-    assert check(workshop, good, "threshold.false_rejects=0.05") == Exit.DONE
-    assert "takes 50 or more" in flat(capsys.readouterr().out)
+    assert "16 good scores are too few to have seen one in 100" in out
+    assert "99 are enough" in out
+    assert check(workshop, good, "threshold.false_rejects=0.1") == Exit.DONE
+    assert "16 good images are few, expected 50 or more" in flat(capsys.readouterr().out)
 
 
 def test_images_in_folders_are_learned_from_and_counted(

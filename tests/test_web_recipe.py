@@ -163,5 +163,5 @@ def test_a_mask_takes_part_of_the_frame_out_of_the_verdict(
 def test_a_mask_that_does_not_fit_is_refused(workshop: Workshop, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected the frame's 128 x 320"):
         masked(workshop, tmp_path, np.full((100, 320), 255, np.uint8))
-    with pytest.raises(ConfigError, match="white nowhere"):
+    with pytest.raises(ConfigError, match="its highest value is 0"):
         masked(workshop, tmp_path, np.zeros((HEIGHT, WIDTH), np.uint8))
