@@ -264,6 +264,7 @@ class Latched:
         (5_100, 1_125, 1_100),  # stamped at its first line, scanned for 20 ms
         (5_100, 1_105, 1_080),  # stamped at its last line
         (9_999, 1_105, 1_085),  # a stamp from the future is of another clock
+        (-95_000, 1_105, 1_085),  # so is one of long ago
         (None, 1_105, 1_085),
     ],
 )

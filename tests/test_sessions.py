@@ -166,7 +166,11 @@ def test_a_session_belongs_to_the_key_that_opened_it(door):
     stranger = door.call(key="b")
     with pytest.raises(StaleError, match="has not said HELLO"):
         door.trigger(stranger)
+    with pytest.raises(StaleError, match="belongs to another key"):
+        door.hello(stranger, "1")
     assert not door.sessions.serves(old)
+    assert door.hello(stranger, "2") != old
+    assert door.ended == [old]
 
 
 def test_numbers_of_the_lines_own_are_no_clients_to_choose(door):

@@ -206,6 +206,8 @@ class Sessions:
         """End the session in force, and open another one."""
         if session in seat.ended:
             raise StaleError(f"stale: session {session!r} has ended; open one of another name")
+        if session == seat.owner.session:
+            raise StaleError(f"stale: session {session!r} belongs to another key; open another one")
         ended = seat.ended
         owner = self._open(client, connection, session)
         ended.append(seat.owner.session)
