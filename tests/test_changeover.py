@@ -120,8 +120,9 @@ def test_a_bundle_that_fails_is_dropped_and_the_line_goes_on(
     assert why in failed["detail"]
     engineer.say("activate")
     assert "no bundle is prepared" in engineer.of_kind("error")["detail"]
-    alarm = next(m for _, _, m in line.topics + line.listen(0.2) if m["type"] == "alarm")
-    assert alarm["source"] == "changeover"
+    alarms = [m for _, _, m in line.topics + line.listen(0.2) if m["type"] == "alarm"]
+    # A slow machine has alarms of its own.
+    assert "changeover" in {alarm["source"] for alarm in alarms}
     assert line.verdict(lambda m: m["verdict"] == 1)["bundle"] == patchcore.label
     assert (store / "current").resolve().name == patchcore.folder.name
 
