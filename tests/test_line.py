@@ -115,7 +115,7 @@ def test_check_compares_camera_bundle_ring_and_budget(
     )
     assert edge_run(["check", str(toml)]) == Exit.CONFIG
     out = capsys.readouterr().out
-    assert "frames of 64 x 320 px" in out
+    assert "camera: frame is 64 x 320 px" in out
     assert "ring.pixel_bytes: 1000 bytes" in out
     assert "trigger.budget_ms: 0.01 ms" in out
     assert "wire.pub: ipc:///tmp/x and wire.ctl, ipc:///tmp/x, are one place" in out
