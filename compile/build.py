@@ -369,7 +369,7 @@ def _scores(
         webs = [files] if images.joined else [[file] for file in files]
         for number, web in enumerate(webs):
             blocks = (load(file, recipe.frame, images.turn_deg) for file in web)
-            for strip, score in enumerate(stages.inner_scores(blocks)):
+            for strip, score in enumerate(stages.scores(blocks)):
                 scores[f"{name_in(folder, web[0])}#{strip}"] = score
             told(number + 1, len(webs))
         return scores

@@ -31,7 +31,6 @@ class _Seen:
     strip: int
     part: int
     score: float
-    inner: bool
     peak: tuple[float, float]
 
     @classmethod
@@ -40,7 +39,7 @@ class _Seen:
         rows, cols = found.values.shape
         row, col = divmod(int(found.values.argmax()), cols)
         peak = ((col + 0.5) / cols, (row + 0.5) / rows)
-        return cls(found.web, found.strip, found.part, found.score, found.inner, peak)
+        return cls(found.web, found.strip, found.part, found.score, peak)
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def score_good(
         with steps.step("look for photographs of one part") as told:
             others = [_Seen.of(one) for one in alone.judge(told, chosen)]
         ratio = _likeness([one for one in found if one.web in chosen], others)
-    found = _counted(found)
+    found.sort(key=lambda one: (one.web, one.strip))
     scores = [one.score for one in found]
     kept = named(keep, images.files, images.folder, "images.keep")
     odd = {n for n in odd_ones(scores) if not kept & set(images.webs[found[n].web])}
@@ -108,17 +107,6 @@ def score_good(
     ]
     places = [(one.web, one.strip) for one in found]
     return GoodScores(records, places, [one.peak for one in found], ratio)
-
-
-def _counted(found: Sequence[_Seen]) -> list[_Seen]:
-    """The scores that count, in the order of the images.
-
-    Strips of a web that rest on reflected lines are left out, as far as there are others:
-    a weave runs against itself where it is reflected, which scores high, and the ends of
-    short webs would set the threshold for all the rest.
-    """
-    inner = [one for one in found if one.inner] or list(found)
-    return sorted(inner, key=lambda one: (one.web, one.strip))
 
 
 def _some(webs: int) -> list[int]:

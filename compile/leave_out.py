@@ -48,7 +48,6 @@ class LeftOut:
     line    of webs, the line of the web where the strip begins; otherwise 0
     values  (rows, cols) float32, the joined, smoothed map, as the live pipeline makes it
     score   what the live pipeline would say of it
-    inner   of webs, whether nothing of it rests on lines that are reflected at an end
     """
 
     web: int
@@ -57,7 +56,6 @@ class LeftOut:
     line: int
     values: F32
     score: float
-    inner: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,10 +95,10 @@ class Unseen:
 
     def _strips(self, steps: WebStages, web: int) -> Iterator[LeftOut]:
         blocks = (self.load(file) for file in self.webs[web])
-        for number, (strip, score, inner) in enumerate(steps.strips(blocks)):
+        for number, (strip, score) in enumerate(steps.strips(blocks)):
             line = strip.first_line
             part = self.parts.of(web, line // steps.grid.stride)
-            yield LeftOut(web, number, part, line, strip.values, score, inner)
+            yield LeftOut(web, number, part, line, strip.values, score)
 
 
 class _RowByRow:

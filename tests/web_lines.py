@@ -41,6 +41,7 @@ dimensions = 20
 [score]
 smooth_sigma_px = 8.0
 [threshold]
+false_rejects = 0.001
 [engine]
 batch = 4
 """

@@ -96,27 +96,10 @@ class WebStages:
 
     def scores(self, blocks: Iterable[NDArray[Any]]) -> list[float]:
         """The score of every strip of a web: one for each tile row."""
-        return [score for _, score in self._scored(blocks)]
+        return [score for _, score in self.strips(blocks)]
 
-    def inner_scores(self, blocks: Iterable[NDArray[Any]]) -> list[float]:
-        """Without those that rest on lines past the web's ends, as far as the web has others.
-
-        What continues a web fits it well, but is not the material that was there: where it
-        fits badly, the ends of short webs would set the threshold for all the rest.
-        """
-        scored = [(score, inner) for _, score, inner in self.strips(blocks)]
-        return [score for score, inner in scored if inner] or [score for score, _ in scored]
-
-    def strips(self, blocks: Iterable[NDArray[Any]]) -> list[tuple[MapStrip, float, bool]]:
-        """Every strip of a web with its score, and whether it rests on no reflected lines."""
-        scored = list(self._scored(blocks))
-        end = scored[-1][0].end_line - self.grid.halo if scored else 0
-        return [
-            (strip, score, strip.first_line > 0 and strip.end_line <= end)
-            for strip, score in scored
-        ]
-
-    def _scored(self, blocks: Iterable[NDArray[Any]]) -> Iterator[tuple[MapStrip, float]]:
+    def strips(self, blocks: Iterable[NDArray[Any]]) -> Iterator[tuple[MapStrip, float]]:
+        """Every strip of a web with its score, those at its ends included."""
         for piece in self.pieces(blocks):
             if isinstance(piece, MapStrip) and piece.inspected.any():
                 yield piece, self.score(piece.values)
