@@ -146,12 +146,12 @@ def test_a_network_joined_with_a_search_proposes_what_the_bank_alone_does(rows, 
         return len(part)
 
     joined = Engine(cut_network(batch), search=search)
-    room = joined.buffers(count)
-    features, _ = joined.features(fill, count, room)
+    buffers = joined.buffers(count)
+    features, _ = joined.features(fill, count, buffers)
     np.testing.assert_array_equal(features, tiles.reshape(features.shape) * np.float32(0.01))
     patches = features.reshape(-1, DIMS)
     expected = rows_for(Proposer(bank[None], centre, BLOCK), patches)
-    np.testing.assert_array_equal(room.tiles(0, count).rows.reshape(-1), expected)
+    np.testing.assert_array_equal(buffers.tiles(0, count).rows.reshape(-1), expected)
     assert len(np.unique(expected)) > 10
     # Without a search nothing else changes.
     plain = Engine(cut_network(batch))

@@ -42,18 +42,18 @@ def test_batch_and_streams_change_no_feature(bundle, batch, streams):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_room_is_written_over(bundle):
+def test_buffers_are_written_over(bundle):
     engine = Engine(bundle.network)
-    room = engine.buffers(5)
-    assert len(room.features) % engine.batch == 0
+    buffers = engine.buffers(5)
+    assert len(buffers.features) % engine.batch == 0
 
     def fill(first, batch):
         batch[...] = first
         return min(len(batch), 5 - first)
 
-    found, filled = engine.features(fill, 5, room)
+    found, filled = engine.features(fill, 5, buffers)
     assert filled == 5
-    assert found.base is room.features
+    assert found.base is buffers.features
     np.testing.assert_array_equal(found, engine.features(fill, 5)[0])
 
 
