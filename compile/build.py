@@ -7,7 +7,7 @@ import platform
 import resource
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,35 +20,39 @@ import kenpin
 from kenpin.camera.files.images import write_png
 from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.backbones import Built, build_backbone
+from kenpin.compile.blending import Blender, MapStore, Ways
 from kenpin.compile.calibrate import calibrate
 from kenpin.compile.clusters import Cluster, crowded_tiles
 from kenpin.compile.doubts import doubts_about
 from kenpin.compile.extractor import Extractor
 from kenpin.compile.fitting import FitTask, arrays_in, fitting_of, leave_outs
-from kenpin.compile.good_scores import GoodScores, score_good
+from kenpin.compile.good_scores import GoodScores, likeness, plain_webs, score_good
 from kenpin.compile.guard import compare, sample_tiles, with_twins
 from kenpin.compile.images import FeatureReader, GoodImages, check_ng, load
 from kenpin.compile.inspected import draw_inspected, inspected_columns
-from kenpin.compile.leave_out import Unseen
+from kenpin.compile.joined import Joined, keep_images, keep_twins
+from kenpin.compile.leave_out import LeftOut, Unseen
 from kenpin.compile.lowest import Rerun, rerun
 from kenpin.compile.odd_pictures import draw_odd
+from kenpin.compile.operating_point import odd_ones, operating_point
 from kenpin.compile.pack import file_hashes, seal, staging_folder
 from kenpin.compile.progress import Steps
 from kenpin.compile.quantize import LARGEST, convert, largest_weight, quantize, save
 from kenpin.compile.trade_report import trade_of, write_trade
-from kenpin.compile.twin_scores import TwinTask, score_twins
+from kenpin.compile.twin_scores import Twin, TwinTask, draw_twins, twin_scores
 from kenpin.compile.twins import TWIN_KINDS, twin
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import SAFE_WEIGHT_BITS, Recipe
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import (
+    BlendRecord,
     Bundle,
     FeatureRecord,
     GoldenFrame,
     Manifest,
     QuantizationRecord,
-    TwinScores,
 )
+from kenpin.runtime.judging.blend import Look, load_blend
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.lamp import Lamp
@@ -204,12 +208,13 @@ def build(
             seed=recipe.images.seed,
         )
         features = _feature_record(recipe, prepared, engine)
+        stride_px = features.patch_stride_px
         if recipe.images.mask is not None and inspected is not None:
             np.save(folder / "mask.npy", inspected)
         parts = images.parts
         # Only where nobody said what shows what is there something to find out.
-        ways = [parts, parts.alone()] if parts.how == "blocks" else [parts]
-        task = FitTask(reader, images.files, grid, folder, steps, ways, scratch)
+        divided = [parts, parts.alone()] if parts.how == "blocks" else [parts]
+        task = FitTask(reader, images.files, grid, folder, steps, divided, scratch)
         fitting = fitting_of(recipe.method)
         support = fitting.fit(recipe.method, task)
 
@@ -218,22 +223,30 @@ def build(
 
         leaves = leave_outs(fitting, recipe.method, task, load_arrays)
 
-        def stages_of(scorer: Scorer) -> Stages | WebStages:
-            return _stages(recipe, features, grid, engine, folder, lamp, scorer)
+        ways = Ways.of(recipe.score, web=recipe.web is not None, network=recipe.method.network)
+        beside = Look(() if recipe.method.scores_images else ways.sigmas_px, stride_px)
+
+        def stages_of(scorer: Scorer, look: Look = beside) -> Stages | WebStages:
+            return _stages(recipe, features, grid, engine, folder, lamp, scorer, look)
 
         def read(file: Path) -> NDArray[Any]:
             return load(file, recipe.frame, recipe.images.turn_deg)
 
         unseen, *alone = [
             Unseen(stages_of, leave, way, images.webs, read)
-            for leave, way in zip(leaves, ways, strict=True)
+            for leave, way in zip(leaves, divided, strict=True)
         ]
-        stages = stages_of(load_arrays(arrays_in(folder)))
-        good = score_good(images, recipe.images.keep, unseen, alone[0] if alone else None, steps)
+        looked = _look(recipe, unseen, prepared, folder, scratch, steps)
+        alike = likeness(images, looked.seen, alone[0], steps) if alone else None
+        joined, blend = _join(recipe, ways, unseen, looked, prepared, folder, steps)
+        good = score_good(images, recipe.images.keep, joined, alike, steps)
+        twins = twin_scores(joined.scored(looked.twins))
+        shape = joined.blender.shape
+        final = load_blend(arrays_in(folder), blend, shape, stride_px) or Look((), stride_px)
+        stages = stages_of(load_arrays(arrays_in(folder)), final)
         ng = _ng_scores(recipe, stages, steps)
         strips = recipe.web is not None
         threshold = calibrate(recipe.threshold, good.records, list(ng.values()), strips=strips)
-        twins = _twin_scores(recipe, unseen, good, prepared, folder, steps)
         golden = _golden(recipe, stages, images.files, folder)
         manifest = Manifest(
             name=recipe.name,
@@ -253,6 +266,7 @@ def build(
             ng_scores=ng,
             files=file_hashes(folder),
             web=recipe.web,
+            blend=blend,
         )
         reruns: list[Rerun | None] = []
 
@@ -265,7 +279,7 @@ def build(
         if good.odd:
             limits = Thresholds(threshold.ok, threshold.ng)
             with steps.step("draw odd images") as told:
-                draw_odd(unseen, good, limits, features.patch_stride_px, pictures, told)
+                draw_odd(joined, good, limits, features.patch_stride_px, pictures, told)
         bundle = seal(folder, manifest, store, prove)
         stem = store / bundle.folder.name
         if pictures.is_dir():
@@ -298,15 +312,16 @@ def _stages(
     folder: Path,
     lamp: Lamp,
     scorer: Scorer,
+    look: Look,
 ) -> Stages | WebStages:
     stride, sigma = features.patch_stride_px, recipe.score.smooth_sigma_px
     if recipe.web is not None:
         try:
-            return WebStages(grid, engine, scorer, stride, sigma, recipe.web, lamp=lamp)
+            return WebStages(grid, engine, scorer, stride, sigma, recipe.web, look=look, lamp=lamp)
         except ValueError as error:
             raise ConfigError(f"web: {error}") from None
     mask = load_mask(arrays_in(folder), grid, stride)
-    return Stages(grid, engine, scorer, stride, sigma, mask, lamp=lamp)
+    return Stages(grid, engine, scorer, stride, sigma, mask, look, lamp)
 
 
 def _precision(
@@ -390,29 +405,77 @@ def _ng_scores(recipe: Recipe, stages: Stages | WebStages, steps: Steps) -> dict
         return _scores(stages, list_images(folder), folder, recipe, told)
 
 
-def _twin_scores(
+@dataclass(frozen=True)
+class _Looked:
+    """Maps of the good images and of faint defects drawn into them, not joined yet."""
+
+    good: MapStore[LeftOut]
+    twins: MapStore[Twin]
+
+    @property
+    def seen(self) -> list[LeftOut]:
+        """The good images, with the network's own scores and without maps."""
+        return [item.what for item in self.good.items]
+
+
+def _look(
     recipe: Recipe,
     unseen: Unseen,
-    good: GoodScores,
     prepared: Prepared,
     folder: Path,
+    scratch: Path,
     steps: Steps,
-) -> list[TwinScores]:
-    """Scores of faint defects drawn into good images; odd images are left alone."""
+) -> _Looked:
+    looked = _Looked(MapStore(scratch / "good.maps"), MapStore(scratch / "twins.maps"))
+    with steps.step("look at good images without their own part") as told:
+        keep_images(unseen, looked.good, told)
     if not recipe.report.twins_each:
-        return []
+        return looked
     grid, stride = prepared.grid, prepared.extractor.patch_stride_px
     if recipe.web is not None:
         inspected = LaneMap.of(recipe.web, grid.width, stride).inspected[None]
     else:
         mask = load_mask(arrays_in(folder), grid, stride)
         inspected = np.ones(prepared.joiner.shape, bool) if mask is None else mask > 0
-    odd = {web for (web, _), one in zip(good.places, good.records, strict=True) if one.odd}
-    plain = [web for web in range(len(unseen.webs)) if web not in odd]
+    # Odd images are left alone.
+    plain = plain_webs(looked.seen, len(unseen.webs))
     task = TwinTask(unseen, plain, grid, stride, recipe.score.smooth_sigma_px + stride, inspected)
     rng = np.random.default_rng([recipe.images.seed, TWIN_STREAM])
-    with steps.step("score faint defects drawn into good images") as told:
-        return score_twins(task, recipe.report.twins_each, rng, told)
+    with steps.step("draw faint defects into good images") as told:
+        keep_twins(draw_twins(task, recipe.report.twins_each, rng, told), looked.twins)
+    return looked
+
+
+def _join(
+    recipe: Recipe,
+    ways: Ways,
+    unseen: Unseen,
+    looked: _Looked,
+    prepared: Prepared,
+    folder: Path,
+    steps: Steps,
+) -> tuple[Joined, BlendRecord | None]:
+    """The good images with their maps joined, and what goes into the bundle for it."""
+
+    def threshold(scores: Sequence[float], parts: Sequence[str]) -> float:
+        odd = set(odd_ones(scores))
+        plain = [n for n in range(len(scores)) if n not in odd]
+        own = [scores[n] for n in plain], [parts[n] for n in plain]
+        return operating_point(*own, recipe.threshold.false_rejects).threshold
+
+    rows, cols = prepared.joiner.shape
+    shape = (1 if recipe.web is not None else rows), cols
+    stride = prepared.extractor.patch_stride_px
+    blender = Blender(looked.good, looked.twins, ways, shape, stride, threshold)
+    given = unseen.stages, unseen.leave, unseen.parts, unseen.webs, unseen.load
+    if recipe.method.scores_images:
+        return Joined(*given, looked.good, blender, None), None
+    with steps.step("join the network's map with bands of brightness"):
+        choice = blender.choose()
+    record, arrays = blender.fitted(choice)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    return Joined(*given, looked.good, blender, choice.way), record
 
 
 def _golden(

@@ -14,7 +14,7 @@ from kenpin.compile.operating_point import odd_ones
 from kenpin.compile.progress import Steps
 from kenpin.runtime.bundles.bundle import GoodScore
 
-__all__ = ["ALIKE_TIMES", "GoodScores", "score_good"]
+__all__ = ["ALIKE_TIMES", "GoodScores", "likeness", "plain_webs", "score_good"]
 
 # Images that are looked at to see whether photographs of one part were told apart.
 LOOKED_AT = 60
@@ -70,7 +70,7 @@ def score_good(
     images: GoodImages,
     keep: Sequence[str],
     apart: Unseen,
-    alone: Unseen | None,
+    alike: float | None,
     steps: Steps,
 ) -> GoodScores:
     """The scores that count, looked through for odd ones.
@@ -81,18 +81,11 @@ def score_good(
         Images that are good however odd they look.
     apart
         Judges each image without its part.
-    alone
-        Judges each without itself only; None where the recipe says what shows what.
+    alike
+        See `GoodScores.likeness`.
     """
     with steps.step("score good images without their own part") as told:
-        found = [_Seen.of(one) for one in apart.judge(told)]
-    ratio = None
-    if alone is not None:
-        chosen = _some(len(images.webs))
-        with steps.step("look for photographs of one part") as told:
-            others = [_Seen.of(one) for one in alone.judge(told, chosen)]
-        ratio = _likeness([one for one in found if one.web in chosen], others)
-    found.sort(key=lambda one: (one.web, one.strip))
+        found = sorted(map(_Seen.of, apart.judge(told)), key=lambda one: (one.web, one.strip))
     scores = [one.score for one in found]
     kept = named(keep, images.files, images.folder, "images.keep")
     odd = {n for n in odd_ones(scores) if not kept & set(images.webs[found[n].web])}
@@ -106,7 +99,29 @@ def score_good(
         for number, one in enumerate(found)
     ]
     places = [(one.web, one.strip) for one in found]
-    return GoodScores(records, places, [one.peak for one in found], ratio)
+    return GoodScores(records, places, [one.peak for one in found], alike)
+
+
+def likeness(images: GoodImages, apart: Sequence[LeftOut], alone: Unseen, steps: Steps) -> float:
+    """See `GoodScores.likeness`.
+
+    Parameters
+    ----------
+    apart
+        All images as judged without the block of neighbours that each is in.
+    alone
+        Judges each without itself only.
+    """
+    chosen = _some(len(images.webs))
+    with steps.step("look for photographs of one part") as told:
+        others = [_Seen.of(one) for one in alone.judge(told, chosen)]
+    return _likeness([_Seen.of(one) for one in apart if one.web in chosen], others)
+
+
+def plain_webs(found: Sequence[LeftOut], webs: int) -> list[int]:
+    """Numbers of the images or webs that do not stand out."""
+    odd = {found[n].web for n in odd_ones([one.score for one in found])}
+    return [web for web in range(webs) if web not in odd]
 
 
 def _some(webs: int) -> list[int]:

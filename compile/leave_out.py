@@ -47,6 +47,9 @@ class LeftOut:
     part    its part, see `Parts`
     line    of webs, the line of the web where the strip begins; otherwise 0
     values  (rows, cols) float32, the joined, smoothed map, as the live pipeline makes it
+    bands   (bands, rows, cols) float32, contrasts that were looked at beside it
+    inspected  (rows, cols) bool, where anything counts
+    times   (cols,) float32, what a lane's scores are divided by
     score   what the live pipeline would say of it
     """
 
@@ -55,6 +58,9 @@ class LeftOut:
     part: int
     line: int
     values: F32
+    bands: F32
+    inspected: NDArray[np.bool_]
+    times: F32
     score: float
 
 
@@ -90,7 +96,11 @@ class Unseen:
             else:
                 (file,) = self.webs[web]
                 found = steps.measure(self.load(file))
-                yield LeftOut(web, 0, own[0], 0, found.score_map.values, found.score)
+                values = found.score_map.values
+                yield LeftOut(
+                    web, 0, own[0], 0, values, found.bands, steps.inspected,
+                    np.ones(values.shape[1], np.float32), found.score,
+                )  # fmt: skip
             progress(done + 1, len(order))
 
     def _strips(self, steps: WebStages, web: int) -> Iterator[LeftOut]:
@@ -98,7 +108,10 @@ class Unseen:
         for number, (strip, score) in enumerate(steps.strips(blocks)):
             line = strip.first_line
             part = self.parts.of(web, line // steps.grid.stride)
-            yield LeftOut(web, number, part, line, strip.values, score)
+            yield LeftOut(
+                web, number, part, line, strip.values, strip.bands, strip.inspected,
+                steps.lanes.times, score,
+            )  # fmt: skip
 
 
 class _RowByRow:

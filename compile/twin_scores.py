@@ -1,8 +1,8 @@
-"""What the box would say of faint defects, drawn into good images it has not seen."""
+"""Faint defects drawn into good images, and their maps by a model that has not seen the part."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.stages import WebStages
 
-__all__ = ["TwinTask", "score_twins"]
+__all__ = ["Twin", "TwinTask", "draw_twins", "twin_scores"]
 
 F32 = NDArray[np.float32]
 Field = tuple[slice, slice]
@@ -59,17 +59,30 @@ class _Plan:
     kinds: list[Subtle]
 
 
-def score_twins(
-    task: TwinTask, each: int, rng: np.random.Generator, progress: Callable[[int, int], None]
-) -> list[TwinScores]:
-    """Scores of `each` twins of every kind, size and contrast, fewer where there is no room.
+@dataclass(frozen=True, slots=True, eq=False)
+class Twin:
+    """One faint defect, and the part of an image's maps where it shows.
 
-    A twin's score is the highest value of the map where the defect is: what is found
-    elsewhere in the image would have been found without it.
+    part   whose image it was drawn into
+    area   rows and columns of the frame's map
+    values, bands, inspected, times  as in `LeftOut`, of that area
     """
+
+    what: Subtle
+    part: int
+    area: Field
+    values: F32
+    bands: F32
+    inspected: NDArray[np.bool_]
+    times: F32
+
+
+def draw_twins(
+    task: TwinTask, each: int, rng: np.random.Generator, progress: Callable[[int, int], None]
+) -> Iterator[Twin]:
+    """`each` twins of every kind, size and contrast, fewer where there is no room."""
     unseen = task.unseen
     plans = _planned(task, each, rng)
-    scores: dict[Subtle, list[float]] = {}
     for done, plan in enumerate(plans):
         steps = unseen.stages(unseen.leave.without(plan.part))
         pixels = unseen.load(plan.file).copy()
@@ -86,11 +99,25 @@ def score_twins(
             for kind, field in zip(plan.kinds, fields, strict=False)
             if (place := _drawn(pixels, kind, field, task, rng)) is not None
         ]
-        values = _map(steps, pixels)
+        values, bands, inspected, times = _maps(steps, pixels)
         for kind, place in drawn:
             rows, cols = _cells(place, task.stride_px, task.reach_px)
-            scores.setdefault(kind, []).append(float(values[rows, cols].max()))
+            yield Twin(
+                kind, plan.part, (rows, cols), values[rows, cols], bands[:, rows, cols],
+                inspected[rows, cols], times[cols],
+            )  # fmt: skip
         progress(done + 1, len(plans))
+
+
+def twin_scores(scored: Iterable[tuple[Subtle, float]]) -> list[TwinScores]:
+    """Scores by kind, size and contrast.
+
+    A twin's score is the highest value of the map where the defect is: what is found
+    elsewhere in the image would have been found without it.
+    """
+    scores: dict[Subtle, list[float]] = {}
+    for what, score in scored:
+        scores.setdefault(what, []).append(score)
     order = sorted(scores, key=lambda kind: (kind.kind, kind.size_px, kind.contrast))
     return [
         TwinScores(kind=k.kind, size_px=k.size_px, contrast=k.contrast, scores=scores[k])
@@ -153,8 +180,11 @@ def _cells(place: Drawn, stride_px: int, reach_px: float) -> Field:
     return slice(low[0], high[0]), slice(low[1], high[1])
 
 
-def _map(steps: Stages | WebStages, pixels: NDArray[Any]) -> F32:
+def _maps(
+    steps: Stages | WebStages, pixels: NDArray[Any]
+) -> tuple[F32, F32, NDArray[np.bool_], F32]:
     if isinstance(steps, Stages):
-        return steps.measure(pixels).score_map.values
-    values: F32 = steps.whole_map(pixels).values / steps.lanes.times
-    return values
+        found = steps.measure(pixels)
+        values = found.score_map.values
+        return values, found.bands, steps.inspected, np.ones(values.shape[1], np.float32)
+    return *steps.whole_maps(pixels), steps.lanes.times

@@ -66,6 +66,16 @@ class MethodSettings(Settings):
             )
         return ""
 
+    @property
+    def scores_images(self) -> bool:
+        """Whether the method itself says an image's score, so that its map joins no other."""
+        return False
+
+    @property
+    def network(self) -> bool:
+        """Whether there is a network at all; without one, bands of brightness decide."""
+        return True
+
     def unfit_for_masks(self) -> str:
         """Why parts cannot be judged behind a mask with these settings; empty if they can."""
         return ""
@@ -157,6 +167,11 @@ class PatchCoreSpec(MethodSettings):
         if self.reweight_neighbours == 1:
             raise ValueError("reweight_neighbours 1 weighs a score by itself; expected 0 or >= 2")
         return self
+
+    @property
+    def scores_images(self) -> bool:
+        """See `MethodSettings`: eq. 7 weighs one place of the whole image."""
+        return self.reweight_neighbours > 0
 
     def unfit_for_webs(self) -> str:
         """See `MethodSettings`."""

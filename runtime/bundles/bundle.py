@@ -147,6 +147,8 @@ class BlendRecord(Settings):
     sigmas_px   of the bands' narrow Gaussians; empty: the network alone
     join        root: of the sum of squares; band: the network has no say
     chosen      why, in words
+    adds        whether the network finds faint twins that bands alone do not, by more than
+                chance; None where nobody looked
     """
 
     normalise: Places
@@ -154,6 +156,7 @@ class BlendRecord(Settings):
     sigmas_px: tuple[float, ...]
     join: Join
     chosen: str
+    adds: bool | None = None
 
 
 class GreyRange(Settings):

@@ -129,6 +129,11 @@ class Stages:
         # What the network says of one frame, written over the last one's.
         self._buffers = engine.buffers(len(grid))
 
+    @property
+    def inspected(self) -> NDArray[np.bool_]:
+        """(rows, cols) of the map: where anything counts."""
+        return np.ones(self._joiner.shape, np.bool_) if self._mask is None else self._mask > 0
+
     def measure(self, pixels: NDArray[Any], watch: Stopwatch | None = None) -> Measurement:
         """Measure a frame of the grid's size.
 

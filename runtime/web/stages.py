@@ -110,12 +110,20 @@ class WebStages:
 
     def whole_map(self, pixels: NDArray[Any]) -> ScoreMap:
         """The map of one image that is a web by itself; 0 where nothing is inspected."""
-        values = np.zeros((-(-len(pixels) // self.patch_stride_px), len(self.lanes.times)))
+        values, _, _ = self.whole_maps(pixels)
+        return ScoreMap(values, self.patch_stride_px, (len(pixels), self.grid.width))
+
+    def whole_maps(self, pixels: NDArray[Any]) -> tuple[F32, F32, NDArray[np.bool_]]:
+        """The same (rows, cols) map, its (bands, rows, cols) contrasts, and what is inspected."""
+        rows, cols = -(-len(pixels) // self.patch_stride_px), len(self.lanes.times)
+        values, inspected = np.zeros((rows, cols), np.float32), np.zeros((rows, cols), np.bool_)
+        bands = np.zeros((len(self._look.sigmas_px) if self._look else 0, rows, cols), np.float32)
         for piece in self.pieces([pixels]):
             if isinstance(piece, MapStrip):
-                values[piece.row : piece.row + len(piece.values)] = piece.values
-        size = (len(pixels), self.grid.width)
-        return ScoreMap(values.astype(np.float32), self.patch_stride_px, size)
+                own = slice(piece.row, piece.row + len(piece.values))
+                values[own], bands[:, own] = piece.values, piece.bands
+                inspected[own] = piece.inspected
+        return values, bands, inspected
 
 
 def grey_of_rows(

@@ -1,0 +1,394 @@
+"""How the network's map and bands of brightness become one: by good images and their twins.
+
+Every good image is looked at without its own part, and so are faint twins of good
+images. Of each way to normalise and to join, the threshold that keeps the asked rate of
+false rejects is worked out from the good ones, and the twins above it are counted. A way
+is taken before the plainest one only if it finds more by twice the difference's standard
+error. No test image is ever looked at.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.compile.moments import Moments
+from kenpin.config.recipe import Join, Places, ScoreSpec
+from kenpin.runtime.bundles.bundle import BlendRecord
+from kenpin.runtime.judging.blend import Blend
+
+__all__ = ["SIGMAS_PX", "Blender", "Choice", "Item", "MapStore", "Way", "Ways"]
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Area = tuple[slice, slice]
+T = TypeVar("T")
+
+# Narrow Gaussians that are tried: of specks and threads, and of stains.
+SIGMAS_PX = (4.0, 10.0)
+# Good images that the ways are compared on; the scores of all come after.
+COMPARED = 64
+# So many standard errors more must a way find to be taken before a plainer one.
+SURE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Generic[T]):
+    """What is known of stored maps beside the maps.
+
+    what   whatever the maps are of
+    part   whose part, without which they were made
+    area   rows and columns of the frame's map that they are
+    times  (cols,) what a lane's scores are divided by
+    counts whether statistics may rest on it
+    """
+
+    what: T
+    part: int
+    area: Area
+    times: F32
+    counts: bool = True
+
+
+class MapStore(Generic[T]):
+    """Maps on disk: there may be thousands of images.
+
+    Each is the network's map, the bands' contrasts, and what of it is inspected.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._stream = file.open("w+b")
+        self._places: list[tuple[int, tuple[int, ...]]] = []
+        self.items: list[Item[T]] = []
+        self._by_part: dict[int, list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def add(self, item: Item[T], network: F32, bands: F32, inside: Mask) -> None:
+        """Keep one."""
+        block = np.concatenate([network[None], bands, inside[None]], dtype=np.float32)
+        self._stream.seek(0, os.SEEK_END)
+        self._by_part.setdefault(item.part, []).append(len(self.items))
+        self._places.append((self._stream.tell(), block.shape))
+        self._stream.write(block.tobytes())
+        self.items.append(item)
+
+    def of(self, part: int) -> list[int]:
+        """Numbers of those of a part."""
+        return self._by_part.get(part, [])
+
+    @property
+    def counting(self) -> list[int]:
+        """Numbers of those that statistics may rest on; of all, if there are none."""
+        found = [number for number, item in enumerate(self.items) if item.counts]
+        return found or list(range(len(self.items)))
+
+    @property
+    def parts(self) -> list[int]:
+        """All parts."""
+        return sorted(self._by_part)
+
+    def maps(self, number: int) -> tuple[F32, F32, Mask]:
+        """(1, rows, cols) network, (bands, rows, cols) contrasts, (rows, cols) inspected."""
+        at, shape = self._places[number]
+        self._stream.seek(at)
+        raw = self._stream.read(4 * math.prod(shape))
+        block = np.frombuffer(raw, np.float32).reshape(shape)
+        return block[:1], block[1:-1], block[-1] > 0
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._stream.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to normalise and to join; see `BlendRecord`."""
+
+    normalise: Places
+    places: Places
+    sigmas_px: tuple[float, ...]
+    join: Join
+
+    def __str__(self) -> str:
+        if not self.sigmas_px:
+            return f"the network alone, normalised by {self.normalise}"
+        bands = " and ".join(f"{sigma:g}" for sigma in self.sigmas_px)
+        by = f"bands of {bands} px by {self.places}"
+        if self.join == "band":
+            return f"{by} alone"
+        return f"the network normalised by {self.normalise} with {by}, joined by {self.join}"
+
+
+@dataclass(frozen=True)
+class Ways:
+    """The ways that a recipe leaves open, the plainest first."""
+
+    ways: tuple[Way, ...]
+    baseline: Way
+
+    @classmethod
+    def of(cls, score: ScoreSpec, *, web: bool, network: bool = True) -> Ways:
+        """`network`: False where the method has none and bands are all there is."""
+        where: tuple[Places, ...] = ("column",) if web else ("position", "none", "column")
+        sets: list[tuple[float, ...]] = [SIGMAS_PX, *((sigma,) for sigma in SIGMAS_PX)]
+        if score.bands_px != "auto":
+            sets = [score.bands_px]
+        joins: tuple[Join, ...] = ("root", "maximum", "mean")
+        if not network:
+            joins = ("band",)
+        elif score.join != "auto":
+            joins = (score.join,)
+        ways = []
+        for sigmas in sets:
+            for places in where:
+                normalised: list[Places] = ["none"] if places == "none" else ["none", places]
+                if score.normalise != "auto":
+                    normalised = [score.normalise]
+                if not network:
+                    normalised = ["none"]
+                ways += [
+                    Way(normalise, places, sigmas, join)
+                    for normalise in normalised
+                    for join in (joins if sigmas else ("root",))
+                ]
+        alone = tuple(dict.fromkeys(ways))
+        return cls(alone, Way("none", where[0], sets[0] or SIGMAS_PX, "band"))
+
+    @property
+    def sigmas_px(self) -> tuple[float, ...]:
+        """All bands that any of them looks at."""
+        every = (*self.ways, self.baseline)
+        return tuple(sorted({sigma for way in every for sigma in way.sigmas_px}))
+
+
+@dataclass(frozen=True)
+class Found:
+    """How many twins a way finds at the threshold that its good images give it."""
+
+    hits: NDArray[np.bool_]
+
+    @property
+    def share(self) -> float:
+        """Of all twins."""
+        return float(self.hits.mean()) if len(self.hits) else 0.0
+
+    def surely_above(self, other: Found) -> bool:
+        """Whether it finds more by more than chance."""
+        if not len(self.hits):
+            return False
+        ahead = self.hits.astype(np.float64) - other.hits
+        error = float(ahead.std(ddof=1)) / np.sqrt(len(ahead)) if len(ahead) > 1 else np.inf
+        return float(ahead.mean()) > SURE * error
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, and what of.
+
+    plain     what the plainest way finds
+    baseline  what bands of brightness alone find
+    """
+
+    way: Way
+    found: Found
+    plain: Found
+    baseline: Found
+
+    @property
+    def adds(self) -> bool:
+        """Whether the network finds what bands alone do not, by more than chance."""
+        return self.found.surely_above(self.baseline)
+
+    @property
+    def told(self) -> str:
+        """Why, in words."""
+        count = len(self.found.hits)
+        if not count:
+            return f"{self.way}; as the recipe says"
+        return (
+            f"{self.way}: finds {self.found.share:.0%} of {count} faint twins, the plainest way "
+            f"{self.plain.share:.0%}, bands alone {self.baseline.share:.0%}"
+        )
+
+
+Normals = dict[Places, tuple[tuple[F32, F32], tuple[F32, F32]]]
+# The threshold of some good scores, whose parts are named.
+Threshold = Callable[[Sequence[float], Sequence[str]], float]
+
+
+@dataclass
+class Blender:
+    """Chooses a way and fits it.
+
+    good, twins  maps, each without its own part
+    ways         what may be chosen
+    shape        (rows, cols) of a frame's map; (1, cols) of a web's
+    stride_px    of the map's grid
+    threshold    what decides between good and NG
+    """
+
+    good: MapStore[Any]
+    twins: MapStore[Any]
+    ways: Ways
+    shape: tuple[int, int]
+    stride_px: int
+    threshold: Threshold
+    _totals: dict[Places, tuple[Moments, Moments]] = field(default_factory=dict)
+    _scales: dict[Places, tuple[float, F64]] = field(default_factory=dict)
+
+    def choose(self) -> Choice:
+        """The plainest way, or one that finds more."""
+        self._measure()
+        candidates = list(dict.fromkeys((*self.ways.ways, self.ways.baseline)))
+        good: dict[Way, list[float]] = {way: [] for way in candidates}
+        bad: dict[Way, list[float]] = {way: [] for way in candidates}
+        parts: list[str] = []
+        counting = self.good.counting
+        chosen = {counting[n] for n in _some(len(counting), COMPARED)}
+        for part, normals in self._parts():
+            parts += [str(part)] * sum(n in chosen for n in self.good.of(part))
+            for store, scores, only in ((self.good, good, chosen), (self.twins, bad, None)):
+                for number in store.of(part):
+                    if only is not None and number not in only:
+                        continue
+                    for way in candidates:
+                        scores[way].append(self._score(store, number, way, normals))
+        found = {
+            way: Found(np.array(bad[way]) > self.threshold(good[way], parts)) for way in candidates
+        }
+        plain = self.ways.ways[0]
+        best = max(self.ways.ways, key=lambda way: found[way].share)
+        way = best if found[best].surely_above(found[plain]) else plain
+        return Choice(way, found[way], found[plain], found[self.ways.baseline])
+
+    def fitted(self, choice: Choice) -> tuple[BlendRecord, dict[str, F32]]:
+        """What goes into the bundle: statistics of all good images."""
+        normals = {places: (a.normal(), b.normal()) for places, (a, b) in self._totals.items()}
+        blend = self._blend(choice.way, normals, (slice(None), slice(None)))
+        way = choice.way
+        record = BlendRecord(
+            normalise=way.normalise,
+            places=way.places,
+            sigmas_px=way.sigmas_px,
+            join=way.join,
+            chosen=choice.told,
+            adds=choice.adds if len(choice.found.hits) else None,
+        )
+        arrays = {"network_mean": blend.network_mean, "network_gain": blend.network_gain}
+        if way.sigmas_px:
+            arrays |= {"band_mean": blend.band_mean, "band_gain": blend.band_gain}
+        return record, {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+    def joined(self, store: MapStore[Any], way: Way) -> Iterator[tuple[int, F32]]:
+        """Numbers and joined maps of all that a store holds, each without its own part."""
+        for part, normals in self._parts():
+            for number in store.of(part):
+                yield number, self._map(store, number, way, normals)
+
+    def _measure(self) -> None:
+        """Moments of all good maps, and what their highest places usually are."""
+        places: list[Places] = ["none", "column"]
+        if self.shape[0] > 1:
+            places.append("position")
+        bands = len(self.ways.sigmas_px)
+        self._totals = {
+            name: (
+                Moments(name, (1, *self.shape)),
+                Moments(name, (bands, *self.shape)),
+            )
+            for name in places
+        }
+        for number in self.good.counting:
+            self._take(self._totals, number)
+        peaks: dict[Places, list[F64]] = {name: [] for name in places}
+        counting = set(self.good.counting)
+        for part, normals in self._parts():
+            for number in sorted(counting & set(self.good.of(part))):
+                network, found, inside = self.good.maps(number)
+                for name, ((m, d), (bm, bd)) in normals.items():
+                    z = np.concatenate([(network - m) / d, np.abs(found - bm) / bd])
+                    peaks[name].append(np.where(inside, z, 0).max(axis=(1, 2)).astype(np.float64))
+        for name in places:
+            # A map that is never above its mean has no usual peak, and no say.
+            usual = np.maximum(np.median(np.stack(peaks[name]), axis=0), 1e-3)
+            self._scales[name] = float(usual[0]), usual[1:]
+
+    def _take(self, totals: dict[Places, tuple[Moments, Moments]], number: int) -> None:
+        network, found, inside = self.good.maps(number)
+        for alone, bands in totals.values():
+            alone.add(network, inside)
+            bands.add(found, inside)
+
+    def _parts(self) -> Iterator[tuple[int, Normals]]:
+        """Every part, with the statistics of all others."""
+        counting = set(self.good.counting)
+        for part in self.good.parts:
+            own = {
+                name: (
+                    Moments(name, (1, *self.shape)),
+                    Moments(name, (len(self.ways.sigmas_px), *self.shape)),
+                )
+                for name in self._totals
+            }
+            for number in sorted(counting & set(self.good.of(part))):
+                self._take(own, number)
+            yield (
+                part,
+                {
+                    name: (a.without(own[name][0]).normal(), b.without(own[name][1]).normal())
+                    for name, (a, b) in self._totals.items()
+                },
+            )
+
+    def _score(self, store: MapStore[Any], number: int, way: Way, normals: Normals) -> float:
+        return float((self._map(store, number, way, normals) / store.items[number].times).max())
+
+    def _map(self, store: MapStore[Any], number: int, way: Way, normals: Normals) -> F32:
+        network, found, inside = store.maps(number)
+        blend = self._blend(way, normals, store.items[number].area)
+        keep = [self.ways.sigmas_px.index(sigma) for sigma in way.sigmas_px]
+        joined: F32 = blend.rows(network[0], found[keep]) * inside
+        return joined
+
+    def _blend(self, way: Way, normals: Normals, area: Area) -> Blend:
+        (mean, deviation), _ = normals[way.normalise]
+        _, (band_mean, band_deviation) = normals[way.places]
+        keep = [self.ways.sigmas_px.index(sigma) for sigma in way.sigmas_px]
+        usual = self._scales[way.places][1][keep].astype(np.float32)[:, None, None]
+        gain = 1 / (deviation * np.float32(self._scales[way.normalise][0]))
+        if way.join == "band":
+            # It has no say, and may be a map of nothing.
+            mean, gain = np.zeros_like(mean), np.ones_like(gain)
+        return Blend(
+            way.sigmas_px,
+            self.stride_px,
+            way.join,
+            _cut(mean[0], area),
+            _cut(gain[0], area),
+            _cut(band_mean[keep], area),
+            _cut(np.float32(1) / (band_deviation[keep] * usual), area),
+        )
+
+
+def _cut(array: F32, area: Area) -> F32:
+    """The part of a frame's statistics that some rows and columns are judged by."""
+    rows, cols = (
+        part if side > 1 else slice(None) for part, side in zip(area, array.shape[-2:], strict=True)
+    )
+    return array[..., rows, cols]
+
+
+def _some(count: int, most: int) -> list[int]:
+    """Numbers evenly over all."""
+    kept = min(count, most)
+    return [number * count // kept for number in range(kept)]

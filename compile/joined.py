@@ -1,0 +1,77 @@
+"""Good images judged by both maps joined, each without its own part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kenpin.compile.blending import Blender, Item, MapStore, Way
+from kenpin.compile.leave_out import LeftOut, Unseen
+from kenpin.compile.subtle_twins import Subtle
+from kenpin.compile.twin_scores import Twin
+
+__all__ = ["Joined", "keep_images", "keep_twins"]
+
+
+@dataclass(frozen=True)
+class Joined(Unseen):
+    """`Unseen` whose maps were looked at before, and are joined in a way that was chosen.
+
+    way  None: the network alone, as its method scores images
+    """
+
+    store: MapStore[LeftOut]
+    blender: Blender
+    way: Way | None
+
+    def judge(
+        self, progress: Callable[[int, int], None], only: Sequence[int] | None = None
+    ) -> Iterator[LeftOut]:
+        """See `Unseen`."""
+        if self.way is None:
+            for number, item in enumerate(self.store.items):
+                if only is None or item.what.web in only:
+                    network, _, _ = self.store.maps(number)
+                    yield replace(item.what, values=network[0])
+            return
+        joined = self.blender.joined(self.store, self.way)
+        for done, (number, values) in enumerate(joined, 1):
+            item = self.store.items[number]
+            progress(done, len(self.store))
+            if only is None or item.what.web in only:
+                score = float((values / item.times).max())
+                yield replace(item.what, values=values, score=score)
+
+    def scored(self, twins: MapStore[Twin]) -> Iterator[tuple[Subtle, float]]:
+        """What was drawn, and the highest joined value where it is."""
+        if self.way is None:
+            for number, item in enumerate(twins.items):
+                network, _, _ = twins.maps(number)
+                yield item.what.what, float((network[0] / item.times).max())
+            return
+        for number, values in self.blender.joined(twins, self.way):
+            item = twins.items[number]
+            yield item.what.what, float((values / item.times).max())
+
+
+def keep_images(
+    unseen: Unseen, store: MapStore[LeftOut], progress: Callable[[int, int], None]
+) -> None:
+    """Look at all good images, and keep what was seen."""
+    everything = slice(None), slice(None)
+    nothing = np.empty(0, np.float32)
+    for found in unseen.judge(progress):
+        kept = replace(found, values=nothing, bands=nothing)
+        item = Item(kept, found.part, everything, found.times)
+        store.add(item, found.values, found.bands, found.inspected)
+
+
+def keep_twins(twins: Iterator[Twin], store: MapStore[Twin]) -> None:
+    """The same of twins."""
+    nothing = np.empty(0, np.float32)
+    for twin in twins:
+        kept = replace(twin, values=nothing, bands=nothing)
+        item = Item(kept, twin.part, twin.area, twin.times)
+        store.add(item, twin.values, twin.bands, twin.inspected)
