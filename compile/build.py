@@ -223,7 +223,9 @@ def build(
 
         leaves = leave_outs(fitting, recipe.method, task, load_arrays)
 
-        ways = Ways.of(recipe.score, web=recipe.web is not None, network=recipe.method.network)
+        ways = Ways.of(
+            recipe.score, web=recipe.web is not None, network=recipe.method.backbone is None
+        )
         beside = Look(() if recipe.method.scores_images else ways.sigmas_px, stride_px)
 
         def stages_of(scorer: Scorer, look: Look = beside) -> Stages | WebStages:

@@ -28,6 +28,14 @@ def summary(result: BuildResult) -> str:
         f"threshold  OK up to {m.threshold.ok:.4g}, unsure up to {m.threshold.ng:.4g}",
         f"           {m.threshold.source}",
     ]
+    if m.blend is not None:
+        lines.append(f"maps       {m.blend.chosen}")
+        if m.blend.adds is False and m.method.backbone is None:
+            lines.append(
+                "warning: the network adds nothing to plain brightness on these twins, which are "
+                'all brighter or darker than what surrounds them; method.name = "baseline" is '
+                "smaller and faster, unless defects show in the texture alone"
+            )
     if q.score_ratios:
         worst = min(q.score_ratios, key=lambda kind: q.score_ratios[kind])
         lines.append(

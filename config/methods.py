@@ -20,6 +20,7 @@ from kenpin.config.settings import Settings
 
 __all__ = [
     "METHODS",
+    "BaselineSpec",
     "Granularity",
     "Method",
     "MethodSettings",
@@ -28,6 +29,7 @@ __all__ = [
     "PatchCoreSpec",
     "Share",
     "for_webs",
+    "own_backbone",
 ]
 
 Granularity = Literal["dense", "1/4", "1/16", "single", "columns"]
@@ -48,6 +50,9 @@ class MethodSettings(Settings):
     # Pixels from value to value of the layers that the method taps, unless the recipe
     # names layers; a backbone knows which of its layers is the best of each stride.
     tap_strides: ClassVar[tuple[int, ...]] = (4, 8, 16)
+
+    # The backbone of a method that has no network: bands of brightness decide then.
+    backbone: ClassVar[str | None] = None
 
     name: str
     share: Share = "frame"
@@ -70,11 +75,6 @@ class MethodSettings(Settings):
     def scores_images(self) -> bool:
         """Whether the method itself says an image's score, so that its map joins no other."""
         return False
-
-    @property
-    def network(self) -> bool:
-        """Whether there is a network at all; without one, bands of brightness decide."""
-        return True
 
     def unfit_for_masks(self) -> str:
         """Why parts cannot be judged behind a mask with these settings; empty if they can."""
@@ -196,6 +196,18 @@ class PatchCoreSpec(MethodSettings):
         )
 
 
+class BaselineSpec(MethodSettings):
+    """Bands of plain brightness alone: what every network must be better than.
+
+    Its backbone is `grey`, which is no network and has nothing to quantise.
+    """
+
+    tap_strides: ClassVar[tuple[int, ...]] = (8,)
+    backbone: ClassVar[str | None] = "grey"
+
+    name: Literal["baseline"]
+
+
 PADIM = Method(PadimSpec, "kenpin.runtime.judging.padim:load_padim", "kenpin.compile.padim:PADIM")
 PATCHCORE = Method(
     PatchCoreSpec,
@@ -203,11 +215,18 @@ PATCHCORE = Method(
     "kenpin.compile.patchcore:PATCHCORE",
 )
 
+BASELINE = Method(
+    BaselineSpec,
+    "kenpin.runtime.judging.baseline:load_baseline",
+    "kenpin.compile.baseline:BASELINE",
+)
+
 METHODS: Registry[Method] = Registry(
     "kenpin.methods",
     "method",
     Method,
     {
+        "baseline": "kenpin.config.methods:BASELINE",
         "padim": "kenpin.config.methods:PADIM",
         "patchcore": "kenpin.config.methods:PATCHCORE",
     },
@@ -224,3 +243,11 @@ def for_webs(table: Mapping[str, Any]) -> dict[str, Any]:
     except ConfigError:
         return dict(table)  # whoever reads it next says what is wrong with it
     return {**settings.web_defaults(), **table}
+
+
+def own_backbone(table: Mapping[str, Any]) -> str | None:
+    """The backbone that a method brings that has no network; None if it takes any."""
+    try:
+        return METHODS.find(str(table.get("name"))).settings.backbone
+    except ConfigError:
+        return None  # whoever reads it next says what is wrong with it

@@ -10,7 +10,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from kenpin.config.augment import AugmentSpec
 from kenpin.config.frame import FrameSpec
-from kenpin.config.methods import MethodSpec, for_webs
+from kenpin.config.methods import MethodSpec, for_webs, own_backbone
 from kenpin.config.settings import Settings, anchored, load
 from kenpin.config.threshold import ReportSpec, ThresholdSpec
 from kenpin.config.web import WebSpec
@@ -256,6 +256,45 @@ class Recipe(Settings):
         _fits(self.method.unfit_for_webs())
         if self.web is not None:
             _within(self.web, self.frame.width_px)
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_a_network(cls, tree: Any) -> Any:
+        # Nothing is quantised where there is no network.
+        method = tree.get("method") if isinstance(tree, Mapping) else None
+        own = own_backbone(method) if isinstance(method, Mapping) else None
+        quantize = tree.get("quantize", {}) if own else None
+        if own is None or not isinstance(quantize, Mapping):
+            return tree
+        quantize = {"precision": "fp32", **quantize}
+        return {"backbone": {"name": own}, **tree, "quantize": quantize}
+
+    @model_validator(mode="after")
+    def _join_fits_the_method(self) -> Self:
+        method, score = self.method, self.score
+        own = method.backbone
+        if own is not None and (self.backbone.name != own or self.quantize.precision != "fp32"):
+            raise ValueError(
+                f'method "{method.name}" has no network; remove the table [backbone] and '
+                "quantize.precision"
+            )
+        if own is not None and (score.join not in ("auto", "band") or score.bands_px == ()):
+            raise ValueError(
+                f'method "{method.name}" is bands alone; set score.join to "band" or "auto", and '
+                "let score.bands_px name some"
+            )
+        asked = {score.normalise, score.join} != {"auto"} or score.bands_px != "auto"
+        if method.scores_images and asked:
+            raise ValueError(
+                "method.reweight_neighbours weighs the score of one whole image, which no map "
+                "joins; set it to 0, or remove score.normalise, score.bands_px and score.join"
+            )
+        if score.normalise == "position" and self.frame.geometry == "continuous":
+            raise ValueError(
+                'score.normalise "position" tells places along the frame apart, which a web does '
+                'not have; use "column" or "none"'
+            )
         return self
 
     @model_validator(mode="after")

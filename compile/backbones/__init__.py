@@ -33,6 +33,7 @@ BACKBONES: Registry[Family] = Registry(
         "efficientnet_lite0": "kenpin.compile.backbones.efficientnet_lite:EFFICIENTNET_LITE0",
         "efficientnet_lite1": "kenpin.compile.backbones.efficientnet_lite:EFFICIENTNET_LITE1",
         "efficientnet_lite2": "kenpin.compile.backbones.efficientnet_lite:EFFICIENTNET_LITE2",
+        "grey": "kenpin.compile.backbones.grey:GREY",
         "gabor": "kenpin.compile.backbones.gabor:GABOR",
         "mobilenet_v2": "kenpin.compile.backbones.mobilenet:MOBILENET_V2",
         "resnet18": "kenpin.compile.backbones.resnet:RESNET18",
