@@ -48,14 +48,12 @@ class Item(Generic[T]):
     part   whose part, without which they were made
     area   rows and columns of the frame's map that they are
     times  (cols,) what a lane's scores are divided by
-    counts whether statistics may rest on it
     """
 
     what: T
     part: int
     area: Area
     times: F32
-    counts: bool = True
 
 
 class MapStore(Generic[T]):
@@ -87,12 +85,6 @@ class MapStore(Generic[T]):
     def of(self, part: int) -> list[int]:
         """Numbers of those of a part."""
         return self._by_part.get(part, [])
-
-    @property
-    def counting(self) -> list[int]:
-        """Numbers of those that statistics may rest on; of all, if there are none."""
-        found = [number for number, item in enumerate(self.items) if item.counts]
-        return found or list(range(len(self.items)))
 
     @property
     def parts(self) -> list[int]:
@@ -253,8 +245,7 @@ class Blender:
         good: dict[Way, list[float]] = {way: [] for way in candidates}
         bad: dict[Way, list[float]] = {way: [] for way in candidates}
         parts: list[str] = []
-        counting = self.good.counting
-        chosen = {counting[n] for n in _some(len(counting), COMPARED)}
+        chosen = set(_some(len(self.good), COMPARED))
         for part, normals in self._parts():
             parts += [str(part)] * sum(n in chosen for n in self.good.of(part))
             for store, scores, only in ((self.good, good, chosen), (self.twins, bad, None)):
@@ -308,12 +299,11 @@ class Blender:
             )
             for name in places
         }
-        for number in self.good.counting:
+        for number in range(len(self.good)):
             self._take(self._totals, number)
         peaks: dict[Places, list[F64]] = {name: [] for name in places}
-        counting = set(self.good.counting)
         for part, normals in self._parts():
-            for number in sorted(counting & set(self.good.of(part))):
+            for number in self.good.of(part):
                 network, found, inside = self.good.maps(number)
                 for name, ((m, d), (bm, bd)) in normals.items():
                     z = np.concatenate([(network - m) / d, np.abs(found - bm) / bd])
@@ -331,7 +321,6 @@ class Blender:
 
     def _parts(self) -> Iterator[tuple[int, Normals]]:
         """Every part, with the statistics of all others."""
-        counting = set(self.good.counting)
         for part in self.good.parts:
             own = {
                 name: (
@@ -340,7 +329,7 @@ class Blender:
                 )
                 for name in self._totals
             }
-            for number in sorted(counting & set(self.good.of(part))):
+            for number in self.good.of(part):
                 self._take(own, number)
             yield (
                 part,

@@ -40,8 +40,9 @@ name = "padim"
 dimensions = 20
 [score]
 smooth_sigma_px = 8.0
+# So few short webs do not show all that a good one may be.
 [threshold]
-false_rejects = 0.001
+false_rejects = 0.0001
 [engine]
 batch = 4
 """
