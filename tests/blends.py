@@ -22,6 +22,11 @@ def uneven(bundle: Bundle) -> Bundle:
     return replace(bundle, manifest=bundle.manifest.model_copy(update={"grey": grey}))
 
 
+def alone(bundle: Bundle) -> Bundle:
+    """The network alone, as bundles were before there were bands."""
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"blend": None}))
+
+
 def blended(bundle: Bundle, join: Join = "root", seed: int = 0, **arrays: np.ndarray) -> Bundle:
     """With statistics drawn at random: of columns where the bundle is for webs.
 

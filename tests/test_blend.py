@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference_brightness
-from blends import SIGMAS_PX, blended
+from blends import SIGMAS_PX, alone, blended
 from bundles import HEIGHT, SEED, WIDTH
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
@@ -50,7 +50,7 @@ def test_what_is_no_number_in_either_map_is_none_in_the_joined_one(join, bad):
 def test_a_frame_is_joined_square_by_square(padim: Bundle) -> None:
     bundle = blended(padim)
     frame = good()
-    alone, both = (Pipeline(b).judge(frame).score_map for b in (replace_blend(padim), bundle))
+    alone, both = (Pipeline(b).judge(frame).score_map for b in (alone(padim), bundle))
     assert alone is not None
     assert both is not None
     bands = reference_brightness.contrasts(frame.pixels, 8, SIGMAS_PX)
@@ -67,15 +67,10 @@ def test_a_frame_is_joined_square_by_square(padim: Bundle) -> None:
         assert both.values[row, col] == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
-def replace_blend(bundle: Bundle) -> Bundle:
-    """The network alone, as bundles were before there were bands."""
-    return replace(bundle, manifest=bundle.manifest.model_copy(update={"blend": None}))
-
-
 def test_a_manifest_without_a_blend_keeps_the_bytes_it_had_before_there_were_bands(
     padim: Bundle,
 ) -> None:
-    old = replace_blend(padim).manifest
+    old = alone(padim).manifest
     old = old.model_copy(update={"score": old.score.model_validate({"smooth_sigma_px": 4.0})})
     raw = canonical(old)
     for name in (b"blend", b"bands_px", b"normalise", b"join"):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from blends import blended, uneven
+from blends import alone, blended, uneven
 from kenpin.camera.frame import Capture, Frame, LostFrame
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
 from kenpin.runtime.judging.blend import load_blend
@@ -168,7 +168,7 @@ def test_a_web_whose_network_searches_has_no_seam_and_the_rows_of_its_own_patche
     searching: Bundle, web: Any
 ) -> None:
     m = searching.manifest
-    pipeline = WebPipeline(uneven(searching))
+    pipeline = WebPipeline(uneven(alone(searching)))
     grid = replace(TileGrid.of(m.frame, m.tiles), height=LINES)
     scorer = load_scorer(searching.arrays, m.method, m.features, grid)
     assert scorer.search is not None
