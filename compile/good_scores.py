@@ -114,8 +114,8 @@ def likeness(images: GoodImages, apart: Sequence[LeftOut], alone: Unseen, steps:
     """
     chosen = _some(len(images.webs))
     with steps.step("look for photographs of one part") as told:
-        others = [_Seen.of(one) for one in alone.judge(told, chosen)]
-    return _likeness([_Seen.of(one) for one in apart if one.web in chosen], others)
+        others = [one.score for one in alone.judge(told, chosen)]
+    return _likeness([one.score for one in apart if one.web in chosen], others)
 
 
 def plain_webs(found: Sequence[LeftOut], webs: int) -> list[int]:
@@ -130,7 +130,7 @@ def _some(webs: int) -> list[int]:
     return [number * webs // count for number in range(count)]
 
 
-def _likeness(apart: Sequence[_Seen], alone: Sequence[_Seen]) -> float:
+def _likeness(apart: Sequence[float], alone: Sequence[float]) -> float:
     """How much higher images score without their neighbours than without themselves alone.
 
     Parameters
@@ -144,5 +144,5 @@ def _likeness(apart: Sequence[_Seen], alone: Sequence[_Seen]) -> float:
     -------
     The ratio of the medians; above `ALIKE_TIMES` neighbours show the same part.
     """
-    medians = [float(np.median([one.score for one in found])) for found in (apart, alone)]
+    medians = [float(np.median(scores)) for scores in (apart, alone)]
     return medians[0] / medians[1] if medians[1] > 0 else 1.0

@@ -50,13 +50,13 @@ def test_what_is_no_number_in_either_map_is_none_in_the_joined_one(join, bad):
 def test_a_frame_is_joined_square_by_square(padim: Bundle) -> None:
     bundle = blended(padim)
     frame = good()
-    alone, both = (Pipeline(b).judge(frame).score_map for b in (alone(padim), bundle))
-    assert alone is not None
+    network_map, both = (Pipeline(b).judge(frame).score_map for b in (alone(padim), bundle))
+    assert network_map is not None
     assert both is not None
     bands = reference_brightness.contrasts(frame.pixels, 8, SIGMAS_PX)
     a = bundle.arrays
     for row, col in np.ndindex(*both.values.shape):
-        network = (alone.values[row, col] - a["network_mean"][row, col]) * float(
+        network = (network_map.values[row, col] - a["network_mean"][row, col]) * float(
             a["network_gain"][row, col]
         )
         own = [
