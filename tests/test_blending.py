@@ -15,7 +15,7 @@ from kenpin.compile.moments import Moments
 from kenpin.config.recipe import ScoreSpec
 from kenpin.runtime.judging.blend import Blend, load_blend
 
-ROWS, COLS, IMAGES = 12, 20, 24
+ROWS, COLS, IMAGES = 12, 20, 36
 PLACES = ("none", "column", "position")
 
 
@@ -159,3 +159,13 @@ def test_more_is_found_for_sure_only_by_thrice_the_differences_error():
     assert Found(np.arange(100) < 40).surely_above(few)
     assert not Found(np.arange(100) < 22).surely_above(few)
     assert not few.surely_above(few)
+
+
+def test_a_dozen_images_choose_nothing(tmp_path: Path) -> None:
+    twins = some_maps(60, 11)
+    for network, _ in twins:
+        network[5, 15] += 7
+    ways = Ways.of(ScoreSpec.model_validate({"bands_px": []}), web=False)
+    good = stored(tmp_path, some_maps(12, 0), "good")
+    chosen = Blender(good, stored(tmp_path, twins, "twins"), ways, (ROWS, COLS), 8, highest)
+    assert chosen.choose().way == ways.ways[0]
