@@ -75,7 +75,7 @@ def test_defects_of_a_part_are_told_with_their_boxes_and_a_good_one_has_none(
 
 def test_a_picture_shows_each_defect_in_its_box(pipeline: Pipeline, good: Any) -> None:
     spoilt = good.copy()
-    spoilt[60:80, 150:180] = 255
+    spoilt[40:60, 150:180] = 255
     judged = pipeline.judge(frame(spoilt))
     with_boxes = overlay(spoilt, judged.score_map, judged.verdict)
     without = overlay(spoilt, judged.score_map, dataclasses.replace(judged.verdict, defects=()))
