@@ -389,7 +389,7 @@ def _cut(array: F32, area: Area) -> F32:
 
 def _error(scores: Sequence[float]) -> float:
     """By how much a threshold may be off that so many scores gave."""
-    return THRESHOLD_ERROR * float(np.std(scores)) / len(scores) ** 0.5
+    return float(THRESHOLD_ERROR * np.std(scores) / np.sqrt(len(scores)))
 
 
 def _some(count: int, most: int) -> list[int]:
