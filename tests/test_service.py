@@ -91,7 +91,7 @@ def test_a_trigger_is_acknowledged_acquired_and_judged_in_this_order(
 def test_the_same_id_again_brings_the_same_verdict_and_no_second_part(
     triggered: RunningLine,
 ) -> None:
-    plc = triggered.client(session="5")
+    plc = triggered.client()
     first = plc.ask("part-1")
     plc.say("ack", seq=first["seq"])
     assert plc.ask("part-1") == first
@@ -103,7 +103,7 @@ def test_the_same_id_again_brings_the_same_verdict_and_no_second_part(
 
 
 def test_a_verdict_is_sent_again_until_it_is_acknowledged(triggered: RunningLine) -> None:
-    plc = triggered.client()
+    plc = triggered.client(session="5")
     first = plc.ask("part-1")
     assert plc.of_kind("verdict") == first
     plc.say("ack", seq=1)
