@@ -133,3 +133,14 @@ def test_a_stain_without_texture_is_seen_by_the_band(padim: Bundle) -> None:
     assert clean.score_map is not None
     assert found.score_map is not None
     assert found.score_map.values.max() > 1.5 * clean.score_map.values.max()
+
+
+def test_what_is_inspected_is_never_0_in_a_map() -> None:
+    """0 is what is not inspected, and is drawn so."""
+    shape = (2, 3)
+    flat = np.zeros((1, *shape), np.float32)
+    for sigmas, bands in (((), flat[:0]), ((4.0,), flat)):
+        for join in JOINS:
+            own, gain = np.ones(shape, np.float32), np.ones(shape, np.float32)
+            blend = Blend(sigmas, 8, join, own, gain, bands, bands)
+            assert (blend.rows(np.zeros(shape, np.float32), bands) > 0).all()

@@ -240,10 +240,10 @@ def test_a_lost_frame_changes_nothing_but_the_lines_that_needed_it(
     missed = np.zeros(LINES, bool)
     for gap in gaps:
         missed[gap.first_line : gap.end_line] = True
-    # Tile row r sees lines 64 r - 16 to 64 r + 80; the blur takes 4 map rows more.
+    # Tile row r sees lines 64 r - 16 to 64 r + 80; the widest band takes 10 map rows more.
     lost = range(4 * height, 5 * height)
     reach = [r for r in range(12) if 64 * r - 16 < lost.stop and lost.start < 64 * r + 80]
-    assert np.flatnonzero(missed).tolist() == list(range(64 * reach[0] - 32, 64 * reach[-1] + 96))
+    assert np.flatnonzero(missed).tolist() == list(range(64 * reach[0] - 80, 64 * reach[-1] + 144))
     assert {g.cause for g in gaps} == {Cause.LOST, Cause.CONTEXT}
     for j in judged:
         if j.score_map is None or j.verdict.web is None or j.verdict.web.map_line is None:

@@ -18,6 +18,8 @@ __all__ = ["Blend", "Look", "join_maps", "load_blend"]
 F32 = NDArray[np.float32]
 
 _ZERO = np.float32(0)
+# In a map 0 says "not inspected", so what is inspected is never quite 0.
+_LEAST = np.float32(1e-7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +73,15 @@ class Blend(Look):
     band_gain: F32
 
     def rows(self, network: F32, found: F32) -> F32:
-        """The joined map of rows whose (bands, rows, cols) contrasts are known, never below 0.
+        """The joined map of rows whose (bands, rows, cols) contrasts are known, always above 0.
 
         Not a number in either map is not a number in the joined one.
         """
         first: F32 = (network - self.network_mean) * self.network_gain
         if not self.sigmas_px:
-            return np.maximum(first, _ZERO)
+            return np.maximum(first, _LEAST)
         second: F32 = (np.abs(found - self.band_mean) * self.band_gain).max(axis=0)
-        return join_maps(first, second, self.join)
+        return np.maximum(join_maps(first, second, self.join), _LEAST)
 
 
 def join_maps(network: F32, band: F32, join: Join) -> F32:

@@ -87,11 +87,13 @@ class Testcard:
 
         from kenpin.camera.frame import Frame, LostFrame
         from kenpin.camera.loss import Loss
+        from kenpin.camera.synthetic import DefectKind
 
         if not self._due(timeout_s):
             return []
         index, self._index = self._index, self._index + 1
-        image = self._web.frame(index).pixels
+        # Now and then material is bad, here in every tenth frame.
+        image = self._web.frame(index, DefectKind.DARK_BAND if index % 10 == 9 else None).pixels
         now = time.monotonic_ns()
         pixels = place(image.shape, image.dtype)
         if pixels is None:
