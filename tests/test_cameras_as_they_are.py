@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from descriptions import CAMERAS, camera, choice, geometry, loaded, number, while_on
@@ -27,7 +29,7 @@ def refusal(port, **settings) -> str:
 
 
 # What every camera of the corpus must have once it is set up, in its own names and units.
-SETTINGS = {
+SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "old_gige": (
         {"exposure_us": 20.0, "line_rate_hz": 12_000, "gain": 200, "black_level": 32},
         {

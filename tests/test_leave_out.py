@@ -37,7 +37,8 @@ def bank(folder, images, share, rows=10_000, parts=None):
     spec = PatchCoreSpec(name="patchcore", share=share, projection_dimensions=0, coreset_rows=rows)
     fit_patchcore(reader, reader.files, GRID, spec, folder, folder, [parts], ignored)
     arrays = [np.load(folder / f"{name}.npy") for name in ("centre", "bank", "bank_sq")]
-    scorer = PatchCoreScorer(*arrays, model_of_tile(GRID, share))
+    centre, rows_of_bank, squares = arrays
+    scorer = PatchCoreScorer(centre, rows_of_bank, squares, model_of_tile(GRID, share))
     kept = [np.load(folder / f"{name}-0.npy") for name in ("part", "substitute")]
     return scorer, PatchCoreLeaveOut(scorer, *kept)
 

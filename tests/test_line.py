@@ -172,5 +172,6 @@ def test_every_path_starts_at_the_files_folder_also_in_lists(tmp_path):
     )
     line = load_line(file)
     assert line.bundles == tmp_path / "store"
-    assert line.camera.producers == (tmp_path / "lib/a.cti", Path("/opt/b.cti"))
-    assert line.camera.flat_field == tmp_path / "flat.json"
+    camera = line.camera.model_dump()
+    assert camera["producers"] == (tmp_path / "lib/a.cti", Path("/opt/b.cti"))
+    assert camera["flat_field"] == tmp_path / "flat.json"

@@ -54,7 +54,7 @@ def test_what_is_rejected_is_near_the_promise_on_average_and_mostly_below_the_bo
     got, kept = [], 0
     for _ in range(60):
         point = operating_point(list(draw(count)), alone(count), 0.01)
-        share = float((unseen > point.threshold).mean())
+        share = float(np.mean(unseen > point.threshold))
         got.append(share)
         kept += share <= point.at_most
     # Fewer images than the rate needs may not even promise this: they are marked.

@@ -50,7 +50,9 @@ def fit(folder, images, granularity="dense", share="frame", **settings):
     spec = PadimSpec(name="padim", granularity=granularity, share=share, **settings)
     support = fit_padim(reader, reader.files, GRID, spec, folder, lambda done, total: None)
     arrays = [np.load(folder / f"{name}.npy") for name in ("mean", "whitening")]
-    return PadimScorer(*arrays, model_of_tile(GRID, share), granularity), support, reader
+    mean, whitening = arrays
+    scorer = PadimScorer(mean, whitening, model_of_tile(GRID, share), granularity)
+    return scorer, support, reader
 
 
 @given(streams())

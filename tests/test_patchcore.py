@@ -57,7 +57,8 @@ def fit(folder, images, share="frame", **settings):
     spec = PatchCoreSpec(name="patchcore", share=share, **settings)
     said = fit_patchcore(reader, reader.files, GRID, spec, folder, folder, [], ignored)
     arrays = [np.load(folder / f"{name}.npy") for name in ("centre", "bank", "bank_sq")]
-    return PatchCoreScorer(*arrays, model_of_tile(GRID, share)), said
+    centre, bank, bank_sq = arrays
+    return PatchCoreScorer(centre, bank, bank_sq, model_of_tile(GRID, share)), said
 
 
 def patches_of(images, model, share):

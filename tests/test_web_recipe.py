@@ -44,7 +44,9 @@ def test_webs_default_to_columns_and_to_one_lane() -> None:
     assert isinstance(found.method, PadimSpec)
     assert (found.method.granularity, found.method.share) == ("columns", "frame")
     assert found.web == WebSpec()
-    assert recipe({"name": "padim", "granularity": "single"}).method.granularity == "single"
+    assert recipe({"name": "padim", "granularity": "single"}).method == PadimSpec(
+        name="padim", granularity="single"
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import GreyRange
 from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.engine import Engine
-from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
@@ -108,13 +107,14 @@ class WebStages:
         """The highest value, each in the measure of its lane's threshold."""
         return float((values / self.lanes.times).max())
 
-    def whole_map(self, pixels: NDArray[Any]) -> ScoreMap:
-        """The map of one image that is a web by itself; 0 where nothing is inspected."""
-        values, _, _ = self.whole_maps(pixels)
-        return ScoreMap(values, self.patch_stride_px, (len(pixels), self.grid.width))
-
     def whole_maps(self, pixels: NDArray[Any]) -> tuple[F32, F32, NDArray[np.bool_]]:
-        """The same (rows, cols) map, its (bands, rows, cols) contrasts, and what is inspected."""
+        """Of one image that is a web by itself: its map, contrasts, and what is inspected.
+
+        Returns
+        -------
+        (rows, cols) float32, 0 where nothing is inspected; (bands, rows, cols) float32;
+        (rows, cols) bool.
+        """
         rows, cols = -(-len(pixels) // self.patch_stride_px), len(self.lanes.times)
         values, inspected = np.zeros((rows, cols), np.float32), np.zeros((rows, cols), np.bool_)
         bands = np.zeros((len(self._look.sigmas_px) if self._look else 0, rows, cols), np.float32)
