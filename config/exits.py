@@ -35,6 +35,7 @@ class Exit(IntEnum):
     PROMISE = 11
     SILENT = 12
     REFUSED = 13
+    AUDIT = 14
     INTERRUPTED = 130
 
 
@@ -52,6 +53,7 @@ EPILOG = """exit codes:
   11   edge-plc: the line broke a promise
   12   edge-plc: the line cannot be reached, or is not ready in time
   13   edge-compile eval: images were refused, and count in no figure
+  14   an audit log was altered or cut, or a change could not be logged
   130  interrupted
 """
 

@@ -207,6 +207,7 @@ class Line(Settings):
              or one bundle's own folder
     trust    a folder of public keys, one of which must have signed a bundle before
              it is used; None: bundles need no signature
+    audit    the log of who changed what; by default audit.jsonl in the bundle store
     sim      verdicts are marked as simulated; by default if no real camera is used
     web      lanes, gates and rolls of this line, instead of the recipe's
     sides    further processes beside the line, of installed packages
@@ -217,6 +218,7 @@ class Line(Settings):
     cam: Token = "cam"
     bundles: Path
     trust: Path | None = None
+    audit: Path | None = None
     sim: bool | None = None
     trigger: LineTriggerSpec
     camera: CameraSpec

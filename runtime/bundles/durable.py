@@ -50,7 +50,9 @@ def copy_file(source: Path, target: Path) -> None:
 def replace_file(path: Path, data: bytes) -> None:
     """Give a file another content, or make it; readers see the old or the new. Mode 644."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    # What lies there under this name may be a link, made by whoever owns the folder.
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         with open(handle, "wb", closefd=False) as stream:
             stream.write(data)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bundles.store import Store, StoreError
+from kenpin.runtime.service.audit import AuditError, AuditLog, audit_of, store_audit, who_runs
 
 __all__ = ["main"]
 
@@ -31,7 +33,12 @@ def main(argv: Sequence[str]) -> int:
     from kenpin.runtime.bundles.bundle import BundleError
 
     options = _parser().parse_args(argv)
-    expected = {ConfigError: Exit.CONFIG, StoreError: Exit.BUNDLE, BundleError: Exit.BUNDLE}
+    expected: dict[type[Exception], Exit] = {
+        ConfigError: Exit.CONFIG,
+        StoreError: Exit.BUNDLE,
+        BundleError: Exit.BUNDLE,
+        AuditError: Exit.AUDIT,
+    }
     return run(lambda: int(options.action(options)), expected, debug=options.debug)
 
 
@@ -58,17 +65,28 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder edge-compile wrote")
     sub.add_argument("--files-only", action="store_true", help="do not run the golden frames")
     sub.add_argument("--no-switch", action="store_true", help="leave `current` as it is")
+    _add_why(sub)
     sub = command("use", _use, "Make a bundle of the store the current one.")
     sub.add_argument("name", metavar="NAME", help="as `list` shows it")
-    command("rollback", _rollback, "Go back to the bundle that was current before.")
+    _add_why(sub)
+    _add_why(command("rollback", _rollback, "Go back to the bundle that was current before."))
     sub = command("list", _list, "Show the bundles of a store.")
     sub.add_argument("--verify", action="store_true", help="check every byte of each")
     return parser
 
 
+def _add_why(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--why", default="", metavar="TEXT", help="for the audit log")
+
+
 def _store(options: argparse.Namespace) -> Store:
+    return _opened(options)[0]
+
+
+def _opened(options: argparse.Namespace) -> tuple[Store, AuditLog]:
+    """The store, and the log of its changes."""
     if options.store.suffix != ".toml":
-        return Store(options.store, options.trust)
+        return Store(options.store, options.trust), store_audit(options.store)
     from kenpin.config.line import load_line
     from kenpin.runtime.bundles.bundle import MANIFEST
 
@@ -79,16 +97,33 @@ def _store(options: argparse.Namespace) -> Store:
             f"{options.store}: bundles = {str(bundles)!r} is one bundle; expected a folder that "
             f"holds bundles, such as {str(bundles.parent)!r}"
         )
-    return Store(bundles, options.trust or line.trust)
+    return Store(bundles, options.trust or line.trust), audit_of(line)
+
+
+@contextmanager
+def _logged(options: argparse.Namespace) -> Iterator[Store]:
+    """The store; what became of `current` meanwhile is logged."""
+    store, log = _opened(options)
+    before = store.current
+    yield store
+    if store.current != before:
+        log.write(
+            who_runs("edge-run bundles"),
+            "bundle",
+            "current",
+            before=before,
+            after=store.current,
+            why=options.why,
+        )
 
 
 def _install(options: argparse.Namespace) -> int:
-    store = _store(options)
-    bundle = store.install(
-        options.bundle,
-        prove=None if options.files_only else _golden,
-        switch=not options.no_switch,
-    )
+    with _logged(options) as store:
+        bundle = store.install(
+            options.bundle,
+            prove=None if options.files_only else _golden,
+            switch=not options.no_switch,
+        )
     sys.stdout.write(f"{bundle.folder.name}: installed, {len(bundle.manifest.files)} files\n")
     _tell(store)
     return Exit.DONE
@@ -105,15 +140,15 @@ def _golden(bundle: object) -> None:
 
 
 def _use(options: argparse.Namespace) -> int:
-    store = _store(options)
-    store.switch(options.name)
+    with _logged(options) as store:
+        store.switch(options.name)
     _tell(store)
     return Exit.DONE
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    store = _store(options)
-    store.rollback()
+    with _logged(options) as store:
+        store.rollback()
     _tell(store)
     return Exit.DONE
 

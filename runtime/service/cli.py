@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   edge-run record --help                     keep what the camera shows, without inspecting it
   edge-run line.toml --set camera.rate_hz=20 --until-end
   edge-run bundles --help                    install a bundle, roll back, list
+  edge-run audit --help                      who changed what, and whether the log is whole
   edge-run install --help                    systemd units in place, and away again
 
 SIGTERM ends the service: what is under way is answered NG shutdown.
@@ -32,6 +33,7 @@ _OTHERS = {
     "record": "kenpin.camera.record_command",
     "bundles": "kenpin.runtime.service.bundles_cli",
     "keys": "kenpin.runtime.service.keys_cli",
+    "audit": "kenpin.runtime.service.audit_cli",
     "install": "kenpin.runtime.service.install",
     "uninstall": "kenpin.runtime.service.install",
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.runtime.service.audit import AuditError, keys_audit, who_runs
 from kenpin.runtime.wire.keys import (
     KeysError,
     admit,
@@ -38,7 +39,8 @@ again by itself who is admitted.
 def main(argv: Sequence[str]) -> int:
     """The command behind `edge-run keys`; returns its exit code."""
     options = _parser().parse_args(argv)
-    return run(lambda: options.do(options), {ConfigError: Exit.CONFIG}, debug=False)
+    expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG, AuditError: Exit.AUDIT}
+    return run(lambda: int(options.do(options)), expected, debug=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _new(options: argparse.Namespace) -> int:
     public = new_line(options.folder)
+    _log(options, "line", None, read_line(options.folder).public)
     _say(f"made {public} (for clients) and {public.name}_secret (for this line alone)")
     return Exit.DONE
 
@@ -79,6 +82,7 @@ def _new(options: argparse.Namespace) -> int:
 def _client(options: argparse.Namespace) -> int:
     out = options.out or Path(f"{options.name}.key_secret")
     new_client(options.folder, options.name, out)
+    _log(options, options.name, None, _admitted(options)[options.name])
     _say(f"{options.name} is admitted; move {out} to it over a way that nobody listens on")
     return Exit.DONE
 
@@ -91,6 +95,7 @@ def _admit(options: argparse.Namespace) -> int:
     if public is None:
         raise KeysError(f'{options.public}: expected a line public-key = "…"')
     admit(options.folder, options.name, public)
+    _log(options, options.name, None, public)
     _say(f"{options.name} is admitted; it needs the public key in {options.folder / 'line.key'}")
     return Exit.DONE
 
@@ -110,9 +115,25 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _revoke(options: argparse.Namespace) -> int:
+    before = _admitted(options).get(options.name)
     aside = revoke(options.folder, options.name)
+    _log(options, options.name, before, None)
     _say(f"{options.name} is admitted no longer; its key lies in {aside}")
     return Exit.DONE
+
+
+def _admitted(options: argparse.Namespace) -> dict[str, bytes]:
+    return {name: public for public, name in read_admitted(options.folder).names.items()}
+
+
+def _log(options: argparse.Namespace, name: str, before: bytes | None, after: bytes | None) -> None:
+    keys_audit(options.folder).write(
+        who_runs("edge-run keys"),
+        "key",
+        name,
+        before=None if before is None else before.decode(),
+        after=None if after is None else after.decode(),
+    )
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,417 @@
+"""The audit log: who changed what, when, from what to what; each line seals the ones before it.
+
+    STORE/audit.jsonl   of the lines that use this bundle store, or where `audit` says
+    KEYS/audit.jsonl    of a folder of keys
+    …/audit.head        how many lines there are, and the hash of the last
+
+A line's hash covers its own text and the hash of the line before it, so that no
+line can be altered, moved or taken out without breaking the chain; the head
+beside it shows when lines at the end are gone. Whoever can write both files can
+make both anew: a head that was noted elsewhere (the journal has each one) tells.
+
+Several processes write the same log, one at a time: a lock on it orders them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import hashlib
+import json
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from kenpin.config.line import Line
+from kenpin.runtime.bundles.durable import replace_file, sync
+
+__all__ = [
+    "AuditEntry",
+    "AuditError",
+    "AuditLog",
+    "AuditQueue",
+    "Checked",
+    "What",
+    "Who",
+    "audit_of",
+    "keys_audit",
+    "store_audit",
+    "who_runs",
+]
+
+What = Literal["bundle", "threshold", "key", "setting", "alarm", "account", "log"]
+# Whoever holds the lock writes one line.
+_PATIENCE_S = 5.0
+_FIRST = "0" * 64
+_NAME = "audit.jsonl"
+
+
+class AuditError(Exception):
+    """The log cannot be written, or is not what was written: says which line, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who changed something.
+
+    via   the way it came: "edge-run bundles", "page", "ctl", "service"
+    user  of the system or of the page; empty if unknown
+    key   the client's name or key, where it came over the wire
+    """
+
+    via: str
+    user: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One line of the log.
+
+    n       counts from 1
+    at      UTC, as the box's clock had it
+    what    kind of thing that was changed
+    item    which one: a line, a client, a setting's key, an alarm's source
+    before, after
+            plain JSON values; None where there is none
+    why     in the words of whoever did it
+    prev    hash of the line before
+    hash    SHA-256 of all the above, as canonical JSON
+    """
+
+    n: int
+    at: str
+    who: Who
+    what: str
+    item: str
+    before: Any
+    after: Any
+    why: str
+    prev: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check of the chain found: `head` is the hash of the last of `count` lines."""
+
+    count: int
+    head: str
+
+
+def audit_of(line: Line) -> AuditLog:
+    """The log of a line."""
+    if line.audit is not None:
+        return AuditLog(line.audit)
+    whole = (line.bundles / "manifest.json").is_file()
+    return store_audit(line.bundles.parent if whole else line.bundles)
+
+
+def store_audit(store: Path) -> AuditLog:
+    """The log of a bundle store, unless a line that uses it names another one."""
+    return AuditLog(store / _NAME)
+
+
+def keys_audit(folder: Path) -> AuditLog:
+    """The log of a folder of keys."""
+    return AuditLog(folder / _NAME)
+
+
+def who_runs(via: str) -> Who:
+    """Whoever runs this process; behind sudo, whoever asked it."""
+    try:
+        user = getpass.getuser() if os.geteuid() else "root"
+    except (KeyError, OSError):
+        user = f"uid {os.geteuid()}"
+    asked = os.environ.get("SUDO_USER", "")
+    return Who(via, f"{asked} as {user}" if asked and asked != user else user)
+
+
+class AuditLog:
+    """A log at a path; it is made by its first entry. Blocks for a lock and a disk."""
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._now = now
+
+    @property
+    def _head(self) -> Path:
+        return self.path.with_suffix(".head")
+
+    # -- writing -------------------------------------------------------------------------
+
+    def write(
+        self,
+        who: Who,
+        what: What,
+        item: str,
+        *,
+        before: Any = None,
+        after: Any = None,
+        why: str = "",
+    ) -> AuditEntry:
+        """Add a line; when this returns, it is on the disk.
+
+        Raises
+        ------
+        AuditError
+            If the log cannot be written, or its last line is not what was written.
+        """
+        with self._locked() as handle:
+            last = self._last(handle)
+            if last is None and self._head.exists():
+                raise AuditError(f"{self.path}: empty, yet {self._head.name} knows of lines in it")
+            entry = self._append(handle, last, who, what, item, before, after, why)
+        return entry
+
+    def write_changes(
+        self, who: Who, what: What, item: str, now: Mapping[str, Any]
+    ) -> AuditEntry | None:
+        """Add a line about what is no longer as the log has it; None if all is as it was.
+
+        Parameters
+        ----------
+        now
+            All that there is to say of the item. Values are never None: a key that is
+            gone is logged as None.
+
+        Raises
+        ------
+        AuditError
+            As `write`, or if the log is damaged.
+        """
+        known: dict[str, Any] = {}
+        for entry in self.entries():
+            if (entry.what, entry.item) == (what, item):
+                known |= entry.after
+        now = _plain(now)
+        changed = sorted(k for k in known.keys() | now.keys() if known.get(k) != now.get(k))
+        if not changed:
+            return None
+        before, after = ({k: values.get(k) for k in changed} for values in (known, now))
+        return self.write(who, what, item, before=before, after=after)
+
+    def _append(
+        self, handle: int, last: AuditEntry | None, who: Who, what: What, item: str, *rest: Any
+    ) -> AuditEntry:
+        before, after, why = rest
+        at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
+        body = {
+            "n": last.n + 1 if last else 1,
+            "at": at.replace("+00:00", "Z"),
+            "who": {name: text for name, text in asdict(who).items() if text},
+            "what": what,
+            "item": item,
+            "before": _plain(before),
+            "after": _plain(after),
+            "why": why,
+            "prev": last.hash if last else _FIRST,
+        }
+        body["hash"] = _hash(body)
+        try:
+            text = memoryview(_text(body).encode() + b"\n")
+            while text:
+                text = text[os.write(handle, text) :]
+            os.fsync(handle)
+            if last is None:
+                sync(self.path.parent)
+            replace_file(self._head, f"{body['n']} {body['hash']}\n".encode())
+            _give_alike(self._head)
+        except OSError as error:
+            raise AuditError(f"{self.path}: {error.strerror}; the change is not logged") from error
+        return _entry(body)
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        try:
+            # Whose folder it is may be less than root: no link of theirs is followed.
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            handle = os.open(self.path, flags, 0o640)
+            _give_alike(self.path)
+        except OSError as error:
+            raise AuditError(f"{self.path}: {error.strerror}; the change is not logged") from error
+        try:
+            end = time.monotonic() + _PATIENCE_S
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        raise AuditError(
+                            f"{self.path}: somebody else has held it for {_PATIENCE_S:.0f} s; the "
+                            "change is not logged"
+                        ) from None
+                    time.sleep(0.01)
+            yield handle
+        finally:
+            os.close(handle)
+
+    def _last(self, handle: int) -> AuditEntry | None:
+        """The last whole line; what a power cut left of one is cut off, as a line then says."""
+        size = os.fstat(handle).st_size
+        tail = b""
+        while size > len(tail) and tail.count(b"\n") < 2:
+            start = max(0, size - 2 * len(tail) - 4096)
+            tail = os.pread(handle, size - start, start)
+        torn = len(tail) - tail.rfind(b"\n") - 1
+        if torn:
+            os.ftruncate(handle, size - torn)
+        lines = tail[: len(tail) - torn].split(b"\n")
+        last = _parse(self.path, lines[-2], "the last line") if len(lines) > 1 else None
+        if torn:
+            cut = Who("service")
+            what = f"{torn} bytes of a line that was being written when the box stopped"
+            return self._append(handle, last, cut, "log", "torn line", what, None, "")
+        return last
+
+    # -- reading -------------------------------------------------------------------------
+
+    def entries(self) -> list[AuditEntry]:
+        """Every line, in order; none if there is no log.
+
+        Raises
+        ------
+        AuditError
+            If a line is not what was written, or cannot be read.
+        """
+        try:
+            lines = self.path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise AuditError(f"{self.path}: {error.strerror}") from error
+        if lines[-1]:
+            raise AuditError(f"{self.path}: line {len(lines)} is cut off; a power cut, or an edit")
+        found, prev = [], _FIRST
+        for number, text in enumerate(lines[:-1], 1):
+            entry = _parse(self.path, text, f"line {number}")
+            if (entry.n, entry.prev) != (number, prev):
+                raise AuditError(
+                    f"{self.path}: line {number} does not follow the line before it; lines were "
+                    "taken out, moved or put in"
+                )
+            found.append(entry)
+            prev = entry.hash
+        return found
+
+    def verify(self, remembered: str | None = None) -> Checked:
+        """Check every line, that none is missing, and that the log goes on from a noted head.
+
+        Parameters
+        ----------
+        remembered
+            The hash of any line, noted elsewhere earlier.
+
+        Raises
+        ------
+        AuditError
+            If lines were altered, taken out or cut off.
+        """
+        entries = self.entries()
+        hashes = [entry.hash for entry in entries]
+        count, head = self._recorded()
+        # A power cut between a line and its head leaves the head one line behind.
+        if count > len(hashes) or (count and hashes[count - 1] != head):
+            raise AuditError(
+                f"{self.path}: {self._head.name} knows of {count} lines, the log has {len(hashes)} "
+                "and another history; lines at its end were cut off"
+            )
+        if not count and hashes:
+            raise AuditError(f"{self._head}: missing, yet the log has {len(hashes)} lines")
+        if remembered is not None and remembered not in hashes:
+            raise AuditError(
+                f"{self.path}: holds no line of hash {remembered}; it was written anew since then"
+            )
+        return Checked(len(hashes), hashes[-1] if hashes else _FIRST)
+
+    def _recorded(self) -> tuple[int, str]:
+        try:
+            count, head = self._head.read_text().split()
+            return int(count), head
+        except FileNotFoundError:
+            return 0, _FIRST
+        except (OSError, ValueError) as error:
+            raise AuditError(f"{self._head}: damaged ({error})") from None
+
+
+_Noted = tuple[Who, What, str, Mapping[str, Any]]
+
+
+class AuditQueue:
+    """Writes a log from a thread that does nothing else: whoever tells it never waits.
+
+    told    called with each entry that was written, in that thread
+    failed  why the last entry was not written; empty if it was
+    """
+
+    def __init__(self, log: AuditLog, told: Callable[[AuditEntry], object]) -> None:
+        self._log = log
+        self._told = told
+        self._queue: queue.SimpleQueue[_Noted | None] = queue.SimpleQueue()
+        self.failed = ""
+        self._thread = threading.Thread(target=self._drain, name="kenpin-audit", daemon=True)
+        self._thread.start()
+
+    def note(self, who: Who, what: What, item: str, now: Mapping[str, Any]) -> None:
+        """Have it logged what is now otherwise about an item; see `AuditLog.write_changes`."""
+        self._queue.put((who, what, item, now))
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Wait for what is queued, so long at most."""
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+
+    def _drain(self) -> None:
+        while (noted := self._queue.get()) is not None:
+            try:
+                entry = self._log.write_changes(*noted)
+                self.failed = ""
+            except AuditError as error:
+                self.failed = str(error)
+            else:
+                if entry is not None:
+                    self._told(entry)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it, so that what is compared is what is read back."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _text(body: Mapping[str, Any]) -> str:
+    return json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _hash(body: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in body.items() if name != "hash"}
+    return hashlib.sha256(_text(rest).encode()).hexdigest()
+
+
+def _parse(path: Path, text: bytes, which: str) -> AuditEntry:
+    try:
+        body = json.loads(text)
+        sound = _text(body).encode() == text and _hash(body) == body["hash"]
+        if sound:
+            return _entry(body)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise AuditError(f"{path}: {which} is not what was written; it was altered, or the disk fails")
+
+
+def _entry(body: Mapping[str, Any]) -> AuditEntry:
+    return AuditEntry(**{**body, "who": Who(**body["who"])})
+
+
+def _give_alike(path: Path) -> None:
+    """Let a file belong to whom its folder belongs: root writes it, and the line's user, too."""
+    folder, file = path.parent.stat(), path.lstat()
+    if os.geteuid() == 0 and (folder.st_uid, folder.st_gid) != (file.st_uid, file.st_gid):
+        os.chown(path, folder.st_uid, folder.st_gid, follow_symlinks=False)
