@@ -10,8 +10,8 @@ from kenpin.config.camera import SOURCES, CameraSettings, GenicamSpec, RecordedS
 from kenpin.config.registry import load_object
 
 if TYPE_CHECKING:  # they load numpy, which the process that hands this out must not
-    from kenpin.camera.as_live import PlayedSource
     from kenpin.camera.genicam.source import GenicamSource
+    from kenpin.camera.live_adapter import LiveAdapter
     from kenpin.camera.source import LiveSource, OpenSource
 
 __all__ = [
@@ -81,23 +81,25 @@ def open_genicam(camera: GenicamSpec, *, triggered: bool) -> GenicamSource:  # n
     return GenicamSource(camera)
 
 
-def open_recorded(camera: RecordedSpec, *, triggered: bool) -> PlayedSource:
+def open_recorded(camera: RecordedSpec, *, triggered: bool) -> LiveAdapter:
     """See `OpenSource`."""
-    from kenpin.camera.as_live import PlayedSource
-    from kenpin.camera.files.playback import play
+    from kenpin.camera.files.folder_source import open_folder
+    from kenpin.camera.live_adapter import LiveAdapter
 
-    played = play(camera.folder, as_timed=camera.as_timed, rate_hz=camera.rate_hz, loop=camera.loop)
-    return PlayedSource(played, triggered=triggered)
+    source = open_folder(
+        camera.folder, as_timed=camera.as_timed, rate_hz=camera.rate_hz, loop=camera.loop
+    )
+    return LiveAdapter(source, triggered=triggered)
 
 
-def open_synthetic(camera: SyntheticSpec, *, triggered: bool) -> PlayedSource:
+def open_synthetic(camera: SyntheticSpec, *, triggered: bool) -> LiveAdapter:
     """See `OpenSource`."""
-    from kenpin.camera.as_live import PlayedSource
-    from kenpin.camera.synthetic import SyntheticFrames, SyntheticWeb
+    from kenpin.camera.live_adapter import LiveAdapter
+    from kenpin.camera.synthetic import SyntheticSource, SyntheticWeb
 
     web = SyntheticWeb(camera.height_px, camera.width_px, camera.seed)
-    frames = SyntheticFrames(web, count=camera.count, rate_hz=camera.rate_hz)
-    return PlayedSource(frames, triggered=triggered)
+    frames = SyntheticSource(web, count=camera.count, rate_hz=camera.rate_hz)
+    return LiveAdapter(frames, triggered=triggered)
 
 
 def synthetic_frame_bytes(camera: SyntheticSpec) -> int:

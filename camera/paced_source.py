@@ -9,10 +9,10 @@ from dataclasses import replace
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.source import FrameSource
 
-__all__ = ["PacedFrames"]
+__all__ = ["PacedSource"]
 
 
-class PacedFrames(FrameSource, ABC):
+class PacedSource(FrameSource, ABC):
     """A `FrameSource` whose frames are made on demand and handed out on time.
 
     The first frame is due when it is first asked for, and sets the pace: frame k

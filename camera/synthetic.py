@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from kenpin.camera.files.images import write_png
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.camera.paced_source import PacedFrames
+from kenpin.camera.paced_source import PacedSource
 
-__all__ = ["DefectKind", "SyntheticFrame", "SyntheticFrames", "SyntheticWeb", "write_dataset"]
+__all__ = ["DefectKind", "SyntheticFrame", "SyntheticSource", "SyntheticWeb", "write_dataset"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -173,7 +173,7 @@ class SyntheticWeb:
         return noise[reach:-reach].astype(np.float32, copy=False)
 
 
-class SyntheticFrames(PacedFrames):
+class SyntheticSource(PacedSource):
     """A `SyntheticWeb` under a simulated camera: a `FrameSource`.
 
     web       what the camera looks at; frame k is its block k
@@ -181,7 +181,7 @@ class SyntheticFrames(PacedFrames):
     schedule  the defect of frame k, None for good web; `{7: DefectKind.SPOT}.get`
               is one
     lost      indices that arrive as `LostFrame`
-    rate_hz   frames per second; None delivers flat out; see `PacedFrames`
+    rate_hz   frames per second; None delivers flat out; see `PacedSource`
     """
 
     def __init__(

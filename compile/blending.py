@@ -168,7 +168,7 @@ class Ways:
 
 
 @dataclass(frozen=True)
-class Found:
+class TwinHits:
     """How many twins a way finds at the threshold that its good images give it."""
 
     hits: NDArray[np.bool_]
@@ -178,7 +178,7 @@ class Found:
         """Of all twins."""
         return float(self.hits.mean()) if len(self.hits) else 0.0
 
-    def surely_above(self, other: Found, errors: float = SURE) -> bool:
+    def surely_above(self, other: TwinHits, errors: float = SURE) -> bool:
         """Whether it finds more by so many standard errors of the difference."""
         if not len(self.hits):
             return False
@@ -196,9 +196,9 @@ class Choice:
     """
 
     way: Way
-    found: Found
-    plain: Found
-    baseline: Found
+    found: TwinHits
+    plain: TwinHits
+    baseline: TwinHits
 
     @property
     def adds(self) -> bool:
@@ -207,7 +207,7 @@ class Choice:
         return self.found.surely_above(self.baseline, 2.0)
 
     @property
-    def told(self) -> str:
+    def reason(self) -> str:
         """Why, in words."""
         count = len(self.found.hits)
         if not count:
@@ -262,10 +262,11 @@ class Blender:
                     for way in candidates:
                         scores[way].append(self._score(store, number, way, normals))
         limits = {way: self.threshold(good[way], parts) for way in candidates}
-        found = {way: Found(np.array(bad[way]) > limits[way]) for way in candidates}
+        found = {way: TwinHits(np.array(bad[way]) > limits[way]) for way in candidates}
         plain = self.ways.ways[0]
         at_least = {
-            way: Found(np.array(bad[way]) > limits[way] + _error(good[way])) for way in candidates
+            way: TwinHits(np.array(bad[way]) > limits[way] + _error(good[way]))
+            for way in candidates
         }
         best = max(self.ways.ways, key=lambda way: at_least[way].share)
         enough = len(parts) >= FEWEST
@@ -282,7 +283,7 @@ class Blender:
             places=way.places,
             sigmas_px=way.sigmas_px,
             join=way.join,
-            chosen=choice.told,
+            chosen=choice.reason,
             adds=choice.adds if len(choice.found.hits) else None,
         )
         arrays = {"network_mean": blend.network_mean, "network_gain": blend.network_gain}

@@ -139,7 +139,7 @@ def evaluate(
         between images cannot pass for the detection of a defect.
     """
     threshold = pipeline.thresholds.ok
-    tally = _Tally(tile_px)
+    tally = _DatasetTally(tile_px)
     for number, item in enumerate(dataset.images):
         try:
             pixels = read_pixels(item.file)
@@ -169,7 +169,7 @@ def evaluate(
     )
 
 
-class _Tally:
+class _DatasetTally:
     """What the images of a dataset came to, one after the other.
 
     judged    every image that got a score, the score, and whether it is NG

@@ -11,7 +11,15 @@ import numpy as np
 from kenpin.compile.operating_point import Point, operating_point, proportion_95
 from kenpin.runtime.bundles.bundle import GoodScore, TwinScores
 
-__all__ = ["FALSE_REJECTS", "Found", "Row", "detection_limits", "each", "found", "operating_table"]
+__all__ = [
+    "FALSE_REJECTS",
+    "Row",
+    "ShareFound",
+    "detection_limits",
+    "each",
+    "found",
+    "operating_table",
+]
 
 Key = TypeVar("Key", str, tuple[str, int, int])
 
@@ -22,7 +30,7 @@ FOUND_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ShareFound:
     """How many of some defects score above a threshold.
 
     low, high  between which shares that is, with 95 % confidence
@@ -43,7 +51,7 @@ class Found:
         return {**asdict(self), "share": round(self.share, 4)}
 
     @classmethod
-    def of(cls, scores: Sequence[float], threshold: float) -> Found:
+    def of(cls, scores: Sequence[float], threshold: float) -> ShareFound:
         """Of some scores; at least one."""
         above = int(np.count_nonzero(np.asarray(scores) > threshold))
         return cls(above, len(scores), *proportion_95(above, len(scores)))
@@ -60,10 +68,10 @@ class Row:
     """
 
     point: Point
-    twins: dict[str, Found]
-    strengths: dict[str, Found]
-    ng: Found | None
-    good: Found | None = None
+    twins: dict[str, ShareFound]
+    strengths: dict[str, ShareFound]
+    ng: ShareFound | None
+    good: ShareFound | None = None
 
     def tree(self) -> dict[str, Any]:
         """For JSON."""
@@ -94,8 +102,8 @@ def operating_table(
                 point,
                 found(twins, point.threshold, _kind),
                 found(twins, point.threshold, _strength),
-                Found.of(ng, point.threshold) if ng else None,
-                Found.of(labelled, point.threshold) if labelled else None,
+                ShareFound.of(ng, point.threshold) if ng else None,
+                ShareFound.of(labelled, point.threshold) if labelled else None,
             )
         )
     return rows
@@ -103,12 +111,12 @@ def operating_table(
 
 def found(
     twins: Sequence[TwinScores], threshold: float, key: Callable[[TwinScores], Key]
-) -> dict[Key, Found]:
+) -> dict[Key, ShareFound]:
     """How many twins are found, by what `key` says of them."""
     groups: dict[Key, list[float]] = {}
     for twin in twins:
         groups.setdefault(key(twin), []).extend(twin.scores)
-    return {name: Found.of(scores, threshold) for name, scores in groups.items()}
+    return {name: ShareFound.of(scores, threshold) for name, scores in groups.items()}
 
 
 def each(twin: TwinScores) -> tuple[str, int, int]:
@@ -133,7 +141,7 @@ def detection_limits(
     """
     shares: dict[tuple[str, int], list[tuple[int, float]]] = {}
     for twin in twins:
-        share = Found.of(twin.scores, threshold).share
+        share = ShareFound.of(twin.scores, threshold).share
         shares.setdefault((twin.kind, twin.size_px), []).append((twin.contrast, share))
     limits: dict[tuple[str, int], int | None] = {}
     for which, pairs in shares.items():

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.compile.subtle_twins import KINDS
-from kenpin.compile.trade import Found, Row, each, found
+from kenpin.compile.trade import Row, ShareFound, each, found
 from kenpin.runtime.bundles.bundle import TwinScores
 
 __all__ = ["draw_limits", "draw_trade"]
@@ -65,7 +65,7 @@ def draw_trade(rows: Sequence[Row], chosen: float | None, title: str) -> U8:
         _text(picture, f"{100 * row.point.false_rejects:g} %{mark}", (x - 20, y + 22))
     _text(picture, "good ones rejected (* extrapolated)", (left, top + height + 48))
     _text(picture, "found", (left - 60, top - 12))
-    series: dict[str, list[Found]] = {}
+    series: dict[str, list[ShareFound]] = {}
     for row in rows:
         for kind, twins in row.twins.items():
             series.setdefault(kind, []).append(twins)

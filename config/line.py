@@ -196,7 +196,7 @@ class LogSpec(Settings):
     """The log on stderr: JSON lines; what finds no room is dropped and counted."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    room: int = Field(default=1000, ge=10, le=100_000)
+    capacity: int = Field(default=1000, ge=10, le=100_000)
     burst: int = Field(default=60, ge=1, le=100_000)
 
 

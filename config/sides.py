@@ -19,7 +19,7 @@ __all__ = ["SIDES", "Frames", "SideKind", "SideSettings", "SideSpec"]
 
 Frames = Literal["none", "ng", "all"]
 
-_ROOM = "kenpin.runtime.service.sides"
+_PACKAGE = "kenpin.runtime.service.sides"
 
 
 class SideSettings(Settings):
@@ -55,18 +55,18 @@ class SideKind:
 
     settings: type[Settings]
     work: str = ""
-    handle: str = f"{_ROOM}.guest:Guest"
+    handle: str = f"{_PACKAGE}.generic:GenericSide"
 
     def __post_init__(self) -> None:
-        if not self.work and self.handle == f"{_ROOM}.guest:Guest":
+        if not self.work and self.handle == f"{_PACKAGE}.generic:GenericSide":
             raise ValueError("a SideKind without `work`; name the function that is the process")
 
 
 # Each has a table of its own in a line's settings, and a handle of its own.
-ARCHIVE = SideKind(Settings, handle=f"{_ROOM}.archive:Archive")
-PREVIEW = SideKind(Settings, handle=f"{_ROOM}.preview:Preview")
-ROLLS = SideKind(Settings, handle=f"{_ROOM}.rolls:Rolls")
-STATUS = SideKind(Settings, handle=f"{_ROOM}.status:StatusReporter")
+ARCHIVE = SideKind(Settings, handle=f"{_PACKAGE}.archive:Archive")
+PREVIEW = SideKind(Settings, handle=f"{_PACKAGE}.preview:Preview")
+ROLLS = SideKind(Settings, handle=f"{_PACKAGE}.rolls:Rolls")
+STATUS = SideKind(Settings, handle=f"{_PACKAGE}.status:StatusReporter")
 
 SIDES: Registry[SideKind] = Registry(
     "kenpin.sides",

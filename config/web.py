@@ -74,8 +74,8 @@ class EdgeSpec(Settings):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        room = self.right_px - self.left_px - 2 * (self.tolerance_px + self.margin_px)
-        if room <= 0:
+        left_over = self.right_px - self.left_px - 2 * (self.tolerance_px + self.margin_px)
+        if left_over <= 0:
             raise ValueError(
                 f"edges at {self.left_px} and {self.right_px} px leave nothing to inspect once "
                 f"tolerance_px {self.tolerance_px} and margin_px {self.margin_px} are taken off "

@@ -19,7 +19,7 @@ from kenpin.runtime.bundles.bundle import BundleError, parse_manifest
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS, shorten
 from kenpin.runtime.wire.keys import parse_keys
-from kenpin.runtime.wire.line_messages import SAID
+from kenpin.runtime.wire.line_messages import REPLIES
 from kenpin.runtime.wire.map_encoding import Encoding, WireError, decode, decode_any, encode
 from kenpin.runtime.wire.struct_encoding import pack, unpack
 
@@ -41,7 +41,7 @@ def _command(payload: bytes, encoding: str) -> None:
             "t_mono_ns": 1,
             "detail": shorten(str(error), MAX_DETAIL_CHARS),
         }
-        CODECS[encoding].write(SAID["error"](**fields))
+        CODECS[encoding].write(REPLIES["error"](**fields))
 
 
 def _message(payload: bytes, encoding: Encoding) -> None:

@@ -61,7 +61,7 @@ class Child(Generic[Sent, Heard]):
     body        called in the process with `args`, then its channel and, with
                 `progress`, that; a function of a module, for it is pickled. What it
                 needs beyond this side is imported within
-    told, tells
+    to_child, from_child
                 the kinds of message that it is told, and that it tells
     progress    ticked by its loop: then `silent_ns` shows whether it hangs
     niceness    of the process
@@ -73,15 +73,15 @@ class Child(Generic[Sent, Heard]):
         name: str,
         body: Callable[..., None],
         *args: Any,
-        told: TypeForm[Sent],
-        tells: TypeForm[Heard],
+        to_child: TypeForm[Sent],
+        from_child: TypeForm[Heard],
         called: str = "",
         progress: Progress | None = None,
         niceness: int = 0,
         environ: Mapping[str, str] | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        ours, theirs = Channel.pair(told, tells)
+        ours, theirs = Channel.pair(to_child, from_child)
         self._called = called or name
         self.progress = progress
         self.started_ns = clock_ns()
@@ -160,9 +160,9 @@ class Child(Generic[Sent, Heard]):
         if self.progress is not None:
             self.progress.close()
 
-    def stop(self, patience_s: float = 0.0) -> None:
+    def stop(self, grace_s: float = 0.0) -> None:
         """Let it end by itself, for a moment; then end it, and wait. For the service's end."""
-        self._process.join(patience_s)
+        self._process.join(grace_s)
         if self._process.exitcode is None:
             self._process.kill()
             self._process.join()

@@ -26,7 +26,7 @@ class SideProcess(Generic[Sent, Heard]):
     Owned by one thread, which polls `fileno()` and calls `poll`. It is started
     again, at growing pauses, whenever it ends.
 
-    name, work, args, told, tells
+    name, work, args, to_child, from_child
              as `Child`; `work` is called until its channel has ended
     greet    what it is told first, each time that it is started
     refused  what it was to be told and could not take
@@ -38,8 +38,8 @@ class SideProcess(Generic[Sent, Heard]):
         name: str,
         work: Callable[..., None],
         *args: Any,
-        told: TypeForm[Sent],
-        tells: TypeForm[Heard],
+        to_child: TypeForm[Sent],
+        from_child: TypeForm[Heard],
         greet: Callable[[], Iterable[Sent]] = tuple,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -48,8 +48,8 @@ class SideProcess(Generic[Sent, Heard]):
                 name,
                 work,
                 *args,
-                told=told,
-                tells=tells,
+                to_child=to_child,
+                from_child=from_child,
                 niceness=_NICENESS,
                 clock_ns=clock_ns,
             )
@@ -111,11 +111,11 @@ class SideProcess(Generic[Sent, Heard]):
         if self._child is not None:
             self._child.kill()
 
-    def stop(self, patience_s: float = 1.0) -> None:
+    def stop(self, grace_s: float = 1.0) -> None:
         """Let it finish what it has been told, for a moment; then end it. For the service's end."""
         self._restart_ns = None
         if self._child is not None:
             # It works off what is in its channel, and ends with that.
             self._child.hang_up()
-            self._child.stop(patience_s)
+            self._child.stop(grace_s)
             self._child = None

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kenpin.camera.acquisition.frames import LiveFrames
+from kenpin.camera.acquisition.source import AcquisitionSource
+from kenpin.camera.files.folder_source import open_folder
 from kenpin.camera.files.listing import ImageError
-from kenpin.camera.files.playback import play
 from kenpin.camera.flat_field import calibrate, write_flat_field
 from kenpin.camera.frame import Frame, LostFrame, Pixels
 from kenpin.camera.genicam.device import producer_files
@@ -104,7 +104,7 @@ class Trial:
     incomplete: int = 0
     asked: int = 0
     seconds: float = 0.0
-    complaint: str = ""
+    fault: str = ""
     last_loss: str = ""
 
 
@@ -152,12 +152,12 @@ def _spec(options: argparse.Namespace) -> GenicamSpec:
 def _try(spec: GenicamSpec, seen: Probe, seconds: float) -> Trial:
     """Grab for a while; with a software trigger, one frame after the other."""
     trial = Trial()
-    with LiveFrames(opener_of(spec), seen.frame_bytes, slots=_SLOTS) as source:
+    with AcquisitionSource(opener_of(spec), seen.frame_bytes, slots=_SLOTS) as source:
         started = 0.0
-        patience = time.monotonic() + _CONNECTING_S + seconds
-        while time.monotonic() < patience and (not started or trial.seconds < seconds):
+        until = time.monotonic() + _CONNECTING_S + seconds
+        while time.monotonic() < until and (not started or trial.seconds < seconds):
             if source.connected:
-                patience = min(patience, time.monotonic() + _FIRST_FRAME_S + seconds)
+                until = min(until, time.monotonic() + _FIRST_FRAME_S + seconds)
             if spec.software_triggered and trial.asked <= _answered(trial):
                 trial.asked += source.trigger(trial.asked)
             frame = source.grab(0.05)
@@ -169,7 +169,7 @@ def _try(spec: GenicamSpec, seen: Probe, seconds: float) -> Trial:
             if started:
                 trial.seconds = now - started
             _count(trial, frame)
-        trial.complaint = source.detail
+        trial.fault = source.detail
     return trial
 
 
@@ -226,9 +226,9 @@ def _of_the_trial(trial: Trial, spec: GenicamSpec) -> list[Finding]:
 
 
 def _why_none(trial: Trial, spec: GenicamSpec) -> str:
-    """Whom to ask first: the camera's own complaint, or else whatever it waits for."""
-    if trial.complaint:
-        return trial.complaint
+    """Whom to ask first: the camera's own fault, or else whatever it waits for."""
+    if trial.fault:
+        return trial.fault
     if spec.software_triggered:
         return (
             f"{trial.asked} software triggers were given; {trial.last_loss or 'none was answered'}"
@@ -270,7 +270,7 @@ def _flat_field(options: argparse.Namespace) -> int:
 
 
 def _images(folder: Path) -> list[Pixels]:
-    source = play(folder)
+    source = open_folder(folder)
     images = []
     while not source.exhausted:
         frame = source.grab(0.0)

@@ -19,12 +19,12 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from kenpin.camera.files.image_source import RecordedFrames
+from kenpin.camera.files.folder_source import open_folder
+from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.files.images import write_png
 from kenpin.camera.files.listing import ImageError
-from kenpin.camera.files.playback import play
-from kenpin.camera.files.recording import RecordingError
-from kenpin.camera.files.recording_source import RecordingFrames
+from kenpin.camera.files.recording_format import RecordingError
+from kenpin.camera.files.recording_source import RecordingSource
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.source import FrameSource
 from kenpin.config.errors import ConfigError
@@ -235,13 +235,13 @@ def _replay(options: argparse.Namespace) -> int:
         if folder:
             folder_to_write(folder)
     with ExitStack() as stack:
-        source = play(
+        source = open_folder(
             options.frames, as_timed=options.as_timed, rate_hz=options.rate_hz, loop=options.loop
         )
         stack.callback(source.close)
-        for path in source.ignored if isinstance(source, RecordedFrames) else ():
+        for path in source.ignored if isinstance(source, ImageSource) else ():
             sys.stderr.write(f"warning: {path} is no image and is left out\n")
-        for what in source.missing if isinstance(source, RecordingFrames) else ():
+        for what in source.missing if isinstance(source, RecordingSource) else ():
             sys.stderr.write(f"warning: {options.frames}: {what}\n")
         feed = _feed(options, bundle, stack) if options.publish else None
         pipeline = open_tested(

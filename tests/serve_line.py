@@ -36,7 +36,7 @@ def hang(*_: object) -> None:
 
 if __name__ == "__main__":
     line = load_line(Path(sys.argv[1]))
-    log = LogQueue(to_stderr, line.log.room)
+    log = LogQueue(to_stderr, line.log.capacity)
     configure(log, level="debug", burst=line.log.burst)
     parts = assemble(line, make_pipeline=FaultyPipeline, log=log, wall_ns=mad_wall_ns)
     gateway = Gateway(parts)

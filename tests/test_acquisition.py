@@ -16,9 +16,9 @@ from kenpin.camera.acquisition.events import CameraChanged, CameraState, FrameAr
 from kenpin.camera.acquisition.handle import Acquisition
 from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.camera.acquisition.ring_frames import frame_in
-from kenpin.camera.as_live import PlayedSource
+from kenpin.camera.live_adapter import LiveAdapter
 from kenpin.camera.loss import Loss
-from kenpin.camera.synthetic import SyntheticFrames, SyntheticWeb
+from kenpin.camera.synthetic import SyntheticSource, SyntheticWeb
 
 pytestmark = pytest.mark.clock
 
@@ -27,12 +27,12 @@ PATIENCE_S = 60.0
 
 def web(
     count: int | None = None, rate_hz: float | None = None, *, triggered: bool = False
-) -> PlayedSource:
-    return PlayedSource(frames(count, rate_hz), triggered=triggered)
+) -> LiveAdapter:
+    return LiveAdapter(frames(count, rate_hz), triggered=triggered)
 
 
-def frames(count: int | None = None, rate_hz: float | None = None) -> SyntheticFrames:
-    return SyntheticFrames(SyntheticWeb(64, 96, 1), count=count, rate_hz=rate_hz)
+def frames(count: int | None = None, rate_hz: float | None = None) -> SyntheticSource:
+    return SyntheticSource(SyntheticWeb(64, 96, 1), count=count, rate_hz=rate_hz)
 
 
 def until(acquisition, wanted, held=()):
@@ -143,7 +143,7 @@ def test_a_stopped_process_is_noticed_killed_and_replaced(ring, acquire):
         os.kill(hung, 0)
 
 
-def _broken() -> PlayedSource:
+def _broken() -> LiveAdapter:
     raise RuntimeError("no such camera")
 
 

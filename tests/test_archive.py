@@ -57,7 +57,7 @@ class Bench:
             ring=self.ring,
             give_back=self.back.append,
             counts=nobody_counts,
-            tell_roll=print,
+            announce_roll=print,
             clock_ns=self.now,
         )
         self.archive = Archive(spec, around)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kenpin.compile.blending import Blender, Found, Item, MapStore, Ways
+from kenpin.compile.blending import Blender, Item, MapStore, TwinHits, Ways
 from kenpin.compile.moments import Moments
 from kenpin.config.recipe import ScoreSpec
 from kenpin.runtime.judging.blend import Blend, load_blend
@@ -105,7 +105,7 @@ def test_columns_of_unlike_spread_are_told_apart_where_that_finds_more(tmp_path:
     chosen = blender(tmp_path, twins, bands_px=[]).choose()
     assert chosen.way.normalise in ("column", "position")
     assert chosen.found.share > chosen.plain.share + 0.3
-    assert "finds" in chosen.told
+    assert "finds" in chosen.reason
 
 
 def test_a_network_that_finds_nothing_more_than_bands_is_told(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_part_left_out_does_not_excuse_itself(tmp_path: Path) -> None:
     good = stored(tmp_path, maps, "good")
     joining = Blender(good, stored(tmp_path, [], "twins"), ways, (ROWS, COLS), 8, highest)
     choice = joining.choose()
-    assert choice.told.endswith("as the recipe says")
+    assert choice.reason.endswith("as the recipe says")
     record, arrays = joining.fitted(choice)
     blend = load_blend(arrays, record, (ROWS, COLS), 8)
     assert blend is not None
@@ -155,9 +155,9 @@ def test_a_part_left_out_does_not_excuse_itself(tmp_path: Path) -> None:
 
 
 def test_more_is_found_for_sure_only_by_thrice_the_differences_error():
-    few = Found(np.arange(100) < 20)
-    assert Found(np.arange(100) < 40).surely_above(few)
-    assert not Found(np.arange(100) < 22).surely_above(few)
+    few = TwinHits(np.arange(100) < 20)
+    assert TwinHits(np.arange(100) < 40).surely_above(few)
+    assert not TwinHits(np.arange(100) < 22).surely_above(few)
     assert not few.surely_above(few)
 
 

@@ -49,7 +49,7 @@ def start() -> Iterator[Start]:
     started = []
 
     def make(body: Callable[..., None], **settings: object) -> Child[Stop, Said]:
-        child = Child("kenpin-test", body, told=Stop, tells=Said, **settings)
+        child = Child("kenpin-test", body, to_child=Stop, from_child=Said, **settings)
         started.append(child)
         return child
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kenpin.camera.files.images import write_png
-from kenpin.camera.files.recording_source import RecordingFrames
+from kenpin.camera.files.recording_source import RecordingSource
 from kenpin.camera.flat_field import read_flat_field
 from kenpin.camera.frame import Frame
 from kenpin.camera.genicam.discovery import Probe, _apart
@@ -172,15 +172,15 @@ def test_a_flat_field_is_calibrated_from_folders_and_used_by_the_camera(simulato
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert read_flat_field(output).conditions == {"line_rate_hz": 6400.0}
-    raw = run("kenpin.camera.record_command", line, "-o", tmp_path / "raw", "--frames", 2)
+    raw = run("kenpin.camera.record_cli", line, "-o", tmp_path / "raw", "--frames", 2)
     assert raw.returncode == 0, raw.stderr
     corrected = tmp_path / "corrected.toml"
     corrected.write_text(line.read_text() + 'flat_field = "flat.json"\n')
-    done = run("kenpin.camera.record_command", corrected, "-o", tmp_path / "flat", "--frames", 2)
+    done = run("kenpin.camera.record_cli", corrected, "-o", tmp_path / "flat", "--frames", 2)
     assert done.returncode == 0, done.stderr
     flat = read_flat_field(output)
-    first_raw = drain(RecordingFrames(tmp_path / "raw"))[0]
-    first = drain(RecordingFrames(tmp_path / "flat"))[0]
+    first_raw = drain(RecordingSource(tmp_path / "raw"))[0]
+    first = drain(RecordingSource(tmp_path / "flat"))[0]
     # Both are the pattern from line 0 on, because the camera was started anew.
     np.testing.assert_array_equal(first.pixels, flat.apply(first_raw.pixels))
     assert (first.pixels != first_raw.pixels).any()
@@ -203,7 +203,7 @@ def test_a_recording_holds_every_line_and_replays_bit_for_bit(line, tmp_path):
     done = run("kenpin.runtime.service.cli", "record", line, "-o", tmp_path / "r", "--frames", 12)
     assert done.returncode == 0, done.stderr
     assert "12 frames, 0 missed" in done.stdout
-    frames = drain(RecordingFrames(tmp_path / "r"))
+    frames = drain(RecordingSource(tmp_path / "r"))
     assert len(frames) == 12
     rows = np.concatenate([row_numbers(frame.pixels) for frame in frames])
     np.testing.assert_array_equal(rows, np.arange(rows[0], rows[0] + len(rows)))
@@ -212,8 +212,8 @@ def test_a_recording_holds_every_line_and_replays_bit_for_bit(line, tmp_path):
 
 
 def test_a_recording_without_room_says_that_its_limit_is_reached(line, tmp_path):
-    done = run("kenpin.camera.record_command", line, "-o", tmp_path / "r", "--max-gb", "0.0001")
+    done = run("kenpin.camera.record_cli", line, "-o", tmp_path / "r", "--max-gb", "0.0001")
     assert done.returncode == 0, done.stderr
     assert "the limit is reached" in done.stdout
-    assert all(isinstance(frame, Frame) for frame in drain(RecordingFrames(tmp_path / "r")))
+    assert all(isinstance(frame, Frame) for frame in drain(RecordingSource(tmp_path / "r")))
     assert Path(tmp_path / "r" / "recording.json").is_file()

@@ -12,15 +12,15 @@ from gentl_producer import simulator as simulator
 from kenpin.camera.acquisition.events import CameraState, FrameArrived, FramesLost
 from kenpin.camera.acquisition.handle import Acquisition
 from kenpin.camera.acquisition.ring import FrameRing
-from kenpin.camera.as_live import PlayedSource
 from kenpin.camera.capture import Capture
-from kenpin.camera.files.recording_source import RecordingFrames
-from kenpin.camera.files.recording_writer import Recorder
+from kenpin.camera.files.recording_source import RecordingSource
+from kenpin.camera.files.recording_writer import RecordingWriter
 from kenpin.camera.frame import Frame
 from kenpin.camera.genicam.frame_times import FrameTimes
+from kenpin.camera.live_adapter import LiveAdapter
 from kenpin.camera.loss import Loss
 from kenpin.camera.opening import opener_of
-from kenpin.camera.synthetic import SyntheticFrames, SyntheticWeb
+from kenpin.camera.synthetic import SyntheticSource, SyntheticWeb
 from kenpin.config.camera import GenicamSpec
 from kenpin.config.line import Line
 from source_contract import FakeClock
@@ -174,14 +174,14 @@ def test_frames_of_which_nobody_knows_when_they_began_answer_no_trigger(acquire)
 
 
 def synthetic(clock, rate_hz=None):
-    return SyntheticFrames(SyntheticWeb(64, 96, 1), rate_hz=rate_hz, clock_ns=clock)
+    return SyntheticSource(SyntheticWeb(64, 96, 1), rate_hz=rate_hz, clock_ns=clock)
 
 
 def recorded(folder, clock, rate_hz=None):
-    with Recorder(folder, max_bytes=10**6) as writer:
+    with RecordingWriter(folder, max_bytes=10**6) as writer:
         for index in range(4):
             writer.write(Frame(np.zeros((64, 96), np.uint8), 1000 + index, index))
-    return RecordingFrames(
+    return RecordingSource(
         folder, as_timed=rate_hz is None, rate_hz=rate_hz, clock_ns=clock, sleep=clock.sleep
     )
 
@@ -195,7 +195,7 @@ def test_a_played_frame_is_taken_when_it_is_asked_for_and_not_when_it_was_due(
     played = (
         synthetic(clock, rate_hz) if kind == "synthetic" else recorded(tmp_path, clock, rate_hz)
     )
-    source = PlayedSource(played, triggered=True, clock_ns=clock)
+    source = LiveAdapter(played, triggered=True, clock_ns=clock)
     for _ in range(3):
         clock.advance(1.0)  # long after the next one was due
         fired_ns = clock()

@@ -8,7 +8,7 @@ from pathlib import Path
 import genicam
 import pytest
 
-from kenpin.camera.acquisition.frames import LiveFrames
+from kenpin.camera.acquisition.source import AcquisitionSource
 from kenpin.camera.frame import LostFrame
 from kenpin.camera.opening import opener_of
 from kenpin.camera.source import CameraError
@@ -31,8 +31,8 @@ class LiveContract(SourceContract):
     def open_live(self):
         opened = []
 
-        def open_live(spec: GenicamSpec, frame_bytes: int) -> LiveFrames:
-            opened.append(LiveFrames(opener_of(spec), frame_bytes, slots=16))
+        def open_live(spec: GenicamSpec, frame_bytes: int) -> AcquisitionSource:
+            opened.append(AcquisitionSource(opener_of(spec), frame_bytes, slots=16))
             return opened[-1]
 
         yield open_live
@@ -104,12 +104,12 @@ class TestASyntheticWebBehindTheAcquisitionKeepsTheContract(LiveContract):
 
 def test_a_recording_behind_the_acquisition_comes_to_its_end():
     spec = SyntheticSpec(kind="synthetic", height_px=64, width_px=64, count=5)
-    with LiveFrames(opener_of(spec), 64 * 64) as source:
+    with AcquisitionSource(opener_of(spec), 64 * 64) as source:
         assert [frame.index for frame in drain(source)] == list(range(5))
 
 
 def test_a_camera_that_is_never_there_raises_with_the_reason():
     spec = GenicamSpec(kind="genicam", producers=(VIKY,), serial="no such")
-    source = LiveFrames(opener_of(spec), 320 * 200, patience_s=1.0)
+    source = AcquisitionSource(opener_of(spec), 320 * 200, patience_s=1.0)
     with source, pytest.raises(CameraError, match="no camera with serial no such"):
         source.grab(10.0)

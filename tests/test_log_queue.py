@@ -44,7 +44,7 @@ def test_a_blocked_reader_costs_lines_and_no_time() -> None:
         gate.wait()
         lines.append(line)
 
-    log = LogQueue(write, room=50)
+    log = LogQueue(write, capacity=50)
     started = time.monotonic()
     for number in range(1000):
         log.write(f"{number}\n")
@@ -60,7 +60,7 @@ def test_a_blocked_reader_costs_lines_and_no_time() -> None:
 
 def test_a_pipe_that_nobody_reads_is_left_behind_at_the_end() -> None:
     reader, writer = os.pipe()
-    log = LogQueue(lambda line: os.write(writer, line), room=10)
+    log = LogQueue(lambda line: os.write(writer, line), capacity=10)
     for _ in range(20):
         log.write("x" * 65_000)
     started = time.monotonic()

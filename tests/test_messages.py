@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from kenpin.runtime.wire.commands import COMMANDS
 from kenpin.runtime.wire.encodings import CODECS
-from kenpin.runtime.wire.line_messages import PUBLISHED, SAID
+from kenpin.runtime.wire.line_messages import PUBLISHED, REPLIES
 from kenpin.runtime.wire.map_encoding import Encoding, WireError, decode_any, decode_command
 from kenpin.runtime.wire.schemas import json_schemas
 from kenpin.runtime.wire.struct_encoding import pack, unpack, unpack_command
@@ -118,4 +118,4 @@ def test_what_a_line_says_may_gain_keys_and_what_a_client_says_may_not() -> None
 
 
 def test_the_models_cover_each_type_once() -> None:
-    assert not set(PUBLISHED) & set(SAID)
+    assert not set(PUBLISHED) & set(REPLIES)

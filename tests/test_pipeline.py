@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundles import HEIGHT, WIDTH
-from kenpin.camera.files.image_source import RecordedFrames
+from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
@@ -174,7 +174,7 @@ def test_a_truncated_file_gets_its_verdict(pipeline: Pipeline, good: Any, tmp_pa
     write_png(tmp_path / "cut.png", good)
     whole = (tmp_path / "cut.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    taken = RecordedFrames(tmp_path).grab(0)
+    taken = ImageSource(tmp_path).grab(0)
     assert isinstance(taken, LostFrame)
     verdict = pipeline.judge(taken).verdict
     assert (verdict.outcome, verdict.reason) == (Outcome.NG, Reason.INCOMPLETE_FRAME)

@@ -164,7 +164,9 @@ def test_subscribers_that_never_read_and_a_log_that_nobody_reads_delay_nothing(
     start: Start, tmp_path: Path
 ) -> None:
     """P6: a hundred stalled subscribers, and stderr is a pipe that is full."""
-    line = start(camera=f"{STILL}, rate_hz = 25", log="burst = 9999, room = 20", command=BLOCKED)
+    line = start(
+        camera=f"{STILL}, rate_hz = 25", log="burst = 9999, capacity = 20", command=BLOCKED
+    )
     line.verdict(lambda m: m["verdict"] == 1)
     with stalled_subscribers(f"ipc://{tmp_path}/pub", 100):
         plc = line.client()

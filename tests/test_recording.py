@@ -14,9 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kenpin.camera.capture import Capture
-from kenpin.camera.files.recording import RecordingError, encode_frame, list_entries, read_entry
-from kenpin.camera.files.recording_source import RecordingFrames
-from kenpin.camera.files.recording_writer import Recorder
+from kenpin.camera.files.recording_format import (
+    RecordingError,
+    encode_frame,
+    list_entries,
+    read_entry,
+)
+from kenpin.camera.files.recording_source import RecordingSource
+from kenpin.camera.files.recording_writer import RecordingWriter
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.loss import Loss
 from source_contract import FakeClock, PlayedContract, drain
@@ -33,7 +38,7 @@ def a_frame(index, shape=(8, 12), dtype=np.uint8, captured_ns=None, **known):
 
 
 def record(folder, frames, **options):
-    with Recorder(folder, **{"max_bytes": PLENTY} | options) as recorder:
+    with RecordingWriter(folder, **{"max_bytes": PLENTY} | options) as recorder:
         for frame in frames:
             recorder.write(frame)
     return recorder
@@ -82,7 +87,7 @@ def test_any_image_tool_reads_a_frame(tmp_path, shape, dtype):
 def test_what_was_lost_is_recorded_in_its_place(tmp_path):
     lost = LostFrame(5, 1, "two gone", lines=64, count=2, loss=Loss.CAMERA)
     record(tmp_path / "r", [a_frame(0), lost, a_frame(3)])
-    frames = drain(RecordingFrames(tmp_path / "r"))
+    frames = drain(RecordingSource(tmp_path / "r"))
     assert [frame.index for frame in frames] == [0, 1, 3]
     assert (frames[1].count, frames[1].lines, frames[1].loss) == (2, 64, Loss.CAMERA)
 
@@ -95,7 +100,7 @@ class TestRecordingsKeepTheContract(PlayedContract):
         record(tmp_path / "r", frames)
 
         def make(clock, rate_hz=None):
-            return RecordingFrames(
+            return RecordingSource(
                 tmp_path / "r", rate_hz=rate_hz, clock_ns=clock, sleep=clock.sleep
             )
 
@@ -107,7 +112,7 @@ def test_it_is_played_in_the_time_in_which_it_was_captured(tmp_path):
     frames = [a_frame(k, captured_ns=7 * 10**9 + t * 10**6) for k, t in enumerate(times_ms)]
     record(tmp_path / "r", frames)
     clock = FakeClock()
-    source = RecordingFrames(tmp_path / "r", as_timed=True, clock_ns=clock, sleep=clock.sleep)
+    source = RecordingSource(tmp_path / "r", as_timed=True, clock_ns=clock, sleep=clock.sleep)
     started = clock()
     captured = [(frame.captured_ns - started) / 10**6 for frame in drain(source)]
     assert captured == times_ms
@@ -116,7 +121,7 @@ def test_it_is_played_in_the_time_in_which_it_was_captured(tmp_path):
 def test_over_and_over_indices_and_times_go_on(tmp_path):
     record(tmp_path / "r", [a_frame(k) for k in range(3)])
     clock = FakeClock()
-    source = RecordingFrames(
+    source = RecordingSource(
         tmp_path / "r", as_timed=True, loop=True, clock_ns=clock, sleep=clock.sleep
     )
     frames = [source.grab(10.0) for _ in range(7)]
@@ -131,14 +136,14 @@ def test_a_recording_cut_anywhere_is_readable_up_to_its_last_whole_frame(tmp_pat
     whole = last.read_bytes()
     for length in range(len(whole)):
         last.write_bytes(whole[:length])
-        seen = drain(RecordingFrames(tmp_path / "r"))
+        seen = drain(RecordingSource(tmp_path / "r"))
         assert len(seen) == 2, f"cut after {length} of {len(whole)} bytes"
         np.testing.assert_array_equal(seen[1].pixels, frames[1].pixels)
 
 
 def test_a_recording_says_what_it_no_longer_holds(tmp_path):
     def missing():
-        return RecordingFrames(tmp_path / "r").missing
+        return RecordingSource(tmp_path / "r").missing
 
     record(tmp_path / "r", map(a_frame, range(8)))
     assert missing() == []
@@ -160,7 +165,7 @@ def test_a_recording_says_what_it_no_longer_holds(tmp_path):
 
 
 def _record_until_killed(folder):
-    with Recorder(folder, max_bytes=PLENTY) as recorder:
+    with RecordingWriter(folder, max_bytes=PLENTY) as recorder:
         for index in range(10**6):
             recorder.write(a_frame(index, (64, 256)))
 
@@ -177,7 +182,7 @@ def test_a_writer_that_is_killed_leaves_whole_frames(tmp_path, written):
         time.sleep(0.001)
     os.kill(writer.pid, signal.SIGKILL)
     writer.join()
-    frames = drain(RecordingFrames(folder))[:1000]
+    frames = drain(RecordingSource(folder))[:1000]
     assert [frame.index for frame in frames] == list(range(len(frames)))
     for frame in frames[:: max(1, len(frames) // 20)]:
         np.testing.assert_array_equal(frame.pixels, a_frame(frame.index, (64, 256)).pixels)
@@ -193,7 +198,7 @@ def test_a_limit_stops_the_recording_and_the_rest_is_counted(tmp_path):
     assert recorder.full
     assert (recorder.written, recorder.missed) == (10, 10)
     assert size_of(tmp_path / "r") <= 10 * one + 9
-    assert len(drain(RecordingFrames(tmp_path / "r"))) == 10
+    assert len(drain(RecordingSource(tmp_path / "r"))) == 10
 
 
 def test_or_the_oldest_frames_make_room(tmp_path):
@@ -203,7 +208,7 @@ def test_or_the_oldest_frames_make_room(tmp_path):
     )
     assert recorder.missed == 0
     assert recorder.bytes == size_of(tmp_path / "r") <= limit
-    frames = drain(RecordingFrames(tmp_path / "r"))
+    frames = drain(RecordingSource(tmp_path / "r"))
     np.testing.assert_array_equal(frames[-1].pixels, a_frame(999).pixels)
     assert len(frames) * 350 > limit * 0.6
 
@@ -216,12 +221,12 @@ def test_a_full_disk_costs_frames_that_are_counted_and_noted(tmp_path, monkeypat
             raise OSError(28, "No space left on device")
         return real(handle, parts)
 
-    with Recorder(tmp_path / "r", max_bytes=PLENTY) as recorder:
+    with RecordingWriter(tmp_path / "r", max_bytes=PLENTY) as recorder:
         monkeypatch.setattr(os, "writev", full)
         kept = [recorder.write(a_frame(index)) for index in range(10)]
     assert kept == [True] * 3 + [False] * 3 + [True] * 4
     assert "No space left" in recorder.fault
-    frames = drain(RecordingFrames(tmp_path / "r"))
+    frames = drain(RecordingSource(tmp_path / "r"))
     (gap,) = [frame for frame in frames if isinstance(frame, LostFrame)]
     assert (gap.index, gap.count, gap.lines) == (3, 3, 24)
     assert [f.index + k for f in frames for k in range(getattr(f, "count", 1))] == list(range(10))
@@ -230,21 +235,21 @@ def test_a_full_disk_costs_frames_that_are_counted_and_noted(tmp_path, monkeypat
 def test_a_frame_damaged_later_is_lost_in_its_place(tmp_path):
     record(tmp_path / "r", map(a_frame, range(4)))
     list_entries(tmp_path / "r")[1].path.write_bytes(b"P5 nonsense")
-    frames = drain(RecordingFrames(tmp_path / "r"))
+    frames = drain(RecordingSource(tmp_path / "r"))
     assert [isinstance(frame, LostFrame) for frame in frames] == [False, True, False, False]
     assert "torn or altered" in frames[1].detail
 
 
 def test_what_is_no_recording_is_refused(tmp_path):
     with pytest.raises(RecordingError, match="is no recording"):
-        RecordingFrames(tmp_path)
+        RecordingSource(tmp_path)
     record(tmp_path / "empty", [])
     with pytest.raises(RecordingError, match="no whole frame"):
-        RecordingFrames(tmp_path / "empty")
+        RecordingSource(tmp_path / "empty")
     record(tmp_path / "r", [a_frame(0)])
     with pytest.raises(RecordingError, match="not empty"):
-        Recorder(tmp_path / "r", max_bytes=PLENTY)
+        RecordingWriter(tmp_path / "r", max_bytes=PLENTY)
     label = tmp_path / "r" / "recording.json"
     label.write_text(label.read_text().replace('"version": 1', '"version": 2'))
     with pytest.raises(RecordingError, match="version 2"):
-        RecordingFrames(tmp_path / "r")
+        RecordingSource(tmp_path / "r")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kenpin.camera.record_command import main as record_main
+from kenpin.camera.record_cli import main as record_main
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.line import load_line

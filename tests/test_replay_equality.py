@@ -10,7 +10,7 @@ import msgpack
 import zmq
 
 from bundles import Workshop
-from kenpin.camera.files.image_source import RecordedFrames
+from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.frame import Frame
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.pipeline import Pipeline
@@ -39,7 +39,7 @@ def test_the_service_scores_as_the_replay_does(
             message = msgpack.unpackb(socket.recv_multipart()[1])
             found[message["name"]] = message["score"]
 
-    pipeline, source = Pipeline(patchcore), RecordedFrames(frames)
+    pipeline, source = Pipeline(patchcore), ImageSource(frames)
     expected: dict[str, float | None] = {}
     while not source.exhausted:
         frame = source.grab(0)

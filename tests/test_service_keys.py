@@ -79,7 +79,7 @@ def test_a_line_with_keys_serves_the_admitted_alone_and_raises_an_alarm(
         intruder = LineClient(wire["ctl"], name=name, keys=found)
         with pytest.raises(LineSilentError):
             intruder.say("trigger", trig=name, within_s=0.5)
-        alarm = line.until(lambda m: m["type"] == "alarm" and m["source"] == "door", "an alarm")
+        alarm = line.until(lambda m: m["type"] == "alarm" and m["source"] == "access", "an alarm")
         assert alarm["active"]
         intruder.close()
     assert any("turned_away" in text for text in line.log)

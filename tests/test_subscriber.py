@@ -215,29 +215,29 @@ def test_lost_verdicts_are_complained_of_and_only_they(
     count: int, lost: set[int], told: set[int]
 ) -> None:
     check = SequenceCheck()
-    assert check.complaint(state_message(0)) is None
+    assert check.fault(state_message(0)) is None
     unseen = 0
     for seq in range(1, count + 1):
         messages = [] if seq in lost else [verdict_message(seq)]
         messages += [state_message(seq)] if seq in told else []
         unseen += seq in lost
         for message in messages:
-            assert (check.complaint(message) is not None) is (unseen > 0)
+            assert (check.fault(message) is not None) is (unseen > 0)
             unseen = 0
 
 
 def test_a_verdict_that_comes_twice_is_complained_of() -> None:
     check = SequenceCheck()
-    assert check.complaint(verdict_message(5)) is None
-    assert check.complaint(verdict_message(5)) == "verdict 5 came again, or too late: expected 6"
-    assert check.complaint(verdict_message(6)) is None
+    assert check.fault(verdict_message(5)) is None
+    assert check.fault(verdict_message(5)) == "verdict 5 came again, or too late: expected 6"
+    assert check.fault(verdict_message(6)) is None
 
 
 def test_a_new_boot_begins_a_new_numbering() -> None:
     check = SequenceCheck()
-    assert check.complaint(verdict_message(5)) is None
-    assert check.complaint(verdict_message(1, boot=OTHER_BOOT)) is None
-    assert check.complaint(verdict_message(3, boot=OTHER_BOOT)) == "verdict 2 is missing"
+    assert check.fault(verdict_message(5)) is None
+    assert check.fault(verdict_message(1, boot=OTHER_BOOT)) is None
+    assert check.fault(verdict_message(3, boot=OTHER_BOOT)) == "verdict 2 is missing"
 
 
 def test_a_parent_can_wait_at_a_pipe_of_its_own(

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kenpin.camera.files.image_source import RecordedFrames
+from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import list_images
-from kenpin.camera.synthetic import DefectKind, SyntheticFrames, SyntheticWeb, write_dataset
+from kenpin.camera.synthetic import DefectKind, SyntheticSource, SyntheticWeb, write_dataset
 from source_contract import FakeClock, PlayedContract, drain
 
 SMALL = SyntheticWeb(64, 64, seed=3)
@@ -26,7 +26,7 @@ class TestSyntheticFramesKeepTheContract(PlayedContract):
     @pytest.fixture
     def make(self):
         def make(clock, rate_hz=None):
-            return SyntheticFrames(
+            return SyntheticSource(
                 SMALL,
                 count=self.count,
                 lost={self.lost},
@@ -194,7 +194,7 @@ def test_the_web_has_a_beginning():
 
 
 def test_the_simulated_camera_shows_the_scheduled_defects():
-    frames = drain(SyntheticFrames(SMALL, count=3, schedule={1: DefectKind.STAIN}.get))
+    frames = drain(SyntheticSource(SMALL, count=3, schedule={1: DefectKind.STAIN}.get))
     expected = [SMALL.frame(0), SMALL.frame(1, DefectKind.STAIN), SMALL.frame(2)]
     for frame, truth in zip(frames, expected, strict=True):
         np.testing.assert_array_equal(frame.pixels, truth.pixels)
@@ -202,14 +202,14 @@ def test_the_simulated_camera_shows_the_scheduled_defects():
 
 def test_without_a_count_the_simulated_camera_goes_on():
     clock = FakeClock()
-    source = SyntheticFrames(SMALL, rate_hz=1000.0, clock_ns=clock, sleep=clock.sleep)
+    source = SyntheticSource(SMALL, rate_hz=1000.0, clock_ns=clock, sleep=clock.sleep)
     assert [source.grab(1.0).index for _ in range(20)] == list(range(20))
     assert not source.exhausted
 
 
 def test_a_negative_count_is_refused():
     with pytest.raises(ValueError, match="count is -1"):
-        SyntheticFrames(SMALL, count=-1)
+        SyntheticSource(SMALL, count=-1)
 
 
 def test_a_data_set_is_laid_out_like_mvtec(tmp_path):
@@ -246,7 +246,7 @@ def test_a_data_set_repeats_no_block_of_the_web(tmp_path):
 
 def test_a_written_data_set_plays_back_as_recorded_frames(tmp_path):
     write_dataset(tmp_path, SMALL, train=1, good=1, each=1)
-    names = [frame.name for frame in drain(RecordedFrames(tmp_path))]
+    names = [frame.name for frame in drain(ImageSource(tmp_path))]
     assert names == sorted(["test/good/000.png", *(f"test/{kind}/000.png" for kind in DefectKind)])
 
 

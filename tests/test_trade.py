@@ -9,7 +9,7 @@ import pytest
 
 from kenpin.camera.files.images import read_pixels
 from kenpin.compile.subtle_twins import CONTRASTS, KINDS, Subtle, draw, subtle_kinds
-from kenpin.compile.trade import FALSE_REJECTS, Found, detection_limits, operating_table
+from kenpin.compile.trade import FALSE_REJECTS, ShareFound, detection_limits, operating_table
 from kenpin.compile.trade_pictures import draw_limits, draw_trade
 from kenpin.compile.trade_report import limits_table, trade_of, trade_table, write_trade
 from kenpin.runtime.bundles.bundle import Bundle, GoodScore, TwinScores
@@ -90,7 +90,7 @@ def test_small_fields_get_no_defect_that_would_fill_them():
 
 
 def test_the_interval_of_a_share_holds_it():
-    found = Found.of([1.0, 2.0, 3.0, 4.0], 2.5)
+    found = ShareFound.of([1.0, 2.0, 3.0, 4.0], 2.5)
     assert (found.found, found.count) == (2, 4)
     assert found.low < found.share < found.high
 

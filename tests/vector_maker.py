@@ -14,7 +14,7 @@ from typing import Any
 
 from kenpin.runtime.wire.commands import COMMANDS
 from kenpin.runtime.wire.encodings import CODECS
-from kenpin.runtime.wire.line_messages import PUBLISHED, SAID
+from kenpin.runtime.wire.line_messages import PUBLISHED, REPLIES
 from kenpin.runtime.wire.struct_encoding import pack, unpack
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -200,7 +200,7 @@ def told() -> list[tuple[str, dict[str, Any]]]:
 
 def read(fields: dict[str, Any]) -> Any:
     """What a line says, of its map."""
-    return {**PUBLISHED, **SAID}[fields["type"]].model_validate_json(json.dumps(fields))
+    return {**PUBLISHED, **REPLIES}[fields["type"]].model_validate_json(json.dumps(fields))
 
 
 def vector(what: str, fields: dict[str, Any], message: Any) -> dict[str, Any]:

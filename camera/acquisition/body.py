@@ -54,7 +54,7 @@ def acquire(
     resume: Resume,
 ) -> None:
     """The process's whole life: until told to stop, or until nobody listens any more."""
-    loop = _Loop(ring, channel, progress, resume)
+    loop = _AcquisitionLoop(ring, channel, progress, resume)
     loop.say(CameraState.OPENING)
     try:
         source = opener()
@@ -74,7 +74,7 @@ def acquire(
         channel.close()
 
 
-class _Loop:
+class _AcquisitionLoop:
     """What the process knows between two turns."""
 
     def __init__(
@@ -98,7 +98,7 @@ class _Loop:
         self._fired_ns = 0
         self._early = 0
         self._last_ns = 0
-        self._untold: deque[FramesLost] = deque()
+        self._unreported: deque[FramesLost] = deque()
         self.stopping = False
 
     # -- connecting --------------------------------------------------------------------------
@@ -149,14 +149,14 @@ class _Loop:
                     self.say(CameraState.ENDED)
                     self._wait(0.1, "the recording has ended")
                     continue
-                patience_s = _GRAB_S
+                timeout_s = _GRAB_S
                 if source.triggered and not self._asked:
                     # A trigger must not wait for a grab that waits for it.
                     self._channel.wait(_GRAB_S)
                     self._turn()
-                    patience_s = 0.0
+                    timeout_s = 0.0
                 self._fire(source)
-                for frame in source.grab_into(self._place, patience_s):
+                for frame in source.grab_into(self._place, timeout_s):
                     self._hand_on(source, frame)
                 self._give_slot_back()
                 self._watch(source)
@@ -176,8 +176,8 @@ class _Loop:
                 self.stopping = True
         if self._channel.ended:
             self.stopping = True
-        while self._untold and self._channel.send(self._untold[0]):
-            self._untold.popleft()
+        while self._unreported and self._channel.send(self._unreported[0]):
+            self._unreported.popleft()
 
     def _fire(self, source: LiveSource) -> None:
         """One trigger at a time is in the camera, so no frame can be another's."""
@@ -232,8 +232,8 @@ class _Loop:
         """Tell the camera's state, if it is news."""
         if state is self._state and not detail:
             return
-        told = self._channel.send(CameraChanged(state, detail))
-        self._state = state if told else None
+        sent = self._channel.send(CameraChanged(state, detail))
+        self._state = state if sent else None
 
     def _hand_on(self, source: LiveSource, frame: Frame | LostFrame) -> None:
         if self._fresh:
@@ -258,7 +258,7 @@ class _Loop:
             ticket, self._index, frame.captured_ns, rows, frame.name, placed.capture, number
         )
         self._since_ns = frame.captured_ns
-        if not self._untold and self._channel.send(event):
+        if not self._unreported and self._channel.send(event):
             self._index += 1
             # Who counts no lines cannot tell a web that stopped from lines that were lost.
             counted = frame.complete or frame.capture.first_line is not None
@@ -328,12 +328,12 @@ class _Loop:
         lost = FramesLost(self._index, count, now, loss, detail, lines, trigger)
         self._index += count
         self._line += lines or 0
-        last = self._untold[-1] if self._untold else None
+        last = self._unreported[-1] if self._unreported else None
         if last and last.loss is loss and trigger is None and last.trigger is None:
             known = last.lines is not None and lines is not None
             total = (last.lines or 0) + (lines or 0) if known else None
-            self._untold[-1] = structs.replace(last, count=last.count + count, lines=total)
+            self._unreported[-1] = structs.replace(last, count=last.count + count, lines=total)
         else:
-            self._untold.append(lost)
-        while self._untold and self._channel.send(self._untold[0]):
-            self._untold.popleft()
+            self._unreported.append(lost)
+        while self._unreported and self._channel.send(self._unreported[0]):
+            self._unreported.popleft()

@@ -9,14 +9,14 @@ from pathlib import Path
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import ImageError, is_image, list_files, name_in, printable
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.camera.paced_source import PacedFrames
+from kenpin.camera.paced_source import PacedSource
 
-__all__ = ["RecordedFrames"]
+__all__ = ["ImageSource"]
 
 _NEVER_ON_THE_LINE = ("train", "ground_truth")
 
 
-class RecordedFrames(PacedFrames):
+class ImageSource(PacedSource):
     """Image files as a `FrameSource`: each file once, in order.
 
     A file that cannot be read is handed out as a `LostFrame`: it was recorded,
@@ -27,7 +27,7 @@ class RecordedFrames(PacedFrames):
                folder `test`, as in MVTec-like trees, `train` and `ground_truth`
                are left out: they are not what the line saw. Or paths, in the
                order given, which name the frames
-    rate_hz    frames per second; None plays flat out; see `PacedFrames`
+    rate_hz    frames per second; None plays flat out; see `PacedSource`
     loop       begin again after the last file; indices go on counting
     ignored    what else lies among the images of the folder, for a warning
 

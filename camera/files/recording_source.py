@@ -7,20 +7,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from kenpin.camera.files.recording import (
+from kenpin.camera.files.recording_format import (
     RecordingError,
     list_entries,
     missing_from,
     read_entry,
 )
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.camera.paced_source import PacedFrames
+from kenpin.camera.paced_source import PacedSource
 
-__all__ = ["RecordingFrames"]
+__all__ = ["RecordingSource"]
 
 
-class RecordingFrames(PacedFrames):
-    """Plays what `recorder.py` wrote; see `PacedFrames`.
+class RecordingSource(PacedSource):
+    """Plays what `recording_writer.py` wrote; see `PacedSource`.
 
     Frames are read one by one, as they fall due. A file that was damaged since
     is handed out as a `LostFrame`, because the camera once delivered it.

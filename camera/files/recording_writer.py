@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self
 
-from kenpin.camera.files.recording import (
+from kenpin.camera.files.recording_format import (
     LABEL,
     VERSION,
     RecordingError,
@@ -21,7 +21,7 @@ from kenpin.camera.files.recording import (
 )
 from kenpin.camera.frame import Frame, LostFrame
 
-__all__ = ["Recorder"]
+__all__ = ["RecordingWriter"]
 
 # Frames in a folder: few enough for any file manager, many enough to be dropped at once.
 _SEGMENT_FRAMES = 256
@@ -33,7 +33,7 @@ _SYNC_S = 0.5
 WhenFull = Literal["stop", "drop_oldest"]
 
 
-class Recorder:
+class RecordingWriter:
     """A recording being written. Use it from one thread, best in a process of its own.
 
     Frames that find the disk full, or come after the limit was reached, are

@@ -28,7 +28,7 @@ class Name:
     feature    as the camera calls it
     source     where the name is published
     unit       of its number where the camera's description gives none; "own": it means
-               what the camera's maker says, and the setting is written as it is; "told":
+               what the camera's maker says, and the setting is written as it is; "stated":
                only a description that names a unit can be used
     selectors  what this name must be chosen by, besides the setting's own selector
     """
@@ -51,14 +51,14 @@ NAMES: dict[str, tuple[Name, ...]] = {
     "exposure_us": (
         Name("ExposureTime", _SFNC2, "us"),
         Name("ExposureTimeAbs", _SFNC1, "us"),
-        Name("ExposureTimeRaw", _SFNC1_RAW, "told"),
+        Name("ExposureTimeRaw", _SFNC1_RAW, "stated"),
     ),
     "line_rate_hz": (
         Name("AcquisitionLineRate", _SFNC2, "Hz"),
         Name("AcquisitionLineRateAbs", "EMVA SFNC 1.x; Basler runner and racer GigE", "Hz"),
-        Name("AcquisitionLineRateRaw", _SFNC1_RAW, "told"),
-        Name("LinePeriod", _E2V, "told"),
-        Name("AcquisitionLinePeriod", _E2V, "told"),
+        Name("AcquisitionLineRateRaw", _SFNC1_RAW, "stated"),
+        Name("LinePeriod", _E2V, "stated"),
+        Name("AcquisitionLinePeriod", _E2V, "stated"),
     ),
     "resulting_line_rate_hz": (
         Name("ResultingAcquisitionLineRate", "Basler USB and CoaXPress", "Hz"),
@@ -78,7 +78,7 @@ NAMES: dict[str, tuple[Name, ...]] = {
     "trigger_delay_us": (
         Name("TriggerDelay", _SFNC2, "us"),
         Name("TriggerDelayAbs", _SFNC1, "us"),
-        Name("TriggerDelayRaw", _SFNC1_RAW, "told"),
+        Name("TriggerDelayRaw", _SFNC1_RAW, "stated"),
     ),
     "packet_bytes": (
         Name("GevSCPSPacketSize", "EMVA SFNC 1.x and 2.x; all GigE Vision cameras"),
@@ -141,14 +141,14 @@ class UnitError(Exception):
     """A number without a unit that anybody states."""
 
 
-def convert(number: float, unit: str, told: str, default: str) -> float:
+def convert(number: float, unit: str, stated: str, default: str) -> float:
     """A setting's number as a camera's feature wants it, or back again.
 
     Parameters
     ----------
     unit
         Of the number: "us", "Hz", or whatever the camera's maker means.
-    told
+    stated
         The unit in the camera's description, empty if it gives none.
     default
         Of the feature's `Name`, for a description without a unit that is known.
@@ -160,10 +160,10 @@ def convert(number: float, unit: str, told: str, default: str) -> float:
     """
     if default == "own":
         return number
-    own, camera = unit.lower(), told.strip().lower()
+    own, camera = unit.lower(), stated.strip().lower()
     if camera not in _TIME and camera not in _RATE:
-        if default == "told":
-            raise UnitError(f"its description does not say in what unit it is ({told or 'none'})")
+        if default == "stated":
+            raise UnitError(f"its description does not say in what unit it is ({stated or 'none'})")
         camera = default.lower()
     if (own in _TIME) == (camera in _TIME):
         table = _TIME if own in _TIME else _RATE

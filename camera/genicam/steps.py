@@ -40,11 +40,11 @@ def measured(port: FeaturePort, setting: str, unit: str) -> float | None:
     found = float(port.read(name.feature))
     if not found:
         return None
-    told = port.unit(name.feature)
+    stated = port.unit(name.feature)
     try:
         # The same sum undoes itself: a factor of one, or one over a period.
-        factor = convert(1.0, unit, told, name.unit)
-        turned = convert(2.0, unit, told, name.unit) < factor
+        factor = convert(1.0, unit, stated, name.unit)
+        turned = convert(2.0, unit, stated, name.unit) < factor
     except UnitError:
         return None
     return factor / found if turned else found / factor

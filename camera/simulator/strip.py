@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kenpin.camera.files.image_source import RecordedFrames
+from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.frame import Frame, Pixels
 from kenpin.camera.source import CameraError
 
@@ -21,7 +21,7 @@ def write_strip(folder: Path, strip: Path) -> int:
     ImageError
         If there are none.
     """
-    source = RecordedFrames(folder)
+    source = ImageSource(folder)
     images: list[Pixels] = []
     while not source.exhausted:
         frame = source.grab(0)

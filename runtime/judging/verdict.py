@@ -285,7 +285,7 @@ class WebFindings:
     came_line    the line that comes next: lines from end_line up to it wait for others
     knots        (line, mm) of lines in between whose own counts are known, thinned out
                  to a few: between all these, lines lie evenly
-    untold       (lane, first, end) of lines that gates will be told of with a later verdict
+    pending       (lane, first, end) of lines that gates will be told of with a later verdict
     """
 
     first_line: int
@@ -304,7 +304,7 @@ class WebFindings:
     rescanned: bool = False
     came_line: int = 0
     knots: tuple[tuple[int, float], ...] = ()
-    untold: tuple[tuple[str, int, int], ...] = ()
+    pending: tuple[tuple[str, int, int], ...] = ()
 
     @property
     def lines(self) -> int:
@@ -320,7 +320,7 @@ class WebResume:
     line, mm, count
                  one line, where it lies and its unwrapped count; None if nobody said
     furthest_mm  as far as the web had come
-    untold       see `WebFindings`
+    pending       see `WebFindings`
     """
 
     origin: int
@@ -328,7 +328,7 @@ class WebResume:
     mm: float | None
     count: float | None
     furthest_mm: float
-    untold: tuple[tuple[str, int, int], ...] = ()
+    pending: tuple[tuple[str, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class Pulse:
         if forget_state:
             self.state = ""
 
-    def told(self, state: str, at_ns: int) -> None:
+    def note(self, state: str, at_ns: int) -> None:
         """A published state."""
         if state != self.state and state in WELL and self.state not in WELL:
             self._last_ns = at_ns  # it owes heartbeats from now on
@@ -144,29 +144,29 @@ class Bundles:
     def __init__(self, book: Book, limits: PlcLimits) -> None:
         self._book = book
         self._limits = limits
-        self._told: list[tuple[int, str]] = []
+        self._noted: list[tuple[int, str]] = []
         self._early: deque[tuple[int, Mapping[str, Any]]] = deque()
 
     def restart(self) -> None:
         """Another boot."""
-        self._told.clear()
+        self._noted.clear()
         self._early.clear()
 
     @property
     def now(self) -> str:
         """The bundle in force, as last told."""
-        return self._told[-1][1] if self._told else ""
+        return self._noted[-1][1] if self._noted else ""
 
-    def told(self, fields: Mapping[str, Any]) -> None:
+    def note(self, fields: Mapping[str, Any]) -> None:
         """A state, told to us or to all."""
         at_ns, label = fields["t_mono_ns"], fields["bundle"]
-        if label and label != self.now and (not self._told or at_ns >= self._told[-1][0]):
-            self._told.append((at_ns, label))
-            del self._told[:-64]
+        if label and label != self.now and (not self._noted or at_ns >= self._noted[-1][0]):
+            self._noted.append((at_ns, label))
+            del self._noted[:-64]
 
     def verdict(self, fields: Mapping[str, Any], at_ns: int) -> None:
         """A verdict; one without a score was not given by any bundle."""
-        if fields["score"] is None or not self._told:
+        if fields["score"] is None or not self._noted:
             return
         if self._fits(fields):
             self._book.check(Promise.BUNDLE, True, at_ns, "")
@@ -175,8 +175,8 @@ class Bundles:
 
     def _fits(self, fields: Mapping[str, Any]) -> bool:
         taken_ns, spoke_ns, label = fields["t_acq_ns"], fields["t_mono_ns"], fields["bundle"]
-        for number, (from_ns, told) in enumerate(self._told):
-            following = self._told[number + 1 : number + 2]
+        for number, (from_ns, told) in enumerate(self._noted):
+            following = self._noted[number + 1 : number + 2]
             until_ns = following[0][0] if following else spoke_ns
             # The first one told was in force for we do not know how long.
             begun = number == 0 or spoke_ns >= from_ns - _TURN_NS

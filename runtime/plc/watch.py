@@ -59,7 +59,7 @@ class Watch:
         if heard.topic:
             self._published(heard.kind, fields, at_ns)
             return None
-        return self._told(heard.kind, fields, at_ns)
+        return self._note(heard.kind, fields, at_ns)
 
     def _whose(self, fields: Mapping[str, Any], at_ns: int) -> None:
         boot = fields.get("boot")
@@ -79,7 +79,7 @@ class Watch:
         self._line = self._line or line
         self.book.check(Promise.OURS, line == self._line, at_ns, f"a message of {line} came")
 
-    def _told(self, kind: str, fields: Mapping[str, Any], at_ns: int) -> Part | None:
+    def _note(self, kind: str, fields: Mapping[str, Any], at_ns: int) -> Part | None:
         if kind == "verdict":
             self._same(fields, at_ns)
             part = self.parts.verdict(fields, at_ns)
@@ -95,11 +95,11 @@ class Watch:
         elif kind == "acquired":
             self.parts.acquired(fields, at_ns)
         elif kind == "state":
-            self.bundles.told(fields)
+            self.bundles.note(fields)
         elif kind in ("preparing", "prepared", "active", "failed"):
             self.change = kind, fields.get("detail", "")
             if kind == "active":
-                self.bundles.told(fields)
+                self.bundles.note(fields)
         elif kind == "error":
             self.errors += 1
             self.error = str(fields.get("detail", ""))
@@ -117,8 +117,8 @@ class Watch:
         elif kind == "state":
             # Somebody's joining makes the line say it again: only what is new counts.
             self.numbers.last(fields["last_seq"], at_ns, "a state")
-            self.pulse.told(fields["state"], at_ns)
-            self.bundles.told(fields)
+            self.pulse.note(fields["state"], at_ns)
+            self.bundles.note(fields)
             self.sim = fields["sim"]
         elif kind == "hb":
             self.numbers.last(fields["last_seq"], at_ns, "a heartbeat")

@@ -8,7 +8,7 @@ __all__ = ["Alarms"]
 
 
 class Alarms:
-    """One complaint for each part; a new one, or the end of one, is told once.
+    """One alarm for each part; a new one, or the end of one, is told once.
 
     tell   says it: the part and the sentence, empty at the end
     """

@@ -19,8 +19,8 @@ from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS, shorten
 from kenpin.runtime.wire.line_messages import (
     Acquired,
     Alarm,
-    ChangeTold,
-    ErrorTold,
+    ChangeoverReply,
+    ErrorReply,
     Head,
     Heartbeat,
     LateResult,
@@ -36,8 +36,8 @@ from kenpin.runtime.wire.verdict_messages import (
     Identity,
     State,
     StateMessage,
-    told_fields,
     topic,
+    verdict_fields,
     verdict_message,
 )
 
@@ -111,7 +111,7 @@ class Announcer:
         """Tell a client that its command was not obeyed, and why."""
         # A struct has room for a few words of it.
         self._log.warning("refused", client=client.hex(), about=about, trig=trig, detail=detail)
-        told = ErrorTold(
+        reply = ErrorReply(
             **self._head(),
             type="error",
             about=about,
@@ -119,7 +119,7 @@ class Announcer:
             reason=reason,
             detail=shorten(detail, MAX_DETAIL_CHARS),
         )
-        self._to(client, self._codec.write(told))
+        self._to(client, self._codec.write(reply))
 
     def _say(self, owner: Hashable, message: LineMessage | StateMessage) -> None:
         """Say something to a client in its session; untriggered frames have none."""
@@ -204,8 +204,8 @@ class Announcer:
 
     def late(self, found: Verdict) -> None:
         """A result that came after its verdict, for statistics only."""
-        told = told_fields(found)
-        kept = {name: told[name] for name in ("score", "verdict", "reason", "bundle", "web")}
+        fields = verdict_fields(found)
+        kept = {name: fields[name] for name in ("score", "verdict", "reason", "bundle", "web")}
         self._publish(LateResult(**self._head(), type="late", **kept))
 
     def heartbeat(self, *, in_flight: int, cam_ok: bool) -> None:
@@ -241,8 +241,8 @@ class Announcer:
     def changed(self, change: Change) -> None:
         """Tell the client that asked for another bundle how far that has come."""
         text = shorten(change.detail, MAX_DETAIL_CHARS)
-        told = ChangeTold(**self._head(), type=change.step, bundle=change.bundle, detail=text)
-        self._say(change.owner, told)
+        reply = ChangeoverReply(**self._head(), type=change.step, bundle=change.bundle, detail=text)
+        self._say(change.owner, reply)
 
     def selftested(self, client: Owner, passed: bool, detail: str) -> None:
         """Tell a client that asked for a self-test how it ended."""

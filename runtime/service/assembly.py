@@ -15,6 +15,7 @@ from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.camera.opening import opener_of
 from kenpin.config.line import Line
 from kenpin.runtime.service.alarms import Alarms
+from kenpin.runtime.service.all_sides import AllSides
 from kenpin.runtime.service.announcer import Announcer
 from kenpin.runtime.service.coordinator import Coordinator
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
@@ -24,7 +25,6 @@ from kenpin.runtime.service.inspection.supervisor import HangLimits, Supervisor
 from kenpin.runtime.service.ledger import Ledger
 from kenpin.runtime.service.line_sockets import LineSockets
 from kenpin.runtime.service.logs import LogQueue
-from kenpin.runtime.service.sides.all import Sides
 
 __all__ = ["LineParts", "assemble"]
 
@@ -50,7 +50,7 @@ class LineParts:
     coordinator: Coordinator
     changeover: Changeover
     alarms: Alarms
-    sides: Sides
+    sides: AllSides
 
 
 def assemble(
@@ -95,7 +95,7 @@ def assemble(
     announcer = Announcer(line, boot, sockets, ledger, mono_ns=clock_ns, wall_ns=wall_ns)
     alarms = Alarms(announcer.alarm)
     coordinator = _coordinator(line, ledger, ring, acquisition, supervisor, announcer, clock_ns)
-    sides = Sides(
+    sides = AllSides(
         line, ring, coordinator, supervisor, acquisition, announcer, alarms, log=log,
         clock_ns=clock_ns,
     )  # fmt: skip

@@ -177,12 +177,12 @@ def _bundle_and_camera(line: Line) -> Iterator[str]:
     yield from _camera(line, bundle)
     if bundle is None:
         return
-    room, needed = line.ring.pixel_bytes, geometry_of(bundle.folder, line.camera).frame_bytes
-    if room is None and needed == 0:
+    held, needed = line.ring.pixel_bytes, geometry_of(bundle.folder, line.camera).frame_bytes
+    if held is None and needed == 0:
         yield HEIGHT_UNKNOWN
-    if room is not None and room < needed:
+    if held is not None and held < needed:
         yield (
-            f"ring.pixel_bytes: {room} bytes, a frame of {bundle.label} has {needed}; "
+            f"ring.pixel_bytes: {held} bytes, a frame of {bundle.label} has {needed}; "
             "raise it or leave it out"
         )
     yield from _fitness(line, bundle)

@@ -30,7 +30,7 @@ SIGTERM ends the service: what is under way is answered NG shutdown.
 
 # Commands of their own: the modules that hold their `main`.
 _OTHERS = {
-    "record": "kenpin.camera.record_command",
+    "record": "kenpin.camera.record_cli",
     "bundles": "kenpin.runtime.service.bundles_cli",
     "keys": "kenpin.runtime.service.keys_cli",
     "audit": "kenpin.runtime.service.audit_cli",
@@ -101,7 +101,7 @@ def _serve(options: argparse.Namespace) -> int:
     from kenpin.runtime.wire.sockets import EndpointError
 
     line = load_line(options.line, options.set)
-    log = LogQueue(to_stderr, line.log.room)
+    log = LogQueue(to_stderr, line.log.capacity)
     configure(log, level=line.log.level, burst=line.log.burst)
     try:
         return Gateway(assemble(line, log=log), until_end=options.until_end).run()

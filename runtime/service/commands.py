@@ -94,14 +94,14 @@ class Commander:
             self._announcer.say_state(client)
         elif isinstance(command, Prepare):
             for change in self._changeover.prepare(client, command.bundle):
-                self.tell_change(change)
+                self.report_change(change)
         elif isinstance(command, Activate):
-            self.tell_change(self._changeover.activate(client, command.bundle))
+            self.report_change(self._changeover.activate(client, command.bundle))
             self._in_force()
         elif isinstance(command, Selftest):
             self._testers.append(client)
             if not self._begin_selftest():
-                self.tell_testers(False, "no inspection is ready")
+                self.report_selftest(False, "no inspection is ready")
         elif isinstance(command, RollStart | RollStop):
             self._roll(client, command)
         else:
@@ -141,13 +141,13 @@ class Commander:
         if self._coordinator.refusal is not None or not self._supervisor.ready:
             self._supervisor.restart("RESET")
 
-    def tell_change(self, change: Change) -> None:
+    def report_change(self, change: Change) -> None:
         """Tell whoever asked for another bundle how far that has come."""
         self._log.info("changeover", step=change.step, bundle=change.bundle, detail=change.detail)
         self._alarms.note("changeover", change.detail, change.step == "failed")
         self._announcer.changed(change)
 
-    def tell_testers(self, passed: bool, detail: str) -> None:
+    def report_selftest(self, passed: bool, detail: str) -> None:
         """Tell whoever asked for a self-test how it ended."""
         for client in self._testers:
             self._announcer.selftested(client, passed, detail)

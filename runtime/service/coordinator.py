@@ -64,7 +64,7 @@ class Outlet(Protocol):
 @dataclass(slots=True)
 class _Losses:
     event: FramesLost
-    told: int = 0
+    answered: int = 0
 
 
 class Coordinator:
@@ -282,12 +282,12 @@ class Coordinator:
             lost = self._losses[0]
             event = lost.event
             answer = Answer.ng(Reason(event.loss.value), event.detail)
-            entry = self._entry_of(event.index + lost.told, event.captured_ns, event.trigger)
+            entry = self._entry_of(event.index + lost.answered, event.captured_ns, event.trigger)
             if entry is not None:
                 self._conclude(entry.number, answer)
-            lost.told += 1
+            lost.answered += 1
             left -= 1
-            if lost.told >= event.count:
+            if lost.answered >= event.count:
                 self._losses.popleft()
         return bool(self._losses)
 
@@ -346,8 +346,8 @@ class Coordinator:
         if left is not None:
             lines = f"lines {left.first_line} to {left.end_line - 1} were never inspected"
             label = found.bundle if found else self._label
-            untold = Verdict.unjudged(Reason.INCOMPLETE_FRAME, lines, thresholds=None, bundle=label)
-            self._found(replace(untold, web=left))
+            unseen = Verdict.unjudged(Reason.INCOMPLETE_FRAME, lines, thresholds=None, bundle=label)
+            self._found(replace(unseen, web=left))
 
     def _found(self, found: Verdict) -> None:
         for side in self.sides:

@@ -20,7 +20,7 @@ __all__ = ["ControlSocket"]
 _COMMANDS_PER_TURN = 64
 _PARTS_PER_TURN = 256
 _SEND_HWM = 1000
-_NO_PATIENCE = f"; too many mistakes: nothing is listened to for {PAUSE_NS / 1e9:g} s"
+_PAUSED = f"; too many mistakes: nothing is listened to for {PAUSE_NS / 1e9:g} s"
 
 
 class ControlSocket:
@@ -97,7 +97,7 @@ class ControlSocket:
                 self.refused += 1
                 lost = self._error_limit.count(client)
                 about, trig = self._codec.about(frame.bytes) if whole else (None, None)
-                refuse(client, str(error)[:400] + (_NO_PATIENCE if lost else ""), about, trig)
+                refuse(client, str(error)[:400] + (_PAUSED if lost else ""), about, trig)
                 continue
             handle(client, self._access.connection(frame), command)
         return True

@@ -294,18 +294,18 @@ class Gateway:
         self._selftesting = False
         self._log.info("selftest", passed=event.passed, detail=event.detail)
         self._alarms.note("selftest", event.detail, not event.passed)
-        self._commander.tell_testers(event.passed, event.detail)
+        self._commander.report_selftest(event.passed, event.detail)
         if not event.passed:
             self._coordinator.refusal = Answer.ng(Reason.SELFTEST_FAILED, event.detail)
 
     def _candidate(self, event: InspectionEvent) -> None:
         change = self._changeover.event(event)
         if change is not None:
-            self._commander.tell_change(change)
+            self._commander.report_change(change)
 
     def _watch_rate(self, _entry: LedgerEntry, verdict: Verdict) -> None:
-        told = self._uninspected.note(verdict.reason)
-        self._alarms.note("uninspected", told, bool(told))
+        why = self._uninspected.note(verdict.reason)
+        self._alarms.note("uninspected", why, bool(why))
 
     # -- time ------------------------------------------------------------------------------
 
@@ -332,8 +332,8 @@ class Gateway:
     def _on_status(self, _now: int) -> int:
         for note in self._sockets.access.notes():
             self._log.warning("turned_away", detail=note)
-        door = self._sockets.access.alarm
-        self._alarms.note("door", door, bool(door))
+        refused = self._sockets.access.alarm
+        self._alarms.note("access", refused, bool(refused))
         dispute = self._announcer.sessions.dispute
         self._alarms.note("clients", dispute, bool(dispute))
         dropped = self._log_queue.dropped if self._log_queue else 0

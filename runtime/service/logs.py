@@ -14,7 +14,7 @@ import structlog
 
 __all__ = ["LogQueue", "configure"]
 
-_ROOM = 1000
+_CAPACITY = 1000
 
 
 class LogQueue:
@@ -24,23 +24,23 @@ class LogQueue:
     here that is one thread that does nothing else, and holds no lock while it
     waits. A number of dropped lines is written as soon as there is room again.
 
-    write  takes the bytes of one line; may block
-    room   lines that may wait
+    write     takes the bytes of one line; may block
+    capacity  lines that may wait
     """
 
-    def __init__(self, write: Callable[[bytes], object], room: int = _ROOM) -> None:
+    def __init__(self, write: Callable[[bytes], object], capacity: int = _CAPACITY) -> None:
         self._write = write
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._room = room
+        self._capacity = capacity
         self.dropped = 0
-        self._told = 0
+        self._noted = 0
         self._thread = threading.Thread(target=self._drain, name="kenpin-log", daemon=True)
         self._thread.start()
 
     def write(self, text: str) -> None:
         """Queue a text; called by structlog with each line."""
         # qsize is exact enough: one thread puts, one takes.
-        if self._queue.qsize() >= self._room:
+        if self._queue.qsize() >= self._capacity:
             self.dropped += 1
             return
         self._queue.put(text.encode("utf-8", "backslashreplace"))
@@ -60,9 +60,9 @@ class LogQueue:
             if line is None:
                 return
             dropped = self.dropped
-            if dropped > self._told:
-                line += self._note(dropped - self._told)
-                self._told = dropped
+            if dropped > self._noted:
+                line += self._note(dropped - self._noted)
+                self._noted = dropped
             try:
                 self._write(line)
             except OSError:

@@ -86,7 +86,7 @@ class WebLines:
             mm=web.end_mm,
             count=web.end_count,
             furthest_mm=max(before.furthest_mm if before else 0.0, web.end_mm or 0.0),
-            untold=web.untold,
+            pending=web.pending,
         )
 
     def _renumbered(self, defect: WebDefect) -> WebDefect:

@@ -30,7 +30,7 @@ ROUNDING = 1e-6
 
 
 @dataclass
-class _Lane:
+class _LaneOnRoll:
     """A lane on the roll: stretches over threshold, and what was found, by size."""
 
     ng: Spans
@@ -62,7 +62,7 @@ class Roll:
         whole = LaneSpec(name="web", left_px=0, right_px=width_px)
         self._specs = web.lanes or (whole,)
         sizes = len(web.roll.size_classes_mm) + 1
-        self._lanes = {lane.name: _Lane(Spans(ROUNDING), [0] * sizes) for lane in self._specs}
+        self._lanes = {lane.name: _LaneOnRoll(Spans(ROUNDING), [0] * sizes) for lane in self._specs}
         self._seen, self._inspected = Spans(ROUNDING), Spans(ROUNDING)
         self._start = self._end = float(first_line) if first_mm is None else first_mm
         self._gaps: list[tuple[Gap, float, float]] = []

@@ -313,7 +313,7 @@ class WebPipeline:
         )
         if resume is not None:
             self._state.stream.resume(start)
-            self._state.resume(resume.untold)
+            self._state.resume(resume.pending)
         return self._state
 
     def _missing_before(self, frame: Frame | LostFrame, state: WebState) -> Iterator[Gap]:

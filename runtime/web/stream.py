@@ -22,7 +22,7 @@ from kenpin.runtime.web.pieces import MapStrip
 from kenpin.runtime.web.rows import TileRows, row_features
 from kenpin.runtime.web.smoothing import MapRows, StreamingBlur
 
-__all__ = ["RowCheck", "StreamingMap", "Work"]
+__all__ = ["RowCheck", "StreamingMap", "TileWork"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -46,7 +46,7 @@ def _unchecked(core: U8) -> tuple[Cause | None, F32 | None]:  # noqa: ARG001
 
 
 @dataclass
-class Work:
+class TileWork:
     """Tiles that were due and tiles that went through the network."""
 
     due: int = 0
@@ -105,8 +105,8 @@ class StreamingMap:
             self._columns *= columns
         self._rows = TileRows(grid, engine.input_shape[1], origin)
         self.width = grid.width
-        self.origin = self.told = origin
-        self.work = Work()
+        self.origin = self.settled = origin
+        self.work = TileWork()
         self._last: int | None = None
         self._begin(at_web_start=True)
 
@@ -132,26 +132,26 @@ class StreamingMap:
             at += self._rows.take(pixels[at:])
             # Lines after a break that will never have their context are said at once.
             doomed = min(self._resumes, self.end)
-            if doomed > self.told:
+            if doomed > self.settled:
                 yield self._gap(doomed, Cause.CONTEXT)
             for windows in self._rows.ready():
                 yield from self._score(windows)
 
     def lose(self, lines: int, *, known: bool = True, cause: Cause = Cause.LOST) -> Iterator[Gap]:
         """Lines that will never come, after those that did: the carry is broken."""
-        if self.end > self.told:
+        if self.end > self.settled:
             failed = cause is Cause.FAILED
             yield self._gap(self.end, Cause.FAILED if failed else Cause.CONTEXT)
         ahead = self.end + lines
         if lines or not known:
-            yield Gap(self.told, ahead, cause, known)
-            self.told = ahead
+            yield Gap(self.settled, ahead, cause, known)
+            self.settled = ahead
         self._rows.restart(ahead)
         self._begin(at_web_start=False)
 
     def resume(self, line: int) -> None:
         """The web was under way already; all before this line is somebody else's."""
-        self.told = line
+        self.settled = line
         self._rows.restart(line)
         self._begin(at_web_start=False)
 
@@ -167,7 +167,7 @@ class StreamingMap:
                 yield self._strip(final)
         if self._row >= self._last and (final := self._blur.finish()):
             yield self._strip(final)
-        if self.told < self.end:
+        if self.settled < self.end:
             yield self._gap(self.end, Cause.CONTEXT)
 
     def _begin(self, *, at_web_start: bool) -> None:
@@ -183,8 +183,8 @@ class StreamingMap:
         self._resumes = self.origin + self._blur.next * self._stride_px
 
     def _gap(self, end: int, cause: Cause) -> Gap:
-        gap = Gap(self.told, end, cause)
-        self.told = end
+        gap = Gap(self.settled, end, cause)
+        self.settled = end
         return gap
 
     def _score(self, windows: list[U8]) -> Iterator[MapStrip]:
@@ -240,7 +240,7 @@ class StreamingMap:
         first = self.origin + rows.first * px
         # The last row of a web may reach past its last line.
         end = min(first + len(rows) * px, self.end)
-        self.told = end
+        self.settled = end
         return MapStrip(
             first,
             end,

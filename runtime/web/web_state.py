@@ -29,7 +29,7 @@ from kenpin.runtime.web.defects import DefectTracker
 from kenpin.runtime.web.lanes import LaneMap, RowChecks
 from kenpin.runtime.web.pieces import MapStrip, merged
 from kenpin.runtime.web.position import Along, gate_action
-from kenpin.runtime.web.stream import StreamingMap, Work
+from kenpin.runtime.web.stream import StreamingMap, TileWork
 
 __all__ = ["WebState", "conclude"]
 
@@ -51,7 +51,7 @@ MOST_ACTIONS = 16
 
 
 @dataclass
-class _Lane:
+class _LaneState:
     """One lane in the lines of one verdict."""
 
     score: float | None = None
@@ -83,20 +83,20 @@ class WebState:
         self._limit = np.where(lanes.lane_of >= 0, ok[lanes.lane_of], np.inf)
         self._columns = [np.flatnonzero(lanes.lane_of == k) for k in range(len(lanes.lanes))]
         # Bad lines of each lane that no gate was told of: their counts are not known yet.
-        self._untold: list[list[tuple[int, int]]] = [[] for _ in lanes.lanes]
+        self._pending: list[list[tuple[int, int]]] = [[] for _ in lanes.lanes]
         self._ended = False
         self.begin_frame()
 
     def begin_frame(self) -> None:
         """What follows belongs to the next frame's verdict."""
-        self.first_line = self.said = self.stream.told
+        self.first_line = self.said = self.stream.settled
         # Where the frame's own lines begin; the pipeline moves it past lost ones.
         self.frame_line = self.stream.end
-        self.stream.work = Work()
+        self.stream.work = TileWork()
         self.gaps: list[Gap] = []
         self.defects: list[WebDefect] = []
         self.strips: list[MapStrip] = []
-        self.by_lane = [_Lane() for _ in self.lanes.lanes]
+        self.by_lane = [_LaneState() for _ in self.lanes.lanes]
         self._bad: list[list[tuple[int, int]]] = [[] for _ in self.lanes.lanes]
         self.holes = 0
 
@@ -142,19 +142,19 @@ class WebState:
         self.defects += self._tracker.finish()
         self._ended = True
 
-    def resume(self, untold: tuple[tuple[str, int, int], ...]) -> None:
+    def resume(self, pending: tuple[tuple[str, int, int], ...]) -> None:
         """Take over what another inspection still had to tell the gates."""
         names = [lane.name for lane in self.lanes.lanes]
-        for name, first, end in untold:
+        for name, first, end in pending:
             if name in names:
-                self._untold[names.index(name)].append((first, end))
+                self._pending[names.index(name)].append((first, end))
 
     @property
-    def untold(self) -> tuple[tuple[str, int, int], ...]:
+    def pending(self) -> tuple[tuple[str, int, int], ...]:
         """Lane and lines that the gates were not told of yet; after `gates`."""
         return tuple(
             (lane.name, first, end)
-            for lane, lines in zip(self.lanes.lanes, self._untold, strict=True)
+            for lane, lines in zip(self.lanes.lanes, self._pending, strict=True)
             for first, end in lines
         )
 
@@ -190,7 +190,7 @@ class WebState:
             if offset is None or self.along.mm(self.stream.origin) is None:
                 continue
             reach = offset - self.web.gate_margin_mm
-            due, self._untold[k] = self._due([*self._untold[k], *bad], reach, usual_lines)
+            due, self._pending[k] = self._due([*self._pending[k], *bad], reach, usual_lines)
             for lines in _united(due, MOST_ACTIONS):
                 yield gate_action(
                     self.along, self.web.along, lane.name, lines, offset,
@@ -268,7 +268,7 @@ def conclude(
     defects = [state.located(defect) for defect in state.defects]
     top = sorted(defects, key=lambda d: -d.peak)[: state.web.defects.most_per_frame]
     kept = tuple(sorted(top, key=lambda d: (d.first_line, d.left_px)))
-    first, end = state.first_line, stream.told
+    first, end = state.first_line, stream.settled
     gates = tuple(state.gates(usual_lines))
     findings = WebFindings(
         first_line=first,
@@ -287,7 +287,7 @@ def conclude(
         rescanned=state.along.seen_before(first, end) if end > first else False,
         came_line=stream.end,
         knots=state.along.knots(first, end),
-        untold=state.untold,
+        pending=state.pending,
     )
     verdict = Verdict(
         outcome=outcome,
@@ -312,9 +312,9 @@ def _disproved(state: WebState) -> Fault | None:
     stream, work = state.stream, state.stream.work
     if work.scored != work.due:
         return Reason.MODEL_ERROR, f"{work.scored} of {work.due} tiles were scored"
-    if state.holes or state.said != stream.told:
+    if state.holes or state.said != stream.settled:
         return Reason.MODEL_ERROR, f"{state.holes} lines are covered by no verdict or by two"
-    waiting = stream.end - stream.told
+    waiting = stream.end - stream.settled
     if waiting > stream.latency_lines:
         found = f"{waiting} lines wait to be judged, at most {stream.latency_lines} should"
         return Reason.MODEL_ERROR, found

@@ -1,4 +1,4 @@
-"""The door of a line's sockets: who may come in, and who was turned away.
+"""Access to a line's sockets: who may come in, and who was turned away.
 
 Every TCP socket is locked with CURVE where the line has keys. libzmq asks for
 each new connection whether its key is admitted (ZAP, ZeroMQ RFC 27), and tells
@@ -109,8 +109,8 @@ class AccessControl:
         self._turned_away: Counter[str] = Counter()
         self._last_stranger = ""
         self._next_note_ns = 0
-        self._complaint = ""
-        self._complained_ns = 0
+        self._last_note = ""
+        self._noted_ns = 0
 
     @property
     def sockets(self) -> tuple[zmq.Socket[bytes], ...]:
@@ -128,8 +128,8 @@ class AccessControl:
         """What is wrong with the keys, or who lately called without a valid one; or empty."""
         if self._list and self._list.now.problems:
             return self._list.now.problems[0]
-        forgiven = self._clock_ns() - self._complained_ns > _FORGIVEN_NS
-        return "" if forgiven else self._complaint
+        forgiven = self._clock_ns() - self._noted_ns > _FORGIVEN_NS
+        return "" if forgiven else self._last_note
 
     # -- a socket's lock -------------------------------------------------------------------
 
@@ -257,10 +257,10 @@ class AccessControl:
             f"{count} times: {why}" if count > 1 else why
             for why, count in self._turned_away.most_common(3)
         )
-        self._complaint = "turned away " + "; ".join(callers)
-        self._complained_ns = now
+        self._last_note = "turned away " + "; ".join(callers)
+        self._noted_ns = now
         self._turned_away.clear()
-        yield self._complaint
+        yield self._last_note
 
     def _answer(self, zap: zmq.Socket[bytes]) -> bool:
         """One request of RFC 27; False if there is none."""
@@ -286,7 +286,7 @@ class AccessControl:
             fault = _WHY.get(value, f"speaks another protocol (ZMTP fault {value:#x})")
             why = f"a client that {fault}"
         elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-            # Whoever finds that this door asks for keys may hang up before we see that it has none.
+            # Whoever finds that this line asks for keys may hang up before we see that it has none.
             why = "a client that broke off its greeting, as those without keys may"
         else:
             return  # the monitor itself has ended

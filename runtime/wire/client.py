@@ -400,7 +400,9 @@ class LineClient:
         while True:
             self.say("hello", within_s=timeout_s)
             heard = self.wait(
-                lambda h: _told("state")(h) or (_told("error")(h) and h.fields["about"] == "hello"),
+                lambda h: (
+                    _reply("state")(h) or (_reply("error")(h) and h.fields["about"] == "hello")
+                ),
                 max(0.0, end_s - time.monotonic()),
                 "HELLO",
             )
@@ -414,7 +416,7 @@ class LineClient:
     def status(self, timeout_s: float = 5.0) -> StateMessage:
         """Where the line stands."""
         self.say("status", within_s=timeout_s)
-        return self.wait(_told("state"), timeout_s, "STATUS").state()
+        return self.wait(_reply("state"), timeout_s, "STATUS").state()
 
     def judge(
         self,
@@ -439,7 +441,7 @@ class LineClient:
             fields["recipe"] = recipe
         if budget_ms is not None:
             fields["budget_us"] = round(budget_ms * 1000)
-        wanted = _told("verdict", "error")
+        wanted = _reply("verdict", "error")
         end_s = time.monotonic() + timeout_s
         while (left_s := end_s - time.monotonic()) > 0:
             self.say("trigger", within_s=left_s, **fields)
@@ -469,7 +471,7 @@ class LineClient:
             If it cannot: the running bundle stays.
         """
         self.say("prepare", bundle=bundle)
-        wanted = _told("prepared", "failed", "error")
+        wanted = _reply("prepared", "failed", "error")
         return self._done(self.wait(wanted, timeout_s, f"PREPARE {bundle}"))
 
     def activate(self, timeout_s: float = 5.0, *, bundle: str | None = None) -> str:
@@ -484,7 +486,7 @@ class LineClient:
         """
         fields: dict[str, Any] = {} if bundle is None else {"bundle": bundle}
         self.say("activate", **fields)
-        return self._done(self.wait(_told("active", "failed", "error"), timeout_s, "ACTIVATE"))
+        return self._done(self.wait(_reply("active", "failed", "error"), timeout_s, "ACTIVATE"))
 
     @staticmethod
     def _done(heard: Heard) -> str:
@@ -496,14 +498,14 @@ class LineClient:
     def selftest(self, timeout_s: float = 60.0) -> str:
         """Judge the golden frames again: empty if they pass, else what is wrong."""
         self.say("selftest")
-        done = self.wait(_told("selftest_done"), timeout_s, "SELFTEST").fields
+        done = self.wait(_reply("selftest_done"), timeout_s, "SELFTEST").fields
         detail: str = done["detail"]
         return "" if done["passed"] else detail or "the self-test failed"
 
     def reset(self, timeout_s: float = 5.0) -> None:
         """Begin anew after a failure."""
         self.say("reset")
-        self.wait(_told("resetting"), timeout_s, "RESET")
+        self.wait(_reply("resetting"), timeout_s, "RESET")
 
     # -- the end ---------------------------------------------------------------------------
 
@@ -521,6 +523,6 @@ class LineClient:
         self.close()
 
 
-def _told(*kinds: str) -> Callable[[Heard], bool]:
+def _reply(*kinds: str) -> Callable[[Heard], bool]:
     """Messages of these kinds that were said to this client alone."""
     return lambda heard: not heard.topic and heard.kind in kinds

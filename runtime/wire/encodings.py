@@ -39,9 +39,9 @@ def _about(
     except WireError:
         return None, None
     kind, trig = found.get("type"), found.get("trig")
-    told = kind if isinstance(kind, str) and kind in KINDS else None
+    known = kind if isinstance(kind, str) and kind in KINDS else None
     short = isinstance(trig, str) and 0 < len(trig) <= MAX_TRIG_CHARS
-    return told, str(trig) if short else None
+    return known, str(trig) if short else None
 
 
 CODECS: Mapping[str, Codec] = {

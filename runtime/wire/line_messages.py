@@ -29,12 +29,12 @@ from kenpin.runtime.wire.web_messages import WebPart
 
 __all__ = [
     "PUBLISHED",
-    "SAID",
+    "REPLIES",
     "Acquired",
     "Alarm",
     "ChangeStep",
-    "ChangeTold",
-    "ErrorTold",
+    "ChangeoverReply",
+    "ErrorReply",
     "Head",
     "Heartbeat",
     "LateResult",
@@ -139,7 +139,7 @@ class Acquired(LineMessage):
     frame: U64 = Field(description="as in the verdict")
 
 
-class ErrorTold(LineMessage):
+class ErrorReply(LineMessage):
     """A command could not be read or obeyed, and nothing was done."""
 
     type: Literal["error"]
@@ -158,7 +158,7 @@ class ErrorTold(LineMessage):
 ChangeStep = Literal["preparing", "prepared", "active", "failed"]
 
 
-class ChangeTold(LineMessage):
+class ChangeoverReply(LineMessage):
     """How far a change of the bundle has come: answers to PREPARE and ACTIVATE."""
 
     type: ChangeStep
@@ -196,14 +196,14 @@ PUBLISHED: Mapping[str, type[Frozen]] = {
     "late": LateResult,
     "roll": RollWritten,
 }
-SAID: Mapping[str, type[Frozen]] = {
+REPLIES: Mapping[str, type[Frozen]] = {
     "trigger_ack": TriggerAck,
     "acquired": Acquired,
-    "error": ErrorTold,
-    "preparing": ChangeTold,
-    "prepared": ChangeTold,
-    "active": ChangeTold,
-    "failed": ChangeTold,
+    "error": ErrorReply,
+    "preparing": ChangeoverReply,
+    "prepared": ChangeoverReply,
+    "active": ChangeoverReply,
+    "failed": ChangeoverReply,
     "selftest_done": SelftestDone,
     "resetting": Resetting,
     "roll_ack": RollAck,

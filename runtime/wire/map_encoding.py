@@ -1,7 +1,7 @@
-"""Messages as bytes: msgpack or JSON, never more than 64 KiB. `struct_wire.py` is the third way.
+"""Messages as bytes, msgpack or JSON, 64 KiB at most. The third way: `struct_encoding.py`.
 
-Verdicts and states are in `messages.py` and can be imported from here, whatever
-else a line says is in `told.py`, what clients command in `commands.py`.
+Verdicts and states are in `verdict_messages.py` and can be imported from here, whatever
+else a line says is in `line_messages.py`, what clients command in `commands.py`.
 `tests/vectors/` holds messages with their bytes, good and bad, for whoever writes
 a reader in another language; `schemas.py` prints the JSON Schema of each.
 """
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from kenpin.runtime.wire.commands import COMMANDS, Command
 from kenpin.runtime.wire.field_types import Frozen
-from kenpin.runtime.wire.line_messages import PUBLISHED, SAID
+from kenpin.runtime.wire.line_messages import PUBLISHED, REPLIES
 from kenpin.runtime.wire.verdict_messages import (
     MAX_DETAIL_CHARS,
     MAX_NAME_CHARS,
@@ -72,7 +72,7 @@ _MODELS: Mapping[str, type[VerdictMessage] | type[StateMessage]] = {
     "verdict": VerdictMessage,
     "state": StateMessage,
 }
-_ALL: Mapping[str, type[Frozen]] = {**PUBLISHED, **SAID}
+_ALL: Mapping[str, type[Frozen]] = {**PUBLISHED, **REPLIES}
 
 
 class Encoding(StrEnum):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from kenpin.runtime.wire.commands import Command
-from kenpin.runtime.wire.line_messages import PUBLISHED, SAID
+from kenpin.runtime.wire.line_messages import PUBLISHED, REPLIES
 
 __all__ = ["json_schemas"]
 
@@ -19,9 +19,9 @@ __all__ = ["json_schemas"]
 def json_schemas() -> dict[str, dict[str, Any]]:
     """JSON Schema (draft 2020-12) of each message by its type; commands as `command.<type>`."""
     # Serialisation, because a line always sends every field; commands may leave some out.
-    told = {
+    messages = {
         kind: model.model_json_schema(mode="serialization")
-        for kind, model in {**PUBLISHED, **SAID}.items()
+        for kind, model in {**PUBLISHED, **REPLIES}.items()
     }
     commands = {
         f"command.{model.model_fields['type'].annotation.__args__[0]}": model.model_json_schema()
@@ -33,7 +33,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
             "$id": f"urn:kenpin:wire:{kind}:v1",
             **schema,
         }
-        for kind, schema in (told | commands).items()
+        for kind, schema in (messages | commands).items()
     }
 
 

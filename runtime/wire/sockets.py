@@ -153,7 +153,7 @@ class VerdictPublisher:
         return joined
 
     def _wait(self, timeout_s: float) -> None:
-        """Until somebody has come or gone; meanwhile the door is answered."""
+        """Until somebody has come or gone; meanwhile callers are let in or turned away."""
         end_s = time.monotonic() + timeout_s
         self._access.serve()
         if timeout_s <= 0:

@@ -42,7 +42,7 @@ _ADDED = ("added_text", "session", "why")
 # By their numbers in an error.
 _WHYS = (None, "stale", "duplicate")
 # Numbers below are commands.
-_FIRST_TOLD = 32
+_FIRST_FROM_LINE = 32
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}")
 _RANGES = {
     "Q": (0, 2**64 - 1),
@@ -92,7 +92,7 @@ def pack(fields: Mapping[str, Any]) -> bytes:
             f"trig {brief(fields.get('trig'))}: in this encoding ids are whole numbers from 1 "
             "to 2**64 - 1, without leading zeros"
         )
-    if layout.number < _FIRST_TOLD:
+    if layout.number < _FIRST_FROM_LINE:
         _refuse_cut(fields, layout)
         session = fields.get("session")
         if session is not None and not _session_number(session):
@@ -152,9 +152,9 @@ def _refuse_cut(fields: Mapping[str, Any], layout: Layout) -> None:
     # What a line says may be cut for people. A command that is cut means something else.
     for field in layout.fields:
         if field.form in _TEXTS:
-            text, room = str(fields.get(field.key) or ""), int(field.code[:-1])
-            if len(text.encode()) > room:
-                raise WireError(f"{field.key} {brief(text)}: at most {room} bytes fit a struct")
+            text, most = str(fields.get(field.key) or ""), int(field.code[:-1])
+            if len(text.encode()) > most:
+                raise WireError(f"{field.key} {brief(text)}: at most {most} bytes fit a struct")
 
 
 def _checked(payload: bytes) -> tuple[Layout, str]:
@@ -253,12 +253,12 @@ def _get(field: Field, raw: Any) -> Any:
     return _READERS.get(field.form, lambda same: same)(raw)
 
 
-def _cut(text: str, room: int) -> bytes:
-    return text.encode()[:room].decode(errors="ignore").encode()
+def _cut(text: str, most: int) -> bytes:
+    return text.encode()[:most].decode(errors="ignore").encode()
 
 
-def _cut_front(text: str, room: int) -> bytes:
-    return text.encode()[-room:].decode(errors="ignore").encode()
+def _cut_front(text: str, most: int) -> bytes:
+    return text.encode()[-most:].decode(errors="ignore").encode()
 
 
 def _read_text(raw: bytes) -> str:

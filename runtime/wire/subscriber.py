@@ -61,7 +61,7 @@ class SequenceCheck:
         self._boot = ""
         self._next = 0
 
-    def complaint(self, message: Message) -> str | None:
+    def fault(self, message: Message) -> str | None:
         """What is wrong with the numbering at this message, None if nothing is.
 
         The first message of a boot only says where the numbering stands.
@@ -213,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
         except (zmq.ZMQError, OSError, KeysError) as error:
             sys.stderr.write(f"{error}; correct the command line, see --help\n")
             return _WRONG_USAGE
-        tally = _Tally(options.count)
+        tally = _WatchTally(options.count)
         with suppress(KeyboardInterrupt):
             _watch(subscriber, tally, options.timeout_s, lines, ready)
         _say(sys.stdout, f"END {tally.verdicts} verdicts, {tally.faults} faults")
@@ -221,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @dataclass
-class _Tally:
+class _WatchTally:
     """What came so far, of `count` verdicts; None: of any number."""
 
     count: int | None
@@ -235,7 +235,7 @@ class _Tally:
 
 def _watch(
     subscriber: VerdictSubscriber,
-    tally: _Tally,
+    tally: _WatchTally,
     timeout_s: float | None,
     lines: TextIO | None,
     ready: TextIO | None,
@@ -252,10 +252,10 @@ def _watch(
             continue
         if message is None:
             continue
-        complaint = checks.setdefault(message.line, SequenceCheck()).complaint(message)
-        if complaint is not None:
+        fault = checks.setdefault(message.line, SequenceCheck()).fault(message)
+        if fault is not None:
             tally.faults += 1
-            _say(sys.stdout, f"FAULT {complaint}")
+            _say(sys.stdout, f"FAULT {fault}")
         tally.verdicts += isinstance(message, VerdictMessage)
         if lines is not None:
             lines.write(message.model_dump_json() + "\n")

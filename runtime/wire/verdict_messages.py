@@ -60,8 +60,8 @@ __all__ = [
     "brief",
     "explain",
     "explain_command",
-    "told_fields",
     "topic",
+    "verdict_fields",
     "verdict_message",
 ]
 
@@ -291,7 +291,7 @@ def topic(kind: Literal["verdict", "state"], line: str) -> str:
     return f"v1/{kind}/{line}"
 
 
-def told_fields(verdict: Verdict) -> dict[str, Any]:
+def verdict_fields(verdict: Verdict) -> dict[str, Any]:
     """What a verdict itself says, under the names that it has on the wire and in files.
 
     The only place where those are told apart from the names inside. A score that is
@@ -364,20 +364,20 @@ def verdict_message(
             lat_us=_latencies(verdict),
             deadline_us=deadline_us,
             **identity.model_dump(exclude={"bundle"}),
-            **_shortened(told_fields(verdict), identity),
+            **_shortened(verdict_fields(verdict), identity),
         )
     except ValidationError as error:
         found = f"verdict on frame {verdict.frame_index} cannot be sent"
         raise WireError(f"{found}: {explain(error)}") from error
 
 
-def _shortened(told: dict[str, Any], identity: Identity) -> dict[str, Any]:
+def _shortened(fields: dict[str, Any], identity: Identity) -> dict[str, Any]:
     """With texts that a message can hold."""
-    return told | {
-        "name": shorten(told["name"], MAX_NAME_CHARS, keep_end=True),
-        "detail": shorten(told["detail"], MAX_DETAIL_CHARS),
+    return fields | {
+        "name": shorten(fields["name"], MAX_NAME_CHARS, keep_end=True),
+        "detail": shorten(fields["detail"], MAX_DETAIL_CHARS),
         # A frame lost before any bundle saw it is answered in the name of the one in force.
-        "bundle": shorten(told["bundle"] or identity.bundle, MAX_NAME_CHARS),
+        "bundle": shorten(fields["bundle"] or identity.bundle, MAX_NAME_CHARS),
     }
 
 

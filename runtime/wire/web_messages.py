@@ -77,21 +77,21 @@ class WebPart(_Part):
 
 def web_part(findings: WebFindings) -> WebPart:
     """What is told of a web, see `web_limits.py` for how much of it."""
-    told = fitted(findings)
+    fit = fitted(findings)
     return WebPart(
-        first_line=told.first_line,
-        end_line=told.end_line,
-        first_mm=told.first_mm,
-        end_mm=told.end_mm,
-        first_count=told.first_count,
-        end_count=told.end_count,
-        rescanned=told.rescanned,
-        lanes=tuple(_lane(lane) for lane in told.lanes),
-        defects=told.defects,
-        n_defects=told.n_defects,
-        gaps=tuple(_gap(gap) for gap in told.gaps),
-        gates=told.gates,
-        open_since=told.open_since,
+        first_line=fit.first_line,
+        end_line=fit.end_line,
+        first_mm=fit.first_mm,
+        end_mm=fit.end_mm,
+        first_count=fit.first_count,
+        end_count=fit.end_count,
+        rescanned=fit.rescanned,
+        lanes=tuple(_lane(lane) for lane in fit.lanes),
+        defects=fit.defects,
+        n_defects=fit.n_defects,
+        gaps=tuple(_gap(gap) for gap in fit.gaps),
+        gates=fit.gates,
+        open_since=fit.open_since,
     )
 
 

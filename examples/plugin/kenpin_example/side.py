@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from kenpin.config.sides import Frames, SideKind, SideSettings
 
 if TYPE_CHECKING:
-    from kenpin.runtime.service.sides.guest_body import Beside, Told
+    from kenpin.runtime.service.sides.generic_body import GivenVerdict, LineView
 
 
 class JournalSettings(SideSettings):
@@ -28,29 +28,29 @@ class JournalSettings(SideSettings):
     file: Path
 
 
-def keep_journal(settings: JournalSettings, beside: Beside) -> None:
-    """The whole process; see `kenpin.runtime.service.sides.guest.Work`."""
+def keep_journal(settings: JournalSettings, line: LineView) -> None:
+    """The whole process; see `kenpin.runtime.service.sides.generic.Work`."""
     with settings.file.open("a", encoding="utf-8") as journal:
-        for told in beside.told():
-            if told is None:
+        for given in line.verdicts():
+            if given is None:
                 continue  # a second without a verdict: time for other things
             try:
-                journal.write(entry(told) + "\n")
+                journal.write(entry(given) + "\n")
                 journal.flush()
             except OSError as error:
-                beside.alarm(f"{settings.file}: {error.strerror}; make room")
+                line.alarm(f"{settings.file}: {error.strerror}; make room")
             else:
-                beside.alarm("")
+                line.alarm("")
 
 
-def entry(told: Told) -> str:
+def entry(given: GivenVerdict) -> str:
     """Number, outcome, reason, score and defects; of a frame that was shown, its mean grey."""
-    verdict = told.verdict
-    words = [str(told.seq), verdict.outcome.name, verdict.reason or "-"]
+    verdict = given.verdict
+    words = [str(given.seq), verdict.outcome.name, verdict.reason or "-"]
     words.append("-" if verdict.score is None else f"{verdict.score:.3f}")
     words.append(f"{verdict.n_defects} defects")
-    if told.frame is not None:
-        words.append(f"grey {told.frame.pixels.mean():.0f}")
+    if given.frame is not None:
+        words.append(f"grey {given.frame.pixels.mean():.0f}")
     return " ".join(words)
 
 

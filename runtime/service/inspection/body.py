@@ -86,7 +86,7 @@ def run(spec: InspectorSpec, ring: FrameRing, channel: _Channel, progress: Progr
         _fail(channel, error)
         return
     channel.send(PhaseChanged(Phase.READY, _facts(bundle, pipeline, pulse)))
-    _Loop(ring, channel, pulse, pipeline).run()
+    _InspectionLoop(ring, channel, pulse, pipeline).run()
 
 
 class _SelftestError(BundleError):
@@ -146,7 +146,7 @@ def _facts(bundle: Bundle, pipeline: Pipeline | WebPipeline, pulse: _Pulse) -> B
     )
 
 
-class _Loop:
+class _InspectionLoop:
     """Jobs first, one at a time; between them a step of the self-test; else a tick and a pause."""
 
     def __init__(self, ring: FrameRing, channel: _Channel, pulse: _Pulse, pipeline: Any) -> None:

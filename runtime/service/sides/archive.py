@@ -16,7 +16,7 @@ from kenpin.runtime.service.sides.counts import ArchiveCounts
 from kenpin.runtime.service.sides.loans import Lent, Loans, lent
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
-__all__ = ["Archive", "ArchiveTold", "lendable"]
+__all__ = ["Archive", "ArchiveReport", "lendable"]
 
 # More than the archive can work on at once gains nothing, and the ring is for the camera.
 _LENT_AT_MOST = 4
@@ -31,7 +31,7 @@ def lendable(slots: int, max_in_flight: int) -> int:
     return max(0, min(_LENT_AT_MOST, slots - max_in_flight - 2))
 
 
-class ArchiveTold(Message, frozen=True):
+class ArchiveReport(Message, frozen=True):
     """How the archive's process stands, and what became of one frame.
 
     ticket   it is done with; None at the beginning
@@ -72,14 +72,14 @@ class Archive(Side):
         self.dropped: Counter[str] = Counter()
         self.kept: Counter[str] = Counter()
         self.counts: Mapping[str, int] = {}
-        self.process: SideProcess[Lent, ArchiveTold] = SideProcess(
+        self.process: SideProcess[Lent, ArchiveReport] = SideProcess(
             "kenpin-archive",
             keep,
             settings,
             around.about(),
             around.ring,
-            told=Lent,
-            tells=ArchiveTold,
+            to_child=Lent,
+            from_child=ArchiveReport,
             clock_ns=around.clock_ns,
         )
         self._loans = Loans(self.process, self._most, _HUNG_NS, around.give_back, around.clock_ns)
@@ -127,7 +127,7 @@ class Archive(Side):
         if died:
             self._drop("died", died)
 
-    def _heard(self, told: ArchiveTold) -> None:
+    def _heard(self, told: ArchiveReport) -> None:
         self._ready, self._fault, self.counts = told.ready, told.fault, told.counts
         if told.ticket is None:
             return
@@ -156,7 +156,7 @@ class Archive(Side):
 
 
 def keep(
-    spec: ArchiveSpec, about: dict[str, Any], ring: FrameRing, channel: Channel[ArchiveTold, Lent]
+    spec: ArchiveSpec, about: dict[str, Any], ring: FrameRing, channel: Channel[ArchiveReport, Lent]
 ) -> None:
     """Write down what is lent, until the channel ends."""
     # Here, so that the gateway, which hands `keep` out, need not load numpy.

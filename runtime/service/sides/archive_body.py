@@ -17,11 +17,11 @@ from kenpin.camera.files.images import encode_png
 from kenpin.config.line import ArchiveSpec
 from kenpin.processes.channel import Channel
 from kenpin.runtime.judging.verdict import Outcome
-from kenpin.runtime.service.sides.archive import ArchiveTold
+from kenpin.runtime.service.sides.archive import ArchiveReport
 from kenpin.runtime.service.sides.archive_folder import ArchiveStore, Kind, NoRoomError
 from kenpin.runtime.service.sides.loans import Lent
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
-from kenpin.runtime.wire.verdict_messages import told_fields
+from kenpin.runtime.wire.verdict_messages import verdict_fields
 from kenpin.runtime.wire.web_messages import WebPart
 
 __all__ = ["VERSION", "Archiving"]
@@ -42,7 +42,7 @@ class Archiving:
         spec: ArchiveSpec,
         about: dict[str, Any],
         ring: FrameRing,
-        channel: Channel[ArchiveTold, Lent],
+        channel: Channel[ArchiveReport, Lent],
     ) -> None:
         self._spec = spec
         self._about = about
@@ -120,7 +120,7 @@ class Archiving:
     def _tell(self, ticket: Ticket | None, kind: str = "", why: str = "") -> None:
         store = self._store
         self._channel.send(
-            ArchiveTold(
+            ArchiveReport(
                 ticket=ticket,
                 kind=kind,
                 dropped=why,
@@ -137,7 +137,7 @@ class Archiving:
 def _kept(lent: Lent) -> dict[str, Any]:
     """A verdict as it stands in the archive, whatever the wire speaks."""
     verdict = lent.verdict
-    told = told_fields(verdict)
+    told = verdict_fields(verdict)
     web: WebPart | None = told.pop("web")
     return {
         "seq": lent.seq,

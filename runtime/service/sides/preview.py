@@ -16,12 +16,12 @@ from kenpin.runtime.service.ledger import LedgerEntry
 from kenpin.runtime.service.sides.loans import Lent, Loans, lent
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
-__all__ = ["Preview", "PreviewTold"]
+__all__ = ["Preview", "PreviewReport"]
 
 _HUNG_NS = 3_000_000_000
 
 
-class PreviewTold(Message, frozen=True):
+class PreviewReport(Message, frozen=True):
     """How the preview's process stands, and which frame it is done with, if any."""
 
     ticket: Ticket | None
@@ -39,14 +39,14 @@ class Preview(Side):
 
     def __init__(self, settings: WireSpec, around: Surroundings) -> None:
         """See `MakeSide`."""
-        self.process: SideProcess[Lent, PreviewTold] = SideProcess(
+        self.process: SideProcess[Lent, PreviewReport] = SideProcess(
             "kenpin-preview",
             show,
             settings,
             around.about(),
             around.ring,
-            told=Lent,
-            tells=PreviewTold,
+            to_child=Lent,
+            from_child=PreviewReport,
             clock_ns=around.clock_ns,
         )
         self._loans = Loans(self.process, 1, _HUNG_NS, around.give_back, around.clock_ns)
@@ -84,7 +84,7 @@ class Preview(Side):
 
 
 def show(
-    wire: WireSpec, about: dict[str, Any], ring: FrameRing, channel: Channel[PreviewTold, Lent]
+    wire: WireSpec, about: dict[str, Any], ring: FrameRing, channel: Channel[PreviewReport, Lent]
 ) -> None:
     """Publish pictures of what is lent, until the channel ends."""
     # Here, so that the gateway, which hands `show` out, need not load numpy.

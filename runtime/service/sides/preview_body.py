@@ -17,10 +17,10 @@ from kenpin.processes.channel import Channel
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.overlay import overlay
 from kenpin.runtime.service.sides.loans import Lent
-from kenpin.runtime.service.sides.preview import PreviewTold
+from kenpin.runtime.service.sides.preview import PreviewReport
 from kenpin.runtime.wire.authentication import AccessControl
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
-from kenpin.runtime.wire.verdict_messages import told_fields
+from kenpin.runtime.wire.verdict_messages import verdict_fields
 
 __all__ = ["Previewing"]
 
@@ -41,7 +41,7 @@ class Previewing:
         wire: WireSpec,
         about: dict[str, Any],
         ring: FrameRing,
-        channel: Channel[PreviewTold, Lent],
+        channel: Channel[PreviewReport, Lent],
     ) -> None:
         self._wire = wire
         self._about = about
@@ -59,12 +59,12 @@ class Previewing:
             self._socket.setsockopt(zmq.LINGER, 0)
             access.bind(self._socket, self._wire.img)
         except ConfigError as error:
-            self._channel.send(PreviewTold(None, str(error)[:MAX_DETAIL_CHARS]))
+            self._channel.send(PreviewReport(None, str(error)[:MAX_DETAIL_CHARS]))
             while not self._channel.ended:
                 self._channel.wait(1.0)
                 self._channel.receive()
             return
-        self._channel.send(PreviewTold(None, ""))
+        self._channel.send(PreviewReport(None, ""))
         try:
             self._serve(access)
         finally:
@@ -98,11 +98,11 @@ class Previewing:
                 unseen = max(0, int(pixels.max(initial=0)).bit_length() - 8)
                 pixels = (pixels >> unseen).astype(np.uint8)
             picture = encode_png(overlay(pixels, score_map, lent.verdict))
-            told = {"seq": lent.seq, "trig": lent.trig, **told_fields(lent.verdict)}
+            told = {"seq": lent.seq, "trig": lent.trig, **verdict_fields(lent.verdict)}
             head = {"v": 1, "type": "img", **self._about, "verdict": int(lent.verdict.outcome)}
             head |= {name: value for name, value in told.items() if name not in _UNTOLD}
             head["format"] = "png"
             self._socket.send_multipart([self._topic, json.dumps(head).encode(), picture])
         except StaleTicketError as error:
             fault = str(error)
-        self._channel.send(PreviewTold(lent.ticket, fault[:MAX_DETAIL_CHARS]))
+        self._channel.send(PreviewReport(lent.ticket, fault[:MAX_DETAIL_CHARS]))

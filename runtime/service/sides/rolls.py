@@ -1,14 +1,8 @@
-"""The roll book of a web line, in a process of its own: it writes files, and may take its time."""
+"""The roll book as the gateway sees it: told what verdicts say of the web, never waited for."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,16 +12,19 @@ from kenpin.processes.channel import Channel, Message
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Verdict, WebFindings
 from kenpin.runtime.service.inspection.messages import BundleFacts
-from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
-
-if TYPE_CHECKING:  # it loads numpy, which the gateway must not
-    from kenpin.runtime.web.roll import RollBook
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
-__all__ = ["Rolls"]
-
-# So long after a roll's end its last lines may be waited for: the web may stand still.
-PATIENCE_S = 5.0
+__all__ = [
+    "AddFindings",
+    "FromRolls",
+    "OpenBook",
+    "PageWritten",
+    "Rolls",
+    "RollsFailed",
+    "StartRoll",
+    "StopRoll",
+    "ToRolls",
+]
 
 
 class OpenBook(Message, frozen=True):
@@ -71,7 +68,6 @@ class RollsFailed(Message, frozen=True):
 
 
 FromRolls = PageWritten | RollsFailed
-_Channel = Channel[FromRolls, ToRolls]
 
 
 class Rolls(Side):
@@ -85,7 +81,7 @@ class Rolls(Side):
     def __init__(self, settings: RollsSpec, around: Surroundings) -> None:
         """See `MakeSide`."""
         self._settings = settings
-        self._tell_roll = around.tell_roll
+        self._announce_roll = around.announce_roll
         self._log = structlog.get_logger()
         self._book: OpenBook | None = None
         self.process: SideProcess[ToRolls, FromRolls] = SideProcess(
@@ -93,8 +89,8 @@ class Rolls(Side):
             keep,
             settings.folder,
             around.line.name,
-            told=ToRolls,
-            tells=FromRolls,
+            to_child=ToRolls,
+            from_child=FromRolls,
             greet=self._greet,
             clock_ns=around.clock_ns,
         )
@@ -135,7 +131,7 @@ class Rolls(Side):
             if isinstance(message, PageWritten):
                 self.fault = ""
                 self._log.info("roll", page=message.page)
-                self._tell_roll(message.page)
+                self._announce_roll(message.page)
             else:
                 self.fault = message.detail
 
@@ -149,84 +145,9 @@ class Rolls(Side):
         return [] if self._book is None else [self._book]
 
 
-def keep(folder: Path, line: str, channel: _Channel) -> None:
+def keep(folder: Path, line: str, channel: Channel[FromRolls, ToRolls]) -> None:
     """Write down what verdicts on a web said, until the channel ends."""
-    keeper = _Keeper(folder, line, channel)
-    while not channel.ended:
-        channel.wait(1.0)
-        for message in channel.receive():
-            keeper.do(message)
-        keeper.look(time.monotonic())
-    keeper.close()
+    # Here, so that the gateway, which hands `keep` out, need not load numpy.
+    from kenpin.runtime.service.sides.rolls_body import RollKeeper
 
-
-class _Keeper:
-    """Obeys; tells of each page, and when the disk refuses. Then it goes on."""
-
-    def __init__(self, folder: Path, line: str, channel: _Channel) -> None:
-        self._folder = folder
-        self._channel = channel
-        self._facts = {"line": line, "box": os.uname().nodename, "bundle": ""}
-        self._book: RollBook | None = None
-        self._waits_since: float | None = None
-
-    def do(self, message: ToRolls) -> None:
-        """Obey; a disk that refuses is told of."""
-        with self._told():
-            self._obey(message)
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            detail = f"the roll book cannot be written: {error}"
-            self._channel.send(RollsFailed(detail[:MAX_DETAIL_CHARS]))
-
-    def _obey(self, message: ToRolls) -> None:
-        if isinstance(message, OpenBook):
-            self._open(message)
-        elif isinstance(message, AddFindings):
-            self._facts["bundle"] = message.bundle
-            self._tell(self._the_book.add(message.findings))
-        elif isinstance(message, StartRoll):
-            self._the_book.start(message.name)
-        else:
-            self._the_book.stop()
-
-    def look(self, now_s: float) -> None:
-        """A roll that was ended while the web stands is not waited for."""
-        if self._book is None or not self._book.waits:
-            self._waits_since = None
-        elif self._waits_since is None:
-            self._waits_since = now_s
-        elif now_s - self._waits_since > PATIENCE_S:
-            with self._told():
-                self._tell(self._book.settle())
-
-    def close(self) -> None:
-        """The web ends, or another bundle begins another book."""
-        if self._book is not None:
-            self._tell(self._book.close())
-
-    @property
-    def _the_book(self) -> RollBook:
-        assert self._book is not None, "told of rolls before it was told of their web"
-        return self._book
-
-    def _open(self, told: OpenBook) -> None:
-        # Here, so that the gateway, which hands `keep` out, need not load numpy.
-        from kenpin.runtime.web.roll import RollBook
-
-        self.close()
-        self._book = RollBook(self._folder, told.web, told.width_px, self._facts, _stamp)
-        if told.start and told.web.roll.start_count is None:
-            self._book.start()
-
-    def _tell(self, pages: list[Path]) -> None:
-        for page in pages:
-            self._channel.send(PageWritten(str(page)))
-
-
-def _stamp() -> str:
-    return datetime.now().astimezone().isoformat(" ", "seconds")
+    RollKeeper(folder, line, channel).run()

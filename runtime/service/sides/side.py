@@ -26,7 +26,7 @@ class Surroundings:
     ring       the frames' memory
     give_back  takes a slot that was lent and is no longer needed
     counts     all that is known of the line now
-    tell_roll  tells clients that a roll's page is written
+    announce_roll  tells clients that a roll's page is written
     clock_ns   monotonic
     """
 
@@ -35,7 +35,7 @@ class Surroundings:
     ring: FrameRing
     give_back: Callable[[Ticket], None]
     counts: Callable[[], LineCounts]
-    tell_roll: Callable[[str], None]
+    announce_roll: Callable[[str], None]
     clock_ns: Callable[[], int]
 
     def about(self) -> dict[str, Any]:

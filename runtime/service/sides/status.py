@@ -17,8 +17,8 @@ from kenpin.runtime.service.sides.side import Side, Surroundings
 
 __all__ = [
     "SNAPSHOT_NS",
+    "PageReport",
     "StatusReporter",
-    "StatusTold",
     "ToStatus",
     "VerdictTimes",
 ]
@@ -34,7 +34,7 @@ class VerdictTimes(Message, frozen=True):
     score: float | None
 
 
-class StatusTold(Message, frozen=True):
+class PageReport(Message, frozen=True):
     """Where the page is, or why it is not."""
 
     address: str
@@ -61,15 +61,15 @@ class StatusReporter(Side):
         self._next_ns = 0
         self._fault = ""
         self.address = ""
-        self.process: SideProcess[ToStatus, StatusTold] = SideProcess(
+        self.process: SideProcess[ToStatus, PageReport] = SideProcess(
             "kenpin-status",
             show,
             settings,
             around.line.name,
             around.line.trigger.budget_ms / 1000,
-            told=ToStatus,
-            tells=StatusTold,
-            greet=lambda: [self._told()],
+            to_child=ToStatus,
+            from_child=PageReport,
+            greet=lambda: [self._snapshot()],
             clock_ns=around.clock_ns,
         )
 
@@ -87,12 +87,12 @@ class StatusReporter(Side):
         now = self._clock_ns()
         if now >= self._next_ns and self.process.fileno() is not None:
             self._next_ns = now + SNAPSHOT_NS
-            self.process.send(self._told())
+            self.process.send(self._snapshot())
 
-    def _told(self) -> LineCounts:
+    def _snapshot(self) -> LineCounts:
         counts = self._counts()
-        untold = {"status_untold": self.process.refused}
-        return structs.replace(counts, counts={**counts.counts, **untold})
+        refused = {"status_untold": self.process.refused}
+        return structs.replace(counts, counts={**counts.counts, **refused})
 
     @property
     def alarm(self) -> str:
@@ -101,7 +101,7 @@ class StatusReporter(Side):
 
 
 def show(
-    spec: StatusSpec, line: str, budget_s: float, channel: Channel[StatusTold, ToStatus]
+    spec: StatusSpec, line: str, budget_s: float, channel: Channel[PageReport, ToStatus]
 ) -> None:
     """Serve the page until the channel ends."""
     # Here: the gateway, which hands `show` out, needs neither HTTP nor Prometheus.

@@ -15,7 +15,7 @@ from prometheus_client import disable_created_metrics
 from kenpin.config.line import StatusSpec
 from kenpin.processes.channel import Channel
 from kenpin.runtime.service.sides.metrics import LineMetrics
-from kenpin.runtime.service.sides.status import SNAPSHOT_NS, StatusTold, ToStatus, VerdictTimes
+from kenpin.runtime.service.sides.status import SNAPSHOT_NS, PageReport, ToStatus, VerdictTimes
 from kenpin.runtime.wire.verdict_messages import State
 
 __all__ = ["StatusPage"]
@@ -36,7 +36,7 @@ class StatusPage:
     """Hears the gateway on one thread, and answers whoever asks on others."""
 
     def __init__(
-        self, spec: StatusSpec, line: str, budget_s: float, channel: Channel[StatusTold, ToStatus]
+        self, spec: StatusSpec, line: str, budget_s: float, channel: Channel[PageReport, ToStatus]
     ) -> None:
         # A second time series for each histogram, which nobody asked for.
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -70,11 +70,11 @@ class StatusPage:
             self._server = _Server(self._spec, self)
         except OSError as error:
             fault = f"status: {wanted} cannot be had ({error.strerror}); change status.port"
-            self._channel.send(StatusTold("", fault))
+            self._channel.send(PageReport("", fault))
             return
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         port = self._server.server_port
-        self._channel.send(StatusTold(f"http://{self._spec.address}:{port}", ""))
+        self._channel.send(PageReport(f"http://{self._spec.address}:{port}", ""))
 
     def _hear(self, message: ToStatus) -> None:
         if isinstance(message, VerdictTimes):

@@ -1,4 +1,4 @@
-"""A guest's process: the line as the function sees it that is the process."""
+"""A generic side process: the line as the function sees it that is the process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from kenpin.camera.frame import Frame
 from kenpin.processes.channel import Channel
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.verdict import Verdict
-from kenpin.runtime.service.sides.guest import GuestTold, ToGuest
+from kenpin.runtime.service.sides.generic import GenericReport, ToGeneric
 from kenpin.runtime.service.sides.loans import Lent
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 
-__all__ = ["Beside", "Told"]
+__all__ = ["GivenVerdict", "LineView"]
 
 _PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class GivenVerdict:
     """One verdict.
 
     seq, trig  its number, and whom it answers; None where frames come untriggered
@@ -41,14 +41,14 @@ class Told:
     score_map: ScoreMap | None = None
 
 
-class Beside:
+class LineView:
     """The line, to a process beside it.
 
     about  box, line, cam, boot (names this run of the service), sim
     """
 
     def __init__(
-        self, about: Mapping[str, Any], ring: FrameRing, channel: Channel[GuestTold, ToGuest]
+        self, about: Mapping[str, Any], ring: FrameRing, channel: Channel[GenericReport, ToGeneric]
     ) -> None:
         self.about = about
         self._ring = ring
@@ -56,7 +56,7 @@ class Beside:
         self._fault = ""
         self._tell(None)
 
-    def told(self) -> Iterator[Told | None]:
+    def verdicts(self) -> Iterator[GivenVerdict | None]:
         """Each verdict in order, until the line ends; None where none came for a second.
 
         The line does not wait: what finds no room because this process is slow is not told,
@@ -78,7 +78,7 @@ class Beside:
             self._fault = fault
             self._tell(None)
 
-    def _opened(self, message: ToGuest) -> Told:
+    def _opened(self, message: ToGeneric) -> GivenVerdict:
         frame, score_map = None, None
         if isinstance(message, Lent):
             try:
@@ -89,7 +89,7 @@ class Beside:
             if found is not None and frame is not None:
                 values, header = found
                 score_map = ScoreMap(values, header.stride_px, frame.pixels.shape[:2])
-        return Told(
+        return GivenVerdict(
             message.seq,
             message.trig,
             message.opened_ns,
@@ -100,4 +100,4 @@ class Beside:
         )
 
     def _tell(self, ticket: Ticket | None) -> None:
-        self._channel.send(GuestTold(ticket, self._fault[:MAX_DETAIL_CHARS]))
+        self._channel.send(GenericReport(ticket, self._fault[:MAX_DETAIL_CHARS]))

@@ -23,10 +23,10 @@ from kenpin.runtime.service.sides.counts import LineCounts
 from kenpin.runtime.service.sides.rolls import Rolls
 from kenpin.runtime.service.sides.side import MakeSide, Side, Surroundings
 
-__all__ = ["Sides"]
+__all__ = ["AllSides"]
 
 
-class Sides:
+class AllSides:
     """The processes that a line's settings ask for, of whatever kind.
 
     rolls  keeps the rolls of a web; None if the line keeps none
@@ -57,7 +57,7 @@ class Sides:
             ring=ring,
             give_back=coordinator.give_back,
             counts=self._counts,
-            tell_roll=announcer.roll,
+            announce_roll=announcer.roll,
             clock_ns=clock_ns,
         )
         self._all = [_made(kind, settings, around) for kind, settings in line.beside]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kenpin.camera.files.image_source import RecordedFrames
-from kenpin.camera.files.recording import RecordingError, is_recording
-from kenpin.camera.files.recording_source import RecordingFrames
-from kenpin.camera.paced_source import PacedFrames
+from kenpin.camera.files.image_source import ImageSource
+from kenpin.camera.files.recording_format import RecordingError, is_recording
+from kenpin.camera.files.recording_source import RecordingSource
+from kenpin.camera.paced_source import PacedSource
 
-__all__ = ["play"]
+__all__ = ["open_folder"]
 
 
-def play(
+def open_folder(
     folder: Path, *, as_timed: bool = False, rate_hz: float | None = None, loop: bool = False
-) -> PacedFrames:
+) -> PacedSource:
     """The frames in a folder as a `FrameSource`.
 
     Raises
@@ -25,9 +25,9 @@ def play(
         If there is nothing to play.
     """
     if is_recording(folder):
-        return RecordingFrames(folder, as_timed=as_timed, rate_hz=rate_hz, loop=loop)
+        return RecordingSource(folder, as_timed=as_timed, rate_hz=rate_hz, loop=loop)
     if as_timed:
         raise RecordingError(
             f"{folder}: plain images, which do not say when they were captured; give a rate"
         )
-    return RecordedFrames(folder, rate_hz=rate_hz, loop=loop)
+    return ImageSource(folder, rate_hz=rate_hz, loop=loop)

@@ -12,10 +12,10 @@ from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.loss import Loss
 from kenpin.camera.source import FrameSource, Place
 
-__all__ = ["PlayedSource"]
+__all__ = ["LiveAdapter"]
 
 
-class PlayedSource:
+class LiveAdapter:
     """A `FrameSource` as a `LiveSource`.
 
     triggered   frames are taken when asked for, not when they are due: the next one

@@ -20,8 +20,8 @@ from kenpin.camera.acquisition.events import (
 from kenpin.camera.acquisition.handle import Acquisition
 from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.camera.acquisition.ring_frames import frame_in
-from kenpin.camera.files.recording import RecordingError
-from kenpin.camera.files.recording_writer import Recorder
+from kenpin.camera.files.recording_format import RecordingError
+from kenpin.camera.files.recording_writer import RecordingWriter
 from kenpin.camera.frame import LostFrame
 from kenpin.camera.opening import opener_of
 from kenpin.camera.source import CameraError
@@ -79,7 +79,7 @@ def _record(options: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda found, _frame: stopping.append(found))
     ring = FrameRing(options.slots, _frame_bytes(spec))
-    recorder = Recorder(
+    recorder = RecordingWriter(
         options.output,
         max_bytes=round(options.max_gb * 1e9),
         when_full="drop_oldest" if options.drop_oldest else "stop",
@@ -108,7 +108,7 @@ def _record(options: argparse.Namespace) -> int:
     return Exit.DONE
 
 
-def _keep(event: CameraEvent, ring: FrameRing, recorder: Recorder) -> None:
+def _keep(event: CameraEvent, ring: FrameRing, recorder: RecordingWriter) -> None:
     if isinstance(event, CameraChanged):
         detail = f": {event.detail}" if event.detail else ""
         sys.stderr.write(f"camera {event.state}{detail}\n")

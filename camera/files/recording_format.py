@@ -23,7 +23,7 @@ from kenpin.camera.source import CameraError
 __all__ = [
     "LABEL",
     "VERSION",
-    "RecordedEntry",
+    "RecordingEntry",
     "RecordingError",
     "encode_frame",
     "encode_loss",
@@ -47,7 +47,7 @@ class RecordingError(CameraError):
 
 
 @dataclass(frozen=True)
-class RecordedEntry:
+class RecordingEntry:
     """One file of a recording: a frame, or a note that frames were lost."""
 
     number: int
@@ -96,7 +96,7 @@ def is_recording(folder: Path) -> bool:
     return (folder / LABEL).is_file()
 
 
-def list_entries(folder: Path) -> list[RecordedEntry]:
+def list_entries(folder: Path) -> list[RecordingEntry]:
     """All entries of a recording in order, the unfinished last one left out.
 
     Raises
@@ -120,16 +120,16 @@ def list_entries(folder: Path) -> list[RecordedEntry]:
     return entries
 
 
-def _entries(folder: Path) -> list[RecordedEntry]:
+def _entries(folder: Path) -> list[RecordingEntry]:
     found = [
-        RecordedEntry(int(name[1]), path)
+        RecordingEntry(int(name[1]), path)
         for path in folder.glob("*/*")
         if (name := _NAME.fullmatch(path.name)) and path.is_file()
     ]
     return sorted(found, key=lambda entry: entry.number)
 
 
-def missing_from(folder: Path, entries: Sequence[RecordedEntry]) -> list[str]:
+def missing_from(folder: Path, entries: Sequence[RecordingEntry]) -> list[str]:
     """What a recording once held and no longer does, a sentence each; empty if it is whole.
 
     Parameters
@@ -156,7 +156,7 @@ def missing_from(folder: Path, entries: Sequence[RecordedEntry]) -> list[str]:
     return found
 
 
-def _whole(entry: RecordedEntry) -> bool:
+def _whole(entry: RecordingEntry) -> bool:
     try:
         read_entry(entry)
     except RecordingError:
@@ -164,7 +164,7 @@ def _whole(entry: RecordedEntry) -> bool:
     return True
 
 
-def read_entry(entry: RecordedEntry) -> Frame | LostFrame:
+def read_entry(entry: RecordingEntry) -> Frame | LostFrame:
     """The frame or the loss in a file, bit for bit as it was recorded.
 
     Raises

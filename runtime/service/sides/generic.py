@@ -16,9 +16,9 @@ from kenpin.runtime.service.sides.loans import Lent, Loans, lent
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
 if TYPE_CHECKING:  # it loads numpy, which the gateway must not
-    from kenpin.runtime.service.sides.guest_body import Beside
+    from kenpin.runtime.service.sides.generic_body import LineView
 
-__all__ = ["Guest", "GuestTold", "ToGuest", "VerdictGiven", "Work"]
+__all__ = ["GenericReport", "GenericSide", "ToGeneric", "VerdictGiven", "Work"]
 
 # A process that keeps a frame longer hangs.
 _HUNG_NS = 10_000_000_000
@@ -36,21 +36,21 @@ class VerdictGiven(Message, frozen=True):
     verdict: Verdict
 
 
-class GuestTold(Message, frozen=True):
+class GenericReport(Message, frozen=True):
     """How the process stands, and which frame it is done with, if any."""
 
     ticket: Ticket | None
     fault: str
 
 
-ToGuest = VerdictGiven | Lent
+ToGeneric = VerdictGiven | Lent
 
 
 class Work(Protocol):
     """What `SideKind.work` names: a whole process beside the line."""
 
-    def __call__(self, settings: Any, beside: Beside) -> None:
-        """Live until `beside.told()` ends.
+    def __call__(self, settings: Any, line: LineView) -> None:
+        """Live until `line.verdicts()` ends.
 
         Whatever is raised ends the process; it is started again, at growing pauses, and an
         alarm says so.
@@ -63,7 +63,7 @@ class Work(Protocol):
         ...
 
 
-class Guest(Side):
+class GenericSide(Side):
     """Tells each verdict; what the process cannot take in time is counted and raises an alarm."""
 
     def __init__(self, settings: SideSettings, around: Surroundings) -> None:
@@ -73,15 +73,15 @@ class Guest(Side):
         self._clock_ns = around.clock_ns
         self._behind_ns: int | None = None
         self._fault = ""
-        self.process: SideProcess[ToGuest, GuestTold] = SideProcess(
+        self.process: SideProcess[ToGeneric, GenericReport] = SideProcess(
             f"kenpin-{settings.called}"[:15],
-            attend,
+            live,
             SIDES.find(settings.kind).work,
             settings,
             around.about(),
             around.ring,
-            told=ToGuest,
-            tells=GuestTold,
+            to_child=ToGeneric,
+            from_child=GenericReport,
             clock_ns=around.clock_ns,
         )
         self._loans = Loans(self.process, 1, _HUNG_NS, around.give_back, around.clock_ns)
@@ -92,7 +92,7 @@ class Guest(Side):
         wanted = self._frames == "all" or verdict.outcome is Outcome.NG
         if self._frames == "none" or not wanted or not self._loans.can_lend(ticket):
             return False
-        if not self._tell(lent(entry, verdict, ticket)):
+        if not self._send(lent(entry, verdict, ticket)):
             return False
         self._loans.lend(ticket)
         self._shown = entry.seq
@@ -101,7 +101,7 @@ class Guest(Side):
     def verdict(self, entry: LedgerEntry, verdict: Verdict) -> None:
         """Tell it, unless it went with its frame."""
         if entry.seq != self._shown:
-            self._tell(
+            self._send(
                 VerdictGiven(entry.seq, entry.trig, entry.opened_ns, entry.deadline_ns, verdict)
             )
 
@@ -113,12 +113,12 @@ class Guest(Side):
                 self._loans.returned(message.ticket)
         self._loans.look()
 
-    def _tell(self, message: ToGuest) -> bool:
-        told = self.process.send(message)
+    def _send(self, message: ToGeneric) -> bool:
+        sent = self.process.send(message)
         # Of one that is away it is known already.
-        if not told and not self.process.ended:
+        if not sent and not self.process.ended:
             self._behind_ns = self._clock_ns()
-        return told
+        return sent
 
     @property
     def alarm(self) -> str:
@@ -131,16 +131,16 @@ class Guest(Side):
         return f"verdicts are not told to {self.part}: it cannot take them as fast as they come"
 
 
-def attend(
+def live(
     work: str,
     settings: SideSettings,
     about: Mapping[str, Any],
     ring: FrameRing,
-    channel: Channel[GuestTold, ToGuest],
+    channel: Channel[GenericReport, ToGeneric],
 ) -> None:
     """Be the process, until the channel ends."""
-    # Here, so that the gateway, which hands `attend` out, need not load numpy.
-    from kenpin.runtime.service.sides.guest_body import Beside
+    # Here, so that the gateway, which hands `live` out, need not load numpy.
+    from kenpin.runtime.service.sides.generic_body import LineView
 
-    live: Work = load_object(work)
-    live(settings, Beside(about, ring, channel))
+    body: Work = load_object(work)
+    body(settings, LineView(about, ring, channel))

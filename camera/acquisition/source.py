@@ -15,19 +15,19 @@ from kenpin.camera.acquisition.ring_frames import frame_in
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.source import CameraError, FrameSource
 
-__all__ = ["LiveFrames"]
+__all__ = ["AcquisitionSource"]
 
 _LONGEST_POLL_S = 0.05
 
 
-class LiveFrames(FrameSource):
+class AcquisitionSource(FrameSource):
     """The frames of an acquisition process, each copied out of the ring.
 
     A camera that goes away comes back by itself; its lost frames are told.
 
     opener       see `opening.opener_of`
     frame_bytes  of the largest frame
-    patience_s   a camera that could never be had for so long raises
+    give_up_s   a camera that could never be had for so long raises
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class LiveFrames(FrameSource):
         frame_bytes: int,
         *,
         slots: int = 8,
-        patience_s: float = 10.0,
+        give_up_s: float = 10.0,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._ring = FrameRing(slots, frame_bytes)
         self._acquisition = Acquisition(opener, self._ring, clock_ns=clock_ns)
         self._waiting: deque[Frame | LostFrame] = deque()
-        self._patience_s = patience_s
+        self._give_up_s = give_up_s
         self._seen = False
         self._closed = False
         self.detail = ""
@@ -119,8 +119,8 @@ class LiveFrames(FrameSource):
                 )
 
     def _give_up_in_time(self) -> None:
-        if not self._seen and time.monotonic() - self._started > self._patience_s:
-            raise CameraError(self.detail or f"no camera within {self._patience_s:g} s")
+        if not self._seen and time.monotonic() - self._started > self._give_up_s:
+            raise CameraError(self.detail or f"no camera within {self._give_up_s:g} s")
 
     def _sleep(self, seconds: float) -> None:
         handle = self._acquisition.fileno()
