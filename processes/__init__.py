@@ -9,6 +9,6 @@ say which side they run on:
 - the body (`X/body.py`, or `X_body.py`) is the child's: it may load what it likes and
   take its time. The handle names a function that imports the body within.
 
-What the two tell each other is typed, `channel.Message`, and stands on the handle's
-side (`messages.py`, `events.py`, or the handle itself).
+What the two tell each other is typed, `channel.Message`, and stands in a module of its
+own that both import (`messages.py`, `events.py`): a body never imports its handle.
 """

@@ -22,7 +22,7 @@ from typing import Any
 from genicam import genapi, gentl
 from harvesters.core import Harvester, ParameterKey, ParameterSet
 
-from kenpin.camera.genicam.discovery import DeviceRecord
+from kenpin.camera.genicam.device_record import DeviceRecord
 from kenpin.camera.genicam.nodes import Nodes
 from kenpin.camera.source import CameraError
 from kenpin.config.camera import GenicamSpec

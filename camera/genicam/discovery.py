@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
+import select
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
+from kenpin.camera.genicam.device_record import DeviceRecord
 from kenpin.camera.source import CameraError, own_fault
 from kenpin.config.camera import GenicamSpec
 from kenpin.processes.channel import Channel, Message, Stop
+from kenpin.processes.child import Child
 
-__all__ = ["DeviceRecord", "Probe", "frame_bytes", "list_cameras", "probe"]
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceRecord:
-    """A camera as a producer lists it."""
-
-    device_id: str
-    vendor: str
-    model: str
-    serial: str
-    user_name: str
-    transport: str
-    access: int
-
-    @property
-    def label(self) -> str:
-        """For people."""
-        return f"{self.vendor} {self.model} (serial {self.serial or '-'})"
+__all__ = ["Probe", "frame_bytes", "list_cameras", "probe"]
 
 
 class Probe(Message, frozen=True):
@@ -65,8 +48,10 @@ class _Refused(Message, frozen=True):
     why: str
 
 
-_Told = _Cameras | Probe | _Refused
+_Answers = _Cameras | Probe | _Refused
 _Answer = TypeVar("_Answer", _Cameras, Probe)
+# Whoever has answered may take so long to unload its producers.
+_UNLOAD_S = 1.0
 
 
 def list_cameras(spec: GenicamSpec, timeout_s: float = 20.0) -> tuple[DeviceRecord, ...]:
@@ -108,40 +93,40 @@ def _apart(
     timeout_s: float,
     answer: type[_Answer],
 ) -> _Answer:
-    ours, theirs = Channel.pair(Stop, _Told)
-    process = multiprocessing.get_context("spawn").Process(
-        target=_answer, args=(question, spec, theirs), daemon=True
+    child = Child(
+        "kenpin-discover",
+        _answer,
+        question,
+        spec,
+        to_child=Stop,
+        from_child=_Answers,
+        called="the process that asked",
     )
-    process.start()
-    theirs.close()
+    poller = select.poll()
+    poller.register(child.fileno(), select.POLLIN)
     try:
-        answered = ours.wait(timeout_s)
-        messages = ours.receive(1)
+        in_time = bool(poller.poll(timeout_s * 1000))
+        messages = child.receive() if in_time else []
     finally:
-        ours.close()
-        if process.is_alive():
-            process.join(1.0)
-        if process.is_alive():
-            process.kill()
-        process.join()
-    if not answered:
+        child.stop(_UNLOAD_S)
+    if not in_time:
         raise CameraError(f"the GenTL producers did not answer within {timeout_s:g} s")
     if not messages:
         raise CameraError(
-            f"a GenTL producer took its process down (exit code {process.exitcode}); the "
-            "camera's settings are not to blame: try the vendor's own viewer, or another version"
+            f"a GenTL producer took its process down: {child.gone}; the camera's settings are "
+            "not to blame: try the vendor's own viewer, or another version"
         )
-    (told,) = messages
-    if isinstance(told, _Refused):
-        raise CameraError(told.why)
-    assert isinstance(told, answer), "the child answers what it was asked"
-    return told
+    (found,) = messages
+    if isinstance(found, _Refused):
+        raise CameraError(found.why)
+    assert isinstance(found, answer), "the child answers what it was asked"
+    return found
 
 
 def _answer(
     question: Callable[[GenicamSpec], _Cameras | Probe],
     spec: GenicamSpec,
-    channel: Channel[_Told, Stop],
+    channel: Channel[_Answers, Stop],
 ) -> None:
     try:
         channel.send(question(spec))

@@ -27,6 +27,7 @@ from kenpin.config.methods import MethodSpec
 from kenpin.config.recipe import Join, Places, QuantizeSpec, ScoreSpec, ThresholdSpec, TileSpec
 from kenpin.config.settings import Settings, problems
 from kenpin.config.web import WebSpec
+from kenpin.runtime.bundles.layout import MANIFEST, SIGNATURES
 
 __all__ = [
     "MANIFEST",
@@ -52,10 +53,7 @@ __all__ = [
     "read_bundle",
 ]
 
-MANIFEST = "manifest.json"
 SCHEMA = 1
-# Beside the manifest; not in the content hash, so that a bundle may be signed later.
-SIGNATURES = "signatures.json"
 
 # Hex digits of the content hash in a bundle's name: enough to tell bundles
 # apart on one box, short enough for a log line.

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from kenpin.config.errors import ConfigError
-from kenpin.runtime.bundles.bundle import SIGNATURES
 from kenpin.runtime.bundles.durable import replace_file
+from kenpin.runtime.bundles.layout import SIGNATURES
 
 __all__ = ["SignatureError", "make_key", "sign", "signer"]
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kenpin.runtime.bundles.durable import adopt, copy_file, point, replace_file, sync, sync_tree
+from kenpin.runtime.bundles.layout import MANIFEST, SIGNATURES
 
 if TYPE_CHECKING:
     from kenpin.runtime.bundles.bundle import Bundle
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Store", "StoreError", "StoredBundle"]
 
 _INCOMING = ".incoming-"
-_MANIFEST = "manifest.json"
 # The service's clerk holds the lock for a few fsyncs, an install for a copy.
-_PATIENCE_S = 60.0
+_LOCK_WAIT_S = 60.0
 
 
 class StoreError(Exception):
@@ -91,7 +91,7 @@ class Store:
             names = sorted(
                 item.name
                 for item in self.folder.iterdir()
-                if not item.is_symlink() and (item / _MANIFEST).is_file()
+                if not item.is_symlink() and (item / MANIFEST).is_file()
             )
         return [StoredBundle(name, name == self.current, name == self.previous) for name in names]
 
@@ -196,7 +196,7 @@ class Store:
 
     def _bring(self, bundle: Bundle, target: Path) -> None:
         """Copy, verify the copy, give it its name."""
-        from kenpin.runtime.bundles.bundle import SIGNATURES, read_bundle
+        from kenpin.runtime.bundles.bundle import read_bundle
 
         staging = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.folder))
         try:
@@ -204,7 +204,7 @@ class Store:
             copy = staging / target.name
             copy.mkdir()
             copy.chmod(0o755)
-            for name in [*sorted(bundle.manifest.files), _MANIFEST]:
+            for name in [*sorted(bundle.manifest.files), MANIFEST]:
                 _make_parents(copy, name)
                 copy_file(bundle.folder / name, copy / name)
             if (bundle.folder / SIGNATURES).exists():
@@ -219,8 +219,6 @@ class Store:
 
     def _sign_alike(self, source: Path, target: Path) -> None:
         """Bring the signatures of a bundle that was signed after it was installed."""
-        from kenpin.runtime.bundles.bundle import SIGNATURES
-
         theirs = source / SIGNATURES
         data = theirs.read_bytes() if theirs.exists() else None
         ours = (target / SIGNATURES).read_bytes() if (target / SIGNATURES).exists() else None
@@ -247,7 +245,7 @@ class Store:
         """Hold the store's lock, which ends with the process whatever happens to it."""
         handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            end = time.monotonic() + _PATIENCE_S
+            end = time.monotonic() + _LOCK_WAIT_S
             while True:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -256,7 +254,7 @@ class Store:
                     if time.monotonic() > end:
                         raise StoreError(
                             f"{self.folder}: somebody else has been changing it for "
-                            f"{_PATIENCE_S:.0f} s; wait for that install, or end it"
+                            f"{_LOCK_WAIT_S:.0f} s; wait for that install, or end it"
                         ) from None
                     time.sleep(0.05)
             yield

@@ -19,7 +19,7 @@ from kenpin.runtime.service.coordinator import CAMERA_WORKS, Coordinator
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.logs import LogQueue
-from kenpin.runtime.service.sides.counts import LineCounts
+from kenpin.runtime.service.sides.messages import LineCounts
 from kenpin.runtime.service.sides.rolls import Rolls
 from kenpin.runtime.service.sides.side import MakeSide, Side, Surroundings
 

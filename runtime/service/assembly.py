@@ -20,7 +20,7 @@ from kenpin.runtime.service.announcer import Announcer
 from kenpin.runtime.service.coordinator import Coordinator
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 from kenpin.runtime.service.inspection.changeover import Changeover
-from kenpin.runtime.service.inspection.handle import InspectorSpec
+from kenpin.runtime.service.inspection.messages import InspectorSpec
 from kenpin.runtime.service.inspection.supervisor import HangLimits, Supervisor
 from kenpin.runtime.service.ledger import Ledger
 from kenpin.runtime.service.line_sockets import LineSockets

@@ -22,12 +22,12 @@ from kenpin.runtime.bundles.bundle import Bundle, BundleError, read_bundle
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
 from kenpin.runtime.selftest import golden_scores
-from kenpin.runtime.service.inspection.handle import InspectorSpec
 from kenpin.runtime.service.inspection.messages import (
     BundleFacts,
     EndWeb,
     Failed,
     FromInspection,
+    InspectorSpec,
     Judge,
     Judged,
     Phase,

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from msgspec import structs
 
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
-from kenpin.config.web import WebSpec
 from kenpin.processes.channel import Channel, Stop
 from kenpin.processes.child import Child
 from kenpin.processes.progress import Progress
@@ -25,6 +21,7 @@ from kenpin.runtime.service.inspection.messages import (
     FromInspection,
     Gone,
     InspectionEvent,
+    InspectorSpec,
     Judge,
     Judged,
     Phase,
@@ -35,30 +32,7 @@ from kenpin.runtime.service.inspection.messages import (
     WebEnded,
 )
 
-__all__ = ["InspectionProcess", "InspectorSpec"]
-
-
-@dataclass(frozen=True, slots=True)
-class InspectorSpec:
-    """What an inspection process is to run.
-
-    bundle         the bundle's folder, or a store with a link `current`
-    trust          a folder of public keys, one of which must have signed it
-    threads        cores for the network; None leaves it to OpenVINO
-    cpus           which cores the process may use; None: all
-    niceness       until it is told to take over the line
-    web            the line's own lanes, gates and rolls; None: the bundle's
-    make_pipeline  makes the pipeline in the process, as `Pipeline` does; tests
-                   hand in one that misbehaves
-    """
-
-    bundle: Path
-    trust: Path | None = None
-    threads: int | None = None
-    cpus: tuple[int, ...] | None = None
-    niceness: int = 0
-    web: WebSpec | None = None
-    make_pipeline: Callable[..., Any] | None = None
+__all__ = ["InspectionProcess"]
 
 
 class InspectionProcess:

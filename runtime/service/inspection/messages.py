@@ -5,10 +5,11 @@ No numpy here: the gateway reads this too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from kenpin.camera.acquisition.ring import Ticket
 from kenpin.config.web import WebSpec
@@ -22,6 +23,7 @@ __all__ = [
     "FromInspection",
     "Gone",
     "InspectionEvent",
+    "InspectorSpec",
     "Judge",
     "Judged",
     "Phase",
@@ -67,6 +69,29 @@ class BundleFacts:
 
 
 # -- told to it ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InspectorSpec:
+    """What an inspection process is to run.
+
+    bundle         the bundle's folder, or a store with a link `current`
+    trust          a folder of public keys, one of which must have signed it
+    threads        cores for the network; None leaves it to OpenVINO
+    cpus           which cores the process may use; None: all
+    niceness       until it is told to take over the line
+    web            the line's own lanes, gates and rolls; None: the bundle's
+    make_pipeline  makes the pipeline in the process, as `Pipeline` does; tests
+                   hand in one that misbehaves
+    """
+
+    bundle: Path
+    trust: Path | None = None
+    threads: int | None = None
+    cpus: tuple[int, ...] | None = None
+    niceness: int = 0
+    web: WebSpec | None = None
+    make_pipeline: Callable[..., Any] | None = None
 
 
 class Judge(Message, frozen=True):

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.processes.child import BackOff
-from kenpin.runtime.service.inspection.handle import InspectionProcess, InspectorSpec
+from kenpin.runtime.service.inspection.handle import InspectionProcess
 from kenpin.runtime.service.inspection.messages import (
     BundleFacts,
     Failed,
     Gone,
     InspectionEvent,
+    InspectorSpec,
     Phase,
     PhaseChanged,
 )

@@ -8,15 +8,15 @@ from typing import Any
 
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.line import ArchiveSpec
-from kenpin.processes.channel import Channel, Message
+from kenpin.processes.channel import Channel
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
-from kenpin.runtime.service.sides.counts import ArchiveCounts
-from kenpin.runtime.service.sides.loans import Lent, Loans, lent
+from kenpin.runtime.service.sides.loans import Loans, lent
+from kenpin.runtime.service.sides.messages import ArchiveCounts, ArchiveReport, Lent
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
-__all__ = ["Archive", "ArchiveReport", "lendable"]
+__all__ = ["Archive", "lendable"]
 
 # More than the archive can work on at once gains nothing, and the ring is for the camera.
 _LENT_AT_MOST = 4
@@ -29,24 +29,6 @@ _RECENT_NS = 10_000_000_000
 def lendable(slots: int, max_in_flight: int) -> int:
     """How many slots of a ring the archive may hold: one to fill and one to spare are kept."""
     return max(0, min(_LENT_AT_MOST, slots - max_in_flight - 2))
-
-
-class ArchiveReport(Message, frozen=True):
-    """How the archive's process stands, and what became of one frame.
-
-    ticket   it is done with; None at the beginning
-    kind     ok or ng
-    dropped  why the frame was not kept; empty if it was
-    fault    why nothing is kept; empty if all is well
-    counts   what the archive holds
-    """
-
-    ticket: Ticket | None
-    kind: str
-    dropped: str
-    ready: bool
-    fault: str
-    counts: Mapping[str, int]
 
 
 class Archive(Side):
@@ -127,15 +109,15 @@ class Archive(Side):
         if died:
             self._drop("died", died)
 
-    def _heard(self, told: ArchiveReport) -> None:
-        self._ready, self._fault, self.counts = told.ready, told.fault, told.counts
-        if told.ticket is None:
+    def _heard(self, report: ArchiveReport) -> None:
+        self._ready, self._fault, self.counts = report.ready, report.fault, report.counts
+        if report.ticket is None:
             return
-        self._loans.returned(told.ticket)
-        if told.dropped:
-            self._drop(told.dropped)
+        self._loans.returned(report.ticket)
+        if report.dropped:
+            self._drop(report.dropped)
         else:
-            self.kept[told.kind] += 1
+            self.kept[report.kind] += 1
 
     @property
     def alarm(self) -> str:

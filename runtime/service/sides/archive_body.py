@@ -17,9 +17,8 @@ from kenpin.camera.files.images import encode_png
 from kenpin.config.line import ArchiveSpec
 from kenpin.processes.channel import Channel
 from kenpin.runtime.judging.verdict import Outcome
-from kenpin.runtime.service.sides.archive import ArchiveReport
 from kenpin.runtime.service.sides.archive_folder import ArchiveStore, Kind, NoRoomError
-from kenpin.runtime.service.sides.loans import Lent
+from kenpin.runtime.service.sides.messages import ArchiveReport, Lent
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 from kenpin.runtime.wire.verdict_messages import verdict_fields
 from kenpin.runtime.wire.web_messages import WebPart
@@ -137,12 +136,12 @@ class Archiving:
 def _kept(lent: Lent) -> dict[str, Any]:
     """A verdict as it stands in the archive, whatever the wire speaks."""
     verdict = lent.verdict
-    told = verdict_fields(verdict)
-    web: WebPart | None = told.pop("web")
+    fields = verdict_fields(verdict)
+    web: WebPart | None = fields.pop("web")
     return {
         "seq": lent.seq,
         "trig": lent.trig,
-        **told,
+        **fields,
         "verdict": verdict.outcome.name,
         "defects": [asdict(defect) for defect in verdict.defects],
         "web": None if web is None else web.model_dump(mode="json"),

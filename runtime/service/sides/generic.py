@@ -8,42 +8,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.registry import load_object
 from kenpin.config.sides import SIDES, SideSettings
-from kenpin.processes.channel import Channel, Message
+from kenpin.processes.channel import Channel
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
-from kenpin.runtime.service.sides.loans import Lent, Loans, lent
+from kenpin.runtime.service.sides.loans import Loans, lent
+from kenpin.runtime.service.sides.messages import GenericReport, ToGeneric, VerdictGiven
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
 if TYPE_CHECKING:  # it loads numpy, which the gateway must not
     from kenpin.runtime.service.sides.generic_body import LineView
 
-__all__ = ["GenericReport", "GenericSide", "ToGeneric", "VerdictGiven", "Work"]
+__all__ = ["GenericSide", "Work"]
 
 # A process that keeps a frame longer hangs.
 _HUNG_NS = 10_000_000_000
 # So long after the last verdict was not told, a person still wants to know.
 _RECENT_NS = 10_000_000_000
-
-
-class VerdictGiven(Message, frozen=True):
-    """A verdict whose frame is not shown: `seq` is its number, `trig` whom it answers."""
-
-    seq: int
-    trig: str | None
-    opened_ns: int
-    deadline_ns: int
-    verdict: Verdict
-
-
-class GenericReport(Message, frozen=True):
-    """How the process stands, and which frame it is done with, if any."""
-
-    ticket: Ticket | None
-    fault: str
-
-
-ToGeneric = VerdictGiven | Lent
 
 
 class Work(Protocol):

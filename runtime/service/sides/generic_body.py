@@ -12,8 +12,7 @@ from kenpin.camera.frame import Frame
 from kenpin.processes.channel import Channel
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.verdict import Verdict
-from kenpin.runtime.service.sides.generic import GenericReport, ToGeneric
-from kenpin.runtime.service.sides.loans import Lent
+from kenpin.runtime.service.sides.messages import GenericReport, Lent, ToGeneric
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 
 __all__ = ["GivenVerdict", "LineView"]

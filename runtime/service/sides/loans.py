@@ -6,29 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from kenpin.camera.acquisition.ring import Ticket
-from kenpin.processes.channel import Message
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
+from kenpin.runtime.service.sides.messages import Lent
 
-__all__ = ["Lent", "Loans", "lent"]
-
-
-class Lent(Message, frozen=True):
-    """A frame that may be read until its slot is given back, and the verdict on it.
-
-    with_map  the map of scores beside it is whole, and the frame's own
-    seq, trig, opened_ns, deadline_ns
-              the verdict's number, whom it answers, and its times
-    """
-
-    ticket: Ticket
-    with_map: bool
-    seq: int
-    trig: str | None
-    opened_ns: int
-    deadline_ns: int
-    verdict: Verdict
+__all__ = ["Loans", "lent"]
 
 
 class Loans:

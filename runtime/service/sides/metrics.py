@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from kenpin.runtime.service.sides.counts import ArchiveCounts, LineCounts
+from kenpin.runtime.service.sides.messages import ArchiveCounts, LineCounts
 
 __all__ = ["LineMetrics"]
 

@@ -9,23 +9,17 @@ from msgspec import structs
 
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.line import WireSpec
-from kenpin.processes.channel import Channel, Message
+from kenpin.processes.channel import Channel
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
-from kenpin.runtime.service.sides.loans import Lent, Loans, lent
+from kenpin.runtime.service.sides.loans import Loans, lent
+from kenpin.runtime.service.sides.messages import Lent, PreviewReport
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
-__all__ = ["Preview", "PreviewReport"]
+__all__ = ["Preview"]
 
 _HUNG_NS = 3_000_000_000
-
-
-class PreviewReport(Message, frozen=True):
-    """How the preview's process stands, and which frame it is done with, if any."""
-
-    ticket: Ticket | None
-    fault: str
 
 
 class Preview(Side):
@@ -58,11 +52,11 @@ class Preview(Side):
         """Whether the frame will be shown; see `Side`."""
         if verdict.outcome is Outcome.OK:
             return False
-        told = lent(entry, verdict, ticket)
+        loan = lent(entry, verdict, ticket)
         if verdict.web is not None:
             # A web's map lies across its frames.
-            told = structs.replace(told, with_map=False, verdict=replace(verdict, web=None))
-        if not self._loans.can_lend(ticket) or not self.process.send(told):
+            loan = structs.replace(loan, with_map=False, verdict=replace(verdict, web=None))
+        if not self._loans.can_lend(ticket) or not self.process.send(loan):
             self.skipped += 1
             return False
         self._loans.lend(ticket)

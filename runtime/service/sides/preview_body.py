@@ -16,8 +16,7 @@ from kenpin.config.line import WireSpec
 from kenpin.processes.channel import Channel
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.overlay import overlay
-from kenpin.runtime.service.sides.loans import Lent
-from kenpin.runtime.service.sides.preview import PreviewReport
+from kenpin.runtime.service.sides.messages import Lent, PreviewReport
 from kenpin.runtime.wire.authentication import AccessControl
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 from kenpin.runtime.wire.verdict_messages import verdict_fields
@@ -27,7 +26,7 @@ __all__ = ["Previewing"]
 # Whoever is behind sees the newest pictures, not all of them.
 _HWM = 2
 # The picture shows them.
-_UNTOLD = ("verdict", "thr_ng", "peak", "defects", "n_defects", "web")
+_LEFT_OUT = ("verdict", "thr_ng", "peak", "defects", "n_defects", "web")
 
 
 class Previewing:
@@ -98,9 +97,9 @@ class Previewing:
                 unseen = max(0, int(pixels.max(initial=0)).bit_length() - 8)
                 pixels = (pixels >> unseen).astype(np.uint8)
             picture = encode_png(overlay(pixels, score_map, lent.verdict))
-            told = {"seq": lent.seq, "trig": lent.trig, **verdict_fields(lent.verdict)}
+            fields = {"seq": lent.seq, "trig": lent.trig, **verdict_fields(lent.verdict)}
             head = {"v": 1, "type": "img", **self._about, "verdict": int(lent.verdict.outcome)}
-            head |= {name: value for name, value in told.items() if name not in _UNTOLD}
+            head |= {name: value for name, value in fields.items() if name not in _LEFT_OUT}
             head["format"] = "png"
             self._socket.send_multipart([self._topic, json.dumps(head).encode(), picture])
         except StaleTicketError as error:

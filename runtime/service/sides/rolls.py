@@ -7,67 +7,22 @@ from pathlib import Path
 import structlog
 
 from kenpin.config.line import RollsSpec
-from kenpin.config.web import WebSpec
-from kenpin.processes.channel import Channel, Message
+from kenpin.processes.channel import Channel
 from kenpin.processes.side import SideProcess
-from kenpin.runtime.judging.verdict import Verdict, WebFindings
+from kenpin.runtime.judging.verdict import Verdict
 from kenpin.runtime.service.inspection.messages import BundleFacts
+from kenpin.runtime.service.sides.messages import (
+    AddFindings,
+    FromRolls,
+    OpenBook,
+    PageWritten,
+    StartRoll,
+    StopRoll,
+    ToRolls,
+)
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
-__all__ = [
-    "AddFindings",
-    "FromRolls",
-    "OpenBook",
-    "PageWritten",
-    "Rolls",
-    "RollsFailed",
-    "StartRoll",
-    "StopRoll",
-    "ToRolls",
-]
-
-
-class OpenBook(Message, frozen=True):
-    """Keep rolls of such a web from now on; `start`: the first one begins at once."""
-
-    web: WebSpec
-    width_px: int
-    start: bool
-
-
-class AddFindings(Message, frozen=True):
-    """What a verdict said of the web, and which bundle gave it."""
-
-    findings: WebFindings
-    bundle: str
-
-
-class StartRoll(Message, frozen=True):
-    """A roll begins."""
-
-    name: str
-
-
-class StopRoll(Message, frozen=True):
-    """The roll ends."""
-
-
-ToRolls = OpenBook | AddFindings | StartRoll | StopRoll
-
-
-class PageWritten(Message, frozen=True):
-    """A roll's page is on the disk."""
-
-    page: str
-
-
-class RollsFailed(Message, frozen=True):
-    """The disk refuses."""
-
-    detail: str
-
-
-FromRolls = PageWritten | RollsFailed
+__all__ = ["Rolls"]
 
 
 class Rolls(Side):

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from kenpin.processes.channel import Channel
-from kenpin.runtime.service.sides.rolls import (
+from kenpin.runtime.service.sides.messages import (
     AddFindings,
     FromRolls,
     OpenBook,

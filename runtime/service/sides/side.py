@@ -12,7 +12,7 @@ from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Verdict
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.ledger import LedgerEntry
-from kenpin.runtime.service.sides.counts import ArchiveCounts, LineCounts
+from kenpin.runtime.service.sides.messages import ArchiveCounts, LineCounts
 
 __all__ = ["MakeSide", "Side", "Surroundings"]
 

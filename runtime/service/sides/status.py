@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import structlog
 from msgspec import structs
 
 from kenpin.config.line import StatusSpec
-from kenpin.processes.channel import Channel, Message
+from kenpin.processes.channel import Channel
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
-from kenpin.runtime.service.sides.counts import LineCounts
+from kenpin.runtime.service.sides.messages import (
+    SNAPSHOT_NS,
+    LineCounts,
+    PageReport,
+    ToStatus,
+    VerdictTimes,
+)
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
-__all__ = [
-    "SNAPSHOT_NS",
-    "PageReport",
-    "StatusReporter",
-    "ToStatus",
-    "VerdictTimes",
-]
-
-# /healthz calls a gateway dead that was silent three times as long.
-SNAPSHOT_NS = 1_000_000_000
-
-
-class VerdictTimes(Message, frozen=True):
-    """Of one verdict."""
-
-    stages_us: Mapping[str, int]
-    score: float | None
-
-
-class PageReport(Message, frozen=True):
-    """Where the page is, or why it is not."""
-
-    address: str
-    fault: str
-
-
-ToStatus = VerdictTimes | LineCounts
+__all__ = ["StatusReporter"]
 
 
 class StatusReporter(Side):

@@ -14,8 +14,8 @@ from prometheus_client import disable_created_metrics
 
 from kenpin.config.line import StatusSpec
 from kenpin.processes.channel import Channel
+from kenpin.runtime.service.sides.messages import SNAPSHOT_NS, PageReport, ToStatus, VerdictTimes
 from kenpin.runtime.service.sides.metrics import LineMetrics
-from kenpin.runtime.service.sides.status import SNAPSHOT_NS, PageReport, ToStatus, VerdictTimes
 from kenpin.runtime.wire.verdict_messages import State
 
 __all__ = ["StatusPage"]
