@@ -110,6 +110,6 @@ def test_a_recording_behind_the_acquisition_comes_to_its_end():
 
 def test_a_camera_that_is_never_there_raises_with_the_reason():
     spec = GenicamSpec(kind="genicam", producers=(VIKY,), serial="no such")
-    source = AcquisitionSource(opener_of(spec), 320 * 200, patience_s=1.0)
+    source = AcquisitionSource(opener_of(spec), 320 * 200, give_up_s=1.0)
     with source, pytest.raises(CameraError, match="no camera with serial no such"):
         source.grab(10.0)

@@ -132,12 +132,12 @@ def to_rows(queries: F32, bank: F32, rows: NDArray[np.intp]) -> F32:
     digits to cancellation.
     """
     distance = np.empty(len(queries), np.float32)
-    rows = np.empty((min(MEASURE_BLOCK, len(queries)), queries.shape[1]), np.float32)
+    gathered = np.empty((min(MEASURE_BLOCK, len(queries)), queries.shape[1]), np.float32)
     for start in range(0, len(queries), MEASURE_BLOCK):
         part = slice(start, start + MEASURE_BLOCK)
         chosen = rows[part]
         # `clip` is for speed: other modes copy once more. Row numbers are never outside.
-        delta = np.take(bank, chosen, axis=0, out=rows[: len(chosen)], mode="clip")
+        delta = np.take(bank, chosen, axis=0, out=gathered[: len(chosen)], mode="clip")
         np.subtract(queries[part], delta, out=delta)
         np.vecdot(delta, delta, out=distance[part])
     return np.sqrt(distance, out=distance)
