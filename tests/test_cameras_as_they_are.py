@@ -175,24 +175,24 @@ def test_a_raw_number_without_a_unit_is_not_guessed():
 
 
 @pytest.mark.parametrize(
-    ("number_of", "unit", "told", "default", "written"),
+    ("number_of", "unit", "stated", "default", "written"),
     [
         (20.0, "us", "", "us", 20.0),
         (20.0, "us", "ms", "us", 0.02),
-        (20.0, "us", "ns", "told", 20_000.0),
+        (20.0, "us", "ns", "stated", 20_000.0),
         (20.0, "us", "µs", "us", 20.0),
         (12_000.0, "Hz", "kHz", "Hz", 12.0),
-        (12_500.0, "Hz", "us", "told", 80.0),
+        (12_500.0, "Hz", "us", "stated", 80.0),
         (2.5, "", "dB", "own", 2.5),
     ],
 )
-def test_a_number_is_written_in_the_cameras_unit(number_of, unit, told, default, written):
-    assert convert(number_of, unit, told, default) == pytest.approx(written)
+def test_a_number_is_written_in_the_cameras_unit(number_of, unit, stated, default, written):
+    assert convert(number_of, unit, stated, default) == pytest.approx(written)
 
 
 def test_every_name_says_where_it_is_published():
     for names in NAMES.values():
-        assert all(name.source and name.unit in ("own", "told", "us", "Hz") for name in names)
+        assert all(name.source and name.unit in ("own", "stated", "us", "Hz") for name in names)
 
 
 def test_a_category_of_a_settings_name_is_no_value_of_the_cameras():
