@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from kenpin.camera.acquisition import body as acquiring
-from kenpin.camera.acquisition.body import _Loop
+from kenpin.camera.acquisition.body import _AcquisitionLoop
 from kenpin.camera.acquisition.events import CameraEvent, CameraState, ToAcquisition
 from kenpin.camera.acquisition.resume import Resume
 from kenpin.camera.acquisition.ring import FrameRing
@@ -119,7 +119,7 @@ def test_t9_a_process_that_has_connected_too_often_is_replaced(monkeypatch):
     monkeypatch.setattr(acquiring, "_CONNECTIONS", 3)
     ours, theirs = Channel.pair(ToAcquisition, CameraEvent)
     ring, progress = FrameRing(1, 16), Progress()
-    loop = _Loop(ring, theirs, progress, Resume())
+    loop = _AcquisitionLoop(ring, theirs, progress, Resume())
     assert loop.connect(NeverThere()) is False
     theirs.close()
     states = [message.state for message in ours.receive()]
