@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.settings import Settings, problems
@@ -12,10 +12,14 @@ from kenpin.config.settings import Settings, problems
 __all__ = ["Tuning", "load_tuning", "tuning_file"]
 
 
+# AUTO begins on the CPU and goes on elsewhere when the other device is ready.
+WANDERING = ("AUTO", "MULTI", "BATCH")
+
+
 class Tuning(Settings):
     """What `edge-doctor tune` chooses. None of it changes what is computed.
 
-    device    OpenVINO's name of what runs the network: CPU, GPU, NPU, AUTO, GPU.1, ...
+    device    OpenVINO's name of what runs the network: CPU, GPU, NPU, GPU.1, HETERO:GPU,CPU, ...
     batch     tiles in one inference; None: as the bundle was compiled
     streams   inferences side by side, each on its share of the cores
     measured  what the choice rests on: milliseconds a frame by setting
@@ -25,6 +29,16 @@ class Tuning(Settings):
     batch: int | None = Field(default=None, ge=1, le=256)
     streams: int = Field(default=1, ge=1, le=64)
     measured: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("device")
+    @classmethod
+    def _stays(cls, device: str) -> str:
+        if device.partition(":")[0] in WANDERING:
+            raise ValueError(
+                f"{device} may move to another device while it runs, which golden frames would "
+                "then say nothing about; name one, such as CPU, GPU, NPU or HETERO:GPU,CPU"
+            )
+        return device
 
 
 def tuning_file(bundle: Path) -> Path:

@@ -24,7 +24,7 @@ from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.processor import processor_name
 from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
 
-__all__ = ["golden_pixels", "golden_scores", "main", "open_tested", "scored", "selftest"]
+__all__ = ["agrees", "golden_pixels", "golden_scores", "main", "open_tested", "scored", "selftest"]
 
 
 def open_tested(bundle: Bundle, **settings: Any) -> Pipeline | WebPipeline:
@@ -59,13 +59,19 @@ def selftest(pipeline: Pipeline | WebPipeline) -> dict[str, float]:
 def golden_scores(pipeline: Pipeline | WebPipeline) -> Iterator[tuple[str, float]]:
     """As `selftest`, one golden frame for each step, so that others fit in between."""
     for golden, score in scored(pipeline):
-        if not abs(score - golden.score) <= golden.tolerance * golden.score:
+        if not agrees(golden, score):
             raise BundleError(
                 f"{pipeline.bundle.folder}: golden frame {golden.file} scores {score:.6g} here, "
                 f"{golden.score:.6g} when compiled; allowed is {golden.tolerance:.1%}: "
-                f"{_remedy(pipeline.bundle)}"
+                f"{_remedy(pipeline)}"
             )
         yield golden.file, score
+
+
+def agrees(golden: GoldenFrame, score: float) -> bool:
+    """Whether a golden frame scores what it should, within its tolerance; what is no number
+    does not."""
+    return abs(score - golden.score) <= golden.tolerance * golden.score
 
 
 def scored(pipeline: Pipeline | WebPipeline) -> Iterator[tuple[GoldenFrame, float]]:
@@ -88,8 +94,14 @@ def scored(pipeline: Pipeline | WebPipeline) -> Iterator[tuple[GoldenFrame, floa
         yield golden, verdict.score
 
 
-def _remedy(bundle: Bundle) -> str:
-    quantization = bundle.manifest.quantization
+def _remedy(pipeline: Pipeline | WebPipeline) -> str:
+    device = pipeline.engine.device
+    if device != "CPU":
+        return (
+            f"{device}, which the tuning beside the bundle names, computes differently; run "
+            "`edge-doctor tune` for the CPU"
+        )
+    quantization = pipeline.bundle.manifest.quantization
     if quantization.processors is None and quantization.settings.precision == "int8":
         return (
             f"this processor, {processor_name()}, computes differently, and the bundle was "

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
+from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
+from kenpin.config.settings import problems
 from kenpin.config.tuning import Tuning, tuning_file
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.gate import let_in
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
-from kenpin.runtime.selftest import open_tested
 
 __all__ = ["BATCHES", "add_tune", "candidates", "choose", "measure", "write_tuning"]
 
@@ -112,7 +115,11 @@ def add_tune(commands: Any) -> None:
         "tune", help="measure a bundle's network on this box; keep the fastest settings"
     )
     tune.add_argument("bundle", type=Path, help="its folder, or a store with a `current`")
-    tune.add_argument("--device", default="CPU", help="CPU, GPU, NPU or AUTO; default: CPU")
+    tune.add_argument(
+        "--device",
+        default="CPU",
+        help="CPU, GPU, NPU, HETERO:GPU,CPU, ...: kept only if golden frames agree; default: CPU",
+    )
     tune.add_argument("--threads", type=int, help="as the line's inspection.threads; default: all")
     tune.add_argument("--batches", type=int, nargs="+", default=BATCHES, metavar="N")
     tune.add_argument("--rounds", type=int, default=30, help="of all settings; default: 30")
@@ -121,11 +128,18 @@ def add_tune(commands: Any) -> None:
 
 def _tune(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
-    # A box that computes other scores has no use for fast ones.
-    open_tested(bundle, threads=options.threads)
-    settings = candidates(bundle, options.batches, options.device, options.threads)
+    try:
+        settings = candidates(bundle, options.batches, options.device, options.threads)
+    except ValidationError as error:
+        raise ConfigError(f"--device: {problems(error)}") from None
+    # A device that computes other scores has no use for fast ones.
+    for refused in let_in(bundle, settings[0], options.threads).refused:
+        sys.stdout.write(f"  {refused}\n")
     measured = measure(bundle, settings, options.rounds, options.threads)
     chosen = choose(measured)
+    # Another batch is another network, for which a plug-in may take other ways.
+    for answer in let_in(bundle, chosen, options.threads).answers:
+        sys.stdout.write(f"  {answer}\n")
     for tuning, ms in measured:
         mark = "*" if _key(tuning) == _key(chosen) else " "
         sys.stdout.write(f"{mark} {_key(tuning):32} {ms:8.2f} ms a frame\n")

@@ -22,7 +22,7 @@ from kenpin.runtime.judging.telemetry import silence
 silence()
 import openvino as ov  # noqa: E402
 
-__all__ = ["Engine", "EngineError", "FeatureBuffers"]
+__all__ = ["Engine", "EngineError", "FeatureBuffers", "new_core"]
 
 Index = NDArray[np.intp]
 U8 = NDArray[np.uint8]
@@ -55,18 +55,22 @@ class FeatureBuffers:
         return FeatureBuffers(self.features[first:last], rows)
 
 
+def new_core() -> ov.Core:
+    """OpenVINO with the plug-ins of this box."""
+    return ov.Core()
+
+
 def _read(core: ov.Core, model: Network | Path | Any) -> Any:
     if isinstance(model, Network):
         return core.read_model(model.xml, model.weights)
     return core.read_model(model) if isinstance(model, Path) else model.clone()
 
 
-def _config(precision: str, threads: int | None, tuning: Tuning) -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": precision,
-    }
-    # GPU, NPU and AUTO know neither of these settings nor what they cost.
+def _config(precision: str | None, threads: int | None, tuning: Tuning) -> dict[str, Any]:
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+    if precision is not None:
+        config["INFERENCE_PRECISION_HINT"] = precision
+    # GPU and NPU know neither of these settings nor what they cost.
     if tuning.device == "CPU":
         config["NUM_STREAMS"] = tuning.streams
         if threads is not None:
@@ -74,10 +78,17 @@ def _config(precision: str, threads: int | None, tuning: Tuning) -> dict[str, An
     return config
 
 
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+
+
 class Engine:
     """A compiled feature extractor with a static batch, its requests reused.
 
     Input (N, C, S, S) uint8; output (N, h, w, D) float32.
+
+    device   what runs it, by OpenVINO's name
+    refused  what the device's plug-in would not do, and what is done instead
     """
 
     def __init__(
@@ -97,13 +108,15 @@ class Engine:
             A bundle's verified IR, an .xml file, or an `openvino.Model` in memory.
         precision
             Of everything that is not INT8. Stated, because OpenVINO's own
-            choice differs between processors, and with it the scores.
+            choice differs between processors, and with it the scores. Devices that
+            know no such precision use their own: golden frames say whether that will do.
         threads
             Cores to use; None leaves it to OpenVINO.
         tuning
             Device, batch and streams.
         search
-            What the features are to be searched for. Only CPUs do so; elsewhere it is left out.
+            What the features are to be searched for. It is left out where the plug-in of a
+            device other than the CPU refuses it; rows are then not proposed.
 
         Raises
         ------
@@ -111,12 +124,16 @@ class Engine:
             If OpenVINO cannot read or compile the model, or its shape is not
             static with one input and one output.
         """
-        core = ov.Core()
-        self._search = search if tuning.device == "CPU" else None
+        core = new_core()
+        self.device = tuning.device
+        self.refused: tuple[str, ...] = ()
+        self._search = search
         try:
-            network = self._network(core, model, tuning)
-            config = _config(precision, threads, tuning)
-            self._compiled = core.compile_model(network, tuning.device, config)
+            network = _read(core, model)
+            if tuning.batch is not None and network.inputs[0].shape[0] != tuning.batch:
+                network.reshape([tuning.batch, *network.inputs[0].shape[1:]])
+            self._check(model, network)
+            self._compiled = self._compile(core, network, precision, threads, tuning)
         except RuntimeError as error:
             raise EngineError(
                 f"{model}: OpenVINO cannot compile it for {tuning.device}: {error}"
@@ -124,20 +141,34 @@ class Engine:
         self._ahead = AHEAD * tuning.streams
         self._renew()
 
-    def _network(self, core: ov.Core, model: Network | Path | Any, tuning: Tuning) -> Any:
-        """The model in the tuning's batch, joined with the search."""
-        network = _read(core, model)
-        if tuning.batch is not None and network.inputs[0].shape[0] != tuning.batch:
-            network.reshape([tuning.batch, *network.inputs[0].shape[1:]])
-        self._check(model, network)
-        if self._search is None:
-            return network
-        if self._search.dimensions != self.output_shape[3]:
-            raise EngineError(
-                f"{model}: makes features of {self.output_shape[3]} dimensions, the bank has "
-                f"{self._search.dimensions}"
-            )
-        return self._search.joined(network)
+    def _compile(
+        self, core: ov.Core, network: Any, precision: str, threads: int | None, tuning: Tuning
+    ) -> Any:
+        """The network joined with the search, for the tuning's device.
+
+        What a plug-in refuses it refuses here, by an error: a device gets the network without
+        the search then, and after that in the device's own precision.
+        """
+        config = _config(precision, threads, tuning)
+        if self._search is not None:
+            joined = self._search.joined(network)
+            try:
+                return core.compile_model(joined, tuning.device, config)
+            except RuntimeError as error:
+                if tuning.device == "CPU":
+                    raise
+                self._search = None
+                self._refuse("the search, which the CPU makes", error)
+        try:
+            return core.compile_model(network, tuning.device, config)
+        except RuntimeError as error:
+            if tuning.device == "CPU":
+                raise
+            self._refuse(f"{precision}, so it computes in its own precision", error)
+        return core.compile_model(network, tuning.device, _config(None, threads, tuning))
+
+    def _refuse(self, what: str, error: Exception) -> None:
+        self.refused = (*self.refused, f"{self.device} refuses {what}: {_reason(error)}")
 
     def _check(self, model: Network | Path | Any, network: Any) -> None:
         ports = (*network.inputs, *network.outputs)
@@ -150,6 +181,11 @@ class Engine:
             raise EngineError(
                 f"{model}: expected (N, C, S, S) uint8 to (N, h, w, D), found "
                 f"{self.input_shape} {kind} to {self.output_shape}"
+            )
+        if self._search is not None and self._search.dimensions != self.output_shape[3]:
+            raise EngineError(
+                f"{model}: makes features of {self.output_shape[3]} dimensions, the bank has "
+                f"{self._search.dimensions}"
             )
 
     @property

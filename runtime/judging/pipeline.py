@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.config.errors import ConfigError
-from kenpin.config.tuning import load_tuning
+from kenpin.config.tuning import Tuning, load_tuning
 from kenpin.runtime.bundles.bundle import Bundle, BundleError, GreyRange
 from kenpin.runtime.judging.blend import Look, load_blend
 from kenpin.runtime.judging.engine import Engine, EngineError
@@ -122,7 +122,7 @@ class Stages:
         self._look = look or Look((), patch_stride)
         self._lamp = lamp or Lamp()
         self.grid = grid
-        self._engine = engine
+        self.engine = engine
         self._scorer = scorer
         self._joiner = Joiner(grid, patch_stride)
         self._sigma_px = sigma_px
@@ -151,7 +151,7 @@ class Stages:
             return self.grid.fill(even, tiles[first:], batch)
 
         buffers = self._buffers.tiles(0, len(tiles))
-        _, filled = self._engine.features(fill, len(tiles), self._buffers)
+        _, filled = self.engine.features(fill, len(tiles), self._buffers)
         watch.mark("infer")
         found = self._scorer.distances(buffers.features, buffers.rows)
         finite = bool(np.isfinite(found.values).all())
@@ -165,10 +165,12 @@ class Stages:
         return Measurement(score_map, bands, score, finite, filled)
 
 
-def _stages(bundle: Bundle, grid: TileGrid, threads: int | None, *, exhaustive: bool) -> Stages:
+def _stages(
+    bundle: Bundle, grid: TileGrid, threads: int | None, tuning: Tuning | None, *, exhaustive: bool
+) -> Stages:
     manifest = bundle.manifest
     px = manifest.features.patch_stride_px
-    engine, scorer = load_network(bundle, grid, threads, exhaustive=exhaustive)
+    engine, scorer = load_network(bundle, grid, threads, tuning, exhaustive=exhaustive)
     return Stages(
         grid,
         engine,
@@ -192,6 +194,7 @@ class Pipeline:
         budget_ns: int | None = None,
         threads: int | None = None,
         exhaustive: bool = False,
+        tuning: Tuning | None = None,
     ) -> None:
         """Load the network and the statistics.
 
@@ -205,6 +208,8 @@ class Pipeline:
             Cores for the network; None leaves it to OpenVINO.
         exhaustive
             Search without proposals, as `load_scorer` says.
+        tuning
+            Device, batch and streams; None takes those of the file beside the bundle.
 
         Raises
         ------
@@ -226,7 +231,12 @@ class Pipeline:
         self._grey = manifest.grey
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
-        self._stages = _stages(bundle, self.grid, threads, exhaustive=exhaustive)
+        self._stages = _stages(bundle, self.grid, threads, tuning, exhaustive=exhaustive)
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the network, and where."""
+        return self._stages.engine
 
     def judge_single(self, frame: Frame, *, ready: bool = False) -> Judgement:
         """The verdict about a frame that belongs to nothing before or after it.
@@ -357,7 +367,12 @@ def grey_fault(pixels: NDArray[Any], allowed: GreyRange) -> str:
 
 
 def load_network(
-    bundle: Bundle, grid: TileGrid, threads: int | None, *, exhaustive: bool = False
+    bundle: Bundle,
+    grid: TileGrid,
+    threads: int | None,
+    tuning: Tuning | None = None,
+    *,
+    exhaustive: bool = False,
 ) -> tuple[Engine, Scorer]:
     """What makes features of a bundle's tiles, and what measures them; it may search for it.
 
@@ -368,16 +383,23 @@ def load_network(
     """
     m = bundle.manifest
     scorer = load_scorer(bundle.arrays, m.method, m.features, grid, threads, exhaustive=exhaustive)
-    return load_engine(bundle, threads, scorer.search), scorer
+    return load_engine(bundle, threads, scorer.search, tuning), scorer
 
 
-def load_engine(bundle: Bundle, threads: int | None, search: BankSearch | None = None) -> Engine:
-    """The bundle's network on this box, run as the tuning beside the bundle says.
+def load_engine(
+    bundle: Bundle,
+    threads: int | None,
+    search: BankSearch | None = None,
+    tuning: Tuning | None = None,
+) -> Engine:
+    """The bundle's network on this box.
 
     Parameters
     ----------
     search
         Of the scorer that the features go to.
+    tuning
+        How it is run; None: as the tuning beside the bundle says.
 
     Raises
     ------
@@ -389,7 +411,7 @@ def load_engine(bundle: Bundle, threads: int | None, search: BankSearch | None =
     manifest = bundle.manifest
     f, t, c = manifest.features, manifest.tiles, manifest.frame.channels
     try:
-        tuning = load_tuning(bundle.folder)
+        tuning = tuning or load_tuning(bundle.folder)
     except ConfigError as error:
         raise BundleError(str(error)) from error
     try:

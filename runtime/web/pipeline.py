@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
+from kenpin.config.tuning import Tuning
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle, BundleError
 from kenpin.runtime.judging.blend import load_blend
@@ -46,10 +47,12 @@ def open_pipeline(
     budget_ns: int | None = None,
     threads: int | None = None,
     exhaustive: bool = False,
+    tuning: Tuning | None = None,
 ) -> Pipeline | WebPipeline:
     """The pipeline that a bundle's geometry asks for; both have `judge` and `judge_single`.
 
-    `web` is the line's own table, instead of the bundle's.
+    `web` is the line's own table, instead of the bundle's; `tuning` how its network is run,
+    instead of what lies beside it.
 
     Raises
     ------
@@ -64,6 +67,7 @@ def open_pipeline(
             budget_ns=budget_ns,
             threads=threads,
             exhaustive=exhaustive,
+            tuning=tuning,
         )
     if web is not None:
         raise BundleError(
@@ -71,7 +75,12 @@ def open_pipeline(
             "remove the table or take a bundle for webs"
         )
     return Pipeline(
-        bundle, clock_ns=clock_ns, budget_ns=budget_ns, threads=threads, exhaustive=exhaustive
+        bundle,
+        clock_ns=clock_ns,
+        budget_ns=budget_ns,
+        threads=threads,
+        exhaustive=exhaustive,
+        tuning=tuning,
     )
 
 
@@ -95,12 +104,18 @@ def _stages(
 
 
 def _both_stages(
-    bundle: Bundle, grid: TileGrid, web: WebSpec | None, threads: int | None, exhaustive: bool
+    bundle: Bundle,
+    grid: TileGrid,
+    web: WebSpec | None,
+    threads: int | None,
+    tuning: Tuning | None,
+    *,
+    exhaustive: bool,
 ) -> tuple[WebStages, WebStages]:
     """For the line's lanes, and for the recipe's, with which golden frames were scored."""
     recipe = bundle.manifest.web
     assert recipe is not None
-    engine, scorer = load_network(bundle, grid, threads, exhaustive=exhaustive)
+    engine, scorer = load_network(bundle, grid, threads, tuning, exhaustive=exhaustive)
     try:
         stages = _stages(bundle, grid, engine, scorer, web or recipe)
         recipes = stages if web is None else _stages(bundle, grid, engine, scorer, recipe)
@@ -136,6 +151,7 @@ class WebPipeline:
         budget_ns: int | None = None,
         threads: int | None = None,
         exhaustive: bool = False,
+        tuning: Tuning | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         """Load the network and the statistics.
@@ -150,6 +166,8 @@ class WebPipeline:
             From a frame's last line to its verdict; None sets no deadline.
         exhaustive
             Search without proposals, as `load_scorer` says.
+        tuning
+            Device, batch and streams; None takes those of the file beside the bundle.
         beat
             Called at every tile row: the watchdog's proof of progress.
 
@@ -173,8 +191,15 @@ class WebPipeline:
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
         self._beat = beat
-        self.stages, self._recipes = _both_stages(bundle, self.grid, web, threads, exhaustive)
+        self.stages, self._recipes = _both_stages(
+            bundle, self.grid, web, threads, tuning, exhaustive=exhaustive
+        )
         self.reset()
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the network, and where."""
+        return self.stages.engine
 
     def reset(self, origin: int | None = None) -> None:
         """A new web begins with the next frame.

@@ -1,0 +1,73 @@
+"""The gate in front of a device: golden frames must score there what they scored when compiled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kenpin.config.tuning import Tuning
+from kenpin.runtime.bundles.bundle import Bundle, BundleError, GoldenFrame
+from kenpin.runtime.selftest import agrees, scored
+from kenpin.runtime.web.pipeline import open_pipeline
+
+__all__ = ["Answer", "Trial", "let_in", "try_device"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a golden frame scored on a device."""
+
+    golden: GoldenFrame
+    score: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether that is what it should score, within its tolerance."""
+        return agrees(self.golden, self.score)
+
+    def __str__(self) -> str:
+        expected = self.golden.score
+        return (
+            f"{self.golden.file} {self.score:.6g}, compiled {expected:.6g}, "
+            f"{abs(self.score / expected - 1):.3%} apart, allowed {self.golden.tolerance:.1%}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a device makes of a bundle.
+
+    refused  what its plug-in would not do, and what is done instead
+    """
+
+    answers: tuple[Answer, ...]
+    refused: tuple[str, ...]
+
+
+def try_device(bundle: Bundle, tuning: Tuning, threads: int | None = None) -> Trial:
+    """Every golden frame's score with a tuning, whatever it should be.
+
+    Raises
+    ------
+    BundleError
+        If the device cannot run the network, or a frame gets no score.
+    """
+    pipeline = open_pipeline(bundle, threads=threads, tuning=tuning)
+    answers = tuple(Answer(golden, score) for golden, score in scored(pipeline))
+    return Trial(answers, pipeline.engine.refused)
+
+
+def let_in(bundle: Bundle, tuning: Tuning, threads: int | None = None) -> Trial:
+    """As `try_device`, of a device that computes what it should.
+
+    Raises
+    ------
+    BundleError
+        If it does not: with every golden frame's figures.
+    """
+    trial = try_device(bundle, tuning, threads)
+    if not all(answer.agrees for answer in trial.answers):
+        figures = "; ".join(map(str, trial.answers))
+        raise BundleError(
+            f"{bundle.folder}: {tuning.device} computes differently and is refused: {figures}"
+        )
+    return trial
