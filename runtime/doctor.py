@@ -30,6 +30,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bundles.bundle import BundleError
 from kenpin.runtime.judging.engine import EngineError
+from kenpin.runtime.rate import add_rate
 from kenpin.runtime.tune import add_tune
 
 __all__ = ["main"]
@@ -39,6 +40,7 @@ EXAMPLES = """examples:
   edge-doctor camera line.toml               the line's camera, tried out
   edge-doctor camera --producer FILE.cti --serial 12345
   edge-doctor tune bundles/                  the network's fastest settings on this box
+  edge-doctor rate bundles/ --budget-ms 50    lines a second that this box holds
   edge-doctor flat-field --dark DARK/ --white WHITE/ -o flat.json
 
 """
@@ -90,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     flat.add_argument("--bits", type=int, default=8, help="of a sample; default: 8")
     flat.set_defaults(action=_flat_field)
     add_tune(commands)
+    add_rate(commands)
     return parser
 
 

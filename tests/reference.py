@@ -218,3 +218,13 @@ def regions_over(values, threshold):
             edge = near & waiting
         found.append(region)
     return found
+
+
+def waited(spent_ms, every_ms):
+    """Milliseconds from each frame's arrival to its end, one frame at a time."""
+    free, found = 0.0, []
+    for number, spent in enumerate(spent_ms):
+        arrived = number * every_ms
+        free = max(free, arrived) + spent
+        found.append(free - arrived)
+    return np.array(found)
