@@ -62,4 +62,5 @@ def _repeated(bundle: Bundle, frame: FrameSpec) -> Mapping[str, F32]:
 
 def _cycled(array: F32, length: int, axis: int) -> F32:
     """An array again and again along an axis, until it is so long."""
-    return np.take(array, np.arange(length) % array.shape[axis], axis=axis)
+    longer: F32 = np.take(array, np.arange(length) % array.shape[axis], axis=axis)
+    return longer

@@ -221,7 +221,7 @@ def test_an_exception_in_the_engine_is_answered_and_the_next_frame_judged(
         def fail(*_: Any) -> Any:
             raise RuntimeError("the device is gone")
 
-        patch.setattr(pipeline._stages._engine, "features", fail)
+        patch.setattr(pipeline._stages.engine, "features", fail)
         expect_ng(pipeline.judge(frame(good)), Reason.MODEL_ERROR, "the device is gone")
     assert pipeline.judge(frame(good)).verdict.outcome is Outcome.OK
 
