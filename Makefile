@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of what kenpin is measured against; its tests of equal scores may use it, too.
+PEERS := .venv-peers
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install real-partners demo bench test test-real lint check docs coverage deb clean
+.PHONY: install real-partners demo bench bench-peers test test-real lint check docs coverage deb clean
 
 install: $(VENV)/installed
 
@@ -35,6 +37,16 @@ demo: install
 # Quiet, please: nothing else should run beside it. Some 3 minutes.
 bench: install
 	$(BIN)/python benchmarks/bench.py --tiles 16 64 --json bench.json
+
+# kenpin beside Anomalib, in an environment of its own (some 3 GB) and, at first, half an hour.
+bench-peers: install $(PEERS)/installed
+	$(BIN)/python benchmarks/peers.py --python $(PEERS)/bin/python --json peers.json \
+	  --picture docs/pictures/peers.png
+
+$(PEERS)/installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet -r benchmarks/peers/requirements.txt
+	touch $@
 
 # Two at a time; then, one by one, those that look at the clock.
 test: install
@@ -68,4 +80,4 @@ deb: install
 	$(BIN)/python packaging/deb.py -o dist
 
 clean:
-	rm -rf $(VENV) $(VENV).bootstrap build dist demo site *.egg-info src/*.egg-info
+	rm -rf $(VENV) $(VENV).bootstrap $(PEERS) build dist demo site *.egg-info src/*.egg-info

@@ -1,0 +1,99 @@
+"""One side of the comparison in a process of its own: started, loaded, asked frame by frame.
+
+    python benchmarks/peers/worker.py anomalib IR.xml CONFIG-JSON WHOLE
+    python benchmarks/peers/worker.py kenpin BUNDLE WIDTH
+
+Runs in whichever environment holds that side. It says `ready` after its first frame, which ends
+its start; then each line of stdin is a request and each line of stdout the answer, both JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TILE_PX = 256
+Judge = Callable[[np.ndarray], np.ndarray]
+
+
+def anomalib_side(network: Path, config: dict[str, Any], whole: bool) -> Judge:
+    """(H, W) uint8 to the raw score of each square tile, or the one score of the whole frame."""
+    from anomalib_models import allow_torchvision
+
+    allow_torchvision()
+    from anomalib.deploy import OpenVINOInferencer
+
+    model = OpenVINOInferencer(network, device="CPU", config=config)
+
+    def judge(frame: np.ndarray) -> np.ndarray:
+        step = frame.shape[1] if whole else TILE_PX
+        found = []
+        for left in range(0, frame.shape[1], step):
+            tile = np.repeat(frame[:, left : left + step, None], 3, axis=2)
+            found.append(float(model.predict(tile).pred_score.max()))
+        return np.array(found)
+
+    return judge
+
+
+def kenpin_side(folder: Path, width: int) -> Judge:
+    """(H, W) uint8 to the highest value of the map on each square tile."""
+    from kenpin.camera.frame import Frame
+    from kenpin.runtime.bundles.bundle import read_bundle
+    from kenpin.runtime.selftest import open_tested
+    from kenpin.runtime.stretched import stretched
+    from kenpin.runtime.web.pipeline import open_pipeline
+
+    bundle = read_bundle(folder)
+    wide = stretched(bundle, width)
+    pipeline = open_tested(bundle) if wide is bundle else open_pipeline(wide)
+
+    def judge(frame: np.ndarray) -> np.ndarray:
+        judged = pipeline.judge_single(Frame(frame, time.monotonic_ns(), 0))
+        if judged.score_map is None:
+            raise SystemExit(f"{folder}: {judged.verdict.detail}")
+        values = judged.score_map.values
+        cells = values.shape[1] * TILE_PX // frame.shape[1]
+        tiles = values.reshape(values.shape[0], -1, cells)
+        return np.asarray(tiles.max(axis=(0, 2)), np.float64)
+
+    return judge
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    side, what, *rest = sys.argv[1:]
+    frame = np.load(Path(sys.stdin.readline().strip()))
+    if side == "anomalib":
+        judge = anomalib_side(Path(what), json.loads(rest[0]), rest[1] == "whole")
+    else:
+        judge = kenpin_side(Path(what), int(rest[0]))
+    judge(frame.copy())
+    _say({"ready": True})
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "frames" in asked:
+            _say({"scores": [judge(each.copy()).tolist() for each in np.load(asked["frames"])]})
+            continue
+        mine = frame.copy()
+        begun = time.perf_counter()
+        judge(mine)
+        ms = (time.perf_counter() - begun) * 1e3
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        _say({"ms": ms, "peak_mib": peak})
+
+
+def _say(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
