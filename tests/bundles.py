@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 import kenpin
 from kenpin.camera.frame import Pixels
@@ -43,6 +48,22 @@ ENSEMBLE = (
 )
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` has filled: once for a whole run, however many workers share it."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "shared" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = folder.parent / f"{name}.done"
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
 @dataclass(frozen=True)
 class Workshop:
     """Where the frames lie and how to compile them."""
@@ -51,14 +72,18 @@ class Workshop:
     recipe: Path
 
     @classmethod
+    def at(cls, folder: Path) -> Workshop:
+        """What `open` has written."""
+        return cls(folder / "data", folder / "small.toml")
+
+    @classmethod
     def open(cls, folder: Path) -> Workshop:
         """Write the frames and the recipe."""
-        data = folder / "data"
+        made = cls.at(folder)
         web = SyntheticWeb(HEIGHT, WIDTH, SEED)
-        write_dataset(data, web, train=16, good=4, each=2)
-        recipe = folder / "small.toml"
-        recipe.write_text(RECIPE.format(good=data / "train" / "good"))
-        return cls(data, recipe)
+        write_dataset(made.data, web, train=16, good=4, each=2)
+        made.recipe.write_text(RECIPE.format(good=made.data / "train" / "good"))
+        return made
 
     def build(self, store: Path, *changes: str, lowest: bool = False) -> BuildResult:
         """Compile, quietly, with some settings changed."""

@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from bundles import PADIM, Workshop
-from kenpin.runtime.bundles.bundle import Bundle
+from bundles import PADIM, Workshop, made_once
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from web_lines import compile_web
 
 # The tests' tensors are small, and OpenMP's threads wait for each other on a
@@ -28,25 +28,26 @@ pytest.register_assert_rewrite("source_contract")
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """Synthetic frames and a recipe for them."""
-    return Workshop.open(tmp_path_factory.mktemp("workshop"))
+    return Workshop.at(made_once(tmp_path_factory, "workshop", Workshop.open))
 
 
 @pytest.fixture(scope="session")
 def patchcore(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A PatchCore bundle; tests must not change it."""
-    return workshop.build(tmp_path_factory.mktemp("patchcore")).bundle
+    return read_bundle(made_once(tmp_path_factory, "patchcore", workshop.build))
 
 
 @pytest.fixture(scope="session")
 def padim(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A PaDiM bundle with a Gaussian for each pixel column; tests must not change it."""
-    return workshop.build(tmp_path_factory.mktemp("padim"), PADIM).bundle
+    made = made_once(tmp_path_factory, "padim", lambda folder: workshop.build(folder, PADIM))
+    return read_bundle(made)
 
 
 @pytest.fixture(scope="session")
 def web_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle for continuous geometry, 160 px wide; tests must not change it."""
-    return compile_web(tmp_path_factory.mktemp("web"))
+    return read_bundle(made_once(tmp_path_factory, "web", compile_web) / "store")
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import pkgutil
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,28 @@ def test_every_reason_and_exit_code_has_its_row_in_troubleshooting() -> None:
         int(code) for row in re.findall(r"^\| ([\d, ]+) \|", page, re.M) for code in row.split(",")
     }
     assert listed == {int(code) for code in Exit} - {Exit.DONE, Exit.INTERRUPTED}
+
+
+def test_every_alarm_has_its_row_in_troubleshooting() -> None:
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page.partition("\n## Alarms\n")[2], re.M)
+    explained = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    raised = {name for file in (ROOT / "runtime").rglob("*.py") for name in _alarms_in(file)}
+    assert {"camera", "changeover", "archive"} <= raised, "found where they are raised"
+    assert raised - explained == set()
+
+
+def _alarms_in(file: Path) -> Iterator[str]:
+    """Names of alarms that a file raises, and of a side process, which raises its own."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(value=ast.Attribute(attr="_alarms"), attr="note"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                yield name
+            case ast.Assign(targets=[ast.Name(id="part")], value=ast.Constant(value=str(name))):
+                yield name
 
 
 def test_every_decision_has_its_number_a_status_and_a_row_in_the_index() -> None:
