@@ -28,6 +28,7 @@ _MS = 1_000_000
 _RESEND_NS = 20 * _MS
 # The part about which it lies, counted from 1: by then it has made itself trusted.
 _VICTIM = 6
+_MISTAKES, _PAUSE_MS = 20, 250
 
 
 class LyingLine(threading.Thread):
@@ -71,8 +72,7 @@ class LyingLine(threading.Thread):
             if self._xpub in ready and self._xpub.recv()[:1] == b"\x01":
                 self._publish("state", self._state_fields())
             if self._router in ready:
-                client, payload = self._router.recv_multipart()
-                self._obey(client, msgpack.unpackb(payload))
+                self._hear(*self._router.recv_multipart())
             self._timers(time.monotonic_ns())
         self._context.destroy(linger=0)
 
@@ -138,6 +138,24 @@ class LyingLine(threading.Thread):
 
     _victim = ""
     _session = ""
+    _mistakes = 0
+    _deaf_until = 0
+
+    def _hear(self, client: bytes, payload: bytes) -> None:
+        left_ms = (self._deaf_until - time.monotonic_ns()) // _MS
+        try:
+            command = msgpack.unpackb(payload)
+        except ValueError:
+            self._mistakes += 1
+            if self._mistakes == _MISTAKES:
+                self._deaf_until = time.monotonic_ns() + _PAUSE_MS * _MS
+            return
+        if left_ms <= 0:
+            self._obey(client, command)
+        elif command["type"] == "trigger" and self._lie != "ignores whoever errs":
+            paused = {"reason": "paused", "pause_ms": left_ms, "detail": f"paused: {left_ms} ms"}
+            named = {"about": "trigger", "trig": command["trig"]}
+            self._say(client, self._head("error") | named | paused)
 
     def _obey(self, client: bytes, command: dict[str, Any]) -> None:
         if command["type"] == "ack":

@@ -6,6 +6,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import msgpack
@@ -14,6 +15,7 @@ import zmq
 
 from kenpin.runtime.service.ctl import ControlSocket
 from kenpin.runtime.service.error_limit import MISTAKES, PAUSE_NS
+from kenpin.runtime.service.refusal import Refusal
 from kenpin.runtime.wire.authentication import AccessControl, Connection
 from kenpin.runtime.wire.commands import Command
 from kenpin.runtime.wire.encodings import CODECS
@@ -77,8 +79,8 @@ class House:
         self.commands.append((client, command))
         self.control.send(client, msgpack.packb({"type": "heard"}))
 
-    def _refuse(self, client: bytes, detail: str, *_about: str | None) -> None:
-        self.control.send(client, msgpack.packb({"type": "error", "detail": detail}))
+    def _refuse(self, client: bytes, refusal: Refusal) -> None:
+        self.control.send(client, msgpack.packb({"type": "error"} | asdict(refusal)))
 
     def hear(self) -> None:
         """Only the commands."""
@@ -448,6 +450,29 @@ def test_garbage_on_the_wire_disturbs_nobody(open_house: House) -> None:
     assert open_house.until(lambda: bool(open_house.commands))
 
 
+def test_a_trigger_in_the_pause_after_mistakes_is_told_how_long_it_lasts(
+    open_house: House,
+) -> None:
+    wild = dealer(open_house, b"wild")
+    trigger = msgpack.packb({"v": 1, "type": "trigger", "trig": "7"})
+    too_long = msgpack.packb({"v": 1, "type": "trigger", "trig": "8", "recipe": "x" * 4000})
+    sent = [b"\xc1"] * MISTAKES + [trigger, too_long, HELLO]
+    for message in sent:
+        wild.send(message)
+    open_house.commands.clear()
+    end = time.monotonic() + PATIENCE_S
+    while open_house.control.refused < len(sent) and time.monotonic() < end:
+        open_house.control.socket.poll(10)
+        open_house.hear()
+    answers = [msgpack.unpackb(wild.recv()) for _ in range(MISTAKES + 1)]
+    told = answers[-1]
+    assert (told["about"], told["trig"], told["reason"]) == ("trigger", "7", "paused")
+    assert told["pause_ms"] == PAUSE_NS // 1_000_000
+    assert "1000 ms" in told["detail"][:48], "as much of it as a struct holds"
+    assert not wild.poll(100), "nothing else is explained"
+    assert open_house.commands == []
+
+
 def test_who_makes_too_many_mistakes_is_not_listened_to_for_a_second(open_house: House) -> None:
     wild, other = dealer(open_house, b"wild"), dealer(open_house, b"other")
     open_house.commands.clear()
@@ -460,10 +485,10 @@ def test_who_makes_too_many_mistakes_is_not_listened_to_for_a_second(open_house:
         open_house.hear()
     answers = []
     while wild.poll(200):
-        answers.append(msgpack.unpackb(wild.recv())["detail"])
+        answers.append(msgpack.unpackb(wild.recv()))
     assert len(answers) == MISTAKES
-    assert "nothing is listened to" in answers[-1]
-    assert "nothing is listened to" not in answers[-2]
+    assert "nothing is listened to" in answers[-1]["detail"]
+    assert [answer["reason"] for answer in answers[-2:]] == [None, "paused"]
     wild.send(HELLO)
     other.send(HELLO)
     assert open_house.control.socket.poll(round(PATIENCE_S * 1000))

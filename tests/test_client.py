@@ -15,6 +15,7 @@ import pytest
 import zmq
 
 from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.service.error_limit import MISTAKES
 from kenpin.runtime.wire.client import LineClient, LineSilentError, RefusedError
 from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES, Encoding
 from kenpin.runtime.wire.verdict_messages import State, WireError
@@ -40,8 +41,9 @@ def test_the_whole_dialogue_with_a_real_line(
         line.state("operational.ready")
         assert client.hello(PATIENCE_S).state is State.READY
         verdict = client.judge("part-1", timeout_s=PATIENCE_S)
-        assert (verdict.trig, verdict.seq) == ("part-1", 1)
+        assert (verdict.trig, verdict.seq, client.fresh) == ("part-1", 1, True)
         assert client.judge("part-1", timeout_s=PATIENCE_S) == verdict, "asked again"
+        assert not client.fresh, "no frame was taken for it"
         assert client.judge("part-2", recipe="other").reason == "recipe_mismatch"
         with pytest.raises(RefusedError, match="choose a new id"):
             client.judge("part-2", recipe="small", timeout_s=PATIENCE_S)
@@ -56,6 +58,12 @@ def test_the_whole_dialogue_with_a_real_line(
         assert client.status(PATIENCE_S).last_seq == 3
         published = {heard.kind for heard in iter(client.receive, None) if heard.topic}
         assert published >= {"verdict", "state", "hb"}
+        for _ in range(MISTAKES):
+            client.say_raw(b"\xc1")
+        with pytest.raises(RefusedError, match="too many mistakes") as refused:
+            client.judge("part-4", timeout_s=PATIENCE_S)
+        assert refused.value.reason == "paused"
+        assert 0 < (refused.value.pause_ms or 0) <= 1000
 
 
 def test_a_line_that_dies_is_found_again_when_it_is_back(

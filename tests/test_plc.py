@@ -39,6 +39,7 @@ LIMITS = PlcLimits(
 LIES: list[tuple[str, Promise, tuple[Fault, ...]]] = [
     ("no verdict", Promise.ANSWER, ()),
     ("not a word", Promise.ANSWER, ()),
+    ("ignores whoever errs", Promise.ANSWER, (Fault.RUBBISH,)),
     ("late", Promise.IN_TIME, ()),
     ("all the time in the world", Promise.IN_TIME, ()),
     ("judged twice", Promise.ONCE, ()),
@@ -139,8 +140,10 @@ def test_an_honest_line_keeps_every_promise_whatever_the_plc_does(
     assert told(watch) == []
     checked = {p for p in Promise if watch.book.checks[p]}
     assert checked >= set(Promise) - {Promise.RESENT, Promise.HEARTBEAT}
-    assert watch.parts.sent == watch.reasons["ok"] == 20
-    assert watch.parts.latency.count >= 19
+    refused = watch.parts.refusals
+    assert watch.parts.sent == watch.reasons["ok"] + refused == 20
+    assert bool(refused) == (fault is Fault.RUBBISH)
+    assert watch.parts.latency.count >= 19 - refused
 
 
 @pytest.mark.parametrize(("lie", "promise", "faults"), LIES, ids=[lie for lie, _, _ in LIES])
@@ -239,7 +242,8 @@ def test_a_real_line_keeps_its_promises_while_the_plc_does_wrong(
     assert found["breaches"] == []
     assert (code, found["triggers"], found["open"]) == (Exit.DONE, 60, 0)
     assert set(found["faults"]) == {fault.value for fault in Fault}
-    assert sum(found["reasons"].values()) == 60
+    assert sum(found["reasons"].values()) + found["refused"] == 60
+    assert found["refused"] > 0
     assert found["promises"]["bundle"]["checks"] > 20
     out = capsys.readouterr().out
     assert "every promise was kept" in out

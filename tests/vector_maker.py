@@ -121,6 +121,14 @@ TOLD: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     (
+        "a trigger of a client that made too many mistakes",
+        {
+            "type": "error", "about": "trigger", "trig": "4711", "reason": "paused",
+            "pause_ms": 640,
+            "detail": "paused: too many mistakes, ignored for another 640 ms",
+        },
+    ),
+    (
         "a command that cannot be obeyed",
         {
             "type": "error", "about": "trigger", "trig": "4711",

@@ -12,7 +12,7 @@ enum { KENPIN_HELLO = 1, KENPIN_TRIGGER = 2, KENPIN_ACK = 3, KENPIN_STATUS = 4 }
 enum { KENPIN_VERDICT = 32, KENPIN_STATE = 33, KENPIN_HB = 34 };
 enum { KENPIN_TRIGGER_ACK = 48, KENPIN_ACQUIRED = 49, KENPIN_ERROR = 50 };
 enum { KENPIN_READY = 5, KENPIN_SINGLE = 6, KENPIN_CONTINUOUS = 7 };
-enum { KENPIN_STALE = 1, KENPIN_DUPLICATE = 2 }; /* why an error */
+enum { KENPIN_STALE = 1, KENPIN_DUPLICATE = 2, KENPIN_PAUSED = 3 }; /* why an error */
 enum { KENPIN_UNSURE = 1, KENPIN_PARTIAL = 2, KENPIN_LATE = 4, KENPIN_SIM = 8 };
 
 typedef struct { uint32_t magic; uint8_t version, type; uint16_t size; } kenpin_head;
@@ -49,7 +49,9 @@ typedef struct {
 
 typedef struct { /* alarms have source[16] first */
   kenpin_head head;
-  uint8_t about, why, zero[6];
+  uint8_t about, why;
+  uint16_t pause_ms; /* with KENPIN_PAUSED: until it is listened to again */
+  uint8_t zero[4];
   uint64_t trig;
   char detail[48]; /* not always ended by a zero */
   uint32_t unused, boot, unused2[2];

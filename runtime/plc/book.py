@@ -32,7 +32,7 @@ class Promise(StrEnum):
 
 
 SENTENCES: Mapping[Promise, str] = {
-    Promise.ANSWER: "every trigger is acknowledged and gets a verdict",
+    Promise.ANSWER: "every trigger is acknowledged and gets a verdict, or an error says why not",
     Promise.IN_TIME: "the verdict comes by its deadline",
     Promise.ONCE: "one part, one frame, one verdict",
     Promise.ORDER: "acknowledged, acquired, judged: in this order",

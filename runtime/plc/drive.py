@@ -27,6 +27,9 @@ _AWAY_S = 0.3
 _STALLED_READERS = 20
 # Parts before a change of the bundle, and after it.
 _AROUND = 10
+# More than any line forgives, and how long it may be deaf then, if it does not say.
+_RUBBISH = 30
+_DEAF_NS = 1500 * _MS
 # A longer nap of ours cannot be told from a slow line.
 _OVERSLEPT_NS = 3 * _MS
 
@@ -181,8 +184,16 @@ class Drive:
         elif fault is Fault.SLOW_READER:
             if len(self._stalled) < _STALLED_READERS:
                 self._stalled.append(self._stall())
+        elif fault is Fault.RUBBISH:
+            self._talk_rubbish()
         else:
             self._vanish()
+
+    def _talk_rubbish(self) -> None:
+        with contextlib.suppress(LineSilentError):
+            for _ in range(_RUBBISH):
+                self._client.say_raw(b"\xc1", within_s=0)
+        self._watch.paused(time.monotonic_ns() + _DEAF_NS)
 
     def _trigger(self, trig: str, *, repeated: bool = False) -> bool:
         now_ns = time.monotonic_ns()
@@ -240,8 +251,8 @@ class Drive:
             watch.clocks.held_up(before_ns, now_ns)
 
     def _acknowledge(self, part: Part) -> None:
-        if self._withhold:
-            self._withhold -= 1
+        if self._withhold or time.monotonic_ns() < self._watch.deaf_until_ns:
+            self._withhold = max(0, self._withhold - 1)
             self._withheld.append(part)
             return
         self._ack(part)
@@ -251,6 +262,8 @@ class Drive:
         if self._withhold or not self._withheld:
             return
         last = self._withheld[-1]
+        if now_ns < self._watch.deaf_until_ns:
+            return  # it would be thrown away
         if now_ns > last.sent_ns + last.budget_ns + self._watch.limits.slack_ns:
             for part in self._withheld:
                 self._ack(part)

@@ -12,12 +12,14 @@ __all__ = ["Fault", "Faults"]
 class Fault(StrEnum):
     """double       the same TRIGGER twice
     no-ack       verdicts are not acknowledged for up to a dozen parts
+    rubbish      so much that cannot be read that the line listens no more for a while
     slow-reader  one more subscriber that never reads
     vanish       the PLC disappears after a TRIGGER and comes back
     """
 
     DOUBLE = "double"
     NO_ACK = "no-ack"
+    RUBBISH = "rubbish"
     SLOW_READER = "slow-reader"
     VANISH = "vanish"
 

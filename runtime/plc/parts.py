@@ -68,7 +68,7 @@ class PartBook:
         self._back_ns: int | None = None
         self._asked: tuple[str, bool | None, int] | None = None
         self.latency = Histogram()
-        self.sent = self.repeated = self.resent = 0
+        self.sent = self.repeated = self.resent = self.refusals = 0
 
     # -- what we do ------------------------------------------------------------------------
 
@@ -105,9 +105,13 @@ class PartBook:
     def away(self, now_ns: int) -> None:
         """We vanished and came back: what is open is late through our own fault."""
         self._back_ns = now_ns
+        # Verdicts sent meanwhile may or may not have reached us; the line counts them.
+        self.deafened()
+
+    def deafened(self) -> None:
+        """The line listens to no ACK for a while: what is open is sent again, by our own fault."""
         for part in self._unsettled.values():
             part.excused = True
-        # Verdicts sent meanwhile may or may not have reached us; the line counts them.
         self._overrun = None
         self._ring.clear()
 
@@ -159,6 +163,19 @@ class PartBook:
             at_ns,
             f"{part.trig}: overrun {told}, {len(self._ring)} verdicts were unacknowledged",
         )
+
+    def refused(self, fields: Mapping[str, Any], at_ns: int) -> None:
+        """ERROR: nobody listens to us. If it names a part, that is the answer to it."""
+        if fields.get("trig") is None:
+            return
+        part = self._ours(fields, at_ns)
+        if part is None or part.acknowledged or part.trig not in self._open:
+            return
+        del self._open[part.trig]
+        self._unsettled.pop(part.trig, None)
+        part.excused = True
+        self.refusals += 1
+        self._book.check(Promise.ANSWER, True, at_ns, "")
 
     def acquired(self, fields: Mapping[str, Any], at_ns: int) -> None:
         """ACQUIRED."""

@@ -38,6 +38,7 @@ def report(watch: Watch, drive: Drive, begun_ns: int, now_ns: int) -> dict[str, 
         "restarts": watch.restarts,
         "late_results": watch.late_results,
         "refusals": watch.errors,
+        "refused": watch.parts.refusals,
         "alarms": {source: detail for source, detail in watch.alarms.items() if detail},
         "faults": dict(drive.struck),
         "change": {"step": watch.change[0], "detail": watch.change[1] or watch.error},
@@ -74,7 +75,8 @@ def lines(watch: Watch, found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['state'] or 'no state yet'}   {bundle}   {'SIM' if found['sim'] else ''}"
     yield (
         f"{found['seconds']:.1f} s   {found['triggers']} triggers, {found['repeated']} repeated, "
-        f"{found['open']} open   {found['verdicts']} verdicts published, {found['resent']} resent"
+        f"{found['open']} open, {found['refused']} refused   "
+        f"{found['verdicts']} verdicts published, {found['resent']} resent"
         f"   {found['restarts']} restarts"
     )
     reasons = sorted(found["reasons"].items(), key=lambda item: -item[1])

@@ -42,6 +42,8 @@ class Watch:
         self.latency = Histogram()
         self.verdicts = self.restarts = self.errors = self.late_results = 0
         self.error = ""
+        # Until when the line does not listen to us, through our own fault.
+        self.deaf_until_ns = 0
         # How far a change of the bundle that we asked for has come, and why no further.
         self.change: tuple[str, str] = ("", "")
         self.alarms: dict[str, str] = {}
@@ -103,6 +105,9 @@ class Watch:
         elif kind == "error":
             self.errors += 1
             self.error = str(fields.get("detail", ""))
+            if fields.get("reason") == "paused":
+                self.deaf_until_ns = at_ns + fields.get("pause_ms", 0) * _MS
+                self.parts.refused(fields, at_ns)
         return None
 
     def _published(self, kind: str, fields: Mapping[str, Any], at_ns: int) -> None:
@@ -186,6 +191,11 @@ class Watch:
         self.parts.away(now_ns)
         self.numbers.restart(None)
         self.pulse.restart(now_ns)
+
+    def paused(self, until_ns: int) -> None:
+        """We said so much rubbish that the line listens no more; it will say how long."""
+        self.deaf_until_ns = until_ns
+        self.parts.deafened()
 
     def tick(self, now_ns: int) -> None:
         """Look for what should have come by now. Whatever has come must have been read before."""

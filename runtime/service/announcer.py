@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Literal
 
 import structlog
 
@@ -13,6 +12,7 @@ from kenpin.runtime.service.inspection.changeover import Change
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.ledger import Ledger, LedgerEntry, Owner
 from kenpin.runtime.service.line_sockets import LineSockets
+from kenpin.runtime.service.refusal import Refusal
 from kenpin.runtime.service.sessions import Sessions
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS, shorten
@@ -100,23 +100,19 @@ class Announcer:
             for alarm in self._alarms.values():
                 self._publish(alarm)
 
-    def refuse(
-        self,
-        client: bytes,
-        detail: str,
-        about: str | None = None,
-        trig: str | None = None,
-        reason: Literal["stale", "duplicate"] | None = None,
-    ) -> None:
+    def refuse(self, client: bytes, refusal: Refusal) -> None:
         """Tell a client that its command was not obeyed, and why."""
-        # A struct has room for a few words of it.
-        self._log.warning("refused", client=client.hex(), about=about, trig=trig, detail=detail)
+        about, trig, detail = refusal.about, refusal.trig, refusal.detail
+        if refusal.log:
+            # A struct has room for a few words of it.
+            self._log.warning("refused", client=client.hex(), about=about, trig=trig, detail=detail)
         reply = ErrorReply(
             **self._head(),
             type="error",
             about=about,
             trig=trig,
-            reason=reason,
+            reason=refusal.reason,
+            pause_ms=refusal.pause_ms,
             detail=shorten(detail, MAX_DETAIL_CHARS),
         )
         self._to(client, self._codec.write(reply))

@@ -12,6 +12,7 @@ from kenpin.runtime.service.coordinator import Coordinator
 from kenpin.runtime.service.inspection.changeover import Change, Changeover, ChangeoverError
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.ledger import Owner, TriggerConflictError
+from kenpin.runtime.service.refusal import Refusal
 from kenpin.runtime.service.sessions import DuplicateClientError, StaleError
 from kenpin.runtime.service.sides.rolls import Rolls
 from kenpin.runtime.wire.authentication import Connection
@@ -78,9 +79,9 @@ class Commander:
             )
             self._obey(owner, command)
         except (DuplicateClientError, StaleError) as error:
-            self._announcer.refuse(client, str(error), command.type, trig, error.reason)
+            self._announcer.refuse(client, Refusal(str(error), command.type, trig, error.reason))
         except (ChangeoverError, RollsError, TriggerConflictError) as error:
-            self._announcer.refuse(client, str(error), command.type, trig)
+            self._announcer.refuse(client, Refusal(str(error), command.type, trig))
         self._alarms.note("clients", self._sessions.dispute, bool(self._sessions.dispute))
 
     def _obey(self, client: Owner, command: Command) -> None:

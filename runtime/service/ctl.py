@@ -8,6 +8,7 @@ from collections.abc import Callable
 import zmq
 
 from kenpin.runtime.service.error_limit import PAUSE_NS, ErrorLimit
+from kenpin.runtime.service.refusal import Refusal
 from kenpin.runtime.wire.authentication import AccessControl, Connection
 from kenpin.runtime.wire.commands import Command
 from kenpin.runtime.wire.encodings import Codec
@@ -20,6 +21,9 @@ __all__ = ["ControlSocket"]
 _COMMANDS_PER_TURN = 64
 _PARTS_PER_TURN = 256
 _SEND_HWM = 1000
+# Its id, its recipe and its session, each at its longest, fit twice.
+_LONGEST_TRIGGER_BYTES = 2048
+_MS = 1_000_000
 _PAUSED = f"; too many mistakes: nothing is listened to for {PAUSE_NS / 1e9:g} s"
 
 
@@ -61,13 +65,12 @@ class ControlSocket:
     def receive(
         self,
         handle: Callable[[bytes, Connection | None, Command], None],
-        refuse: Callable[[bytes, str, str | None, str | None], None],
+        refuse: Callable[[bytes, Refusal], None],
     ) -> bool:
         """Hand over what has come, a portion of it; whether more may wait.
 
         handle  obeys a client's command, which came over a connection
-        refuse  tells a client that nobody understood it: why, and as far as that can be
-                told, the type of the command and the trigger that it was about
+        refuse  tells a client that nobody understood it, or that nobody listens to it now
         """
         for _ in range(_COMMANDS_PER_TURN):
             try:
@@ -85,8 +88,15 @@ class ControlSocket:
                     self.refused += 1
                     self._access.cut(frame)
                     return True
-            if not self._access.admits(frame) or not self._error_limit.allows(client):
+            if not self._access.admits(frame):
                 self.refused += 1
+                continue
+            left_ns = self._error_limit.left_ns(client)
+            if left_ns:
+                self.refused += 1
+                refusal = self._paused(frame, left_ns) if whole else None
+                if refusal is not None:
+                    refuse(client, refusal)
                 continue
             try:
                 if not whole:
@@ -97,10 +107,28 @@ class ControlSocket:
                 self.refused += 1
                 lost = self._error_limit.count(client)
                 about, trig = self._codec.about(frame.bytes) if whole else (None, None)
-                refuse(client, str(error)[:400] + (_PAUSED if lost else ""), about, trig)
+                detail = str(error)[:400]
+                refuse(
+                    client,
+                    Refusal(detail + _PAUSED, about, trig, "paused", PAUSE_NS // _MS)
+                    if lost
+                    else Refusal(detail, about, trig),
+                )
                 continue
             handle(client, self._access.connection(frame), command)
         return True
+
+    def _paused(self, frame: zmq.Frame, left_ns: int) -> Refusal | None:
+        """What a client is told that is not listened to, if this is a TRIGGER: a part waits."""
+        # Rubbish is thrown away unread, or it would cost as much as before.
+        if len(frame) > _LONGEST_TRIGGER_BYTES:
+            return None
+        about, trig = self._codec.about(frame.bytes)
+        if about != "trigger":
+            return None
+        left_ms = -(-left_ns // _MS)
+        detail = f"paused: too many mistakes, ignored for another {left_ms} ms"
+        return Refusal(detail, about, trig, "paused", left_ms, log=False)
 
     def _drained(self) -> bool:
         """Throw the rest of a message away, a portion of it; whether it was all."""

@@ -25,10 +25,10 @@ class ErrorLimit:
         # client: mistakes in its period, when that began, deaf until
         self._mistakes: dict[bytes, tuple[int, int, int]] = {}
 
-    def allows(self, client: bytes) -> bool:
-        """Whether to look at what this client says."""
+    def left_ns(self, client: bytes) -> int:
+        """For how long this client is not listened to yet; 0 if it is."""
         found = self._mistakes.get(client)
-        return found is None or self._clock_ns() >= found[2]
+        return 0 if found is None else max(0, found[2] - self._clock_ns())
 
     def count(self, client: bytes) -> bool:
         """This client has just made a mistake; whether it was one too many."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from kenpin.config.line import WireSpec
 from kenpin.runtime.service.ctl import ControlSocket
+from kenpin.runtime.service.refusal import Refusal
 from kenpin.runtime.wire.authentication import AccessControl, Connection
 from kenpin.runtime.wire.commands import Command
 from kenpin.runtime.wire.encodings import CODECS
@@ -50,7 +51,7 @@ class LineSockets:
     def receive(
         self,
         obey: Callable[[bytes, Connection | None, Command], None],
-        refuse: Callable[[bytes, str, str | None, str | None], None],
+        refuse: Callable[[bytes, Refusal], None],
     ) -> None:
         """Hand over what clients command, and those whose commands nobody understood."""
         if self.control is not None:

@@ -49,7 +49,22 @@ class LineSilentError(TimeoutError):
 
 
 class RefusedError(ValueError):
-    """The line answered that it cannot do that; the text is its own."""
+    """The line answered that it cannot do that; the text is its own.
+
+    reason    `stale`, `duplicate` or `paused`, where it has a name
+    pause_ms  with `paused`: until the line listens to this client again
+    """
+
+    def __init__(self, detail: str, reason: str | None = None, pause_ms: int | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.pause_ms = pause_ms
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Self:
+        """What an `error` or `failed` says."""
+        detail = fields.get("detail", "refused")
+        return cls(detail, fields.get("reason"), fields.get("pause_ms"))
 
 
 class Keys(Protocol):
@@ -175,6 +190,9 @@ class LineClient:
     backlog   published messages that may wait unread here; more are lost, as the
               gap in `seq` shows
 
+    After `judge`, `fresh` says whether the line took the trigger for a new part; if not, its id
+    was used before in this session, and the verdict is the one that it got then.
+
     Raises
     ------
     ValueError
@@ -203,6 +221,8 @@ class LineClient:
         self._backlog = backlog
         self._kept: deque[Heard] = deque()
         self.dropped = 0
+        # Whether the line took the last trigger of `judge` for a new part.
+        self.fresh = False
         self._greet = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._ctl = self._pub = None
@@ -410,7 +430,7 @@ class LineClient:
                 return heard.state()
             # Whoever had the name before may only be about to be missed.
             if heard.fields.get("reason") != "duplicate" or time.monotonic() + _TAKEN_S > end_s:
-                raise RefusedError(heard.fields.get("detail", "refused"))
+                raise RefusedError.of(heard.fields)
             time.sleep(_TAKEN_S)
 
     def status(self, timeout_s: float = 5.0) -> StateMessage:
@@ -428,6 +448,9 @@ class LineClient:
     ) -> VerdictMessage:
         """Trigger one part, acknowledge its verdict and return it.
 
+        If the line knew the id already, no new frame was taken and the verdict is that of the
+        earlier part: `fresh` says so.
+
         Raises
         ------
         LineSilentError
@@ -441,7 +464,8 @@ class LineClient:
             fields["recipe"] = recipe
         if budget_ms is not None:
             fields["budget_us"] = round(budget_ms * 1000)
-        wanted = _reply("verdict", "error")
+        wanted = _reply("verdict", "error", "trigger_ack")
+        self.fresh = False
         end_s = time.monotonic() + timeout_s
         while (left_s := end_s - time.monotonic()) > 0:
             self.say("trigger", within_s=left_s, **fields)
@@ -452,8 +476,10 @@ class LineClient:
                     lambda h: wanted(h) and h.fields.get("trig", trig) == trig, min(left_s, 0.1)
                 )
                 if heard is not None and heard.kind == "error":
-                    raise RefusedError(heard.fields.get("detail", "refused"))
-                if heard is not None and heard.fields.get("session") == self._session:
+                    raise RefusedError.of(heard.fields)
+                if heard is not None and heard.kind == "trigger_ack":
+                    self.fresh |= heard.fields.get("fresh") is True
+                elif heard is not None and heard.fields.get("session") == self._session:
                     self.acknowledge(heard.fields["seq"])
                     return heard.verdict()
         raise LineSilentError(f"trigger {trig!r}: no verdict within {timeout_s:g} s")
@@ -491,7 +517,7 @@ class LineClient:
     @staticmethod
     def _done(heard: Heard) -> str:
         if heard.kind in ("failed", "error"):
-            raise RefusedError(heard.fields.get("detail", "refused"))
+            raise RefusedError.of(heard.fields)
         label: str = heard.fields["bundle"]
         return label
 

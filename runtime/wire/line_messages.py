@@ -34,6 +34,7 @@ __all__ = [
     "Alarm",
     "ChangeStep",
     "ChangeoverReply",
+    "ErrorReason",
     "ErrorReply",
     "Head",
     "Heartbeat",
@@ -139,17 +140,27 @@ class Acquired(LineMessage):
     frame: U64 = Field(description="as in the verdict")
 
 
+# Why a command was not obeyed, where that has a name.
+ErrorReason = Literal["stale", "duplicate", "paused"]
+
+
 class ErrorReply(LineMessage):
     """A command could not be read or obeyed, and nothing was done."""
 
     type: Literal["error"]
     about: str | None = Field(description="type of the command; null if it could not be read")
     trig: TrigId | None = Field(description="id of the trigger, if it was about one")
-    reason: Literal["stale", "duplicate"] | None = Field(
+    reason: ErrorReason | None = Field(
         default=None,
         exclude_if=unsaid,
         description="stale: it is about a session that has ended; duplicate: another client has "
-        "this one's name; left out: see detail",
+        "this one's name; paused: after too many mistakes nothing of this client is obeyed for "
+        "pause_ms; left out: see detail",
+    )
+    pause_ms: Annotated[int, Field(ge=1, le=60_000)] | None = Field(
+        default=None,
+        exclude_if=unsaid,
+        description="with paused: milliseconds until this client is listened to again",
     )
     detail: _Detail = Field(description="what was found, what was expected, what to do")
 

@@ -38,9 +38,9 @@ __all__ = ["STATE_NUMBERS", "pack", "pack_message", "table", "unpack", "unpack_c
 _HEAD = struct.Struct("<IBBH")
 _FLT_MAX = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
 _HASH = re.compile(r"[0-9a-f]{12}$")
-_ADDED = ("added_text", "session", "why")
+_ADDED = ("added_number", "added_text", "session", "why")
 # By their numbers in an error.
-_WHYS = (None, "stale", "duplicate")
+_WHYS = (None, "stale", "duplicate", "paused")
 # Numbers below are commands.
 _FIRST_FROM_LINE = 32
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}")
@@ -294,6 +294,7 @@ _NUMBERS: Mapping[str, Callable[[Any], int]] = {
     "number": lambda value: int(value),
     "zero": lambda value: value or 0,
     "optional": lambda value: value or 0,
+    "added_number": lambda value: value or 0,
     "trig": _trig_number,
     "session": _session_number,
     "why": lambda why: _WHYS.index(why) if why else 0,
@@ -310,6 +311,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "session": lambda number: str(number) if number else None,
     "why": lambda number: _WHYS[number] if number < len(_WHYS) else None,
     "optional": lambda number: number or None,
+    "added_number": lambda number: number or None,
     "real": lambda real: real if math.isfinite(real) else None,
     "trig": lambda number: str(number) if number else None,
     "bundle": lambda number: f"{number:012x}" if number else "",

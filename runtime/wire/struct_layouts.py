@@ -175,7 +175,8 @@ LAYOUTS: Mapping[str, Layout] = {
         50,
         (
             Field("about", 8, "B", "kind", "type of the command; 0: unreadable"),
-            Field("reason", 9, "B", "why", "1 stale, 2 duplicate; 0: see the detail"),
+            Field("reason", 9, "B", "why", "1 stale, 2 duplicate, 3 paused; 0: see the detail"),
+            Field("pause_ms", 10, "H", "added_number", "with 3: ms until it is heard again"),
             Field("trig", 16, "Q", "trig", "0: about none"),
             Field("detail", 24, "48s", "text", "for people"),
             _BOOT,
