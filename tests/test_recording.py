@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import binascii
+import json
 import multiprocessing
 import os
 import signal
@@ -10,7 +12,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kenpin.camera.capture import Capture
@@ -193,7 +195,7 @@ def size_of(folder):
 
 
 def test_a_limit_stops_the_recording_and_the_rest_is_counted(tmp_path):
-    one = sum(map(len, encode_frame(a_frame(0))[1:]))
+    one = sum(map(len, encode_frame(a_frame(0))[1:])) + len("000000000000.pgm 01234567\n")
     recorder = record(tmp_path / "r", map(a_frame, range(20)), max_bytes=10 * one + 9)
     assert recorder.full
     assert (recorder.written, recorder.missed) == (10, 10)
@@ -230,6 +232,85 @@ def test_a_full_disk_costs_frames_that_are_counted_and_noted(tmp_path, monkeypat
     (gap,) = [frame for frame in frames if isinstance(frame, LostFrame)]
     assert (gap.index, gap.count, gap.lines) == (3, 3, 24)
     assert [f.index + k for f in frames for k in range(getattr(f, "count", 1))] == list(range(10))
+
+
+@settings(max_examples=40)
+@given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_anywhere_in_a_frame_is_found(tmp_path_factory, at, bit):
+    folder = tmp_path_factory.mktemp("flipped") / "r"
+    record(folder, map(a_frame, range(3)))
+    path = list_entries(folder)[1].path
+    raw = bytearray(path.read_bytes())
+    raw[int(at * len(raw))] ^= 1 << bit
+    path.write_bytes(raw)
+    frames = drain(RecordingFrames(folder))
+    assert [isinstance(frame, LostFrame) for frame in frames] == [False, True, False]
+    assert "torn or altered (CRC-32" in frames[1].detail
+
+
+def test_a_flipped_bit_in_the_note_of_a_loss_or_in_a_checksum_is_found_too(tmp_path):
+    folder = tmp_path / "r"
+    record(folder, [a_frame(0), LostFrame(5, 1, "gone", count=2), a_frame(3), a_frame(4)])
+    lost = list_entries(folder)[1].path
+    lost.write_text(lost.read_text().replace('"count": 2', '"count": 3'))
+    sums = next(folder.glob("*/checksums.sfv"))
+    lines = sums.read_text().splitlines()
+    sums.write_text("\n".join([*lines[:2], lines[2].replace(".pgm", ".pgl"), lines[3]]) + "\n")
+    details = [getattr(frame, "detail", "") for frame in drain(RecordingFrames(folder))]
+    assert "torn or altered" in details[1]
+    assert "its checksum is missing" in details[2]
+    assert (details[0], details[3]) == ("", "")
+
+
+def test_checksums_are_those_that_common_tools_compute(tmp_path):
+    record(tmp_path / "r", map(a_frame, range(3)))
+    for line in next(tmp_path.glob("r/*/checksums.sfv")).read_text().splitlines():
+        name, told = line.split()
+        assert binascii.crc32(next(tmp_path.glob(f"r/*/{name}")).read_bytes()) == int(told, 16)
+
+
+def test_a_recording_of_before_there_were_checksums_is_read_and_says_so(tmp_path):
+    record(tmp_path / "r", map(a_frame, range(3)))
+    next(tmp_path.glob("r/*/checksums.sfv")).unlink()
+    label = tmp_path / "r" / "recording.json"
+    known = json.loads(label.read_text())
+    del known["checksums"]
+    label.write_text(json.dumps(known))
+    source = RecordingFrames(tmp_path / "r")
+    assert source.missing == ["it is older and has no checksums: pixels altered since go unnoticed"]
+    assert len(drain(source)) == 3
+
+
+def test_what_was_written_in_a_power_cut_may_lack_its_checksum_and_only_that(tmp_path):
+    folder = tmp_path / "r"
+    record(folder, map(a_frame, range(4)))
+    sums = next(folder.glob("*/checksums.sfv"))
+    sums.write_text("".join(sums.read_text().splitlines(keepends=True)[:3])[:-4])
+    source = RecordingFrames(folder)
+    assert source.missing == ["its last 2 entries are torn or altered: copy it again"]
+    assert len(drain(source)) == 2
+    label = folder / "recording.json"
+    label.write_text(label.read_text().replace('"entries"', '"enders"'))
+    source = RecordingFrames(folder)
+    assert "its last 2 entries were written without their checksums" in source.missing
+    assert [frame.index for frame in drain(source)] == [0, 1, 2, 3]
+
+
+def test_a_checksum_that_finds_the_disk_full_costs_its_frame_and_no_other(tmp_path, monkeypatch):
+    real = os.write
+
+    def full(handle, data):
+        if recorder.written == 2 and not recorder.missed and b".pgm " in data:
+            return real(handle, data[:5])
+        return real(handle, data)
+
+    with Recorder(tmp_path / "r", max_bytes=PLENTY) as recorder:
+        monkeypatch.setattr(os, "write", full)
+        kept = [recorder.write(a_frame(index)) for index in range(5)]
+    assert kept == [True, True, False, True, True]
+    frames = drain(RecordingFrames(tmp_path / "r"))
+    assert [frame.index for frame in frames] == list(range(5))
+    assert [isinstance(frame, LostFrame) for frame in frames] == [False, False, True, False, False]
 
 
 def test_a_frame_damaged_later_is_lost_in_its_place(tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.capture import Capture
+from kenpin.camera.files.checksums import KIND, checksum, read_checksums
 from kenpin.camera.frame import Frame, LostFrame, Pixels
 from kenpin.camera.loss import Loss
 from kenpin.camera.source import CameraError
@@ -48,10 +49,16 @@ class RecordingError(CameraError):
 
 @dataclass(frozen=True)
 class RecordingEntry:
-    """One file of a recording: a frame, or a note that frames were lost."""
+    """One file of a recording: a frame, or a note that frames were lost.
+
+    checksum  CRC-32 of its bytes; None where none was recorded
+    listed    False: the recording has checksums, and has lost the one of this entry
+    """
 
     number: int
     path: Path
+    checksum: int | None = None
+    listed: bool = True
 
     @property
     def lost(self) -> bool:
@@ -114,6 +121,8 @@ def list_entries(folder: Path) -> list[RecordingEntry]:
             f"{folder}: a recording of version {version}, this reader knows {VERSION}; update it"
         )
     entries = _entries(folder)
+    if label.get("checksums") == KIND:
+        entries = _proven(entries, ended="entries" in label)
     # Only what was being written when the power went may be torn: the last ones.
     while entries and not _whole(entries[-1]):
         entries.pop()
@@ -127,6 +136,24 @@ def _entries(folder: Path) -> list[RecordingEntry]:
         if (name := _NAME.fullmatch(path.name)) and path.is_file()
     ]
     return sorted(found, key=lambda entry: entry.number)
+
+
+def _proven(entries: list[RecordingEntry], *, ended: bool) -> list[RecordingEntry]:
+    """The entries with their checksums; what was being written at a power cut may have none."""
+    known = {
+        folder / name: value
+        for folder in {entry.path.parent for entry in entries}
+        for name, value in read_checksums(folder).items()
+    }
+    last = max((entry.number for entry in entries if entry.path in known), default=-1)
+    return [
+        replace(
+            entry,
+            checksum=known.get(entry.path),
+            listed=entry.path in known or (not ended and entry.number > last),
+        )
+        for entry in entries
+    ]
 
 
 def missing_from(folder: Path, entries: Sequence[RecordingEntry]) -> list[str]:
@@ -146,9 +173,15 @@ def missing_from(folder: Path, entries: Sequence[RecordingEntry]) -> list[str]:
     if between:
         found.append(f"{len(between)} entries from {between[0]} on are missing; look at the disk")
     torn = _entries(folder)[-1].number - last
+    label = json.loads((folder / LABEL).read_text())
+    count = label.get("entries")
     if torn:
-        found.append(f"its last {torn} entries are torn: they were being written at a power cut")
-    count = json.loads((folder / LABEL).read_text()).get("entries")
+        why = "they were being written at a power cut" if count is None else "copy it again"
+        found.append(f"its last {torn} entries are torn or altered: {why}")
+    if "checksums" not in label:
+        found.append("it is older and has no checksums: pixels altered since go unnoticed")
+    elif unproven := sum(entry.checksum is None and entry.listed for entry in entries):
+        found.append(f"its last {unproven} entries were written without their checksums")
     if count is None:
         found.append("it was never ended, so what came last may be missing")
     elif count > last + torn + 1:
@@ -176,6 +209,12 @@ def read_entry(entry: RecordingEntry) -> Frame | LostFrame:
         raw = entry.path.read_bytes()
     except OSError as error:
         raise RecordingError(f"{entry.path}: cannot be read ({error})") from None
+    if not entry.listed:
+        raise RecordingError(f"{entry.path}: its checksum is missing; copy the recording again")
+    if entry.checksum is not None and (found := checksum([raw])) != entry.checksum:
+        raise RecordingError(
+            f"{entry.path}: torn or altered (CRC-32 {found:08x}, recorded {entry.checksum:08x})"
+        )
     try:
         return _loss(raw) if entry.lost else _frame(raw)
     except (ValueError, KeyError, TypeError, IndexError) as error:

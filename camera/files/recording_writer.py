@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self
 
+from kenpin.camera.files.checksums import KIND, ChecksumFile, checksum
 from kenpin.camera.files.recording_format import (
     LABEL,
     VERSION,
@@ -65,6 +66,7 @@ class RecordingWriter:
         self._segment_bytes = 0
         self._segment_frames = 0
         self._unsynced: list[int] = []
+        self._checksums: ChecksumFile | None = None
         self._synced_s = clock()
         self._gap: LostFrame | None = None
         self.written = 0
@@ -75,6 +77,7 @@ class RecordingWriter:
         self._label: dict[str, object] = {
             "kind": "kenpin recording",
             "version": VERSION,
+            "checksums": KIND,
             "started_wall_ns": time.time_ns(),
             "started_monotonic_ns": time.monotonic_ns(),
             **(about or {}),
@@ -106,13 +109,13 @@ class RecordingWriter:
         """Finish; everything written is on the disk after this. Closing twice is harmless."""
         try:
             self._put_gap()
-            self._sync()
+            self._close_segment()
             # Who reads it can tell whether its end is there.
             self._label["entries"] = self._number
             self._put_label()
         except OSError as error:
             self.fault = f"{self._folder}: {error.strerror}"
-            self._sync()
+            self._close_segment()
 
     def __enter__(self) -> Self:
         return self
@@ -149,17 +152,22 @@ class RecordingWriter:
 
     def _put(self, suffix: str, parts: list[bytes | memoryview]) -> bool:
         size = sum(len(part) for part in parts)
-        if not self._room_for(size):
+        name = entry_name(self._number, suffix)
+        line = ChecksumFile.line(name, checksum(parts))
+        if not self._room_for(size + len(line)):
             return False
         if self._segment_frames >= _SEGMENT_FRAMES or self._segment_bytes + size > self._share():
             self._open_segment()
-        path = self._segments[-1][0] / entry_name(self._number, suffix)
+        path = self._segments[-1][0] / name
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
             written = os.writev(handle, parts)
             while written < size:  # a call may write a part; the disk may be full
                 rest = b"".join(bytes(part) for part in parts)[written:]
                 written += os.write(handle, rest)
+            # Behind its entry: an entry without a line was being written at the very end.
+            assert self._checksums is not None
+            self._checksums.add(line)
         except OSError:
             os.close(handle)
             path.unlink()
@@ -167,8 +175,8 @@ class RecordingWriter:
         self._unsynced.append(handle)
         self._number += 1
         self._segment_frames += 1
-        self._segment_bytes += size
-        self.bytes += size
+        self._segment_bytes += size + len(line)
+        self.bytes += size + len(line)
         self._segments[-1] = (path.parent, self._segment_bytes)
         if self._clock() - self._synced_s > _SYNC_S or len(self._unsynced) >= _SEGMENT_FRAMES:
             self._sync()
@@ -187,10 +195,17 @@ class RecordingWriter:
     def _share(self) -> int:
         return max(1, self._max_bytes // _SEGMENTS_AT_MOST)
 
-    def _open_segment(self) -> None:
+    def _close_segment(self) -> None:
         self._sync()
+        if self._checksums is not None:
+            self._checksums.close()
+            self._checksums = None
+
+    def _open_segment(self) -> None:
+        self._close_segment()
         path = self._folder / f"{self._number:012d}"
         path.mkdir()
+        self._checksums = ChecksumFile(path)
         self._segments.append((path, 0))
         self._segment_bytes = self._segment_frames = 0
 
@@ -198,7 +213,8 @@ class RecordingWriter:
         for handle in self._unsynced:
             os.fdatasync(handle)
             os.close(handle)
-        if self._unsynced:
+        if self._unsynced and self._checksums is not None:
+            self._checksums.sync()
             folder = os.open(self._segments[-1][0], os.O_RDONLY)
             os.fsync(folder)  # the names of the files
             os.close(folder)
