@@ -128,6 +128,21 @@ def test_a_program_that_names_a_new_session_begins_its_ids_anew(plc) -> None:
     assert (error["reason"], error["trig"]) == ("stale", "3")
 
 
+def test_whoever_comes_under_a_name_that_is_owed_a_verdict_hears_nothing_unasked(plc) -> None:
+    first = plc(b"owed")
+    first.say("hello", session="before")
+    first.hear("state")
+    first.say("trigger", trig="1")
+    first.hear("verdict")  # not acknowledged: it comes again until its deadline
+    first.vanish()
+    again = plc(b"owed")
+    assert again.socket.poll(round(PATIENCE_S * 1000), zmq.POLLOUT), "it has its connection"
+    assert not again.socket.poll(200), "it has not said a word yet"
+    again.say("hello", session="after")
+    again.hear("state")
+    assert again.judge("1")["session"] == "after"
+
+
 def test_a_session_goes_on_over_a_cut_connection(plc) -> None:
     first = plc(b"cut")
     first.say("hello", session="1")

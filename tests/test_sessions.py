@@ -95,6 +95,16 @@ def test_a_session_goes_on_over_another_connection_if_hello_or_the_trigger_names
     assert not door.sessions.serves(owner), "a verdict would go to whoever has not said HELLO"
 
 
+def test_nothing_is_sent_to_a_name_whose_connection_has_gone_until_it_speaks_again(door):
+    first = door.call()
+    owner = door.hello(first, "1")
+    first.ended = True
+    # ZeroMQ sends what is for this name to whoever connects under it, before a word is heard.
+    assert not door.sessions.serves(owner)
+    assert door.hello(door.call(), "1") == owner
+    assert door.sessions.serves(owner)
+
+
 def test_a_trigger_that_names_its_session_needs_no_hello(door):
     first = door.call()
     owner = door.trigger(first, "1")

@@ -122,7 +122,9 @@ class Announcer:
         self._send(owner, self._codec.write(message))
 
     def _send(self, owner: Hashable, payload: bytes) -> None:
-        # Another client, or the same one started anew, may have the name by now.
+        # Another client, or the same one started anew, may have the name by now: whoever has
+        # gone is noticed first.
+        self._sockets.access.listen()
         if isinstance(owner, Owner) and self.sessions.serves(owner):
             self._to(owner.client, payload)
 

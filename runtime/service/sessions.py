@@ -134,9 +134,14 @@ class Sessions:
         return owner
 
     def serves(self, owner: Owner) -> bool:
-        """Whether what is owed to an owner may be sent: to nobody but the one who asked."""
+        """Whether what is owed to an owner may be sent: to nobody but the one who asked.
+
+        Its connection must last: the name may already be another one's, who has said nothing yet.
+        """
         seat = self._seats.get(owner.client)
-        return seat is not None and seat.owner == owner and seat.holder is seat.served
+        if seat is None or seat.owner != owner or seat.holder is not seat.served:
+            return False
+        return seat.served is None or not seat.served.ended
 
     def named(self, owner: Owner) -> bool:
         """Whether the client chose the session itself, and so begins its ids anew."""

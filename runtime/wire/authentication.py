@@ -102,8 +102,9 @@ class AccessControl:
             self._zap.setsockopt(zmq.LINGER, 0)
             self._zap.bind(_ZAP)
         self._monitors: list[tuple[str, zmq.Socket[bytes]]] = []
-        # By libzmq's number, which it gives to a later one again.
-        self._present: dict[int, Connection] = {}
+        # By the endpoint, because each tells for itself, and by libzmq's number, which it gives
+        # to a later one again.
+        self._present: dict[tuple[str, int], Connection] = {}
         self._connections: dict[int, bytes] = {}
         self._bound: set[Any] = set()
         self._turned_away: Counter[str] = Counter()
@@ -197,8 +198,8 @@ class AccessControl:
         if not connection.ended:
             self._hang_up(connection.number)
 
-    def connection(self, frame: zmq.Frame) -> Connection | None:
-        """Over which connection a frame came; None if libzmq does not say.
+    def connection(self, endpoint: str, frame: zmq.Frame) -> Connection | None:
+        """Over which connection to an endpoint a frame came; None if libzmq does not say.
 
         A connection is told of before anything can come over it.
         """
@@ -206,8 +207,8 @@ class AccessControl:
             number = int(frame.get("__fd"))
         except zmq.ZMQError:
             return None
-        self._listen()
-        found = self._present.get(number)
+        self.listen()
+        found = self._present.get((endpoint, number))
         if found is not None and not found.label:
             found.label = _said(frame, "Peer-Address") or "this box"
             found.key = _said(frame, "User-Id")
@@ -225,9 +226,9 @@ class AccessControl:
         for _ in range(_REQUESTS_PER_CALL):
             if self._zap is None or not self._answer(self._zap):
                 break
-        self._listen()
+        self.listen()
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
         """Note who has come, who has gone and who was turned away."""
         for endpoint, monitor in self._monitors:
             for _ in range(_EVENTS_PER_CALL):
@@ -236,16 +237,16 @@ class AccessControl:
                 except zmq.Again:
                     break
                 if event & _COMINGS:
-                    self._came_or_went(event, value)
+                    self._came_or_went((endpoint, value), event)
                 else:
                     self._failed(endpoint, event, value)
 
-    def _came_or_went(self, event: int, number: int) -> None:
-        gone = self._present.pop(number, None)
+    def _came_or_went(self, where: tuple[str, int], event: int) -> None:
+        gone = self._present.pop(where, None)
         if gone is not None:
             gone.ended = True
         if event == zmq.EVENT_ACCEPTED:
-            self._present[number] = Connection(number)
+            self._present[where] = Connection(where[1])
 
     def notes(self) -> Iterator[str]:
         """Who was turned away since the last note, in a sentence; at most one in ten seconds."""
