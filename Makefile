@@ -7,7 +7,8 @@ PEERS := .venv-peers
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install real-partners demo bench bench-peers test test-real lint check docs coverage deb clean
+.PHONY: install real-partners demo bench bench-peers test test-busy test-real lint check docs \
+  coverage deb clean
 
 install: $(VENV)/installed
 
@@ -48,10 +49,16 @@ $(PEERS)/installed: benchmarks/peers/requirements.txt
 	$(PEERS)/bin/python -m pip install --quiet -r benchmarks/peers/requirements.txt
 	touch $@
 
-# Two at a time; then, one by one, those that look at the clock.
+# Two files at a time: those that compute; then those that wait for processes and clocks, which
+# should not wait for the former; then, one by one, those that measure.
 test: install
-	$(BIN)/python -m pytest -m "not clock and not real" -n 2
-	$(BIN)/python -m pytest -m "clock and not real"
+	$(BIN)/python -m pytest -m "not clock and not alone and not real" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "clock and not alone and not real" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "alone and not real"
+
+# The same tests of processes and clocks while two others want both cores: ROUNDS times in a row.
+test-busy: install
+	$(BIN)/python benchmarks/busy.py --rounds $(or $(ROUNDS),1)
 
 # With a real browser; what is missing is named and skipped.
 test-real: install real-partners
@@ -73,7 +80,8 @@ docs: install
 	NO_COLOR=1 $(BIN)/zensical build --strict --clean
 
 coverage: install
-	$(BIN)/python -m pytest -m "not clock and not real" -n 2 --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not clock and not alone and not real" -n 2 --dist loadfile \
+	  --cov --cov-report=term:skip-covered
 
 # The box's part with its libraries, for the Debian and the Python that build it.
 deb: install

@@ -247,6 +247,13 @@ class Client:
         """The next message of a kind."""
         return self.until(lambda m: m["type"] == kind)
 
+    def settled(self) -> list[dict[str, Any]]:
+        """What it is told until the line has obeyed all that was said before."""
+        before = len(self.heard)
+        self.say("status")
+        self.of_kind("state")
+        return [message for _, message in self.heard[before:-1]]
+
     def ask(self, trig: str, **fields: Any) -> dict[str, Any]:
         """Trigger, and wait for the verdict."""
         self.say("trigger", trig=trig, **fields)

@@ -111,7 +111,7 @@ def test_the_c_client_gets_a_verdict_for_every_part_and_acknowledges_it(
     again = line.client("c-example", encoding="struct", session=session)
     again.say("hello")
     again.of_kind("state")
-    assert [m for m in again.hear(0.1) if m["type"] == "verdict"] == []
+    assert [m for m in again.settled() if m["type"] == "verdict"] == []
 
 
 def test_the_c_client_rejects_parts_while_the_line_is_stopped(

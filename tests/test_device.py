@@ -40,6 +40,7 @@ def test_reading_a_bundle_offline_needs_no_torch(patchcore: Bundle) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.real
 @pytest.mark.timeout(600)
 def test_the_base_install_replays_a_bundle(
     patchcore: Bundle, workshop: Workshop, tmp_path: Path

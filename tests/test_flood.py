@@ -50,6 +50,7 @@ def answers_ms(client: Client, seconds: float) -> list[float]:
     return found
 
 
+@pytest.mark.alone
 def test_a_thousand_malformed_messages_a_second_are_not_felt_by_another_client(
     line: RunningLine, flooder: Flooder
 ) -> None:
@@ -82,5 +83,7 @@ def test_every_trigger_gets_its_verdict_during_a_flood_as_fast_as_can_be(
         plc.say("ack", seq=verdict["seq"])
         assert verdict["reason"] != "late"
     assert flooder.sent() > 5000
+    while len(line.verdicts) < 20:
+        line.verdict()
     line.listen(0.2)
     assert [message["seq"] for message in line.verdicts] == list(range(1, 21))

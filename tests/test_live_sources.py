@@ -110,6 +110,13 @@ def test_a_recording_behind_the_acquisition_comes_to_its_end():
 
 def test_a_camera_that_is_never_there_raises_with_the_reason():
     spec = GenicamSpec(kind="genicam", producers=(VIKY,), serial="no such")
-    source = AcquisitionSource(opener_of(spec), 320 * 200, give_up_s=1.0)
-    with source, pytest.raises(CameraError, match="no camera with serial no such"):
-        source.grab(10.0)
+    later_ns = [0]
+    source = AcquisitionSource(
+        opener_of(spec), 320 * 200, clock_ns=lambda: time.monotonic_ns() + later_ns[0]
+    )
+    with source:
+        while "no such" not in source.detail:
+            assert source.grab(0.05) is None
+        later_ns[0] = 60 * 10**9
+        with pytest.raises(CameraError, match="no camera with serial no such"):
+            source.grab(10.0)

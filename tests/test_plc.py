@@ -192,6 +192,18 @@ def test_our_own_naps_are_not_held_against_the_line() -> None:
     assert clocks.could_look(401, 500)
 
 
+def test_a_message_may_have_come_in_our_last_nap_and_not_before() -> None:
+    clocks = Clocks()
+    assert clocks.came_ns(0, 90) == 90
+    clocks.held_up(100, 200)
+    clocks.held_up(300, 400)
+    assert clocks.came_ns(0, 90) == 90, "before any nap"
+    assert clocks.came_ns(0, 250) == 100
+    assert clocks.came_ns(0, 400) == clocks.came_ns(0, 500) == 300
+    assert clocks.came_ns(350, 500) == 350, "it was made in our nap"
+    assert clocks.came_ns(450, 500) == 500
+
+
 def test_percentiles_are_exact_to_a_tenth() -> None:
     found = Histogram()
     for ms in range(1, 1001):

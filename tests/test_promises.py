@@ -24,7 +24,7 @@ import zmq
 from kenpin.runtime.bundles.bundle import Bundle
 from running_line import SERVE_LINE, RunningLine, line_toml
 
-pytestmark = pytest.mark.clock
+pytestmark = [pytest.mark.clock, pytest.mark.alone]
 
 BUDGET_MS = 80
 STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'

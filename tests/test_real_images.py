@@ -25,6 +25,7 @@ SHARED = REPOSITORY.parent / "shared"
 FABRIC = SHARED / "data" / "aitex_fabric03"
 
 pytestmark = [
+    pytest.mark.real,
     pytest.mark.shared,
     pytest.mark.skipif(not FABRIC.is_dir(), reason=f"{FABRIC} is not there"),
 ]

@@ -243,7 +243,7 @@ def test_a_flipped_bit_anywhere_in_a_frame_is_found(tmp_path_factory, at, bit):
     raw = bytearray(path.read_bytes())
     raw[int(at * len(raw))] ^= 1 << bit
     path.write_bytes(raw)
-    frames = drain(RecordingFrames(folder))
+    frames = drain(RecordingSource(folder))
     assert [isinstance(frame, LostFrame) for frame in frames] == [False, True, False]
     assert "torn or altered (CRC-32" in frames[1].detail
 
@@ -256,7 +256,7 @@ def test_a_flipped_bit_in_the_note_of_a_loss_or_in_a_checksum_is_found_too(tmp_p
     sums = next(folder.glob("*/checksums.sfv"))
     lines = sums.read_text().splitlines()
     sums.write_text("\n".join([*lines[:2], lines[2].replace(".pgm", ".pgl"), lines[3]]) + "\n")
-    details = [getattr(frame, "detail", "") for frame in drain(RecordingFrames(folder))]
+    details = [getattr(frame, "detail", "") for frame in drain(RecordingSource(folder))]
     assert "torn or altered" in details[1]
     assert "its checksum is missing" in details[2]
     assert (details[0], details[3]) == ("", "")
@@ -276,7 +276,7 @@ def test_a_recording_of_before_there_were_checksums_is_read_and_says_so(tmp_path
     known = json.loads(label.read_text())
     del known["checksums"]
     label.write_text(json.dumps(known))
-    source = RecordingFrames(tmp_path / "r")
+    source = RecordingSource(tmp_path / "r")
     assert source.missing == ["it is older and has no checksums: pixels altered since go unnoticed"]
     assert len(drain(source)) == 3
 
@@ -286,12 +286,12 @@ def test_what_was_written_in_a_power_cut_may_lack_its_checksum_and_only_that(tmp
     record(folder, map(a_frame, range(4)))
     sums = next(folder.glob("*/checksums.sfv"))
     sums.write_text("".join(sums.read_text().splitlines(keepends=True)[:3])[:-4])
-    source = RecordingFrames(folder)
+    source = RecordingSource(folder)
     assert source.missing == ["its last 2 entries are torn or altered: copy it again"]
     assert len(drain(source)) == 2
     label = folder / "recording.json"
     label.write_text(label.read_text().replace('"entries"', '"enders"'))
-    source = RecordingFrames(folder)
+    source = RecordingSource(folder)
     assert "its last 2 entries were written without their checksums" in source.missing
     assert [frame.index for frame in drain(source)] == [0, 1, 2, 3]
 
@@ -304,11 +304,11 @@ def test_a_checksum_that_finds_the_disk_full_costs_its_frame_and_no_other(tmp_pa
             return real(handle, data[:5])
         return real(handle, data)
 
-    with Recorder(tmp_path / "r", max_bytes=PLENTY) as recorder:
+    with RecordingWriter(tmp_path / "r", max_bytes=PLENTY) as recorder:
         monkeypatch.setattr(os, "write", full)
         kept = [recorder.write(a_frame(index)) for index in range(5)]
     assert kept == [True, True, False, True, True]
-    frames = drain(RecordingFrames(tmp_path / "r"))
+    frames = drain(RecordingSource(tmp_path / "r"))
     assert [frame.index for frame in frames] == list(range(5))
     assert [isinstance(frame, LostFrame) for frame in frames] == [False, False, True, False, False]
 

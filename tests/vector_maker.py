@@ -125,7 +125,7 @@ TOLD: list[tuple[str, dict[str, Any]]] = [
         {
             "type": "error", "about": "trigger", "trig": "4711", "reason": "paused",
             "pause_ms": 640,
-            "detail": "paused: too many mistakes, ignored for another 640 ms",
+            "detail": "paused: ignored for another 640 ms, after too many mistakes",
         },
     ),
     (

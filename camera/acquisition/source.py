@@ -42,12 +42,13 @@ class AcquisitionSource(FrameSource):
         self._ring = FrameRing(slots, frame_bytes)
         self._acquisition = Acquisition(opener, self._ring, clock_ns=clock_ns)
         self._waiting: deque[Frame | LostFrame] = deque()
-        self._give_up_s = give_up_s
+        self._give_up_ns = round(give_up_s * 1e9)
+        self._clock_ns = clock_ns
         self._seen = False
         self._closed = False
         self.detail = ""
         self._acquisition.start()
-        self._started = time.monotonic()
+        self._started_ns = clock_ns()
 
     @property
     def state(self) -> CameraState:
@@ -119,8 +120,8 @@ class AcquisitionSource(FrameSource):
                 )
 
     def _give_up_in_time(self) -> None:
-        if not self._seen and time.monotonic() - self._started > self._give_up_s:
-            raise CameraError(self.detail or f"no camera within {self._give_up_s:g} s")
+        if not self._seen and self._clock_ns() - self._started_ns > self._give_up_ns:
+            raise CameraError(self.detail or f"no camera within {self._give_up_ns / 1e9:g} s")
 
     def _sleep(self, seconds: float) -> None:
         handle = self._acquisition.fileno()

@@ -42,3 +42,13 @@ class Clocks:
         """Whether we ran all the time between two moments of our clock."""
         following = self._held_up[bisect_left(self._held_up, (from_ns, 0)) :]
         return not following or following[0][1] >= to_ns
+
+    def came_ns(self, since_ns: int, heard_ns: int) -> int:
+        """The earliest moment, from `since_ns` on, at which a message heard then may have come.
+
+        We looked between our naps, and it was not there: it came in the last of them.
+        """
+        at = bisect_left(self._held_up, (heard_ns, heard_ns)) - 1
+        if at < 0 or self._held_up[at][0] <= since_ns:
+            return heard_ns
+        return max(since_ns, self._held_up[at][1])

@@ -267,7 +267,8 @@ class PartBook:
         ends_ns = part.sent_ns + part.budget_ns
         if part.acked_ns is not None:
             ends_ns = min(ends_ns, part.acked_ns)
-        if not self._clocks.could_look(ends_ns, at_ns):
+        came_ns = self._clocks.came_ns(ends_ns, at_ns)
+        if came_ns <= ends_ns + slack_ns < at_ns:
             return
         check(
             Promise.RESENT,

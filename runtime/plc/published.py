@@ -208,10 +208,8 @@ def age(
     if not isinstance(made_ns, int):
         return
     old_ns = clocks.age_ns(made_ns, at_ns)
-    if clocks.could_look(round(at_ns - old_ns), at_ns):
-        book.check(
-            Promise.FRESH,
-            old_ns <= limits.stale_ns,
-            at_ns,
-            f"a {fields.get('type')} is {old_ns / _MS:.0f} ms old",
-        )
+    unread_ns = at_ns - clocks.came_ns(round(at_ns - old_ns), at_ns)
+    fresh = old_ns <= limits.stale_ns
+    if fresh or old_ns - unread_ns > limits.stale_ns:
+        told = f"a {fields.get('type')} is {old_ns / _MS:.0f} ms old"
+        book.check(Promise.FRESH, fresh, at_ns, told)

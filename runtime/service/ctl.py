@@ -115,7 +115,7 @@ class ControlSocket:
                     else Refusal(detail, about, trig),
                 )
                 continue
-            handle(client, self._access.connection(frame), command)
+            handle(client, self._access.connection(self.endpoint, frame), command)
         return True
 
     def _paused(self, frame: zmq.Frame, left_ns: int) -> Refusal | None:
@@ -127,7 +127,7 @@ class ControlSocket:
         if about != "trigger":
             return None
         left_ms = -(-left_ns // _MS)
-        detail = f"paused: too many mistakes, ignored for another {left_ms} ms"
+        detail = f"paused: ignored for another {left_ms} ms, after too many mistakes"
         return Refusal(detail, about, trig, "paused", left_ms, log=False)
 
     def _drained(self) -> bool:
