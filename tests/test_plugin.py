@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import kenpin
-from bundles import Workshop, with_patch
+from bundles import Workshop, made_once, with_patch
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.compile.backbones import BACKBONES
 from kenpin.config.camera import SOURCES
@@ -21,7 +22,7 @@ from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
 from kenpin.config.methods import METHODS
 from kenpin.config.sides import SIDES, SideKind
-from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.replay import main as edge_replay
 from kenpin.runtime.service.cli import main as edge_run
 from running_line import HERE, RunningLine, line_toml
@@ -37,14 +38,18 @@ CHANGES = (
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where pip has installed the example."""
-    folder = tmp_path_factory.mktemp("site")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    alone = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder)]
     # Built where it leaves nothing behind in the repository.
     source = tmp_path_factory.mktemp("source") / "plugin"
-    subprocess.run(["cp", "-r", str(PLUGIN), str(source)], check=True)
-    subprocess.run([*pip, *alone, str(source)], check=True, timeout=120)
-    return folder
+    shutil.copytree(PLUGIN, source)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    alone = ["--no-deps", "--no-build-isolation", "--no-index", "--target"]
+    return made_once(
+        tmp_path_factory,
+        "site",
+        lambda site: subprocess.run(
+            [*pip, *alone, str(site), str(source)], check=True, timeout=120
+        ),
+    )
 
 
 @pytest.fixture
@@ -60,7 +65,10 @@ def bundle(site: Path, workshop: Workshop, tmp_path_factory: pytest.TempPathFact
     """Compiled with the example's backbone and method."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(site))
-        return workshop.build(tmp_path_factory.mktemp("example"), *CHANGES).bundle
+        made = made_once(
+            tmp_path_factory, "example", lambda folder: workshop.build(folder, *CHANGES)
+        )
+        return read_bundle(made)
 
 
 @pytest.mark.usefixtures("installed")
