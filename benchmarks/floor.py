@@ -21,8 +21,8 @@ import numpy as np
 from bench_cases import Case, frame_of
 from edge_run import machine
 
-from kenpin.compile.build import prepare
 from kenpin.compile.guard import with_twins
+from kenpin.compile.prepare import prepare
 from kenpin.compile.quantize import convert, quantize
 from kenpin.config.recipe import Recipe
 from kenpin.config.tuning import Tuning

@@ -27,6 +27,8 @@ __all__ = ["main"]
 # More than any bundle seen; a disk that has less is as good as full.
 ROOM_BYTES = 64 << 20
 
+# Of a key's number, for people.
+_KEY_DIGITS = 16
 # How good images were told to show the same part.
 HOW = {
     "group": "named by images.group",
@@ -91,11 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, parents=[common])
 
-    for name, text in (
-        ("build", "Compile a recipe into a bundle."),
-        ("check", "Check a recipe, its weights and every image, without compiling."),
-    ):
-        sub = command(name, text)
+    build = command("build", "Compile a recipe into a bundle.")
+    check = command("check", "Check a recipe, its weights and every image, without compiling.")
+    for sub in (build, check):
         sub.add_argument("recipe", type=Path, metavar="RECIPE", help="the recipe, a TOML file")
         sub.add_argument("--weights", type=Path, help="torchvision's weights file")
         sub.add_argument(
@@ -105,12 +105,10 @@ def _parser() -> argparse.ArgumentParser:
             metavar="KEY=VALUE",
             help="change one setting of the recipe: --set backbone.name=resnet18",
         )
-        if name == "check":
-            sub.add_argument(
-                "--picture", type=Path, metavar="FILE", help="draw there what is not inspected"
-            )
-        if name == "build":
-            sub.add_argument("-o", "--output", type=Path, default=Path("bundles"), metavar="DIR")
+    build.add_argument("-o", "--output", type=Path, default=Path("bundles"), metavar="DIR")
+    check.add_argument(
+        "--picture", type=Path, metavar="FILE", help="draw there what is not inspected"
+    )
     sub = command("eval", "Measure a bundle on a labelled dataset.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("dataset", type=Path, metavar="DATASET")
@@ -131,7 +129,13 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("sign", "Sign a bundle: whoever holds the key vouches for its content.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
-    sub = command("threshold", "Make a bundle with other thresholds, without recompiling.")
+    _threshold_arguments(
+        command("threshold", "Make a bundle with other thresholds, without recompiling.")
+    )
+    return parser
+
+
+def _threshold_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument(
         "--false-rejects",
@@ -148,7 +152,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--ok", type=float, help="the largest score that is good, set by hand")
     sub.add_argument("--ng", type=float, help="with --ok: scores up to here are NG as unsure")
     sub.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: beside the old one")
-    return parser
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -170,15 +173,15 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from kenpin.compile.build import look_through, prepare
     from kenpin.compile.inspected import draw_inspected, share_told
+    from kenpin.compile.prepare import look_through, prepare
 
     recipe = load_recipe(options.recipe, options.set)
     if options.picture:
         file_to_write(options.picture)
     with Steps(plain_console()) as steps:
         prepared = prepare(recipe, options.weights)
-        images, inspected = look_through(recipe, prepared, steps)
+        images, inspected = look_through(prepared, steps)
         grid, tap = prepared.grid, prepared.extractor
         steps.say(
             f"{grid.rows} x {grid.cols} tiles of {grid.size} px a frame, cores of {grid.core} px "
@@ -260,7 +263,7 @@ def _sign(options: argparse.Namespace) -> int:
 
     bundle = read_bundle(options.bundle)
     identity = sign(bundle.folder, canonical(bundle.manifest), options.key)
-    sys.stdout.write(f"{bundle.label}: signed by key {identity[:16]}\n")
+    sys.stdout.write(f"{bundle.label}: signed by key {identity[:_KEY_DIGITS]}\n")
     return Exit.DONE
 
 
@@ -277,6 +280,18 @@ def _verify(options: argparse.Namespace) -> int:
     return Exit.DONE
 
 
+def _threshold_changes(options: argparse.Namespace) -> dict[str, Any]:
+    """What is asked of the method, as the recipe's table would say it; empty: set by hand."""
+    changes: dict[str, Any] = {}
+    if options.false_rejects is not None:
+        changes = {"method": "false_rejects", "false_rejects": options.false_rejects}
+    if options.f1:
+        changes |= {"method": "f1"}
+    if options.escape_cost is not None:
+        changes |= {"method": "cost", "escape_cost": options.escape_cost}
+    return changes
+
+
 def _threshold(options: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
@@ -289,13 +304,7 @@ def _threshold(options: argparse.Namespace) -> int:
 
     bundle = read_bundle(options.bundle)
     manifest = bundle.manifest
-    changes: dict[str, Any] = {}
-    if options.false_rejects is not None:
-        changes = {"method": "false_rejects", "false_rejects": options.false_rejects}
-    if options.f1:
-        changes |= {"method": "f1"}
-    if options.escape_cost is not None:
-        changes |= {"method": "cost", "escape_cost": options.escape_cost}
+    changes = _threshold_changes(options)
     if (options.ok is not None) + bool(changes) != 1 or (options.ng and options.ok is None):
         plain_console().print(trade_table(trade_of(manifest)))
         raise ConfigError(

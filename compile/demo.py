@@ -133,8 +133,12 @@ def _tell(console: Console, found: dict[str, Any]) -> None:
     )
     colour = "red" if broken else "green"
     console.print(f"[{colour}]{checks} checks of {len(promises)} promises, {broken} broken[/]")
-    for breach in found["breaches"][:3]:
+    for breach in found["breaches"][:_BREACHES_SHOWN]:
         console.print(f"  {breach['promise']}: {breach['detail']}", markup=False)
+
+
+# The file holds them all.
+_BREACHES_SHOWN = 3
 
 
 def _show(console: Console, messages: list[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kenpin.compile.backbones import Tap
-from kenpin.compile.images import FeatureReader
+from kenpin.compile.feature_reader import FeatureReader
 from kenpin.compile.leave_out import LeaveOut
 from kenpin.compile.parts import Parts
 from kenpin.compile.progress import Steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,27 +14,22 @@ from numpy.typing import NDArray
 
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import list_images, list_others, name_in, printable
-from kenpin.compile.augment import variants
 from kenpin.compile.grey_limits import unusual
 from kenpin.compile.parts import Parts, parts_of_files, parts_of_webs
-from kenpin.config.augment import AugmentSpec
+from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
 from kenpin.config.frame import FrameSpec
 from kenpin.config.recipe import ImageQualitySpec, ImagesSpec
 from kenpin.runtime.bundles.bundle import DataRecord, GreyRange
-from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.fitting import fitted, in_grey_levels, misfit
-from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker
-from kenpin.runtime.web.rows import TileRows, row_features
 from kenpin.runtime.web.stages import grey_of_rows
 
-__all__ = ["FeatureReader", "GoodImages", "Unit", "load", "named"]
+__all__ = ["GoodImages", "check_ng", "load", "named"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
-Progress = Callable[[int, int], None]
 
 # Folders that hold what is not good, in datasets and in people's archives.
 _NOT_GOOD = ("test", "ground_truth", "ng", "bad", "defect", "defects")
@@ -78,7 +73,7 @@ class GoodImages:
         spec: ImagesSpec,
         frame: FrameSpec,
         grid: TileGrid,
-        progress: Progress,
+        progress: OnProgress,
         edges: EdgeTracker | None = None,
     ) -> GoodImages:
         """Read every image once, and find out which of them show the same part.
@@ -91,18 +86,8 @@ class GoodImages:
             If there are too few images, one is not the recipe's frame, or
             `images.group`, `exclude` or `keep` fit none.
         """
-        refuse_dataset(spec.good)
-        listed = list_images(spec.good)
-        excluded = named(spec.exclude, listed, spec.good, "images.exclude")
-        named(spec.keep, listed, spec.good, "images.keep")
-        files = [file for file in listed if file not in excluded]
+        files = _good_files(spec, frame)
         web = frame.geometry == "continuous"
-        fewest = FEWEST_WEBS if web else FEWEST_IMAGES
-        if len(files) < fewest:
-            raise ConfigError(
-                f"{spec.good}: holds {len(files)} images, expected at least {fewest}, "
-                "better 50; photograph more good material"
-            )
         grey, levels, heights, contents = [], [], [], []
         digest = hashlib.sha256()
         for number, file in enumerate(files):
@@ -182,7 +167,7 @@ def refuse_dataset(folder: Path) -> None:
             )
 
 
-def check_ng(folder: Path, frame: FrameSpec, turn_deg: int, progress: Progress) -> int:
+def check_ng(folder: Path, frame: FrameSpec, turn_deg: int, progress: OnProgress) -> int:
     """Read every NG image once; how many there are.
 
     Raises
@@ -232,149 +217,17 @@ def _checked(file: Path, frame: FrameSpec, turn_deg: int) -> NDArray[Any]:
     return in_grey_levels(pixels, frame)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Unit:
-    """What is read at once: an image of a part, or a tile row of a web.
-
-    web       which of the images or webs it is of, counted from 0
-    row       of webs, the number of the tile row; otherwise 0
-    features  (tiles, cells, cells, D) float32
-    """
-
-    web: int
-    row: int
-    features: F32
-
-
-class FeatureReader:
-    """Features of image files, through the engine that the box will use.
-
-    One image is in memory at a time, so any number of them can be read.
-    Images of webs may have any height; `joined` ones are blocks of one web.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        grid: TileGrid,
-        frame: FrameSpec,
-        *,
-        turn_deg: int = 0,
-        joined: bool = False,
-        lamp: Lamp,
-        augment: AugmentSpec | None = None,
-        seed: int = 0,
-    ) -> None:
-        self._lamp = lamp
-        self._augment = augment
-        self._seed = seed
-        self._engine = engine
-        self._grid = grid
-        self._frame = frame
-        self._turn_deg = turn_deg
-        self._joined = joined
-
-    @property
-    def cells(self) -> int:
-        """Patch positions along a core's side."""
-        return self._engine.output_shape[1]
-
-    @property
-    def dimensions(self) -> int:
-        """Features per position."""
-        return self._engine.output_shape[3]
-
-    def read(
-        self,
-        files: Iterable[Path],
-        tiles: NDArray[np.intp] | None = None,
-        progress: Progress | None = None,
-    ) -> Iterator[F32]:
-        """The features of `units`, one after the other."""
-        for unit in self.units(files, tiles, progress):
-            yield unit.features
-
-    def units(
-        self,
-        files: Iterable[Path],
-        tiles: NDArray[np.intp] | None = None,
-        progress: Progress | None = None,
-    ) -> Iterator[Unit]:
-        """Each file in turn; of webs each tile row in turn, so a file gives several.
-
-        Of a recipe with `images.augment` each file's changed copies follow it.
-
-        Parameters
-        ----------
-        tiles
-            Only these tiles of the grid; None means all.
-
-        Raises
-        ------
-        ConfigError
-            If a feature is not finite: no statistics could be built on it.
-        """
-        files = list(files)
-        if self._frame.geometry == "continuous":
-            yield from self._read_webs(files, tiles, progress)
-            return
-        numbers = range(len(self._grid)) if tiles is None else [int(n) for n in tiles]
-        for done, file in enumerate(files):
-            photograph = load(file, self._frame, self._turn_deg)
-            for variant in variants(photograph, file, self._augment, self._seed):
-                pixels = self._lamp.even(variant)
-
-                def fill(first: int, batch: U8, pixels: NDArray[Any] = pixels) -> int:
-                    return self._grid.fill(pixels, numbers[first:], batch)
-
-                yield Unit(done, 0, _finite(self._engine.features(fill, len(numbers))[0], file))
-            if progress:
-                progress(done + 1, len(files))
-
-    def _read_webs(
-        self, files: list[Path], tiles: NDArray[np.intp] | None, progress: Progress | None
-    ) -> Iterator[Unit]:
-        rows = self._fresh()
-        web = 0
-        for done, file in enumerate(files):
-            pixels = load(file, self._frame, self._turn_deg)
-            while len(pixels):
-                pixels = pixels[rows.take(pixels) :]
-                for windows in rows.ready():
-                    yield from self._of(rows, windows, tiles, file, web)
-            if not self._joined or done + 1 == len(files):
-                for windows in rows.finish():
-                    yield from self._of(rows, windows, tiles, file, web)
-                rows = self._fresh()
-                web += 1
-            if progress:
-                progress(done + 1, len(files))
-
-    def _fresh(self) -> TileRows:
-        return TileRows(self._grid, self._frame.channels)
-
-    def _of(
-        self,
-        rows: TileRows,
-        windows: list[U8],
-        tiles: NDArray[np.intp] | None,
-        file: Path,
-        web: int,
-    ) -> Iterator[Unit]:
-        features = _finite(
-            row_features(self._engine, self._grid, windows, self._lamp)[0].features, file
-        )
-        first = rows.next
-        rows.next += len(windows)
-        found = features.reshape(len(windows), self._grid.cols, *features.shape[1:])
-        for number, row in enumerate(found):
-            yield Unit(web, first + number, row if tiles is None else row[tiles])
-
-
-def _finite(features: F32, file: Path) -> F32:
-    if not np.isfinite(features).all():
+def _good_files(spec: ImagesSpec, frame: FrameSpec) -> list[Path]:
+    """The images to learn from, of which there must be enough."""
+    refuse_dataset(spec.good)
+    listed = list_images(spec.good)
+    excluded = named(spec.exclude, listed, spec.good, "images.exclude")
+    named(spec.keep, listed, spec.good, "images.keep")
+    files = [file for file in listed if file not in excluded]
+    fewest = FEWEST_WEBS if frame.geometry == "continuous" else FEWEST_IMAGES
+    if len(files) < fewest:
         raise ConfigError(
-            f"{file}: the network gives features that are not finite; choose another "
-            "backbone or weights"
+            f"{spec.good}: holds {len(files)} images, expected at least {fewest}, "
+            "better 50; photograph more good material"
         )
-    return features
+    return files

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.extractor import PadimEmbedding
+from kenpin.compile.feature_reader import FeatureReader, Unit
 from kenpin.compile.fitting import FitTask, LoadArrays
-from kenpin.compile.images import FeatureReader, Unit
 from kenpin.compile.leave_out import LeaveOut
 from kenpin.compile.parts import Parts
 from kenpin.config.errors import ConfigError

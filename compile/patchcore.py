@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.extractor import PatchCoreEmbedding
+from kenpin.compile.feature_reader import FeatureReader
 from kenpin.compile.fitting import FitTask, LoadArrays, arrays_in
-from kenpin.compile.images import FeatureReader
 from kenpin.compile.leave_out import LeaveOut
 from kenpin.compile.other_banks import PatchCoreLeaveOut
 from kenpin.compile.parts import Parts

@@ -11,7 +11,10 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-__all__ = ["Steps"]
+__all__ = ["OnProgress", "Steps"]
+
+# Called with how many of how many are done.
+OnProgress = Callable[[int, int], None]
 
 
 class Steps:
@@ -48,17 +51,17 @@ class Steps:
         self._console.print(text, soft_wrap=True)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """One step; yields a function to be told (done, total)."""
+    def step(self, name: str) -> Iterator[OnProgress]:
+        """One step; yields a function to call with (done, total)."""
         begun = time.monotonic()
         if self._bars:
             task = self._bars.add_task(name, total=None)
             bars = self._bars
 
-            def told(done: int, total: int) -> None:
+            def show(done: int, total: int) -> None:
                 bars.update(task, completed=done, total=total)
 
-            yield told
+            yield show
             end = bars.tasks[task].total or 1
             bars.update(task, completed=end, total=end)
             return

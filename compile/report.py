@@ -13,7 +13,7 @@ from kenpin.config.frame import FrameSpec
 from kenpin.runtime.bundles.bundle import Bundle
 
 if TYPE_CHECKING:
-    from kenpin.compile.build import BuildResult
+    from kenpin.compile.build_report import BuildResult
 
 __all__ = ["accuracy", "contents", "summary"]
 

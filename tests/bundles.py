@@ -13,7 +13,7 @@ import pytest
 import kenpin
 from kenpin.camera.frame import Pixels
 from kenpin.camera.synthetic import SyntheticWeb, write_dataset
-from kenpin.compile.build import BuildResult
+from kenpin.compile.build_report import BuildResult
 
 HEIGHT, WIDTH, SEED = 128, 320, 3
 

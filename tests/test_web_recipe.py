@@ -13,10 +13,10 @@ from bundles import HEIGHT, WIDTH, Workshop, with_patch
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.images import FeatureReader
+from kenpin.compile.feature_reader import FeatureReader
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PadimSpec
-from kenpin.config.recipe import Recipe, load_recipe
+from kenpin.config.recipe import ImagesSpec, Recipe, load_recipe
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.lamp import Lamp
@@ -102,7 +102,9 @@ def test_the_blocks_of_one_recording_are_fitted_as_one_web(
             write_png(folder / f"{i}.png", np.ascontiguousarray(block))
         files = sorted(folder.iterdir())
         lamp = Lamp(manifest.grey.even_to)
-        reader = FeatureReader(engine, grid, manifest.frame, joined=True, lamp=lamp)
+        reader = FeatureReader(
+            engine, grid, manifest.frame, ImagesSpec(good=folder, joined=True), lamp
+        )
         found.append(np.concatenate(list(reader.read(files))))
     assert found[0].tobytes() == found[1].tobytes()
     assert len(found[0]) == 3 * (1 + -(-(1500 - 64) // 64))

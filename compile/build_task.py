@@ -1,0 +1,132 @@
+"""What the steps of a build share, once the network is quantised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.compile.feature_reader import FeatureReader
+from kenpin.compile.fitting import arrays_in
+from kenpin.compile.images import GoodImages, load
+from kenpin.compile.prepare import Prepared
+from kenpin.compile.progress import Steps
+from kenpin.config.errors import ConfigError
+from kenpin.config.recipe import Recipe
+from kenpin.runtime.bundles.bundle import FeatureRecord, GreyRange
+from kenpin.runtime.judging.blend import Look
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.lamp import Lamp
+from kenpin.runtime.judging.pipeline import Stages, load_mask
+from kenpin.runtime.judging.scoring import Scorer, load_scorer
+from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.web.stages import WebStages
+
+__all__ = ["BuildTask"]
+
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BuildTask:
+    """A recipe, its images and its network at work.
+
+    engine   runs the network that goes into the bundle
+    folder   of the bundle in the making
+    scratch  for what no bundle holds; removed at the end
+    """
+
+    prepared: Prepared
+    images: GoodImages
+    grey: GreyRange
+    engine: Engine
+    folder: Path
+    scratch: Path
+    steps: Steps
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is asked for."""
+        return self.prepared.recipe
+
+    @property
+    def grid(self) -> TileGrid:
+        """How a frame is cut."""
+        return self.prepared.grid
+
+    @property
+    def stride_px(self) -> int:
+        """From one patch to the next."""
+        return self.prepared.extractor.patch_stride_px
+
+    @property
+    def strips(self) -> bool:
+        """Whether scores are of the strips of webs, not of parts."""
+        return self.recipe.web is not None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the map that is joined at once: a frame's, or a web's one row."""
+        rows, cols = self.prepared.joiner.shape
+        return (1 if self.strips else rows), cols
+
+    @property
+    def lamp(self) -> Lamp:
+        """Brings frames to the brightness of the good images."""
+        return Lamp(self.grey.even_to)
+
+    @cached_property
+    def features(self) -> FeatureRecord:
+        """What the network gives for one tile."""
+        prepared = self.prepared
+        return FeatureRecord(
+            backbone=self.recipe.backbone.name,
+            layers=tuple(tap.layer for tap in prepared.backbone.network.taps),
+            weights_sha256=prepared.backbone.weights_sha256,
+            patch_stride_px=self.stride_px,
+            cells=prepared.joiner.cells,
+            dimensions=prepared.extractor.dimensions,
+            batch=self.engine.batch,
+            inference_precision="f32",
+        )
+
+    def random(self, stream: int) -> np.random.Generator:
+        """For one kind of what is drawn at random, by the recipe's seed."""
+        return np.random.default_rng([self.recipe.images.seed, stream])
+
+    def load(self, file: Path) -> NDArray[Any]:
+        """An image as the recipe's frame."""
+        return load(file, self.recipe.frame, self.recipe.images.turn_deg)
+
+    def reader(self) -> FeatureReader:
+        """Gives features of image files."""
+        return FeatureReader(
+            self.engine, self.grid, self.recipe.frame, self.recipe.images, self.lamp
+        )
+
+    def scorer(self, arrays: Mapping[str, F32]) -> Scorer:
+        """The recipe's method with its statistics."""
+        return load_scorer(arrays, self.recipe.method, self.features, self.grid)
+
+    def stages(self, scorer: Scorer, look: Look) -> Stages | WebStages:
+        """The steps of the box, for parts or for webs.
+
+        Raises
+        ------
+        ConfigError
+            If the web's lanes do not fit.
+        """
+        recipe, stride = self.recipe, self.stride_px
+        given = self.grid, self.engine, scorer, stride, recipe.score.smooth_sigma_px
+        if recipe.web is not None:
+            try:
+                return WebStages(*given, recipe.web, look=look, lamp=self.lamp)
+            except ValueError as error:
+                raise ConfigError(f"web: {error}") from None
+        mask = load_mask(arrays_in(self.folder), self.grid, stride)
+        return Stages(*given, mask, look, self.lamp)

@@ -1,0 +1,105 @@
+"""A recipe and its images looked through before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.compile.backbones import Built, build_backbone
+from kenpin.compile.doubts import doubts_about
+from kenpin.compile.extractor import Extractor
+from kenpin.compile.images import GoodImages, check_ng
+from kenpin.compile.inspected import inspected_columns
+from kenpin.compile.progress import Steps
+from kenpin.config.errors import ConfigError
+from kenpin.config.recipe import Recipe
+from kenpin.config.web import WebSpec
+from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.web.lanes import EdgeTracker
+
+__all__ = ["Prepared", "look_through", "prepare"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe whose settings were found to fit each other, before any image is read."""
+
+    recipe: Recipe
+    grid: TileGrid
+    backbone: Built
+    extractor: Extractor
+    joiner: Joiner
+
+    @property
+    def web(self) -> WebSpec | None:
+        """The recipe's web; None where frames show parts."""
+        return self.recipe.web
+
+    @property
+    def batch(self) -> int:
+        """Tiles that go through the network at once: a frame of a web holds any number of rows."""
+        asked = self.recipe.engine.batch
+        return asked if self.web is not None else min(asked, len(self.grid))
+
+    @property
+    def edges(self) -> EdgeTracker | None:
+        """What finds the edges of the recipe's web; None if it names none."""
+        edges = self.web.edges if self.web else None
+        if edges is None:
+            return None
+        return EdgeTracker(edges, self.grid.width, self.joiner.patch_stride)
+
+
+def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
+    """Build the network and check that tiles, layers and method fit.
+
+    Raises
+    ------
+    ConfigError
+        If they do not, or the weights cannot be had.
+    """
+    grid = TileGrid.of(recipe.frame, recipe.tiles)
+    backbone = build_backbone(
+        recipe.backbone, recipe.method.tap_strides, recipe.frame.channels, weights
+    )
+    coarsest = backbone.network.taps[-1]
+    if grid.size % coarsest.stride_px:
+        raise ConfigError(
+            f"tiles.size_px {grid.size} is not a multiple of {coarsest.stride_px}, the stride of "
+            f"{coarsest.layer}, whose map would be stretched; use a multiple of it"
+        )
+    extractor = Extractor(backbone.network, backbone.grid_px, recipe.method, recipe.tiles.halo_px)
+    try:
+        joiner = Joiner(grid, extractor.patch_stride_px)
+    except ValueError as error:
+        raise ConfigError(f"tiles: {error}") from None
+    return Prepared(recipe, grid, backbone, extractor.eval(), joiner)
+
+
+def look_through(prepared: Prepared, steps: Steps) -> tuple[GoodImages, NDArray[np.float32] | None]:
+    """Read all that a build will read, and say what is odd about it.
+
+    Returns
+    -------
+    The good images, and the map of what is inspected; None where all of the frame is.
+
+    Raises
+    ------
+    ConfigError, ImageError
+        If an image, the mask or a folder cannot be used.
+    """
+    recipe = prepared.recipe
+    inspected = inspected_columns(recipe, prepared.joiner)
+    spec = recipe.images
+    with steps.step("check images") as told:
+        images = GoodImages.check(spec, recipe.frame, prepared.grid, told, prepared.edges)
+    if spec.ng is not None:
+        with steps.step("check NG images") as told:
+            check_ng(spec.ng, recipe.frame, spec.turn_deg, told)
+    for doubt in doubts_about(images, recipe):
+        steps.say(f"warning: {doubt}")
+    return images, inspected
