@@ -215,10 +215,15 @@ def _remarks(
     return found
 
 
+# Columns that a message names, of those that are marked.
+_NAMED = 8
+
+
 def _list(marked: NDArray[np.bool_]) -> str:
     columns = np.flatnonzero(marked.any(axis=1) if marked.ndim == 2 else marked)
-    text = ", ".join(str(column) for column in columns[:8])
-    return text + (f" and {len(columns) - 8} more" if len(columns) > 8 else "")
+    text = ", ".join(str(column) for column in columns[:_NAMED])
+    more = len(columns) - _NAMED
+    return text + (f" and {more} more" if more > 0 else "")
 
 
 def write_flat_field(path: Path, flat: FlatField) -> None:

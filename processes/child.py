@@ -16,7 +16,10 @@ from kenpin.processes.progress import Progress
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-__all__ = ["BackOff", "Child"]
+__all__ = ["NAME_CHARS", "BackOff", "Child"]
+
+# Linux shows no more of a process's name.
+NAME_CHARS = 15
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -56,7 +59,7 @@ class Child(Generic[Sent, Heard]):
 
     Owned by one thread, which polls `fileno()` and calls `receive`.
 
-    name        for ps and top, at most 15 characters
+    name        for ps and top, at most NAME_CHARS
     called      in a sentence for people; by default its name
     body        called in the process with `args`, then its channel and, with
                 `progress`, that; a function of a module, for it is pickled. What it

@@ -308,7 +308,7 @@ def _feed(options: argparse.Namespace, bundle: Bundle, stack: ExitStack) -> Verd
         identity,
         publisher,
         options.encoding,
-        monotonic_ns=time.monotonic_ns,
+        mono_ns=time.monotonic_ns,
         wall_ns=time.time_ns,
     )
 

@@ -14,6 +14,7 @@ import zmq
 from kenpin.runtime.judging.verdict import Outcome, Thresholds, Verdict
 from kenpin.runtime.wire.verdict_messages import (
     Counts,
+    Envelope,
     Identity,
     State,
     StateMessage,
@@ -277,7 +278,7 @@ class LyingLine(threading.Thread):
             sim=True,
         )  # fmt: skip
         message = verdict_message(
-            verdict, who, self._seq, mono_ns=now, wall_ns=now, deadline_us=BUDGET_MS * 1000
+            verdict, who, Envelope(self._seq, now, now, deadline_us=BUDGET_MS * 1000)
         )
         fields: dict[str, Any] = message.model_dump(mode="json") | {"trig": trig}
         if trig is not None:

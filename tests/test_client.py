@@ -17,8 +17,9 @@ import zmq
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.service.error_limit import MISTAKES
 from kenpin.runtime.wire.client import LineClient, LineSilentError, RefusedError
+from kenpin.runtime.wire.errors import WireError
 from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES, Encoding
-from kenpin.runtime.wire.verdict_messages import State, WireError
+from kenpin.runtime.wire.verdict_messages import State
 from lying_line import LyingLine
 from running_line import PATIENCE_S, RunningLine, line_toml
 

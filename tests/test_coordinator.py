@@ -20,7 +20,7 @@ from kenpin.camera.acquisition.ring import FrameRing, SlotHeader, Ticket
 from kenpin.camera.capture import Capture
 from kenpin.camera.loss import Loss
 from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict, WebResume
-from kenpin.runtime.service.coordinator import Coordinator
+from kenpin.runtime.service.coordinator import Coordinator, TriggerRules
 from kenpin.runtime.service.inspection.messages import BundleFacts, Gone, Judged
 from kenpin.runtime.service.ledger import Answer, Ledger, Stage
 from kenpin.runtime.service.sides.side import Side
@@ -126,10 +126,8 @@ class Shift:
             self.eye,
             self.staff,
             self.world,
-            triggered=triggered,
-            budget_ns=BUDGET,
-            max_in_flight=2,
-            clock_ns=lambda: self.now,
+            TriggerRules(triggered, BUDGET, 2),
+            lambda: self.now,
         )
         self.coordinator.sides.append(self.archive)
         self.owed = 0
@@ -217,7 +215,7 @@ class Shift:
 
     def the_archive_is_done(self) -> None:
         if self.archive.lent:
-            self.coordinator.give_back(self.archive.lent.pop(0))
+            self.coordinator.slots.give_back(self.archive.lent.pop(0))
 
     # -- faults --
 
@@ -257,7 +255,7 @@ class Shift:
     def the_camera_dies(self) -> None:
         self.eye.state = CameraState.LOST
         self.eye.asked.clear()
-        self.ring.reclaim(self.coordinator.held)
+        self.ring.reclaim(self.coordinator.slots.held)
         self.coordinator.camera([CameraChanged(CameraState.LOST, "unplugged")])
         assert self.ledger.opened(Stage.WAITING) == []
 
@@ -367,10 +365,8 @@ def desk_of(triggered: bool) -> tuple[Coordinator, Staff, Camera, World, FrameRi
         eye,
         staff,
         world,
-        triggered=triggered,
-        budget_ns=BUDGET,
-        max_in_flight=2,
-        clock_ns=lambda: 5,
+        TriggerRules(triggered, BUDGET, 2),
+        lambda: 5,
     )
     return coordinator, staff, eye, world, ring
 

@@ -61,7 +61,7 @@ def raw() -> Iterator[Callable[[int], zmq.Socket[bytes]]]:
 
 
 def feed_of(publisher: VerdictPublisher, boot: str = BOOT) -> VerdictFeed:
-    return VerdictFeed(identity(boot=boot), publisher, monotonic_ns=Clock(), wall_ns=Clock())
+    return VerdictFeed(identity(boot=boot), publisher, mono_ns=Clock(), wall_ns=Clock())
 
 
 def reader_of(publisher: VerdictPublisher) -> VerdictSubscriber:
@@ -343,7 +343,7 @@ def test_a_change_of_state_is_told_at_once(publisher: VerdictPublisher) -> None:
 
 @pytest.mark.parametrize("encoding", list(Encoding))
 def test_verdicts_arrive_as_they_were_given(publisher: VerdictPublisher, encoding) -> None:
-    feed = VerdictFeed(identity(), publisher, encoding, monotonic_ns=Clock(), wall_ns=Clock())
+    feed = VerdictFeed(identity(), publisher, encoding, mono_ns=Clock(), wall_ns=Clock())
     with VerdictSubscriber(publisher.endpoint, encoding, "web-1") as reader:
         assert feed.wait_for_subscriber(PATIENCE_S)
         assert isinstance(reader.receive(PATIENCE_S), StateMessage)

@@ -73,7 +73,7 @@ def with_state(publisher: VerdictPublisher) -> VerdictPublisher:
 def test_all_that_a_feed_publishes_is_shown_and_written_down(
     publisher: VerdictPublisher, tmp_path: Path, encoding: Encoding
 ) -> None:
-    feed = VerdictFeed(identity(), publisher, encoding, monotonic_ns=Clock(), wall_ns=Clock())
+    feed = VerdictFeed(identity(), publisher, encoding, mono_ns=Clock(), wall_ns=Clock())
     feed.state(State.CONTINUOUS)
     lines = tmp_path / "messages.jsonl"
     options = ("--count", "2", "--encoding", encoding.value, "--json-lines", str(lines))

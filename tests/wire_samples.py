@@ -20,7 +20,8 @@ from kenpin.runtime.judging.verdict import (
     WebGate,
 )
 from kenpin.runtime.wire.map_encoding import Counts, Identity, State, StateMessage, VerdictMessage
-from kenpin.runtime.wire.map_encoding import verdict_message as message_about
+from kenpin.runtime.wire.verdict_messages import Envelope
+from kenpin.runtime.wire.verdict_messages import verdict_message as message_about
 
 BOOT = "3f2b8c1e-5d0a-4c77-9e21-0a6b7c8d9e10"
 
@@ -49,7 +50,7 @@ NG_VERDICT = replace(OK_VERDICT, outcome=Outcome.NG, reason=Reason.DEFECT, score
 
 
 def verdict_message(seq: int = 1, verdict: Verdict = OK_VERDICT, **who: str) -> VerdictMessage:
-    return message_about(verdict, identity(**who), seq, mono_ns=seq, wall_ns=seq)
+    return message_about(verdict, identity(**who), Envelope(seq, mono_ns=seq, wall_ns=seq))
 
 
 def state_message(last_seq: int = 0, line: str = "web-1", boot: str = BOOT) -> StateMessage:

@@ -23,6 +23,8 @@ from kenpin.camera.frame import Pixels
 
 __all__ = ["decode_pixels", "encode_png", "fit_to", "read_pixels", "write_png"]
 
+# Of a file that is no image, in the message.
+_SHOWN_BYTES = 8
 _SIGNATURES = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -72,7 +74,9 @@ def decode_pixels(path: Path, data: bytes) -> Pixels:
     """The same of an image file's bytes; `path` is for messages."""
     kind = next((k for start, k in _SIGNATURES.items() if data.startswith(start)), "")
     if not kind:
-        raise ImageError(path, f"begins with {data[:8]!r}, no image format known here", _EXPECTED)
+        raise ImageError(
+            path, f"begins with {data[:_SHOWN_BYTES]!r}, no image format known here", _EXPECTED
+        )
     if kind == "BigTIFF":
         raise ImageError(path, "it is a BigTIFF, made for files above 4 GB", _EXPECTED)
     if kind == "TIFF":

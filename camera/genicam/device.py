@@ -26,6 +26,7 @@ from kenpin.camera.genicam.device_record import DeviceRecord
 from kenpin.camera.genicam.nodes import Nodes
 from kenpin.camera.source import CameraError
 from kenpin.config.camera import GenicamSpec
+from kenpin.config.text import shorten
 
 __all__ = ["Buffer", "GenicamCamera", "GenicamDriver", "producer_files"]
 
@@ -341,9 +342,13 @@ def _explained(what: str) -> Iterator[None]:
         raise CameraError(f"{what} ({_text(error)})") from error
 
 
+# Of a driver's own words in a message.
+_MOST_CHARS = 200
+
+
 def _text(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {shorten(text, _MOST_CHARS)}" if text else type(error).__name__
 
 
 def _record(info: Any) -> DeviceRecord:

@@ -142,10 +142,14 @@ def _named(
     return FeatureStep(name.feature, value, chosen)
 
 
+# Names in a message, of those that come near to what the camera lacks.
+_MOST_HINTS = 6
+
+
 def _none_of(port: FeaturePort, names: list[str]) -> str:
     known = list(port.names())
     close = dict.fromkeys(other for name in names for other in nearest(name, known, 3))
-    hint = f"; the nearest that it has: {', '.join(list(close)[:6])}" if close else ""
+    hint = f"; the nearest that it has: {', '.join(list(close)[:_MOST_HINTS])}" if close else ""
     return f"the camera has none of {', '.join(names)}{hint}"
 
 

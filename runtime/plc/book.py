@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kenpin.config.text import shorten
+
 __all__ = ["SENTENCES", "Book", "Breach", "Promise"]
 
 # More would only scroll away what came first.
+_DETAIL_CHARS = 300
 _BREACHES_KEPT = 1000
 
 
@@ -71,7 +74,7 @@ class Book:
         if not kept:
             self.broken[promise] += 1
             if len(self.breaches) < _BREACHES_KEPT:
-                self.breaches.append(Breach(promise, at_ns, detail[:300]))
+                self.breaches.append(Breach(promise, at_ns, shorten(detail, _DETAIL_CHARS)))
         return kept
 
     @property

@@ -21,9 +21,10 @@ from kenpin.runtime.plc.published import WELL
 from kenpin.runtime.plc.screen import Screen, lines, report
 from kenpin.runtime.plc.watch import Watch
 from kenpin.runtime.wire.client import LineClient, LineSilentError
+from kenpin.runtime.wire.errors import WireError
 from kenpin.runtime.wire.keys import read_client
 from kenpin.runtime.wire.map_encoding import Encoding
-from kenpin.runtime.wire.verdict_messages import State, WireError
+from kenpin.runtime.wire.verdict_messages import State
 
 __all__ = ["main"]
 
@@ -62,7 +63,23 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    where = parser.add_argument_group("the line")
+    _line_arguments(parser.add_argument_group("the line"))
+    _task_arguments(parser.add_argument_group("what to do"))
+    forgiven = parser.add_argument_group("what is forgiven, as this computer is no PLC")
+    forgiven.add_argument(
+        "--slack-ms", type=_positive, default=10.0, help="on top of each deadline (10)"
+    )
+    forgiven.add_argument(
+        "--stale-ms", type=_positive, default=100.0, help="age of what is published (100)"
+    )
+    out = parser.add_argument_group("what comes out")
+    out.add_argument("--json", type=Path, metavar="FILE", help="write everything for a script")
+    out.add_argument("--fail-on-ng", action="store_true", help="exit code 10 if a verdict was NG")
+    out.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _line_arguments(where: argparse._ArgumentGroup) -> None:
     where.add_argument("--ctl", default="tcp://127.0.0.1:5555", metavar="ENDPOINT")
     where.add_argument("--pub", default="tcp://127.0.0.1:5556", metavar="ENDPOINT")
     where.add_argument("--encoding", choices=list(Encoding), default="msgpack")
@@ -78,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--wait-s", type=_positive, default=30.0, metavar="S", help="until it is ready (30)"
     )
-    what = parser.add_argument_group("what to do")
+
+
+def _task_arguments(what: argparse._ArgumentGroup) -> None:
     what.add_argument("--listen", action="store_true", help="never trigger")
     what.add_argument("--rate-hz", type=_positive, default=10.0, help="triggers a second (10)")
     what.add_argument("--count", type=_whole, metavar="N", help="end after N triggers or verdicts")
@@ -99,18 +118,6 @@ def _parser() -> argparse.ArgumentParser:
         "--fault-share", type=_share, default=0.05, metavar="0..1", help="of the triggers (0.05)"
     )
     what.add_argument("--seed", type=int, default=0, help="of the faults (0)")
-    forgiven = parser.add_argument_group("what is forgiven, as this computer is no PLC")
-    forgiven.add_argument(
-        "--slack-ms", type=_positive, default=10.0, help="on top of each deadline (10)"
-    )
-    forgiven.add_argument(
-        "--stale-ms", type=_positive, default=100.0, help="age of what is published (100)"
-    )
-    out = parser.add_argument_group("what comes out")
-    out.add_argument("--json", type=Path, metavar="FILE", help="write everything for a script")
-    out.add_argument("--fail-on-ng", action="store_true", help="exit code 10 if a verdict was NG")
-    out.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
 
 
 def _plc(options: argparse.Namespace) -> int:

@@ -7,6 +7,9 @@ from bisect import bisect_left
 
 __all__ = ["Clocks"]
 
+# Times at which we did not run ourselves; older ones no longer matter.
+_PAUSES_KEPT = 1000
+
 
 class Clocks:
     """How old a message of the line is.
@@ -36,7 +39,7 @@ class Clocks:
     def held_up(self, from_ns: int, to_ns: int) -> None:
         """We ourselves did not run meanwhile: nothing that came then can be timed."""
         self._held_up.append((to_ns, from_ns))
-        del self._held_up[:-1000]
+        del self._held_up[:-_PAUSES_KEPT]
 
     def could_look(self, from_ns: int, to_ns: int) -> bool:
         """Whether we ran all the time between two moments of our clock."""

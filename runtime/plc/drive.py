@@ -15,7 +15,7 @@ from kenpin.runtime.plc.faults import Fault, Faults
 from kenpin.runtime.plc.parts import Part
 from kenpin.runtime.plc.watch import Watch
 from kenpin.runtime.wire.client import LineClient, LineSilentError
-from kenpin.runtime.wire.verdict_messages import WireError
+from kenpin.runtime.wire.errors import WireError
 
 __all__ = ["Drive", "Plan"]
 

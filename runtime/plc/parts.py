@@ -350,8 +350,12 @@ class PartBook:
                 )
 
 
+# Fields of a changed verdict that a breach shows.
+_MOST_CHANGES = 3
+
+
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """What changed in a verdict that must not."""
     keys = [k for k in {**before, **after} if before.get(k) != after.get(k)]
-    changes = ", ".join(f"{k} {before.get(k)!r} -> {after.get(k)!r}" for k in keys[:3])
+    changes = ", ".join(f"{k} {before.get(k)!r} -> {after.get(k)!r}" for k in keys[:_MOST_CHANGES])
     return f"verdict {before.get('seq')} changed: {changes}"

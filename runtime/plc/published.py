@@ -16,6 +16,7 @@ __all__ = ["WELL", "Bundles", "Numbers", "Pulse"]
 WELL = frozenset({State.READY, State.SINGLE, State.CONTINUOUS})
 _MS = 1_000_000
 _REMEMBERED = 2048
+_BUNDLES_KEPT = 64
 # The gateway tells of a new bundle at the end of the turn in which it came into force.
 _TURN_NS = 100 * _MS
 
@@ -162,7 +163,7 @@ class Bundles:
         at_ns, label = fields["t_mono_ns"], fields["bundle"]
         if label and label != self.now and (not self._noted or at_ns >= self._noted[-1][0]):
             self._noted.append((at_ns, label))
-            del self._noted[:-64]
+            del self._noted[:-_BUNDLES_KEPT]
 
     def verdict(self, fields: Mapping[str, Any], at_ns: int) -> None:
         """A verdict; one without a score was not given by any bundle."""

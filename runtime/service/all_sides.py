@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 
-from kenpin.camera.acquisition.handle import Acquisition
-from kenpin.camera.acquisition.ring import FrameRing
-from kenpin.config.line import Line
 from kenpin.config.registry import load_object
 from kenpin.config.settings import Settings
 from kenpin.config.sides import SIDES
 from kenpin.runtime.judging.verdict import Outcome, Reason
-from kenpin.runtime.service.alarms import Alarms
-from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.coordinator import CAMERA_WORKS, Coordinator
+from kenpin.runtime.service.coordinator import CAMERA_WORKS
 from kenpin.runtime.service.inspection.messages import BundleFacts
-from kenpin.runtime.service.inspection.supervisor import Supervisor
-from kenpin.runtime.service.logs import LogQueue
+from kenpin.runtime.service.line_parts import LineParts
 from kenpin.runtime.service.sides.messages import LineCounts
 from kenpin.runtime.service.sides.rolls import Rolls
 from kenpin.runtime.service.sides.side import MakeSide, Side, Surroundings
@@ -32,37 +24,20 @@ class AllSides:
     rolls  keeps the rolls of a web; None if the line keeps none
     """
 
-    def __init__(
-        self,
-        line: Line,
-        ring: FrameRing,
-        coordinator: Coordinator,
-        supervisor: Supervisor,
-        acquisition: Acquisition,
-        announcer: Announcer,
-        alarms: Alarms,
-        *,
-        log: LogQueue | None,
-        clock_ns: Callable[[], int] = time.monotonic_ns,
-    ) -> None:
-        self._coordinator = coordinator
-        self._supervisor = supervisor
-        self._acquisition = acquisition
-        self._announcer = announcer
-        self._alarms = alarms
-        self._log_queue = log
+    def __init__(self, parts: LineParts) -> None:
+        self._parts = parts
         around = Surroundings(
-            line=line,
-            boot=announcer.boot,
-            ring=ring,
-            give_back=coordinator.give_back,
+            line=parts.line,
+            boot=parts.announcer.boot,
+            ring=parts.ring,
+            give_back=parts.coordinator.slots.give_back,
             counts=self._counts,
-            announce_roll=announcer.roll,
-            clock_ns=clock_ns,
+            announce_roll=parts.announcer.roll,
+            clock_ns=parts.clock_ns,
         )
-        self._all = [_made(kind, settings, around) for kind, settings in line.beside]
+        self._all = [_made(kind, settings, around) for kind, settings in parts.line.beside]
         self.rolls = next((side for side in self._all if isinstance(side, Rolls)), None)
-        coordinator.sides += self._all
+        parts.coordinator.sides += self._all
 
     def start(self) -> None:
         """Start them; whether they come up is their own affair."""
@@ -79,7 +54,7 @@ class AllSides:
         for side in self._all:
             side.poll()
             alarm = side.alarm
-            self._alarms.note(side.part, alarm, bool(alarm))
+            self._parts.alarms.note(side.part, alarm, bool(alarm))
 
     def in_force(self, facts: BundleFacts) -> None:
         """A bundle judges from now on."""
@@ -92,15 +67,15 @@ class AllSides:
             side.process.stop()
 
     def _counts(self) -> LineCounts:
-        ledger, facts = self._coordinator.ledger, self._supervisor.facts
-        pids = {"gateway": os.getpid(), "acquisition": self._acquisition.pid}
-        pids |= self._supervisor.pids
+        parts, ledger, facts = self._parts, self._parts.ledger, self._parts.supervisor.facts
+        pids = {"gateway": os.getpid(), "acquisition": parts.acquisition.pid}
+        pids |= parts.supervisor.pids
         pids |= {side.process.name.removeprefix("kenpin-"): side.process.pid for side in self._all}
         return LineCounts(
-            state=self._announcer.state.value,
-            degraded=bool(self._alarms),
-            camera=self._acquisition.state.value,
-            camera_up=self._acquisition.state in CAMERA_WORKS,
+            state=parts.announcer.state.value,
+            degraded=bool(parts.alarms),
+            camera=parts.acquisition.state.value,
+            camera_up=parts.acquisition.state in CAMERA_WORKS,
             bundle=facts.label if facts else "",
             recipe=facts.recipe if facts else "",
             thresholds=facts.thresholds if facts else None,
@@ -112,10 +87,10 @@ class AllSides:
                 "triggers_missed": ledger.missed,
                 "triggers_repeated": ledger.repeated,
                 "verdicts_resent": ledger.resent,
-                "frames_unasked": self._coordinator.unasked,
-                "inspection_restarts": self._supervisor.restarts,
-                "acquisition_restarts": self._acquisition.restarts,
-                "log_dropped": self._log_queue.dropped if self._log_queue else 0,
+                "frames_unasked": parts.coordinator.unasked,
+                "inspection_restarts": parts.supervisor.restarts,
+                "acquisition_restarts": parts.acquisition.restarts,
+                "log_dropped": parts.log.dropped if parts.log else 0,
             },
             archive=next((side.archived for side in self._all if side.archived), None),
             pids={name: pid for name, pid in pids.items() if pid is not None},

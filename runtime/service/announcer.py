@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 
 import structlog
 
 from kenpin.config.line import Line
-from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
+from kenpin.config.text import shorten
+from kenpin.runtime.judging.verdict import Reason, Verdict
 from kenpin.runtime.service.inspection.changeover import Change
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.ledger import Ledger, LedgerEntry, Owner
@@ -15,13 +17,13 @@ from kenpin.runtime.service.line_sockets import LineSockets
 from kenpin.runtime.service.refusal import Refusal
 from kenpin.runtime.service.sessions import Sessions
 from kenpin.runtime.wire.encodings import CODECS
-from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS, shorten
+from kenpin.runtime.wire.feed import LineFeed, Standing
+from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 from kenpin.runtime.wire.line_messages import (
     Acquired,
     Alarm,
     ChangeoverReply,
     ErrorReply,
-    Head,
     Heartbeat,
     LateResult,
     LineMessage,
@@ -32,11 +34,9 @@ from kenpin.runtime.wire.line_messages import (
     TriggerAck,
 )
 from kenpin.runtime.wire.verdict_messages import (
-    Counts,
     Identity,
     State,
     StateMessage,
-    topic,
     verdict_fields,
     verdict_message,
 )
@@ -58,11 +58,14 @@ class Announcer:
         wall_ns: Callable[[], int],
     ) -> None:
         self._line = line
-        self._sockets = sockets
+        self._control = sockets.control
+        self._publisher = sockets.publisher
         self._ledger = ledger
-        self._mono_ns = mono_ns
-        self._wall_ns = wall_ns
-        self._identity = Identity(
+        self._log = structlog.get_logger()
+        self._codec = CODECS[line.wire.encoding]
+        published = CODECS[line.wire.pub_encoding or line.wire.encoding]
+        self._same = published is self._codec
+        identity = Identity(
             box=line.box,
             line=line.name,
             cam=line.cam,
@@ -71,34 +74,29 @@ class Announcer:
             recipe_id="",
             sim=line.simulated,
         )
-        self._log = structlog.get_logger()
-        self._codec = CODECS[line.wire.encoding]
-        self._write = CODECS[line.wire.pub_encoding or line.wire.encoding].write
+        self._feed = LineFeed(
+            identity, sockets.publisher, published.write, ledger, mono_ns=mono_ns, wall_ns=wall_ns
+        )
         self._alarms: dict[str, Alarm] = {}
         self.sessions = Sessions(ledger.end, sockets.access.hang_up, mono_ns)
         self._beats = 0
-        self._sockets.publisher.greet_with(
-            lambda: (topic("state", line.name), self._write(self._state()))
-        )
-        self._verdict_topic = topic("verdict", line.name)
-        self._standing: tuple[State, str, bool, bool] = (State.PREOPERATIONAL, "", False, False)
 
     @property
     def boot(self) -> str:
         """Which start of the service this is."""
-        return self._identity.boot
+        return self._feed.identity.boot
 
     @property
     def state(self) -> State:
         """The state last told."""
-        return self._standing[0]
+        return self._feed.standing.state
 
     def greet_newcomers(self) -> None:
         """Tell whoever has just subscribed what is not in order."""
         # The publisher has told them the state.
-        if self._sockets.publisher.serve_subscriptions():
+        if self._publisher.serve_subscriptions():
             for alarm in self._alarms.values():
-                self._publish(alarm)
+                self._feed.publish(alarm)
 
     def refuse(self, client: bytes, refusal: Refusal) -> None:
         """Tell a client that its command was not obeyed, and why."""
@@ -107,7 +105,7 @@ class Announcer:
             # A struct has room for a few words of it.
             self._log.warning("refused", client=client.hex(), about=about, trig=trig, detail=detail)
         reply = ErrorReply(
-            **self._head(),
+            **self._feed.head(),
             type="error",
             about=about,
             trig=trig,
@@ -129,28 +127,14 @@ class Announcer:
             self._to(owner.client, payload)
 
     def _to(self, client: bytes, payload: bytes) -> None:
-        if self._sockets.control is not None:
-            self._sockets.control.send(client, payload)
-
-    def _head(self) -> Head:
-        return {
-            "v": 1,
-            "box": self._line.box,
-            "line": self._line.name,
-            "boot": self._identity.boot,
-            "t_mono_ns": self._mono_ns(),
-        }
-
-    def _publish(self, message: LineMessage | StateMessage) -> None:
-        self._sockets.publisher.publish(
-            f"v1/{message.type}/{self._line.name}", self._write(message)
-        )
+        if self._control is not None:
+            self._control.send(client, payload)
 
     def accepted(self, entry: LedgerEntry, fresh: bool) -> None:
         """The trigger is in the books: it will get its verdict."""
         assert entry.trig is not None, "a frame that came by itself has no trigger to accept"
         ack = TriggerAck(
-            **self._head(),
+            **self._feed.head(),
             type="trigger_ack",
             trig=entry.trig,
             session=_session_of(entry.owner),
@@ -167,7 +151,7 @@ class Announcer:
         self._say(
             entry.owner,
             Acquired(
-                **self._head(),
+                **self._feed.head(),
                 type="acquired",
                 trig=entry.trig,
                 session=_session_of(entry.owner),
@@ -177,24 +161,18 @@ class Announcer:
 
     def verdict(self, entry: LedgerEntry, verdict: Verdict) -> None:
         """The one final verdict on an entry."""
-        message = verdict_message(
-            verdict,
-            self._identity,
-            entry.seq,
-            mono_ns=self._mono_ns(),
-            wall_ns=self._wall_ns(),
+        envelope = replace(
+            self._feed.envelope(entry.seq),
             deadline_us=(entry.deadline_ns - entry.opened_ns) // 1000,
             trig=entry.trig,
             session=_session_of(entry.owner),
             enc=entry.capture.encoder,
         )
+        message = verdict_message(verdict, self._feed.identity, envelope)
         entry.sent = self._codec.write(message)
         # The one who triggered first: the part is under way.
         self.again(entry)
-        same = self._write is self._codec.write
-        self._sockets.publisher.publish(
-            self._verdict_topic, entry.sent if same else self._write(message)
-        )
+        self._feed.publish(message, entry.sent if self._same else None)
 
     def again(self, entry: LedgerEntry) -> None:
         """Send a verdict to whoever triggered, for the first time or once more."""
@@ -204,20 +182,20 @@ class Announcer:
         """A result that came after its verdict, for statistics only."""
         fields = verdict_fields(found)
         kept = {name: fields[name] for name in ("score", "verdict", "reason", "bundle", "web")}
-        self._publish(LateResult(**self._head(), type="late", **kept))
+        self._feed.publish(LateResult(**self._feed.head(), type="late", **kept))
 
     def heartbeat(self, *, in_flight: int, cam_ok: bool) -> None:
         """A sign of life, of the inspection's own."""
         self._beats += 1
-        self._publish(
+        self._feed.publish(
             Heartbeat(
-                **self._head(),
+                **self._feed.head(),
                 type="hb",
                 hb_seq=self._beats,
                 state=self.state,
                 last_seq=self._ledger.last_seq,
                 in_flight=in_flight,
-                bundle=self._identity.bundle,
+                bundle=self._feed.identity.bundle,
                 cam_ok=cam_ok,
                 late_count=self._ledger.reasons[Reason.LATE],
             )
@@ -226,20 +204,24 @@ class Announcer:
     def alarm(self, what: str, detail: str) -> None:
         """Something needs a person; an empty detail says that it no longer does."""
         text = shorten(detail, MAX_DETAIL_CHARS)
-        alarm = Alarm(**self._head(), type="alarm", source=what, active=bool(detail), detail=text)
+        alarm = Alarm(
+            **self._feed.head(), type="alarm", source=what, active=bool(detail), detail=text
+        )
         self._alarms[what] = alarm
         if not detail:
             del self._alarms[what]
-        self._publish(alarm)
+        self._feed.publish(alarm)
 
     def roll(self, page: str) -> None:
         """The report on a roll is written."""
-        self._publish(RollWritten(**self._head(), type="roll", page=page))
+        self._feed.publish(RollWritten(**self._feed.head(), type="roll", page=page))
 
     def changed(self, change: Change) -> None:
         """Tell the client that asked for another bundle how far that has come."""
         text = shorten(change.detail, MAX_DETAIL_CHARS)
-        reply = ChangeoverReply(**self._head(), type=change.step, bundle=change.bundle, detail=text)
+        reply = ChangeoverReply(
+            **self._feed.head(), type=change.step, bundle=change.bundle, detail=text
+        )
         self._say(change.owner, reply)
 
     def selftested(self, client: Owner, passed: bool, detail: str) -> None:
@@ -247,16 +229,16 @@ class Announcer:
         text = shorten(detail, MAX_DETAIL_CHARS)
         self._say(
             client,
-            SelftestDone(**self._head(), type="selftest_done", passed=passed, detail=text),
+            SelftestDone(**self._feed.head(), type="selftest_done", passed=passed, detail=text),
         )
 
     def resetting(self, client: Owner) -> None:
         """The line begins anew, as a client asked."""
-        self._say(client, Resetting(**self._head(), type="resetting"))
+        self._say(client, Resetting(**self._feed.head(), type="resetting"))
 
     def roll_runs(self, client: Owner, running: bool) -> None:
         """A roll was started or stopped, as a client asked."""
-        self._say(client, RollAck(**self._head(), type="roll_ack", running=running))
+        self._say(client, RollAck(**self._feed.head(), type="roll_ack", running=running))
 
     def greet(self, client: Owner) -> None:
         """What a client must know that has just come, or come back."""
@@ -268,42 +250,20 @@ class Announcer:
 
     def say_state(self, client: Owner) -> None:
         """Where the line stands."""
-        self._say(client, self._state().model_copy(update={"session": client.session}))
+        self._say(client, self._feed.state_message().model_copy(update={"session": client.session}))
 
     def stand(
         self, state: State, facts: BundleFacts | None, selftest: bool, degraded: bool
     ) -> None:
         """Say where the line stands, if that has changed."""
-        label = facts.label if facts else ""
-        if self._standing == (state, label, selftest, degraded):
+        standing = Standing(state, facts.label if facts else "", selftest, degraded)
+        if standing == self._feed.standing:
             return
-        self._standing = state, label, selftest, degraded
         if facts:
-            self._identity = self._identity.model_copy(
-                update={"bundle": label, "recipe_id": facts.recipe}
+            self._feed.identity = self._feed.identity.model_copy(
+                update={"bundle": facts.label, "recipe_id": facts.recipe}
             )
-        self._publish(self._state())
-
-    def _state(self) -> StateMessage:
-        state, label, selftest, degraded = self._standing
-        outcomes, reasons = self._ledger.outcomes, self._ledger.reasons
-        return StateMessage(
-            **self._head(),
-            type="state",
-            state=state,
-            selftest=selftest,
-            degraded=degraded,
-            bundle=label,
-            last_seq=self._ledger.last_seq,
-            counts=Counts(
-                frames=outcomes.total(),
-                ok=outcomes[Outcome.OK],
-                ng=outcomes[Outcome.NG],
-                reasons={reason.value: count for reason, count in reasons.items()},
-            ),
-            sim=self._line.simulated,
-            t_wall_ns=self._wall_ns(),
-        )
+        self._feed.stand(standing)
 
 
 def _session_of(owner: Hashable) -> str | None:

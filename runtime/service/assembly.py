@@ -6,7 +6,6 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +14,20 @@ from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.camera.opening import opener_of
 from kenpin.config.line import Line
 from kenpin.runtime.service.alarms import Alarms
-from kenpin.runtime.service.all_sides import AllSides
 from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.coordinator import Coordinator
+from kenpin.runtime.service.coordinator import Coordinator, TriggerRules
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 from kenpin.runtime.service.inspection.changeover import Changeover
 from kenpin.runtime.service.inspection.messages import InspectorSpec
 from kenpin.runtime.service.inspection.supervisor import HangLimits, Supervisor
 from kenpin.runtime.service.ledger import Ledger
+from kenpin.runtime.service.line_parts import LineParts
 from kenpin.runtime.service.line_sockets import LineSockets
 from kenpin.runtime.service.logs import LogQueue
 
-__all__ = ["LineParts", "assemble"]
+__all__ = ["assemble"]
 
 _MS = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class LineParts:
-    """The parts of one line, for the loop that runs them.
-
-    log  whose dropped lines are told; None if nobody drops any
-    """
-
-    line: Line
-    log: LogQueue | None
-    clock_ns: Callable[[], int]
-    ring: FrameRing
-    ledger: Ledger
-    acquisition: Acquisition
-    supervisor: Supervisor
-    sockets: LineSockets
-    announcer: Announcer
-    coordinator: Coordinator
-    changeover: Changeover
-    alarms: Alarms
-    sides: AllSides
 
 
 def assemble(
@@ -94,11 +71,12 @@ def assemble(
     boot = str(uuid.uuid4())
     announcer = Announcer(line, boot, sockets, ledger, mono_ns=clock_ns, wall_ns=wall_ns)
     alarms = Alarms(announcer.alarm)
-    coordinator = _coordinator(line, ledger, ring, acquisition, supervisor, announcer, clock_ns)
-    sides = AllSides(
-        line, ring, coordinator, supervisor, acquisition, announcer, alarms, log=log,
-        clock_ns=clock_ns,
-    )  # fmt: skip
+    rules = TriggerRules(
+        triggered=line.trigger.mode == "software",
+        budget_ns=round(line.trigger.budget_ms * _MS),
+        max_in_flight=line.trigger.max_in_flight,
+    )
+    coordinator = Coordinator(ledger, ring, acquisition, supervisor, announcer, rules, clock_ns)
     return LineParts(
         line=line,
         log=log,
@@ -112,29 +90,6 @@ def assemble(
         coordinator=coordinator,
         changeover=Changeover(supervisor, line.bundles, pixel_bytes),
         alarms=alarms,
-        sides=sides,
-    )
-
-
-def _coordinator(
-    line: Line,
-    ledger: Ledger,
-    ring: FrameRing,
-    acquisition: Acquisition,
-    supervisor: Supervisor,
-    announcer: Announcer,
-    clock_ns: Callable[[], int],
-) -> Coordinator:
-    return Coordinator(
-        ledger,
-        ring,
-        acquisition,
-        supervisor,
-        announcer,
-        triggered=line.trigger.mode == "software",
-        budget_ns=round(line.trigger.budget_ms * _MS),
-        max_in_flight=line.trigger.max_in_flight,
-        clock_ns=clock_ns,
     )
 
 

@@ -6,12 +6,9 @@ from collections.abc import Callable
 
 import structlog
 
-from kenpin.runtime.service.alarms import Alarms
-from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.coordinator import Coordinator
-from kenpin.runtime.service.inspection.changeover import Change, Changeover, ChangeoverError
-from kenpin.runtime.service.inspection.supervisor import Supervisor
+from kenpin.runtime.service.inspection.changeover import Change, ChangeoverError
 from kenpin.runtime.service.ledger import Owner, TriggerConflictError
+from kenpin.runtime.service.line_parts import LineParts
 from kenpin.runtime.service.refusal import Refusal
 from kenpin.runtime.service.sessions import DuplicateClientError, StaleError
 from kenpin.runtime.service.sides.rolls import Rolls
@@ -46,26 +43,22 @@ class Commander:
 
     def __init__(
         self,
-        coordinator: Coordinator,
-        supervisor: Supervisor,
-        changeover: Changeover,
-        announcer: Announcer,
-        alarms: Alarms,
+        parts: LineParts,
         *,
         rolls: Rolls | None,
         begin_selftest: Callable[[], bool],
         in_force: Callable[[], None],
     ) -> None:
-        self._coordinator = coordinator
-        self._supervisor = supervisor
-        self._changeover = changeover
-        self._announcer = announcer
-        self._alarms = alarms
+        self._coordinator = parts.coordinator
+        self._supervisor = parts.supervisor
+        self._changeover = parts.changeover
+        self._announcer = parts.announcer
+        self._alarms = parts.alarms
         self._rolls = rolls
         self._begin_selftest = begin_selftest
         self._in_force = in_force
         self._testers: list[Owner] = []
-        self._sessions = announcer.sessions
+        self._sessions = parts.announcer.sessions
         self._log = structlog.get_logger()
 
     def obey(self, client: bytes, connection: Connection | None, command: Command) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -19,10 +19,12 @@ from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
 from kenpin.runtime.service.inspection.messages import Gone, InspectionEvent, Judged, WebEnded
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.ledger import Answer, Ledger, LedgerEntry, Stage
+from kenpin.runtime.service.proofs import incomplete, too_early, unproven
 from kenpin.runtime.service.sides.side import Side
+from kenpin.runtime.service.slots import SlotBook
 from kenpin.runtime.service.web_lines import WebLines
 
-__all__ = ["CAMERA_WORKS", "Camera", "Coordinator", "Outlet"]
+__all__ = ["CAMERA_WORKS", "Camera", "Coordinator", "Outlet", "TriggerRules"]
 
 # In these states a trigger may be answered with a frame.
 CAMERA_WORKS = frozenset({CameraState.ARMED, CameraState.STREAMING, CameraState.IDLE})
@@ -67,14 +69,25 @@ class _Losses:
     answered: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TriggerRules:
+    """When frames are judged, and by when.
+
+    triggered      frames are taken on triggers; else each frame is judged
+    budget_ns      from the trigger, or the last scan line, to the verdict
+    max_in_flight  triggers without a verdict, and frames with the inspection
+    """
+
+    triggered: bool
+    budget_ns: int
+    max_in_flight: int
+
+
 class Coordinator:
     """Every trigger and every frame that was started leaves here with one verdict.
 
     ledger, ring, camera, supervisor, outlet
-                   what it brings together
-    triggered      frames are taken on triggers; else each frame is judged
-    budget_ns      from the trigger, or the last scan line, to the verdict
-    max_in_flight  triggers without a verdict, and frames with the inspection
+             what it brings together
     """
 
     def __init__(
@@ -84,23 +97,16 @@ class Coordinator:
         camera: Camera,
         supervisor: Supervisor,
         outlet: Outlet,
-        *,
-        triggered: bool,
-        budget_ns: int,
-        max_in_flight: int,
+        rules: TriggerRules,
         clock_ns: Callable[[], int],
     ) -> None:
         self.ledger = ledger
-        self._ring = ring
         self._camera = camera
         self._supervisor = supervisor
         self._outlet = outlet
-        self._triggered = triggered
-        self._budget_ns = budget_ns
-        self._max_in_flight = max_in_flight
+        self._rules = rules
         self._clock_ns = clock_ns
-        self._tickets: dict[int, Ticket] = {}
-        self._lent: Counter[Ticket] = Counter()
+        self.slots = SlotBook(ring)
         self._losses: deque[_Losses] = deque()
         self._web = WebLines()
         # As many as the camera has shown or lost.
@@ -114,27 +120,6 @@ class Coordinator:
         # Whoever counts wants every verdict, with a frame or without.
         self.on_verdict: list[Callable[[LedgerEntry, Verdict], None]] = []
 
-    # -- slots -----------------------------------------------------------------------------
-
-    @property
-    def held(self) -> list[Ticket]:
-        """Slots in use: with the inspection, or lent to a side."""
-        return [*self._tickets.values(), *self._lent]
-
-    def give_back(self, ticket: Ticket) -> None:
-        """A side is done with a frame."""
-        if self._lent[ticket] > 1:
-            self._lent[ticket] -= 1
-            return
-        self._lent.pop(ticket, None)
-        if ticket not in self._tickets.values():
-            self._ring.release(ticket)
-
-    def _done_with(self, ticket: Ticket) -> None:
-        if not self._lent[ticket]:
-            self._lent.pop(ticket, None)
-            self._ring.release(ticket)
-
     # -- triggers --------------------------------------------------------------------------
 
     def trigger(
@@ -147,7 +132,9 @@ class Coordinator:
         TriggerConflictError
             If the id was used for another recipe.
         """
-        budget = self._budget_ns if budget_ns is None else min(budget_ns, self._budget_ns)
+        budget = (
+            self._rules.budget_ns if budget_ns is None else min(budget_ns, self._rules.budget_ns)
+        )
         return self.ledger.trigger(owner, trig, self._clock_ns(), budget, self._label, recipe)
 
     def start(self, entry: LedgerEntry) -> None:
@@ -162,13 +149,13 @@ class Coordinator:
         unable = self._unable(entry.recipe)
         if unable is not None:
             return unable
-        if not self._triggered:
+        if not self._rules.triggered:
             free = "this line judges every frame by itself; set trigger.mode to software"
             return Answer.ng(Reason.NOT_READY, free)
         if self._camera.state not in CAMERA_WORKS:
             return Answer.ng(Reason.CAMERA_LOST, f"the camera is {self._camera.state}")
-        if self.ledger.open > self._max_in_flight:
-            return Answer.ng(Reason.OVERRUN, f"{self._max_in_flight} triggers are under way")
+        if self.ledger.open > self._rules.max_in_flight:
+            return Answer.ng(Reason.OVERRUN, f"{self._rules.max_in_flight} triggers are under way")
         return None
 
     def _unable(self, recipe: str | None) -> Answer | None:
@@ -212,26 +199,24 @@ class Coordinator:
         if entry is None:
             # The trigger has its verdict already, or nobody asked.
             self.unasked += 1
-            self._done_with(event.ticket)
+            self.slots.let_go(event.ticket)
             return
         entry.frame_name, entry.capture = event.name, event.capture
         if entry.trig is not None:
             self._outlet.acquired(entry)
-        refused = (
-            self._unable(entry.recipe) or self._too_early(entry, event) or self._incomplete(event)
-        )
+        refused = self._unable(entry.recipe) or too_early(entry, event) or incomplete(event)
         line = self._supervisor.line
         if refused is None and line is not None:
-            if line.in_flight >= self._max_in_flight:
+            if line.in_flight >= self._rules.max_in_flight:
                 refused = self._crowded()
             elif line.judge(entry.number, event.ticket, self._web.resume(line.number)):
-                self._tickets[entry.number] = event.ticket
+                self.slots.judging(entry.number, event.ticket)
                 self.ledger.judging(entry.number, self._label)
                 return
             else:
                 refused = Answer.ng(Reason.NOT_READY, "the inspection process cannot be told")
         self._conclude(entry.number, refused or Answer.ng(Reason.NOT_READY), event.ticket)
-        self._done_with(event.ticket)
+        self.slots.let_go(event.ticket)
 
     def _end_web(self) -> None:
         """No line follows those that are being judged: the last ones are owed an answer, too."""
@@ -245,35 +230,16 @@ class Coordinator:
     def _entry_of(self, index: int, captured_ns: int, trigger: int | None) -> LedgerEntry | None:
         if trigger is not None:
             return self.ledger.acquired(trigger, index, captured_ns)
-        if self._triggered:
+        if self._rules.triggered:
             return None
-        return self.ledger.untriggered(index, captured_ns, self._budget_ns, self._label)
-
-    @staticmethod
-    def _too_early(entry: LedgerEntry, event: FrameArrived) -> Answer | None:
-        """The acquisition is not believed blindly: a frame from before shows another part."""
-        began_ns = event.capture.began_ns
-        if entry.trig is None or (began_ns is not None and began_ns >= entry.opened_ns):
-            return None
-        before = (
-            "nobody knows when"
-            if began_ns is None
-            else (f"{(entry.opened_ns - began_ns) / 1e6:.1f} ms before the trigger")
-        )
-        return Answer.ng(Reason.NO_FRAME, f"the frame that came was begun {before}")
-
-    @staticmethod
-    def _incomplete(event: FrameArrived) -> Answer | None:
-        wanted = event.capture.lines_expected
-        if event.rows >= wanted:
-            return None
-        found = f"{event.rows} of {wanted} scan lines came"
-        return Answer.ng(Reason.INCOMPLETE_FRAME, found)
+        return self.ledger.untriggered(index, captured_ns, self._rules.budget_ns, self._label)
 
     def _crowded(self) -> Answer:
         if not self._supervisor.alive(self._clock_ns()):
             return Answer.ng(Reason.NOT_READY, "the inspection gives no sign of life")
-        return Answer.ng(Reason.OVERRUN, f"{self._max_in_flight} frames are being judged already")
+        return Answer.ng(
+            Reason.OVERRUN, f"{self._rules.max_in_flight} frames are being judged already"
+        )
 
     def tell_losses(self) -> bool:
         """Answer lost frames, a portion of them; whether more wait."""
@@ -313,13 +279,13 @@ class Coordinator:
                 self.web_ending = False
                 self._web_ended(WebEnded(None))
             for job in event.jobs:
-                ticket = self._tickets.pop(job, None)
+                ticket = self.slots.judged(job)
                 self._conclude(job, Answer.ng(Reason.MODEL_ERROR, event.detail), ticket)
                 if ticket is not None:
-                    self._done_with(ticket)
+                    self.slots.let_go(ticket)
 
     def _judged(self, judged: Judged) -> None:
-        ticket = self._tickets.pop(judged.job, None)
+        ticket = self.slots.judged(judged.job)
         found = judged.verdict
         answer = Answer(found.outcome, found.reason, found.detail)
         missing = ""
@@ -329,10 +295,12 @@ class Coordinator:
             self._found(found)
         if found.outcome is Outcome.OK:
             unseen = Answer.ng(Reason.INCOMPLETE_FRAME, missing) if missing else None
-            answer = self.refusal or self._unproven(judged.job, found) or unseen or answer
+            answer = (
+                self.refusal or unproven(self.ledger.entry(judged.job), found) or unseen or answer
+            )
         self._conclude(judged.job, answer, ticket, found)
         if ticket is not None:
-            self._done_with(ticket)
+            self.slots.let_go(ticket)
 
     def _web_ended(self, ended: WebEnded) -> None:
         """What the web's last lines came to, after the verdict on its last frame."""
@@ -353,25 +321,12 @@ class Coordinator:
         for side in self.sides:
             side.found(found)
 
-    def _unproven(self, job: int, found: Verdict) -> Answer | None:
-        """Why an OK must not be passed on: the inspection is not believed blindly."""
-        score, limit = found.score, found.thresholds.ok if found.thresholds else -1.0
-        # Any comparison with NaN is false.
-        if score is None or not 0 <= score <= limit:
-            detail = f"OK at a score of {score}, allowed is 0 to {limit}"
-            return Answer.ng(Reason.NONFINITE, detail)
-        entry = self.ledger.entry(job)
-        if entry is not None and found.bundle != entry.bundle:
-            detail = f"judged by {found.bundle}, {entry.bundle} was in force"
-            return Answer.ng(Reason.RECIPE_MISMATCH, detail)
-        return None
-
     # -- time ------------------------------------------------------------------------------
 
     def expire(self) -> None:
         """Answer whatever has reached its deadline."""
         for entry in self.ledger.due(self._clock_ns()):
-            self._conclude(entry.number, self._overdue(entry), self._tickets.get(entry.number))
+            self._conclude(entry.number, self._overdue(entry), self.slots.of(entry.number))
 
     def _overdue(self, entry: LedgerEntry) -> Answer:
         allowed = (entry.deadline_ns - entry.opened_ns) / 1e6
@@ -409,7 +364,7 @@ class Coordinator:
             count(entry, verdict)
         for side in self.sides:
             if ticket is not None and side.offer(entry, verdict, ticket):
-                self._lent[ticket] += 1
+                self.slots.lend(ticket)
             side.verdict(entry, verdict)
 
     def _verdict(self, entry: LedgerEntry, found: Verdict, now: int) -> Verdict:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import zmq
 
+from kenpin.config.text import shorten
 from kenpin.runtime.service.error_limit import PAUSE_NS, ErrorLimit
 from kenpin.runtime.service.refusal import Refusal
 from kenpin.runtime.wire.authentication import AccessControl, Connection
 from kenpin.runtime.wire.commands import Command
 from kenpin.runtime.wire.encodings import Codec
 from kenpin.runtime.wire.endpoints import EndpointError, refuse_taken
+from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES, WireError
 
 __all__ = ["ControlSocket"]
@@ -107,7 +109,7 @@ class ControlSocket:
                 self.refused += 1
                 lost = self._error_limit.count(client)
                 about, trig = self._codec.about(frame.bytes) if whole else (None, None)
-                detail = str(error)[:400]
+                detail = shorten(str(error), MAX_DETAIL_CHARS - len(_PAUSED))
                 refuse(
                     client,
                     Refusal(detail + _PAUSED, about, trig, "paused", PAUSE_NS // _MS)

@@ -21,7 +21,7 @@ import zmq
 from kenpin.camera.acquisition.events import CameraChanged, CameraState
 from kenpin.config.exits import Exit
 from kenpin.runtime.judging.verdict import Reason, Verdict
-from kenpin.runtime.service.assembly import LineParts
+from kenpin.runtime.service.all_sides import AllSides
 from kenpin.runtime.service.commands import Commander
 from kenpin.runtime.service.coordinator import CAMERA_WORKS
 from kenpin.runtime.service.inspection.messages import (
@@ -35,6 +35,7 @@ from kenpin.runtime.service.inspection.messages import (
 )
 from kenpin.runtime.service.inspection.supervisor import Role
 from kenpin.runtime.service.ledger import Answer, LedgerEntry
+from kenpin.runtime.service.line_parts import LineParts
 from kenpin.runtime.service.states import LineFacts, state_of
 from kenpin.runtime.service.systemd import Manager
 from kenpin.runtime.service.uninspected import Uninspected
@@ -76,16 +77,12 @@ class Gateway:
         self._acquisition, self._supervisor = parts.acquisition, parts.supervisor
         self._sockets, self._announcer = parts.sockets, parts.announcer
         self._coordinator, self._changeover = parts.coordinator, parts.changeover
-        self._alarms, self._sides = parts.alarms, parts.sides
+        self._alarms, self._sides = parts.alarms, AllSides(parts)
         self._manager = manager or Manager()
         self._until_end = until_end
         self._log = structlog.get_logger()
         self._commander = Commander(
-            self._coordinator,
-            self._supervisor,
-            self._changeover,
-            self._announcer,
-            self._alarms,
+            parts,
             rolls=self._sides.rolls,
             begin_selftest=self._begin_selftest,
             in_force=self._in_force,
@@ -227,7 +224,7 @@ class Gateway:
     # -- what the others tell --------------------------------------------------------------
 
     def _camera(self) -> None:
-        events = self._acquisition.events(self._coordinator.held)
+        events = self._acquisition.events(self._coordinator.slots.held)
         for event in events:
             if isinstance(event, CameraChanged):
                 self._log.info("camera", state=event.state, detail=event.detail)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from kenpin.camera.capture import Capture
+from kenpin.config.text import brief
 from kenpin.runtime.judging.verdict import Outcome, Reason
 
 __all__ = [
@@ -176,7 +177,7 @@ class Ledger:
             return entry, True
         if known.recipe != recipe:
             raise TriggerConflictError(
-                f"id {trig[:20]!r} is taken, for recipe {known.recipe!r}, not {recipe!r}; choose "
+                f"id {brief(trig)} is taken, for recipe {known.recipe!r}, not {recipe!r}; choose "
                 "a new id"
             )
         self.repeated += 1

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from kenpin.config.text import brief
 from kenpin.runtime.service.ledger import Owner
 from kenpin.runtime.wire.authentication import Connection
 
@@ -247,4 +248,4 @@ def _same_key(one: Connection | None, other: Connection | None) -> bool:
 
 
 def _shown(client: bytes) -> str:
-    return repr(client.decode("utf-8", "backslashreplace"))[:80]
+    return brief(client.decode("utf-8", "backslashreplace"))

@@ -82,5 +82,9 @@ class Manager:
             self._socket = None
 
 
+# systemctl status shows no more of it.
+_LINE_CHARS = 300
+
+
 def _line(text: str) -> str:
-    return text.replace("\n", " ")[:300]
+    return text.replace("\n", " ")[:_LINE_CHARS]

@@ -21,19 +21,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol, Self, cast
+from typing import Any, Self
 
-import msgpack
 import zmq
 
-from kenpin.runtime.wire import struct_encoding as struct_wire
-from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES, Encoding, decode
-from kenpin.runtime.wire.verdict_messages import StateMessage, VerdictMessage, WireError, brief
+from kenpin.config.text import brief
+from kenpin.runtime.wire.encodings import CODECS
+from kenpin.runtime.wire.errors import WireError
+from kenpin.runtime.wire.link import RECEIVE_HWM, Keys, Link, connecting, published, subscribing
+from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES, Encoding
+from kenpin.runtime.wire.verdict_messages import StateMessage, VerdictMessage
 
-__all__ = ["ENCODINGS", "Heard", "Keys", "LineClient", "LineSilentError", "RefusedError"]
+__all__ = ["Heard", "LineClient", "LineSilentError", "RefusedError"]
 
-RECEIVE_HWM = 1000
 # What nobody has asked for yet; beyond it the oldest are dropped and counted.
 KEPT = 10_000
 _AGAIN_S = 1.0
@@ -41,7 +41,6 @@ _AGAIN_S = 1.0
 _TAKEN_S = 0.5
 # Numbers from 32768 are chosen by the line.
 _SESSIONS = 32767
-_REOPEN_S = 0.1
 
 
 class LineSilentError(TimeoutError):
@@ -67,14 +66,6 @@ class RefusedError(ValueError):
         return cls(detail, fields.get("reason"), fields.get("pause_ms"))
 
 
-class Keys(Protocol):
-    """Whatever puts the keys of an encrypted connection on a socket before it connects."""
-
-    def on(self, socket: zmq.Socket[bytes]) -> None:
-        """Set CURVE's options."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Heard:
     """One message of the line.
@@ -96,81 +87,6 @@ class Heard:
     def state(self) -> StateMessage:
         """The same with types; for messages of kind `state`."""
         return StateMessage.model_validate_json(json.dumps(self.fields))
-
-
-@dataclass(frozen=True, slots=True)
-class _Codec:
-    """Commands to bytes, and bytes to the fields of a message. Another encoding is another entry.
-
-    check  raises WireError if a verdict or a state breaks its schema
-    """
-
-    pack: Callable[[Mapping[str, Any]], bytes]
-    unpack: Callable[[bytes], object]
-    check: Callable[[bytes], object]
-
-
-def _unpack_msgpack(payload: bytes) -> object:
-    found: object = msgpack.unpackb(payload, raw=False, strict_map_key=True)
-    return found
-
-
-_CODECS: Mapping[str, _Codec] = {
-    Encoding.MSGPACK: _Codec(
-        lambda fields: cast(bytes, msgpack.packb(fields)),
-        _unpack_msgpack,
-        partial(decode, encoding=Encoding.MSGPACK),
-    ),
-    Encoding.JSON: _Codec(
-        lambda fields: json.dumps(fields).encode(),
-        json.loads,
-        partial(decode, encoding=Encoding.JSON),
-    ),
-    # Less is said in it: no text for `Heard.verdict`, and a boot of hex digits.
-    "struct": _Codec(struct_wire.pack, struct_wire.unpack, struct_wire.unpack),
-}
-ENCODINGS = tuple(str(encoding) for encoding in _CODECS)
-
-
-class _Link:
-    """One socket that is opened anew when the other side hangs up.
-
-    libzmq 4.3.5 never calls again by itself after a message over MAXMSGSIZE, so
-    its own reconnecting is not enough.
-    """
-
-    def __init__(self, endpoint: str, make: Callable[[], zmq.Socket[bytes]]) -> None:
-        self.endpoint = endpoint
-        self._make = make
-        self.cuts = 0
-        self._opened_s = time.monotonic()
-        self._open()
-
-    def _open(self) -> None:
-        self.socket = self._make()
-        self.hangups = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        try:
-            self.socket.connect(self.endpoint)
-        except zmq.ZMQError as error:
-            self.close(0)
-            raise ValueError(f"endpoint {self.endpoint!r}: {error}") from error
-
-    def reopen(self) -> None:
-        """Cut, and connect once more; not so often that it would be a flood.
-
-        A line that does not admit this client's key hangs up at once, always.
-        """
-        self.close(0)
-        self.cuts += 1
-        time.sleep(max(0.0, self._opened_s + _REOPEN_S - time.monotonic()))
-        self._opened_s = time.monotonic()
-        self._open()
-
-    def close(self, linger_ms: int) -> None:
-        """Let go."""
-        self.socket.disable_monitor()
-        self.hangups.close(linger=0)
-        self.socket.close(linger=linger_ms)
 
 
 class LineClient:
@@ -215,8 +131,8 @@ class LineClient:
         self._name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._session = session or str(1 + secrets.randbelow(_SESSIONS))
         self._line = line
-        self._codec = _CODECS[encoding]
-        self._pub_codec = _CODECS[pub_encoding or encoding]
+        self._codec = CODECS[encoding]
+        self._pub_codec = CODECS[pub_encoding or encoding]
         self._keys = keys
         self._backlog = backlog
         self._kept: deque[Heard] = deque()
@@ -227,8 +143,8 @@ class LineClient:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._ctl = self._pub = None
         try:
-            self._pub = _Link(pub, self._subscriber) if pub else None
-            self._ctl = _Link(ctl, self._dealer) if ctl else None
+            self._pub = Link(pub, self._subscriber) if pub else None
+            self._ctl = Link(ctl, self._dealer) if ctl else None
         except (zmq.ZMQError, ValueError):
             self._context.destroy(linger=0)
             raise
@@ -239,7 +155,7 @@ class LineClient:
         return self._session
 
     def _dealer(self) -> zmq.Socket[bytes]:
-        socket = self._socket(zmq.DEALER)
+        socket = connecting(self._context, zmq.DEALER, self._keys)
         socket.setsockopt(zmq.IDENTITY, self._name.encode())
         # Triggers must not pile up for a line that is away: late parts would be shot.
         socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -248,19 +164,7 @@ class LineClient:
         return socket
 
     def _subscriber(self) -> zmq.Socket[bytes]:
-        socket = self._socket(zmq.SUB)
-        socket.setsockopt(zmq.RCVHWM, self._backlog)
-        socket.subscribe(b"v1/")
-        return socket
-
-    def _socket(self, kind: int) -> zmq.Socket[bytes]:
-        socket = self._context.socket(kind)
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.IPV6, 1)  # takes IPv4 too
-        if self._keys is not None:
-            self._keys.on(socket)
-        return socket
+        return subscribing(self._context, self._keys, self._backlog)
 
     # -- talking ---------------------------------------------------------------------------
 
@@ -299,12 +203,12 @@ class LineClient:
             link.socket.poll(min(100, math.ceil(left_s * 1000)), zmq.POLLOUT)
             self._mend(link)
 
-    def _talking(self) -> _Link:
+    def _talking(self) -> Link:
         if self._ctl is None:
             raise ValueError("this client only listens; give it the line's ctl endpoint")
         return self._ctl
 
-    def _mend(self, link: _Link) -> None:
+    def _mend(self, link: Link) -> None:
         """Open a link anew if the other side has hung up."""
         if link.hangups.poll(0):
             link.reopen()
@@ -333,7 +237,7 @@ class LineClient:
                     # What came before a hang-up has been read first.
                     self._mend(link)
                     continue
-                heard = self._read(parts, time.monotonic_ns(), published=link is self._pub)
+                heard = self._read(parts, time.monotonic_ns(), to_all=link is self._pub)
                 if heard is not None:
                     return heard
             left_s = end_s - time.monotonic()
@@ -341,7 +245,7 @@ class LineClient:
                 return None
             self._poll(links, left_s)
 
-    def _poll(self, links: list[_Link], left_s: float) -> None:
+    def _poll(self, links: list[Link], left_s: float) -> None:
         poller = zmq.Poller()
         for link in links:
             greeting = self._greet and link is self._ctl
@@ -354,29 +258,23 @@ class LineClient:
                 self.say("hello", within_s=0)
                 self._greet = False
 
-    def _read(self, parts: list[bytes], at_ns: int, *, published: bool) -> Heard | None:
+    def _read(self, parts: list[bytes], at_ns: int, *, to_all: bool) -> Heard | None:
         topic = kind = line = ""
-        if published:
-            # Version 1 has two parts; a reader ignores what is added behind them.
-            topic = parts[0].decode("utf-8", "replace")
-            parts = parts[1:2]
-            kind, _, line = topic.removeprefix("v1/").partition("/")
+        payload = parts[0] if parts else b""
+        if to_all:
+            topic, kind, line, payload = published(parts)
             if self._line is not None and line != self._line:
                 return None
-        codec = self._pub_codec if published else self._codec
-        payload = parts[0] if parts else b""
+        codec = self._pub_codec if to_all else self._codec
         if len(payload) > MAX_MESSAGE_BYTES:
             raise WireError(f"{len(payload)} bytes, at most {MAX_MESSAGE_BYTES} are allowed")
-        try:
-            fields = codec.unpack(payload)
-        except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-            raise WireError(f"not readable: {str(error) or type(error).__name__}") from error
-        if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
+        fields = codec.unpack(payload)
+        if not isinstance(fields.get("type"), str):
             raise WireError(f"found {brief(fields)}, expected a map with a type")
         found: str = fields["type"]
         if found in ("verdict", "state"):
             codec.check(payload)
-        if published and (kind, line) != (found, fields.get("line", line)):
+        if to_all and (kind, line) != (found, fields.get("line", line)):
             raise WireError(
                 f"topic {topic!r} does not fit a {found} of {brief(fields.get('line'))}"
             )

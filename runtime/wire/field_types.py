@@ -20,7 +20,6 @@ __all__ = [
     "Token",
     "TrigId",
     "Uuid",
-    "shorten",
     "unsaid",
     "whole",
 ]
@@ -58,13 +57,3 @@ def whole(value: object) -> object:
     if isinstance(value, bool | float):
         raise ValueError(f"found {value!r}, expected the integer 1 (OK) or 2 (NG)")
     return value
-
-
-def shorten(text: str, limit: int, *, keep_end: bool = False) -> str:
-    """At most `limit` characters of a text, as every encoding can carry them."""
-    # File names may hold bytes that are not UTF-8. Python keeps them as lone
-    # surrogates, which neither encoding can carry.
-    clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    if len(clean) <= limit:
-        return clean
-    return "…" + clean[1 - limit :] if keep_end else clean[: limit - 1] + "…"

@@ -24,6 +24,7 @@ from pathlib import Path
 import zmq
 
 from kenpin.config.errors import ConfigError
+from kenpin.config.text import brief
 
 __all__ = [
     "Admitted",
@@ -239,7 +240,7 @@ def parse_keys(text: bytes) -> dict[str, bytes]:
 
 def _key(text: bytes) -> bytes:
     if len(text) != _KEY_CHARS or any(byte not in _Z85 for byte in text):
-        raise ValueError(f"{text[:50]!r} is no key, expected {_KEY_CHARS} characters of Z85")
+        raise ValueError(f"{brief(text)} is no key, expected {_KEY_CHARS} characters of Z85")
     for start in range(0, _KEY_CHARS, 5):
         value = 0
         for byte in text[start : start + 5]:

@@ -16,7 +16,9 @@ from typing import Any, cast
 import msgpack
 from pydantic import BaseModel, ValidationError
 
+from kenpin.config.text import brief
 from kenpin.runtime.wire.commands import COMMANDS, Command
+from kenpin.runtime.wire.errors import WireError, explain, explain_command
 from kenpin.runtime.wire.field_types import Frozen
 from kenpin.runtime.wire.line_messages import PUBLISHED, REPLIES
 from kenpin.runtime.wire.verdict_messages import (
@@ -30,10 +32,6 @@ from kenpin.runtime.wire.verdict_messages import (
     State,
     StateMessage,
     VerdictMessage,
-    WireError,
-    brief,
-    explain,
-    explain_command,
     topic,
     verdict_message,
 )
@@ -58,6 +56,8 @@ __all__ = [
     "decode_any",
     "decode_command",
     "encode",
+    "message_fields",
+    "pack_fields",
     "topic",
     "verdict_message",
 ]
@@ -145,6 +145,24 @@ def command_fields(payload: bytes, encoding: Encoding) -> Mapping[str, object]:
         If there is none, or it is too long.
     """
     return _plain(payload, encoding, MAX_COMMAND_BYTES)[1]
+
+
+def message_fields(payload: bytes, encoding: Encoding) -> dict[str, Any]:
+    """The map in a line's bytes, whatever it says.
+
+    Raises
+    ------
+    WireError
+        If there is none, or it is too long.
+    """
+    return _plain(payload, encoding)[1]
+
+
+def pack_fields(fields: Mapping[str, Any], encoding: Encoding) -> bytes:
+    """The bytes of a map, whatever it says: a command, or what a line must refuse."""
+    if encoding is Encoding.JSON:
+        return json.dumps(fields).encode()
+    return cast(bytes, msgpack.packb(fields))
 
 
 def _read(payload: bytes, encoding: Encoding, models: Mapping[str, type[Frozen]]) -> Frozen:

@@ -19,8 +19,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from kenpin.config.text import brief
 from kenpin.runtime.judging.verdict import REASON_CODES, Outcome
 from kenpin.runtime.wire.commands import COMMANDS, Command
+from kenpin.runtime.wire.errors import WireError, explain_command
 from kenpin.runtime.wire.struct_layouts import (
     CRC_AT,
     FLAGS_AT,
@@ -31,7 +33,7 @@ from kenpin.runtime.wire.struct_layouts import (
     Field,
     Layout,
 )
-from kenpin.runtime.wire.verdict_messages import State, WireError, brief, explain_command
+from kenpin.runtime.wire.verdict_messages import State
 
 __all__ = ["STATE_NUMBERS", "pack", "pack_message", "table", "unpack", "unpack_command"]
 
@@ -41,6 +43,8 @@ _HASH = re.compile(r"[0-9a-f]{12}$")
 _ADDED = ("added_number", "added_text", "session", "why")
 # By their numbers in an error.
 _WHYS = (None, "stale", "duplicate", "paused")
+# Of a boot's UUID, the first ones: 32 bits.
+_BOOT_DIGITS = 8
 # Numbers below are commands.
 _FIRST_FROM_LINE = 32
 _NUMBER = re.compile(r"[1-9][0-9]{0,19}")
@@ -299,7 +303,7 @@ _NUMBERS: Mapping[str, Callable[[Any], int]] = {
     "session": _session_number,
     "why": lambda why: _WHYS.index(why) if why else 0,
     "bundle": _bundle_number,
-    "boot": lambda boot: int(boot[:8], 16),
+    "boot": lambda boot: int(boot[:_BOOT_DIGITS], 16),
     "state": lambda state: STATE_NUMBERS[state],
     "kind": lambda kind: LAYOUTS[kind].number if kind else 0,
 }

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import struct
 import sys
 import time
 from contextlib import ExitStack, suppress
@@ -23,8 +22,8 @@ import zmq
 
 from kenpin.runtime.judging.verdict import Outcome
 from kenpin.runtime.wire.keys import ClientKeys, KeysError, read_client
+from kenpin.runtime.wire.link import Link, published, subscribing
 from kenpin.runtime.wire.map_encoding import (
-    MAX_MESSAGE_BYTES,
     Encoding,
     Message,
     StateMessage,
@@ -35,15 +34,6 @@ from kenpin.runtime.wire.map_encoding import (
 )
 
 __all__ = ["SequenceCheck", "VerdictSubscriber", "main"]
-
-RECEIVE_HWM = 1000
-_RECALL_S = 0.1
-_HANGUPS = (
-    zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-)
 
 _ALL_CAME = 0
 _SOME_MISSING = 1
@@ -92,64 +82,14 @@ class VerdictSubscriber:
         line: str | None = None,
         keys: ClientKeys | None = None,
     ) -> None:
-        self._endpoint = endpoint
-        self._keys = keys
-        self._called_s = -math.inf
         self._encoding = encoding
         self._line = line
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._connect()
-        except zmq.ZMQError:
+            self._link = Link(endpoint, lambda: subscribing(self._context, keys))
+        except (zmq.ZMQError, ValueError):
             self._context.destroy(linger=0)
             raise
-
-    def _connect(self) -> None:
-        self._socket = self._context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        if self._keys:
-            self._keys.on(self._socket)
-        if "[" in self._endpoint:
-            self._socket.setsockopt(zmq.IPV6, 1)
-        self._hangups = self._socket.get_monitor_socket(_HANGUPS)
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._hangups, zmq.POLLIN)
-        self._socket.connect(self._endpoint)
-        # One subscription for all, sorted out below: whoever has got a state is then
-        # certain to get the verdicts. Of two, one could come into force much later.
-        self._socket.subscribe(b"v1/")
-
-    def _reconnect(self) -> None:
-        refused = self._refused()
-        # Whoever is turned away would call again, and be turned away, without a rest.
-        time.sleep(max(0.0, self._called_s + _RECALL_S - time.monotonic()))
-        self._called_s = time.monotonic()
-        # After a message over MAXMSGSIZE, libzmq 4.3.5 hangs up and never calls again
-        # from the connecting side: the reader would be deaf without knowing it.
-        self._socket.disable_monitor()
-        self._hangups.close(linger=0)
-        self._socket.close(linger=0)
-        self._connect()
-        if refused:
-            raise WireError(f"{self._endpoint} turns this reader away: {refused}")
-
-    def _refused(self) -> str:
-        """Why there was no connection at all; empty if there was one, and it has ended."""
-        why = ""
-        with suppress(zmq.Again):
-            while True:
-                event = struct.unpack("=HI", self._hangups.recv_multipart(zmq.NOBLOCK)[0])[0]
-                if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                    why = "its key is not admitted, or no longer; edge-run keys list"
-                elif event in (
-                    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
-                    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
-                ):
-                    why = "a side has no keys, or this reader has another line's; see --keys"
-        return why
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
         """The next verdict or state, or None if none came within `timeout_s` seconds.
@@ -165,28 +105,32 @@ class VerdictSubscriber:
         while True:
             left_s = max(0.0, deadline_s - time.monotonic())
             left_ms = None if timeout_s is None else math.ceil(left_s * 1000)
-            ready = dict(self._poller.poll(left_ms))
+            ready = self._ready(left_ms)
             message = None
             # What came before a hang-up is read first.
-            if self._socket in ready:
-                message = self._read(self._socket.recv_multipart(zmq.NOBLOCK))
-            elif ready:
-                self._reconnect()
+            if self._link.socket in ready:
+                message = self._read(self._link.socket.recv_multipart(zmq.NOBLOCK))
+            elif ready and (refused := self._link.reopen()):
+                raise WireError(f"{self._link.endpoint} turns this reader away: {refused}")
             # The clock is asked again: other lines' messages may never cease.
             if message is not None or time.monotonic() >= deadline_s:
                 return message
 
+    def _ready(self, timeout_ms: int | None) -> list[zmq.Socket[bytes]]:
+        poller = zmq.Poller()
+        for source in (self._link.socket, self._link.hangups):
+            poller.register(source, zmq.POLLIN)
+        return [source for source, _ in poller.poll(timeout_ms)]
+
     def _read(self, parts: list[bytes]) -> Message | None:
-        # Version 1 has two parts; a reader ignores what is added behind them.
-        name, payload = parts[0], parts[1] if len(parts) > 1 else b""
-        kind, _, line = name.removeprefix(b"v1/").partition(b"/")
-        if kind not in (b"verdict", b"state"):
+        came = published(parts)
+        if came.kind not in ("verdict", "state"):
             return None
-        if self._line is not None and line != self._line.encode():
+        if self._line is not None and came.line != self._line:
             return None
-        message = decode(payload, self._encoding)
-        if topic(message.type, message.line).encode() != name:
-            raise WireError(f"topic {name!r} does not fit a {message.type} of {message.line}")
+        message = decode(came.payload, self._encoding)
+        if topic(message.type, message.line) != came.topic:
+            raise WireError(f"topic {came.topic!r} does not fit a {message.type} of {message.line}")
         return message
 
     def close(self) -> None:
@@ -210,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
             stack.enter_context(subscriber)
             lines = _open(stack, options.json_lines)
             ready = _open(stack, options.ready)
-        except (zmq.ZMQError, OSError, KeysError) as error:
+        except (zmq.ZMQError, ValueError, OSError, KeysError) as error:
             sys.stderr.write(f"{error}; correct the command line, see --help\n")
             return _WRONG_USAGE
         tally = _WatchTally(options.count)

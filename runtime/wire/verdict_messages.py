@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from kenpin.config.text import shorten
 from kenpin.runtime.judging.verdict import (
     MOST_DEFECTS,
     REASON_CODES,
@@ -27,6 +29,7 @@ from kenpin.runtime.judging.verdict import (
     Reason,
     Verdict,
 )
+from kenpin.runtime.wire.errors import WireError, explain
 from kenpin.runtime.wire.field_types import (
     MAX_DETAIL_CHARS,
     MAX_NAME_CHARS,
@@ -39,7 +42,6 @@ from kenpin.runtime.wire.field_types import (
     SessionId,
     Token,
     Uuid,
-    shorten,
     unsaid,
     whole,
 )
@@ -51,25 +53,18 @@ __all__ = [
     "AcquisitionClock",
     "ClockSync",
     "Counts",
+    "Envelope",
     "Identity",
     "Message",
     "State",
     "StateMessage",
     "VerdictMessage",
-    "WireError",
-    "brief",
-    "explain",
-    "explain_command",
     "topic",
     "verdict_fields",
     "verdict_message",
 ]
 
 _CODES: Mapping[str, int] = {reason.value: code for reason, code in REASON_CODES.items()}
-
-
-class WireError(ValueError):
-    """A message that must not be sent or cannot be trusted."""
 
 
 class State(StrEnum):
@@ -282,7 +277,7 @@ class StateMessage(Frozen):
 Message = VerdictMessage | StateMessage
 
 
-def topic(kind: Literal["verdict", "state"], line: str) -> str:
+def topic(kind: str, line: str) -> str:
     """Where messages of this kind about this line are published.
 
     ZeroMQ matches topics by prefix, so a subscription to line `L1` also brings
@@ -321,24 +316,30 @@ def verdict_fields(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def verdict_message(
-    verdict: Verdict,
-    identity: Identity,
-    seq: int,
-    *,
-    mono_ns: int,
-    wall_ns: int,
-    deadline_us: int | None = None,
-    clock_sync: ClockSync = "none",
-    acq_clock: AcquisitionClock = "monotonic",
-    trig: str | None = None,
-    session: str | None = None,
-    enc: int | None = None,
-) -> VerdictMessage:
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a message says of a verdict beside the verdict itself.
+
+    seq                number of the verdict
+    mono_ns, wall_ns   one moment on two clocks: when the message was made
+    deadline_us        what the frame was allowed, from its trigger or its last scan line
+    trig, session      whom it answers; None where frames come untriggered
+    enc                the encoder's count, unwrapped
+    """
+
+    seq: int
+    mono_ns: int
+    wall_ns: int
+    deadline_us: int | None = None
+    trig: str | None = None
+    session: str | None = None
+    enc: int | None = None
+
+
+def verdict_message(verdict: Verdict, identity: Identity, envelope: Envelope) -> VerdictMessage:
     """The message about one verdict; it fits the cap whatever texts the verdict holds.
 
-    `mono_ns` and `wall_ns` are one moment on two clocks. A long detail loses
-    its end, a long name its beginning.
+    A long detail loses its end, a long name its beginning.
 
     Raises
     ------
@@ -349,20 +350,20 @@ def verdict_message(
         return VerdictMessage(
             v=1,
             type="verdict",
-            seq=seq,
-            trig=trig,
-            session=session,
+            seq=envelope.seq,
+            trig=envelope.trig,
+            session=envelope.session,
             unsure=verdict.reason is Reason.UNSURE,
             partial=verdict.reason is Reason.INCOMPLETE_FRAME,
             late=verdict.reason is Reason.LATE,
             t_acq_ns=verdict.captured_ns,
-            acq_clock=acq_clock,
-            t_mono_ns=mono_ns,
-            t_wall_ns=wall_ns,
-            clock_sync=clock_sync,
-            enc=enc,
+            acq_clock="monotonic",
+            t_mono_ns=envelope.mono_ns,
+            t_wall_ns=envelope.wall_ns,
+            clock_sync="none",
+            enc=envelope.enc,
             lat_us=_latencies(verdict),
-            deadline_us=deadline_us,
+            deadline_us=envelope.deadline_us,
             **identity.model_dump(exclude={"bundle"}),
             **_shortened(verdict_fields(verdict), identity),
         )
@@ -386,31 +387,3 @@ def _latencies(verdict: Verdict) -> dict[str, int]:
     stages = {"total": since_last_line_us} | dict(verdict.stages_us)
     # A clock that ran backwards spoils a duration; it must not void a verdict.
     return {stage: max(0, us) for stage, us in stages.items()}
-
-
-def brief(value: object) -> str:
-    """The value as Python writes it, cut to what an error message can hold."""
-    return repr(value)[:80]
-
-
-def explain(error: ValidationError, skip: int = 0) -> str:
-    """The first faults of a message in one line: where, what was expected, what was found.
-
-    skip  names of the place that say nothing new
-    """
-    faults = error.errors(include_url=False, include_context=False)[:3]
-    return "; ".join(
-        f"{'.'.join(map(str, fault['loc'][skip:]))[:80]}: {fault['msg']} "
-        f"(found {brief(fault['input'])})"
-        if fault["loc"][skip:]
-        else fault["msg"]
-        for fault in faults
-    )
-
-
-def explain_command(error: ValidationError) -> str:
-    """As `explain`; the field comes first, because a struct shows 48 bytes of it.
-
-    Its type is what the error is about, and is told beside it.
-    """
-    return explain(error, skip=1)

@@ -16,6 +16,7 @@ from typing import Any
 
 from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError, Ticket
 from kenpin.camera.acquisition.ring_frames import frame_in, put_map
+from kenpin.config.text import shorten
 from kenpin.processes.channel import Channel, Stop
 from kenpin.processes.progress import Progress
 from kenpin.runtime.bundles.bundle import Bundle, BundleError, read_bundle
@@ -129,7 +130,7 @@ def _tell(channel: _Channel, phase: Phase) -> None:
 def _fail(channel: _Channel, error: BundleError) -> None:
     reason = Reason.SELFTEST_FAILED if isinstance(error, _SelftestError) else Reason.NOT_READY
     # Long enough that a gateway which is busy just now still hears it before the end.
-    channel.send(Failed(reason, str(error)[:_MOST_CHARS]))
+    channel.send(Failed(reason, shorten(str(error), _MOST_CHARS)))
 
 
 def _facts(bundle: Bundle, pipeline: Pipeline | WebPipeline, pulse: _Pulse) -> BundleFacts:
@@ -192,7 +193,7 @@ class _InspectionLoop:
             self._judge(command)
             return
         ended = self._pipeline.finish() if isinstance(self._pipeline, WebPipeline) else None
-        self._channel.send(WebEnded(None if ended is None else _as_told(ended.verdict)))
+        self._channel.send(WebEnded(None if ended is None else _as_sent(ended.verdict)))
 
     def _judge(self, command: Judge) -> None:
         try:
@@ -204,7 +205,7 @@ class _InspectionLoop:
             verdict = judged.verdict
         except StaleTicketError as error:
             verdict = self._refusal(str(error))
-        self._channel.send(Judged(command.job, _as_told(verdict)))
+        self._channel.send(Judged(command.job, _as_sent(verdict)))
 
     def _lay_down(self, judged: Judgement, ticket: Ticket) -> None:
         found = judged.score_map
@@ -232,7 +233,7 @@ class _InspectionLoop:
                 yield
         except (BundleError, OSError) as error:
             detail = str(error)
-        self._channel.send(SelftestEnded(not detail, detail[:_MOST_CHARS], scores))
+        self._channel.send(SelftestEnded(not detail, shorten(detail, _MOST_CHARS), scores))
 
     def _hash_steps(self) -> Iterator[None]:
         bundle: Bundle = self._pipeline.bundle
@@ -249,10 +250,10 @@ class _InspectionLoop:
                 )
 
 
-def _as_told(verdict: Verdict) -> Verdict:
+def _as_sent(verdict: Verdict) -> Verdict:
     """As much of it as a message holds."""
     web = None if verdict.web is None else fitted(verdict.web)
-    return replace(verdict, detail=verdict.detail[:_MOST_CHARS], web=web)
+    return replace(verdict, detail=shorten(verdict.detail, _MOST_CHARS), web=web)
 
 
 def _leave_niceness() -> int:

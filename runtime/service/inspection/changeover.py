@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from kenpin.config.text import brief
+from kenpin.processes.channel import Channel, Stop
+from kenpin.processes.child import Child
 from kenpin.runtime.service.inspection.messages import (
     BundleFacts,
     Failed,
     Gone,
     InspectionEvent,
+    LinkSet,
     Phase,
     PhaseChanged,
 )
@@ -25,6 +26,9 @@ __all__ = ["Change", "Changeover", "ChangeoverError", "store_of"]
 
 # A folder of the store: a name, a dash and the start of the content hash.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}[-@][0-9a-f]{12}")
+
+# A disk may take so long for it when the service ends.
+_LINK_S = 5.0
 
 
 class ChangeoverError(ValueError):
@@ -65,7 +69,8 @@ class Changeover:
         self._wanted: dict[Hashable, str] = {}
         self._pending = False
         self._detail = ""
-        self._clerks: list[BaseProcess] = []
+        # Who sets the store's link, and whether it has said that it is done.
+        self._clerks: list[tuple[Child[Stop, LinkSet], bool]] = []
 
     def prepare(self, owner: Hashable, bundle: str) -> list[Change]:
         """Begin to prove a bundle of the store, by its label or its folder's name.
@@ -80,21 +85,21 @@ class Changeover:
         """
         if not _NAME.fullmatch(bundle):
             raise ChangeoverError(
-                f"bundle {bundle[:80]!r}: expected a bundle's label, such as web@0123456789ab"
+                f"bundle {brief(bundle)}: expected a bundle's label, such as web@0123456789ab"
             )
         name = "-".join(bundle.rsplit("@", 1))
         folder = self._store / name
         if not folder.is_dir():
             raise ChangeoverError(f"no {name} in {self._store}; install the bundle first")
         self._supervisor.prepare(folder)
-        told = [Change(owner, "preparing", bundle)]
+        changes = [Change(owner, "preparing", bundle)]
         if self._pending and (self._owner, self._asked) != (owner, bundle):
             why = f"superseded: {bundle} is prepared instead, as was asked later"
-            told.insert(0, Change(self._owner, "failed", self._asked, why))
+            changes.insert(0, Change(self._owner, "failed", self._asked, why))
         self._owner, self._asked, self._detail = owner, bundle, ""
         self._wanted[owner] = name
         self._pending = True
-        return told
+        return changes
 
     def event(self, event: InspectionEvent) -> Change | None:
         """What a message of the candidate means; None if nothing has come of it yet."""
@@ -154,7 +159,7 @@ class Changeover:
         if bundle is not None:
             if "-".join(bundle.rsplit("@", 1)) != "-".join(prepared.label.rsplit("@", 1)):
                 raise ChangeoverError(
-                    f"{bundle[:80]!r} is not prepared, {prepared.label} is; PREPARE it again"
+                    f"{brief(bundle)} is not prepared, {prepared.label} is; PREPARE it again"
                 )
         elif len(set(self._wanted.values())) > 1:
             raise ChangeoverError(
@@ -167,27 +172,33 @@ class Changeover:
 
         In a process of its own: a disk may take seconds for it.
         """
-        clerk = multiprocessing.get_context("spawn").Process(
-            target=_point, args=(self._store, folder), name="kenpin-clerk", daemon=True
+        clerk: Child[Stop, LinkSet] = Child(
+            "kenpin-clerk", point, self._store, folder, to_child=Stop, from_child=LinkSet
         )
-        clerk.start()
-        self._clerks.append(clerk)
+        self._clerks.append((clerk, False))
 
     def failed_to_remember(self) -> bool:
         """Whether a change was made that a restart of the box would undo; asks, never waits."""
-        codes = [clerk.exitcode for clerk in self._clerks]
-        self._clerks = [c for c, code in zip(self._clerks, codes, strict=True) if code is None]
-        return any(codes)
+        clerks, self._clerks = self._clerks, []
+        failed = False
+        for clerk, done in clerks:
+            done = bool(clerk.receive()) or done
+            if clerk.gone:
+                failed = failed or not done
+                clerk.close()
+            else:
+                self._clerks.append((clerk, done))
+        return failed
 
     def close(self) -> None:
         """Wait for a link that is being set, but not for a disk that hangs."""
-        for clerk in self._clerks:
-            clerk.join(5.0)
-            with contextlib.suppress(ValueError):
-                clerk.kill()
+        for clerk, _ in self._clerks:
+            clerk.stop(_LINK_S)
 
 
-def _point(store: Path, folder: Path) -> None:
+def point(store: Path, folder: Path, channel: Channel[LinkSet, Stop]) -> None:
+    """The process that sets a store's link."""
     from kenpin.runtime.bundles.store import Store
 
     Store(store).switch(folder.name)
+    channel.send(LinkSet())

@@ -26,6 +26,7 @@ __all__ = [
     "InspectorSpec",
     "Judge",
     "Judged",
+    "LinkSet",
     "Phase",
     "PhaseChanged",
     "RunSelftest",
@@ -168,6 +169,10 @@ class TookOver(Message, frozen=True):
     """It has left its niceness, or was not allowed to: then `niceness` is above 0."""
 
     niceness: int
+
+
+class LinkSet(Message, frozen=True):
+    """The store's link leads to the bundle in force, as a process beside it reports."""
 
 
 FromInspection = Judged | WebEnded | PhaseChanged | SelftestEnded | TookOver | Failed

@@ -15,6 +15,7 @@ from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError, Ticket
 from kenpin.camera.acquisition.ring_frames import frame_in, map_in
 from kenpin.camera.files.images import encode_png
 from kenpin.config.line import ArchiveSpec
+from kenpin.config.text import shorten
 from kenpin.processes.channel import Channel
 from kenpin.runtime.judging.verdict import Outcome
 from kenpin.runtime.service.sides.archive_folder import ArchiveStore, Kind, NoRoomError
@@ -124,7 +125,7 @@ class Archiving:
                 kind=kind,
                 dropped=why,
                 ready=store is not None,
-                fault=self._fault[:MAX_DETAIL_CHARS],
+                fault=shorten(self._fault, MAX_DETAIL_CHARS),
                 counts=store.counts if store else {},
             )
         )

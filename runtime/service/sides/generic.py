@@ -9,6 +9,7 @@ from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.registry import load_object
 from kenpin.config.sides import SIDES, SideSettings
 from kenpin.processes.channel import Channel
+from kenpin.processes.child import NAME_CHARS
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
@@ -55,7 +56,7 @@ class GenericSide(Side):
         self._behind_ns: int | None = None
         self._fault = ""
         self.process: SideProcess[ToGeneric, GenericReport] = SideProcess(
-            f"kenpin-{settings.called}"[:15],
+            f"kenpin-{settings.called}"[:NAME_CHARS],
             live,
             SIDES.find(settings.kind).work,
             settings,

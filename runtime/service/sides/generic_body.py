@@ -9,6 +9,7 @@ from typing import Any
 from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError, Ticket
 from kenpin.camera.acquisition.ring_frames import frame_in, map_in
 from kenpin.camera.frame import Frame
+from kenpin.config.text import shorten
 from kenpin.processes.channel import Channel
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.verdict import Verdict
@@ -99,4 +100,4 @@ class LineView:
         )
 
     def _tell(self, ticket: Ticket | None) -> None:
-        self._channel.send(GenericReport(ticket, self._fault[:MAX_DETAIL_CHARS]))
+        self._channel.send(GenericReport(ticket, shorten(self._fault, MAX_DETAIL_CHARS)))

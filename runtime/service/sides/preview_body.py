@@ -13,6 +13,7 @@ from kenpin.camera.acquisition.ring_frames import frame_in, map_in
 from kenpin.camera.files.images import encode_png
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import WireSpec
+from kenpin.config.text import shorten
 from kenpin.processes.channel import Channel
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.overlay import overlay
@@ -58,7 +59,7 @@ class Previewing:
             self._socket.setsockopt(zmq.LINGER, 0)
             access.bind(self._socket, self._wire.img)
         except ConfigError as error:
-            self._channel.send(PreviewReport(None, str(error)[:MAX_DETAIL_CHARS]))
+            self._channel.send(PreviewReport(None, shorten(str(error), MAX_DETAIL_CHARS)))
             while not self._channel.ended:
                 self._channel.wait(1.0)
                 self._channel.receive()
@@ -104,4 +105,4 @@ class Previewing:
             self._socket.send_multipart([self._topic, json.dumps(head).encode(), picture])
         except StaleTicketError as error:
             fault = str(error)
-        self._channel.send(PreviewReport(lent.ticket, fault[:MAX_DETAIL_CHARS]))
+        self._channel.send(PreviewReport(lent.ticket, shorten(fault, MAX_DETAIL_CHARS)))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from kenpin.config.text import shorten
 from kenpin.processes.channel import Channel
 from kenpin.runtime.service.sides.messages import (
     AddFindings,
@@ -20,7 +21,7 @@ from kenpin.runtime.service.sides.messages import (
     ToRolls,
 )
 from kenpin.runtime.web.roll import RollBook
-from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS, shorten
+from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 
 __all__ = ["RollKeeper"]
 
