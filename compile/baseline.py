@@ -66,9 +66,9 @@ class _BaselineFitting:
 
     def fit(self, spec: BaselineSpec, task: FitTask) -> dict[str, int]:  # noqa: ARG002
         """See `Fitting`."""
-        with task.steps.step("fit the grey of squares") as told:
+        with task.steps.step("fit the grey of squares") as progress:
             count, total, squares = 0, 0.0, 0.0
-            for features in task.reader.read(task.files, progress=told):
+            for features in task.reader.read(task.files, progress=progress):
                 grey = features.astype(np.float64)
                 count += grey.size
                 total += float(grey.sum())

@@ -214,8 +214,8 @@ def _eval(options: argparse.Namespace) -> int:
     with Steps(console) as steps:
         with steps.step("golden frames"):
             pipeline = open_tested(bundle)
-        with steps.step("judge") as told:
-            found = evaluate(pipeline, dataset, told, tile_px=tile_px)
+        with steps.step("judge") as progress:
+            found = evaluate(pipeline, dataset, progress, tile_px=tile_px)
         for note in found.notes:
             steps.say(f"warning: {note}")
     for table in accuracy(found):

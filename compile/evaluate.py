@@ -121,7 +121,7 @@ def wide_side(height_px: int, width_px: int) -> int | None:
 def evaluate(
     pipeline: Pipeline | WebPipeline,
     dataset: Dataset,
-    told: Callable[[int, int], None],
+    progress: Callable[[int, int], None],
     *,
     tile_px: int | None = None,
 ) -> Evaluation:
@@ -148,7 +148,7 @@ def evaluate(
         else:
             judged = pipeline.judge_single(Frame(pixels, 0, number, item.name))
             tally.add(item, number, judged, pixels.shape)
-        told(number + 1, len(dataset))
+        progress(number + 1, len(dataset))
     images = Scored(
         np.array([score for _, score, _ in tally.judged]),
         [item.kind for item, _, _ in tally.judged],

@@ -84,8 +84,8 @@ def score_good(
     alike
         See `GoodScores.likeness`.
     """
-    with steps.step("score good images without their own part") as told:
-        found = sorted(map(_Seen.of, apart.judge(told)), key=lambda one: (one.web, one.strip))
+    with steps.step("score good images without their own part") as progress:
+        found = sorted(map(_Seen.of, apart.judge(progress)), key=lambda one: (one.web, one.strip))
     scores = [one.score for one in found]
     kept = named(keep, images.files, images.folder, "images.keep")
     odd = {n for n in odd_ones(scores) if not kept & set(images.webs[found[n].web])}
@@ -113,8 +113,8 @@ def likeness(images: GoodImages, apart: Sequence[LeftOut], alone: Unseen, steps:
         Judges each without itself only.
     """
     chosen = _some(len(images.webs))
-    with steps.step("look for photographs of one part") as told:
-        others = [one.score for one in alone.judge(told, chosen)]
+    with steps.step("look for photographs of one part") as progress:
+        others = [one.score for one in alone.judge(progress, chosen)]
     return _likeness([one.score for one in apart if one.web in chosen], others)
 
 

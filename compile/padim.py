@@ -330,9 +330,9 @@ class _PadimFitting:
     def fit(self, spec: PadimSpec, task: FitTask) -> dict[str, int]:
         """See `Fitting`."""
         foldings = _foldings(spec, task)
-        with task.steps.step("fit PaDiM") as told:
+        with task.steps.step("fit PaDiM") as progress:
             fewest = fit_padim(
-                task.reader, task.files, task.grid, spec, task.folder, told, foldings
+                task.reader, task.files, task.grid, spec, task.folder, progress, foldings
             )
         return {"patches_per_gaussian": fewest}
 

@@ -95,11 +95,11 @@ def look_through(prepared: Prepared, steps: Steps) -> tuple[GoodImages, NDArray[
     recipe = prepared.recipe
     inspected = inspected_columns(recipe, prepared.joiner)
     spec = recipe.images
-    with steps.step("check images") as told:
-        images = GoodImages.check(spec, recipe.frame, prepared.grid, told, prepared.edges)
+    with steps.step("check images") as progress:
+        images = GoodImages.check(spec, recipe.frame, prepared.grid, progress, prepared.edges)
     if spec.ng is not None:
-        with steps.step("check NG images") as told:
-            check_ng(spec.ng, recipe.frame, spec.turn_deg, told)
+        with steps.step("check NG images") as progress:
+            check_ng(spec.ng, recipe.frame, spec.turn_deg, progress)
     for doubt in doubts_about(images, recipe):
         steps.say(f"warning: {doubt}")
     return images, inspected

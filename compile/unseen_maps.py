@@ -42,8 +42,8 @@ def look_at(task: BuildTask, unseen: Unseen) -> UnseenMaps:
     """Maps of the good images, each without its own part, and of faint defects drawn into them."""
     recipe, scratch, steps = task.recipe, task.scratch, task.steps
     looked = UnseenMaps(MapStore(scratch / "good.maps"), MapStore(scratch / "twins.maps"))
-    with steps.step("look at good images without their own part") as told:
-        keep_images(unseen, looked.good, told)
+    with steps.step("look at good images without their own part") as progress:
+        keep_images(unseen, looked.good, progress)
     if not recipe.report.twins_each:
         return looked
     grid, stride = task.grid, task.stride_px
@@ -56,8 +56,8 @@ def look_at(task: BuildTask, unseen: Unseen) -> UnseenMaps:
     plain = plain_webs(looked.seen, len(unseen.webs))
     twins = TwinTask(unseen, plain, grid, stride, recipe.score.smooth_sigma_px + stride, inspected)
     rng = task.random(TWIN_STREAM)
-    with steps.step("draw faint defects into good images") as told:
-        keep_twins(draw_twins(twins, recipe.report.twins_each, rng, told), looked.twins)
+    with steps.step("draw faint defects into good images") as progress:
+        keep_twins(draw_twins(twins, recipe.report.twins_each, rng, progress), looked.twins)
     return looked
 
 

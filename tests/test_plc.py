@@ -114,14 +114,13 @@ def inspect(
     client = connect()
     client.say("hello")
     watch = Watch(LIMITS, "plc-x-", time.monotonic_ns(), session=client.session)
-    plan = Plan(rate_hz=None if free else rate_hz, count=free or parts, seconds=10)
+    plan = Plan(rate_hz=None if free else rate_hz, count=free or parts, seconds=10, prefix="plc-x-")
     drive = Drive(
         connect,
         lambda: LineClient(None, line.pub, backlog=1).close,
         watch,
         plan,
         Once(kinds),
-        prefix="plc-x-",
     )
     drive.run(client)
     return watch

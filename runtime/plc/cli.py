@@ -156,9 +156,8 @@ def _plc(options: argparse.Namespace) -> int:
         connect,
         stall,
         watch,
-        _plan(options, state),
+        _plan(options, state, prefix),
         Faults(_faults(options.fault), options.fault_share, options.seed),
-        prefix=prefix,
         show=show if screen.live else lambda: None,
         show_every_s=0.25 if screen.live else math.inf,
     )
@@ -170,7 +169,7 @@ def _plc(options: argparse.Namespace) -> int:
     return _judged(options, watch, pub)
 
 
-def _plan(options: argparse.Namespace, state: str) -> Plan:
+def _plan(options: argparse.Namespace, state: str, prefix: str) -> Plan:
     listen = options.listen
     if state == State.CONTINUOUS and not listen:
         sys.stderr.write("the line judges every frame by itself: listening only\n")
@@ -181,6 +180,7 @@ def _plan(options: argparse.Namespace, state: str) -> Plan:
         seconds=options.seconds,
         recipe=options.recipe,
         change=options.change,
+        prefix=prefix,
         budget_us=None if options.budget_ms is None else round(options.budget_ms * 1000),
     )
 

@@ -44,6 +44,7 @@ class Plan:
     recipe     asked for in every trigger; None: whichever is in force
     budget_us  asked for in every trigger; None: the line's own
     change     a bundle to PREPARE and ACTIVATE meanwhile; the run outlasts it
+    prefix     digits that the ids of its triggers begin with
     """
 
     rate_hz: float | None
@@ -52,6 +53,7 @@ class Plan:
     recipe: str | None = None
     budget_us: int | None = None
     change: str | None = None
+    prefix: str = ""
 
 
 class Drive:
@@ -70,7 +72,6 @@ class Drive:
         plan: Plan,
         faults: Faults,
         *,
-        prefix: str,
         show: Callable[[], None] = lambda: None,
         show_every_s: float = math.inf,
     ) -> None:
@@ -79,7 +80,6 @@ class Drive:
         self._watch = watch
         self._plan = plan
         self._faults = faults
-        self._prefix = prefix
         self._show = show
         self._show_every_s = show_every_s
         self._fields: dict[str, Any] = {}
@@ -170,7 +170,7 @@ class Drive:
     # -- parts -----------------------------------------------------------------------------
 
     def _part(self, number: int) -> None:
-        trig = f"{self._prefix}{number:07}"
+        trig = f"{self._plan.prefix}{number:07}"
         fault = self._faults.next()
         if not self._trigger(trig):
             return
