@@ -15,9 +15,10 @@ from zmq.utils import z85
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import load_line
+from kenpin.config.text import shorten
 from kenpin.runtime.bundles.bundle import BundleError, parse_manifest
 from kenpin.runtime.wire.encodings import CODECS
-from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS, shorten
+from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 from kenpin.runtime.wire.keys import parse_keys
 from kenpin.runtime.wire.line_messages import REPLIES
 from kenpin.runtime.wire.map_encoding import Encoding, WireError, decode, decode_any, encode
