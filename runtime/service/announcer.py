@@ -58,8 +58,7 @@ class Announcer:
         wall_ns: Callable[[], int],
     ) -> None:
         self._line = line
-        self._control = sockets.control
-        self._publisher = sockets.publisher
+        self._sockets = sockets
         self._ledger = ledger
         self._log = structlog.get_logger()
         self._codec = CODECS[line.wire.encoding]
@@ -94,7 +93,7 @@ class Announcer:
     def greet_newcomers(self) -> None:
         """Tell whoever has just subscribed what is not in order."""
         # The publisher has told them the state.
-        if self._publisher.serve_subscriptions():
+        if self._sockets.publisher.serve_subscriptions():
             for alarm in self._alarms.values():
                 self._feed.publish(alarm)
 
@@ -127,8 +126,8 @@ class Announcer:
             self._to(owner.client, payload)
 
     def _to(self, client: bytes, payload: bytes) -> None:
-        if self._control is not None:
-            self._control.send(client, payload)
+        if self._sockets.control is not None:
+            self._sockets.control.send(client, payload)
 
     def accepted(self, entry: LedgerEntry, fresh: bool) -> None:
         """The trigger is in the books: it will get its verdict."""
