@@ -161,6 +161,10 @@ class RunningLine:
         """Wait until the frame that it was told for has met the fault."""
         self._until(lambda: not self._fault.exists(), "the fault was never met")
 
+    def logs(self, text: str) -> None:
+        """Wait until its log has these words."""
+        self._until(lambda: any(text in line for line in self.log), f"never logged: {text}")
+
     def _until(self, happened: Callable[[], bool], complaint: str) -> None:
         end = time.monotonic() + PATIENCE_S
         while not happened():

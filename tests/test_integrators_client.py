@@ -158,6 +158,18 @@ def test_a_session_goes_on_over_a_cut_connection(plc) -> None:
     assert again.hear("verdict") == unread
 
 
+def _told_again(client: Plc) -> dict[str, Any]:
+    """Say HELLO until it is answered, however often the connection is made anew."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if client.socket.poll(100, zmq.POLLOUT):
+            client.say("hello", session="two")
+        error = client.hear("error", seconds=0.1)
+        if error is not None:
+            return error
+    raise AssertionError("no answer")
+
+
 def test_two_clients_of_one_name_never_hear_each_others_verdicts(line, plc) -> None:
     one = plc(b"twins")
     one.say("hello", session="one")
@@ -182,6 +194,8 @@ def test_two_clients_of_one_name_never_hear_each_others_verdicts(line, plc) -> N
         verdict = one.hear("verdict", seconds=0.5)
     assert verdict is not None
     assert verdict["trig"] == "2"
+    # The second one is no longer read, is cut when the line's pings find that, and told again.
+    assert _told_again(two)["reason"] == "duplicate"
     assert two.verdicts == []
     assert {v["session"] for v in one.verdicts} == {"one"}
     two.vanish()

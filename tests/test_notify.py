@@ -79,7 +79,7 @@ def test_ready_comes_after_the_golden_test_and_a_hung_loop_is_restarted(
         systemd.until("READY=1")
         before = systemd.told[: systemd.told.index("READY=1")]
         assert any(text.startswith("EXTEND_TIMEOUT_USEC=") for text in before)
-        assert any('"golden": 4' in text for text in line.log), "READY before the golden test"
+        line.logs('"golden": 4')
         systemd.until("WATCHDOG=1")
         systemd.until("STATUS=operational.continuous")
         # The loop hangs: nothing feeds the watchdog, so the manager acts.
@@ -117,7 +117,7 @@ def test_an_inspection_that_hangs_at_the_start_is_never_ready(
         systemd.until("EXTEND_TIMEOUT_USEC=")
         systemd.until("READY=1")
         assert "READY=1" in systemd.told
-        assert any("no sign of life" in text for text in line.log)
+        line.logs("no sign of life")
 
 
 def test_without_a_manager_nothing_is_sent() -> None:

@@ -82,7 +82,7 @@ def test_a_line_with_keys_serves_the_admitted_alone_and_raises_an_alarm(
         alarm = line.until(lambda m: m["type"] == "alarm" and m["source"] == "access", "an alarm")
         assert alarm["active"]
         intruder.close()
-    assert any("turned_away" in text for text in line.log)
+    line.logs("turned_away")
     revoke(keys, "plc")
     # Whatever it says from the next second on, nobody obeys; later it has no connection.
     answered = True

@@ -200,7 +200,7 @@ def test_a_line_that_trusts_keys_runs_signed_bundles_only(
     line = RunningLine(toml)
     assert line.process.wait(PATIENCE_S) == 5
     line.close()
-    assert any("edge-compile sign" in text for text in line.log)
+    line.logs("edge-compile sign")
     signed(own_bundle, keys)
     with RunningLine(toml) as line:
         line.verdict(lambda m: m["verdict"] == 1)
