@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from kenpin.compile.good_scores import GoodScores
 from kenpin.compile.leave_out import LeftOut, Unseen
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.overlay import overlay
-from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict
+from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
 
 __all__ = ["draw_odd"]
 
@@ -75,17 +76,6 @@ def _lines(unseen: Unseen, files: Sequence[Path], found: LeftOut, height: int) -
 
 
 def _verdict(name: str, score: float, thresholds: Thresholds) -> Verdict:
-    return Verdict(
-        outcome=Outcome.NG,
-        reason=Reason.DEFECT,
-        detail="unlike the other good images",
-        score=score,
-        thresholds=thresholds,
-        frame_index=0,
-        frame_name=name,
-        captured_ns=0,
-        judged_ns=0,
-        bundle="",
-        peak_xy=None,
-        stages_us={},
-    )
+    unlike = "unlike the other good images"
+    found = Verdict.unjudged(Reason.DEFECT, unlike, thresholds=thresholds, bundle="")
+    return replace(found, score=score, frame_name=name)

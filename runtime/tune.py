@@ -19,7 +19,7 @@ from kenpin.config.exits import Exit
 from kenpin.config.settings import problems
 from kenpin.config.tuning import Tuning, tuning_file
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
-from kenpin.runtime.gate import let_in
+from kenpin.runtime.device_trial import let_in
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid

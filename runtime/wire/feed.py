@@ -25,10 +25,10 @@ from kenpin.runtime.wire.verdict_messages import (
     verdict_message,
 )
 
-__all__ = ["LineFeed", "Standing", "Tally", "VerdictFeed"]
+__all__ = ["LineFeed", "Standing", "VerdictFeed", "VerdictTally"]
 
 
-class Tally(Protocol):
+class VerdictTally(Protocol):
     """Who counts the verdicts of a boot.
 
     outcomes, reasons  of all verdicts; only NG ones have a reason
@@ -70,7 +70,7 @@ class LineFeed:
         identity: Identity,
         publisher: VerdictPublisher,
         write: Callable[[BaseModel], bytes],
-        tally: Tally,
+        tally: VerdictTally,
         *,
         mono_ns: Callable[[], int],
         wall_ns: Callable[[], int],
@@ -140,7 +140,7 @@ class LineFeed:
 
 @dataclass(slots=True)
 class _Counted:
-    """See `Tally`."""
+    """See `VerdictTally`."""
 
     outcomes: Counter[Outcome]
     reasons: Counter[Reason]

@@ -1,4 +1,4 @@
-"""The gate in front of a device: golden frames must score there what they scored when compiled."""
+"""A device on trial: golden frames must score there what they scored when compiled."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from kenpin.runtime.bundles.bundle import Bundle, BundleError, GoldenFrame
 from kenpin.runtime.selftest import agrees, scored
 from kenpin.runtime.web.pipeline import open_pipeline
 
-__all__ = ["Answer", "Trial", "let_in", "try_device"]
+__all__ = ["DeviceTrial", "GoldenScore", "let_in", "try_device"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GoldenScore:
     """What a golden frame scored on a device."""
 
     golden: GoldenFrame
@@ -33,17 +33,17 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class DeviceTrial:
     """What a device makes of a bundle.
 
     refused  what its plug-in would not do, and what is done instead
     """
 
-    answers: tuple[Answer, ...]
+    answers: tuple[GoldenScore, ...]
     refused: tuple[str, ...]
 
 
-def try_device(bundle: Bundle, tuning: Tuning, threads: int | None = None) -> Trial:
+def try_device(bundle: Bundle, tuning: Tuning, threads: int | None = None) -> DeviceTrial:
     """Every golden frame's score with a tuning, whatever it should be.
 
     Raises
@@ -52,11 +52,11 @@ def try_device(bundle: Bundle, tuning: Tuning, threads: int | None = None) -> Tr
         If the device cannot run the network, or a frame gets no score.
     """
     pipeline = open_pipeline(bundle, threads=threads, tuning=tuning)
-    answers = tuple(Answer(golden, score) for golden, score in scored(pipeline))
-    return Trial(answers, pipeline.engine.refused)
+    answers = tuple(GoldenScore(golden, score) for golden, score in scored(pipeline))
+    return DeviceTrial(answers, pipeline.engine.refused)
 
 
-def let_in(bundle: Bundle, tuning: Tuning, threads: int | None = None) -> Trial:
+def let_in(bundle: Bundle, tuning: Tuning, threads: int | None = None) -> DeviceTrial:
     """As `try_device`, of a device that computes what it should.
 
     Raises
