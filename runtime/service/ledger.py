@@ -1,7 +1,7 @@
 """The book of triggers: each gets exactly one final answer, the first one, by its deadline.
 
-Pure: the time is passed in, nothing is sent. `gateway.py` asks the ledger what
-is due and tells the world.
+Pure: the time is passed in, nothing is sent. `coordinator.py` asks the ledger what
+is due, `announcer.py` tells the world.
 """
 
 from __future__ import annotations

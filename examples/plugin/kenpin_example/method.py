@@ -100,8 +100,8 @@ class ZScoreFitting:
         members = model_of_tile(task.grid, spec.share)
         sums = np.zeros((2, models, task.reader.dimensions))
         count = np.zeros((models, 1))
-        with task.steps.step("fit z-scores") as told:
-            for features in task.reader.read(task.files, progress=told):
+        with task.steps.step("fit z-scores") as progress:
+            for features in task.reader.read(task.files, progress=progress):
                 for k in range(models):
                     patches = features[members == k].reshape(-1, features.shape[-1])
                     sums[0, k] += patches.sum(axis=0)
