@@ -19,7 +19,7 @@ from kenpin.compile.images import load
 from kenpin.compile.metrics import auroc
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.join import Joiner, smooth
-from kenpin.runtime.judging.pipeline import load_engine, load_mask
+from kenpin.runtime.judging.network import load_engine, load_mask
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 

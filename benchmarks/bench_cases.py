@@ -19,7 +19,7 @@ from kenpin.compile.quantize import convert, quantize, save
 from kenpin.config.methods import MethodSettings, PadimSpec
 from kenpin.config.recipe import Recipe
 from kenpin.config.tuning import Tuning
-from kenpin.runtime.bundles.bundle import FeatureRecord
+from kenpin.runtime.bundles.manifest import FeatureRecord
 from kenpin.runtime.judging.distance import mahalanobis, nearest
 from kenpin.runtime.judging.engine import Engine, FeatureBuffers
 from kenpin.runtime.judging.pipeline import Stages

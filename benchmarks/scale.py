@@ -22,7 +22,7 @@ from edge_run import machine
 
 from kenpin.config.methods import MethodSettings, PadimSpec, PatchCoreSpec
 from kenpin.config.tuning import Tuning
-from kenpin.runtime.bundles.bundle import FeatureRecord
+from kenpin.runtime.bundles.manifest import FeatureRecord
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 

@@ -24,7 +24,7 @@ from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.build import build
 from kenpin.compile.progress import Steps
 from kenpin.config.recipe import Recipe
-from kenpin.runtime.judging.pipeline import load_engine
+from kenpin.runtime.judging.network import load_engine
 from kenpin.runtime.web.pipeline import WebPipeline
 
 WIDTH, LINES = 1024, 8192

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from kenpin.compile.moments import Moments
 from kenpin.config.recipe import Join, Places, ScoreSpec
-from kenpin.runtime.bundles.bundle import BlendRecord
+from kenpin.runtime.bundles.manifest import BlendRecord
 from kenpin.runtime.judging.blend import Blend
 
 __all__ = ["SIGMAS_PX", "Blender", "Choice", "Item", "MapStore", "Way", "Ways"]

@@ -34,13 +34,8 @@ from kenpin.compile.trade_report import trade_of, write_trade
 from kenpin.compile.twin_scores import twin_scores
 from kenpin.compile.unseen_maps import join_maps, look_at
 from kenpin.config.recipe import Recipe
-from kenpin.runtime.bundles.bundle import (
-    BlendRecord,
-    Bundle,
-    Manifest,
-    QuantizationRecord,
-    TwinScores,
-)
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import BlendRecord, Manifest, QuantizationRecord, TwinScores
 from kenpin.runtime.judging.blend import Look, load_blend
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp

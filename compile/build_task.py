@@ -18,11 +18,12 @@ from kenpin.compile.prepare import Prepared
 from kenpin.compile.progress import Steps
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
-from kenpin.runtime.bundles.bundle import FeatureRecord, GreyRange
+from kenpin.runtime.bundles.manifest import FeatureRecord, GreyRange
 from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.pipeline import Stages, load_mask
+from kenpin.runtime.judging.network import load_mask
+from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.judging.scoring import Scorer, load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.stages import WebStages

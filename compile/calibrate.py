@@ -12,7 +12,7 @@ from kenpin.compile.metrics import best_f1, midway
 from kenpin.compile.operating_point import Point, operating_point
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import ThresholdSpec
-from kenpin.runtime.bundles.bundle import GoodScore, ThresholdRecord
+from kenpin.runtime.bundles.manifest import GoodScore, ThresholdRecord
 
 __all__ = ["by_hand", "calibrate", "of_all", "promise"]
 

@@ -17,7 +17,8 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.output import file_to_write, folder_to_write
 from kenpin.config.recipe import load_recipe
-from kenpin.runtime.bundles.bundle import BundleError, canonical, read_bundle
+from kenpin.runtime.bundles.bundle import read_bundle
+from kenpin.runtime.bundles.manifest import BundleError, canonical
 
 __all__ = ["main"]
 

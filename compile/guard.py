@@ -17,7 +17,7 @@ from kenpin.compile.twins import TWIN_KINDS, twin
 from kenpin.config.frame import FrameSpec
 from kenpin.config.methods import MethodSettings
 from kenpin.config.recipe import QuantizeSpec
-from kenpin.runtime.bundles.bundle import QuantizationRecord
+from kenpin.runtime.bundles.manifest import QuantizationRecord
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.scoring import Scorer

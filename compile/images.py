@@ -20,7 +20,7 @@ from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
 from kenpin.config.frame import FrameSpec
 from kenpin.config.recipe import ImageQualitySpec, ImagesSpec
-from kenpin.runtime.bundles.bundle import DataRecord, GreyRange
+from kenpin.runtime.bundles.manifest import DataRecord, GreyRange
 from kenpin.runtime.judging.fitting import fitted, in_grey_levels, misfit
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker

@@ -8,18 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kenpin.runtime.bundles.bundle import (
-    MANIFEST,
+from kenpin.runtime.bundles.bundle import Bundle, file_hash, read_bundle
+from kenpin.runtime.bundles.durable import adopt, point
+from kenpin.runtime.bundles.layout import MANIFEST
+from kenpin.runtime.bundles.manifest import (
     NAME_DIGITS,
-    Bundle,
     Manifest,
     ThresholdRecord,
     canonical,
     content_hash,
-    file_hash,
-    read_bundle,
 )
-from kenpin.runtime.bundles.durable import adopt, point
 
 __all__ = ["file_hashes", "rethreshold", "seal", "staging_folder"]
 

@@ -12,7 +12,7 @@ from kenpin.compile.prepare import Prepared
 from kenpin.compile.progress import Steps
 from kenpin.compile.quantize import LARGEST, largest_weight, quantize
 from kenpin.config.recipe import SAFE_WEIGHT_BITS
-from kenpin.runtime.bundles.bundle import QuantizationRecord
+from kenpin.runtime.bundles.manifest import QuantizationRecord
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kenpin.compile.operating_point import Point, operating_point, proportion_95
-from kenpin.runtime.bundles.bundle import GoodScore, TwinScores
+from kenpin.runtime.bundles.manifest import GoodScore, TwinScores
 
 __all__ = [
     "FALSE_REJECTS",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kenpin.compile.subtle_twins import KINDS
 from kenpin.compile.trade import Row, ShareFound, each, found
-from kenpin.runtime.bundles.bundle import TwinScores
+from kenpin.runtime.bundles.manifest import TwinScores
 
 __all__ = ["draw_limits", "draw_trade"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kenpin.compile.leave_out import Unseen
 from kenpin.compile.subtle_twins import Drawn, Subtle, draw, subtle_kinds
-from kenpin.runtime.bundles.bundle import TwinScores
+from kenpin.runtime.bundles.manifest import TwinScores
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.stages import WebStages

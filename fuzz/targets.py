@@ -16,7 +16,7 @@ from zmq.utils import z85
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import load_line
 from kenpin.config.text import shorten
-from kenpin.runtime.bundles.bundle import BundleError, parse_manifest
+from kenpin.runtime.bundles.manifest import BundleError, parse_manifest
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 from kenpin.runtime.wire.keys import parse_keys

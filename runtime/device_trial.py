@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kenpin.config.tuning import Tuning
-from kenpin.runtime.bundles.bundle import Bundle, BundleError, GoldenFrame
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import BundleError, GoldenFrame
 from kenpin.runtime.selftest import agrees, scored
 from kenpin.runtime.web.pipeline import open_pipeline
 

@@ -28,7 +28,7 @@ from kenpin.config.camera import GenicamSpec, load_camera
 from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.runtime.bundles.bundle import BundleError
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.engine import EngineError
 from kenpin.runtime.rate import add_rate
 from kenpin.runtime.tune import add_tune

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame
-from kenpin.runtime.bundles.bundle import BundleError, Manifest, read_bundle
+from kenpin.runtime.bundles.bundle import read_bundle
+from kenpin.runtime.bundles.manifest import BundleError, Manifest
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Outcome, Verdict

@@ -31,7 +31,8 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.frame import FrameSpec
 from kenpin.config.output import folder_to_write
-from kenpin.runtime.bundles.bundle import Bundle, BundleError, read_bundle
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.fitting import in_grey_levels, misfit
 from kenpin.runtime.judging.overlay import overlay
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from kenpin.camera.files.images import decode_pixels
 from kenpin.camera.files.listing import ImageError
 from kenpin.camera.frame import Frame
-from kenpin.runtime.bundles.bundle import Bundle, BundleError, GoldenFrame, read_bundle
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.bundles.manifest import BundleError, GoldenFrame
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.processor import processor_name
 from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline

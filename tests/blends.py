@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from kenpin.config.recipe import Join
-from kenpin.runtime.bundles.bundle import BlendRecord, Bundle
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import BlendRecord
 from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.tiling import TileGrid
 

@@ -15,7 +15,8 @@ from blends import SIGMAS_PX, alone, blended
 from bundles import HEIGHT, SEED, WIDTH
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
-from kenpin.runtime.bundles.bundle import Bundle, BundleError, Manifest, canonical
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import BundleError, Manifest, canonical
 from kenpin.runtime.judging.blend import Blend, join_maps, load_blend
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.verdict import Cause, Outcome, Reason

@@ -15,16 +15,14 @@ from kenpin.camera.files.images import read_pixels
 from kenpin.camera.frame import Frame
 from kenpin.compile.calibrate import by_hand
 from kenpin.compile.pack import rethreshold
-from kenpin.runtime.bundles.bundle import (
-    MANIFEST,
+from kenpin.runtime.bundles.bundle import Bundle, file_hash, read_bundle
+from kenpin.runtime.bundles.layout import MANIFEST
+from kenpin.runtime.bundles.manifest import (
     NAME_DIGITS,
-    Bundle,
     BundleError,
     canonical,
     content_hash,
-    file_hash,
     parse_manifest,
-    read_bundle,
 )
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.verdict import Outcome

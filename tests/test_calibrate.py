@@ -14,7 +14,7 @@ from kenpin.compile.calibrate import by_hand, calibrate
 from kenpin.compile.metrics import f1_at
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import ThresholdSpec
-from kenpin.runtime.bundles.bundle import GoodScore
+from kenpin.runtime.bundles.manifest import GoodScore
 
 levels = st.floats(0, 100)
 many_levels = st.lists(levels, min_size=1, max_size=60)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from kenpin.runtime.bundles.bundle import MANIFEST, Bundle, canonical, content_hash
+from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.durable import point
+from kenpin.runtime.bundles.layout import MANIFEST
+from kenpin.runtime.bundles.manifest import canonical, content_hash
 from running_line import PATIENCE_S, RunningLine, line_toml
 
 pytestmark = pytest.mark.clock
@@ -89,7 +91,7 @@ def _altered(bundle: Path) -> str:
 
 
 def _other_golden_score(bundle: Path) -> str:
-    from kenpin.runtime.bundles.bundle import parse_manifest
+    from kenpin.runtime.bundles.manifest import parse_manifest
 
     manifest = parse_manifest(bundle, (bundle / MANIFEST).read_bytes())
     golden = [g.model_copy(update={"score": 1.5 * g.score}) for g in manifest.golden]

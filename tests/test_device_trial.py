@@ -16,7 +16,8 @@ from openvino import opset13 as op
 
 from kenpin.config.exits import Exit
 from kenpin.config.tuning import Tuning, load_tuning, tuning_file
-from kenpin.runtime.bundles.bundle import BundleError, read_bundle
+from kenpin.runtime.bundles.bundle import read_bundle
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.device_trial import let_in, try_device
 from kenpin.runtime.doctor import main as edge_doctor
 from kenpin.runtime.judging.engine import Engine, EngineError

@@ -19,7 +19,8 @@ from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.config.recipe import load_recipe
 from kenpin.runtime import inspector as inspector_module
-from kenpin.runtime.bundles.bundle import Bundle, canonical, content_hash
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import canonical, content_hash
 from kenpin.runtime.web.pipeline import WebPipeline
 from web_lines import some_web, spoiled
 

@@ -15,13 +15,15 @@ from bundles import HEIGHT, WIDTH
 from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.runtime.bundles.bundle import Bundle, BundleError
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.blend import load_blend
 from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.lamp import Lamp
+from kenpin.runtime.judging.network import load_engine
 from kenpin.runtime.judging.overlay import BANNER_PX, BOX_MARGIN_PX, overlay
 from kenpin.runtime.judging.patchcore import PatchCoreScorer
-from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages, load_engine
+from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages
 from kenpin.runtime.judging.rule import Evidence, judge
 from kenpin.runtime.judging.scoring import TileDistances, load_scorer
 from kenpin.runtime.judging.verdict import (

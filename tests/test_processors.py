@@ -19,7 +19,8 @@ from kenpin.compile.lowest import ProcessorError, rerun
 from kenpin.compile.quantize import convert, largest_weight, quantize, save
 from kenpin.config.exits import Exit
 from kenpin.config.methods import PadimSpec, PatchCoreSpec
-from kenpin.runtime.bundles.bundle import Bundle, BundleError, read_bundle
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.doctor import main as edge_doctor
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.processor import has_vnni, processor_name

@@ -13,7 +13,7 @@ from kenpin.config.line import load_line
 from kenpin.config.methods import METHODS, Method, MethodSettings
 from kenpin.config.recipe import load_recipe
 from kenpin.config.registry import load_object
-from kenpin.runtime.bundles.bundle import BundleError
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.scoring import load_scorer
 
 RECIPE = """

@@ -12,7 +12,8 @@ from kenpin.compile.subtle_twins import CONTRASTS, KINDS, Subtle, draw, subtle_k
 from kenpin.compile.trade import FALSE_REJECTS, ShareFound, detection_limits, operating_table
 from kenpin.compile.trade_pictures import draw_limits, draw_trade
 from kenpin.compile.trade_report import limits_table, trade_of, trade_table, write_trade
-from kenpin.runtime.bundles.bundle import Bundle, GoodScore, TwinScores
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import GoodScore, TwinScores
 
 RNG = np.random.default_rng(0)
 GOOD = [GoodScore(name=str(n), part=str(n), score=n / 10) for n in range(1, 201)]

@@ -8,10 +8,12 @@ import pytest
 from bundles import Workshop
 from kenpin.config.errors import ConfigError
 from kenpin.config.tuning import Tuning, load_tuning, tuning_file
-from kenpin.runtime.bundles.bundle import BundleError, read_bundle
+from kenpin.runtime.bundles.bundle import read_bundle
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.doctor import main as edge_doctor
 from kenpin.runtime.judging.engine import Engine, EngineError
-from kenpin.runtime.judging.pipeline import Pipeline, load_engine
+from kenpin.runtime.judging.network import load_engine
+from kenpin.runtime.judging.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")

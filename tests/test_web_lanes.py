@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from kenpin.camera.frame import Frame
 from kenpin.config.web import EdgeSpec, WebSpec
-from kenpin.runtime.bundles.bundle import Bundle, BundleError
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.verdict import Cause, Outcome, Reason
 from kenpin.runtime.web.lanes import EdgeTracker, LaneMap
 from kenpin.runtime.web.pipeline import WebPipeline

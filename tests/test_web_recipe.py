@@ -20,7 +20,8 @@ from kenpin.config.recipe import ImagesSpec, Recipe, load_recipe
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.pipeline import Pipeline, load_engine
+from kenpin.runtime.judging.network import load_engine
+from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Outcome, Reason
 from kenpin.runtime.web.pipeline import WebPipeline

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from blends import alone, blended, uneven
 from kenpin.camera.frame import Capture, Frame, LostFrame
-from kenpin.runtime.bundles.bundle import Bundle, BundleError
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.blend import load_blend
 from kenpin.runtime.judging.engine import Engine, FeatureBuffers
-from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages, load_engine
+from kenpin.runtime.judging.network import load_engine
+from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Outcome, Reason, WebDefect

@@ -126,7 +126,8 @@ class Store:
         StoreError
             If the store cannot be written, or somebody else is changing it.
         """
-        from kenpin.runtime.bundles.bundle import BundleError, read_bundle
+        from kenpin.runtime.bundles.bundle import read_bundle
+        from kenpin.runtime.bundles.manifest import BundleError
 
         bundle = read_bundle(source, self.trust)
         if prove is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.methods import BaselineSpec
-from kenpin.runtime.bundles.bundle import BundleError, FeatureRecord
+from kenpin.runtime.bundles.manifest import BundleError, FeatureRecord
 from kenpin.runtime.judging.scoring import TileDistances, array_of
 from kenpin.runtime.judging.tiling import TileGrid
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.recipe import Join
-from kenpin.runtime.bundles.bundle import BlendRecord, BundleError
+from kenpin.runtime.bundles.manifest import BlendRecord, BundleError
 from kenpin.runtime.judging.brightness import contrasts
 
 __all__ = ["Blend", "Look", "join_maps", "load_blend"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.methods import Granularity, PadimSpec
-from kenpin.runtime.bundles.bundle import FeatureRecord
+from kenpin.runtime.bundles.manifest import FeatureRecord
 from kenpin.runtime.judging.crew import Crew
 from kenpin.runtime.judging.distance import fast_whitening, mahalanobis
 from kenpin.runtime.judging.scoring import TileDistances, array_of

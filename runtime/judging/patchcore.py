@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.methods import PatchCoreSpec
-from kenpin.runtime.bundles.bundle import BundleError, FeatureRecord
+from kenpin.runtime.bundles.manifest import BundleError, FeatureRecord
 from kenpin.runtime.judging.crew import Crew
 from kenpin.runtime.judging.distance import nearest_rows, reweighting, to_rows
 from kenpin.runtime.judging.proposals import LEAST_ROWS, BankSearch, Proposer

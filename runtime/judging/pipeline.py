@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.config.errors import ConfigError
-from kenpin.config.tuning import Tuning, load_tuning
-from kenpin.runtime.bundles.bundle import Bundle, BundleError, GreyRange
+from kenpin.config.tuning import Tuning
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import BundleError, GreyRange
 from kenpin.runtime.judging.blend import Look, load_blend
-from kenpin.runtime.judging.engine import Engine, EngineError
+from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.fitting import fitted, in_grey_levels, misfit, placed
 from kenpin.runtime.judging.join import Joiner, ScoreMap, smooth
 from kenpin.runtime.judging.lamp import Lamp
+from kenpin.runtime.judging.network import load_mask, load_network
 from kenpin.runtime.judging.processor import check_processor
-from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.judging.regions import defects_of
 from kenpin.runtime.judging.rule import Evidence, judge
-from kenpin.runtime.judging.scoring import Scorer, array_of, load_scorer
+from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Defect, Reason, Thresholds, Verdict
 
@@ -36,9 +36,6 @@ __all__ = [
     "Stages",
     "Stopwatch",
     "grey_fault",
-    "load_engine",
-    "load_mask",
-    "load_network",
 ]
 
 F32 = NDArray[np.float32]
@@ -364,87 +361,3 @@ def grey_fault(pixels: NDArray[Any], allowed: GreyRange) -> str:
             "check focus, exposure and whether material is in view"
         )
     return ""
-
-
-def load_network(
-    bundle: Bundle,
-    grid: TileGrid,
-    threads: int | None,
-    tuning: Tuning | None = None,
-    *,
-    exhaustive: bool = False,
-) -> tuple[Engine, Scorer]:
-    """What makes features of a bundle's tiles, and what measures them; it may search for it.
-
-    Raises
-    ------
-    BundleError
-        As `load_engine` and `load_scorer`.
-    """
-    m = bundle.manifest
-    scorer = load_scorer(bundle.arrays, m.method, m.features, grid, threads, exhaustive=exhaustive)
-    return load_engine(bundle, threads, scorer.search, tuning), scorer
-
-
-def load_engine(
-    bundle: Bundle,
-    threads: int | None,
-    search: BankSearch | None = None,
-    tuning: Tuning | None = None,
-) -> Engine:
-    """The bundle's network on this box.
-
-    Parameters
-    ----------
-    search
-        Of the scorer that the features go to.
-    tuning
-        How it is run; None: as the tuning beside the bundle says.
-
-    Raises
-    ------
-    BundleError
-        If it cannot be compiled, is not what the manifest says, or the tuning is damaged.
-    """
-    if bundle.network is None:
-        raise ValueError(f"{bundle.folder}: its network was let go; read the bundle again")
-    manifest = bundle.manifest
-    f, t, c = manifest.features, manifest.tiles, manifest.frame.channels
-    try:
-        tuning = tuning or load_tuning(bundle.folder)
-    except ConfigError as error:
-        raise BundleError(str(error)) from error
-    try:
-        engine = Engine(
-            bundle.network,
-            precision=f.inference_precision,
-            threads=threads,
-            tuning=tuning,
-            search=search,
-        )
-    except EngineError as error:
-        raise BundleError(f"{bundle.folder}: {error}; recompile the bundle") from error
-    batch = tuning.batch or f.batch
-    expected = ((batch, c, t.size_px, t.size_px), (batch, f.cells, f.cells, f.dimensions))
-    if (engine.input_shape, engine.output_shape) != expected:
-        raise BundleError(
-            f"{bundle.folder}: the network maps {engine.input_shape} to {engine.output_shape}, "
-            f"the manifest says {expected[0]} to {expected[1]}; recompile the bundle"
-        )
-    return engine
-
-
-def load_mask(arrays: Mapping[str, F32], grid: TileGrid, patch_stride_px: int) -> F32 | None:
-    """Where the parts are inspected, None if everywhere.
-
-    Raises
-    ------
-    BundleError
-        If the mask is not of the map's size, or nothing of it is inspected.
-    """
-    if "mask" not in arrays:
-        return None
-    mask = array_of(arrays, "mask", Joiner(grid, patch_stride_px).shape)
-    if not (np.isin(mask, (0, 1)).all() and mask.any()):
-        raise BundleError("statistics mask.npy is not 0 and 1, or all 0; recompile the bundle")
-    return mask

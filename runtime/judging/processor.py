@@ -6,7 +6,8 @@ import os
 import platform
 from pathlib import Path
 
-from kenpin.runtime.bundles.bundle import Bundle, BundleError
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import BundleError
 
 __all__ = ["check_processor", "has_vnni", "processor_name"]
 

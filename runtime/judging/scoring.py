@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import METHODS, MethodSettings
 from kenpin.config.registry import load_object
-from kenpin.runtime.bundles.bundle import BundleError, FeatureRecord
+from kenpin.runtime.bundles.manifest import BundleError, FeatureRecord
 from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.judging.tiling import TileGrid
 

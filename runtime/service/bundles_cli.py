@@ -30,7 +30,7 @@ here changes what it judges with. A power cut leaves the old bundle or the new.
 
 def main(argv: Sequence[str]) -> int:
     """The command; returns its exit code."""
-    from kenpin.runtime.bundles.bundle import BundleError
+    from kenpin.runtime.bundles.manifest import BundleError
 
     options = _parser().parse_args(argv)
     expected: dict[type[Exception], Exit] = {
@@ -88,7 +88,7 @@ def _opened(options: argparse.Namespace) -> tuple[Store, AuditLog]:
     if options.store.suffix != ".toml":
         return Store(options.store, options.trust), store_audit(options.store)
     from kenpin.config.line import load_line
-    from kenpin.runtime.bundles.bundle import MANIFEST
+    from kenpin.runtime.bundles.layout import MANIFEST
 
     line = load_line(options.store)
     bundles = line.bundles
@@ -159,7 +159,8 @@ def _tell(store: Store) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from kenpin.runtime.bundles.bundle import BundleError, read_bundle
+    from kenpin.runtime.bundles.bundle import read_bundle
+    from kenpin.runtime.bundles.manifest import BundleError
 
     store = _store(options)
     code = Exit.DONE

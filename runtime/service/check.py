@@ -167,7 +167,8 @@ def _folders(line: Line) -> Iterator[str]:
 
 
 def _bundle_and_camera(line: Line) -> Iterator[str]:
-    from kenpin.runtime.bundles.bundle import BundleError, read_bundle
+    from kenpin.runtime.bundles.bundle import read_bundle
+    from kenpin.runtime.bundles.manifest import BundleError
 
     bundle = None
     try:
@@ -218,7 +219,7 @@ def _fitness(line: Line, bundle: Any) -> Iterator[str]:
     import time
 
     from kenpin.camera.frame import Frame
-    from kenpin.runtime.bundles.bundle import BundleError
+    from kenpin.runtime.bundles.manifest import BundleError
     from kenpin.runtime.selftest import golden_pixels, open_tested
 
     try:

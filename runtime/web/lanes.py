@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.web import EdgeSpec, LaneSpec, WebSpec
-from kenpin.runtime.bundles.bundle import GreyRange
+from kenpin.runtime.bundles.manifest import GreyRange
 from kenpin.runtime.judging.pipeline import grey_fault
 from kenpin.runtime.judging.verdict import Cause
 

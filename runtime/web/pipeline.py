@@ -13,17 +13,14 @@ from numpy.typing import NDArray
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.config.tuning import Tuning
 from kenpin.config.web import WebSpec
-from kenpin.runtime.bundles.bundle import Bundle, BundleError
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.blend import load_blend
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.fitting import in_grey_levels, misfit
 from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.pipeline import (
-    Judgement,
-    Pipeline,
-    Stopwatch,
-    load_network,
-)
+from kenpin.runtime.judging.network import load_network
+from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stopwatch
 from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.web import WebSpec
-from kenpin.runtime.bundles.bundle import GreyRange
+from kenpin.runtime.bundles.manifest import GreyRange
 from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kenpin.compile.offline import build
     from kenpin.config.errors import ConfigError
-    from kenpin.runtime.bundles.bundle import BundleError
+    from kenpin.runtime.bundles.manifest import BundleError
     from kenpin.runtime.inspector import Inspector, VerdictWithMap, WebInspector, load
     from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
     from kenpin.runtime.wire.client import LineClient
@@ -42,7 +42,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BundleError": "kenpin.runtime.bundles.bundle",
+    "BundleError": "kenpin.runtime.bundles.manifest",
     "ConfigError": "kenpin.config.errors",
     "Inspector": "kenpin.runtime.inspector",
     "LineClient": "kenpin.runtime.wire.client",

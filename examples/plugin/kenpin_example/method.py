@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from kenpin.config.methods import Method, MethodSettings
-from kenpin.runtime.bundles.bundle import FeatureRecord
+from kenpin.runtime.bundles.manifest import FeatureRecord
 from kenpin.runtime.judging.scoring import TileDistances, array_of
 from kenpin.runtime.judging.sharing import model_count, model_of_tile
 from kenpin.runtime.judging.tiling import TileGrid

@@ -19,7 +19,8 @@ from kenpin.camera.acquisition.ring_frames import frame_in, put_map
 from kenpin.config.text import shorten
 from kenpin.processes.channel import Channel, Stop
 from kenpin.processes.progress import Progress
-from kenpin.runtime.bundles.bundle import Bundle, BundleError, read_bundle
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
 from kenpin.runtime.selftest import golden_scores

@@ -1,0 +1,105 @@
+"""A bundle's network, scorer and mask, as this box runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.config.errors import ConfigError
+from kenpin.config.tuning import Tuning, load_tuning
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import BundleError
+from kenpin.runtime.judging.engine import BankSearch, Engine, EngineError
+from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.scoring import Scorer, array_of, load_scorer
+from kenpin.runtime.judging.tiling import TileGrid
+
+__all__ = ["load_engine", "load_mask", "load_network"]
+
+F32 = NDArray[np.float32]
+
+
+def load_network(
+    bundle: Bundle,
+    grid: TileGrid,
+    threads: int | None,
+    tuning: Tuning | None = None,
+    *,
+    exhaustive: bool = False,
+) -> tuple[Engine, Scorer]:
+    """What makes features of a bundle's tiles, and what measures them; it may search for it.
+
+    Raises
+    ------
+    BundleError
+        As `load_engine` and `load_scorer`.
+    """
+    m = bundle.manifest
+    scorer = load_scorer(bundle.arrays, m.method, m.features, grid, threads, exhaustive=exhaustive)
+    return load_engine(bundle, threads, scorer.search, tuning), scorer
+
+
+def load_engine(
+    bundle: Bundle,
+    threads: int | None,
+    search: BankSearch | None = None,
+    tuning: Tuning | None = None,
+) -> Engine:
+    """The bundle's network on this box.
+
+    Parameters
+    ----------
+    search
+        Of the scorer that the features go to.
+    tuning
+        How it is run; None: as the tuning beside the bundle says.
+
+    Raises
+    ------
+    BundleError
+        If it cannot be compiled, is not what the manifest says, or the tuning is damaged.
+    """
+    if bundle.network is None:
+        raise ValueError(f"{bundle.folder}: its network was let go; read the bundle again")
+    manifest = bundle.manifest
+    f, t, c = manifest.features, manifest.tiles, manifest.frame.channels
+    try:
+        tuning = tuning or load_tuning(bundle.folder)
+    except ConfigError as error:
+        raise BundleError(str(error)) from error
+    try:
+        engine = Engine(
+            bundle.network,
+            precision=f.inference_precision,
+            threads=threads,
+            tuning=tuning,
+            search=search,
+        )
+    except EngineError as error:
+        raise BundleError(f"{bundle.folder}: {error}; recompile the bundle") from error
+    batch = tuning.batch or f.batch
+    expected = ((batch, c, t.size_px, t.size_px), (batch, f.cells, f.cells, f.dimensions))
+    if (engine.input_shape, engine.output_shape) != expected:
+        raise BundleError(
+            f"{bundle.folder}: the network maps {engine.input_shape} to {engine.output_shape}, "
+            f"the manifest says {expected[0]} to {expected[1]}; recompile the bundle"
+        )
+    return engine
+
+
+def load_mask(arrays: Mapping[str, F32], grid: TileGrid, patch_stride_px: int) -> F32 | None:
+    """Where the parts are inspected, None if everywhere.
+
+    Raises
+    ------
+    BundleError
+        If the mask is not of the map's size, or nothing of it is inspected.
+    """
+    if "mask" not in arrays:
+        return None
+    mask = array_of(arrays, "mask", Joiner(grid, patch_stride_px).shape)
+    if not (np.isin(mask, (0, 1)).all() and mask.any()):
+        raise BundleError("statistics mask.npy is not 0 and 1, or all 0; recompile the bundle")
+    return mask
