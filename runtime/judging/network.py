@@ -11,8 +11,9 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.tuning import Tuning, load_tuning
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError
-from kenpin.runtime.judging.engine import BankSearch, Engine, EngineError
+from kenpin.runtime.judging.engine import Engine, EngineError
 from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.judging.scoring import Scorer, array_of, load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
