@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -25,17 +24,22 @@ from kenpin.compile.leave_out import Unseen
 from kenpin.compile.lowest import Rerun, rerun
 from kenpin.compile.ng_scores import ng_scores
 from kenpin.compile.odd_pictures import draw_odd
-from kenpin.compile.pack import file_hashes, seal, staging_folder
 from kenpin.compile.precision import choose_precision
 from kenpin.compile.prepare import look_through, prepare
 from kenpin.compile.progress import Steps
 from kenpin.compile.quantize import convert, save
+from kenpin.compile.reporting.advice import advise
+from kenpin.compile.reporting.build_pictures import Pictured, picture_build
+from kenpin.compile.reporting.figures import bundle_tree, images_tree, seen_tree
+from kenpin.compile.reporting.page import write_report
+from kenpin.compile.reporting.speed import measure_speed
 from kenpin.compile.trade_report import trade_of, write_trade
 from kenpin.compile.twin_scores import twin_scores
-from kenpin.compile.unseen_maps import join_maps, look_at
+from kenpin.compile.unseen_maps import UnseenMaps, join_maps, look_at
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BlendRecord, Manifest, QuantizationRecord, TwinScores
+from kenpin.runtime.bundles.pack import file_hashes, seal, staging_folder
 from kenpin.runtime.judging.blend import Look, load_blend
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
@@ -87,6 +91,7 @@ def build(
         judged = _judge(task, ways, fitted)
         manifest = _manifest(task, judged, quantization)
         pictures = _draw_odd(task, judged, manifest)
+        shown = _picture(task, judged, manifest)
         bundle, again = _seal(task, manifest, store, lowest)
         stem = store / bundle.folder.name
         if pictures.is_dir():
@@ -97,10 +102,18 @@ def build(
     clusters = crowded_tiles(scores, good.peaks, shape, web=task.strips)
     picture = Path(f"{stem}.inspected.png")
     draw_inspected(images.files[0], recipe, inspected, task.stride_px, picture, clusters)
-    report_file = Path(f"{stem}.report.json")
-    report = report_of(bundle, fitted.support, good, again, time.monotonic() - begun)
-    report_file.write_text(json.dumps(report, indent=1) + "\n")
-    return BuildResult(bundle, report_file, good, again, clusters)
+    with steps.step("measure the speed"):
+        speed = measure_speed(bundle, images.files, task.load, recipe.report.speed_s)
+    advice = advise(manifest, good, clusters)
+    page = Path(f"{stem}.report.html")
+    report = {
+        **report_of(bundle, fitted.support, good, again, time.monotonic() - begun),
+        **bundle_tree(bundle),
+        "images": images_tree(images, recipe),
+        **seen_tree(shown.good, advice, speed, bundle),
+    }
+    write_report(page, report, shown.galleries)
+    return BuildResult(bundle, page.with_suffix(".json"), page, advice, good, again, clusters)
 
 
 @dataclass(frozen=True)
@@ -141,6 +154,7 @@ def _fit(task: BuildTask, ways: Ways) -> _Fitted:
 class _Judged:
     """The good images and twins in them, each judged without its own part.
 
+    looked  their maps
     joined  with their maps joined
     blend   how, for the bundle; None: the network's map alone
     stages  the box's own steps, with statistics of all parts
@@ -148,6 +162,7 @@ class _Judged:
 
     good: GoodScores
     twins: list[TwinScores]
+    looked: UnseenMaps
     joined: Joined
     blend: BlendRecord | None
     stages: Stages | WebStages
@@ -164,7 +179,7 @@ def _judge(task: BuildTask, ways: Ways, fitted: _Fitted) -> _Judged:
     twins = twin_scores(joined.scored(looked.twins))
     look = load_blend(arrays_in(task.folder), blend, task.shape, stride) or Look((), stride)
     stages = task.stages(task.scorer(arrays_in(task.folder)), look)
-    return _Judged(good, twins, joined, blend, stages)
+    return _Judged(good, twins, looked, joined, blend, stages)
 
 
 def _manifest(task: BuildTask, judged: _Judged, quantization: QuantizationRecord) -> Manifest:
@@ -202,6 +217,19 @@ def _draw_odd(task: BuildTask, judged: _Judged, manifest: Manifest) -> Path:
         with task.steps.step("draw odd images") as progress:
             draw_odd(judged.joined, judged.good, limits, task.stride_px, pictures, progress)
     return pictures
+
+
+def _picture(task: BuildTask, judged: _Judged, manifest: Manifest) -> Pictured:
+    with task.steps.step("draw the report's pictures") as progress:
+        return picture_build(
+            task,
+            judged.joined,
+            judged.good,
+            judged.looked.twins,
+            judged.stages,
+            manifest,
+            progress,
+        )
 
 
 def _seal(

@@ -14,6 +14,7 @@ import kenpin
 from kenpin.compile.clusters import Cluster
 from kenpin.compile.good_scores import GoodScores
 from kenpin.compile.lowest import Rerun
+from kenpin.compile.reporting.advice import Advice
 from kenpin.runtime.bundles.bundle import Bundle
 
 __all__ = ["BuildResult", "report_of", "versions"]
@@ -24,6 +25,8 @@ class BuildResult:
     """A sealed bundle and what is worth telling about its making.
 
     report_file  beside the bundle: times, host, memory; outside the content hash
+    page         the same as a page for people
+    advice       what to do next
     good         how the good images score, each without its own part
     rerun        the golden frames under the lowest instruction set; None: not for this bundle
     clusters     places where the highest scores of good images crowd together
@@ -31,6 +34,8 @@ class BuildResult:
 
     bundle: Bundle
     report_file: Path
+    page: Path
+    advice: list[Advice]
     good: GoodScores
     rerun: Rerun | None
     clusters: list[Cluster]

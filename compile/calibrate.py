@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.compile.metrics import best_f1, midway
-from kenpin.compile.operating_point import Point, operating_point
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import ThresholdSpec
 from kenpin.runtime.bundles.manifest import GoodScore, ThresholdRecord
+from kenpin.runtime.bundles.operating_point import Point, operating_point
 
-__all__ = ["by_hand", "calibrate", "of_all", "promise"]
+__all__ = ["calibrate", "of_all", "promise"]
 
 
 def calibrate(
@@ -71,18 +71,6 @@ def calibrate(
         f"{escaped} NG ones escape"
     )
     return _record(spec, plain, at, source, "cost")
-
-
-def by_hand(old: ThresholdRecord, ok: float, ng: float | None) -> ThresholdRecord:
-    """Thresholds set by a person on a finished bundle."""
-    settings = ThresholdSpec(method="fixed", ok=ok, ng=ng)
-    return ThresholdRecord(
-        ok=ok,
-        ng=ok if ng is None else ng,
-        source=f"set by hand; before: {old.ok:.6g} and {old.ng:.6g}, {old.source}",
-        settings=settings,
-        usual=old.usual,
-    )
 
 
 def promise(point: Point, *, strips: bool) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from kenpin.camera.files.listing import ImageError
 from kenpin.compile.progress import Steps
 from kenpin.config.console import plain_console
-from kenpin.config.errors import ConfigError
+from kenpin.config.errors import ConfigError, OutputError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.output import file_to_write, folder_to_write
 from kenpin.config.recipe import load_recipe
@@ -38,9 +38,12 @@ HOW = {
 }
 
 EXAMPLES = """examples:
+  edge-compile init photographs/            look at images, write a commented recipe
+  edge-compile build photographs/ -o bundles  the same, and compile it
   edge-compile check recipe.toml            do settings and images fit together?
   edge-compile build recipe.toml -o bundles
   edge-compile eval bundles/current DATASET AUROC, AUPRO, escapes, false rejects
+  edge-compile eval bundles/current DATASET --report eval.html
   edge-compile inspect bundles/current      what is in a bundle
   edge-compile threshold bundles/current --false-rejects 2%
   edge-compile verify bundles/current       is every byte as it was compiled?
@@ -71,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "build": _build,
         "check": _check,
         "eval": _eval,
+        "init": _init,
         "inspect": _inspect,
         "key": _key,
         "sign": _sign,
@@ -94,10 +98,24 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, parents=[common])
 
-    build = command("build", "Compile a recipe into a bundle.")
+    sub = command("init", "Look at a folder of images, and write a recipe that works for them.")
+    sub.add_argument("folder", type=Path, metavar="FOLDER", help="of good images, or above them")
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="RECIPE",
+        help="the recipe to write; default: the folder's name with .toml, here",
+    )
+    build = command("build", "Compile a recipe, or a folder of good images, into a bundle.")
     check = command("check", "Check a recipe, its weights and every image, without compiling.")
     for sub in (build, check):
-        sub.add_argument("recipe", type=Path, metavar="RECIPE", help="the recipe, a TOML file")
+        sub.add_argument(
+            "recipe",
+            type=Path,
+            metavar="RECIPE",
+            help="the recipe, a TOML file; or a folder, for which `init` writes one first",
+        )
         sub.add_argument("--weights", type=Path, help="torchvision's weights file")
         sub.add_argument(
             "--set",
@@ -114,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("dataset", type=Path, metavar="DATASET")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    sub.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="a page with curves and pictures, one file, and its figures as .json beside it",
+    )
     sub.add_argument(
         "--tile-px", type=int, help="also judge squares of this side (default: strips only)"
     )
@@ -155,12 +179,62 @@ def _threshold_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: beside the old one")
 
 
+def _init(options: argparse.Namespace) -> int:
+    file = options.output or _first_name(options.folder)
+    if file.exists():
+        raise OutputError(f"{file}: is there already; name another with -o, or remove it")
+    _write_first(options.folder, file)
+    return Exit.DONE
+
+
+def _recipe_file(given: Path) -> Path:
+    """The recipe's file; of a folder of images the one that `init` wrote, now or before."""
+    if not given.is_dir():
+        return given
+    file = _first_name(given)
+    if file.exists():
+        sys.stderr.write(f"{file}: the recipe for {given}, as it is\n")
+    else:
+        _write_first(given, file)
+    return file
+
+
+def _first_name(folder: Path) -> Path:
+    from kenpin.compile.first_recipe import bundle_name
+
+    return Path(f"{bundle_name(folder)}.toml")
+
+
+def _write_first(folder: Path, file: Path) -> None:
+    """Look at a folder, write a recipe and a contact sheet, and say what was assumed."""
+    from kenpin.camera.files.images import write_png
+    from kenpin.compile.first_look import look_at
+    from kenpin.compile.first_recipe import bundle_name, contact_sheet, first_recipe
+
+    sheet = file.with_suffix(".contact-sheet.png")
+    for made in (file, sheet):
+        file_to_write(made)
+    with Steps(plain_console()) as steps:
+        with steps.step("look at the images") as progress:
+            look = look_at(folder, progress)
+        first = first_recipe(look, bundle_name(folder))
+        file.write_text(first.text, encoding="utf-8")
+        load_recipe(file)
+        write_png(sheet, contact_sheet(look))
+        steps.say(f"{file}: a recipe, which assumes that")
+        for line in first.assumed:
+            steps.say(f"  * {line}")
+        if look.labelled is not None:
+            steps.say(f"{look.labelled} holds a test set: edge-compile eval BUNDLE {look.labelled}")
+        steps.say(f"{sheet}: look at it; is everything on it good?")
+
+
 def _build(options: argparse.Namespace) -> int:
     from kenpin.compile.build import build
     from kenpin.compile.report import summary
     from kenpin.compile.trade_report import limits_table, trade_of, trade_table
 
-    recipe = load_recipe(options.recipe, options.set)
+    recipe = load_recipe(_recipe_file(options.recipe), options.set)
     # Minutes later is too late to learn that the bundle has no place.
     folder_to_write(options.output, ROOM_BYTES)
     with Steps(plain_console()) as steps:
@@ -177,7 +251,7 @@ def _check(options: argparse.Namespace) -> int:
     from kenpin.compile.inspected import draw_inspected, share_told
     from kenpin.compile.prepare import look_through, prepare
 
-    recipe = load_recipe(options.recipe, options.set)
+    recipe = load_recipe(_recipe_file(options.recipe), options.set)
     if options.picture:
         file_to_write(options.picture)
     with Steps(plain_console()) as steps:
@@ -201,6 +275,8 @@ def _eval(options: argparse.Namespace) -> int:
     from kenpin.compile.dataset import read_dataset
     from kenpin.compile.evaluate import evaluate, wide_side
     from kenpin.compile.report import accuracy
+    from kenpin.compile.reporting.eval_report import evaluation_pictures, evaluation_tree
+    from kenpin.compile.reporting.page import write_report
     from kenpin.compile.trade import operating_table
     from kenpin.compile.trade_report import trade_table, write_trade
     from kenpin.runtime.selftest import open_tested
@@ -208,6 +284,8 @@ def _eval(options: argparse.Namespace) -> int:
     console = plain_console()
     if options.json:
         file_to_write(options.json)
+    if options.report:
+        _page_to_write(options.report)
     dataset = read_dataset(options.dataset)
     bundle = read_bundle(options.bundle)
     frame = bundle.manifest.frame
@@ -219,12 +297,20 @@ def _eval(options: argparse.Namespace) -> int:
             found = evaluate(pipeline, dataset, progress, tile_px=tile_px)
         for note in found.notes:
             steps.say(f"warning: {note}")
+        pictures = {}
+        if options.report:
+            with steps.step("draw the report's pictures"):
+                pictures = evaluation_pictures(pipeline, dataset, found)
     for table in accuracy(found):
         console.print(table)
     rows = operating_table(
         bundle.manifest.good_scores, bundle.manifest.twin_scores, found.ng, found.good
     )
     console.print(trade_table(rows))
+    if options.report:
+        name = options.dataset.resolve().name
+        write_report(options.report, evaluation_tree(bundle, name, dataset, found, rows), pictures)
+        sys.stderr.write(f"{options.report}: open it in a browser\n")
     if options.json:
         write_trade(bundle.manifest, rows, options.json.with_suffix(""))
         tree = {
@@ -239,6 +325,14 @@ def _eval(options: argparse.Namespace) -> int:
         }
         options.json.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     return Exit.REFUSED if found.refused else Exit.DONE
+
+
+def _page_to_write(page: Path) -> None:
+    """See that a page and its figures can be written."""
+    if page.suffix != ".html":
+        raise OutputError(f"{page}: a report is a page; give a name that ends in .html")
+    file_to_write(page)
+    file_to_write(page.with_suffix(".json"))
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -296,11 +390,11 @@ def _threshold_changes(options: argparse.Namespace) -> dict[str, Any]:
 def _threshold(options: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
-    from kenpin.compile.calibrate import by_hand, calibrate
-    from kenpin.compile.pack import rethreshold
+    from kenpin.compile.calibrate import calibrate
     from kenpin.compile.trade_report import trade_of, trade_table, write_trade
     from kenpin.config.recipe import ThresholdSpec
     from kenpin.config.settings import problems
+    from kenpin.runtime.bundles.pack import by_hand, rethreshold
     from kenpin.runtime.selftest import open_tested
 
     bundle = read_bundle(options.bundle)

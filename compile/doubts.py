@@ -10,8 +10,8 @@ import numpy as np
 from kenpin.camera.files.listing import name_in, printable
 from kenpin.compile.grey_limits import unusual
 from kenpin.compile.images import GoodImages
-from kenpin.compile.operating_point import scores_needed
 from kenpin.config.recipe import Recipe
+from kenpin.runtime.bundles.operating_point import scores_needed
 
 __all__ = ["doubts_about"]
 

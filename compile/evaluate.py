@@ -18,6 +18,8 @@ from kenpin.compile.metrics import (
     auroc,
     f1_at,
     pixel_auroc,
+    pro_curve,
+    roc_curve,
     within_group_auroc,
 )
 from kenpin.runtime.judging.join import upsample
@@ -51,7 +53,7 @@ class Scored:
     def summary(self, threshold: float) -> dict[str, Any]:
         """AUROC, F1, false rejects and escapes, as a whole and by kind of defect.
 
-        AUROC and F1 are None where everything good, or everything bad, is missing.
+        AUROC, its curve and F1 are None where everything good, or everything bad, is missing.
         """
         kinds = np.array(self.kinds, str)
         bad = kinds != GOOD
@@ -69,6 +71,7 @@ class Scored:
             "good": int(np.count_nonzero(~bad)),
             "ng": int(np.count_nonzero(bad)),
             "auroc": _auroc(self.scores, bad),
+            "roc": roc_curve(self.scores, bad) if mixed else None,
             "f1": f1_at(self.scores, bad, threshold) if mixed else None,
             "false_rejects": int(np.count_nonzero(self.rejected & ~bad)),
             "escapes": int(np.count_nonzero(~self.rejected & bad)),
@@ -232,6 +235,7 @@ def _pixel_summary(maps: list[F32], masks: list[Mask]) -> dict[str, Any]:
     return {
         "auroc": pixel_auroc(maps, masks) if compared else None,
         "aupro": aupro(maps, masks) if compared else None,
+        "pro": pro_curve(maps, masks) if compared else None,
         "images": len(maps),
     }
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from kenpin.compile.images import GoodImages, named
 from kenpin.compile.leave_out import LeftOut, Unseen
-from kenpin.compile.operating_point import odd_ones
 from kenpin.compile.progress import Steps
 from kenpin.runtime.bundles.manifest import GoodScore
+from kenpin.runtime.bundles.operating_point import odd_ones
 
 __all__ = ["ALIKE_TIMES", "GoodScores", "likeness", "plain_webs", "score_good"]
 

@@ -26,13 +26,13 @@ from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.stages import grey_of_rows
 
-__all__ = ["GoodImages", "check_ng", "load", "named"]
+__all__ = ["FEWEST_IMAGES", "NOT_GOOD", "GoodImages", "check_ng", "load", "named"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
 # Folders that hold what is not good, in datasets and in people's archives.
-_NOT_GOOD = ("test", "ground_truth", "ng", "bad", "defect", "defects")
+NOT_GOOD = ("test", "ground_truth", "ng", "bad", "defect", "defects")
 
 # Below this no quantile of held-out scores and no covariance means anything.
 FEWEST_IMAGES = 4
@@ -160,7 +160,7 @@ def refuse_dataset(folder: Path) -> None:
     """
     inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     for path in inner:
-        if path.name.lower() in _NOT_GOOD:
+        if path.name.lower() in NOT_GOOD:
             raise ConfigError(
                 f"{printable(folder)}: holds a folder {path.name}/, whose images would be learned "
                 "as good; name the folder of the good ones, train/good/ for example"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kenpin.compile.blending import Blender, Item, MapStore, Way
 from kenpin.compile.leave_out import LeftOut, Unseen
@@ -13,6 +14,8 @@ from kenpin.compile.subtle_twins import Subtle
 from kenpin.compile.twin_scores import Twin
 
 __all__ = ["Joined", "keep_images", "keep_twins"]
+
+F32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,22 @@ class Joined(Unseen):
 
     def scored(self, twins: MapStore[Twin]) -> Iterator[tuple[Subtle, float]]:
         """What was drawn, and the highest joined value where it is."""
+        for number, score in self.numbered(twins):
+            yield twins.items[number].what.what, score
+
+    def numbered(self, twins: MapStore[Twin]) -> Iterator[tuple[int, float]]:
+        """The number of each twin, and its score."""
+        for number, values in self.maps_of(twins):
+            yield number, float((values / twins.items[number].times).max())
+
+    def maps_of(self, twins: MapStore[Twin]) -> Iterator[tuple[int, F32]]:
+        """The number of each twin, and its joined map."""
         if self.way is None:
-            for number, item in enumerate(twins.items):
+            for number in range(len(twins)):
                 network, _, _ = twins.maps(number)
-                yield item.what.what, float((network[0] / item.times).max())
+                yield number, network[0]
             return
-        for number, values in self.blender.joined(twins, self.way):
-            item = twins.items[number]
-            yield item.what.what, float((values / item.times).max())
+        yield from self.blender.joined(twins, self.way)
 
 
 def keep_images(

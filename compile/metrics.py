@@ -275,6 +275,59 @@ def aupro(maps: Iterable[F32], masks: Iterable[Mask], max_fpr: float = MAX_FPR) 
     """
     if not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr is {max_fpr}, expected 0 < max_fpr <= 1")
+    good, bad, region, regions = _regions(maps, masks)
+    limit = max_fpr * good.size
+    covered = np.zeros(regions)
+    for start in range(0, bad.size, _CHUNK):
+        chunk = bad[start : start + _CHUNK]
+        order = np.argsort(chunk)
+        below, upto = _good_below(good, chunk[order])
+        share = _ramp_area(good.size - upto, good.size - below, limit) / limit
+        covered += np.bincount(
+            region[start : start + _CHUNK][order], weights=share, minlength=regions
+        )
+    return float(np.mean(covered / np.bincount(region, minlength=regions)))
+
+
+def pro_curve(
+    maps: Iterable[F32], masks: Iterable[Mask], max_fpr: float = MAX_FPR, points: int = 61
+) -> list[tuple[float, float]]:
+    """The per-region overlap curve whose area `aupro` is, at evenly spaced rates, for drawing.
+
+    Parameters and errors as `aupro`; (share of defect-free pixels, mean overlap) each.
+    """
+    good, bad, region, regions = _regions(maps, masks)
+    sizes = np.bincount(region, minlength=regions)
+    curve = []
+    for rate in np.linspace(0, max_fpr, points):
+        # So many defect-free pixels lie above.
+        at = good[max(0, good.size - 1 - int(rate * good.size))]
+        covered = np.bincount(region[bad > at], minlength=regions) / sizes
+        curve.append((float(rate), float(covered.mean())))
+    return curve
+
+
+def roc_curve(scores: ArrayLike, positive: ArrayLike) -> list[tuple[float, float]]:
+    """(share of good, share of bad) samples above each distinct score, from (0, 0) to (1, 1).
+
+    Raises
+    ------
+    ValueError
+        As `auroc`.
+    """
+    values, bad = _checked(scores, positive)
+    _expect_both(bad)
+    levels = np.unique(values)[::-1]
+    shares = [
+        1 - np.searchsorted(np.sort(own), levels, "right") / own.size
+        for own in (values[~bad], values[bad])
+    ]
+    pairs = zip(*(share.tolist() for share in shares), strict=True)
+    return [*pairs, (1.0, 1.0)]
+
+
+def _regions(maps: Iterable[F32], masks: Iterable[Mask]) -> tuple[F32, F32, NDArray[np.int32], int]:
+    """Sorted defect-free pixels, anomalous ones, the region of each, and how many there are."""
     good_parts: list[F32] = []
     bad_parts: list[F32] = []
     region_parts: list[NDArray[np.int32]] = []
@@ -292,18 +345,7 @@ def aupro(maps: Iterable[F32], masks: Iterable[Mask], max_fpr: float = MAX_FPR) 
         regions += found - 1
     good, bad = _joined(good_parts, "defect-free"), _joined(bad_parts, "anomalous")
     good.sort()
-    region = np.concatenate(region_parts)
-    limit = max_fpr * good.size
-    covered = np.zeros(regions)
-    for start in range(0, bad.size, _CHUNK):
-        chunk = bad[start : start + _CHUNK]
-        order = np.argsort(chunk)
-        below, upto = _good_below(good, chunk[order])
-        share = _ramp_area(good.size - upto, good.size - below, limit) / limit
-        covered += np.bincount(
-            region[start : start + _CHUNK][order], weights=share, minlength=regions
-        )
-    return float(np.mean(covered / np.bincount(region, minlength=regions)))
+    return good, bad, np.concatenate(region_parts), regions
 
 
 def _ramp_area(first: Ints, last: Ints, limit: float) -> F64:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.overlay import overlay
 from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
 
-__all__ = ["draw_odd"]
+__all__ = ["draw_odd", "lines_of"]
 
 # A folder that nobody looks through helps nobody.
 MOST = 50
@@ -49,8 +49,7 @@ def draw_odd(
         name = names.get((found.web, found.strip))
         if name is None:
             continue
-        height = len(found.values) * stride_px
-        pixels = _lines(unseen, unseen.webs[found.web], found, height)
+        pixels = lines_of(unseen, found, stride_px)
         values = ScoreMap(found.values, stride_px, pixels.shape[:2])
         files[name] = _file_name(name, found.strip)
         picture = overlay(pixels, values, _verdict(name, found.score, thresholds))
@@ -65,10 +64,11 @@ def _file_name(name: str, strip: int) -> str:
     return f"{plain}.png" if image == name else f"{plain}-strip{strip}.png"
 
 
-def _lines(unseen: Unseen, files: Sequence[Path], found: LeftOut, height: int) -> NDArray[Any]:
-    """The image, or of a web the lines of the strip."""
+def lines_of(unseen: Unseen, found: LeftOut, stride_px: int) -> NDArray[Any]:
+    """The image that was judged, or of a web the lines of the strip."""
+    height = len(found.values) * stride_px
     parts, at = [], 0
-    for file in files:
+    for file in unseen.webs[found.web]:
         pixels = unseen.load(file)
         parts.append(pixels[max(0, found.line - at) : max(0, found.line + height - at)])
         at += len(pixels)

@@ -46,7 +46,8 @@ def build(
 
     Returns
     -------
-    `bundle`, whose `folder` goes to `kenpin.load`; `report_file`; `suspects`; `rerun`.
+    `bundle`, whose `folder` goes to `kenpin.load`; `page`, the report, and `report_file`, its
+    figures; `advice`; `good`; `rerun`.
 
     Raises
     ------

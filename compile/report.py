@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from kenpin.compile.clusters import describe
 from kenpin.compile.evaluate import Evaluation
-from kenpin.compile.good_scores import ALIKE_TIMES
 from kenpin.config.frame import FrameSpec
 from kenpin.runtime.bundles.bundle import Bundle
 
@@ -24,18 +22,12 @@ def summary(result: BuildResult) -> str:
     q = m.quantization
     lines = [
         f"bundle     {result.bundle.folder}",
-        f"report     {result.report_file}",
+        f"report     {result.page}",
         f"threshold  OK up to {m.threshold.ok:.4g}, unsure up to {m.threshold.ng:.4g}",
         f"           {m.threshold.source}",
     ]
     if m.blend is not None:
         lines.append(f"maps       {m.blend.chosen}")
-        if m.blend.adds is False and m.method.backbone is None:
-            lines.append(
-                "warning: the network adds nothing to plain brightness on these twins, which are "
-                'all brighter or darker than what surrounds them; method.name = "baseline" is '
-                "smaller and faster, unless defects show in the texture alone"
-            )
     if q.score_ratios:
         worst = min(q.score_ratios, key=lambda kind: q.score_ratios[kind])
         lines.append(
@@ -50,33 +42,8 @@ def summary(result: BuildResult) -> str:
         )
     elif q.processors == "vnni":
         lines.append("processors those with VNNI only; others refuse the bundle")
-    weakest = min(q.separation.values())
-    if weakest < 0.9:
-        lines.append(
-            f"warning: even loud pasted defects are told from normals with AUROC {weakest:.3f} "
-            "only; expect escapes, and try another backbone, layers or method"
-        )
-    if result.good.likeness is not None and result.good.likeness > ALIKE_TIMES:
-        lines.append(
-            "warning: several photographs of one part: give images.group; a good image scores "
-            f"{result.good.likeness:.2f} times as high without its neighbours as without itself"
-        )
-    if result.clusters:
-        web = m.frame.geometry == "continuous"
-        lines.append(
-            f"warning: {describe(result.clusters, web=web)}; see "
-            f"{result.bundle.folder}.inspected.png"
-        )
-    if result.good.odd:
-        with_odd = (
-            "" if m.threshold.with_odd is None else f" ({m.threshold.with_odd:.4g} with them)"
-        )
-        lines.append(
-            f"warning: probably not good: look at {result.bundle.folder}.odd, then name each in "
-            f"images.exclude or images.keep; they set no threshold{with_odd}"
-        )
-    for one, times in result.good.odd:
-        lines.append(f"  {one.name} scores {times:.1f} times the median of the good images")
+    names = {"weak": "warning", "look": "look", "know": "note"}
+    lines += [f"{names[one.level]}: {one}" for one in result.advice]
     return "\n".join(lines)
 
 

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONTRASTS", "KINDS", "SIZES_PX", "Drawn", "Subtle", "draw", "subtle_kinds"]
+__all__ = ["CONTRASTS", "KINDS", "MANY", "SIZES_PX", "Drawn", "Subtle", "draw", "subtle_kinds"]
 
 F32 = NDArray[np.float32]
 
 KINDS = ("spot", "scratch", "stain", "band")
+# What several are called.
+MANY = {"spot": "spots", "scratch": "scratches", "stain": "stains", "band": "bands"}
 # Grey levels of 255. A few levels are lost in the noise of most cameras.
 CONTRASTS = (3, 6, 12, 25, 50, 100)
 # Diameter of a spot and a stain, width of a scratch and a band.

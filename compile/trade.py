@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from kenpin.compile.operating_point import Point, operating_point, proportion_95
 from kenpin.runtime.bundles.manifest import GoodScore, TwinScores
+from kenpin.runtime.bundles.operating_point import Point, operating_point, proportion_95
 
 __all__ = [
     "FALSE_REJECTS",

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from kenpin.camera.files.images import write_png
-from kenpin.compile.subtle_twins import KINDS
+from kenpin.compile.subtle_twins import KINDS, MANY
 from kenpin.compile.trade import Row, detection_limits, each, found, operating_table
 from kenpin.compile.trade_pictures import draw_limits, draw_trade
 from kenpin.runtime.bundles.manifest import Manifest
@@ -28,7 +28,7 @@ def trade_table(rows: Sequence[Row]) -> Table:
     """Rates of false rejects, and what each finds."""
     kinds = [kind for kind in KINDS if any(kind in row.twins for row in rows)]
     table = Table(title="how many are found, for how many false rejects", title_justify="left")
-    heads = ["rejected", "at most", "threshold", *(f"{kind}s" for kind in kinds)]
+    heads = ["rejected", "at most", "threshold", *(MANY[kind] for kind in kinds)]
     if any(row.good is not None for row in rows):
         heads.append("good")
     if any(row.ng is not None for row in rows):

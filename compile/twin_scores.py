@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from kenpin.compile.leave_out import Unseen
 from kenpin.compile.subtle_twins import Drawn, Subtle, draw, subtle_kinds
 from kenpin.runtime.bundles.manifest import TwinScores
+from kenpin.runtime.judging.overlay import on_canvas
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.stages import WebStages
 
-__all__ = ["Twin", "TwinTask", "draw_twins", "twin_scores"]
+__all__ = ["Twin", "TwinTask", "View", "draw_twins", "twin_scores"]
 
 F32 = NDArray[np.float32]
 Field = tuple[slice, slice]
@@ -28,6 +30,9 @@ FIELD_PX = 256
 # Of a defect's place this share is inspected, or another is tried.
 INSPECTED = 0.9
 TRIES = 20
+# Around a defect so much is kept for people: hundreds of them, a few kB each.
+VIEW_PX = 128
+VIEW_QUALITY = 92
 
 
 @dataclass(frozen=True)
@@ -59,16 +64,42 @@ class _Plan:
     kinds: list[Subtle]
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a person would see of a defect: a piece of the image, and where it begins."""
+
+    jpeg: bytes
+    top_px: int
+    left_px: int
+
+    @classmethod
+    def around(cls, pixels: NDArray[Any], place: Drawn) -> View:
+        """`VIEW_PX` and more about a place."""
+        height, width = pixels.shape[:2]
+        side = max(VIEW_PX, place.bottom - place.top, place.right - place.left)
+        top = max(0, min((place.top + place.bottom - side) // 2, height - side))
+        left = max(0, min((place.left + place.right - side) // 2, width - side))
+        piece = on_canvas(pixels[top : top + side, left : left + side])
+        data = simplejpeg.encode_jpeg(piece, VIEW_QUALITY, colorspace="RGB")
+        return cls(bytes(data), top, left)
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 red, green, blue."""
+        return np.array(simplejpeg.decode_jpeg(self.jpeg, "RGB"), np.uint8)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Twin:
     """One faint defect, and the part of an image's maps where it shows.
 
     part   whose image it was drawn into
     area   rows and columns of the frame's map
+    view   what a person would see
     values, bands, inspected, times  as in `LeftOut`, of that area
     """
 
     what: Subtle
+    view: View
     part: int
     area: Field
     values: F32
@@ -103,7 +134,8 @@ def draw_twins(
         for kind, place in drawn:
             rows, cols = _cells(place, task.stride_px, task.reach_px)
             yield Twin(
-                kind, plan.part, (rows, cols), values[rows, cols], bands[:, rows, cols],
+                kind, View.around(pixels, place), plan.part, (rows, cols),
+                values[rows, cols], bands[:, rows, cols],
                 inspected[rows, cols], times[cols],
             )  # fmt: skip
         progress(done + 1, len(plans))

@@ -13,9 +13,9 @@ from kenpin.compile.fitting import arrays_in
 from kenpin.compile.good_scores import plain_webs
 from kenpin.compile.joined import Joined, keep_images, keep_twins
 from kenpin.compile.leave_out import LeftOut, Unseen
-from kenpin.compile.operating_point import odd_ones, operating_point
 from kenpin.compile.twin_scores import Twin, TwinTask, draw_twins
 from kenpin.runtime.bundles.manifest import BlendRecord
+from kenpin.runtime.bundles.operating_point import odd_ones, operating_point
 from kenpin.runtime.judging.network import load_mask
 from kenpin.runtime.web.lanes import LaneMap
 

@@ -85,6 +85,8 @@ class ReportSpec(Settings):
     """What a build measures beside the bundle.
 
     twins_each  twins of each kind, size and contrast that say what is still found; 0: none
+    speed_s     so long frames are judged to see how fast this machine is
     """
 
     twins_each: int = Field(default=10, ge=0, le=200)
+    speed_s: float = Field(default=2.0, ge=0, le=60)

@@ -32,6 +32,7 @@ calibration_tiles = 40
 guard_tiles = 20
 [report]
 twins_each = 1
+speed_s = 0
 [method]
 name = "patchcore"
 coreset_rows = 300

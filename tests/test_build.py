@@ -198,7 +198,7 @@ def test_an_ng_image_among_the_good_is_named(workshop: Workshop, tmp_path: Path)
     assert manifest.threshold.with_odd > manifest.threshold.ok
     picture = result.bundle.folder.with_name(f"{result.bundle.folder.name}.odd") / "005.png"
     assert read_pixels(picture).shape[2] == 3
-    assert "probably not good: look at" in summary(result)
+    assert "probably not good, by their multiple" in summary(result)
     kept = workshop.build(tmp_path / "out", f'images={{good="{folder}",keep=["005.png"]}}')
     assert kept.good.odd == []
     assert kept.bundle.manifest.threshold.ok >= odd

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.frame import Frame
 from kenpin.compile.calibrate import by_hand
-from kenpin.compile.pack import rethreshold
 from kenpin.runtime.bundles.bundle import Bundle, file_hash, read_bundle
 from kenpin.runtime.bundles.layout import MANIFEST
 from kenpin.runtime.bundles.manifest import (
@@ -24,6 +23,7 @@ from kenpin.runtime.bundles.manifest import (
     content_hash,
     parse_manifest,
 )
+from kenpin.runtime.bundles.pack import by_hand, rethreshold
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.verdict import Outcome
 from kenpin.runtime.selftest import selftest

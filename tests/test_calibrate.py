@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kenpin.compile.calibrate import by_hand, calibrate
+from kenpin.compile.calibrate import calibrate
 from kenpin.compile.metrics import f1_at
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import ThresholdSpec
 from kenpin.runtime.bundles.manifest import GoodScore
+from kenpin.runtime.bundles.pack import by_hand
 
 levels = st.floats(0, 100)
 many_levels = st.lists(levels, min_size=1, max_size=60)

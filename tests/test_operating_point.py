@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kenpin.compile.operating_point import (
+from kenpin.runtime.bundles.operating_point import (
     below_95,
     design_effect,
     odd_ones,

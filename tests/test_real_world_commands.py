@@ -185,7 +185,7 @@ def test_sigterm_leaves_nothing_half_made(tmp_path: Path) -> None:
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from kenpin.compile.pack import staging_folder\n"
+        "from kenpin.runtime.bundles.pack import staging_folder\n"
         "from kenpin.config.exits import run\n"
         "def work():\n"
         "    with staging_folder(Path(sys.argv[1])):\n"

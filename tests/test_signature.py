@@ -13,12 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kenpin.compile.calibrate import by_hand
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.pack import rethreshold
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.layout import MANIFEST, SIGNATURES
 from kenpin.runtime.bundles.manifest import BundleError
+from kenpin.runtime.bundles.pack import by_hand, rethreshold
 from kenpin.runtime.bundles.signature import SignatureError, make_key, sign, signer
 from kenpin.runtime.bundles.store import Store
 from kenpin.runtime.service.cli import main as edge_run

@@ -14,11 +14,11 @@ import pytest
 
 import power_cut
 from kenpin.compile.calibrate import by_hand
-from kenpin.compile.pack import rethreshold
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.durable import point
 from kenpin.runtime.bundles.layout import MANIFEST
 from kenpin.runtime.bundles.manifest import BundleError, canonical, content_hash
+from kenpin.runtime.bundles.pack import by_hand, rethreshold
 from kenpin.runtime.bundles.store import Store, StoredBundle, StoreError
 from power_cut import Disk, Operation, Operations, act
 from running_line import line_toml

@@ -35,6 +35,7 @@ calibration_tiles = 40
 guard_tiles = 20
 [report]
 twins_each = 1
+speed_s = 0
 [method]
 name = "padim"
 dimensions = 20

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kenpin.runtime.judging.join import ScoreMap, upsample
 from kenpin.runtime.judging.verdict import Defect, Outcome, Verdict
 
-__all__ = ["folded", "on_canvas", "overlay", "striped"]
+__all__ = ["folded", "heated", "on_canvas", "overlay", "striped"]
 
 U8 = NDArray[np.uint8]
 
@@ -56,7 +56,7 @@ def overlay(pixels: NDArray[Any], score_map: ScoreMap | None, verdict: Verdict) 
     """
     canvas = on_canvas(pixels)
     if score_map is not None and verdict.thresholds is not None:
-        _heat(canvas, score_map, verdict.thresholds.ok)
+        heated(canvas, score_map, verdict.thresholds.ok)
         striped(canvas, score_map)
     for defect in verdict.defects:
         _boxed(canvas, defect)
@@ -72,7 +72,8 @@ def on_canvas(pixels: NDArray[Any]) -> U8:
     return np.ascontiguousarray(picture, np.uint8).copy()
 
 
-def _heat(canvas: U8, score_map: ScoreMap, threshold: float) -> None:
+def heated(canvas: U8, score_map: ScoreMap, threshold: float) -> None:
+    """Draw heat where the map is high, and a line around all above the threshold."""
     full = upsample(score_map, *canvas.shape[:2])
     share = np.nan_to_num(full / max(threshold, 1e-12), nan=2.0, posinf=2.0)
     highest = float(share.max())

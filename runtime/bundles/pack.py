@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kenpin.config.threshold import ThresholdSpec
 from kenpin.runtime.bundles.bundle import Bundle, file_hash, read_bundle
 from kenpin.runtime.bundles.durable import adopt, point
 from kenpin.runtime.bundles.layout import MANIFEST
@@ -19,7 +20,7 @@ from kenpin.runtime.bundles.manifest import (
     content_hash,
 )
 
-__all__ = ["file_hashes", "rethreshold", "seal", "staging_folder"]
+__all__ = ["by_hand", "file_hashes", "rethreshold", "seal", "staging_folder"]
 
 
 @contextmanager
@@ -48,11 +49,15 @@ def seal(
     manifest: Manifest,
     store: Path,
     prove: Callable[[Bundle], None] = lambda _: None,
+    *,
+    current: bool = True,
 ) -> Bundle:
     """Write the manifest, give the folder its name, and make it the store's current one.
 
     Parameters
     ----------
+    current
+        False leaves the store's link as it is.
     prove
         Looks at the bundle before it becomes the current one; if it raises, the bundle
         is removed.
@@ -72,15 +77,30 @@ def seal(
     except BaseException:
         shutil.rmtree(target)
         raise
-    point(store / "current", target)
+    if current:
+        point(store / "current", target)
     return bundle
 
 
-def rethreshold(bundle: Bundle, record: ThresholdRecord, store: Path) -> Bundle:
+def by_hand(old: ThresholdRecord, ok: float, ng: float | None) -> ThresholdRecord:
+    """Thresholds set by a person on a finished bundle."""
+    settings = ThresholdSpec(method="fixed", ok=ok, ng=ng)
+    return ThresholdRecord(
+        ok=ok,
+        ng=ok if ng is None else ng,
+        source=f"set by hand; before: {old.ok:.6g} and {old.ng:.6g}, {old.source}",
+        settings=settings,
+        usual=old.usual,
+    )
+
+
+def rethreshold(
+    bundle: Bundle, record: ThresholdRecord, store: Path, *, current: bool = True
+) -> Bundle:
     """The same bundle with other thresholds: a new folder, for its content is new."""
     with staging_folder(store) as folder:
         for name in bundle.manifest.files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.folder / name, folder / name)
         manifest = bundle.manifest.model_copy(update={"threshold": record})
-        return seal(folder, manifest, store)
+        return seal(folder, manifest, store, current=current)

@@ -1,0 +1,72 @@
+"""The pictures of a build's report, drawn while its maps are still there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kenpin.compile.blending import MapStore
+from kenpin.compile.build_task import BuildTask
+from kenpin.compile.good_scores import GoodScores
+from kenpin.compile.joined import Joined
+from kenpin.compile.progress import OnProgress
+from kenpin.compile.reporting.page import Galleries
+from kenpin.compile.reporting.seen import (
+    Seen,
+    look_again,
+    look_at_ng,
+    look_at_twins,
+    samples,
+)
+from kenpin.compile.twin_scores import Twin
+from kenpin.runtime.bundles.manifest import Manifest
+from kenpin.runtime.judging.pipeline import Stages
+from kenpin.runtime.web.stages import WebStages
+
+__all__ = ["Pictured", "picture_build"]
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """The good images by position, and the galleries by their names."""
+
+    good: Seen
+    galleries: Galleries
+
+
+def picture_build(
+    task: BuildTask,
+    joined: Joined,
+    good: GoodScores,
+    twins: MapStore[Twin],
+    stages: Stages | WebStages,
+    manifest: Manifest,
+    progress: OnProgress,
+) -> Pictured:
+    """Everything that a report shows of a build.
+
+    Parameters
+    ----------
+    joined, good
+        The good images, each without its own part.
+    stages
+        The steps of the box, for NG images.
+    """
+    limit, stride = manifest.threshold.ok, task.stride_px
+    seen = look_again(joined, good, limit, stride, progress)
+    drawn = look_at_twins(joined, twins, limit, stride)
+    folder, images = task.recipe.images.ng, task.images
+    low, high = (
+        ([], [])
+        if folder is None
+        else look_at_ng(stages, folder, manifest.ng_scores, task.load, limit, stride)
+    )
+    galleries = {
+        "highest": seen.highest,
+        "missed": drawn.missed,
+        "faintest": drawn.found,
+        "ng_low": low,
+        "ng_high": high,
+        "usual": seen.usual,
+        "samples": samples(images.files, images.folder, task.load),
+    }
+    return Pictured(seen, galleries)
