@@ -30,8 +30,9 @@ GOOD_FOLDERS = ("train/good", "good", "ok", "OK", "train")
 LOOKED_AT = 300
 # Recordings of a web are long, or of many lengths and one width.
 LONG_TIMES = 4
-# The seam between neighbours by name, over that between others: below this they continue.
-SEAM_SHARE = 0.6
+# How unlike neighbours by name are at their seam, over others: below this they continue. A
+# simulated web has 0.2, noise 1.
+SEAM_SHARE = 0.5
 SEAM_PAIRS = 40
 # How alike whole images are, at a glance: parts that always lie the same way.
 GLANCE_PX = 48
@@ -169,12 +170,19 @@ def continues(edges: Sequence[tuple[F32, F32]]) -> bool:
     pairs = list(pairwise(edges))[:SEAM_PAIRS]
     if len(pairs) < FEWEST_IMAGES or len({first.shape for first, _ in edges}) > 1:
         return False
-    seams = [float(np.abs(a[1] - b[0]).mean()) for a, b in pairs]
-    others = [
-        float(np.abs(edges[n][1] - edges[(n + 2) % len(edges)][0]).mean())
-        for n in range(len(pairs))
-    ]
+    seams = [_unlike(before[1], after[0]) for before, after in pairs]
+    others = [_unlike(edges[n][1], edges[(n + 2) % len(edges)][0]) for n in range(len(pairs))]
     return float(np.median(seams)) < SEAM_SHARE * float(np.median(others))
+
+
+def _unlike(one: F32, other: F32) -> float:
+    """0 for scan lines that look the same, whatever their brightness and contrast; 1 if unrelated.
+
+    Differences would not do: on a web of fine grain they are all about as large.
+    """
+    a, b = (line - line.mean() for line in (one, other))
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return 1 - float(a @ b) / size if size > 0 else 1.0
 
 
 def group_of(names: Sequence[str]) -> str | None:
