@@ -276,7 +276,7 @@ def _eval(options: argparse.Namespace) -> int:
     from kenpin.compile.evaluate import evaluate, wide_side
     from kenpin.compile.report import accuracy
     from kenpin.compile.reporting.eval_report import evaluation_pictures, evaluation_tree
-    from kenpin.compile.reporting.page import write_report
+    from kenpin.compile.reporting.page import Galleries, write_report
     from kenpin.compile.trade import operating_table
     from kenpin.compile.trade_report import trade_table, write_trade
     from kenpin.runtime.selftest import open_tested
@@ -297,7 +297,7 @@ def _eval(options: argparse.Namespace) -> int:
             found = evaluate(pipeline, dataset, progress, tile_px=tile_px)
         for note in found.notes:
             steps.say(f"warning: {note}")
-        pictures = {}
+        pictures: Galleries = {}
         if options.report:
             with steps.step("draw the report's pictures"):
                 pictures = evaluation_pictures(pipeline, dataset, found)

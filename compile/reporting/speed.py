@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def measure_speed(
     lines_each = spec.height_px or WEB_ROWS * tiles.step_px
     blocks = [load(file)[:lines_each] for file in files[:FRAMES]]
     times: list[float] = []
-    stages: list[dict[str, int]] = []
+    stages: list[Mapping[str, int]] = []
     lines: list[int] = []
 
     def judge(number: int) -> None:
