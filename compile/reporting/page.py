@@ -12,7 +12,7 @@ from typing import Any
 
 from kenpin.compile.reporting.pictures import Picture
 from kenpin.runtime.bundles.durable import replace_file
-from kenpin.runtime.service import page as live_page
+from kenpin.runtime.service.sides import page as live_page
 
 __all__ = ["Galleries", "write_report"]
 
