@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,16 @@ class Speed:
 
     def tree(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return {
+            "frames": self.frames,
+            "median_ms": self.median_ms,
+            "p99_ms": self.p99_ms,
+            "lines_per_s": self.lines_per_s,
+            "lines_per_s_p99": self.lines_per_s_p99,
+            "megapixels_per_s": self.megapixels_per_s,
+            "stages_ms": self.stages_ms,
+            "cores": self.cores,
+        }
 
 
 def measure_speed(
