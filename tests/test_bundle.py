@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.frame import Frame
-from kenpin.compile.calibrate import by_hand
 from kenpin.runtime.bundles.bundle import Bundle, file_hash, read_bundle
 from kenpin.runtime.bundles.layout import MANIFEST
 from kenpin.runtime.bundles.manifest import (

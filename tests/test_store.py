@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 import power_cut
-from kenpin.compile.calibrate import by_hand
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.durable import point
 from kenpin.runtime.bundles.layout import MANIFEST
