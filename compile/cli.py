@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--picture", type=Path, metavar="FILE", help="draw there what is not inspected"
     )
+    _bundle_commands(command)
+    _threshold_arguments(
+        command("threshold", "Make a bundle with other thresholds, without recompiling.")
+    )
+    return parser
+
+
+def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     sub = command("eval", "Measure a bundle on a labelled dataset.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("dataset", type=Path, metavar="DATASET")
@@ -154,10 +162,6 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("sign", "Sign a bundle: whoever holds the key vouches for its content.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
-    _threshold_arguments(
-        command("threshold", "Make a bundle with other thresholds, without recompiling.")
-    )
-    return parser
 
 
 def _threshold_arguments(sub: argparse.ArgumentParser) -> None:
