@@ -53,6 +53,8 @@ def check_books(line: RunningLine) -> None:
 def test_every_frame_of_a_free_running_line_gets_its_verdict(start: Start) -> None:
     line = start(camera=SYNTHETIC.format(rate=50, count=40))
     line.state("operational.continuous")
+    begun = [message["state"] for _, topic, message in line.topics if topic.startswith("v1/state/")]
+    assert set(begun) <= {"preoperational", "operational.initialized", "operational.continuous"}
     while len(line.verdicts) < 40:
         line.verdict()
     assert line.stop() == 0

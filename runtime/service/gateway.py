@@ -112,9 +112,10 @@ class Gateway:
         """Until SIGTERM or SIGINT, or until the line can never run; the exit code."""
         with self._signals() as wake:
             try:
-                self._announce()
                 self._supervisor.start()
                 self._sides.start()
+                # Not before: a line that nobody has started yet would be in state ERROR.
+                self._announce()
                 # All that is loaded stays: a full collection would look through it for
                 # milliseconds, while a verdict is due.
                 gc.collect()
