@@ -252,7 +252,7 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from kenpin.compile.inspected import draw_inspected, share_told
+    from kenpin.compile.inspected import draw_inspected, share_in_words
     from kenpin.compile.prepare import look_through, prepare
 
     recipe = load_recipe(_recipe_file(options.recipe), options.set)
@@ -267,7 +267,7 @@ def _check(options: argparse.Namespace) -> int:
             f"every {grid.stride} px; {tap.dimensions} features every {tap.patch_stride_px} px\n"
             f"{len(images.files)} good images, {len(images.parts)} parts: {HOW[images.parts.how]}"
         )
-        steps.say(share_told(inspected))
+        steps.say(share_in_words(inspected))
         if options.picture:
             stride = tap.patch_stride_px
             draw_inspected(images.files[0], recipe, inspected, stride, options.picture)

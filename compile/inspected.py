@@ -20,7 +20,7 @@ from kenpin.runtime.judging.join import Joiner, ScoreMap
 from kenpin.runtime.judging.overlay import folded, on_canvas, striped
 from kenpin.runtime.web.lanes import LaneMap
 
-__all__ = ["draw_inspected", "inspected_columns", "read_mask", "share_told"]
+__all__ = ["draw_inspected", "inspected_columns", "read_mask", "share_in_words"]
 
 F32 = NDArray[np.float32]
 
@@ -76,7 +76,7 @@ def inspected_columns(recipe: Recipe, joiner: Joiner) -> F32 | None:
     return read_mask(recipe.images.mask, joiner)
 
 
-def share_told(inspected: F32 | None) -> str:
+def share_in_words(inspected: F32 | None) -> str:
     """How much of a frame is inspected, for people."""
     if inspected is None:
         return "the whole frame is inspected"

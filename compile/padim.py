@@ -135,8 +135,8 @@ def make_folds(
     the limit.
     """
     size = 8 * _groups(reader, spec) * reader.dimensions**2
-    room = min(SUMS_BYTES // size, FOLD_BYTES // (size * model_count(grid, spec.share)))
-    count = min(len(parts), max(FEWEST_FOLDS, min(MOST_FOLDS, room)))
+    most = min(SUMS_BYTES // size, FOLD_BYTES // (size * model_count(grid, spec.share)))
+    count = min(len(parts), max(FEWEST_FOLDS, min(MOST_FOLDS, most)))
     return Folds(folder, parts, np.arange(len(parts)) * count // len(parts))
 
 

@@ -280,10 +280,10 @@ class GenicamSource:
         # The driver counts those that came and found no buffer: then no cable is to blame.
         counted = camera.underruns
         unbuffered, self._underruns = counted - self._underruns, counted
-        told = f"the camera counts {missing} frames that never came; "
+        missed = f"the camera counts {missing} frames that never came; "
         if unbuffered > 0:
-            return told + f"{unbuffered} of them found no free buffer: raise camera.buffers"
-        return told + "check cable and network"
+            return missed + f"{unbuffered} of them found no free buffer: raise camera.buffers"
+        return missed + "check cable and network"
 
     def _numbered(self, buffer: Buffer) -> tuple[int | None, int]:
         if buffer.frame_id is None:

@@ -76,12 +76,12 @@ def _run(asked: argparse.Namespace, command: list[str]) -> int:
     if not command:
         raise CameraError("run: no command; expected one after --, such as -- edge-run line.toml")
     asked.directory.mkdir(parents=True, exist_ok=True)
-    told = list(asked.tell)
+    words = list(asked.tell)
     if asked.strip is not None:
         strip = asked.directory.resolve() / "strip.pgm"
         width = write_strip(asked.strip, strip)
-        told = [f"sensor_width {width}", f"strip {strip}", *told]
-    with Simulator(told, directory=asked.directory.resolve()):
+        words = [f"sensor_width {width}", f"strip {strip}", *words]
+    with Simulator(words, directory=asked.directory.resolve()):
         environ = os.environ | {"GENICAM_GENTL64_PATH": str(asked.directory.resolve())}
         running = subprocess.Popen(command, env=environ)
         while True:

@@ -153,15 +153,15 @@ class PartBook:
             part.acknowledged, part.budget_ns = True, min(part.budget_ns, max(1, budget_ns))
         self._compare_overrun(part, fields.get("overrun") is True, at_ns)
 
-    def _compare_overrun(self, part: Part, told: bool, at_ns: int) -> None:
+    def _compare_overrun(self, part: Part, reported: bool, at_ns: int) -> None:
         asked, self._asked = self._asked, None
         if asked is None or asked[0] != part.trig or asked[1] is None or asked[2]:
             return  # verdicts were under way: the line may have counted one more
         self._book.check(
             Promise.OVERRUN,
-            told == asked[1],
+            reported == asked[1],
             at_ns,
-            f"{part.trig}: overrun {told}, {len(self._ring)} verdicts were unacknowledged",
+            f"{part.trig}: overrun {reported}, {len(self._ring)} verdicts were unacknowledged",
         )
 
     def refused(self, fields: Mapping[str, Any], at_ns: int) -> None:

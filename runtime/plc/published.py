@@ -176,12 +176,12 @@ class Bundles:
 
     def _fits(self, fields: Mapping[str, Any]) -> bool:
         taken_ns, spoke_ns, label = fields["t_acq_ns"], fields["t_mono_ns"], fields["bundle"]
-        for number, (from_ns, told) in enumerate(self._noted):
+        for number, (from_ns, noted) in enumerate(self._noted):
             following = self._noted[number + 1 : number + 2]
             until_ns = following[0][0] if following else spoke_ns
             # The first one told was in force for we do not know how long.
             begun = number == 0 or spoke_ns >= from_ns - _TURN_NS
-            if told == label and begun and taken_ns <= until_ns:
+            if noted == label and begun and taken_ns <= until_ns:
                 return True
         return False
 

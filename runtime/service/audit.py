@@ -348,13 +348,13 @@ _Noted = tuple[Who, What, str, Mapping[str, Any]]
 class AuditQueue:
     """Writes a log from a thread that does nothing else: whoever tells it never waits.
 
-    told    called with each entry that was written, in that thread
-    failed  why the last entry was not written; empty if it was
+    on_entry  called with each entry that was written, in that thread
+    failed    why the last entry was not written; empty if it was
     """
 
-    def __init__(self, log: AuditLog, told: Callable[[AuditEntry], object]) -> None:
+    def __init__(self, log: AuditLog, on_entry: Callable[[AuditEntry], object]) -> None:
         self._log = log
-        self._told = told
+        self._on_entry = on_entry
         self._queue: queue.SimpleQueue[_Noted | None] = queue.SimpleQueue()
         self.failed = ""
         self._thread = threading.Thread(target=self._drain, name="kenpin-audit", daemon=True)
@@ -378,7 +378,7 @@ class AuditQueue:
                 self.failed = str(error)
             else:
                 if entry is not None:
-                    self._told(entry)
+                    self._on_entry(entry)
 
 
 def _plain(value: Any) -> Any:
