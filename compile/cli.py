@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kenpin.camera.files.listing import ImageError
 from kenpin.compile.progress import Steps
@@ -19,6 +19,10 @@ from kenpin.config.output import file_to_write, folder_to_write
 from kenpin.config.recipe import load_recipe
 from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.bundles.manifest import BundleError, canonical
+
+if TYPE_CHECKING:  # what they load is loaded by the command that needs it
+    from kenpin.compile.evaluate import Evaluation
+    from kenpin.compile.trade import Row
 
 __all__ = ["main"]
 
@@ -317,18 +321,23 @@ def _eval(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{options.report}: open it in a browser\n")
     if options.json:
         write_trade(bundle.manifest, rows, options.json.with_suffix(""))
-        tree = {
-            "bundle": found.bundle,
-            "images": found.images,
-            "pixels": found.pixels,
-            "tiles": found.tiles,
-            "scores": found.scores,
-            "refused": [asdict(item) for item in found.refused],
-            "notes": found.notes,
-            "trade": [row.tree() for row in rows],
-        }
+        tree = _figures(found, rows)
         options.json.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     return Exit.REFUSED if found.refused else Exit.DONE
+
+
+def _figures(found: Evaluation, rows: list[Row]) -> dict[str, Any]:
+    """All of an evaluation, for a script."""
+    return {
+        "bundle": found.bundle,
+        "images": found.images,
+        "pixels": found.pixels,
+        "tiles": found.tiles,
+        "scores": found.scores,
+        "refused": [asdict(item) for item in found.refused],
+        "notes": found.notes,
+        "trade": [row.tree() for row in rows],
+    }
 
 
 def _page_to_write(page: Path) -> None:

@@ -20,7 +20,7 @@ from kenpin.compile.images import FEWEST_IMAGES, NOT_GOOD
 from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
 
-__all__ = ["Look", "find_good", "look_at"]
+__all__ = ["FolderLook", "find_good", "look_at"]
 
 F32 = NDArray[np.float32]
 
@@ -43,7 +43,7 @@ PREFIX = "^[^_]*(?=_)"
 
 
 @dataclass(frozen=True)
-class Look:
+class FolderLook:
     """What a folder of good images is like.
 
     folder     of the good images
@@ -100,7 +100,7 @@ def find_good(folder: Path) -> tuple[Path, Path | None, Path | None]:
     return folder, None, None
 
 
-def look_at(folder: Path, progress: OnProgress) -> Look:
+def look_at(folder: Path, progress: OnProgress) -> FolderLook:
     """Look at the images below a folder.
 
     Raises
@@ -143,7 +143,7 @@ def look_at(folder: Path, progress: OnProgress) -> Look:
     cut = len(width) == 1 and len(heights) > len(shapes) // 2
     bad = {name for name, _ in unread}
     colour = "colour" if colours["colour"] else next(iter(colours))
-    return Look(
+    return FolderLook(
         folder=good,
         ng=ng,
         labelled=labelled,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import name_in
-from kenpin.compile.first_look import LIE_ALIKE, Look
+from kenpin.compile.first_look import LIE_ALIKE, FolderLook
 from kenpin.compile.reporting.pictures import shrunk
 from kenpin.runtime.bundles.operating_point import scores_needed
 from kenpin.runtime.judging.overlay import on_canvas
@@ -43,7 +43,7 @@ class FirstRecipe:
     assumed: list[str]
 
 
-def first_recipe(look: Look, name: str) -> FirstRecipe:
+def first_recipe(look: FolderLook, name: str) -> FirstRecipe:
     """The recipe that a look suggests."""
     assumed: list[str] = []
     tables = [
@@ -72,7 +72,7 @@ def bundle_name(folder: Path) -> str:
     return plain[:64] or "first"
 
 
-def _images(look: Look, assumed: list[str]) -> str:
+def _images(look: FolderLook, assumed: list[str]) -> str:
     lines = ["[images]", f"good = {_quoted(str(look.folder.resolve()))}"]
     assumed.append(f"all images in {look.folder} are good; look at the contact sheet")
     if look.unread:
@@ -94,7 +94,7 @@ def _images(look: Look, assumed: list[str]) -> str:
     return "\n".join(lines)
 
 
-def frame_size(look: Look) -> tuple[int, int]:
+def frame_size(look: FolderLook) -> tuple[int, int]:
     """(height, width) that frames of parts are brought to."""
     counts = Counter(look.shapes)
     if len(counts) == 1:
@@ -105,14 +105,14 @@ def frame_size(look: Look) -> tuple[int, int]:
     return max(16, round(height * share)), max(16, round(width * share))
 
 
-def _resized(look: Look) -> bool:
+def _resized(look: FolderLook) -> bool:
     # A strip is as the line camera sees it; a part's photograph may be larger than needed.
     (height, width), _ = Counter(look.shapes).most_common(1)[0]
     strip = max(height, width) >= 4 * min(height, width)
     return len(set(look.shapes)) > 1 or (not strip and max(height, width) > LARGEST_PART_PX)
 
 
-def _frame(look: Look, assumed: list[str]) -> str:
+def _frame(look: FolderLook, assumed: list[str]) -> str:
     lines = ["[frame]"]
     if look.web:
         width = look.shapes[0][1]
@@ -162,7 +162,7 @@ def core_for(sides: tuple[int, ...]) -> int:
     return min(fitting, key=lambda core: (round(beyond(core), 2), -core))
 
 
-def _tiles(look: Look, assumed: list[str]) -> str:
+def _tiles(look: FolderLook, assumed: list[str]) -> str:
     sides = (look.shapes[0][1],) if look.web else frame_size(look)
     core = core_for(sides)
     assumed.append(f"tiles whose scored core is {core} px cover the frame best")
@@ -172,7 +172,7 @@ def _tiles(look: Look, assumed: list[str]) -> str:
     )
 
 
-def _backbone(look: Look, assumed: list[str]) -> str:
+def _backbone(look: FolderLook, assumed: list[str]) -> str:
     lite = importlib.util.find_spec(LITE) is not None
     if not look.web and look.alike >= LIE_ALIKE and lite:
         assumed.append("parts are best told by efficientnet_lite0, whose weights are installed")
@@ -184,7 +184,7 @@ def _backbone(look: Look, assumed: list[str]) -> str:
     )
 
 
-def _method(look: Look, assumed: list[str]) -> str:
+def _method(look: FolderLook, assumed: list[str]) -> str:
     if look.web:
         assumed.append("the web looks alike along its length: a Gaussian for each column")
         return (
@@ -205,7 +205,7 @@ def _method(look: Look, assumed: list[str]) -> str:
     return '[method]\nname = "patchcore"\ncoreset_rows = 2000'
 
 
-def _threshold(look: Look, assumed: list[str]) -> str:
+def _threshold(look: FolderLook, assumed: list[str]) -> str:
     needed = scores_needed(FALSE_REJECTS)
     few = (
         ""
@@ -219,7 +219,7 @@ def _threshold(look: Look, assumed: list[str]) -> str:
     )
 
 
-def contact_sheet(look: Look) -> NDArray[np.uint8]:
+def contact_sheet(look: FolderLook) -> NDArray[np.uint8]:
     """(H, W, 3) uint8: some of the images beside each other, with their names."""
     count = min(len(look.files), SHEET)
     chosen = [look.files[n * len(look.files) // count] for n in range(count)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from kenpin.compile.fitting import FitTask, LoadArrays, arrays_in
 from kenpin.compile.leave_out import LeaveOut
 from kenpin.compile.other_banks import PatchCoreLeaveOut
 from kenpin.compile.parts import Parts
+from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PatchCoreSpec
 from kenpin.runtime.judging.patchcore import PatchCoreScorer
@@ -27,7 +29,6 @@ __all__ = ["PATCHCORE", "Reservoir", "fit_patchcore", "k_centre_greedy", "random
 
 F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
-Progress = Callable[[int, int], None]
 
 DEFAULT_ROWS = 2000
 # Rows whose distances to all candidates are held at once: 64 x 100,000 float32 is 26 MB.
@@ -95,7 +96,9 @@ def random_projection(rows: F32, dimensions: int, rng: np.random.Generator) -> F
     return rows @ directions.astype(np.float32)
 
 
-def k_centre_greedy(points: F32, rows: int, first: int, progress: Progress | None = None) -> Index:
+def k_centre_greedy(
+    points: F32, rows: int, first: int, progress: OnProgress | None = None
+) -> Index:
     """Points chosen so that the farthest of the others is as near as may be.
 
     Starts from `first`; each next one is the point farthest from all chosen
@@ -164,7 +167,7 @@ def fit_patchcore(
     folder: Path,
     scratch: Path,
     ways: Sequence[Parts],
-    progress: Callable[[str], Progress],
+    progress: Callable[[str], OnProgress],
 ) -> tuple[int, int]:
     """Write `bank.npy`, `bank_sq.npy`, `centre.npy` and, if it counts, `place.npy`.
 
@@ -182,21 +185,10 @@ def fit_patchcore(
         If the coreset asked for is larger than the candidates.
     """
     models = model_count(grid, spec.share)
-    members = model_of_tile(grid, spec.share)
-    seeds = np.random.SeedSequence(spec.seed).spawn(models)
-    rngs = [np.random.default_rng(seed) for seed in seeds]
-    size = spec.candidates // models
+    rngs = [np.random.default_rng(seed) for seed in np.random.SeedSequence(spec.seed).spawn(models)]
     place = patch_positions(grid, reader.cells) if spec.position_weight else None
-    width = reader.dimensions + (0 if place is None else place.shape[3])
-    pools = [Reservoir(size, width, rng) for rng in rngs]
-    origins = []
-    for number, unit in enumerate(reader.units(files, progress=progress("features"))):
-        origins.append((unit.web, unit.row))
-        rows = unit.features
-        rows = rows if place is None else np.concatenate([rows, place], axis=-1)
-        for k, pool in enumerate(pools):
-            pool.add(rows[members == k].reshape(-1, width), number)
-    seen = sum(pool.seen for pool in pools)
+    sample = _sampled(reader, files, model_of_tile(grid, spec.share), place, spec, rngs, progress)
+    pools = sample.pools
     if place is not None:
         scale = spec.position_weight * _spread([p.rows[:, : reader.dimensions] for p in pools])
         for pool in pools:
@@ -207,7 +199,7 @@ def fit_patchcore(
     others: list[list[tuple[NDArray[np.int32], F32]]] = [[] for _ in ways]
     step = progress("coreset")
     for k, (pool, rng) in enumerate(zip(pools, rngs, strict=True)):
-        wanted = _rows(spec, pool.seen, size)
+        wanted = _rows(spec, pool.seen, spec.candidates // models)
         points = random_projection(pool.rows, spec.projection_dimensions, rng)
         first = int(rng.integers(len(points)))
 
@@ -217,7 +209,7 @@ def fit_patchcore(
         chosen = k_centre_greedy(points, wanted, first, count)
         banks.append(pool.rows[chosen] - centre)
         for parts, kept in zip(ways, others, strict=True):
-            part_of = np.array([parts.of(*origin) for origin in origins], np.int32)[pool.tags]
+            part_of = sample.parts(parts)[pool.tags]
             stand_in = nearest_of_others(points, part_of, chosen)
             kept.append((part_of[chosen], pool.rows[stand_in] - centre))
     # Equal heights make one array; banks differ only where patches repeat.
@@ -230,7 +222,44 @@ def fit_patchcore(
     np.save(folder / "bank.npy", bank)
     np.save(folder / "bank_sq.npy", np.einsum("kmd,kmd->km", bank, bank))
     np.save(folder / "centre.npy", centre)
-    return seen, height
+    return sum(pool.seen for pool in pools), height
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Patches of the good images, a pool for each model.
+
+    origins  image or web, and tile row, of each unit that was read: the pools' tags count them
+    """
+
+    pools: list[Reservoir]
+    origins: list[tuple[int, int]]
+
+    def parts(self, parts: Parts) -> NDArray[np.int32]:
+        """The part of each unit."""
+        return np.array([parts.of(*origin) for origin in self.origins], np.int32)
+
+
+def _sampled(
+    reader: FeatureReader,
+    files: list[Path],
+    members: Index,
+    place: F32 | None,
+    spec: PatchCoreSpec,
+    rngs: list[np.random.Generator],
+    progress: Callable[[str], OnProgress],
+) -> _Sample:
+    """A pass over the images, with the places of their patches behind their features."""
+    width = reader.dimensions + (0 if place is None else place.shape[3])
+    pools = [Reservoir(spec.candidates // len(rngs), width, rng) for rng in rngs]
+    origins = []
+    for number, unit in enumerate(reader.units(files, progress=progress("features"))):
+        origins.append((unit.web, unit.row))
+        rows = unit.features
+        rows = rows if place is None else np.concatenate([rows, place], axis=-1)
+        for k, pool in enumerate(pools):
+            pool.add(rows[members == k].reshape(-1, width), number)
+    return _Sample(pools, origins)
 
 
 def _mean(parts: list[F32]) -> F32:
@@ -272,7 +301,7 @@ class _PatchCoreFitting:
         """See `Fitting`."""
         with ExitStack() as open_steps:
 
-            def begin(name: str) -> Progress:
+            def begin(name: str) -> OnProgress:
                 open_steps.close()
                 return open_steps.enter_context(task.steps.step(f"PatchCore {name}"))
 
