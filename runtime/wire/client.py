@@ -154,6 +154,10 @@ class LineClient:
         """That its triggers' ids count in, and its verdicts name."""
         return self._session
 
+    def begin(self, session: str) -> None:
+        """Let HELLO and TRIGGER name another session from now on; HELLO opens it."""
+        self._session = session
+
     def _dealer(self) -> zmq.Socket[bytes]:
         socket = connecting(self._context, zmq.DEALER, self._keys)
         socket.setsockopt(zmq.IDENTITY, self._name.encode())
@@ -216,17 +220,19 @@ class LineClient:
 
     # -- listening -------------------------------------------------------------------------
 
-    def receive(self, timeout_s: float = 0.0) -> Heard | None:
+    def receive(self, timeout_s: float = 0.0, *, wake: int | None = None) -> Heard | None:
         """The next message, or None if none came within `timeout_s` seconds.
+
+        wake  a file handle; when it can be read, the wait ends
 
         Raises
         ------
         WireError
             If what came cannot be read. The next call goes on behind it.
         """
-        return self._kept.popleft() if self._kept else self._receive(timeout_s)
+        return self._kept.popleft() if self._kept else self._receive(timeout_s, wake)
 
-    def _receive(self, timeout_s: float) -> Heard | None:
+    def _receive(self, timeout_s: float, wake: int | None = None) -> Heard | None:
         end_s = time.monotonic() + timeout_s
         links = [link for link in (self._ctl, self._pub) if link]
         while True:
@@ -241,12 +247,14 @@ class LineClient:
                 if heard is not None:
                     return heard
             left_s = end_s - time.monotonic()
-            if left_s <= 0:
+            if left_s <= 0 or self._poll(links, left_s, wake):
                 return None
-            self._poll(links, left_s)
 
-    def _poll(self, links: list[Link], left_s: float) -> None:
+    def _poll(self, links: list[Link], left_s: float, wake: int | None) -> bool:
+        """Wait for a message, or a hang-up; whether `wake` ended it."""
         poller = zmq.Poller()
+        if wake is not None:
+            poller.register(wake, zmq.POLLIN)
         for link in links:
             greeting = self._greet and link is self._ctl
             poller.register(link.socket, zmq.POLLIN | (zmq.POLLOUT if greeting else 0))
@@ -257,6 +265,7 @@ class LineClient:
             with contextlib.suppress(LineSilentError):
                 self.say("hello", within_s=0)
                 self._greet = False
+        return wake in ready
 
     def _read(self, parts: list[bytes], at_ns: int, *, to_all: bool) -> Heard | None:
         topic = kind = line = ""
