@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from kenpin.config.bridges import BridgeSpec
 from kenpin.config.camera import CameraSpec
 from kenpin.config.settings import Settings, anchored, load
 from kenpin.config.sides import SideSpec
@@ -211,6 +212,7 @@ class Line(Settings):
     sim      verdicts are marked as simulated; by default if no real camera is used
     web      lanes, gates and rolls of this line, instead of the recipe's
     sides    further processes beside the line, of installed packages
+    bridges  other protocols that the line can be reached by
     """
 
     name: Token
@@ -231,6 +233,7 @@ class Line(Settings):
     rolls: RollsSpec | None = None
     status: StatusSpec | None = None
     sides: tuple[SideSpec, ...] = ()
+    bridges: tuple[BridgeSpec, ...] = ()
     watchdog: WatchdogSpec = WatchdogSpec()
     uninspected: UninspectedSpec = UninspectedSpec()
     log: LogSpec = LogSpec()
@@ -246,12 +249,33 @@ class Line(Settings):
     @model_validator(mode="after")
     def _sides_have_names(self) -> Self:
         names = [side.called for side in self.sides]
+        names += [bridge.called for bridge in self.bridges]
         twice = sorted({name for name in names if names.count(name) > 1})
         taken = sorted({"archive", "img", "rolls", "status"} & set(names))
         if twice or taken:
             raise ValueError(
                 f"sides: {', '.join(twice + taken)} names more than one process; give each of "
-                "[[sides]] a name of its own"
+                "[[sides]] and [[bridges]] a name of its own"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _bridges_can_talk_with_it(self) -> Self:
+        if not self.bridges:
+            return self
+        wire = self.wire
+        if wire.ctl is None:
+            raise ValueError("bridges: they are clients of wire.ctl, which is not set; set it")
+        if "struct" in (wire.encoding, wire.pub_encoding):
+            raise ValueError(
+                "bridges: wire.encoding struct says too little for them; use msgpack or json"
+            )
+        if any(endpoint.endswith((":*", ":0")) for endpoint in (wire.ctl, wire.pub)):
+            raise ValueError("bridges: they must know wire.ctl and wire.pub; give each a port")
+        if wire.keys is not None and (bare := [b.called for b in self.bridges if b.keys is None]):
+            raise ValueError(
+                f"bridges: {', '.join(bare)} without keys, for which the line asks (wire.keys); "
+                f"edge-run keys client NAME {wire.keys}, and keys = FILE in the bridge's table"
             )
         return self
 
@@ -264,8 +288,11 @@ class Line(Settings):
             "rolls": self.rolls,
             "status": self.status,
         }
-        asked = [(kind, settings) for kind, settings in own.items() if settings is not None]
-        return [*asked, *((side.kind, side) for side in self.sides)]
+        asked: list[tuple[str, Settings]] = [
+            (kind, settings) for kind, settings in own.items() if settings is not None
+        ]
+        asked += [(side.kind, side) for side in self.sides]
+        return asked + [("bridge", bridge) for bridge in self.bridges]
 
     @property
     def simulated(self) -> bool:

@@ -64,6 +64,7 @@ class SideKind:
 
 # Each has a table of its own in a line's settings, and a handle of its own.
 ARCHIVE = SideKind(Settings, handle=f"{_PACKAGE}.archive:Archive")
+BRIDGE = SideKind(Settings, handle=f"{_PACKAGE}.bridge:Bridge")
 PREVIEW = SideKind(Settings, handle=f"{_PACKAGE}.preview:Preview")
 ROLLS = SideKind(Settings, handle=f"{_PACKAGE}.rolls:Rolls")
 STATUS = SideKind(Settings, handle=f"{_PACKAGE}.status:StatusReporter")
@@ -74,12 +75,19 @@ SIDES: Registry[SideKind] = Registry(
     SideKind,
     {
         "archive": "kenpin.config.sides:ARCHIVE",
+        "bridge": "kenpin.config.sides:BRIDGE",
         "preview": "kenpin.config.sides:PREVIEW",
         "rolls": "kenpin.config.sides:ROLLS",
         "status": "kenpin.config.sides:STATUS",
     },
 )
-_TABLES = {"archive": "[archive]", "preview": "wire.img", "rolls": "[rolls]", "status": "[status]"}
+_TABLES = {
+    "archive": "[archive]",
+    "bridge": "[[bridges]]",
+    "preview": "wire.img",
+    "rolls": "[rolls]",
+    "status": "[status]",
+}
 
 
 def _has_no_table_of_its_own(table: Any) -> Any:

@@ -54,7 +54,7 @@ class LyingLine(threading.Thread):
         self._state = State.CONTINUOUS if free else State.READY
         self._free = free
         self._boot = BOOT
-        self._bundle = "b@1"
+        self._bundle = "b@000000000001"
         self._seq = self._frame = self._parts = self._beats = 0
         self._beat_ns = self._free_ns = time.monotonic_ns()
         self._frames: dict[str, int] = {}
@@ -96,7 +96,8 @@ class LyingLine(threading.Thread):
             if self._lie == "heartbeat of another state" and self._beats == 3:
                 state = State.ERROR.value
             last = self._seq + (self._lie == "newest lost" and self._beats > 3)
-            fields = {"hb_seq": self._beats, "state": state, "last_seq": last}
+            fields = {"hb_seq": self._beats, "state": state, "last_seq": last, "cam_ok": True}
+            fields |= {"in_flight": 0, "bundle": self._bundle, "late_count": 0}
             self._publish("hb", self._head("hb") | fields)
         if self._free and now >= self._free_ns:
             self._free_ns += 20 * _MS
@@ -194,7 +195,8 @@ class LyingLine(threading.Thread):
         deadline = head["t_mono_ns"] + BUDGET_MS * _MS
         if victim and self._lie == "all the time in the world":
             deadline += 100_000 * _MS
-        said = {"trig": trig, "fresh": fresh, "deadline_ns": deadline, "overrun": overrun}
+        said = {"trig": trig, "session": self._session, "fresh": fresh, "deadline_ns": deadline}
+        said["overrun"] = overrun
         if self._lie == "shoots twice":
             said["fresh"] = True
         if not (victim and self._lie in ("no ack", "not a word")):
@@ -215,12 +217,13 @@ class LyingLine(threading.Thread):
 
     def _acquired(self, client: bytes, trig: str) -> None:
         frame = self._frames[trig] + (self._lie == "another frame" and trig == self._victim)
-        self._say(client, self._head("acquired") | {"trig": trig, "frame": frame})
+        said = {"trig": trig, "session": self._session, "frame": frame}
+        self._say(client, self._head("acquired") | said)
 
     def _conclude(self, client: bytes, trig: str | None, opened: int, *, victim: bool) -> None:
         lie = self._lie if victim else ""
         if lie == "silent bundle":  # it is told, and the old one judges on
-            old, self._bundle = self._bundle, "b@2"
+            old, self._bundle = self._bundle, "b@000000000002"
             self._publish("state", self._state_fields())
             self._bundle = old
             opened = time.monotonic_ns() + 1
@@ -268,7 +271,7 @@ class LyingLine(threading.Thread):
 
     def _verdict(self, trig: str | None, frame: int, opened: int, lie: str) -> dict[str, Any]:
         now = time.monotonic_ns()
-        bundle = "nobody@9" if lie == "a bundle from nowhere" else self._bundle
+        bundle = "nobody@000000000009" if lie == "a bundle from nowhere" else self._bundle
         judged = opened + 2 * BUDGET_MS * _MS if lie == "slow, and OK" else now
         verdict = Verdict(
             outcome=Outcome.OK, reason=None, detail="", score=0.25, thresholds=Thresholds(0.5, 0.6),

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from kenpin.config.bridges import BRIDGES
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import Line
 from kenpin.config.registry import load_object
@@ -54,6 +55,7 @@ def problems_of(line: Line) -> list[str]:
         *_lending(line),
         *_folders(line),
         *_sides(line),
+        *_bridges(line),
         *(f"camera.producers: {problem}" for problem in _producers(line)),
         *_bundle_and_camera(line),
     ]
@@ -96,6 +98,11 @@ def _taken_twice(line: Line) -> Iterator[str]:
     if line.status is not None:
         host = f"[{line.status.address}]" if ":" in line.status.address else line.status.address
         wanted["status.port"] = f"tcp://{host}:{line.status.port}"
+    for bridge in line.bridges:
+        address, port = getattr(bridge, "address", None), getattr(bridge, "port", None)
+        if address is not None and port is not None:
+            host = f"[{address}]" if ":" in address else address
+            wanted[f"bridges.{bridge.called}.port"] = f"tcp://{host}:{port}"
     seen: dict[str, str] = {}
     for name, endpoint in wanted.items():
         if endpoint is None or endpoint.endswith((":*", ":0")):
@@ -153,6 +160,20 @@ def _sides(line: Line) -> Iterator[str]:
                 load_object(path)
         except ConfigError as error:
             yield f"sides.{side.called}: {error}"
+
+
+def _bridges(line: Line) -> Iterator[str]:
+    from kenpin.runtime.wire.keys import KeysError, read_client
+
+    for bridge in line.bridges:
+        try:
+            kind = BRIDGES.find(bridge.kind)
+            kind.check_installed()
+            load_object(kind.work)
+            if bridge.keys is not None:
+                read_client(bridge.keys)
+        except (ConfigError, KeysError) as error:
+            yield f"bridges.{bridge.called}: {error}"
 
 
 def _folders(line: Line) -> Iterator[str]:

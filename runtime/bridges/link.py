@@ -1,0 +1,126 @@
+"""A line's client on a thread of its own, for those who live in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kenpin.runtime.wire.client import Heard, LineClient, LineSilentError
+from kenpin.runtime.wire.verdict_messages import WireError
+
+__all__ = ["LineLink", "Unsaid"]
+
+_WAIT_S = 1.0
+# A command that could not be said for so long is not said: a late part would be shot.
+_STALE_NS = 50_000_000
+# What may wait for the event loop; a loop that hangs must not fill the memory.
+_ROOM = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Unsaid:
+    """A command that the line was not told, and why."""
+
+    kind: str
+    fields: Mapping[str, Any]
+    why: str
+
+
+class LineLink:
+    """Says commands and hears messages without ever holding up the event loop.
+
+    client  is used by the link's thread alone, and closed with the link
+    hear    called in the event loop with each `Heard`, and each `Unsaid`
+    lost    messages that found the event loop busy for too long
+    """
+
+    def __init__(
+        self,
+        client: LineClient,
+        hear: Callable[[Heard | Unsaid], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._client = client
+        self._hear = hear
+        self._loop = loop
+        self._to_say: deque[tuple[int, str, Mapping[str, Any]]] = deque()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._ending = False
+        # Written by the link's thread; read and emptied by the event loop.
+        self._heard: deque[Heard | Unsaid] = deque()
+        self._called = threading.Event()
+        self.lost = 0
+        self._thread = threading.Thread(target=self._run, name="kenpin-line", daemon=True)
+        self._thread.start()
+
+    def say(self, kind: str, **fields: Any) -> None:
+        """Send a command; what cannot be sent at once comes back as `Unsaid`."""
+        self._to_say.append((time.monotonic_ns(), kind, fields))
+        os.eventfd_write(self._wake, 1)
+
+    def begin(self, session: str) -> None:
+        """Open a session: HELLO, and every TRIGGER from now on, name it."""
+        self.say("hello", session=session)
+
+    def close(self) -> None:
+        """Let go of the line."""
+        self._ending = True
+        os.eventfd_write(self._wake, 1)
+        self._thread.join(5)
+
+    # -- on the link's thread --------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._ending:
+                try:
+                    heard = self._client.receive(_WAIT_S, wake=self._wake)
+                except WireError:
+                    continue  # of a later version, or not this line's: nothing to act on
+                if heard is not None:
+                    self._pass_on(heard)
+                if self._to_say or heard is None:
+                    self._say_all()
+        finally:
+            self._client.close()
+
+    def _say_all(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        while self._to_say:
+            asked_ns, kind, fields = self._to_say.popleft()
+            if kind == "hello":
+                self._client.begin(fields["session"])
+            if time.monotonic_ns() - asked_ns > _STALE_NS:
+                self._pass_on(Unsaid(kind, fields, "it could not be said in time"))
+                continue
+            try:
+                self._client.say(kind, within_s=0, **fields)
+            except LineSilentError as error:
+                self._pass_on(Unsaid(kind, fields, str(error)))
+
+    def _pass_on(self, message: Heard | Unsaid) -> None:
+        if len(self._heard) >= _ROOM:
+            self.lost += 1
+            return
+        self._heard.append(message)
+        if not self._called.is_set():
+            self._called.set()
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:  # the loop has ended before us
+                self._ending = True
+
+    # -- in the event loop -----------------------------------------------------------------
+
+    def _deliver(self) -> None:
+        self._called.clear()
+        while self._heard:
+            self._hear(self._heard.popleft())

@@ -1,0 +1,1 @@
+"""Modbus TCP: a register map that PLC programmers know, and no promise lost on the way."""

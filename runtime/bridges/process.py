@@ -1,0 +1,181 @@
+"""A bridge's process: what it knows of its line, and how it tells the gateway that it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from kenpin.config.bridges import BRIDGES, BridgeSettings
+from kenpin.config.line import Line
+from kenpin.config.registry import load_object
+from kenpin.processes.channel import Channel, Message, Stop
+from kenpin.runtime.bridges.link import LineLink, Unsaid
+from kenpin.runtime.wire.client import Heard, LineClient
+from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
+from kenpin.runtime.wire.keys import read_client
+
+__all__ = ["ALIVE_S", "BridgeTold", "Bridged", "LineFacts", "Work", "attend", "facts_of"]
+
+# Between two signs of life of a bridge; the gateway replaces one that hangs.
+ALIVE_S = 1.0
+
+
+class BridgeTold(Message, frozen=True):
+    """A sign of life: where the bridge is reached, or why it is not."""
+
+    address: str
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class LineFacts:
+    """What a bridge must know of its line.
+
+    triggered  verdicts answer TRIGGER messages; else every frame gets one
+    ctl, pub   endpoints to connect to
+    """
+
+    box: str
+    line: str
+    triggered: bool
+    budget_ms: float
+    ctl: str
+    pub: str
+    encoding: str
+    pub_encoding: str
+
+
+def facts_of(line: Line) -> LineFacts:
+    """From the line's settings, which have passed their own checks."""
+    wire = line.wire
+    assert wire.ctl is not None
+    return LineFacts(
+        box=line.box,
+        line=line.name,
+        triggered=line.trigger.mode == "software",
+        budget_ms=line.trigger.budget_ms,
+        ctl=_connectable(wire.ctl),
+        pub=_connectable(wire.pub),
+        encoding=wire.encoding,
+        pub_encoding=wire.pub_encoding or wire.encoding,
+    )
+
+
+def _connectable(endpoint: str) -> str:
+    """An endpoint that a client on the box connects to, from one that is bound."""
+    for everywhere, here in (("*", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")):
+        if endpoint.startswith(f"tcp://{everywhere}:"):
+            return endpoint.replace(everywhere, here, 1)
+    return endpoint
+
+
+class Bridged:
+    """The line and the gateway, to the function that is a bridge. Use it in the event loop.
+
+    facts  of the line
+    """
+
+    def __init__(
+        self, facts: LineFacts, keys: Path | None, name: str, channel: Channel[BridgeTold, Stop]
+    ) -> None:
+        self.facts = facts
+        self._keys = keys
+        self._name = name
+        self._channel = channel
+        self._told = BridgeTold("", "starting")
+        self._ended = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    def client(self, suffix: str = "", *, listen: bool = True) -> LineClient:
+        """A client of the line, under the bridge's name: so the line knows it again.
+
+        suffix  tells several clients of one bridge apart
+        listen  hears what is published, too
+        """
+        facts = self.facts
+        return LineClient(
+            facts.ctl,
+            facts.pub if listen else None,
+            name=f"bridge-{self._name}{suffix}",
+            line=facts.line,
+            encoding=facts.encoding,
+            pub_encoding=facts.pub_encoding,
+            keys=read_client(self._keys) if self._keys else None,
+        )
+
+    def link(self, hear: Callable[[Heard | Unsaid], None], **how: Any) -> LineLink:
+        """The line, as a part of the running event loop; see `LineLink`.
+
+        What `hear` raises ends the process: one that goes on after a mistake of its own
+        would show a PLC what is not so.
+        """
+
+        def heard(message: Heard | Unsaid) -> None:
+            try:
+                hear(message)
+            except Exception as error:
+                self._failure = error
+                self._ended.set()
+                raise
+
+        return LineLink(self.client(**how), heard, asyncio.get_running_loop())
+
+    def tell(self, *, address: str = "", fault: str = "") -> None:
+        """Where the bridge is reached, or why it is not: an alarm says so, until the next."""
+        told = BridgeTold(address, fault[:MAX_DETAIL_CHARS])
+        if told != self._told:
+            self._told = told
+            self._channel.send(told)
+
+    async def until_end(self) -> None:
+        """Wait for the end of the line, giving signs of life."""
+        loop = asyncio.get_running_loop()
+
+        def heard() -> None:
+            self._channel.receive()
+            if self._channel.ended:
+                self._ended.set()
+
+        loop.add_reader(self._channel.fileno(), heard)
+        try:
+            while not self._ended.is_set():
+                self._channel.send(self._told)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), ALIVE_S)
+        finally:
+            loop.remove_reader(self._channel.fileno())
+        if self._failure is not None:
+            raise self._failure
+
+
+class Work(Protocol):
+    """What `BridgeKind.work` names: a whole bridge."""
+
+    def __call__(self, settings: Any, bridged: Bridged) -> Awaitable[None]:
+        """Live until `bridged.until_end()` returns.
+
+        Whatever is raised ends the process; it is started again, at growing pauses, and an
+        alarm says so. What may mend itself, such as a port that is taken, is told by
+        `bridged.tell` and tried again.
+
+        Parameters
+        ----------
+        settings
+            The line's table, of the kind's own class.
+        """
+        ...
+
+
+def attend(settings: BridgeSettings, facts: LineFacts, channel: Channel[BridgeTold, Stop]) -> None:
+    """Be the process, until the channel ends."""
+    work: Work = load_object(BRIDGES.find(settings.kind).work)
+    bridged = Bridged(facts, settings.keys, f"{facts.line}-{settings.called}", channel)
+
+    async def live() -> None:
+        await work(settings, bridged)
+
+    asyncio.run(live())

@@ -1,0 +1,60 @@
+"""A bridge to another protocol as the gateway sees it: a process that must show that it lives."""
+
+from __future__ import annotations
+
+import structlog
+
+from kenpin.config.bridges import BRIDGES, BridgeSettings
+from kenpin.processes.channel import Stop
+from kenpin.processes.side import SideProcess
+from kenpin.runtime.bridges.process import ALIVE_S, BridgeTold, attend, facts_of
+from kenpin.runtime.service.sides.side import Side, Surroundings
+
+__all__ = ["Bridge"]
+
+_HUNG_NS = round(10 * ALIVE_S * 1e9)
+# Libraries of some protocols take seconds to be read from a slow disk.
+_START_NS = 60_000_000_000
+
+
+class Bridge(Side):
+    """Hears the signs of life; a bridge that gives none is replaced. It costs no verdict."""
+
+    def __init__(self, settings: BridgeSettings, around: Surroundings) -> None:
+        """See `MakeSide`."""
+        BRIDGES.find(settings.kind).check_installed()
+        self.part = settings.called
+        self._clock_ns = around.clock_ns
+        self._log = structlog.get_logger()
+        self._fault = self._address = ""
+        self._pid: int | None = None
+        self._heard_ns = 0
+        self.process: SideProcess[Stop, BridgeTold] = SideProcess(
+            f"kenpin-{settings.called}"[:15],
+            attend,
+            settings,
+            facts_of(around.line),
+            told=Stop,
+            tells=BridgeTold,
+            clock_ns=around.clock_ns,
+        )
+
+    def poll(self) -> None:
+        """Hear it, and kill one that hangs."""
+        found, now_ns = self.process.poll(), self._clock_ns()
+        if self.process.pid != self._pid:
+            self._pid, self._heard_ns = self.process.pid, now_ns + _START_NS
+        for message in found:
+            self._heard_ns, self._fault = now_ns, message.fault
+            if message.address and message.address != self._address:
+                self._address = message.address
+                self._log.info("bridge", name=self.part, address=message.address)
+        if self._pid is not None and now_ns - self._heard_ns > _HUNG_NS:
+            self._fault = f"{self.part} hung for {_HUNG_NS // 10**9} s and is replaced"
+            self._heard_ns = now_ns + _START_NS
+            self.process.kill()
+
+    @property
+    def alarm(self) -> str:
+        """What a person must look at; empty if nothing."""
+        return self.process.ended or self._fault
