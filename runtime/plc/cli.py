@@ -15,10 +15,11 @@ from pathlib import Path
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.plc.drive import Drive, Plan
-from kenpin.runtime.plc.faults import Fault, Faults
+from kenpin.runtime.plc.faults import BETWEEN, Fault, Faults
 from kenpin.runtime.plc.limits import PlcLimits
 from kenpin.runtime.plc.published import WELL
 from kenpin.runtime.plc.screen import Screen, lines, report
+from kenpin.runtime.plc.via import Bridge, PlcClient, bridge_of
 from kenpin.runtime.plc.watch import Watch
 from kenpin.runtime.wire.client import LineClient, LineSilentError
 from kenpin.runtime.wire.errors import WireError
@@ -35,6 +36,7 @@ EXAMPLES = """examples:
   edge-plc --fault all --seed 7 --count 500    do wrong on purpose: the line must not mind
   edge-plc --change web@0123456789ab           another bundle meanwhile: no part by the wrong one
   edge-plc --line-toml line.toml --json r.json addresses and encoding from the line's settings
+  edge-plc --line-toml line.toml --via modbus  the same promises, through a bridge of the line
 
 A promise is broken if `broken` is not 0 in the table; docs/edge-plc.md explains each.
 
@@ -90,6 +92,15 @@ def _line_arguments(where: argparse._ArgumentGroup) -> None:
         help="take these three from a line's settings",
     )
     where.add_argument(
+        "--via", metavar="BRIDGE", help="talk through this bridge of --line-toml's [[bridges]]"
+    )
+    where.add_argument(
+        "--poll-ms",
+        type=_positive,
+        default=10.0,
+        help="between two looks at a bridge's registers (10)",
+    )
+    where.add_argument(
         "--keys", type=Path, metavar="FILE", help="of this client: see edge-run keys client"
     )
     where.add_argument(
@@ -122,25 +133,34 @@ def _task_arguments(what: argparse._ArgumentGroup) -> None:
 
 def _plc(options: argparse.Namespace) -> int:
     ctl, pub, encoding, pub_encoding = _addresses(options)
+    bridge = _bridge(options)
     # Digits, so that every encoding can carry the ids; by chance, so that no other PLC has them.
-    prefix = str(random.SystemRandom().randrange(10**8, 10**9))
+    # A bridge's ids have 32 bits.
+    prefix = str(random.SystemRandom().randrange(*((100, 420) if bridge else (10**8, 10**9))))
 
     # Of this run, also over a connection that it cuts itself.
-    session = prefix[-4:].lstrip("0") or "1"
+    session = str(random.SystemRandom().randrange(1, 32768))
     keys = read_client(options.keys) if options.keys else None
     client_of = partial(LineClient, encoding=encoding, pub_encoding=pub_encoding, keys=keys)
 
-    def connect() -> LineClient:
+    def connect() -> PlcClient:
+        if bridge is not None:
+            return bridge.connect(session)
         try:
             return client_of(ctl, pub, name=f"plc-{prefix}", session=session)
         except ValueError as error:
             raise ConfigError(f"{error}; expected tcp://ADDRESS:PORT or ipc:///PATH") from error
 
     def stall() -> Callable[[], None]:
+        if bridge is not None:
+            return bridge.stall()
         return LineClient(None, pub, encoding=pub_encoding, keys=keys, backlog=1).close
 
-    watch = Watch(_limits(options), prefix, time.monotonic_ns(), session=session)
     client = connect()
+    numbered = getattr(client, "numbered", "seq")
+    watch = Watch(
+        _limits(options, bridge), prefix, time.monotonic_ns(), session=session, numbered=numbered
+    )
     try:
         state = _ready(client, watch, ctl, options.wait_s)
     except BaseException:
@@ -157,7 +177,8 @@ def _plc(options: argparse.Namespace) -> int:
         stall,
         watch,
         _plan(options, state, prefix),
-        Faults(_faults(options.fault), options.fault_share, options.seed),
+        Faults(_faults(options.fault, bridge), options.fault_share, options.seed),
+        bridge=bridge,
         show=show if screen.live else lambda: None,
         show_every_s=0.25 if screen.live else math.inf,
     )
@@ -200,7 +221,7 @@ def _judged(options: argparse.Namespace, watch: Watch, pub: str | None) -> int:
     return Exit.NG if options.fail_on_ng and ng else Exit.DONE
 
 
-def _ready(client: LineClient, watch: Watch, ctl: str, wait_s: float) -> str:
+def _ready(client: PlcClient, watch: Watch, ctl: str, wait_s: float) -> str:
     """The state, once triggers may come or frames come by themselves."""
     end = time.monotonic() + wait_s
     client.say("hello", within_s=wait_s)
@@ -237,19 +258,38 @@ def _addresses(options: argparse.Namespace) -> tuple[str, str, str, str]:
     return wire.ctl, wire.pub, wire.encoding, pub_encoding
 
 
-def _limits(options: argparse.Namespace) -> PlcLimits:
+def _limits(options: argparse.Namespace, bridge: Bridge | None) -> PlcLimits:
     plain = PlcLimits()
     budget_ms = options.budget_ms
-    return PlcLimits(
+    limits = PlcLimits(
         budget_ns=plain.budget_ns if budget_ms is None else round(budget_ms * 1e6),
         slack_ns=round(options.slack_ms * 1e6),
         stale_ns=round(options.stale_ms * 1e6),
         resend_slack_ns=plain.resend_slack_ns + round(options.slack_ms * 1e6),
     )
+    return limits if bridge is None else bridge.limits(limits)
 
 
-def _faults(names: Sequence[str]) -> list[Fault]:
-    return list(Fault) if "all" in names else [Fault(name) for name in names]
+def _bridge(options: argparse.Namespace) -> Bridge | None:
+    if options.via is None:
+        return None
+    if options.line_toml is None:
+        raise ConfigError(
+            "--via: name the line's settings too, which list its bridges: --line-toml"
+        )
+    from kenpin.config.line import load_line
+
+    line = load_line(options.line_toml)
+    return bridge_of(line, options.line_toml, options.via, options.poll_ms / 1000)
+
+
+def _faults(names: Sequence[str], bridge: Bridge | None) -> list[Fault]:
+    possible = [fault for fault in Fault if bridge is not None or fault not in BETWEEN]
+    if "all" in names:
+        return possible
+    if impossible := sorted(set(names) - set(possible)):
+        raise ConfigError(f"--fault {', '.join(impossible)}: there is no bridge; name one: --via")
+    return [Fault(name) for name in names]
 
 
 def _write(path: Path, found: object) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 from kenpin.runtime.plc.book import Promise
 from kenpin.runtime.plc.faults import Fault, Faults
 from kenpin.runtime.plc.parts import Part
+from kenpin.runtime.plc.via import Bridge, PlcClient
 from kenpin.runtime.plc.watch import Watch
-from kenpin.runtime.wire.client import LineClient, LineSilentError
+from kenpin.runtime.wire.client import Heard, LineSilentError
 from kenpin.runtime.wire.errors import WireError
 
 __all__ = ["Drive", "Plan"]
@@ -25,6 +26,10 @@ _PORTION = 200
 _LONGEST_WAIT_S = 0.02
 _AWAY_S = 0.3
 _STALLED_READERS = 20
+# How long a bridge that was struck is watched, and how long it may take to come back.
+_STRUCK_S = 0.45
+_UNDER_WAY_S = 0.1
+_MENDED_S = 30.0
 # Parts before a change of the bundle, and after it.
 _AROUND = 10
 # More than any line forgives, and how long it may be deaf then, if it does not say.
@@ -61,17 +66,19 @@ class Drive:
 
     connect  makes a client; again after the PLC vanished
     stall    makes a subscriber that never reads, and returns what closes it
+    bridge   what lies between us and the line, for faults of its own
     show     called now and then, to redraw
     """
 
     def __init__(
         self,
-        connect: Callable[[], LineClient],
+        connect: Callable[[], PlcClient],
         stall: Callable[[], Callable[[], None]],
         watch: Watch,
         plan: Plan,
         faults: Faults,
         *,
+        bridge: Bridge | None = None,
         show: Callable[[], None] = lambda: None,
         show_every_s: float = math.inf,
     ) -> None:
@@ -80,6 +87,7 @@ class Drive:
         self._watch = watch
         self._plan = plan
         self._faults = faults
+        self._bridge = bridge
         self._show = show
         self._show_every_s = show_every_s
         self._fields: dict[str, Any] = {}
@@ -97,7 +105,7 @@ class Drive:
         self.longest_nap_ns = 0
         self._left_ns = 0  # when we last came from looking
 
-    def run(self, client: LineClient) -> None:
+    def run(self, client: PlcClient) -> None:
         """Until the plan is done, or Ctrl-C. The client is closed at the end."""
         self._client = client
         plan, watch = self._plan, self._watch
@@ -126,6 +134,8 @@ class Drive:
             for close in self._stalled:
                 close()
             self._client.close()
+            if self._bridge is not None:
+                self._bridge.close()
 
     def _enough(self, sent: int) -> bool:
         if self._plan.count is None:
@@ -186,14 +196,17 @@ class Drive:
                 self._stalled.append(self._stall())
         elif fault is Fault.RUBBISH:
             self._talk_rubbish()
-        else:
+        elif fault is Fault.VANISH:
             self._vanish()
+        else:
+            self._strike(fault)
 
     def _talk_rubbish(self) -> None:
         with contextlib.suppress(LineSilentError):
             for _ in range(_RUBBISH):
                 self._client.say_raw(b"\xc1", within_s=0)
-        self._watch.paused(time.monotonic_ns() + _DEAF_NS)
+        if self._bridge is None:  # what lies between lets no rubbish through
+            self._watch.paused(time.monotonic_ns() + _DEAF_NS)
 
     def _trigger(self, trig: str, *, repeated: bool = False) -> bool:
         now_ns = time.monotonic_ns()
@@ -209,10 +222,52 @@ class Drive:
     def _vanish(self) -> None:
         self._client.close()
         time.sleep(_AWAY_S)
+        self._come_back()
+
+    def _strike(self, fault: Fault) -> None:
+        """Let the bridge die or stand still: a PLC that hears nothing rejects, and comes back."""
+        assert self._bridge is not None
+        if fault is Fault.BRIDGE_KILLED:
+            self._bridge.kill()
+        else:
+            self._bridge.stand_still()
+        struck_s, talks = time.monotonic(), False
+        while time.monotonic() < struck_s + _STRUCK_S:
+            heard = self._listen()
+            # What was said before the blow may still be on its way.
+            talks |= heard is not None and heard.at_ns / 1e9 > struck_s + _UNDER_WAY_S
+        self._watch.book.check(
+            Promise.HEARTBEAT, not talks, time.monotonic_ns(), f"{fault}: the bridge still talks"
+        )
+        self._client.close()
+        self._bridge.go_on()
+        end_s = time.monotonic() + _MENDED_S
+        while not self._bridge.answers() and time.monotonic() < end_s:
+            time.sleep(_LONGEST_WAIT_S)
+        self._come_back()
+
+    def _listen(self) -> Heard | None:
+        try:
+            heard = self._client.receive(_LONGEST_WAIT_S)
+        except WireError as error:
+            self._watch.unreadable(str(error), time.monotonic_ns())
+            return None
+        if heard is not None:
+            self._watch.heard(heard)
+        return heard
+
+    def _come_back(self) -> None:
         self._client = self._connect()
         self._watch.away(time.monotonic_ns())
         with contextlib.suppress(LineSilentError):
             self._client.say("hello", within_s=1)
+        if self._bridge is not None:
+            # Through a bridge a PLC waits until it reads "online", whatever it has to say.
+            end_s = time.monotonic() + _MENDED_S
+            while time.monotonic() < end_s:
+                heard = self._listen()
+                if heard is not None and heard.kind == "state":
+                    break
         # What we do not know we ask again, under the same id: the part is not shot twice.
         for part in self._watch.parts.open:
             self._trigger(part.trig, repeated=True)
@@ -241,6 +296,9 @@ class Drive:
             part = watch.heard(heard)
             if part is not None:
                 self._acknowledge(part)
+        if self._bridge is not None:
+            for fields in self._bridge.directly():
+                watch.directly(fields, time.monotonic_ns())
         self._late_acks(time.monotonic_ns())
 
     def _overslept(self, before_ns: int, now_ns: int, wait_s: float) -> None:

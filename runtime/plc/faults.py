@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from enum import StrEnum
 
-__all__ = ["Fault", "Faults"]
+__all__ = ["BETWEEN", "Fault", "Faults"]
 
 
 class Fault(StrEnum):
@@ -15,6 +15,8 @@ class Fault(StrEnum):
     rubbish      so much that cannot be read that the line listens no more for a while
     slow-reader  one more subscriber that never reads
     vanish       the PLC disappears after a TRIGGER and comes back
+    bridge-killed, bridge-stopped
+                 the bridge between us and the line dies, or stands still for a second
     """
 
     DOUBLE = "double"
@@ -22,6 +24,12 @@ class Fault(StrEnum):
     RUBBISH = "rubbish"
     SLOW_READER = "slow-reader"
     VANISH = "vanish"
+    BRIDGE_KILLED = "bridge-killed"
+    BRIDGE_STOPPED = "bridge-stopped"
+
+
+# What can be done wrong only where something lies between us and the line.
+BETWEEN = frozenset({Fault.BRIDGE_KILLED, Fault.BRIDGE_STOPPED})
 
 
 class Faults:
@@ -29,6 +37,8 @@ class Faults:
 
     kinds  those to choose from
     share  how many triggers bring one, 0 to 1
+
+    A bridge is struck once in a run: the line starts it again at growing pauses.
     """
 
     def __init__(self, kinds: Sequence[Fault], share: float, seed: int) -> None:
@@ -43,7 +53,10 @@ class Faults:
             return None
         if not self._due:
             self._due = list(self._kinds)
-        return self._due.pop(self._rng.randrange(len(self._due)))
+        found = self._due.pop(self._rng.randrange(len(self._due)))
+        if found in BETWEEN:
+            self._kinds.remove(found)
+        return found
 
     def up_to(self, most: int) -> int:
         """How many: 1 to `most`."""

@@ -22,10 +22,14 @@ _TURN_NS = 100 * _MS
 
 
 class Numbers:
-    """Verdicts are numbered 1, 2, 3, … in each boot; a gap is a lost one."""
+    """Verdicts are numbered 1, 2, 3, … in each boot; a gap is a lost one.
 
-    def __init__(self, book: Book) -> None:
+    numbered  the key of that number; a bridge that shows only our own has one of its own
+    """
+
+    def __init__(self, book: Book, numbered: str = "seq") -> None:
         self._book = book
+        self._numbered = numbered
         self._next: int | None = None
         self._frames: OrderedDict[int, int] = OrderedDict()
 
@@ -36,7 +40,7 @@ class Numbers:
 
     def verdict(self, fields: Mapping[str, Any], at_ns: int) -> bool:
         """A published verdict; whether it is a new one."""
-        seq, expected = fields["seq"], self._next
+        seq, expected = fields[self._numbered], self._next
         if expected is not None and seq < expected:
             self._book.check(Promise.ONCE, False, at_ns, f"verdict {seq} was published twice")
             return False
@@ -105,7 +109,7 @@ class Pulse:
         if self._number is not None:
             self._book.check(
                 Promise.SEQUENCE,
-                number == self._number + 1,
+                0 < number - self._number <= self._limits.beats_a_look,
                 at_ns,
                 f"heartbeat {number} after {self._number}",
             )

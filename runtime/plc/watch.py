@@ -26,14 +26,25 @@ class Watch:
     limits   what is forgiven
     prefix   our trigger ids begin with it
     session  that they count in
+    numbered
+             the key by which what is published is counted
     """
 
-    def __init__(self, limits: PlcLimits, prefix: str, now_ns: int, *, session: str) -> None:
+    def __init__(
+        self,
+        limits: PlcLimits,
+        prefix: str,
+        now_ns: int,
+        *,
+        session: str,
+        numbered: str = "seq",
+    ) -> None:
+        self._numbered = numbered
         self.limits = limits
         self.book = Book()
         self.clocks = Clocks()
         self.parts = PartBook(self.book, self.clocks, limits, prefix, session)
-        self.numbers = Numbers(self.book)
+        self.numbers = Numbers(self.book, numbered)
         self.pulse = Pulse(self.book, limits, now_ns)
         self.bundles = Bundles(self.book, limits)
         self.reasons: Counter[str] = Counter()
@@ -156,8 +167,16 @@ class Watch:
             f"allowed are {allowed_us / 1000:.1f}",
         )
 
+    def directly(self, fields: Mapping[str, Any], at_ns: int) -> None:
+        """What the line itself published of a verdict, in the words of the bridge before us."""
+        if fields["boot"] == self._boot:
+            self._same(fields, at_ns)
+
     def _same(self, fields: Mapping[str, Any], at_ns: int) -> None:
         """One number, one verdict, wherever it is heard."""
+        if self._numbered != "seq":
+            # The number in the bridge is the bridge's affair.
+            fields = {key: value for key, value in fields.items() if key != self._numbered}
         before = self._seen.setdefault(fields["seq"], fields)
         if before is not fields:
             same = fields == before
