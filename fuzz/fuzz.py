@@ -29,6 +29,8 @@ DICTIONARY += ["reset", "status", "verdict", "state", "detail", "score", "thr", 
 DICTIONARY += ["true", "NaN", "Infinity", "schema_version", "camera", "kind", "synthetic", "wire"]
 DICTIONARY += ["ctl", "pub", "tcp://", "ipc://", "[[", "curve", "public-key"]
 
+# Targets whose inputs are no tree.
+_BYTES = ("line", "keys", "command-struct", "message-struct", "modbus")
 NASTY: list[Any] = [
     None, True, False, 0, 1, -1, 2**63, 2**64 - 1, -(2**63), 0.0, -0.0, 1e308, float("nan"),
     float("inf"), "", "\x00", "x" * 300, "\ud800", "\U0010ffff" * 130, [], {}, [[]], {"v": 1},
@@ -70,7 +72,7 @@ def mutator(name: str) -> Any:
 
     def mutate(payload: bytes, room: int, seed: int) -> bytes:
         chance = random.Random(seed)
-        if chance.random() < 0.5 or name in ("line", "keys", "command-struct", "message-struct"):
+        if chance.random() < 0.5 or name in _BYTES:
             return atheris.Mutate(payload if chance.random() < 0.7 else chance.choice(seeds), room)
         good = chance.choice(trees)
         binary = name.endswith("msgpack")

@@ -6,6 +6,7 @@ Used by `fuzz.py` (atheris) and by `tests/test_hostile_bytes.py` (hypothesis).
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,9 +14,13 @@ from pathlib import Path
 
 from zmq.utils import z85
 
+from kenpin.config.bridges import ModbusSettings
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import load_line
 from kenpin.config.text import shorten
+from kenpin.runtime.bridges.modbus.desk import ModbusDesk
+from kenpin.runtime.bridges.modbus.registers import CONTROL, CONTROL_AT, END
+from kenpin.runtime.bridges.process import LineFacts
 from kenpin.runtime.bundles.manifest import BundleError, parse_manifest
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
@@ -27,6 +32,7 @@ from kenpin.runtime.wire.struct_encoding import pack, unpack
 __all__ = ["HOSTILE", "TARGETS", "corpus", "good"]
 
 _BOOT = "3f2b8c1e-5d0a-4c77-9e21-0a6b7c8d9e10"
+_FACTS = LineFacts("box-1", "web-1", True, 100, "", "", "msgpack", "msgpack")
 _VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors" / "wire.json"
 
 
@@ -77,6 +83,19 @@ def _keys(payload: bytes) -> None:
             assert len(z85.decode(key)) == 32
 
 
+def _modbus(payload: bytes) -> None:
+    """A PLC that writes whatever it likes wherever it may, and reads all after each."""
+    desk = ModbusDesk(_FACTS, ModbusSettings(kind="modbus"), lambda *_, **__: None)
+    at = 0
+    while at + 2 <= len(payload) and at < 200:
+        start = payload[at] % CONTROL.size
+        count = 1 + payload[at + 1] % (CONTROL.size - start)
+        chunk = payload[at + 2 : at + 2 + 2 * count].ljust(2 * count, b"\0")
+        desk.written(CONTROL_AT + start, list(struct.unpack(f">{count}H", chunk)))
+        assert len(desk.shown.image(at)) == END
+        at += 2 + 2 * count
+
+
 def _memory() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
@@ -91,6 +110,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "manifest": _manifest,
     "line": _line,
     "keys": _keys,
+    "modbus": _modbus,
 }
 
 
@@ -125,6 +145,8 @@ def good(target: str) -> list[bytes]:
             b'    line-key = "%s"' % (b"z" * 40),
         )
         return [b"\n".join(lines)]
+    if target == "modbus":
+        return [bytes([0, 15, 0, 7, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1]) + bytes(20)]
     if target == "manifest":
         return [b'{"schema_version": 1, "name": "a", "versions": {}, "files": {}}']
     if target.startswith("command"):
