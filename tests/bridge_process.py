@@ -47,7 +47,7 @@ class BridgeProcess(threading.Thread):
         self.told: list[BridgeTold] = []
         self._ending = threading.Event()
         self.process: SideProcess[Stop, BridgeTold] = SideProcess(
-            "kenpin-bridge", attend, settings, facts, told=Stop, tells=BridgeTold
+            "kenpin-bridge", attend, settings, facts, to_child=Stop, from_child=BridgeTold
         )
 
     def run(self) -> None:

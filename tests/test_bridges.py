@@ -208,7 +208,7 @@ def test_every_promise_holds_through_modbus_whatever_goes_wrong(line: LyingLine)
     with modbus(line) as (settings, process):
         watch = inspect(line, settings, process, Each(), parts=50)
         assert process.process.restarts == 1
-    assert told(watch) == []
+    assert told(watch) == [], told(watch)
     assert {promise for promise in Promise if watch.book.checks[promise]} == set(Promise)
     assert watch.parts.sent == watch.reasons["ok"] == 50
 
@@ -221,7 +221,7 @@ def test_every_promise_holds_for_a_plc_that_looks_seldom(
         watch = inspect(
             line, settings, process, Faults([], 0, 0), poll_s=poll_ms / 1000, rate_hz=rate_hz
         )
-    assert told(watch) == []
+    assert told(watch) == [], told(watch)
     assert watch.reasons["ok"] == watch.parts.sent
 
 

@@ -134,6 +134,7 @@ def _task_arguments(what: argparse._ArgumentGroup) -> None:
 def _plc(options: argparse.Namespace) -> int:
     ctl, pub, encoding, pub_encoding = _addresses(options)
     bridge = _bridge(options)
+    faults = Faults(_faults(options.fault, bridge), options.fault_share, options.seed)
     # Digits, so that every encoding can carry the ids; by chance, so that no other PLC has them.
     # A bridge's ids have 32 bits.
     prefix = str(random.SystemRandom().randrange(*((100, 420) if bridge else (10**8, 10**9))))
@@ -177,7 +178,7 @@ def _plc(options: argparse.Namespace) -> int:
         stall,
         watch,
         _plan(options, state, prefix),
-        Faults(_faults(options.fault, bridge), options.fault_share, options.seed),
+        faults,
         bridge=bridge,
         show=show if screen.live else lambda: None,
         show_every_s=0.25 if screen.live else math.inf,

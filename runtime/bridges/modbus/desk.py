@@ -32,9 +32,14 @@ class Refusal(IntEnum):
     NO_SESSION = 5
     DISABLED = 6
     NO_ID = 7
+    PAUSED = 8
 
 
-_REASONS: Mapping[str, Refusal] = {"stale": Refusal.STALE, "duplicate": Refusal.DUPLICATE}
+_REASONS: Mapping[str, Refusal] = {
+    "stale": Refusal.STALE,
+    "duplicate": Refusal.DUPLICATE,
+    "paused": Refusal.PAUSED,
+}
 _COMMANDS: Mapping[int, str] = {
     1: "reset",
     2: "selftest",

@@ -108,10 +108,11 @@ class ModbusPlc:
         except OSError as error:
             self.close()
             raise LineSilentError(f"nobody answers at {where} ({error})") from None
-        # The toggles stand where our program left them, before it lost its memory of them.
-        before = bits_of(CONTROL_BITS, there["control"])
-        self._bits |= {name: before[name] for name in ("trigger", "execute")}
-        self._before, self._asked_s = None, 0.0
+        self._asked_s = 0.0
+        if self._before is None:
+            # The toggles stand where our program left them, before it lost its memory of them.
+            left = bits_of(CONTROL_BITS, there["control"])
+            self._bits |= {name: left[name] for name in ("trigger", "execute")}
 
     def close(self) -> None:
         """Let go. Closing twice is harmless."""

@@ -258,7 +258,8 @@ STATUS = Layout(
         Register(10, "refusals", "u16", "triggers refused, modulo 65536"),
         Register(11, "refusal", "u16", "why the last was: 1 stale session, 2 another client has "
                  "the bridge's name, 3 the line did not obey, 4 the line is away, 5 no session, 6 "
-                 "not enabled or offline, 7 id 0"),
+                 "not enabled or offline, 7 id 0, 8 after "
+            "too many mistakes"),
         Register(12, "session", "u32", "in force; 0: none"),
         Register(14, "trigger_id", "u32", "of the trigger last acknowledged"),
         Register(16, "budget_us", "u32", "µs that the line takes for it"),

@@ -117,7 +117,8 @@ class _Server(ModbusTcpServer):
         self._most = settings.max_connections
         self._idle_s = settings.idle_s
         self._allowed = [ipaddress.ip_network(entry) for entry in settings.allow]
-        self.inside: dict[_Connection, float] = {}
+        # Whether each has asked anything that makes sense, and when it was last heard.
+        self.inside: dict[_Connection, tuple[bool, float]] = {}
 
     def callback_new_connection(self) -> _Connection:
         """Somebody calls."""
@@ -131,14 +132,14 @@ class _Server(ModbusTcpServer):
         return not self._allowed or any(address in network for network in self._allowed)
 
     def entered(self, connection: _Connection) -> None:
-        """One more; the one that was silent longest makes room for it."""
+        """One more; one that never made sense, or was silent longest, makes room for it."""
         if len(self.inside) >= self._most:
             min(self.inside, key=self.inside.__getitem__).hang_up()
-        self.inside[connection] = time.monotonic()
+        self.inside[connection] = False, time.monotonic()
 
     def close_idle(self, now_s: float) -> None:
         """Hang up on whoever has gone without a word, such as a PLC that lost its power."""
-        for connection, heard_s in list(self.inside.items()):
+        for connection, (_, heard_s) in list(self.inside.items()):
             if now_s - heard_s > self._idle_s:
                 connection.hang_up()
 
@@ -166,13 +167,15 @@ class _Connection(ServerRequestHandler):
         """It says something; whoever asks and never reads is hung up on."""
         if self not in self.server.inside:
             return len(data)
-        self.server.inside[self] = time.monotonic()
         transport = self.transport
         assert isinstance(transport, asyncio.Transport)
         if transport.get_write_buffer_size() > _UNREAD_BYTES:
             self.hang_up()
             return len(data)
-        return super().callback_data(data, addr)
+        used = super().callback_data(data, addr)
+        if self in self.server.inside:
+            self.server.inside[self] = bool(self.last_pdu), time.monotonic()
+        return used
 
     def hang_up(self) -> None:
         """End it at once, whatever it has not read."""

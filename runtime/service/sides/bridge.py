@@ -34,8 +34,8 @@ class Bridge(Side):
             attend,
             settings,
             facts_of(around.line),
-            told=Stop,
-            tells=BridgeTold,
+            to_child=Stop,
+            from_child=BridgeTold,
             clock_ns=around.clock_ns,
         )
 
