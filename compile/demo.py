@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,13 @@ trigger = {{ mode = "software", budget_ms = 1000 }}
 camera = {{ kind = "recorded", folder = "{frames}", loop = true }}
 wire = {{ ctl = "ipc://{folder}/ctl.ipc", pub = "ipc://{folder}/pub.ipc" }}
 """
+BRIDGE = """
+[[bridges]]
+kind = "modbus"
+port = {port}
+"""
+# How edge-plc reaches the line, by name.
+WAYS: list[tuple[str, list[str]]] = [("direct", []), ("modbus", ["--via", "modbus"])]
 PARTS = 20
 # Far more than a slow machine needs; a demo that hangs must end by itself.
 LONGEST_S = 300
@@ -55,7 +64,11 @@ def main(folder: Path) -> int:
     _show(console, messages)
     console.print(f"pictures: {pictures}, {len(list_images(pictures))} files", markup=False)
     console.print("[bold]4[/] edge-run: the same as a service, with edge-plc in the PLC's place")
-    _tell(console, _serve(folder.resolve(), data.resolve() / "test"))
+    found = _serve(folder.resolve(), data.resolve() / "test")
+    _tell(console, found[0])
+    for through in found[1:]:
+        console.print("[bold]5[/] the same line through its Modbus bridge, as a PLC polls it")
+        _tell(console, through)
     line = folder / "line.toml"
     console.print(
         f"again: edge-run {line}; in another terminal edge-plc --line-toml {line}", markup=False
@@ -95,32 +108,51 @@ def _replay(frames: Path, folder: Path, pictures: Path) -> list[dict[str, Any]]:
     return [message for message in lines if message["type"] == "verdict"]
 
 
-def _serve(folder: Path, frames: Path) -> dict[str, Any]:
-    """Run a line in one process and a simulated PLC in a second; what the PLC found."""
-    toml, found, log = folder / "line.toml", folder / "plc.json", folder / "edge-run.log"
-    toml.write_text(LINE.format(folder=folder, frames=frames))
+def _serve(folder: Path, frames: Path) -> list[dict[str, Any]]:
+    """Run a line in one process and a simulated PLC in a second; what the PLC found.
+
+    First directly, and then through a bridge, if its library is installed.
+    """
+    toml, log = folder / "line.toml", folder / "edge-run.log"
+    text, ways = LINE.format(folder=folder, frames=frames), WAYS[:1]
+    if find_spec("pymodbus") is not None:
+        text += BRIDGE.format(port=_free_port())
+        ways = WAYS
+    toml.write_text(text)
     with log.open("w") as stream:
         line = subprocess.Popen(
             [sys.executable, "-m", "kenpin.runtime.service.cli", str(toml)], stderr=stream
         )
     try:
-        plc = subprocess.run(
-            [
-                sys.executable, "-m", "kenpin.runtime.plc.cli", "--line-toml", str(toml),
-                "--count", str(PARTS), "--rate-hz", "20", "--slack-ms", "100",
-                "--json", str(found),
-            ],
-            timeout=LONGEST_S,
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        return [_check(toml, log, folder / f"plc-{way}.json", *how) for way, how in ways]
     finally:
         line.terminate()
         line.wait(timeout=30)
+
+
+def _check(toml: Path, log: Path, found: Path, *how: str) -> dict[str, Any]:
+    """A simulated PLC at work; what it found."""
+    plc = subprocess.run(
+        [
+            sys.executable, "-m", "kenpin.runtime.plc.cli", "--line-toml", str(toml),
+            "--count", str(PARTS), "--rate-hz", "20", "--slack-ms", "100", "--json", str(found),
+            *how,
+        ],
+        timeout=LONGEST_S,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
     # A broken promise, on a machine that is too busy for one, is shown, not hidden.
     if plc.returncode not in (Exit.DONE, Exit.PROMISE):
         raise RuntimeError(f"edge-plc ended with {plc.returncode}; {log} may say why")
     report: dict[str, Any] = json.loads(found.read_text())
     return report
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _tell(console: Console, found: dict[str, Any]) -> None:
