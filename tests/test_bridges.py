@@ -196,9 +196,8 @@ def inspect(
         lambda: bridge.connect("77"),
         bridge.stall,
         watch,
-        Plan(rate_hz=rate_hz, count=parts, seconds=PATIENCE_S),
+        Plan(rate_hz=rate_hz, count=parts, seconds=PATIENCE_S, prefix="400"),
         faults,
-        prefix="400",
         bridge=bridge,
     )
     drive.run(client)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kenpin.runtime.wire.client import Heard, LineClient, LineSilentError
-from kenpin.runtime.wire.verdict_messages import WireError
+from kenpin.runtime.wire.errors import WireError
 
 __all__ = ["LineLink", "Unsaid"]
 

@@ -17,7 +17,7 @@ from kenpin.config.line import Line
 from kenpin.config.registry import load_object
 from kenpin.runtime.plc.limits import PlcLimits
 from kenpin.runtime.wire.client import Heard, LineClient, LineSilentError
-from kenpin.runtime.wire.verdict_messages import WireError
+from kenpin.runtime.wire.errors import WireError
 
 __all__ = ["Bridge", "PlcClient", "bridge_of", "child_of_service"]
 

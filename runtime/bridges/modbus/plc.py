@@ -37,8 +37,8 @@ from kenpin.runtime.bridges.modbus.registers import (
 from kenpin.runtime.bridges.modbus.requests import Requests
 from kenpin.runtime.judging.verdict import REASON_CODES
 from kenpin.runtime.wire.client import Heard, LineSilentError
+from kenpin.runtime.wire.errors import WireError
 from kenpin.runtime.wire.struct_encoding import STATE_NUMBERS
-from kenpin.runtime.wire.verdict_messages import WireError
 
 __all__ = ["ModbusPlc", "open_plc"]
 
