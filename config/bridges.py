@@ -45,7 +45,7 @@ class BridgeKind:
     """A kind of bridge.
 
     settings  the class of its table; its module should import nothing heavy
-    work      a `Work` as "package.module:object", which is the process
+    work      a `BridgeWork` as "package.module:object", which is the process
     needs     the package that it imports, and the extra of kenpin that brings it
     plc       makes a simulated PLC that talks through the bridge, for edge-plc
     reduced   cuts a verdict of the line to what the bridge can say, to compare both

@@ -64,7 +64,7 @@ class SideKind:
 
 # Each has a table of its own in a line's settings, and a handle of its own.
 ARCHIVE = SideKind(Settings, handle=f"{_PACKAGE}.archive:Archive")
-BRIDGE = SideKind(Settings, handle=f"{_PACKAGE}.bridge:Bridge")
+BRIDGE = SideKind(Settings, handle=f"{_PACKAGE}.bridge:BridgeSide")
 PREVIEW = SideKind(Settings, handle=f"{_PACKAGE}.preview:Preview")
 ROLLS = SideKind(Settings, handle=f"{_PACKAGE}.rolls:Rolls")
 STATUS = SideKind(Settings, handle=f"{_PACKAGE}.status:StatusReporter")

@@ -20,7 +20,7 @@ from kenpin.config.line import load_line
 from kenpin.config.text import shorten
 from kenpin.runtime.bridges.modbus.desk import ModbusDesk
 from kenpin.runtime.bridges.modbus.registers import CONTROL, CONTROL_AT, END
-from kenpin.runtime.bridges.process import LineFacts
+from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.bundles.manifest import BundleError, parse_manifest
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
@@ -32,7 +32,7 @@ from kenpin.runtime.wire.struct_encoding import pack, unpack
 __all__ = ["HOSTILE", "TARGETS", "corpus", "good"]
 
 _BOOT = "3f2b8c1e-5d0a-4c77-9e21-0a6b7c8d9e10"
-_FACTS = LineFacts("box-1", "web-1", True, 100, "", "", "msgpack", "msgpack")
+_FACTS = BridgedLine("box-1", "web-1", True, 100, "", "", "msgpack", "msgpack")
 _VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors" / "wire.json"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from kenpin.config.bridges import BridgeSettings
 from kenpin.processes.channel import Stop
 from kenpin.processes.side import SideProcess
-from kenpin.runtime.bridges.process import BridgeTold, LineFacts, attend
+from kenpin.runtime.bridges.process import BridgedLine, BridgeTold, attend
 from lying_line import BUDGET_MS, LyingLine
 
 __all__ = ["BridgeProcess", "free_port", "lying_facts"]
@@ -25,9 +25,9 @@ def free_port() -> int:
     return port
 
 
-def lying_facts(line: LyingLine, *, triggered: bool = True) -> LineFacts:
+def lying_facts(line: LyingLine, *, triggered: bool = True) -> BridgedLine:
     """Of a line that a test plays."""
-    return LineFacts(
+    return BridgedLine(
         box="box-7",
         line="web-1",
         triggered=triggered,
@@ -42,7 +42,7 @@ def lying_facts(line: LyingLine, *, triggered: bool = True) -> LineFacts:
 class BridgeProcess(threading.Thread):
     """Started again when it ends, as the gateway does it. Use it in a `with`."""
 
-    def __init__(self, settings: BridgeSettings, facts: LineFacts) -> None:
+    def __init__(self, settings: BridgeSettings, facts: BridgedLine) -> None:
         super().__init__(daemon=True)
         self.told: list[BridgeTold] = []
         self._ending = threading.Event()

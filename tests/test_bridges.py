@@ -32,7 +32,7 @@ from kenpin.runtime.plc.limits import PlcLimits
 from kenpin.runtime.plc.via import Bridge
 from kenpin.runtime.plc.watch import Watch
 from kenpin.runtime.service.check import problems_of
-from kenpin.runtime.service.sides.bridge import Bridge as GatewayBridge
+from kenpin.runtime.service.sides.bridge import BridgeSide
 from kenpin.runtime.service.sides.side import Surroundings
 from kenpin.runtime.wire.client import LineClient
 from lying_line import LyingLine
@@ -370,7 +370,7 @@ def test_a_bridge_that_hangs_is_replaced_and_told(tmp_path: Path) -> None:
     line, now = load_line(toml), [0]
     unused: Any = None
     around = Surroundings(line, "", unused, unused, unused, unused, lambda: now[0])
-    handle = GatewayBridge(line.bridges[0], around)
+    handle = BridgeSide(line.bridges[0], around)
 
     def lives() -> bool:
         handle.poll()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kenpin.config.bridges import ModbusSettings
 from kenpin.runtime.bridges.link import Unsaid
-from kenpin.runtime.bridges.modbus.desk import ModbusDesk, Refusal
+from kenpin.runtime.bridges.modbus.desk import ModbusDesk, TriggerRefusal
 from kenpin.runtime.bridges.modbus.reduced import reduced
 from kenpin.runtime.bridges.modbus.registers import (
     BLOCKS,
@@ -34,7 +34,7 @@ from kenpin.runtime.bridges.modbus.registers import (
     word_of,
 )
 from kenpin.runtime.bridges.modbus.tables import as_csv, as_page
-from kenpin.runtime.bridges.process import LineFacts
+from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.bridges.results import Results
 from kenpin.runtime.wire.client import Heard
 from wire_samples import BOOT, NG_VERDICT, OK_VERDICT, verdict_message
@@ -42,7 +42,7 @@ from wire_samples import BOOT, NG_VERDICT, OK_VERDICT, verdict_message
 DOCS = Path(__file__).resolve().parents[1] / "docs/bridges"
 MS = 1_000_000
 BUDGET_NS = 100 * MS
-FACTS = LineFacts(
+FACTS = BridgedLine(
     box="box-7", line="web-1", triggered=True, budget_ms=100, ctl="", pub="", encoding="msgpack",
     pub_encoding="msgpack",
 )  # fmt: skip
@@ -136,7 +136,7 @@ def test_a_ninth_result_costs_the_oldest_that_was_not_acknowledged() -> None:
 class Played:
     """A desk between a PLC and a line that a test plays, by a clock that it moves."""
 
-    def __init__(self, facts: LineFacts = FACTS, **settings: Any) -> None:
+    def __init__(self, facts: BridgedLine = FACTS, **settings: Any) -> None:
         self.said: list[tuple[str, dict[str, Any]]] = []
         self.settings = ModbusSettings(kind="modbus", **settings)
         self.desk = ModbusDesk(facts, self.settings, lambda kind, **f: self.said.append((kind, f)))
@@ -293,14 +293,14 @@ def test_three_missed_heartbeats_are_silence(played: Played) -> None:
 @pytest.mark.parametrize(
     ("wants", "why"),
     [
-        ({"session": 0}, Refusal.NO_SESSION),
-        ({"trigger_enable": False}, Refusal.DISABLED),
-        ({"set_offline": True}, Refusal.DISABLED),
-        ({"number": 0}, Refusal.NO_ID),
+        ({"session": 0}, TriggerRefusal.NO_SESSION),
+        ({"trigger_enable": False}, TriggerRefusal.DISABLED),
+        ({"set_offline": True}, TriggerRefusal.DISABLED),
+        ({"number": 0}, TriggerRefusal.NO_ID),
     ],
 )
 def test_a_trigger_that_is_not_passed_on_is_told(
-    played: Played, wants: dict[str, Any], why: Refusal
+    played: Played, wants: dict[str, Any], why: TriggerRefusal
 ) -> None:
     number = wants.pop("number", 5)
     played.trigger(number, **wants)
@@ -314,11 +314,15 @@ def test_a_trigger_that_is_not_passed_on_is_told(
 def test_a_trigger_that_the_line_refuses_or_never_got_is_told(played: Played) -> None:
     played.trigger(5)
     played.told("error", about="trigger", trig="5", reason="stale", detail="")
-    assert played.status()["refusal"] == Refusal.STALE
+    assert played.status()["refusal"] == TriggerRefusal.STALE
     played.trigger(6)
     played.desk.heard(Unsaid("trigger", {"trig": "6"}, "nobody answers"), played.now_ns)
     status = played.status()
-    assert (status["refusal"], status["refused_id"], status["refusals"]) == (Refusal.AWAY, 6, 2)
+    assert (status["refusal"], status["refused_id"], status["refusals"]) == (
+        TriggerRefusal.AWAY,
+        6,
+        2,
+    )
 
 
 def test_a_restart_of_the_bridge_is_no_trigger_and_no_command() -> None:

@@ -18,7 +18,7 @@ from kenpin.runtime.wire.client import Heard, LineClient
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 from kenpin.runtime.wire.keys import read_client
 
-__all__ = ["ALIVE_S", "BridgeTold", "Bridged", "LineFacts", "Work", "attend", "facts_of"]
+__all__ = ["ALIVE_S", "BridgeTold", "BridgeWork", "Bridged", "BridgedLine", "attend", "facts_of"]
 
 # Between two signs of life of a bridge; the gateway replaces one that hangs.
 ALIVE_S = 1.0
@@ -32,7 +32,7 @@ class BridgeTold(Message, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class LineFacts:
+class BridgedLine:
     """What a bridge must know of its line.
 
     triggered  verdicts answer TRIGGER messages; else every frame gets one
@@ -49,11 +49,11 @@ class LineFacts:
     pub_encoding: str
 
 
-def facts_of(line: Line) -> LineFacts:
+def facts_of(line: Line) -> BridgedLine:
     """From the line's settings, which have passed their own checks."""
     wire = line.wire
     assert wire.ctl is not None
-    return LineFacts(
+    return BridgedLine(
         box=line.box,
         line=line.name,
         triggered=line.trigger.mode == "software",
@@ -80,7 +80,7 @@ class Bridged:
     """
 
     def __init__(
-        self, facts: LineFacts, keys: Path | None, name: str, channel: Channel[BridgeTold, Stop]
+        self, facts: BridgedLine, keys: Path | None, name: str, channel: Channel[BridgeTold, Stop]
     ) -> None:
         self.facts = facts
         self._keys = keys
@@ -152,7 +152,7 @@ class Bridged:
             raise self._failure
 
 
-class Work(Protocol):
+class BridgeWork(Protocol):
     """What `BridgeKind.work` names: a whole bridge."""
 
     def __call__(self, settings: Any, bridged: Bridged) -> Awaitable[None]:
@@ -170,9 +170,11 @@ class Work(Protocol):
         ...
 
 
-def attend(settings: BridgeSettings, facts: LineFacts, channel: Channel[BridgeTold, Stop]) -> None:
+def attend(
+    settings: BridgeSettings, facts: BridgedLine, channel: Channel[BridgeTold, Stop]
+) -> None:
     """Be the process, until the channel ends."""
-    work: Work = load_object(BRIDGES.find(settings.kind).work)
+    work: BridgeWork = load_object(BRIDGES.find(settings.kind).work)
     bridged = Bridged(facts, settings.keys, f"{facts.line}-{settings.called}", channel)
 
     async def live() -> None:

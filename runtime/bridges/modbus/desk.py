@@ -12,17 +12,17 @@ from kenpin.runtime.bridges.link import Unsaid
 from kenpin.runtime.bridges.modbus.registers import CONTROL, CONTROL_AT, CONTROL_BITS, bits_of
 from kenpin.runtime.bridges.modbus.result_words import result_words
 from kenpin.runtime.bridges.modbus.shown import Shown, session_name
-from kenpin.runtime.bridges.process import LineFacts
+from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.bridges.results import act_until_ns
 from kenpin.runtime.wire.client import Heard
 
-__all__ = ["ModbusDesk", "Refusal"]
+__all__ = ["ModbusDesk", "TriggerRefusal"]
 
 # Triggers whose deadline is remembered; the line has eight under way at most.
 _REMEMBERED = 64
 
 
-class Refusal(IntEnum):
+class TriggerRefusal(IntEnum):
     """Why a trigger was refused; as in the register `refusal`."""
 
     STALE = 1
@@ -35,10 +35,10 @@ class Refusal(IntEnum):
     PAUSED = 8
 
 
-_REASONS: Mapping[str, Refusal] = {
-    "stale": Refusal.STALE,
-    "duplicate": Refusal.DUPLICATE,
-    "paused": Refusal.PAUSED,
+_REASONS: Mapping[str, TriggerRefusal] = {
+    "stale": TriggerRefusal.STALE,
+    "duplicate": TriggerRefusal.DUPLICATE,
+    "paused": TriggerRefusal.PAUSED,
 }
 _COMMANDS: Mapping[int, str] = {
     1: "reset",
@@ -66,7 +66,7 @@ class ModbusDesk:
     """
 
     def __init__(
-        self, facts: LineFacts, settings: ModbusSettings, say: Callable[..., None]
+        self, facts: BridgedLine, settings: ModbusSettings, say: Callable[..., None]
     ) -> None:
         self._facts = facts
         self._settings = settings
@@ -132,14 +132,14 @@ class ModbusDesk:
         fields = {"budget_us": wants["budget_us"]} if wants["budget_us"] else {}
         self._say("trigger", trig=trig, session=session_name(self.shown.session), **fields)
 
-    def _obstacle(self, number: int, bits: Mapping[str, bool]) -> Refusal | None:
+    def _obstacle(self, number: int, bits: Mapping[str, bool]) -> TriggerRefusal | None:
         if not self.shown.session:
-            return Refusal.NO_SESSION
+            return TriggerRefusal.NO_SESSION
         if not bits["trigger_enable"] or bits["set_offline"]:
-            return Refusal.DISABLED
-        return None if number else Refusal.NO_ID
+            return TriggerRefusal.DISABLED
+        return None if number else TriggerRefusal.NO_ID
 
-    def _refuse(self, number: int, why: Refusal) -> None:
+    def _refuse(self, number: int, why: TriggerRefusal) -> None:
         told = self.shown.told
         told.count("refusals")
         told.refusal, told.refused_id, told.refused = why, number, True
@@ -207,7 +207,7 @@ class ModbusDesk:
         if unsaid.kind == "trigger":
             trig = unsaid.fields["trig"]
             self.shown.under_way.pop(trig, None)
-            self._refuse(_ids(trig)[0], Refusal.AWAY)
+            self._refuse(_ids(trig)[0], TriggerRefusal.AWAY)
         elif unsaid.kind == self.shown.command:
             self._ran(failed=True)
 
@@ -248,7 +248,7 @@ class ModbusDesk:
         if about == "trigger":
             trig = fields["trig"] or ""
             self.shown.under_way.pop(trig, None)
-            why = _REASONS.get(fields.get("reason") or "", Refusal.DISOBEYED)
+            why = _REASONS.get(fields.get("reason") or "", TriggerRefusal.DISOBEYED)
             self._refuse(_ids(trig)[0], why)
         elif about == "hello":
             self.shown.line.refused(fields["detail"])

@@ -30,7 +30,7 @@ __all__ = [
     "WINDOW_AT",
     "Bit",
     "Block",
-    "Layout",
+    "BlockLayout",
     "Register",
     "bits_of",
     "next_number",
@@ -74,7 +74,7 @@ class Register:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class BlockLayout:
     """What a block of registers holds."""
 
     size: int
@@ -190,7 +190,7 @@ CONTROL_BITS = (
     Bit(7, "set_offline", "no triggers are taken"),
 )
 CONTROL_AT = 0
-CONTROL = Layout(
+CONTROL = BlockLayout(
     16,
     (
         Register(0, "control", "u16", "bits", CONTROL_BITS),
@@ -240,7 +240,7 @@ FLAG_BITS = (
     Bit(6, "triggered", "frames are taken on triggers; 0: the line runs by itself"),
 )
 STATUS_AT = 100
-STATUS = Layout(
+STATUS = BlockLayout(
     50,
     (
         Register(0, "status", "u16", "bits", STATUS_BITS),
@@ -284,7 +284,7 @@ RESULT_BITS = (
     Bit(7, "has_deadline", "`deadline_us` is valid"),
     Bit(8, "judged", "a frame was taken and looked at"),
 )
-RESULT = Layout(
+RESULT = BlockLayout(
     50,
     (
         Register(0, "verdict", "u16", "1 OK, 2 NG; 0: nothing"),
@@ -318,7 +318,7 @@ WINDOW_AT = 150
 SLOTS_AT = 200
 
 ACQUISITIONS_AT = SLOTS_AT + SLOTS * RESULT.size
-ACQUISITIONS = Layout(
+ACQUISITIONS = BlockLayout(
     4 * SLOTS,
     tuple(
         register
@@ -330,7 +330,7 @@ ACQUISITIONS = Layout(
     ),
 )
 IDENTITY_AT = ACQUISITIONS_AT + ACQUISITIONS.size
-IDENTITY = Layout(
+IDENTITY = BlockLayout(
     65,
     (
         Register(0, "map_version", "u16", "of this map; registers are only ever added"),
@@ -347,7 +347,7 @@ class Block:
 
     at: int
     name: str
-    layout: Layout
+    layout: BlockLayout
     note: str
 
 

@@ -33,7 +33,7 @@ _UNREAD_BYTES = 64 * 1024
 
 
 async def serve(settings: ModbusSettings, bridged: Bridged) -> None:
-    """The whole bridge; see `kenpin.runtime.bridges.process.Work`."""
+    """The whole bridge; see `kenpin.runtime.bridges.process.BridgeWork`."""
     # It writes a line for each frame that makes no sense: a flood of them would fill the log.
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     link: LineLink
@@ -61,7 +61,7 @@ async def serve(settings: ModbusSettings, bridged: Bridged) -> None:
 async def _keep_open(settings: ModbusSettings, desk: ModbusDesk, bridged: Bridged) -> None:
     """Listen, and again whenever that fails; see to the session and tell what is wrong."""
     where = f"{settings.address}:{settings.port}"
-    server: _Server | None = None
+    server: _ModbusServer | None = None
     next_try_s = 0.0
     fault = ""
     while True:
@@ -75,8 +75,8 @@ async def _keep_open(settings: ModbusSettings, desk: ModbusDesk, bridged: Bridge
         await asyncio.sleep(_LOOK_S)
 
 
-async def _listen(settings: ModbusSettings, desk: ModbusDesk) -> tuple[_Server | None, str]:
-    server = _Server(settings, desk)
+async def _listen(settings: ModbusSettings, desk: ModbusDesk) -> tuple[_ModbusServer | None, str]:
+    server = _ModbusServer(settings, desk)
     if await server.listen():
         return server, ""
     server.close()
@@ -109,7 +109,7 @@ def _device(desk: ModbusDesk) -> SimDevice:
     return SimDevice(id=0, simdata=[control, shown], action=look)
 
 
-class _Server(ModbusTcpServer):
+class _ModbusServer(ModbusTcpServer):
     """Lets in whom the settings allow, and not too many at once."""
 
     def __init__(self, settings: ModbusSettings, desk: ModbusDesk) -> None:
@@ -147,7 +147,7 @@ class _Server(ModbusTcpServer):
 class _Connection(ServerRequestHandler):
     """One client."""
 
-    server: _Server
+    server: _ModbusServer
 
     def callback_connected(self) -> None:
         """It is there, allowed or not."""

@@ -28,7 +28,7 @@ from kenpin.runtime.bridges.modbus.registers import (
     next_number,
     word_of,
 )
-from kenpin.runtime.bridges.process import LineFacts
+from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.bridges.results import Kept, Results
 
 __all__ = ["Shown", "Told", "session_name"]
@@ -80,7 +80,7 @@ class Shown:
     session    that the PLC asks for; 0: none
     """
 
-    def __init__(self, facts: LineFacts, *, low_first: bool) -> None:
+    def __init__(self, facts: BridgedLine, *, low_first: bool) -> None:
         self._triggered = facts.triggered
         self._low_first = low_first
         self.control = [0] * CONTROL.size

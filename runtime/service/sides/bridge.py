@@ -10,14 +10,14 @@ from kenpin.processes.side import SideProcess
 from kenpin.runtime.bridges.process import ALIVE_S, BridgeTold, attend, facts_of
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
-__all__ = ["Bridge"]
+__all__ = ["BridgeSide"]
 
 _HUNG_NS = round(10 * ALIVE_S * 1e9)
 # Libraries of some protocols take seconds to be read from a slow disk.
 _START_NS = 60_000_000_000
 
 
-class Bridge(Side):
+class BridgeSide(Side):
     """Hears the signs of life; a bridge that gives none is replaced. It costs no verdict."""
 
     def __init__(self, settings: BridgeSettings, around: Surroundings) -> None:
