@@ -4,7 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Capture"]
+__all__ = ["MOST_KNOTS", "Capture", "LineCounts"]
+
+# Of one frame. They travel with it, in its slot of the ring and in a recording.
+MOST_KNOTS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class LineCounts:
+    """Encoder counts of all lines of a frame, as straight lines between some of them.
+
+    lines   of the frame, its first (0) and its last among them
+    counts  of these lines, as the camera shows them: a counter may wrap between two
+            lines that follow each other
+    within  the counts of the lines between are no further from the straight line
+    """
+
+    lines: tuple[int, ...]
+    counts: tuple[int, ...]
+    within: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +36,7 @@ class Capture:
     device_ns       the camera's own clock, ns; of the frame's first line with most
                     cameras, of its last with some
     encoder         encoder count at the frame's first line, unwrapped
+    encoder_lines   encoder counts of all its lines, where the camera tells them
     began_ns        monotonic clock when the exposure of its first line began, or a
                     little later: never earlier
     """
@@ -28,3 +47,4 @@ class Capture:
     device_ns: int | None = None
     encoder: int | None = None
     began_ns: int | None = None
+    encoder_lines: LineCounts | None = None

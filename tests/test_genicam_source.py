@@ -219,8 +219,11 @@ def test_a_web_that_stops_ends_a_frame_early_and_is_no_fault(simulator):
             found += source.grab_into(lambda shape, dtype: np.zeros(shape, dtype), 0.1)
     assert found
     assert not any(isinstance(frame, LostFrame) for frame in found)
-    parts = [frame for frame in found if not frame.complete]
+    # A frame says by itself that lines are missing: how many came, of how many.
+    parts = [frame for frame in found if len(frame.pixels) < HEIGHT]
+    assert parts == [frame for frame in found if not frame.complete]
     assert len(parts) <= 1
+    assert {frame.capture.lines_expected for frame in found} == {HEIGHT}
     assert [frame.capture.first_line for frame in found] == list(
         np.cumsum([0, *[len(frame.pixels) for frame in found[:-1]]])
     )
@@ -236,6 +239,47 @@ def test_the_encoder_travels_with_the_frame(simulator):
     steps = np.diff([frame.capture.encoder for frame in frames])
     assert (steps == steps[0]).all()
     assert steps[0] > 0
+
+
+def test_counts_of_every_line_are_told_while_the_web_stops_and_backs_up(producer):
+    settings = {
+        "encoder": {"source_a": "Line1", "source_b": "Line2"},
+        "chunks": ["EncoderValue", "FrameID"],
+        "lines_per_frame": 500,
+    }
+    with Simulator(["encoder 8 16 lines"], cti=producer) as simulator:
+        simulator.tell("speed 40:9000 60:9000..0 40:0 60:0..-5000 40:-5000 loop")
+        with connected(simulator, **settings) as source:
+            frames = take(source, 6)
+    knots = 0
+    for frame in frames:
+        told = frame.capture.encoder_lines
+        assert told is not None
+        assert (told.lines[0], told.lines[-1]) == (0, len(frame.pixels) - 1)
+        assert told.counts[0] == frame.capture.encoder
+        assert told.within <= 1
+        knots += len(told.lines)
+        # Every line carries the number of its row, eight counts each.
+        rows = (
+            np.interp(
+                np.arange(len(frame.pixels)), told.lines, np.unwrap(told.counts, period=1 << 16)
+            )
+            / 8
+        )
+        moved = rows_of(frame).astype(np.int64) - rows
+        assert moved.max() - moved.min() <= 1.5
+    assert knots < 6 * 100
+
+
+def test_a_camera_with_one_count_a_frame_is_not_asked_for_more(simulator):
+    settings = {
+        "encoder": {"source_a": "Line1", "source_b": "Line2"},
+        "chunks": ["EncoderValue"],
+    }
+    with connected(simulator, **settings) as source:
+        (frame,) = take(source)
+    assert frame.capture.encoder is not None
+    assert frame.capture.encoder_lines is None
 
 
 def test_a_lost_camera_is_noticed_at_once_and_can_be_had_again(simulator):

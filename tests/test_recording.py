@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kenpin.camera.capture import Capture
+from kenpin.camera.capture import Capture, LineCounts
 from kenpin.camera.files.recording_format import (
     RecordingError,
     encode_frame,
@@ -47,6 +47,14 @@ def record(folder, frames, **options):
 
 
 optional = st.none() | st.integers(-(2**63), 2**63 - 1)
+knots = st.lists(
+    st.tuples(st.integers(0, 2**32 - 1), st.integers(-(2**63), 2**63 - 1)),
+    min_size=1,
+    max_size=128,
+)
+line_counts = st.builds(
+    lambda of, within: LineCounts(*zip(*of, strict=True), within), knots, st.floats(0, 1e6)
+)
 
 
 @given(
@@ -60,6 +68,7 @@ optional = st.none() | st.integers(-(2**63), 2**63 - 1)
         frame_id=optional,
         device_ns=optional,
         encoder=optional,
+        encoder_lines=st.none() | line_counts,
     ),
     seed=st.integers(0, 100),
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError, Ticket
 from kenpin.camera.acquisition.ring_frames import frame_in, map_in, put_frame, put_map
-from kenpin.camera.capture import Capture
+from kenpin.camera.capture import Capture, LineCounts
 from kenpin.camera.frame import Frame
 from kenpin.processes.channel import Channel, Message, Stop
 
@@ -22,6 +22,14 @@ def a_frame(seed: int = 0, shape: tuple[int, ...] = (8, 12), dtype=np.uint8, **k
 
 
 optional = st.none() | st.integers(-(2**63), 2**63 - 1)
+knots = st.lists(
+    st.tuples(st.integers(0, 2**32 - 1), st.integers(-(2**63), 2**63 - 1)),
+    min_size=1,
+    max_size=128,
+)
+line_counts = st.builds(
+    lambda of, within: LineCounts(*zip(*of, strict=True), within), knots, st.floats(0, 1e6)
+)
 
 
 @given(
@@ -36,6 +44,7 @@ optional = st.none() | st.integers(-(2**63), 2**63 - 1)
         frame_id=optional,
         device_ns=optional,
         encoder=optional,
+        encoder_lines=st.none() | line_counts,
     ),
 )
 def test_a_frame_comes_out_as_it_went_in(shape, dtype, name, capture):

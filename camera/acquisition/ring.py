@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kenpin.camera.capture import Capture
+from kenpin.camera.capture import MOST_KNOTS, Capture, LineCounts
 from kenpin.processes.shared_memory import SharedMemory
 
 __all__ = ["FrameRing", "MapHeader", "SlotHeader", "StaleTicketError", "Ticket"]
@@ -30,9 +30,13 @@ _GENERATION = struct.Struct("<Q")
 _FRAME = struct.Struct("<QqQ qqqq IIIII H250s")
 # rows, columns, stride_px, frame height, frame width; rows 0: no map
 _MAP = struct.Struct("<5I")
+# How many knots of the lines' encoder counts, and how far off the others; then the knots.
+_COUNTS = struct.Struct("<Id")
+_KNOT = struct.Struct("<Iq")
 _GENERATION_AT = 8
 _FRAME_AT = 16
 _MAP_AT = 512
+_COUNTS_AT = 1024
 _NAME_BYTES = 250
 
 
@@ -160,6 +164,7 @@ class FrameRing:
             len(name),
             name,
         )
+        self._put_counts(ticket.slot, c.encoder_lines)
         self._set_state(ticket.slot, _FILLED)
 
     def abandon(self, ticket: Ticket) -> None:
@@ -223,7 +228,14 @@ class FrameRing:
             channels,
             sample_bytes,
             name[:length].decode("utf-8", "replace"),
-            Capture(first_line, lines_expected, frame_id, device_ns, encoder),
+            Capture(
+                first_line,
+                lines_expected,
+                frame_id,
+                device_ns,
+                encoder,
+                encoder_lines=self._counts(ticket.slot),
+            ),
         )
 
     def map_header(self, ticket: Ticket) -> MapHeader | None:
@@ -270,6 +282,28 @@ class FrameRing:
     def close(self) -> None:
         """Let go of the memory. Closing twice is harmless."""
         self._memory.close()
+
+    def _put_counts(self, slot: int, counts: LineCounts | None) -> None:
+        at, view = self._base(slot, _COUNTS_AT), self._memory.view
+        if counts is None:
+            _COUNTS.pack_into(view, at, 0, 0.0)
+            return
+        if len(counts.lines) > MOST_KNOTS:
+            raise ValueError(f"{len(counts.lines)} knots of line counts, at most {MOST_KNOTS}")
+        _COUNTS.pack_into(view, at, len(counts.lines), counts.within)
+        knots = zip(counts.lines, counts.counts, strict=True)
+        for k, (line, count) in enumerate(knots):
+            _KNOT.pack_into(view, at + _COUNTS.size + k * _KNOT.size, line, count)
+
+    def _counts(self, slot: int) -> LineCounts | None:
+        at, view = self._base(slot, _COUNTS_AT), self._memory.view
+        number, within = _COUNTS.unpack_from(view, at)
+        if not number:
+            return None
+        start = at + _COUNTS.size
+        knots = list(_KNOT.iter_unpack(view[start : start + number * _KNOT.size]))
+        lines, counts = zip(*knots, strict=True)
+        return LineCounts(lines, counts, within)
 
     def _base(self, slot: int, offset: int) -> int:
         return slot * self._stride + offset

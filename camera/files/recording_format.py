@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.camera.capture import Capture
+from kenpin.camera.capture import Capture, LineCounts
 from kenpin.camera.files.checksums import KIND, checksum, read_checksums
 from kenpin.camera.frame import Frame, LostFrame, Pixels
 from kenpin.camera.loss import Loss
@@ -40,7 +40,7 @@ VERSION = 1
 _MARK = "# kenpin "
 _NAME = re.compile(r"^(\d{12})\.(pgm|ppm|lost\.json)$")
 # A header holds a line of metadata; much longer ones are not ours.
-_LONGEST_HEADER = 4096
+_LONGEST_HEADER = 16384
 
 
 class RecordingError(CameraError):
@@ -237,6 +237,10 @@ def _frame(raw: bytes) -> Frame:
     sent: NDArray[Any] = np.frombuffer(raw, dtype, offset=start).reshape(shape)
     pixels: Pixels = sent if top == 255 else sent.astype(np.uint16)
     index, captured_ns, name = (known.pop(key) for key in ("index", "captured_ns", "name"))
+    counts = known.pop("encoder_lines", None)
+    if counts is not None:
+        lines = LineCounts(tuple(counts["lines"]), tuple(counts["counts"]), counts["within"])
+        known["encoder_lines"] = lines
     return Frame(pixels, captured_ns, index, name, Capture(**known))
 
 

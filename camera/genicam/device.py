@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from genicam import genapi, gentl
 from harvesters.core import Harvester, ParameterKey, ParameterSet
+from numpy.typing import NDArray
 
 from kenpin.camera.genicam.device_record import DeviceRecord
 from kenpin.camera.genicam.nodes import Nodes
@@ -31,6 +33,8 @@ from kenpin.config.text import shorten
 __all__ = ["Buffer", "GenicamCamera", "GenicamDriver", "producer_files"]
 
 _ERRORS = (gentl.GenericException, genapi.GenericException)
+# In SFNC's words "index for vector representation of one chunk value per line".
+_LINE_OF_CHUNK = "ChunkScanLineSelector"
 _FREE = 1  # DEVICE_ACCESS_STATUS_READWRITE
 _OURS = 5  # DEVICE_ACCESS_STATUS_OPEN_READWRITE
 _BUSY = {3: "somebody else has it", 4: "it is in use", 2: "it can only be read"}
@@ -255,6 +259,31 @@ class GenicamCamera:
         with _explained(f"{self.device.label}: {name} is not in the frame"):
             self._acquirer._update_chunk_data(buffer=buffer.handle, is_manual=True)
             return int(self._acquirer.remote_device.node_map.get_node(name).value)
+
+    def line_counts(self, rows: int) -> NDArray[np.int64] | None:
+        """(rows,) the encoder's count at each line of the frame whose chunk was just read.
+
+        None if the camera has one count a frame. 3 to 5 us a line were seen.
+
+        Raises
+        ------
+        CameraError
+            If the frame does not hold them.
+        """
+        nodes = self._acquirer.remote_device.node_map
+        if not nodes.has_node(_LINE_OF_CHUNK):
+            return None
+        with _explained(f"{self.device.label}: the counts of its lines are not in the frame"):
+            line, count = nodes.get_node(_LINE_OF_CHUNK), nodes.get_node("ChunkEncoderValue")
+            # It may choose lines of other values only; this one would look as if it stood still.
+            if count.node.name not in {node.node.name for node in line.node.selected_features}:
+                return None
+            found = np.empty(rows, np.int64)
+            for row in range(rows):
+                line.value = row
+                found[row] = count.value
+            line.value = 0
+        return found
 
     def trouble(self) -> str:
         """What the camera or its driver reports as wrong; empty if nothing."""

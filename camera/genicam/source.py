@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
-from kenpin.camera.capture import Capture
+from kenpin.camera.capture import Capture, LineCounts
 from kenpin.camera.flat_field import FlatField, FlatFieldError, read_flat_field
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.genicam.device import Buffer, GenicamCamera, GenicamDriver
 from kenpin.camera.genicam.features import FeatureError, FeatureRefusedError, configure
 from kenpin.camera.genicam.frame_ids import FrameIds
 from kenpin.camera.genicam.frame_times import FrameTimes
+from kenpin.camera.genicam.line_counts import straightened
 from kenpin.camera.genicam.pixel_formats import (
     PixelFormat,
     PixelFormatError,
@@ -38,6 +40,13 @@ _SHORTEST_STALL_S = 0.5
 # So many frames in a row that are not what was asked for: the camera was changed.
 _WRONG_IN_A_ROW = 10
 _TRIGGER_S = 0.5
+
+
+class _Encoder(TypedDict):
+    """Fields of `Capture`."""
+
+    encoder: int | None
+    encoder_lines: LineCounts | None
 
 
 @dataclass(frozen=True)
@@ -270,7 +279,7 @@ class GenicamSource:
             lines_expected=self._shape.height if self._shape else 0,
             frame_id=frame_id,
             device_ns=buffer.device_ns,
-            encoder=self._encoder(camera, buffer),
+            **self._encoder(camera, buffer),
             began_ns=self._times.began_ns(now, buffer.device_ns, self._rows(buffer)),
         )
         found.append(self._copied(buffer, place, now, capture))
@@ -357,10 +366,15 @@ class GenicamSource:
         self._line += lines or 0
         return lost
 
-    def _encoder(self, camera: GenicamCamera, buffer: Buffer) -> int | None:
+    def _encoder(self, camera: GenicamCamera, buffer: Buffer) -> _Encoder:
+        """The counts of a frame, as fields of `Capture`: of its first line, and of all."""
         if "EncoderValue" not in self._spec.chunks:
-            return None
-        return camera.chunk(buffer, "ChunkEncoderValue")
+            return _Encoder(encoder=None, encoder_lines=None)
+        first = camera.chunk(buffer, "ChunkEncoderValue")
+        counts = camera.line_counts(self._rows(buffer))
+        return _Encoder(
+            encoder=first, encoder_lines=straightened(counts) if counts is not None else None
+        )
 
 
 def _name_of(code: int) -> str:

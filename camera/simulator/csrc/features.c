@@ -104,9 +104,9 @@ const FeatureSpec feature_specs[F_COUNT] = {
 
     [F_SENSOR_WIDTH] = INT("SensorWidth", FORMAT, READ_ONLY | FIXED, 16, 65536, 1, 2048),
     [F_WIDTH_MAX] = INT("WidthMax", FORMAT, READ_ONLY, 16, 65536, 1, 2048),
-    [F_HEIGHT_MAX] = INT("HeightMax", FORMAT, READ_ONLY | FIXED, 1, 65536, 1, 65536),
+    [F_HEIGHT_MAX] = INT("HeightMax", FORMAT, READ_ONLY | FIXED, 1, MOST_LINES, 1, MOST_LINES),
     [F_WIDTH] = INT("Width", FORMAT, LOCKED, 16, 2048, 4, 2048),
-    [F_HEIGHT] = INT("Height", FORMAT, LOCKED, 1, 65536, 1, 512),
+    [F_HEIGHT] = INT("Height", FORMAT, LOCKED, 1, MOST_LINES, 1, 512),
     [F_OFFSET_X] = INT("OffsetX", FORMAT, LOCKED, 0, 0, 4, 0),
     [F_PIXEL_FORMAT] = ENUM("PixelFormat", FORMAT, LOCKED, pixel_formats, 0x01080001),
 

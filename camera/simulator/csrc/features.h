@@ -71,6 +71,7 @@ enum { /* what a feature's flags say */
     FIXED = 16,     /* never changes while the device is open: may be cached */
 };
 
+#define MOST_LINES 65536 /* of a frame */
 #define SELECTIONS 5
 #define FEATURE_TEXT 64
 

@@ -27,7 +27,6 @@ static void begin(Device *device, int64_t row, int64_t at) {
     acq->height = get_i(device, F_HEIGHT);
     acq->first_ns = at;
     acq->first_row = row;
-    acq->first_encoder = encoder_value(device);
     acq->first_missed = (int64_t)device->counters.line_trigger_missed;
     device->counters.frames_started++;
     acq->buffer = device->grabbing ? queue_take(&device->input) : -1;
@@ -49,6 +48,7 @@ void frame_line_locked(Device *device, int64_t row, int64_t at) {
         begin(device, row, at);
     }
     device->counters.lines++;
+    acq->line_encoder[acq->line] = encoder_value(device);
     if (acq->buffer >= 0) {
         bool gap = device->part_pitch && (row % device->part_pitch + device->part_pitch) %
                                                  device->part_pitch >=
@@ -78,19 +78,21 @@ static void chunks_write(Device *device, Buffer *buffer, size_t at) {
     buffer->chunk_count = 0;
     values[CHUNK_FRAME_ID].i = (int64_t)buffer->frame_id;
     values[CHUNK_TIMESTAMP].i = buffer->timestamp_ns;
-    values[CHUNK_ENCODER_VALUE].i = acq->first_encoder;
     values[CHUNK_LINE_TRIGGER_MISSED].i =
         (int64_t)device->counters.line_trigger_missed - acq->first_missed;
     values[CHUNK_EXPOSURE_TIME].f = get_f(device, F_EXPOSURE_TIME);
     for (int chunk = -1; chunk < MAX_CHUNKS; chunk++) { /* -1: the tail of the image itself */
         uint32_t id = chunk < 0 ? 0xFFFFu : (uint32_t)chunk + 1;
-        size_t length = chunk < 0 ? buffer->image_bytes : 8;
+        const void *data = chunk == CHUNK_ENCODER_VALUE ? (void *)acq->line_encoder
+                           : chunk < 0                  ? NULL
+                                                        : (void *)&values[chunk].i;
+        size_t length = chunk < 0 ? buffer->image_bytes : chunk_bytes(device, chunk, acq->line);
         if (chunk >= 0 && !chunk_enabled(device, chunk)) continue;
         if (chunk >= 0) {
             buffer->chunks[buffer->chunk_count++] =
                 (SINGLE_CHUNK_DATA){id, (ptrdiff_t)at, length};
-            memcpy(buffer->memory + at, &values[chunk].i, 8);
-            at += 8;
+            memcpy(buffer->memory + at, data, length);
+            at += length;
         }
         for (int byte = 0; byte < 4; byte++) {
             buffer->memory[at + (size_t)byte] = (uint8_t)(id >> (24 - 8 * byte));

@@ -26,6 +26,11 @@ bool chunk_enabled(const Device *device, int chunk) {
     return get_i(device, F_CHUNK_MODE_ACTIVE) && get_selected(device, F_CHUNK_ENABLE, chunk);
 }
 
+/* Of a chunk's data, in a frame of so many lines. */
+size_t chunk_bytes(const Device *device, int chunk, int64_t lines) {
+    return chunk == CHUNK_ENCODER_VALUE && device->encoder.each_line ? 8 * (size_t)lines : 8;
+}
+
 /* The most lines a second that exposure and sensor allow. */
 double line_rate_limit(const Device *device) {
     return fmin(device->line_rate_max, 1e6 / (get_f(device, F_EXPOSURE_TIME) + READOUT_US));
@@ -47,7 +52,8 @@ int64_t payload_size(const Device *device) {
     if (device->faults.payload_size >= 0) return device->faults.payload_size;
     int64_t size = image_line_bytes(device) * get_i(device, F_HEIGHT);
     for (int chunk = 0; chunk < MAX_CHUNKS; chunk++)
-        if (chunk_enabled(device, chunk)) size += 16;
+        if (chunk_enabled(device, chunk))
+            size += (int64_t)chunk_bytes(device, chunk, get_i(device, F_HEIGHT)) + 8;
     return get_i(device, F_CHUNK_MODE_ACTIVE) ? size + 8 : size;
 }
 

@@ -120,6 +120,7 @@ typedef struct {
     int direction;
     unsigned bits;
     int64_t counts_per_row;
+    bool each_line; /* ChunkEncoderValue holds a value for every line of the frame */
 } Encoder;
 
 struct Device;
@@ -222,7 +223,8 @@ typedef struct {
     int64_t lines_since;
     int64_t last_line_ns, seen_row, seen_ns, deliver_after_ns;
     bool row_seen;
-    int64_t first_ns, first_row, first_encoder, first_missed; /* of this frame */
+    int64_t first_ns, first_row, first_missed; /* of this frame */
+    int64_t line_encoder[MOST_LINES];
     uint64_t frame_id;
     Lines lines;
     bool lines_ready;
@@ -306,6 +308,7 @@ int64_t payload_size(const Device *device);
 int64_t image_line_bytes(const Device *device);
 double line_rate_limit(const Device *device);
 bool chunk_enabled(const Device *device, int chunk);
+size_t chunk_bytes(const Device *device, int chunk, int64_t lines);
 
 /* xml.c */
 const char *xml_build(Device *device);

@@ -113,7 +113,13 @@ const char *say_encoder(Call *call) {
     const char *wrong = whole(call, &per_row, 1, 4096);
     if (!wrong && more(call)) wrong = whole(call, &bits, 8, 64);
     if (wrong) return wrong;
+    bool each_line = more(call);
+    if (each_line && strcmp(call->rest + strspn(call->rest, " "), "lines") != 0)
+        return "after the bits: lines, or nothing";
     if (call->device->acq.running) return "stop the camera first";
+    if (each_line != call->device->encoder.each_line && call->device->xml)
+        return "its description is read already; say it before it is opened";
+    call->device->encoder.each_line = each_line;
     call->device->encoder.counts_per_row = per_row;
     call->device->encoder.bits = (unsigned)bits;
     return NULL;

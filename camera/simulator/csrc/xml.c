@@ -123,7 +123,7 @@ static void add_feature(Page *page, FeatureId id) {
     add_register(page, id, "_Value", 0);
 }
 
-static void add_categories(Page *page) {
+static void add_categories(Page *page, bool each_line) {
     const char *last = "";
     add(page, "<Category Name=\"Root\">");
     for (int id = 0; id < F_COUNT; id++)
@@ -139,24 +139,34 @@ static void add_categories(Page *page) {
         if (id == F_CHUNK_ENABLE)
             for (int chunk = 0; chunk < MAX_CHUNKS; chunk++)
                 add(page, "<pFeature>%s</pFeature>", chunk_name[chunk]);
+        if (id == F_CHUNK_ENABLE && each_line)
+            add(page, "<pFeature>ChunkScanLineSelector</pFeature>");
     }
     add(page, "</Category>\n");
 }
 
-static void add_chunks(Page *page) {
+static void add_chunks(Page *page, bool each_line) {
     for (int chunk = 0; chunk < MAX_CHUNKS; chunk++) {
         const char *name = chunk_name[chunk];
         bool real = chunk == CHUNK_EXPOSURE_TIME;
+        const char *of_line = each_line && chunk == CHUNK_ENCODER_VALUE
+                                  ? "<pIndex Offset=\"8\">ChunkScanLineSelector</pIndex>"
+                                  : "";
         add(page,
             "<%s Name=\"%s\"><pValue>%s_Value</pValue></%s>\n"
-            "<%s Name=\"%s_Value\"><Address>0</Address><Length>8</Length>"
+            "<%s Name=\"%s_Value\"><Address>0</Address>%s<Length>8</Length>"
             "<AccessMode>RO</AccessMode><pPort>%sPort</pPort><Cachable>NoCache</Cachable>%s"
             "<Endianess>LittleEndian</Endianess></%s>\n"
             "<Port Name=\"%sPort\"><ChunkID>%08X</ChunkID></Port>\n",
             real ? "Float" : "Integer", name, name, real ? "Float" : "Integer",
-            real ? "FloatReg" : "IntReg", name, name, real ? "" : "<Sign>Signed</Sign>",
+            real ? "FloatReg" : "IntReg", name, of_line, name, real ? "" : "<Sign>Signed</Sign>",
             real ? "FloatReg" : "IntReg", name, chunk + 1);
     }
+    if (each_line)
+        add(page,
+            "<Integer Name=\"ChunkScanLineSelector\"><Value>0</Value><Min>0</Min>"
+            "<Max>%d</Max><pSelected>ChunkEncoderValue</pSelected></Integer>\n",
+            MOST_LINES - 1);
 }
 
 /* NULL, or what went wrong. Faults of the description are applied here, once it is complete. */
@@ -172,9 +182,9 @@ const char *xml_build(Device *device) {
                "ProductGuid=\"6F3A1B52-2C2E-4D1A-9A59-5B0C3F6A7D10\" "
                "VersionGuid=\"0E8A7C64-51D3-4A3C-8C5E-8A9E6D2F4B11\" "
                "xmlns=\"http://www.genicam.org/GenApi/Version_1_1\">\n");
-    add_categories(&page);
+    add_categories(&page, device->encoder.each_line);
     for (int id = 0; id < F_COUNT; id++) add_feature(&page, (FeatureId)id);
-    add_chunks(&page);
+    add_chunks(&page, device->encoder.each_line);
     add(&page, "<Port Name=\"Device\"/>\n</RegisterDescription>\n");
     if (device->faults.xml == XML_TRUNCATED) page.used /= 2;
     if (device->faults.xml == XML_BROKEN) memcpy(page.text + page.used / 2, "</Oops", 6);
