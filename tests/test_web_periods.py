@@ -91,6 +91,18 @@ def test_two_marks_on_one_roller_and_one_in_two_pieces_are_one_cause() -> None:
         assert ordered == sorted(ordered)
 
 
+def test_a_fine_period_does_not_take_in_every_coarse_one() -> None:
+    # Of the roll of AITEX fabric 03: joints every 288 mm, a row of spots every 2.6 mm.
+    rng = np.random.default_rng(7)
+    fine = 1400 + 2.6 * np.arange(90), 40 + rng.normal(0, 0.5, 90)
+    for period in (288.1, 288.7, 289.3, 290.0):
+        coarse = series(rng, period, 12, 900)
+        found = search([*coarse[0], *fine[0]], [*coarse[1], *fine[1]]).repeats
+        periods = sorted(repeat.period for repeat in found)
+        assert periods == pytest.approx([2.6, period], rel=0.01)
+        assert {repeat.marks for repeat in found} == {1}
+
+
 def test_chance_is_not_taken_for_a_roller() -> None:
     alarms = 0
     for seed in range(40):

@@ -315,7 +315,8 @@ def _by_cause(series: list[_Series], ruler: _Ruler) -> list[Repeat]:
 def _same_cause(cause: list[_Series], one: _Series, ruler: _Ruler) -> bool:
     period = cause[0].period
     times = max(1, round(one.period / period))
-    if abs(one.period / times - period) > STRETCH * period:
+    # A period a hundred times as long is a multiple of anything, within what it may stretch.
+    if times > MOST_PARTS or abs(one.period / times - period) > STRETCH * period:
         return False
     # Every second place of a series is the same damage, found in two pieces now and then.
     return times == 1 or any(_on(other, one, ruler) for other in cause)
