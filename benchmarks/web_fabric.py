@@ -4,7 +4,8 @@
 
 Compiles config/fabric03-web.toml, writes the test strips of AITEX fabric 03 as
 frames of irregular heights, replays them with edge-replay, and compares the
-defects found with the masks that people drew.
+defects found with the masks that people drew. Says too which drawn defects are found by size,
+and how often good strips are flagged at their ends.
 
 The photographs show a blank, white table for a quarter of their length, then the
 selvedge: both are cut off first, from good strips and test strips alike.
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from web_figures import by_size, flagged_ends
 
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.files.listing import list_images
@@ -36,6 +38,7 @@ HEIGHTS = (500, 1024, 64, 777, 2048)
 SELVEDGE_PX = 192
 # A defect is found if a region comes this close to its mask.
 NEAR_PX = 16
+WEBS, WEBS_EACH, WEB_LINES = 40, 7, 900
 
 
 def fabric_of(pixels: Any) -> int:
@@ -62,6 +65,18 @@ def fabric_web() -> tuple[Any, Any, list[int]]:
             masks.append(mask)
             seams.append(seams[-1] + len(pixels))
     return np.concatenate(webs), np.concatenate(masks), seams[1:-1]
+
+
+def good_webs() -> list[Any]:
+    """WEBS webs of WEB_LINES lines, cut from good strips that no statistics saw."""
+    found = []
+    for file in list_images(FABRIC / "test" / "good"):
+        strip = read_pixels(file)
+        cloth = np.rot90(strip[:, fabric_of(strip) :], -1)
+        # They overlap; no two begin or end at the same line.
+        starts = np.linspace(0, len(cloth) - WEB_LINES, WEBS_EACH).astype(int)
+        found += [np.ascontiguousarray(cloth[at : at + WEB_LINES]) for at in starts]
+    return found[:WEBS]
 
 
 def marked(mask: Any) -> list[tuple[int, int, int, int]]:
@@ -115,6 +130,8 @@ def main(argv: list[str] | None = None) -> int:
     if code:
         return code
     report(out / "rolls" / "aitex-fabric-03.jsonl", mask, seams)
+    by_size(out / "store")
+    flagged_ends(out / "store", good_webs())
     if options.picture:
         photograph(out / "rolls" / "aitex-fabric-03.html", options.picture)
     return 0
