@@ -323,7 +323,7 @@ def _fits(unfit: str) -> None:
 
 def _within(web: WebSpec, width_px: int) -> None:
     spans = [("lane " + lane.name, lane.right_px) for lane in web.lanes]
-    spans += [("ignore", zone.right_px) for zone in web.ignore]
+    spans += [("ignore", zone.right_px or zone.left_px) for zone in web.ignore]
     if web.edges is not None:
         spans.append(("edges", web.edges.right_px))
     for name, right_px in spans:

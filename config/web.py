@@ -13,12 +13,16 @@ __all__ = [
     "AlongSpec",
     "DefectSpec",
     "EdgeSpec",
+    "EndsSpec",
     "LaneSpec",
     "RollSpec",
     "WebEncoderSpec",
     "WebSpec",
     "ZoneSpec",
 ]
+
+# Lines at an end of a web that may be left out: they are held in memory.
+MOST_END_LINES = 65_536
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$"
 
@@ -32,14 +36,43 @@ class _Span(Settings):
     @model_validator(mode="after")
     def _left_of(self) -> Self:
         if self.left_px >= self.right_px:
-            raise ValueError(
-                f"left_px {self.left_px} is not left of right_px {self.right_px}; exchange them"
-            )
+            raise ValueError(_crossed(self.left_px, self.right_px))
         return self
 
 
-class ZoneSpec(_Span):
-    """A strip along the whole web that is not inspected: a hem, a perforation."""
+def _crossed(left: int, right: int) -> str:
+    return f"left_px {left} is not left of right_px {right}; exchange them"
+
+
+class ZoneSpec(Settings):
+    """What is not inspected: a hem along the whole web, a table before or after a strip.
+
+    left_px, right_px  across; without right_px up to the right end
+    first_lines        only so many lines from the web's first
+    last_lines         only so many lines up to the web's last; every verdict waits for
+                       so many lines more, for they may be the last
+    """
+
+    left_px: int = Field(default=0, ge=0)
+    right_px: int | None = Field(default=None, ge=1)
+    first_lines: int | None = Field(default=None, ge=1, le=MOST_END_LINES)
+    last_lines: int | None = Field(default=None, ge=1, le=MOST_END_LINES)
+
+    @property
+    def endless(self) -> bool:
+        """Whether it goes along the whole web."""
+        return self.first_lines is None and self.last_lines is None
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Self:
+        if self.right_px is None and self.endless:
+            raise ValueError(
+                "an ignored zone needs right_px, or first_lines or last_lines; without them it "
+                "would be the whole web"
+            )
+        if self.right_px is not None and self.left_px >= self.right_px:
+            raise ValueError(_crossed(self.left_px, self.right_px))
+        return self
 
 
 class LaneSpec(_Span):
@@ -82,6 +115,25 @@ class EdgeSpec(Settings):
                 "both; give them further apart"
             )
         return self
+
+
+class EndsSpec(Settings):
+    """Where the material begins and ends along a web that lies on a table, found for each.
+
+    A line is of the material if most of its pixels are on the material's side of `level`.
+
+    within_lines     of the web's first line, and of its last, in which it must begin and
+                     end; lines beyond are inspected, whatever they show. Every verdict
+                     waits for so many lines more, for they may be the last
+    margin_lines     what is left out of the material at both ends
+    web_is_brighter  than the table
+    level            grey level between the two
+    """
+
+    within_lines: int = Field(ge=1, le=MOST_END_LINES)
+    margin_lines: int = Field(default=0, ge=0)
+    web_is_brighter: bool = True
+    level: float = Field(gt=0, lt=255)
 
 
 class WebEncoderSpec(Settings):
@@ -197,7 +249,9 @@ class WebSpec(Settings):
     offset_to_gate_mm  from the camera's line to the reject gate; None: no gate
     gate_margin_mm     added before and after each defect where the gate acts
     lanes              left to right; none given: one over the whole width
-    ignore             strips that are not inspected
+    ignore             zones that are not inspected
+    edges              where the web ends across, found for every tile row
+    ends               where the material begins and ends along, found for every web
     """
 
     mm_per_px: float | None = Field(default=None, gt=0)
@@ -207,6 +261,7 @@ class WebSpec(Settings):
     lanes: tuple[LaneSpec, ...] = Field(default=(), max_length=16)
     ignore: tuple[ZoneSpec, ...] = ()
     edges: EdgeSpec | None = None
+    ends: EndsSpec | None = None
     defects: DefectSpec = DefectSpec()
     roll: RollSpec = RollSpec()
 

@@ -11,6 +11,7 @@ from kenpin.config.web import EdgeSpec, LaneSpec, WebSpec
 from kenpin.runtime.bundles.manifest import GreyRange
 from kenpin.runtime.judging.pipeline import grey_fault
 from kenpin.runtime.judging.verdict import Cause
+from kenpin.runtime.web.strip_ends import StripEnds
 
 __all__ = ["WHOLE_WIDTH", "EdgeTracker", "LaneMap", "RowChecks"]
 
@@ -60,7 +61,9 @@ class LaneMap:
             lane_of[own] = number
             times[own] = lane.threshold_times
         for zone in web.ignore:
-            lane_of[(zone.left_px <= middle) & (middle < zone.right_px)] = -1
+            # Of the others see `StripEnds`.
+            if zone.endless and zone.right_px is not None:
+                lane_of[(zone.left_px <= middle) & (middle < zone.right_px)] = -1
         sure = lane_of >= 0
         if web.edges is not None:
             lost = web.edges.tolerance_px + web.edges.margin_px + patch_stride_px
@@ -150,13 +153,27 @@ class EdgeTracker:
 class RowChecks:
     """What must hold of a tile row's pixels before its scores count; see `RowCheck`."""
 
-    def __init__(self, grey: GreyRange | None, edges: EdgeTracker | None) -> None:
+    def __init__(
+        self, grey: GreyRange | None, edges: EdgeTracker | None, ends: StripEnds | None = None
+    ) -> None:
         self._grey = grey
         self._edges = edges
+        self.ends = ends
         self.detail = ""
 
-    def __call__(self, core: U8) -> tuple[Cause | None, F32 | None]:
-        """A cause if the row cannot be judged, and weights of the map's columns."""
+    def __call__(self, core: U8, line: int) -> tuple[Cause | None, F32 | None]:
+        """A cause if the row cannot be judged, and weights of the map's cells."""
+        weights = self.ends.weights(core, line) if self.ends else None
+        if weights is None:
+            return self._checked(core)
+        # Only what is inspected must be as it should.
+        seen = np.repeat(weights.any(axis=1), len(core) // len(weights))
+        if not seen.any():
+            return None, weights
+        cause, inside = self._checked(core[seen])
+        return cause, weights if inside is None else weights * inside
+
+    def _checked(self, core: U8) -> tuple[Cause | None, F32 | None]:
         inside = self._edges.inside(core) if self._edges else None
         between = self._edges.between(core) if self._edges else core
         fault = grey_fault(between, self._grey) if self._grey else ""

@@ -166,7 +166,7 @@ class Roll:
             "per_line": length / lines if lines else 1.0,
             "per_px": px or 1.0,
             "lanes": [self._lane(spec) for spec in self._specs],
-            "ignore": [zone.model_dump() for zone in self._web.ignore],
+            "ignore": [zone.model_dump() for zone in self._web.ignore if zone.endless],
             "size_classes_mm": list(self._web.roll.size_classes_mm),
             "not_inspected": length - self._inspected.total,
             "gaps": [

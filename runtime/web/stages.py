@@ -22,6 +22,7 @@ from kenpin.runtime.web.ends import Ends
 from kenpin.runtime.web.lanes import EdgeTracker, LaneMap, RowChecks
 from kenpin.runtime.web.pieces import MapStrip
 from kenpin.runtime.web.stream import StreamingMap
+from kenpin.runtime.web.strip_ends import StripEnds
 
 __all__ = ["WebStages", "grey_of_rows", "slots_agree"]
 
@@ -57,13 +58,12 @@ class WebStages:
         self._look = look
         self._lamp = lamp
 
-    def checks(self) -> RowChecks:
-        """New checks of brightness and edges, for one web."""
-        edges = self._web.edges
-        if edges is None:
-            return RowChecks(self._grey, None)
-        tracker = EdgeTracker(edges, self.grid.width, self.patch_stride_px)
-        return RowChecks(self._grey, tracker)
+    def checks(self, origin: int = 0) -> RowChecks:
+        """New checks of brightness, edges and ends, for a web that begins at this line."""
+        edges, width, px = self._web.edges, self.grid.width, self.patch_stride_px
+        tracker = None if edges is None else EdgeTracker(edges, width, px)
+        ends = StripEnds(self._web, width, px, origin)
+        return RowChecks(self._grey, tracker, ends if ends.any else None)
 
     def fresh(
         self,
@@ -82,7 +82,7 @@ class WebStages:
             lamp=self._lamp,
             origin=origin,
             columns=self.lanes.inspected,
-            check=checks or self.checks(),
+            check=checks or self.checks(origin),
             beat=beat,
         )
 

@@ -21,6 +21,7 @@ from kenpin.runtime.judging.verdict import Cause, Gap
 from kenpin.runtime.web.pieces import MapStrip
 from kenpin.runtime.web.rows import TileRows, row_features
 from kenpin.runtime.web.smoothing import MapRows, StreamingBlur
+from kenpin.runtime.web.strip_ends import HeldLines, StripEnds
 
 __all__ = ["RowCheck", "StreamingMap", "TileWork"]
 
@@ -31,18 +32,25 @@ F32 = NDArray[np.float32]
 class RowCheck(Protocol):
     """What is asked of the pixels of a tile row before its scores count."""
 
-    def __call__(self, core: U8) -> tuple[Cause | None, F32 | None]:
-        """A cause if the row cannot be judged; (W,) weights of its pixel columns.
+    ends: StripEnds | None
+
+    def __call__(self, core: U8, line: int) -> tuple[Cause | None, F32 | None]:
+        """A cause if the row cannot be judged; (cols,) or (rows, cols) weights of its map.
 
         Parameters
         ----------
         core : (core, W) or (core, W, 3) uint8
+        line
+            The web's number of its first line.
         """
         ...
 
 
-def _unchecked(core: U8) -> tuple[Cause | None, F32 | None]:  # noqa: ARG001
-    return None, None
+class _Unchecked:
+    ends = None
+
+    def __call__(self, core: U8, line: int) -> tuple[Cause | None, F32 | None]:  # noqa: ARG002
+        return None, None
 
 
 @dataclass
@@ -84,7 +92,7 @@ class StreamingMap:
         lamp: Lamp | None = None,
         origin: int = 0,
         columns: NDArray[np.bool_] | None = None,
-        check: RowCheck = _unchecked,
+        check: RowCheck | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._cells = Joiner(grid, patch_stride).cells
@@ -97,7 +105,8 @@ class StreamingMap:
         bands = [band_taps(sigma, patch_stride) for sigma in self._look.sigmas_px]
         self._blur = StreamingBlur(sigma_px / patch_stride, bands)
         self._looks = bool(bands)
-        self._check = check
+        self._check = check or _Unchecked()
+        self._held = HeldLines(self._check.ends.held_lines if self._check.ends else 0)
         self._beat = beat
         self.cols = -(-grid.width // patch_stride)
         self._columns = np.ones(self.cols, np.float32)
@@ -113,12 +122,13 @@ class StreamingMap:
     @property
     def end(self) -> int:
         """The line that is to come next."""
-        return self._rows.end
+        return self._rows.end + len(self._held)
 
     @property
     def latency_lines(self) -> int:
         """Lines that may have come without being judged yet, at most."""
-        return self._grid.core + self._grid.halo + self._blur.reach * self._stride_px - 1
+        context = self._grid.core + self._grid.halo + self._blur.reach * self._stride_px - 1
+        return context + self._held.most
 
     def feed(self, pixels: NDArray[Any]) -> Iterator[MapStrip | Gap]:
         """Take in the lines that follow; what is known now.
@@ -127,11 +137,16 @@ class StreamingMap:
         ----------
         pixels : (n, W) or (n, W, 3) uint8
         """
+        for block in self._held.push(pixels):
+            yield from self._take_in(block)
+
+    def _take_in(self, pixels: NDArray[Any]) -> Iterator[MapStrip | Gap]:
+        """Lines that are certainly not among those at the web's end, or all are there."""
         at = 0
         while at < len(pixels):
             at += self._rows.take(pixels[at:])
             # Lines after a break that will never have their context are said at once.
-            doomed = min(self._resumes, self.end)
+            doomed = min(self._resumes, self._rows.end)
             if doomed > self.settled:
                 yield self._gap(doomed, Cause.CONTEXT)
             for windows in self._rows.ready():
@@ -139,6 +154,8 @@ class StreamingMap:
 
     def lose(self, lines: int, *, known: bool = True, cause: Cause = Cause.LOST) -> Iterator[Gap]:
         """Lines that will never come, after those that did: the carry is broken."""
+        for block in self._held.all():
+            yield from self._take_in(block)
         if self.end > self.settled:
             failed = cause is Cause.FAILED
             yield self._gap(self.end, Cause.FAILED if failed else Cause.CONTEXT)
@@ -157,6 +174,11 @@ class StreamingMap:
 
     def finish(self) -> Iterator[MapStrip | Gap]:
         """The web ends here: its last lines, with the web continued past its end."""
+        held, end = list(self._held.all()), self.end
+        if self._check.ends is not None:
+            self._check.ends.ended(held, end + sum(len(block) for block in held))
+        for block in held:
+            yield from self._take_in(block)
         self._last = -(-(self.end - self.origin) // self._stride_px)
         for windows in self._rows.finish():
             yield from self._score(windows)
@@ -206,7 +228,7 @@ class StreamingMap:
         """The map rows that no later tile row touches."""
         grid, step = self._grid, self._grid.stride // self._stride_px
         core = window[grid.halo : grid.halo + grid.core]
-        cause, inside = self._check(core)
+        cause, inside = self._check(core, self.origin + self._rows.next * grid.stride)
         if not np.isfinite(distances).all():
             cause = Cause.NONFINITE
             distances = np.zeros_like(distances)

@@ -1,0 +1,101 @@
+"""Strips that lie on a table: where the material begins and ends along them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from kenpin.camera.frame import Frame
+from kenpin.config.web import WebSpec
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.judging.verdict import Outcome, Reason
+from kenpin.runtime.web.pipeline import WebPipeline
+from web_lines import cut, some_web, spoiled
+
+LINES, BEFORE, AFTER = 900, 150, 120
+TABLE = 252
+FOUND = {"within_lines": 200, "margin_lines": 16, "web_is_brighter": False, "level": 225}
+DRAWN = [{"first_lines": 176}, {"last_lines": 144}]
+
+
+def strip(before: int = BEFORE, after: int = AFTER) -> Any:
+    pixels = spoiled(some_web(LINES), (500, 60, 20, 20))
+    pixels[:before] = pixels[len(pixels) - after :] = TABLE
+    return pixels
+
+
+def judged(bundle: Bundle, pixels: Any, heights: Any = (LINES,), **web: Any) -> list[Any]:
+    pipeline = WebPipeline(bundle, web=WebSpec.model_validate(web))
+    blocks = cut(pixels, itertools.cycle(heights))
+    return [
+        pipeline.judge(Frame(block.copy(), 0, i), last=i == len(blocks) - 1).verdict
+        for i, block in enumerate(blocks)
+    ]
+
+
+def places(found: list[Any]) -> list[tuple[int, int]]:
+    return [(d.first_line, d.end_line) for verdict in found for d in verdict.web.defects]
+
+
+@pytest.mark.parametrize("spec", [{"ends": FOUND}, {"ignore": DRAWN}])
+def test_a_table_before_and_after_a_strip_is_left_out_however_it_is_cut(
+    web_bundle: Bundle, spec: dict[str, Any]
+) -> None:
+    (whole,) = judged(web_bundle, strip(), **spec)
+    # The spot alone; and no line is missing.
+    ((first, end),) = places([whole])
+    assert first <= 500 < 520 <= end
+    assert (whole.web.first_line, whole.web.end_line, whole.web.gaps) == (0, LINES, ())
+    assert len(places(judged(web_bundle, strip()))) > 1
+    parts = judged(web_bundle, strip(), (70, 33, 150), **spec)
+    assert places(parts) == [(first, end)]
+    ends = [verdict.web.end_line for verdict in parts]
+    assert [verdict.web.first_line for verdict in parts] == [0, *ends[:-1]]
+    assert ends[-1] == LINES
+    # Of the table alone nothing is said, and nothing is wrong.
+    table = [v for v in parts if v.web.end_line <= BEFORE]
+    assert any(v.web.lines for v in table)
+    assert all(v.outcome is Outcome.OK and v.score == 0 for v in table)
+    assert max(v.score for v in parts) == whole.score
+
+
+def test_material_that_begins_or_ends_later_than_it_may_is_inspected(web_bundle: Bundle) -> None:
+    for before, after in ((260, 0), (0, 260)):
+        (whole,) = judged(web_bundle, strip(before, after), ends=FOUND)
+        assert whole.reason is Reason.DEFECT
+        assert len(places([whole])) > 1
+
+
+def test_a_zone_at_the_ends_may_take_a_part_of_the_width(web_bundle: Bundle) -> None:
+    pixels = some_web(LINES)
+    pixels[:40, :80] = TABLE
+    zone = {"left_px": 0, "right_px": 112, "first_lines": 72}
+    assert judged(web_bundle, pixels, ignore=[zone])[0].outcome is Outcome.OK
+    pixels[:40, 120:] = TABLE
+    ((_, end),) = places(judged(web_bundle, pixels, ignore=[zone]))
+    assert end < 120
+
+
+def test_a_broken_web_is_told_of_all_its_lines(web_bundle: Bundle) -> None:
+    pipeline = WebPipeline(web_bundle, web=WebSpec.model_validate({"ends": FOUND}))
+    blocks = cut(strip(), itertools.repeat(100))
+    found = []
+    for i, block in enumerate(blocks):
+        if i != 4:
+            frame = Frame(block.copy(), 0, i)
+            found.append(pipeline.judge(frame, last=i == len(blocks) - 1).verdict.web)
+    ends = [web.end_line for web in found]
+    assert [web.first_line for web in found] == [0, *ends[:-1]]
+    assert ends[-1] == LINES
+    lost = [gap for web in found for gap in web.gaps if gap.cause.word == "lost"]
+    assert [(gap.first_line, gap.end_line) for gap in lost] == [(400, 500)]
+
+
+def test_a_zone_that_would_be_the_whole_web_is_refused() -> None:
+    with pytest.raises(ValidationError, match="needs right_px, or first_lines or last_lines"):
+        WebSpec.model_validate({"ignore": [{}]})
+    assert np.isclose(WebSpec.model_validate({"ignore": DRAWN}).ignore[0].left_px, 0)
