@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from kenpin.camera.acquisition.events import CameraChanged, CameraState, FrameAr
 from kenpin.camera.acquisition.ring import FrameRing, SlotHeader, Ticket
 from kenpin.camera.capture import Capture
 from kenpin.camera.loss import Loss
+from kenpin.config.web import WebSpec
 from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict, WebResume
 from kenpin.runtime.service.coordinator import Coordinator, TriggerRules
 from kenpin.runtime.service.inspection.messages import BundleFacts, Gone, Judged
@@ -409,6 +411,21 @@ def test_a_smaller_budget_of_a_trigger_counts_and_a_larger_one_does_not() -> Non
     longer, _ = coordinator.trigger("plc", "b", None, budget_ns=2 * BUDGET)
     assert shorter.deadline_ns - shorter.opened_ns == BUDGET // 2
     assert longer.deadline_ns - longer.opened_ns == BUDGET
+
+
+@pytest.mark.parametrize("web", [None, WebSpec()])
+def test_a_frame_that_a_web_ends_early_by_stopping_is_inspected_and_a_parts_is_not(
+    web: WebSpec | None,
+) -> None:
+    coordinator, staff, _, world, ring = desk_of(triggered=False)
+    staff.facts = replace(FACTS, web=web)
+    capture = Capture(first_line=0, lines_expected=8)
+    ticket = ring.reserve()
+    ring.commit(ticket, SlotHeader(0, 5, 3, 8, 1, 1, "", capture))
+    coordinator.camera([FrameArrived(ticket, 0, 5, 3, "", capture)])
+    assert len(staff.line.jobs) == (web is not None)
+    told = [verdict.reason for _, verdict in world.verdicts.values()]
+    assert told == ([] if web else [Reason.INCOMPLETE_FRAME])
 
 
 def test_after_a_failed_selftest_nothing_is_judged() -> None:

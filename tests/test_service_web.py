@@ -22,14 +22,20 @@ from kenpin.processes.channel import Channel
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.verdict import Cause, Gap, WebFindings
 from kenpin.runtime.service.cli import main as edge_run
-from kenpin.runtime.service.inspection.messages import FromInspection, Judged, ToInspection
+from kenpin.runtime.service.inspection.messages import (
+    AT_ONCE,
+    AlsoFound,
+    FromInspection,
+    Judged,
+    ToInspection,
+)
 from kenpin.runtime.service.web_lines import WebLines
 from kenpin.runtime.wire.map_encoding import Encoding, decode, encode
 from kenpin.runtime.wire.verdict_messages import VerdictMessage
-from kenpin.runtime.wire.web_limits import fitted
+from kenpin.runtime.wire.web_limits import fitted, with_open
 from kenpin.runtime.wire.web_messages import web_part
 from running_line import RunningLine, line_toml
-from web_lines import SEED, WIDTH, cut, some_web
+from web_lines import SEED, WIDTH, cut, some_web, spoiled
 from wire_samples import NG_VERDICT, a_defect, everything_found, verdict_message
 
 pytestmark = pytest.mark.clock
@@ -145,11 +151,14 @@ def test_a_web_is_judged_to_its_last_line_when_the_recording_ends(
     web_bundle: Bundle, tmp_path: Path
 ) -> None:
     (tmp_path / "frames").mkdir()
-    for i, block in enumerate(cut(some_web(730), itertools.repeat(100))):
+    # Three to a frame, of which a verdict may tell one.
+    spots = [(line, x, 12, 8) for line in (250, 550) for x in (16, 72, 128)]
+    for i, block in enumerate(cut(spoiled(some_web(730), *spots), itertools.repeat(100))):
         write_png(tmp_path / "frames" / f"{i:03d}.png", block.copy())
     toml = line_toml(
         tmp_path,
         web_bundle.folder,
+        web="defects = { most_per_frame = 1 }",
         camera=f'kind = "recorded", folder = "{tmp_path}/frames", rate_hz = 25',
         ring=f"pixel_bytes = {100 * WIDTH}",
         trigger='mode = "free", budget_ms = 2000',
@@ -161,6 +170,8 @@ def test_a_web_is_judged_to_its_last_line_when_the_recording_ends(
     summary = json.loads(told[-1])
     assert (summary["first_line"], summary["end_line"]) == (0, 730)
     assert summary["not_inspected"] == 0
+    assert summary["n_defects"] == len(spots)
+    assert summary["not_on_map"] == 0, "defects beyond the verdict's did not reach the roll"
 
 
 def test_check_knows_webs(web_bundle: Bundle, tmp_path: Path, capsys: Any) -> None:
@@ -189,6 +200,20 @@ def test_whatever_is_found_fits_into_a_message() -> None:
     for encoding in Encoding:
         assert decode(encode(message, encoding), encoding) == message
     assert fitted(told) == told
+    # With what must outlive the inspection; and more of both than there can be.
+    many = replace(found, defects=found.defects * 2, further=found.defects)
+    parted = with_open(fitted(many), found.defects)
+    assert parted.going_on
+    assert not parted.further
+    inspection, gateway = Channel.pair(FromInspection, ToInspection)
+    for message in (
+        Judged(3, replace(NG_VERDICT, web=parted)),
+        AlsoFound(found.defects[:AT_ONCE]),
+    ):
+        assert inspection.send(message)
+        assert gateway.receive() == [message]
+    inspection.close()
+    gateway.close()
 
 
 def test_a_verdict_on_a_web_reaches_the_gateway_as_it_was() -> None:
@@ -198,6 +223,31 @@ def test_a_verdict_on_a_web_reaches_the_gateway_as_it_was() -> None:
     assert gateway.receive() == [told]
     inspection.close()
     gateway.close()
+
+
+def test_defects_open_when_their_inspection_dies_are_told_as_far_as_they_were_seen() -> None:
+    def web(first: int, end: int, defects: Any = (), going_on: Any = ()) -> WebFindings:
+        return WebFindings(
+            first_line=first, end_line=end, first_mm=None, end_mm=None, lanes=(),
+            defects=defects, n_defects=len(defects), gaps=(), gates=(), map_line=None,
+            going_on=going_on,
+        )  # fmt: skip
+
+    lines = WebLines()
+    lines.follow(web(0, 80, (a_defect(1),), (a_defect(2), a_defect(4))), 5)
+    told, _ = lines.follow(web(80, 160, (a_defect(3),), (a_defect(4),)), 5)
+    assert [d.number for d in told.defects] == [3], "what is followed is not told yet"
+    # It dies; the next one counts from 1.
+    told, _ = lines.follow(web(160, 240, (a_defect(1),), (a_defect(2),)), 9)
+    assert [d.number for d in told.defects] == [4, 5]
+    assert told.n_defects == 2
+    assert told.going_on == ()
+    # So does the last one, and the web ends with it.
+    left = lines.ended()
+    assert left is not None
+    assert [d.number for d in left.defects] == [6]
+    assert (left.first_line, left.end_line, left.gaps) == (240, 240, ())
+    assert lines.ended() is None
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,17 @@ import browser
 from kenpin.camera.files.images import write_png
 from kenpin.camera.frame import Capture, Frame, LostFrame
 from kenpin.config.web import WebSpec
+from kenpin.processes.channel import Channel
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.replay import main as edge_replay
+from kenpin.runtime.service.sides.messages import (
+    AddDefects,
+    AddFindings,
+    FromRolls,
+    OpenBook,
+    ToRolls,
+)
+from kenpin.runtime.service.sides.rolls_body import RollKeeper
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.roll import RollBook
 from web_lines import WIDTH, cut, some_web, spoiled
@@ -245,6 +255,51 @@ def test_rolls_start_and_stop_at_counts(web_bundle: Bundle, tmp_path: Path) -> N
     (summary,) = (told(p)[-1] for p in pages)
     assert (summary["first_line"], summary["end_line"]) == (480, 2222)
     assert summary["length"] == pytest.approx(0.5 * (2222 - 480))
+
+
+def test_a_roll_has_all_defects_however_tall_the_frames_and_small_the_verdicts(
+    web_bundle: Bundle, tmp_path: Path
+) -> None:
+    maps = []
+    for height, most in ((100, 64), (1600, 2)):
+        pages, found = play(
+            web_bundle, tmp_path / str(height), web_with_a_damaged_roller(), height=height,
+            counts=lambda line: 70 + 5 * line, defects={"most_per_frame": most},
+        )  # fmt: skip
+        assert max(len(web.defects) for web in found) <= most
+        assert told(pages[0])[-1]["not_on_map"] == 0
+        final = [d for d in told(pages[0]) if d["type"] == "defect" and not d["open"]]
+        maps.append(sorted((d["first_line"], d["end_line"], d["left_px"]) for d in final))
+    assert maps[0] == maps[1]
+    assert len(maps[0]) > 2 * 2
+
+
+def test_what_is_told_in_pieces_is_one_verdict_to_the_roll_book(
+    web_bundle: Bundle, tmp_path: Path
+) -> None:
+    ours, theirs = Channel.pair(ToRolls, FromRolls)
+    for end in (2, 3):
+        (folder := tmp_path / str(end)).mkdir()
+        spec = WebSpec.model_validate({**SPEC, "defects": {"most_per_frame": 1}})
+        pipeline = WebPipeline(web_bundle, web=spec)
+        web = pipeline.judge(Frame(web_with_a_damaged_roller(), 0, 0), last=True).verdict.web
+        assert web is not None
+        keeper = RollKeeper(folder, "line", theirs)
+        keeper.obey(OpenBook(spec, WIDTH, start=True))
+        keeper.obey(AddFindings(replace(web, further=()), "bundle"))
+        pieces = [web.further[k : k + 5] for k in range(0, len(web.further), 5)]
+        # All of them; or the last was lost on the way.
+        for piece in pieces if end < 3 else pieces[:-1]:
+            keeper.obey(AddDefects(piece))
+        keeper.settle_in_time(10.0)
+        keeper.settle_in_time(20.0)
+        keeper.close()
+        summary = told(folder / "roll-0001.html")[-1]
+        assert summary["n_defects"] == web.n_defects
+        assert summary["not_on_map"] == (0 if end < 3 else len(pieces[-1]))
+    assert ours.receive()
+    ours.close()
+    theirs.close()
 
 
 def test_a_roll_keeps_the_highest_defects_and_counts_the_rest(

@@ -293,6 +293,23 @@ def test_a_web_that_ends_without_a_frame_is_judged_to_its_last_line(
     assert pipeline.finish() is None
 
 
+def test_a_defect_that_goes_on_is_known_as_far_as_it_was_seen(pipeline: WebPipeline) -> None:
+    scratch = spoiled(some_web(900), (150, 60, 600, 6))
+    judged = run(pipeline, cut(scratch, itertools.repeat(100)))
+    (whole,) = closed(judged)
+    ends = []
+    for j in judged[4:7]:
+        assert j.verdict.web is not None
+        (seen,) = j.verdict.web.going_on
+        assert seen.cut
+        assert (seen.number, seen.first_line) == (whole.number, whole.first_line)
+        assert seen.end_line == j.verdict.web.end_line
+        ends.append(seen.end_line)
+    assert ends == sorted(set(ends))
+    assert judged[-1].verdict.web is not None
+    assert judged[-1].verdict.web.going_on == ()
+
+
 def test_lines_that_a_short_frame_should_have_had_are_lost_unless_the_web_ends(
     pipeline: WebPipeline,
 ) -> None:

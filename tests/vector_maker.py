@@ -72,6 +72,44 @@ TOLD: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     (
+        "late lines of a web, whose places are known to three tenths of a millimetre",
+        {
+            "type": "late", "score": 1.5, "verdict": 2, "reason": "defect", "bundle": BUNDLE,
+            "web": {
+                "first_line": 4096, "end_line": 4608, "first_mm": 409.5, "end_mm": 435.25,
+                "within_mm": 0.3125, "first_count": 8190.0, "end_count": 8705.0,
+                "rescanned": False,
+                "lanes": [
+                    {
+                        "name": "web", "verdict": 2, "reason": "defect", "score": 1.5,
+                        "thr": 0.5, "thr_ng": 0.625, "ng_runs": [[4200, 4232]],
+                    }
+                ],
+                "defects": [
+                    {
+                        "number": 3, "first_line": 4200, "end_line": 4232, "left_px": 64,
+                        "right_px": 96, "area_px": 640, "peak": 1.5, "mean": 1.0,
+                        "peak_line": 4212, "peak_px": 76, "lane": "web", "lanes": ["web"],
+                        "open": False, "cut": True, "continues": None, "absorbed": [],
+                        "web_mm": 414.75, "length_mm": 1.625, "left_mm": None,
+                        "width_mm": None, "area_mm2": None, "within_mm": 0.25,
+                    }
+                ],
+                "n_defects": 1,
+                "gaps": [
+                    {"first_line": 4096, "end_line": 4128, "cause": "context", "known": True}
+                ],
+                "gates": [
+                    {
+                        "lane": "web", "from_mm": 914.5, "to_mm": 916.625, "from_count": 18290,
+                        "to_count": 18333, "from_raw": 18290, "to_raw": 18333, "late": False,
+                    }
+                ],
+                "open_since": None,
+            },
+        },
+    ),
+    (
         "an alarm; its text is longer than a struct holds",
         {
             "type": "alarm", "source": "camera", "active": True,

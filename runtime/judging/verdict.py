@@ -115,6 +115,8 @@ class Thresholds:
 
 # What a message has room for beside all else; whoever has more on a part is told how many.
 MOST_DEFECTS = 64
+# Of a web's, beside those: for rolls. A frame with more is noise, and is counted.
+MOST_FURTHER = 2048
 
 # Defects and gates are told as they are, so their units and limits on the wire stand
 # here too.
@@ -175,6 +177,14 @@ class WebDefect:
     left_mm: float | None
     width_mm: float | None
     area_mm2: float | None
+    within_mm: Annotated[
+        float | None,
+        Field(
+            exclude_if=lambda mm: mm is None,
+            description="may lie outside of web_mm and length_mm by so much; left out without "
+            "encoder counts, which alone say how the web moved",
+        ),
+    ] = None
 
     @property
     def lines(self) -> int:
@@ -275,6 +285,10 @@ class WebFindings:
     defects      that ended here, or go on and are due for a report: at most as
                  many as are told of one frame, the highest first
     n_defects    how many there were
+    further      the others, for rolls; no message tells of them. MOST_FURTHER at most, the
+                 highest of them
+    going_on     defects that may go on, as they stand: whoever can no longer follow them
+                 tells them as cut. MOST_DEFECTS at most, the highest
     gaps         lines that were not inspected
     gates        when which gate must act
     map_line     line of the score map's first row
@@ -285,7 +299,8 @@ class WebFindings:
     came_line    the line that comes next: lines from end_line up to it wait for others
     knots        (line, mm) of lines in between whose own counts are known, thinned out
                  to a few: between all these, lines lie evenly
-    pending       (lane, first, end) of lines that gates will be told of with a later verdict
+    pending      (lane, first, end) of lines that gates will be told of with a later verdict
+    within_mm    by which its lines may lie outside of first_mm to end_mm; None without counts
     """
 
     first_line: int
@@ -305,6 +320,9 @@ class WebFindings:
     came_line: int = 0
     knots: tuple[tuple[int, float], ...] = ()
     pending: tuple[tuple[str, int, int], ...] = ()
+    within_mm: float | None = None
+    further: tuple[WebDefect, ...] = ()
+    going_on: tuple[WebDefect, ...] = ()
 
     @property
     def lines(self) -> int:

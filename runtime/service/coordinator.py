@@ -16,7 +16,13 @@ from kenpin.camera.acquisition.events import (
 )
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
-from kenpin.runtime.service.inspection.messages import Gone, InspectionEvent, Judged, WebEnded
+from kenpin.runtime.service.inspection.messages import (
+    AlsoFound,
+    Gone,
+    InspectionEvent,
+    Judged,
+    WebEnded,
+)
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.ledger import Answer, Ledger, LedgerEntry, Stage
 from kenpin.runtime.service.proofs import incomplete, too_early, unproven
@@ -204,7 +210,7 @@ class Coordinator:
         entry.frame_name, entry.capture = event.name, event.capture
         if entry.trig is not None:
             self._outlet.acquired(entry)
-        refused = self._unable(entry.recipe) or too_early(entry, event) or incomplete(event)
+        refused = self._unable(entry.recipe) or too_early(entry, event) or self._incomplete(event)
         line = self._supervisor.line
         if refused is None and line is not None:
             if line.in_flight >= self._rules.max_in_flight:
@@ -233,6 +239,11 @@ class Coordinator:
         if self._rules.triggered:
             return None
         return self.ledger.untriggered(index, captured_ns, self._rules.budget_ns, self._label)
+
+    def _incomplete(self, event: FrameArrived) -> Answer | None:
+        # A web that stops ends a frame early: its lines are lines like all others.
+        facts = self._supervisor.facts
+        return None if facts is not None and facts.web is not None else incomplete(event)
 
     def _crowded(self) -> Answer:
         if not self._supervisor.alive(self._clock_ns()):
@@ -271,6 +282,10 @@ class Coordinator:
         """What an inspection process told: of the line's, or of one on its way out."""
         if isinstance(event, Judged):
             self._judged(event)
+        elif isinstance(event, AlsoFound):
+            defects = self._web.renumbered(event.defects, event.inspection)
+            for side in self.sides:
+                side.also_found(defects)
         elif isinstance(event, WebEnded):
             self.web_ending = False
             self._web_ended(event)

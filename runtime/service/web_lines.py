@@ -14,7 +14,8 @@ class WebLines:
 
     An inspection that starts knows nothing of the lines that waited in the one
     before it. They were not inspected; the first verdict after them says so.
-    It also counts its defects anew: here they go on. Where the web began and how far it
+    It also counts its defects anew: here they go on, and what the one before it was still
+    following is told as far as it was seen, cut. Where the web began and how far it
     has come it is told: see `resume`.
     """
 
@@ -24,6 +25,8 @@ class WebLines:
         self._offset = 0
         self._highest = 0
         self._resume: WebResume | None = None
+        # What the last inspection was following, under the numbers that are told.
+        self._going_on: tuple[WebDefect, ...] = ()
         self._came = 0
         self._per_line = 0.0
 
@@ -37,17 +40,18 @@ class WebLines:
 
     def ended(self) -> WebFindings | None:
         """The web has ended; what comes is another. Lines that nobody ever told of, if any."""
-        end, resume = self._end, self._resume
-        self._end = self._resume = None
-        if end is None or resume is None or self._came <= end:
+        end, resume, left = self._end, self._resume, self._going_on
+        self._end, self._resume, self._going_on = None, None, ()
+        if end is None or resume is None or (self._came <= end and not left):
             return None
+        came = max(end, self._came)
+        gaps = (Gap(end, came, Cause.LOST),) if came > end else ()
         # As far as the web would have come at its last speed.
         mm = resume.mm
-        far = None if mm is None else mm + self._per_line * (self._came - end)
+        far = None if mm is None else mm + self._per_line * (came - end)
         return WebFindings(
-            first_line=end, end_line=self._came, first_mm=mm, end_mm=far, lanes=(), defects=(),
-            n_defects=0, gaps=(Gap(end, self._came, Cause.LOST),), gates=(), map_line=None,
-            came_line=self._came,
+            first_line=end, end_line=came, first_mm=mm, end_mm=far, lanes=(), defects=left,
+            n_defects=len(left), gaps=gaps, gates=(), map_line=None, came_line=came,
         )  # fmt: skip
 
     def follow(self, web: WebFindings, inspection: int) -> tuple[WebFindings, str]:
@@ -63,10 +67,14 @@ class WebLines:
         WebFindings, str
             The second is empty if all were inspected.
         """
+        cut: tuple[WebDefect, ...] = ()
         if inspection != self._inspection:
             self._inspection, self._offset = inspection, self._highest
-        web = replace(web, defects=tuple(self._renumbered(defect) for defect in web.defects))
-        self._highest = max([self._highest, *(defect.number for defect in web.defects)])
+            # Nobody follows them any more; as far as they were seen, they are told.
+            cut = self._going_on
+        found = self.renumbered(web.defects, inspection)
+        self._going_on = self.renumbered(web.going_on, inspection)
+        web = replace(web, defects=(*cut, *found), n_defects=web.n_defects + len(cut), going_on=())
         self._resume = self._resumed(web)
         end, first = self._end, web.first_line
         self._end = web.end_line if end is None else max(web.end_line, end)
@@ -75,6 +83,14 @@ class WebLines:
         gaps = (Gap(end, first, Cause.LOST), *web.gaps)
         missing = f"lines {end} to {first - 1} were not inspected: the inspection was replaced"
         return replace(web, first_line=end, gaps=gaps), missing
+
+    def renumbered(self, defects: tuple[WebDefect, ...], inspection: int) -> tuple[WebDefect, ...]:
+        """Defects that the inspection followed last has found, under numbers that go on."""
+        if inspection != self._inspection:
+            return ()
+        found = tuple(self._renumbered(defect) for defect in defects)
+        self._highest = max([self._highest, *(defect.number for defect in found)])
+        return found
 
     def _resumed(self, web: WebFindings) -> WebResume:
         before = self._resume

@@ -102,6 +102,11 @@ class DefectTracker:
         tops = [region.top for region in self._open.values() if region.cells]
         return self._origin + min(tops) * self._px if tops else None
 
+    @property
+    def going_on(self) -> list[WebDefect]:
+        """They, as they stand, cut: for whoever can no longer follow them."""
+        return [self._defect(region, cut=True) for region in self._open.values() if region.cells]
+
     def add(self, strip: MapStrip, over: Mask) -> list[WebDefect]:
         """The defects that end in a strip, or are due for a report, along the web.
 

@@ -320,7 +320,7 @@ class WebPipeline:
             origin = resume.origin
         lanes, px = self.stages.lanes, self.stages.patch_stride_px
         names = tuple(lane.name for lane in lanes.lanes)
-        checks = self.stages.checks()
+        checks = self.stages.checks(origin)
         self._state = WebState(
             web=self.web,
             thresholds=self.thresholds,
@@ -371,7 +371,9 @@ class WebPipeline:
         if frame.capture.first_line is None and not frame.complete:
             self._short_lines = frame.capture.lines_expected - len(pixels)
         first = state.stream.end
-        if frame.capture.encoder is not None:
+        if frame.capture.encoder_lines is not None:
+            state.along.lines(first, frame.capture.encoder_lines)
+        elif frame.capture.encoder is not None:
             state.along.anchor(first, frame.capture.encoder)
         for piece in state.stream.feed(in_grey_levels(pixels, self._frame)):
             state.add(piece)

@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from kenpin.camera.capture import LineCounts
 from kenpin.config.web import AlongSpec
 from kenpin.runtime.judging.verdict import WebGate, WebResume
 
@@ -48,6 +49,8 @@ class _Anchor:
     mm       from the web's first line
     reached  as far as the web had come by then
     open     nobody knows how many lines follow before the next anchor
+    within   mm: lines up to the next anchor are so near to the straight line, for their
+             counts were seen, too; None if they were not
     """
 
     line: int
@@ -55,6 +58,7 @@ class _Anchor:
     mm: float
     reached: float
     open: bool = False
+    within: float | None = None
 
 
 def _line(anchor: _Anchor) -> int:
@@ -64,11 +68,11 @@ def _line(anchor: _Anchor) -> int:
 class Along:
     """Where the lines of a web lie along it, in mm from its first line.
 
-    With an encoder, a line lies where the counts say. Where its own count is not
-    known, it lies between those of the lines around it, in proportion, or after
-    the last as the web last moved; `reach` says how far off that may be. For the
-    web moves by `fastest_line_mm` a line at most, or by twice what was measured
-    there if that was more. A web that backs up is seen again, at the same
+    With an encoder, a line lies where the counts say: its own, where the camera tells
+    one for every line. Where it is not known, it lies between those of the lines around
+    it, in proportion, or after the last as the web last moved; `reach` says how far off
+    that may be. For the web moves by `fastest_line_mm` a line at most, or by twice what
+    was measured there if that was more. A web that backs up is seen again, at the same
     millimetres; lost lines, however many, move nothing. Without an encoder, lines
     lie a pitch apart.
     """
@@ -97,6 +101,14 @@ class Along:
         """As far as the web has ever come, by the counts."""
         return self._anchors[-1].reached if self._anchors else self._reached
 
+    def lines(self, first_line: int, counts: LineCounts) -> None:
+        """The counts of all lines of a frame, which begins with this line."""
+        for line, raw in zip(counts.lines, counts.counts, strict=True):
+            self.anchor(first_line + line, raw)
+            if self._encoder is not None and self._anchors and line != counts.lines[-1]:
+                within = counts.within / abs(self._encoder.counts_per_mm)
+                self._anchors[-1] = replace(self._anchors[-1], within=within)
+
     def anchor(self, line: int, raw: int) -> None:
         """A line was at this count of the encoder."""
         if self._unwrap is None or self._encoder is None or self._pitch_mm is None:
@@ -111,7 +123,8 @@ class Along:
         self._anchors.append(_Anchor(line, count, mm, max(mm, self.furthest_mm)))
         if len(self._anchors) > ANCHORS:
             # Of what has long been judged, every second will do.
-            del self._anchors[1 : ANCHORS // 2 : 2]
+            old = self._anchors[: ANCHORS // 2 : 2]
+            self._anchors[: ANCHORS // 2] = [replace(anchor, within=None) for anchor in old]
 
     def knots(self, first_line: int, end_line: int) -> tuple[tuple[int, float], ...]:
         """(line, mm) of lines between these two whose counts are known; KNOTS at most."""
@@ -144,6 +157,16 @@ class Along:
         # Counts are whole: each is up to one less than where the web is.
         whole = 1 / abs(self._encoder.counts_per_mm)
         return min(low for low, _, _ in places) - whole, max(high for _, _, high in places) + whole
+
+    def within(self, first_line: int, end_line: int) -> float | None:
+        """Mm by which these lines may lie outside of where they are told to begin and end.
+
+        None without counts: then nobody measures how the web moves.
+        """
+        reach, first, end = self.reach(first_line, end_line), self.mm(first_line), self.mm(end_line)
+        if reach is None or first is None or end is None or not self._anchors:
+            return None
+        return max(0.0, min(first, end) - reach[0], reach[1] - max(first, end))
 
     def count(self, line: int) -> float | None:
         """The encoder's unwrapped count when a line was under the camera."""
@@ -181,6 +204,10 @@ class Along:
             speed, most = self._pitch_mm or 0.0, self._fastest_mm * -after
             return a.mm - most, a.mm + speed * after, a.mm + most
         before, speed = b.line - line, (b.mm - a.mm) / (b.line - a.line)
+        if a.within is not None:
+            told = a.mm + speed * after
+            off = a.within if after and before else 0.0
+            return told - off, told, told + off
         most = self._most(speed)
         low = max(a.mm - most * after, b.mm - most * before)
         return low, a.mm + speed * after, min(a.mm + most * after, b.mm + most * before)
@@ -192,6 +219,11 @@ class Along:
             following = self._anchors[at + 1].line if at + 1 < len(self._anchors) else end
             start = first if at == self._index(first) else a.line
             stop = min(end, following)
+            if a.within is not None:
+                for line in (start, stop):
+                    _, told, _ = self._at(at, line)
+                    yield told - a.within, told, told + a.within
+                continue
             turns: list[float] = []
             if b is not None and (most := self._most((b.mm - a.mm) / (b.line - a.line))):
                 half, way = (b.line - a.line) / 2, (b.mm - a.mm) / most / 2

@@ -120,7 +120,7 @@ class RollBook:
             if name is not None:
                 self._begin(findings, line, name)
         self._cover(findings, at, findings.end_line)
-        for told in findings.defects:
+        for told in (*findings.defects, *findings.further):
             defect = self._track.placed(told)
             for roll in self._rolls:
                 if roll.first_line <= defect.first_line and (
@@ -129,7 +129,7 @@ class RollBook:
                     roll.defect(defect)
         if self._rolls:
             # Not told one by one, and so without a place: counted where the verdict ends.
-            hidden = findings.n_defects - len(findings.defects)
+            hidden = findings.n_defects - len(findings.defects) - len(findings.further)
             (self._running or self._rolls[-1]).hidden += hidden
         since = findings.open_since
         done = [r for r in self._rolls if r.ended and (since is None or since >= r.end_line)]
@@ -248,7 +248,12 @@ class _Track:
         length, area = abs(end - first), defect.area_mm2
         if area is not None and defect.length_mm:
             area *= length / defect.length_mm
-        return replace(defect, web_mm=min(first, end), length_mm=length, area_mm2=area)
+        start, within = min(first, end), defect.within_mm
+        if within is not None:
+            # It lay so near to where it was told to be, and is told to be elsewhere now.
+            moved = abs(start - defect.web_mm) + abs(length - (defect.length_mm or 0.0))
+            within += moved
+        return replace(defect, web_mm=start, length_mm=length, area_mm2=area, within_mm=within)
 
 
 def _crossing(

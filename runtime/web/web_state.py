@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 
 import numpy as np
@@ -14,6 +14,8 @@ from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.pipeline import Judgement, Stopwatch
 from kenpin.runtime.judging.rule import Evidence, judge
 from kenpin.runtime.judging.verdict import (
+    MOST_DEFECTS,
+    MOST_FURTHER,
     Cause,
     Gap,
     LaneVerdict,
@@ -163,12 +165,20 @@ class WebState:
         """First line of the oldest defect that goes on."""
         return self._tracker.open_since
 
+    @property
+    def going_on(self) -> list[WebDefect]:
+        """Defects that may go on, as they stand."""
+        return self._tracker.going_on
+
     def located(self, defect: WebDefect) -> WebDefect:
         """With its place and size in mm, as far as they are known."""
         first, end = self.along.mm(defect.first_line), self.along.mm(defect.end_line)
         across = self.web.mm_per_px
         if first is not None and end is not None:
-            defect = replace(defect, web_mm=min(first, end), length_mm=abs(end - first))
+            within = self.along.within(defect.first_line, defect.end_line)
+            defect = replace(
+                defect, web_mm=min(first, end), length_mm=abs(end - first), within_mm=within
+            )
         if across is not None:
             defect = replace(
                 defect, left_mm=defect.left_px * across, width_mm=defect.width_px * across
@@ -266,8 +276,8 @@ def conclude(
     watch.stages_us["total"] = elapsed_ns // 1000
     located = state.score_map()
     defects = [state.located(defect) for defect in state.defects]
-    top = sorted(defects, key=lambda d: -d.peak)[: state.web.defects.most_per_frame]
-    kept = tuple(sorted(top, key=lambda d: (d.first_line, d.left_px)))
+    kept, others = _highest(defects, state.web.defects.most_per_frame)
+    going_on, _ = _highest([state.located(d) for d in state.going_on], MOST_DEFECTS)
     first, end = state.first_line, stream.settled
     gates = tuple(state.gates(usual_lines))
     findings = WebFindings(
@@ -278,6 +288,8 @@ def conclude(
         lanes=tuple(lanes),
         defects=kept,
         n_defects=len(defects),
+        further=_highest(others, MOST_FURTHER)[0],
+        going_on=going_on,
         gaps=gaps,
         gates=gates,
         map_line=None if located is None else located[1],
@@ -288,6 +300,7 @@ def conclude(
         came_line=stream.end,
         knots=state.along.knots(first, end),
         pending=state.pending,
+        within_mm=state.along.within(first, end),
     )
     verdict = Verdict(
         outcome=outcome,
@@ -305,6 +318,18 @@ def conclude(
         web=findings,
     )
     return Judgement(verdict, None if located is None else located[0])
+
+
+def _highest(
+    defects: Sequence[WebDefect], most: int
+) -> tuple[tuple[WebDefect, ...], tuple[WebDefect, ...]]:
+    """So many of them with the highest peaks, and the others; both along the web."""
+    ranked = sorted(defects, key=lambda d: -d.peak)
+    first, rest = (
+        tuple(sorted(part, key=lambda d: (d.first_line, d.left_px)))
+        for part in (ranked[:most], ranked[most:])
+    )
+    return first, rest
 
 
 def _disproved(state: WebState) -> Fault | None:
@@ -342,7 +367,8 @@ def _evidence(
 ) -> Evidence:
     # A frame too short to complete a tile row has nothing to prove: it covers no
     # line, and `_disproved` has seen that none waits longer than it may.
-    empty = state.said == state.first_line
+    # So has a lane of which all was left out by order.
+    empty = state.said == state.first_line or (score is None and state.checks.ends is not None)
     return Evidence(
         fault=fault[0] if fault else None,
         detail=fault[1] if fault else "",

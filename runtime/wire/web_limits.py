@@ -7,9 +7,16 @@ from dataclasses import replace
 
 import msgspec
 
-from kenpin.runtime.judging.verdict import Gap, LaneVerdict, WebDefect, WebFindings, WebGate
+from kenpin.runtime.judging.verdict import (
+    MOST_DEFECTS,
+    Gap,
+    LaneVerdict,
+    WebDefect,
+    WebFindings,
+    WebGate,
+)
 
-__all__ = ["MOST_GAPS", "MOST_GATES", "MOST_RUNS", "fitted"]
+__all__ = ["MOST_GAPS", "MOST_GATES", "MOST_RUNS", "fitted", "with_open"]
 
 # Further stretches widen the nearest ones: a reader acts on too much, never on too little.
 MOST_GAPS = 64
@@ -18,6 +25,8 @@ MOST_GATES = 64
 MOST_ABSORBED = 16
 # JSON takes up to twice as much as msgpack, and a message may have 64 KiB.
 MOST_BYTES = 30_000
+# Beside those, between processes.
+MOST_OPEN_BYTES = 25_000
 
 
 def fitted(findings: WebFindings) -> WebFindings:
@@ -25,18 +34,34 @@ def fitted(findings: WebFindings) -> WebFindings:
 
     Where there is no room, the lowest defects are left out; `n_defects` counts them.
     """
+    highest = sorted(findings.defects, key=lambda d: -d.peak)[:MOST_DEFECTS]
     findings = replace(
         findings,
         lanes=tuple(_fewer_runs(lane) for lane in findings.lanes),
-        defects=tuple(_fewer_absorbed(defect) for defect in findings.defects),
+        defects=tuple(_fewer_absorbed(d) for d in findings.defects if d in highest),
+        further=(),
+        going_on=(),
         gaps=_fewer_gaps(findings.gaps),
         gates=_fewer_gates(findings.gates),
     )
     while findings.defects and len(msgspec.msgpack.encode(findings)) > MOST_BYTES:
-        defects = findings.defects
-        lowest = sorted(defects, key=lambda d: d.peak)[: max(1, len(defects) // 8)]
-        findings = replace(findings, defects=tuple(d for d in defects if d not in lowest))
+        findings = replace(findings, defects=_without_lowest(findings.defects))
     return findings
+
+
+def with_open(told: WebFindings, going_on: tuple[WebDefect, ...]) -> WebFindings:
+    """What is told, and the defects that must outlive whoever follows them: for the gateway.
+
+    Both together fit a message between processes; the lowest that go on are left out.
+    """
+    while going_on and len(msgspec.msgpack.encode(going_on)) > MOST_OPEN_BYTES:
+        going_on = _without_lowest(going_on)
+    return replace(told, going_on=going_on)
+
+
+def _without_lowest(defects: tuple[WebDefect, ...]) -> tuple[WebDefect, ...]:
+    lowest = sorted(defects, key=lambda d: d.peak)[: max(1, len(defects) // 8)]
+    return tuple(d for d in defects if d not in lowest)
 
 
 def _fewer_absorbed(defect: WebDefect) -> WebDefect:

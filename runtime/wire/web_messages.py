@@ -16,7 +16,7 @@ from kenpin.runtime.judging.verdict import (
     WebFindings,
     WebGate,
 )
-from kenpin.runtime.wire.field_types import whole
+from kenpin.runtime.wire.field_types import unsaid, whole
 from kenpin.runtime.wire.web_limits import MOST_GAPS, MOST_RUNS, fitted
 
 __all__ = ["WebGap", "WebLane", "WebPart", "web_part"]
@@ -60,6 +60,12 @@ class WebPart(_Part):
         description="along the web; null if nobody said how long a line is"
     )
     end_mm: float | None
+    within_mm: float | None = Field(
+        default=None,
+        exclude_if=unsaid,
+        description="mm by which lines may lie outside of first_mm to end_mm; left out "
+        "without encoder counts",
+    )
     first_count: float | None = Field(description="encoder, unwrapped; null without one")
     end_count: float | None
     rescanned: bool = Field(description="the web had backed up: seen before")
@@ -83,6 +89,7 @@ def web_part(findings: WebFindings) -> WebPart:
         end_line=fit.end_line,
         first_mm=fit.first_mm,
         end_mm=fit.end_mm,
+        within_mm=fit.within_mm,
         first_count=fit.first_count,
         end_count=fit.end_count,
         rescanned=fit.rescanned,

@@ -25,6 +25,8 @@ from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
 from kenpin.runtime.selftest import golden_scores
 from kenpin.runtime.service.inspection.messages import (
+    AT_ONCE,
+    AlsoFound,
     BundleFacts,
     EndWeb,
     Failed,
@@ -41,7 +43,7 @@ from kenpin.runtime.service.inspection.messages import (
     WebEnded,
 )
 from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
-from kenpin.runtime.wire.web_limits import fitted
+from kenpin.runtime.wire.web_limits import fitted, with_open
 
 __all__ = ["run"]
 
@@ -194,7 +196,10 @@ class _InspectionLoop:
             self._judge(command)
             return
         ended = self._pipeline.finish() if isinstance(self._pipeline, WebPipeline) else None
-        self._channel.send(WebEnded(None if ended is None else _as_sent(ended.verdict)))
+        sent = None if ended is None else _as_sent(ended.verdict)
+        self._channel.send(WebEnded(sent))
+        if ended is not None and sent is not None:
+            self._send_rest(ended.verdict, sent)
 
     def _judge(self, command: Judge) -> None:
         try:
@@ -206,7 +211,19 @@ class _InspectionLoop:
             verdict = judged.verdict
         except StaleTicketError as error:
             verdict = self._refusal(str(error))
-        self._channel.send(Judged(command.job, _as_sent(verdict)))
+        sent = _as_sent(verdict)
+        self._channel.send(Judged(command.job, sent))
+        self._send_rest(verdict, sent)
+
+    def _send_rest(self, verdict: Verdict, sent: Verdict) -> None:
+        """After the verdict, which waits for nothing: the defects it has no room for."""
+        if verdict.web is None or sent.web is None:
+            return
+        known = {defect.number for defect in sent.web.defects}
+        found = (*verdict.web.defects, *verdict.web.further)
+        rest = [defect for defect in found if defect.number not in known]
+        for first in range(0, len(rest), AT_ONCE):
+            self._channel.send(AlsoFound(tuple(rest[first : first + AT_ONCE])))
 
     def _lay_down(self, judged: Judgement, ticket: Ticket) -> None:
         found = judged.score_map
@@ -253,7 +270,10 @@ class _InspectionLoop:
 
 def _as_sent(verdict: Verdict) -> Verdict:
     """As much of it as a message holds."""
-    web = None if verdict.web is None else fitted(verdict.web)
+    web = verdict.web
+    if web is not None:
+        # Beside what a message holds: what must outlive this process.
+        web = with_open(fitted(web), web.going_on)
     return replace(verdict, detail=shorten(verdict.detail, _MOST_CHARS), web=web)
 
 

@@ -16,6 +16,7 @@ from kenpin.processes.child import Child
 from kenpin.processes.progress import Progress
 from kenpin.runtime.judging.verdict import WebResume
 from kenpin.runtime.service.inspection.messages import (
+    AlsoFound,
     BundleFacts,
     EndWeb,
     FromInspection,
@@ -132,7 +133,7 @@ class InspectionProcess:
         found: list[InspectionEvent] = []
         for message in self._child.receive():
             event: InspectionEvent = message
-            if isinstance(message, WebEnded):
+            if isinstance(message, WebEnded | AlsoFound):
                 event = structs.replace(message, inspection=self.number)
             elif isinstance(message, Judged):
                 self._jobs.pop(message.job, None)

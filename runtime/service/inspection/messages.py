@@ -14,9 +14,17 @@ from typing import Any
 from kenpin.camera.acquisition.ring import Ticket
 from kenpin.config.web import WebSpec
 from kenpin.processes.channel import Message, Stop
-from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict, WebResume
+from kenpin.runtime.judging.verdict import (
+    Reason,
+    Thresholds,
+    Verdict,
+    WebDefect,
+    WebResume,
+)
 
 __all__ = [
+    "AT_ONCE",
+    "AlsoFound",
     "BundleFacts",
     "EndWeb",
     "Failed",
@@ -36,6 +44,10 @@ __all__ = [
     "TookOver",
     "WebEnded",
 ]
+
+
+# Defects in one `AlsoFound`: as many as fit a message, with the longest names.
+AT_ONCE = 32
 
 
 class Phase(StrEnum):
@@ -136,6 +148,13 @@ class Judged(Message, frozen=True):
     inspection: int = 0
 
 
+class AlsoFound(Message, frozen=True):
+    """Defects that the verdict said last has no room for: for rolls, in pieces."""
+
+    defects: tuple[WebDefect, ...]
+    inspection: int = 0
+
+
 class WebEnded(Message, frozen=True):
     """The answer to `EndWeb`: a verdict that is about no frame; None if no web was begun."""
 
@@ -175,7 +194,7 @@ class LinkSet(Message, frozen=True):
     """The store's link leads to the bundle in force, as a process beside it reports."""
 
 
-FromInspection = Judged | WebEnded | PhaseChanged | SelftestEnded | TookOver | Failed
+FromInspection = Judged | AlsoFound | WebEnded | PhaseChanged | SelftestEnded | TookOver | Failed
 
 
 @dataclass(frozen=True, slots=True)

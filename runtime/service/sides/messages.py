@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from kenpin.camera.acquisition.ring import Ticket
 from kenpin.config.web import WebSpec
 from kenpin.processes.channel import Message
-from kenpin.runtime.judging.verdict import Thresholds, Verdict, WebFindings
+from kenpin.runtime.judging.verdict import Thresholds, Verdict, WebDefect, WebFindings
 
 __all__ = [
     "SNAPSHOT_NS",
+    "AddDefects",
     "AddFindings",
     "ArchiveCounts",
     "ArchiveReport",
@@ -153,6 +154,12 @@ class AddFindings(Message, frozen=True):
     bundle: str
 
 
+class AddDefects(Message, frozen=True):
+    """Defects that belong to the findings added last."""
+
+    defects: tuple[WebDefect, ...]
+
+
 class StartRoll(Message, frozen=True):
     """A roll begins."""
 
@@ -163,7 +170,7 @@ class StopRoll(Message, frozen=True):
     """The roll ends."""
 
 
-ToRolls = OpenBook | AddFindings | StartRoll | StopRoll
+ToRolls = OpenBook | AddFindings | AddDefects | StartRoll | StopRoll
 
 
 class PageWritten(Message, frozen=True):

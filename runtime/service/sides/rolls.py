@@ -9,9 +9,10 @@ import structlog
 from kenpin.config.line import RollsSpec
 from kenpin.processes.channel import Channel
 from kenpin.processes.side import SideProcess
-from kenpin.runtime.judging.verdict import Verdict
+from kenpin.runtime.judging.verdict import Verdict, WebDefect
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.sides.messages import (
+    AddDefects,
     AddFindings,
     FromRolls,
     OpenBook,
@@ -65,6 +66,10 @@ class Rolls(Side):
         """What was found on the web, in time or not."""
         if verdict.web is not None:
             self.process.send(AddFindings(verdict.web, verdict.bundle))
+
+    def also_found(self, defects: tuple[WebDefect, ...]) -> None:
+        """See `Side`."""
+        self.process.send(AddDefects(defects))
 
     def start(self, name: str) -> bool:
         """A roll begins; False if it cannot."""

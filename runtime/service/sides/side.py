@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.line import Line
 from kenpin.processes.side import SideProcess
-from kenpin.runtime.judging.verdict import Verdict
+from kenpin.runtime.judging.verdict import Verdict, WebDefect
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.ledger import LedgerEntry
 from kenpin.runtime.service.sides.messages import ArchiveCounts, LineCounts
@@ -81,6 +81,9 @@ class Side(Protocol):
 
     def found(self, verdict: Verdict) -> None:
         """What was found on a web, in time or not."""
+
+    def also_found(self, defects: tuple[WebDefect, ...]) -> None:
+        """Defects on a web that the verdict found last had no room for."""
 
     def in_force(self, facts: BundleFacts) -> None:
         """A bundle judges from now on."""
