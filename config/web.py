@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from kenpin.config.settings import Settings
 
@@ -40,6 +45,10 @@ class _Span(Settings):
         return self
 
 
+def _without_none(tree: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in tree.items() if key not in names or value is not None}
+
+
 def _crossed(left: int, right: int) -> str:
     return f"left_px {left} is not left of right_px {right}; exchange them"
 
@@ -57,6 +66,11 @@ class ZoneSpec(Settings):
     right_px: int | None = Field(default=None, ge=1)
     first_lines: int | None = Field(default=None, ge=1, le=MOST_END_LINES)
     last_lines: int | None = Field(default=None, ge=1, le=MOST_END_LINES)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Manifests from before zones could end keep their content hash.
+        return _without_none(handler(self), "first_lines", "last_lines")
 
     @property
     def endless(self) -> bool:
@@ -264,6 +278,11 @@ class WebSpec(Settings):
     ends: EndsSpec | None = None
     defects: DefectSpec = DefectSpec()
     roll: RollSpec = RollSpec()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Manifests from before there were ends along a web keep their content hash.
+        return _without_none(handler(self), "ends")
 
     @model_validator(mode="after")
     def _side_by_side(self) -> Self:

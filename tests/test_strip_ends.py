@@ -18,8 +18,9 @@ from web_lines import cut, some_web, spoiled
 
 LINES, BEFORE, AFTER = 900, 150, 120
 TABLE = 252
-FOUND = {"within_lines": 200, "margin_lines": 16, "web_is_brighter": False, "level": 225}
-DRAWN = [{"first_lines": 176}, {"last_lines": 144}]
+# A tile that is inspected sees so many lines of the table beside it.
+FOUND = {"within_lines": 200, "margin_lines": 48, "web_is_brighter": False, "level": 225}
+DRAWN = [{"first_lines": 200}, {"last_lines": 168}]
 
 
 def strip(before: int = BEFORE, after: int = AFTER) -> Any:
@@ -50,7 +51,7 @@ def test_a_table_before_and_after_a_strip_is_left_out_however_it_is_cut(
     ((first, end),) = places([whole])
     assert first <= 500 < 520 <= end
     assert (whole.web.first_line, whole.web.end_line, whole.web.gaps) == (0, LINES, ())
-    assert len(places(judged(web_bundle, strip()))) > 1
+    assert judged(web_bundle, strip())[0].reason is Reason.IMAGE_QUALITY
     parts = judged(web_bundle, strip(), (70, 33, 150), **spec)
     assert places(parts) == [(first, end)]
     ends = [verdict.web.end_line for verdict in parts]
@@ -66,16 +67,17 @@ def test_a_table_before_and_after_a_strip_is_left_out_however_it_is_cut(
 def test_material_that_begins_or_ends_later_than_it_may_is_inspected(web_bundle: Bundle) -> None:
     for before, after in ((260, 0), (0, 260)):
         (whole,) = judged(web_bundle, strip(before, after), ends=FOUND)
-        assert whole.reason is Reason.DEFECT
-        assert len(places([whole])) > 1
+        assert whole.reason is not None
+        seen = [(gap.first_line, gap.end_line) for gap in whole.web.gaps] + places([whole])
+        assert any(a < 260 and b > 200 for a, b in seen) or any(b > 640 > a for a, b in seen)
 
 
 def test_a_zone_at_the_ends_may_take_a_part_of_the_width(web_bundle: Bundle) -> None:
     pixels = some_web(LINES)
-    pixels[:40, :80] = TABLE
+    pixels[:24, :64] = TABLE
     zone = {"left_px": 0, "right_px": 112, "first_lines": 72}
     assert judged(web_bundle, pixels, ignore=[zone])[0].outcome is Outcome.OK
-    pixels[:40, 120:] = TABLE
+    pixels[:24, 136:] = TABLE
     ((_, end),) = places(judged(web_bundle, pixels, ignore=[zone]))
     assert end < 120
 

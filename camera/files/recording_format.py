@@ -239,8 +239,9 @@ def _frame(raw: bytes) -> Frame:
     index, captured_ns, name = (known.pop(key) for key in ("index", "captured_ns", "name"))
     counts = known.pop("encoder_lines", None)
     if counts is not None:
-        lines = LineCounts(tuple(counts["lines"]), tuple(counts["counts"]), counts["within"])
-        known["encoder_lines"] = lines
+        known["encoder_lines"] = LineCounts(
+            tuple(counts["lines"]), tuple(counts["counts"]), counts["within"]
+        )
     return Frame(pixels, captured_ns, index, name, Capture(**known))
 
 

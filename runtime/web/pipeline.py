@@ -26,6 +26,7 @@ from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds, WebResume
 from kenpin.runtime.web.defects import DefectTracker
+from kenpin.runtime.web.pieces import MapStrip
 from kenpin.runtime.web.position import Along
 from kenpin.runtime.web.stages import WebStages, slots_agree
 from kenpin.runtime.web.web_state import WebState, conclude
@@ -338,7 +339,9 @@ class WebPipeline:
             self._state.resume(resume.pending)
         return self._state
 
-    def _missing_before(self, frame: Frame | LostFrame, state: WebState) -> Iterator[Gap]:
+    def _missing_before(
+        self, frame: Frame | LostFrame, state: WebState
+    ) -> Iterator[MapStrip | Gap]:
         """Lines that should have come before this frame and did not."""
         expected, self._next_index = self._next_index, frame.index + 1
         skipped = 0 if expected is None else frame.index - expected

@@ -220,8 +220,8 @@ class Along:
             start = first if at == self._index(first) else a.line
             stop = min(end, following)
             if a.within is not None:
-                for line in (start, stop):
-                    _, told, _ = self._at(at, line)
+                for end_of_it in (start, stop):
+                    _, told, _ = self._at(at, end_of_it)
                     yield told - a.within, told, told + a.within
                 continue
             turns: list[float] = []

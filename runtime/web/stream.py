@@ -152,7 +152,9 @@ class StreamingMap:
             for windows in self._rows.ready():
                 yield from self._score(windows)
 
-    def lose(self, lines: int, *, known: bool = True, cause: Cause = Cause.LOST) -> Iterator[Gap]:
+    def lose(
+        self, lines: int, *, known: bool = True, cause: Cause = Cause.LOST
+    ) -> Iterator[MapStrip | Gap]:
         """Lines that will never come, after those that did: the carry is broken."""
         for block in self._held.all():
             yield from self._take_in(block)
