@@ -15,7 +15,7 @@ from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.backbones import BACKBONES
 from kenpin.compile.guard import with_twins
 from kenpin.compile.prepare import prepare
-from kenpin.compile.quantize import convert, quantize, save
+from kenpin.compile.quantize import quantize, save
 from kenpin.config.methods import MethodSettings, PadimSpec
 from kenpin.config.recipe import Recipe
 from kenpin.config.tuning import Tuning
@@ -212,7 +212,7 @@ def _network(case: Case, folder: Path, halo_px: int) -> Path:
         batch = np.empty((len(grid), 1, grid.size, grid.size), np.uint8)
         grid.fill(frame_of(grid), range(len(grid)), batch)
         tiles = np.concatenate([batch, with_twins(batch, halo_px, np.random.default_rng(0))])
-        model = convert(prepared.extractor, recipe.engine.batch, 1, grid.size)
+        model = prepared.network.model(recipe.engine.batch)
         save(quantize(model, tiles), file)
     return file
 

@@ -23,7 +23,7 @@ from edge_run import machine
 
 from kenpin.compile.guard import with_twins
 from kenpin.compile.prepare import prepare
-from kenpin.compile.quantize import convert, quantize
+from kenpin.compile.quantize import quantize
 from kenpin.config.recipe import Recipe
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.judging.engine import Engine
@@ -98,7 +98,7 @@ def arm(variant: Variant, folder: Path) -> tuple[Callable[[], object], int]:
     room = np.empty((tiles, variant.channels, grid.size, grid.size), np.uint8)
     grid.fill(pixels, range(tiles), room)
     batch = max(1, tiles // 4)
-    model = convert(prepared.extractor, batch, variant.channels, grid.size)
+    model = prepared.network.model(batch)
     if variant.int8:
         seen = [room, with_twins(room, variant.halo_px, np.random.default_rng(0))]
         model = quantize(model, np.concatenate(seen))

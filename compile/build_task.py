@@ -63,7 +63,7 @@ class BuildTask:
     @property
     def stride_px(self) -> int:
         """From one patch to the next."""
-        return self.prepared.extractor.patch_stride_px
+        return self.prepared.network.patch_stride_px
 
     @property
     def strips(self) -> bool:
@@ -86,12 +86,12 @@ class BuildTask:
         """What the network gives for one tile."""
         prepared = self.prepared
         return FeatureRecord(
-            backbone=self.recipe.backbone.name,
-            layers=tuple(tap.layer for tap in prepared.backbone.network.taps),
-            weights_sha256=prepared.backbone.weights_sha256,
+            backbone=prepared.network.name,
+            layers=prepared.network.layers,
+            weights_sha256=prepared.network.weights_sha256,
             patch_stride_px=self.stride_px,
             cells=prepared.joiner.cells,
-            dimensions=prepared.extractor.dimensions,
+            dimensions=prepared.network.dimensions,
             batch=self.engine.batch,
             inference_precision="f32",
         )

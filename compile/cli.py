@@ -46,6 +46,7 @@ EXAMPLES = """examples:
   edge-compile build photographs/ -o bundles  the same, and compile it
   edge-compile check recipe.toml            do settings and images fit together?
   edge-compile build recipe.toml -o bundles
+  edge-compile import model.onnx recipe.toml -o bundles --prove
   edge-compile eval bundles/current DATASET AUROC, AUPRO, escapes, false rejects
   edge-compile eval bundles/current DATASET --report eval.html
   edge-compile inspect bundles/current      what is in a bundle
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ImageError: Exit.IMAGES,
         BundleError: Exit.BUNDLE,
     }
-    if options.command in ("build", "check"):
+    if options.command in ("build", "check", "import"):
         from kenpin.compile.guard import QuantizationError
         from kenpin.compile.lowest import ProcessorError
 
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "build": _build,
         "check": _check,
         "eval": _eval,
+        "import": _import,
         "init": _init,
         "inspect": _inspect,
         "key": _key,
@@ -112,8 +114,17 @@ def _parser() -> argparse.ArgumentParser:
         help="the recipe to write; default: the folder's name with .toml, here",
     )
     build = command("build", "Compile a recipe, or a folder of good images, into a bundle.")
+    imported = command("import", "Compile a recipe into a bundle around somebody else's network.")
+    imported.add_argument(
+        "model", type=Path, metavar="MODEL", help=".onnx, .xml, or a folder with one"
+    )
+    imported.add_argument(
+        "--prove",
+        action="store_true",
+        help="compare the bundle with the network alone, Anomalib's by its own inferencer",
+    )
     check = command("check", "Check a recipe, its weights and every image, without compiling.")
-    for sub in (build, check):
+    for sub in (build, check, imported):
         sub.add_argument(
             "recipe",
             type=Path,
@@ -128,7 +139,8 @@ def _parser() -> argparse.ArgumentParser:
             metavar="KEY=VALUE",
             help="change one setting of the recipe: --set backbone.name=resnet18",
         )
-    build.add_argument("-o", "--output", type=Path, default=Path("bundles"), metavar="DIR")
+    for sub in (build, imported):
+        sub.add_argument("-o", "--output", type=Path, default=Path("bundles"), metavar="DIR")
     check.add_argument(
         "--picture", type=Path, metavar="FILE", help="draw there what is not inspected"
     )
@@ -237,6 +249,20 @@ def _write_first(folder: Path, file: Path) -> None:
         steps.say(f"{sheet}: look at it; is everything on it good?")
 
 
+def _import(options: argparse.Namespace) -> int:
+    from kenpin.compile.prove import prove
+
+    # As TOML's basic strings are JSON's.
+    options.set = [*options.set, f"model.file={json.dumps(str(options.model.resolve()))}"]
+    _build(options)
+    if not options.prove:
+        return Exit.DONE
+    recipe = load_recipe(_recipe_file(options.recipe), options.set)
+    proof = prove(recipe, read_bundle(options.output / "current"))
+    plain_console().print(str(proof), soft_wrap=True)
+    return Exit.DONE if proof.holds else Exit.BUNDLE
+
+
 def _build(options: argparse.Namespace) -> int:
     from kenpin.compile.build import build
     from kenpin.compile.report import summary
@@ -265,7 +291,7 @@ def _check(options: argparse.Namespace) -> int:
     with Steps(plain_console()) as steps:
         prepared = prepare(recipe, options.weights)
         images, inspected = look_through(prepared, steps)
-        grid, tap = prepared.grid, prepared.extractor
+        grid, tap = prepared.grid, prepared.network
         steps.say(
             f"{grid.rows} x {grid.cols} tiles of {grid.size} px a frame, cores of {grid.core} px "
             f"every {grid.stride} px; {tap.dimensions} features every {tap.patch_stride_px} px\n"

@@ -22,18 +22,18 @@ F32 = NDArray[np.float32]
 class Joined(Unseen):
     """`Unseen` whose maps were looked at before, and are joined in a way that was chosen.
 
-    way  None: the network alone, as its method scores images
+    way  None: the network alone, as its method joins nothing; then there is no blender
     """
 
     store: MapStore[LeftOut]
-    blender: Blender
+    blender: Blender | None
     way: Way | None
 
     def judge(
         self, progress: Callable[[int, int], None], only: Sequence[int] | None = None
     ) -> Iterator[LeftOut]:
         """See `Unseen`."""
-        if self.way is None:
+        if self.way is None or self.blender is None:
             for number, item in enumerate(self.store.items):
                 if only is None or item.what.web in only:
                     network, _, _ = self.store.maps(number)
@@ -59,7 +59,7 @@ class Joined(Unseen):
 
     def maps_of(self, twins: MapStore[Twin]) -> Iterator[tuple[int, F32]]:
         """The number of each twin, and its joined map."""
-        if self.way is None:
+        if self.way is None or self.blender is None:
             for number in range(len(twins)):
                 network, _, _ = twins.maps(number)
                 yield number, network[0]

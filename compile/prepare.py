@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.compile.backbones import Built, build_backbone
 from kenpin.compile.doubts import doubts_about
-from kenpin.compile.extractor import Extractor
 from kenpin.compile.images import GoodImages, check_ng
+from kenpin.compile.imported import ImportedNetwork
 from kenpin.compile.inspected import inspected_columns
+from kenpin.compile.network import Network, OwnNetwork
 from kenpin.compile.progress import Steps
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
@@ -30,8 +31,7 @@ class Prepared:
 
     recipe: Recipe
     grid: TileGrid
-    backbone: Built
-    extractor: Extractor
+    network: Network
     joiner: Joiner
 
     @property
@@ -39,11 +39,13 @@ class Prepared:
         """The recipe's web; None where frames show parts."""
         return self.recipe.web
 
-    @property
+    @cached_property
     def batch(self) -> int:
         """Tiles that go through the network at once: a frame of a web holds any number of rows."""
         asked = self.recipe.engine.batch
-        return asked if self.web is not None else min(asked, len(self.grid))
+        return self.network.fitting_batch(
+            asked if self.web is not None else min(asked, len(self.grid))
+        )
 
     @property
     def edges(self) -> EdgeTracker | None:
@@ -55,7 +57,7 @@ class Prepared:
 
 
 def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
-    """Build the network and check that tiles, layers and method fit.
+    """Build the network, or import it, and check that tiles, layers and method fit.
 
     Raises
     ------
@@ -63,21 +65,13 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
         If they do not, or the weights cannot be had.
     """
     grid = TileGrid.of(recipe.frame, recipe.tiles)
-    backbone = build_backbone(
-        recipe.backbone, recipe.method.tap_strides, recipe.frame.channels, weights
-    )
-    coarsest = backbone.network.taps[-1]
-    if grid.size % coarsest.stride_px:
-        raise ConfigError(
-            f"tiles.size_px {grid.size} is not a multiple of {coarsest.stride_px}, the stride of "
-            f"{coarsest.layer}, whose map would be stretched; use a multiple of it"
-        )
-    extractor = Extractor(backbone.network, backbone.grid_px, recipe.method, recipe.tiles.halo_px)
+    network: Network
+    network = OwnNetwork(recipe, weights) if recipe.model is None else ImportedNetwork(recipe)
     try:
-        joiner = Joiner(grid, extractor.patch_stride_px)
+        joiner = Joiner(grid, network.patch_stride_px)
     except ValueError as error:
         raise ConfigError(f"tiles: {error}") from None
-    return Prepared(recipe, grid, backbone, extractor.eval(), joiner)
+    return Prepared(recipe.model_copy(update={"method": network.method}), grid, network, joiner)
 
 
 def look_through(prepared: Prepared, steps: Steps) -> tuple[GoodImages, NDArray[np.float32] | None]:
@@ -93,6 +87,8 @@ def look_through(prepared: Prepared, steps: Steps) -> tuple[GoodImages, NDArray[
         If an image, the mask or a folder cannot be used.
     """
     recipe = prepared.recipe
+    if isinstance(prepared.network, ImportedNetwork):
+        steps.say(str(prepared.network))
     inspected = inspected_columns(recipe, prepared.joiner)
     spec = recipe.images
     with steps.step("check images") as progress:

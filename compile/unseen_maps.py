@@ -72,10 +72,10 @@ def join_maps(
         own = [scores[n] for n in plain], [parts[n] for n in plain]
         return operating_point(*own, task.recipe.threshold.false_rejects).threshold
 
-    blender = Blender(looked.good, looked.twins, ways, task.shape, task.stride_px, threshold)
     given = unseen.stages, unseen.leave, unseen.parts, unseen.webs, unseen.load
-    if task.recipe.method.scores_images:
-        return Joined(*given, looked.good, blender, None), None
+    if task.recipe.method.joins_nothing:
+        return Joined(*given, looked.good, None, None), None
+    blender = Blender(looked.good, looked.twins, ways, task.shape, task.stride_px, threshold)
     with task.steps.step("join the network's map with bands of brightness"):
         choice = blender.choose()
     record, arrays = blender.fitted(choice)

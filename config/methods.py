@@ -30,6 +30,7 @@ __all__ = [
     "Share",
     "for_webs",
     "own_backbone",
+    "tables_of",
 ]
 
 Granularity = Literal["dense", "1/4", "1/16", "single", "columns"]
@@ -54,6 +55,9 @@ class MethodSettings(Settings):
     # The backbone of a method that has no network: bands of brightness decide then.
     backbone: ClassVar[str | None] = None
 
+    # Defaults of a recipe's other tables, where they are others with this method.
+    table_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
     name: str
     share: Share = "frame"
 
@@ -75,6 +79,11 @@ class MethodSettings(Settings):
     def scores_images(self) -> bool:
         """Whether the method itself says an image's score, so that its map joins no other."""
         return False
+
+    @property
+    def joins_nothing(self) -> bool:
+        """Whether its map is the last word, and no bands of brightness are joined with it."""
+        return self.scores_images
 
     def unfit_for_masks(self) -> str:
         """Why parts cannot be judged behind a mask with these settings; empty if they can."""
@@ -227,6 +236,7 @@ METHODS: Registry[Method] = Registry(
     Method,
     {
         "baseline": "kenpin.config.methods:BASELINE",
+        "imported": "kenpin.config.imported:IMPORTED",
         "padim": "kenpin.config.methods:PADIM",
         "patchcore": "kenpin.config.methods:PATCHCORE",
     },
@@ -243,6 +253,14 @@ def for_webs(table: Mapping[str, Any]) -> dict[str, Any]:
     except ConfigError:
         return dict(table)  # whoever reads it next says what is wrong with it
     return {**settings.web_defaults(), **table}
+
+
+def tables_of(table: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The defaults that a method has for a recipe's other tables."""
+    try:
+        return METHODS.find(str(table.get("name"))).settings.table_defaults
+    except ConfigError:
+        return {}  # whoever reads it next says what is wrong with it
 
 
 def own_backbone(table: Mapping[str, Any]) -> str | None:

@@ -10,7 +10,8 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from kenpin.config.augment import AugmentSpec
 from kenpin.config.frame import FrameSpec
-from kenpin.config.methods import MethodSpec, for_webs, own_backbone
+from kenpin.config.imported import ModelSpec
+from kenpin.config.methods import MethodSpec, for_webs, own_backbone, tables_of
 from kenpin.config.settings import Settings, anchored, load
 from kenpin.config.threshold import ReportSpec, ThresholdSpec
 from kenpin.config.web import WebSpec
@@ -227,6 +228,17 @@ class Recipe(Settings):
     report: ReportSpec = ReportSpec()
     engine: EngineSpec = EngineSpec()
     web: WebSpec | None = None
+    model: ModelSpec | None = None
+
+    @model_validator(mode="after")
+    def _model_has_a_method(self) -> Self:
+        if self.model is None and self.method.name == "imported":
+            raise ValueError('method "imported" needs the table [model], which names a network')
+        if self.model is not None and self.method.backbone is not None:
+            raise ValueError(
+                f'method "{self.method.name}" has no network; remove the table [model]'
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -270,6 +282,22 @@ class Recipe(Settings):
         quantize = {"precision": "fp32", **quantize}
         return {"backbone": {"name": own}, **tree, "quantize": quantize}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _imported(cls, tree: Any) -> Any:
+        # The first of these to run, for it is the last that stands here.
+        # A network of somebody else's judges by itself, unless a method is to do so.
+        if isinstance(tree, Mapping) and tree.get("model") is not None:
+            tree = {"method": {"name": "imported"}, **tree}
+        method = tree.get("method") if isinstance(tree, Mapping) else None
+        if not isinstance(method, Mapping):
+            return tree
+        for name, defaults in tables_of(method).items():
+            table = tree.get(name, {})
+            if isinstance(table, Mapping):
+                tree = {**tree, name: {**defaults, **table}}
+        return tree
+
     @model_validator(mode="after")
     def _join_fits_the_method(self) -> Self:
         method, score = self.method, self.score
@@ -285,11 +313,14 @@ class Recipe(Settings):
                 "let score.bands_px name some"
             )
         asked = {score.normalise, score.join} != {"auto"} or score.bands_px != "auto"
-        if method.scores_images and asked:
-            raise ValueError(
-                "method.reweight_neighbours weighs the score of one whole image, which no map "
-                "joins; set it to 0, or remove score.normalise, score.bands_px and score.join"
+        if method.joins_nothing and asked:
+            why = (
+                "a network's own map is left as it is"
+                if method.name == "imported"
+                else "method.reweight_neighbours weighs the score of one whole image, which no map "
+                "joins; set it to 0"
             )
+            raise ValueError(f"{why}; remove score.normalise, score.bands_px and score.join")
         if score.normalise == "position" and self.frame.geometry == "continuous":
             raise ValueError(
                 'score.normalise "position" tells places along the frame apart, which a web does '

@@ -1,0 +1,332 @@
+"""Networks that others made: seen, asked about, refused; and then judged by as they are."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+from numpy.typing import NDArray
+from openvino import opset13 as opset
+from rich.console import Console
+
+from kenpin.camera.files.images import write_png
+from kenpin.camera.frame import Frame
+from kenpin.camera.synthetic import SyntheticWeb
+from kenpin.compile.build import build
+from kenpin.compile.cli import main as edge_compile
+from kenpin.compile.imported import ImportedNetwork, model_file
+from kenpin.compile.progress import Steps
+from kenpin.compile.prove import prove
+from kenpin.config.errors import ConfigError
+from kenpin.config.recipe import Recipe
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.judging.pipeline import Pipeline
+from kenpin.runtime.judging.verdict import Outcome
+from kenpin.runtime.web.pipeline import WebPipeline
+
+SIZE, HEIGHT, WIDTH, SEED = 64, 96, 160, 3
+# Made by Anomalib; see make.py there.
+ANOMALIB = Path(__file__).parent / "vectors" / "anomalib"
+Make = Callable[..., Path]
+
+
+def grey(image: Any, channels_last: bool) -> Any:
+    return opset.reduce_mean(image, np.array(3 if channels_last else 1), True)
+
+
+def saved(folder: Path, image: Any, **outputs: Any) -> Path:
+    """A network as IR, its outputs named."""
+    results = []
+    for name, output in outputs.items():
+        result = opset.result(output)
+        result.output(0).get_tensor().set_names({name})
+        results.append(result)
+    file = folder / "model.xml"
+    ov.save_model(ov.Model(results, [image], "somebody's"), file, compress_to_fp16=False)
+    return file
+
+
+def deviation(
+    folder: Path, *outputs: str, batch: int = -1, names: tuple[str, str] = ("map", "score")
+) -> Path:
+    """How far a pixel is from middle grey: a map, its maximum plus one as score, or both."""
+    image = opset.parameter([batch, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+    score = opset.add(opset.reduce_max(off, np.array([1, 2, 3]), False), np.float32(1))
+    known = {"map": off, "score": score}
+    return saved(
+        folder,
+        image,
+        **{
+            n: known[what]
+            for what, n in zip(("map", "score"), names, strict=True)
+            if what in outputs
+        },
+    )
+
+
+def recipe_of(folder: Path, file: Path, /, **tables: Any) -> Recipe:
+    good = folder / "good"
+    if not good.is_dir():
+        good.mkdir(parents=True)
+        web = SyntheticWeb(HEIGHT, WIDTH, SEED)
+        for number in range(8):
+            write_png(good / f"{number}.png", web.frame(number).pixels)
+    tree: dict[str, Any] = {
+        "name": "theirs",
+        "images": {"good": good},
+        "frame": {"height_px": HEIGHT, "width_px": WIDTH},
+        "tiles": {"size_px": SIZE, "halo_px": 16},
+        "model": {"file": file, "values": "0..1"},
+        "threshold": {"false_rejects": 0.05},
+        "quantize": {"guard_tiles": 8},
+        "report": {"twins_each": 0},
+        "engine": {"batch": 3},
+    }
+    for name, table in tables.items():
+        old = tree.get(name)
+        tree[name] = {**old, **table} if isinstance(old, dict) and name != "frame" else table
+    return Recipe.model_validate(tree)
+
+
+def compiled(folder: Path, recipe: Recipe) -> Bundle:
+    with Steps(Console(file=io.StringIO())) as steps:
+        return build(recipe, folder / "store", steps, lowest=False).bundle
+
+
+def with_spot(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    out = pixels.copy()
+    out[40:48, 100:108] = 255
+    return out
+
+
+def test_a_map_is_tiled_joined_and_judged_as_it_is(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, deviation(tmp_path, "map"))
+    bundle = compiled(tmp_path, recipe)
+    pipeline = Pipeline(bundle)
+    frame = SyntheticWeb(HEIGHT, WIDTH, SEED).frame(40).pixels
+    for pixels in (frame, with_spot(frame)):
+        judged = pipeline.judge(Frame(pixels.copy(), 0, 0))
+        assert judged.score_map is not None
+        cell = judged.score_map.stride_px
+        off = np.abs(pixels / np.float32(255) - np.float32(0.46))
+        worst = off.reshape(HEIGHT // cell, cell, WIDTH // cell, cell).max(axis=(1, 3))
+        np.testing.assert_allclose(judged.score_map.values, worst, atol=2e-6)
+        assert judged.verdict.score == pytest.approx(float(worst.max()), abs=2e-6)
+    assert judged.verdict.outcome is Outcome.NG
+    assert judged.verdict.peak_xy == (102, 42)
+    assert prove(recipe, bundle).holds
+    # Nothing of this machine's folders is in it, and the same comes out again.
+    assert str(tmp_path) not in (bundle.folder / "manifest.json").read_text()
+    assert compiled(tmp_path / "again", recipe).sha256 == bundle.sha256
+
+
+def test_a_score_beside_a_map_is_the_images_score(tmp_path: Path) -> None:
+    recipe = recipe_of(
+        tmp_path, deviation(tmp_path, "map", "score"), model={"map": "map", "score": "score"}
+    )
+    bundle = compiled(tmp_path, recipe)
+    judged = Pipeline(bundle).judge(
+        Frame(SyntheticWeb(HEIGHT, WIDTH, SEED).frame(40).pixels.copy(), 0, 0)
+    )
+    assert judged.score_map is not None
+    assert judged.verdict.score is not None
+    # Of the tiles' haloes too, which the map leaves to their neighbours.
+    assert judged.verdict.score > 1
+    assert judged.verdict.score >= 1 + judged.score_map.values.max() - 1e-5
+    proof = prove(recipe, bundle)
+    assert proof.score is not None
+    assert proof.holds
+
+
+def test_a_score_alone_is_that_of_all_of_a_tiles_core(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, deviation(tmp_path, "score"))
+    pixels = with_spot(SyntheticWeb(HEIGHT, WIDTH, SEED).frame(40).pixels)
+    judged = Pipeline(compiled(tmp_path, recipe)).judge(Frame(pixels, 0, 0))
+    assert judged.score_map is not None
+    values = judged.score_map.values
+    cells = 32 // judged.score_map.stride_px
+    for row in range(0, len(values), cells):
+        for col in range(0, values.shape[1], cells):
+            assert len(np.unique(values[row : row + cells, col : col + cells])) == 1
+    # Its tile sees the spot, and so does the halo of a neighbour; the web's far end does not.
+    stride = judged.score_map.stride_px
+    assert values[44 // stride, 104 // stride] == values.max() > values[0, 0]
+
+
+def test_numbers_that_fall_where_it_is_worse_are_turned_and_counted_from_zero(
+    tmp_path: Path,
+) -> None:
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    likely = opset.subtract(
+        np.float32(-2), opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+    )
+    recipe = recipe_of(
+        tmp_path, saved(tmp_path, image, likely=likely),
+        method={"name": "imported", "worse": "lower", "zero": -2.1},
+    )  # fmt: skip
+    bundle = compiled(tmp_path, recipe)
+    pixels = SyntheticWeb(HEIGHT, WIDTH, SEED).frame(40).pixels
+    judged = Pipeline(bundle).judge(Frame(pixels.copy(), 0, 0))
+    expected = np.abs(pixels / np.float32(255) - np.float32(0.46)).max() - 0.1
+    assert judged.verdict.score == pytest.approx(float(expected), abs=1e-5)
+    assert prove(recipe, bundle).holds
+
+
+@pytest.mark.parametrize("method", ["padim", "patchcore"])
+def test_features_are_what_a_method_of_ours_works_on(tmp_path: Path, method: str) -> None:
+    rng = np.random.default_rng(0)
+    image = opset.parameter([-1, SIZE, SIZE, 3], ov.Type.u8, name="image")
+    planes = opset.transpose(opset.convert(image, "f32"), np.array([0, 3, 1, 2]))
+    kernel = rng.normal(size=(12, 3, 8, 8)).astype(np.float32) / 255
+    fine = opset.convolution(planes, kernel, [8, 8], [0, 0], [0, 0], [1, 1])
+    coarse = opset.avg_pool(opset.abs(fine), [2, 2], [0, 0], [0, 0], [2, 2], False)
+    file = saved(tmp_path, image, fine=opset.relu(fine), coarse=coarse)
+    recipe = recipe_of(
+        tmp_path, file, model={"features": ("fine", "coarse"), "values": None},
+        method={"name": method}, quantize={"precision": "fp32", "guard_tiles": 8},
+    )  # fmt: skip
+    bundle = compiled(tmp_path, recipe)
+    assert bundle.manifest.features.layers == ("fine", "coarse")
+    assert bundle.manifest.features.patch_stride_px == 8
+    frame = SyntheticWeb(HEIGHT, WIDTH, SEED).frame(40).pixels
+    pipeline = Pipeline(bundle)
+    scores = [
+        pipeline.judge(Frame(p.copy(), 0, 0)).verdict.score for p in (frame, with_spot(frame))
+    ]
+    assert scores[1] > 1.5 * scores[0]  # type: ignore[operator]
+
+
+def test_a_map_is_judged_on_webs_too_without_its_score(tmp_path: Path) -> None:
+    file = deviation(tmp_path, "map", "score")
+    recipe = recipe_of(
+        tmp_path, file, model={"map": "map", "score": "score"},
+        frame={"geometry": "continuous", "width_px": WIDTH},
+    )  # fmt: skip
+    bundle = compiled(tmp_path, recipe)
+    web = with_spot(SyntheticWeb(300, WIDTH, SEED).frame(30).pixels)
+    judged = WebPipeline(bundle).judge(Frame(web, 0, 0), last=True)
+    assert judged.verdict.web is not None
+    assert [d.left_px <= 100 < d.right_px for d in judged.verdict.web.defects] == [True]
+
+
+def test_what_anomalib_exports_scores_as_anomalibs_own_inferencer_does(tmp_path: Path) -> None:
+    said = np.load(ANOMALIB / "said.npz")
+    images, maps = said["images"], said["maps"]
+    (tmp_path / "good").mkdir()
+    for number in range(8):
+        write_png(tmp_path / "good" / f"{number}.png", np.roll(images[number % 2], number, axis=1))
+    recipe = recipe_of(
+        tmp_path, ANOMALIB, model={"values": None}, tiles={"size_px": SIZE, "halo_px": 0},
+        frame={"height_px": SIZE, "width_px": SIZE},
+    )  # fmt: skip
+    bundle = compiled(tmp_path, recipe)
+    pipeline = Pipeline(bundle)
+    for image, whole, score in zip(images, maps, said["scores"], strict=True):
+        judged = pipeline.judge(Frame(image.copy(), 0, 0))
+        assert judged.score_map is not None
+        cell = judged.score_map.stride_px
+        worst = whole.reshape(SIZE // cell, cell, SIZE // cell, cell).max(axis=(1, 3))
+        np.testing.assert_allclose(judged.score_map.values, worst, atol=1e-4)
+        assert judged.verdict.score == pytest.approx(float(score), abs=1e-4)
+    proof = prove(recipe, bundle)
+    assert proof.holds, str(proof)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(
+    find_spec("anomalib") is None, reason="Anomalib is not installed beside kenpin[compile]"
+)
+def test_anomalib_itself_says_so(tmp_path: Path) -> None:
+    recipe = recipe_of(
+        tmp_path, ANOMALIB, model={"values": None}, tiles={"size_px": SIZE, "halo_px": 0}
+    )
+    proof = prove(recipe, compiled(tmp_path, recipe))
+    assert "OpenVINOInferencer" in proof.by
+    assert proof.holds, str(proof)
+
+
+def test_tiles_that_a_batch_would_mix_are_shown_one_by_one(tmp_path: Path) -> None:
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    mixed = opset.abs(
+        opset.subtract(grey(image, False), opset.reduce_mean(image, np.array([0, 1, 2, 3]), True))
+    )
+    network = ImportedNetwork(recipe_of(tmp_path, saved(tmp_path, image, map=mixed)))
+    assert network.fitting_batch(3) == 1
+    network = ImportedNetwork(recipe_of(tmp_path, deviation(tmp_path, "map")))
+    assert network.fitting_batch(3) == 3
+    network = ImportedNetwork(recipe_of(tmp_path, deviation(tmp_path, "map", batch=2)))
+    assert network.fitting_batch(3) == 2
+
+
+def test_what_cannot_be_seen_is_asked_for(tmp_path: Path) -> None:
+    def refused(match: str, file: Path, /, **tables: Any) -> None:
+        with pytest.raises(ConfigError, match=match):
+            ImportedNetwork(recipe_of(tmp_path, file, **tables))
+
+    both = deviation(tmp_path, "map", "score")
+    refused("say which to use", both)
+    refused("has no output heat; it has map", both, model={"map": "heat"})
+    one = deviation(tmp_path, "map")
+    refused(r"set model\.values", one, model={"values": None})
+    refused(r"set tiles\.size_px to 64", one, tiles={"size_px": 96})
+    refused(
+        r"set model\.colours", one, frame={"height_px": HEIGHT, "width_px": WIDTH, "channels": 3}
+    )
+    refused(
+        "cells of 8 px do not fit",
+        one,
+        tiles={"halo_px": 12},
+        method={"name": "imported", "cell_px": 8},
+    )
+    refused("works on features", one, method={"name": "padim"}, quantize={"precision": "fp32"})
+    image = opset.parameter([1, 3, SIZE, 3], ov.Type.f32, name="image")
+    refused(r"set model\.layout", saved(tmp_path, image, map=opset.abs(image)))
+
+
+def test_what_would_run_code_or_is_no_network_is_refused(tmp_path: Path) -> None:
+    for name in ("model.pt", "model.ckpt", "model.pkl", "model.pt2"):
+        with pytest.raises(ConfigError, match="run code while they are loaded"):
+            model_file(tmp_path / name)
+    with pytest.raises(ConfigError, match=r"expected OpenVINO IR \(\.xml\) or ONNX"):
+        model_file(tmp_path / "model.tflite")
+    with pytest.raises(ConfigError, match="found none"):
+        model_file(tmp_path)
+    file = deviation(tmp_path, "map")
+    # An operation of somebody's own.
+    file.write_text(file.read_text().replace('type="Abs"', 'type="Mine"'))
+    with pytest.raises(ConfigError, match="cannot read it"):
+        ImportedNetwork(recipe_of(tmp_path, file))
+    file.with_suffix(".bin").unlink()
+    with pytest.raises(ConfigError, match=r"weights model\.bin are not beside it"):
+        model_file(file)
+
+
+def test_the_recipe_needs_no_more_than_images_and_what_cannot_be_seen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("anomaly_map", "pred_score")
+    folder = tmp_path / "weights" / "openvino"
+    folder.mkdir(parents=True)
+    deviation(folder, "map", "score", batch=1, names=names)
+    recipe_of(tmp_path, folder)
+    toml = tmp_path / "theirs.toml"
+    toml.write_text(
+        f'name = "theirs"\nimages = {{ good = "good" }}\n'
+        f"frame = {{ height_px = {HEIGHT}, width_px = {WIDTH} }}\n"
+        f"tiles = {{ size_px = {SIZE}, halo_px = 16 }}\n"
+        "report = { twins_each = 0 }\nthreshold = { false_rejects = 0.05 }\n"
+    )
+    store = tmp_path / "bundles"
+    command = ["import", str(tmp_path / "weights"), str(toml), "-o", str(store), "--prove"]
+    assert edge_compile(command) == 0
+    said = capsys.readouterr()
+    assert "map anomaly_map, score pred_score; input NCHW 64 x 64" in said.out + said.err
+    assert "as the network alone" in said.out
+    assert edge_compile(["verify", str(store / "current")]) == 0
