@@ -175,7 +175,7 @@ def test_a_mask_that_does_not_fit_is_refused(workshop: Workshop, tmp_path: Path)
 def test_what_a_web_does_not_say_of_its_ends_leaves_its_manifest_as_it_was() -> None:
     web = WebSpec.model_validate({"ignore": [{"left_px": 0, "right_px": 8}]})
     assert "ends" not in web.model_dump()
-    assert web.model_dump()["ignore"] == [{"left_px": 0, "right_px": 8}]
+    assert list(web.model_dump()["ignore"]) == [{"left_px": 0, "right_px": 8}]
     drawn = WebSpec.model_validate(
         {"ignore": [{"last_lines": 9}], "ends": {"within_lines": 9, "level": 5}}
     )
