@@ -20,7 +20,7 @@ from kenpin.config.imported import ImportedSpec
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.pipeline import load_network
+from kenpin.runtime.judging.network import load_network
 from kenpin.runtime.judging.telemetry import silence
 from kenpin.runtime.judging.tiling import TileGrid
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.imported import ImportedSpec
-from kenpin.runtime.bundles.bundle import FeatureRecord
+from kenpin.runtime.bundles.manifest import FeatureRecord
 from kenpin.runtime.judging.scoring import TileDistances
 from kenpin.runtime.judging.tiling import TileGrid
 
