@@ -52,7 +52,7 @@ def picture_build(
         The steps of the box, for NG images.
     """
     limit, stride = manifest.threshold.ok, task.stride_px
-    seen = look_again(joined, good, limit, stride, progress)
+    seen = look_again(joined, good, limit, stride, progress, web=task.strips)
     drawn = look_at_twins(joined, twins, limit, stride)
     folder, images = task.recipe.images.ng, task.images
     low, high = (

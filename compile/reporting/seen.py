@@ -81,7 +81,13 @@ class _Places:
 
 
 def look_again(
-    joined: Joined, good: GoodScores, threshold: float, stride_px: int, progress: OnProgress
+    joined: Joined,
+    good: GoodScores,
+    threshold: float,
+    stride_px: int,
+    progress: OnProgress,
+    *,
+    web: bool,
 ) -> Seen:
     """Pictures and moments of the good images, each without its own part."""
     order = sorted(range(len(good.records)), key=lambda n: -good.records[n].score)
@@ -92,7 +98,6 @@ def look_again(
     names = {good.places[n]: n for n in (*highest, *usual)}
     pictures: dict[int, Picture] = {}
     places = _Places()
-    web = joined.blender.shape[0] == 1
     for found in joined.judge(progress):
         places.add(found.values, web=web)
         number = names.get((found.web, found.strip))
