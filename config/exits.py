@@ -15,6 +15,7 @@ from enum import IntEnum
 from typing import Any
 
 from kenpin.config.errors import OutputError
+from kenpin.config.journal import prefix_of, under_journald
 
 __all__ = ["EPILOG", "Exit", "run"]
 
@@ -102,17 +103,22 @@ def run(action: Callable[[], int], expected: Mapping[type[Exception], Exit], *, 
         known = {**expected, OutputError: Exit.FILES}
         for kind, exit_code in known.items():
             if isinstance(error, kind):
-                sys.stderr.write(f"error: {error}\n")
+                _complain(f"error: {error}")
                 return exit_code
         if isinstance(error, OSError) and (error.filename or error.errno in _DISK_FAULTS):
             where = f"{error.filename}: " if error.filename else ""
-            sys.stderr.write(f"error: {where}{error.strerror}; check the path, rights and disk\n")
+            _complain(f"error: {where}{error.strerror}; check the path, rights and disk")
             return Exit.FILES
-        sys.stderr.write(
+        _complain(
             f"unexpected error: {type(error).__name__}: {error}\n"
-            "this is a defect of kenpin; run again with --debug and report it\n"
+            "this is a defect of kenpin; run again with --debug and report it"
         )
         return Exit.UNEXPECTED
+
+
+def _complain(text: str) -> None:
+    before = prefix_of("error") if under_journald() else ""
+    sys.stderr.write("".join(f"{before}{line}\n" for line in text.splitlines()))
 
 
 def _print_any_name() -> None:

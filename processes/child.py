@@ -6,10 +6,12 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic
 
+from kenpin.config.journal import hear_python, say, under_journald
 from kenpin.processes.channel import Channel, Heard, Sent
 from kenpin.processes.progress import Progress
 
@@ -189,7 +191,17 @@ def _live(
     if _settle(name, parent):
         if niceness:
             os.nice(niceness)
-        body(*args)
+        if under_journald():
+            hear_python(say)
+        try:
+            body(*args)
+        except Exception:
+            if sys.excepthook is sys.__excepthook__:
+                raise
+            # multiprocessing would print it, and journald would take each line for a
+            # message of no importance.
+            sys.excepthook(*sys.exc_info())
+            raise SystemExit(1) from None
 
 
 def _settle(name: str, parent: int) -> bool:

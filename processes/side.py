@@ -18,6 +18,8 @@ _PAUSES_NS = (500_000_000, 2_000_000_000, 10_000_000_000, 60_000_000_000)
 # A process that has lived so long before it died was no repeated failure.
 _SETTLED_NS = 60_000_000_000
 _NICENESS = 10
+# Whoever has lived so long is back, though it may have had nothing to tell.
+_BACK_NS = 3_000_000_000
 
 
 class SideProcess(Generic[Sent, Heard]):
@@ -102,7 +104,7 @@ class SideProcess(Generic[Sent, Heard]):
             self._restart_ns = now + self._back_off.failed(now - self._child.started_ns)
             self._child.close()
             self._child = None
-        elif found:
+        elif found or self._clock_ns() - self._child.started_ns > _BACK_NS:
             self.ended = ""
         return found
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import structlog
+
 __all__ = ["Alarms"]
 
 
 class Alarms:
-    """One alarm for each part; a new one, or the end of one, is told once.
+    """One alarm for each part; a new one, or the end of one, is told and logged once.
 
     tell   says it: the part and the sentence, empty at the end
     """
 
     def __init__(self, tell: Callable[[str, str], None]) -> None:
         self._tell = tell
+        self._log = structlog.get_logger()
         self._open: dict[str, str] = {}
 
     def note(self, part: str, detail: str, still: bool) -> None:
@@ -22,8 +25,10 @@ class Alarms:
         if still:
             if self._open.get(part) != detail:
                 self._open[part] = detail
+                self._log.error("alarm", source=part, detail=detail)
                 self._tell(part, detail)
-        elif self._open.pop(part, None) is not None:
+        elif (was := self._open.pop(part, None)) is not None:
+            self._log.info("alarm_over", source=part, was=was)
             self._tell(part, "")
 
     def __bool__(self) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+
+import structlog
 
 from kenpin.config.registry import load_object
 from kenpin.config.settings import Settings
@@ -26,6 +29,8 @@ class AllSides:
 
     def __init__(self, parts: LineParts) -> None:
         self._parts = parts
+        self._log = structlog.get_logger()
+        self._restarts: Counter[str] = Counter()
         around = Surroundings(
             line=parts.line,
             boot=parts.announcer.boot,
@@ -55,6 +60,9 @@ class AllSides:
             side.poll()
             alarm = side.alarm
             self._parts.alarms.note(side.part, alarm, bool(alarm))
+            if side.process.restarts > self._restarts[side.part]:
+                self._restarts[side.part] = side.process.restarts
+                self._log.warning("side_started_again", side=side.part, pid=side.process.pid)
 
     def in_force(self, facts: BundleFacts) -> None:
         """A bundle judges from now on."""

@@ -54,8 +54,10 @@ def assemble(
     ------
     EndpointError
         If a socket's address cannot be had.
+    NoBundleError
+        If there is no bundle that says how large frames are.
     OSError, ValueError
-        If nobody says how large frames are.
+        If nobody says how high they are, or there is no room for them.
     """
     geometry = geometry_of(line.bundles, line.camera)
     pixel_bytes = line.ring.pixel_bytes or geometry.frame_bytes

@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   edge-run bundles install /etc/kenpin/web-1.toml web-0123456789ab/
   edge-run bundles list /etc/kenpin/web-1.toml
   edge-run bundles rollback /etc/kenpin/web-1.toml
+  edge-run bundles prove /etc/kenpin/web-1.toml
 
 STORE is a line's settings, or the folder that holds its bundles. A running line
 takes another bundle by PREPARE and ACTIVATE, or when it is restarted: nothing
@@ -70,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("name", metavar="NAME", help="as `list` shows it")
     _add_why(sub)
     _add_why(command("rollback", _rollback, "Go back to the bundle that was current before."))
+    sub = command("prove", _prove, "Judge the golden frames of the current bundle, here and now.")
+    sub.add_argument("--if-any", action="store_true", help="no bundle, or no settings, is no error")
     sub = command("list", _list, "Show the bundles of a store.")
     sub.add_argument("--verify", action="store_true", help="check every byte of each")
     return parser
@@ -137,6 +140,25 @@ def _golden(bundle: object) -> None:
     # A line may be running beside us.
     os.nice(10)
     open_tested(bundle)
+
+
+def _prove(options: argparse.Namespace) -> int:
+    from kenpin.runtime.bundles.bundle import read_bundle
+
+    try:
+        store = _store(options)
+    except ConfigError as error:
+        if not options.if_any:
+            raise
+        sys.stdout.write(f"nothing to prove: {error}\n")
+        return Exit.DONE
+    if store.current is None and options.if_any:
+        sys.stdout.write(f"{store.folder}: nothing to prove\n")
+        return Exit.DONE
+    bundle = read_bundle(store.folder, store.trust)
+    _golden(bundle)
+    sys.stdout.write(f"{bundle.label}: {len(bundle.manifest.golden)} golden frames as they were\n")
+    return Exit.DONE
 
 
 def _use(options: argparse.Namespace) -> int:

@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _other(*words)
     checking = words[:1] == ["check"]
     options = _parser().parse_args(words[1:] if checking else words)
-    expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG}
+    from kenpin.runtime.service.geometry import NoBundleError
+
+    expected = {ConfigError: Exit.CONFIG, NoBundleError: Exit.BUNDLE}
     return run(lambda: (_check if checking else _serve)(options), expected, debug=options.debug)
 
 
@@ -97,12 +99,13 @@ def _serve(options: argparse.Namespace) -> int:
     from kenpin.config.line import load_line
     from kenpin.runtime.service.assembly import assemble
     from kenpin.runtime.service.gateway import Gateway
-    from kenpin.runtime.service.logs import LogQueue, configure, to_stderr
+    from kenpin.runtime.service.logs import LogQueue, configure, hear_everything, to_stderr
     from kenpin.runtime.wire.sockets import EndpointError
 
     line = load_line(options.line, options.set)
     log = LogQueue(to_stderr, line.log.capacity)
     configure(log, level=line.log.level, burst=line.log.burst)
+    hear_everything()
     try:
         return Gateway(assemble(line, log=log), until_end=options.until_end).run()
     except (EndpointError, OSError, ValueError) as error:

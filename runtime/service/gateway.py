@@ -228,8 +228,10 @@ class Gateway:
         events = self._acquisition.events(self._coordinator.slots.held)
         for event in events:
             if isinstance(event, CameraChanged):
-                self._log.info("camera", state=event.state, detail=event.detail)
-                if event.state in _CAMERA_FAULTS:
+                faulty = event.state in _CAMERA_FAULTS
+                say = self._log.error if faulty else self._log.info
+                say("camera", state=event.state, detail=event.detail)
+                if faulty:
                     self._alarms.note("camera", event.detail or event.state, True)
                 elif event.state in CAMERA_WORKS:
                     self._alarms.note("camera", "", False)
@@ -257,7 +259,7 @@ class Gateway:
                 self._proven = True
                 # Only now: a frame that nobody can judge yet would be NG for nothing.
                 self._acquisition.start()
-                self._manager.ready(f"inspecting with {event.facts.label}")
+                self._manager.ready(f"{event.facts.label} is proven; the camera is being opened")
         elif isinstance(event, SelftestEnded):
             self._selftested(event)
         elif isinstance(event, TookOver):
@@ -341,7 +343,9 @@ class Gateway:
         self._alarms.note("log", f"{dropped} lines were dropped", dropped > 0)
         if not self._proven and self._supervisor.restarting:
             self._manager.more_time(5)
-        self._manager.status(f"{self._announcer.state}: {self._ledger.last_seq} verdicts")
+        state, camera = self._announcer.state, self._acquisition.state
+        seen = "" if camera in CAMERA_WORKS else f", camera {camera}"
+        self._manager.status(f"{state}{seen}: {self._ledger.last_seq} verdicts")
         return _STATUS_NS
 
     def _on_watchdog(self, now: int) -> int:

@@ -9,12 +9,16 @@ from typing import Any
 
 from kenpin.config.camera import CameraSettings
 
-__all__ = ["HEIGHT_UNKNOWN", "Geometry", "geometry_of"]
+__all__ = ["HEIGHT_UNKNOWN", "Geometry", "NoBundleError", "geometry_of"]
 
 HEIGHT_UNKNOWN = (
     "ring.pixel_bytes: nobody says how high the blocks of the web are; give it here "
     "(lines x width), or camera.lines_per_frame"
 )
+
+
+class NoBundleError(Exception):
+    """There is no bundle whose manifest says anything: only a person can help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +47,24 @@ def geometry_of(bundles: Path, camera: CameraSettings | None = None) -> Geometry
 
     Raises
     ------
-    OSError
-        If there is no manifest.
-    ValueError
-        If it does not say.
+    NoBundleError
+        If there is no manifest, or none that says it.
     """
-    if (bundles / "manifest.json").exists():
-        return _said_by(bundles / "manifest.json", camera)
     try:
-        return _said_by(bundles / "current" / "manifest.json", camera)
-    except (OSError, ValueError):
-        if not (bundles / "previous" / "manifest.json").exists():
-            raise
-        return _said_by(bundles / "previous" / "manifest.json", camera)
+        if (bundles / "manifest.json").exists():
+            return _said_by(bundles / "manifest.json", camera)
+        try:
+            return _said_by(bundles / "current" / "manifest.json", camera)
+        except (OSError, ValueError):
+            if not (bundles / "previous" / "manifest.json").exists():
+                raise
+            return _said_by(bundles / "previous" / "manifest.json", camera)
+    except FileNotFoundError:
+        raise NoBundleError(
+            f"{bundles}: holds no bundle; install one by edge-run bundles install LINE.toml BUNDLE"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise NoBundleError(f"{error}; install the bundle again") from error
 
 
 def _said_by(file: Path, camera: CameraSettings | None) -> Geometry:

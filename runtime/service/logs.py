@@ -12,7 +12,9 @@ from typing import Any
 
 import structlog
 
-__all__ = ["LogQueue", "configure"]
+from kenpin.config.journal import hear_python, prefix_of, under_journald
+
+__all__ = ["LogQueue", "configure", "hear_everything", "to_stderr"]
 
 _CAPACITY = 1000
 
@@ -72,7 +74,8 @@ class LogQueue:
     @staticmethod
     def _note(count: int) -> bytes:
         note = {"event": "log_lines_dropped", "count": count, "level": "warning"}
-        return json.dumps(note).encode() + b"\n"
+        before = prefix_of("warning") if under_journald() else ""
+        return f"{before}{json.dumps(note)}\n".encode()
 
 
 class _Limiter:
@@ -99,18 +102,36 @@ class _Limiter:
 
 
 def configure(log: LogQueue, *, level: str = "info", burst: int = 60) -> None:
-    """Send structlog's lines through a queue, a repeated event at most `burst` times a minute."""
+    """Send structlog's lines through a queue, a repeated event at most `burst` times a minute.
+
+    Where journald reads them, each line begins with its priority.
+    """
+    render = structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             _Limiter(burst, time.monotonic),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
+            _with_priority(render) if under_journald() else render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(log),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
+
+
+def _with_priority(render: structlog.processors.JSONRenderer) -> structlog.typing.Processor:
+    def rendered(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        level = str(event.get("level", "info"))
+        return f"{prefix_of(level)}{render(logger, method, event)!s}"
+
+    return rendered
+
+
+def hear_everything() -> None:
+    """Let Python's warnings, and errors that nobody caught, go through the same log."""
+    log = structlog.get_logger()
+    hear_python(lambda level, event, **fields: getattr(log, level)(event, **fields))
 
 
 def to_stderr(line: bytes) -> None:
