@@ -8,7 +8,7 @@ PEERS := .venv-peers
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: install real-partners demo bench bench-peers test test-busy test-real lint check docs \
-  coverage deb clean
+  coverage deb sbom clean
 
 install: $(VENV)/installed
 
@@ -26,10 +26,10 @@ $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
 
 # What the tests of `make test-real` meet; each skips, and says so, where its partner is missing.
 real-partners:
-	@command -v chromium >/dev/null || \
+	@{ command -v chromium && command -v mmdebstrap && command -v lintian; } >/dev/null || \
 	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -q && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends \
-	      chromium fonts-dejavu-core; } || \
+	      chromium fonts-dejavu-core mmdebstrap lintian; } || \
 	  echo "not all partners could be installed: tests that need them skip" >&2
 
 demo: install
@@ -82,6 +82,10 @@ docs: install
 coverage: install
 	$(BIN)/python -m pytest -m "not clock and not alone and not real" -n 2 --dist loadfile \
 	  --cov --cov-report=term:skip-covered
+
+# What an environment that compiles bundles is made of, as CycloneDX 1.6.
+sbom: install
+	$(BIN)/python packaging/sbom.py -o dist/kenpin-compiler.cdx.json
 
 # The box's part with its libraries, for the Debian and the Python that build it.
 deb: install

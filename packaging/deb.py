@@ -2,29 +2,40 @@
 
     python packaging/deb.py -o dist/
 
-The libraries come from the package index, at the versions of constraints.txt, for
-the Python that runs this script: build it on the Debian that the boxes have. The
-offline part, edge-compile, needs torch and is left out.
+The libraries are the wheels that requirements-box.txt pins by their published
+hashes, for the Python that runs this script: build it on the Debian that the boxes
+have. The same source gives the same package, bit for bit. The offline part,
+edge-compile, needs torch and is left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import compileall
-import py_compile
+import gzip
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from email.utils import formatdate
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from epoch import source_date_epoch
+from papers import copyright_of, notice_of
+from sbom import component, document, file_component
+from wheels import Wheel, fetch, unpack
 
 from kenpin.runtime.service.install import Installation, wanted
 
 HOME = PurePosixPath("/opt/kenpin")
 ROOT = Path(__file__).resolve().parents[1]
+DEBIAN = Path(__file__).with_name("debian")
+DOC = PurePosixPath("/usr/share/doc/kenpin")
+SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 
 LAUNCHER = """#!/usr/bin/python3 -I
 import sys
@@ -37,48 +48,6 @@ if __name__ == "__main__":
     sys.exit({function}())
 """
 
-CONTROL = """Package: kenpin
-Version: {version}
-Architecture: {architecture}
-Maintainer: the kenpin authors <root@localhost>
-Section: science
-Priority: optional
-Installed-Size: {kib}
-Depends: python3 (>= {python}), python3 (<< {next_python}), systemd, udev
-Description: {summary}
- Finds defects in the images of a line camera and answers every trigger with
- exactly one verdict in time. Not a safety function.
-"""
-
-# On a box without a running systemd, an image being built for one, only files are made.
-POSTINST = """#!/bin/sh
-set -e
-if [ "$1" = configure ]; then
-    systemd-sysusers kenpin.conf
-    systemd-tmpfiles --create kenpin.conf
-    if [ -d /run/systemd/system ]; then
-        systemctl daemon-reload
-        udevadm control --reload || true
-    fi
-fi
-"""
-# An update does not stop a line in the middle of a shift: restart it when it suits.
-PRERM = """#!/bin/sh
-set -e
-if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-    systemctl stop kenpin.target 'kenpin@*.service'
-fi
-"""
-POSTRM = """#!/bin/sh
-set -e
-if [ -d /run/systemd/system ]; then
-    systemctl daemon-reload
-fi
-if [ "$1" = purge ]; then
-    echo "kept: /var/lib/kenpin (bundles, archives, keys) and the user kenpin" >&2
-fi
-"""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
@@ -87,89 +56,224 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--without-libraries", action="store_true", help="kenpin's own files only, to look at"
     )
+    parser.add_argument(
+        "--wheels", type=Path, default=ROOT / "build/wheels", metavar="DIR", help="kept there"
+    )
+    parser.add_argument(
+        "--stage", type=Path, metavar="DIR", help="leave the tree there instead of packing it"
+    )
     options = parser.parse_args(argv)
+    # Whoever builds it may have any umask.
+    os.umask(0o022)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wheels = [] if options.without_libraries else fetch(options.wheels)
     with tempfile.TemporaryDirectory(prefix="kenpin-deb-") as folder:
-        stage = Path(folder) / "kenpin"
-        _stage(stage, project, libraries=not options.without_libraries)
-        target = _build(stage, project, options.output)
-    sys.stdout.write(f"{target}\n")
+        stage = options.stage or Path(folder) / "kenpin"
+        _stage(stage, project, wheels)
+        _control(stage, project)
+        _settle(stage, source_date_epoch())
+        if options.stage is None:
+            sys.stdout.write(f"{_pack(stage, project, options.output)}\n")
     return 0
 
 
-def _stage(stage: Path, project: dict[str, Any], *, libraries: bool) -> None:
+# -- the files ---------------------------------------------------------------------------------
+
+
+def _stage(stage: Path, project: dict[str, Any], wheels: Sequence[Wheel]) -> None:
     """The files as they will lie on the box."""
-    lib = stage / (HOME / "lib").relative_to("/")
+    release = HOME / "releases" / project["version"]
+    lib = _at(stage, release / "lib")
+    # Links to the rooms become folders.
     shutil.copytree(
         ROOT / "src/kenpin",
         lib / "kenpin",
         ignore=shutil.ignore_patterns("__pycache__", "compile"),
     )
-    if libraries:
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
-        constraints = ["--constraint", str(ROOT / "constraints.txt")]
-        subprocess.run([*pip, *constraints, "--target", lib, *project["dependencies"]], check=True)
-    # Nobody may write there later, and the package pins Python: what it compiles now stays valid.
-    compileall.compile_dir(
-        str(lib),
-        quiet=2,
-        stripdir=str(stage),
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    for wheel in wheels:
+        unpack(wheel, lib)
+    _compile(lib, stage)
+    _commands(stage, release, project)
+    prefix = PurePosixPath("/usr")
+    Installation(stage, prefix).install(wanted(prefix, HOME / "current/bin/edge-run"))
+    # What is installed is dpkg's to remember.
+    shutil.rmtree(stage / "usr/lib/kenpin")
+    _documents(stage, release, project, wheels)
+
+
+def _at(stage: Path, path: PurePosixPath) -> Path:
+    return stage / path.relative_to("/")
+
+
+def _compile(lib: Path, stage: Path) -> None:
+    """Python's byte code. Nobody may write there later, and the package pins Python."""
+    words = ["-m", "compileall", "-q", "-s", str(stage), "--invalidation-mode", "unchecked-hash"]
+    # A process of its own, with nothing in it that was not there the last time: the bytes
+    # depend on what else holds the same constants, and in which order sets come.
+    subprocess.run(
+        [sys.executable, "-I", *words, str(lib)], check=True, env={"PYTHONHASHSEED": "0"}
     )
+
+
+def _commands(stage: Path, release: PurePosixPath, project: dict[str, Any]) -> None:
+    lib = _at(stage, release / "lib")
     for name, entry in project["scripts"].items():
         module, _, function = entry.partition(":")
         if not (lib / (module.replace(".", "/") + ".py")).is_file():
             continue
-        launcher = stage / (HOME / "bin" / name).relative_to("/")
+        launcher = _at(stage, release / "bin" / name)
         launcher.parent.mkdir(parents=True, exist_ok=True)
-        launcher.write_text(LAUNCHER.format(lib=HOME / "lib", module=module, function=function))
+        # By its version's own path: an update changes nothing under a running line.
+        text = LAUNCHER.format(lib=release / "lib", module=module, function=function)
+        launcher.write_text(text)
         launcher.chmod(0o755)
         link = stage / "usr/bin" / name
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(HOME / "bin" / name)
-    prefix = PurePosixPath("/usr")
-    Installation(stage, prefix).install(wanted(prefix, HOME / "bin/edge-run"))
-    # What is installed is dpkg's to remember.
-    shutil.rmtree(stage / "usr/lib/kenpin")
-    pages = stage / "usr/share/doc/kenpin"
+        link.symlink_to(HOME / "current/bin" / name)
+
+
+def _documents(
+    stage: Path, release: PurePosixPath, project: dict[str, Any], wheels: Sequence[Wheel]
+) -> None:
+    pages = _at(stage, DOC)
     pages.mkdir(parents=True)
-    for page in ("docs/systemd.md", "README.md", "CHANGELOG.md"):
+    for page in ("docs/systemd.md", "README.md", "SECURITY.md"):
         shutil.copy(ROOT / page, pages)
-    (pages / "copyright").write_text(f"Licence: {project['license']}\n")
+    holder = _maintainer(project)
+    home = (release / "lib").relative_to("/").as_posix()
+    (pages / "copyright").write_text(copyright_of(holder, home, wheels))
+    _write_gz(pages / "changelog.gz", _debian_changelog(project["version"], holder))
+    _write_gz(pages / "CHANGELOG.md.gz", (ROOT / "CHANGELOG.md").read_bytes())
+    _write_gz(pages / "NOTICE.gz", notice_of(wheels).encode())
+    overrides = stage / "usr/share/lintian/overrides/kenpin"
+    overrides.parent.mkdir(parents=True)
+    shutil.copy(DEBIAN / "overrides", overrides)
+    (pages / "kenpin.cdx.json").write_text(_bill(stage, release, project, wheels))
 
 
-def _build(stage: Path, project: dict[str, Any], output: Path) -> Path:
-    files = [path for path in stage.rglob("*") if path.is_file() and not path.is_symlink()]
-    architecture = subprocess.run(
-        ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    major, minor = sys.version_info[:2]
+def _debian_changelog(version: str, holder: str) -> bytes:
+    text = f"kenpin ({version}) stable; urgency=medium\n\n"
+    text += "  * What is new is in CHANGELOG.md.gz beside this file.\n\n"
+    return f"{text} -- {holder}  {formatdate(source_date_epoch())}\n".encode()
+
+
+def _maintainer(project: dict[str, Any]) -> str:
+    who = project["maintainers"][0]
+    return f"{who['name']} <{who['email']}>"
+
+
+def _write_gz(path: Path, data: bytes) -> None:
+    path.write_bytes(gzip.compress(data, 9, mtime=0))
+
+
+def _bill(
+    stage: Path, release: PurePosixPath, project: dict[str, Any], wheels: Sequence[Wheel]
+) -> str:
+    """Every file of the package but the bill itself, under the component that it is of."""
+    lib = _at(stage, release / "lib")
+    owners: dict[Path, str] = {}
+    for wheel in wheels:
+        with tempfile.TemporaryDirectory() as folder:
+            for path in unpack(wheel, Path(folder)):
+                owners[lib / path.relative_to(folder)] = wheel.name
+    files: dict[str, list[dict[str, Any]]] = {"kenpin": []}
+    for path in sorted(_plain_files(stage)):
+        source = path
+        if path.suffix == ".pyc":
+            source = path.parent.parent / (path.name.split(".")[0] + ".py")
+        entry = file_component("/" + path.relative_to(stage).as_posix(), path.read_bytes())
+        files.setdefault(owners.get(source, "kenpin"), []).append(entry)
+    parts = [
+        component(
+            wheel.name,
+            wheel.version,
+            licence=wheel.licence,
+            purl=wheel.purl,
+            wheel=(wheel.path.name, wheel.sha256),
+            files=files.get(wheel.name, ()),
+        )
+        for wheel in wheels
+    ]
+    about = component(
+        "kenpin",
+        project["version"],
+        licence=project["license"],
+        purl=f"pkg:deb/kenpin@{project['version']}",
+        kind="application",
+        files=files["kenpin"],
+    )
+    return document(about, parts, source_date_epoch())
+
+
+def _plain_files(stage: Path) -> Iterator[Path]:
+    return (path for path in stage.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+# -- the package -------------------------------------------------------------------------------
+
+
+def _control(stage: Path, project: dict[str, Any]) -> None:
+    files = list(_plain_files(stage))
     control = stage / "DEBIAN"
     control.mkdir()
+    major, minor = sys.version_info[:2]
     (control / "control").write_text(
-        CONTROL.format(
+        (DEBIAN / "control")
+        .read_text()
+        .format(
             version=project["version"],
-            architecture=architecture,
+            architecture=_architecture(),
+            maintainer=_maintainer(project),
             kib=sum(path.stat().st_size for path in files) // 1024 + 1,
             python=f"{major}.{minor}",
             next_python=f"{major}.{minor + 1}",
-            summary=project["description"],
         )
     )
     settings = [path for path in files if path.is_relative_to(stage / "etc")]
     names = sorted("/" + path.relative_to(stage).as_posix() for path in settings)
     (control / "conffiles").write_text("".join(f"{name}\n" for name in names))
-    for name, script in (("postinst", POSTINST), ("prerm", PRERM), ("postrm", POSTRM)):
+    sums = sorted(
+        f"{_md5(path)}  {path.relative_to(stage).as_posix()}\n"
+        for path in files
+        if not path.is_relative_to(stage / "etc")
+    )
+    (control / "md5sums").write_text("".join(sums))
+    for name in SCRIPTS:
+        script = (DEBIAN / name).read_text().replace("@VERSION@", project["version"])
         (control / name).write_text(script)
         (control / name).chmod(0o755)
-    for folder in [stage, *(path for path in stage.rglob("*") if path.is_dir())]:
-        folder.chmod(0o755)
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def _architecture() -> str:
+    words = ["dpkg", "--print-architecture"]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _settle(stage: Path, epoch: int) -> None:
+    """Modes and dates that say nothing of who built it, and when."""
+    for path in sorted(stage.rglob("*"), reverse=True):
+        if not path.is_symlink():
+            runs = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if runs else 0o644)
+        os.utime(path, (epoch, epoch), follow_symlinks=False)
+    stage.chmod(0o755)
+    os.utime(stage, (epoch, epoch))
+
+
+def _pack(stage: Path, project: dict[str, Any], output: Path) -> Path:
     output.mkdir(parents=True, exist_ok=True)
-    target = output / f"kenpin_{project['version']}_{architecture}.deb"
+    target = output / f"kenpin_{project['version']}_{_architecture()}.deb"
+    # How many threads compress shows in the bytes.
+    words = ["dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zxz", "-z2"]
     subprocess.run(
-        ["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", stage, target],
+        [*words, "--build", str(stage), str(target)],
         check=True,
         stdout=subprocess.DEVNULL,
+        env=os.environ | {"SOURCE_DATE_EPOCH": str(source_date_epoch())},
     )
     return target
 
