@@ -1,0 +1,520 @@
+"""The Debian package on a box with a real systemd: what docs/systemd.md promises of both."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kenpin.runtime.bundles.bundle import Bundle
+from real_box import Box, debian_tree, missing
+from running_line import Client
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[1]
+SYNTHETIC = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
+TRIGGER = 'mode = "software", budget_ms = 1500'
+ARCHIVE = "/var/lib/kenpin/web-1/archive"
+
+
+@dataclass
+class BoxLine:
+    """A line of the box, which is judged by what it tells outside."""
+
+    box: Box
+    name: str = "web-1"
+
+    @property
+    def unit(self) -> str:
+        return f"kenpin@{self.name}"
+
+    @property
+    def home(self) -> Path:
+        return self.box.root / "var/lib/kenpin" / self.name
+
+    def configure(self, trigger: str = TRIGGER, **tables: str) -> None:
+        at = f"/run/kenpin/{self.name}"
+        tables = {
+            "wire": f'ctl = "ipc://{at}/ctl", pub = "ipc://{at}/pub", ipc_group = true',
+            "camera": SYNTHETIC,
+            "inspection": "threads = 1",
+        } | tables
+        text = (
+            f'name = "{self.name}"\nbox = "box"\nbundles = "/var/lib/kenpin/{self.name}/bundles"\n'
+        )
+        text += f"trigger = {{ {trigger} }}\n"
+        text += "".join(f"{key} = {{ {value} }}\n" for key, value in tables.items())
+        (self.box.root / f"etc/kenpin/{self.name}.toml").write_text(text)
+
+    def install(self, bundle: Bundle) -> None:
+        """Bring a bundle to the box and make it current, as docs/systemd.md says."""
+        stick = self.box.root / "mnt" / bundle.folder.name
+        if not stick.exists():
+            shutil.copytree(bundle.folder, stick)
+        told = f"edge-run bundles install /etc/kenpin/{self.name}.toml /mnt/{bundle.folder.name}"
+        self.box.run(told)
+
+    def start(self) -> None:
+        self.box.run(f"systemctl reset-failed {self.unit}; systemctl start {self.unit}")
+
+    def until_it_sees(self) -> None:
+        """Wait for the camera, which READY does not wait for."""
+        told = lambda: self.box.unit(self.unit, "StatusText")["StatusText"]  # noqa: E731
+        self.box.until(lambda: told().startswith("operational"), "the camera does not come")
+
+    def stop(self) -> None:
+        self.box.run(f"systemctl stop {self.unit}")
+
+    def client(self, name: str = "plc") -> Client:
+        return Client(f"ipc://{self.box.root}/run/kenpin/{self.name}/ctl", name)
+
+    def ask(self, trig: str) -> dict[str, Any]:
+        client = self.client()
+        try:
+            return client.ask(trig)
+        finally:
+            client.close()
+
+    def pid(self, comm: str = "") -> int:
+        """Of the gateway, or of the newest child of that name; as the box counts."""
+        if not comm:
+            return int(self.box.unit(self.unit, "MainPID")["MainPID"])
+        group = self.box.unit(self.unit, "ControlGroup")["ControlGroup"]
+        told = self.box.run(
+            f"for p in $(cat /sys/fs/cgroup{group}/cgroup.procs); do "
+            'echo "$p $(cat /proc/$p/comm)"; done'
+        ).stdout
+        found = [int(n) for n, name in map(str.split, told.splitlines()) if name == comm]
+        return max(found, default=0)
+
+    def restarts(self) -> int:
+        return int(self.box.unit(self.unit, "NRestarts")["NRestarts"])
+
+    def events(self, *more: str) -> list[dict[str, Any]]:
+        """Its own messages in the journal, each with its PRIORITY."""
+        entries = self.box.journal(self.unit, f"_SYSTEMD_UNIT={self.unit}.service", *more)
+        return [
+            json.loads(entry["MESSAGE"]) | {"PRIORITY": int(entry["PRIORITY"])}
+            for entry in entries
+            if entry["MESSAGE"].startswith("{")
+        ]
+
+    def heard(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        return [
+            told
+            for told in self.events()
+            if told["event"] == event and all(told.get(k) == v for k, v in fields.items())
+        ]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The .deb as users get it, libraries and all; KENPIN_TEST_DEB names one that is built."""
+    built = os.environ.get("KENPIN_TEST_DEB")
+    if built:
+        return Path(built)
+    output = tmp_path_factory.mktemp("deb")
+    words = [sys.executable, str(ROOT / "packaging" / "deb.py"), "-o", str(output)]
+    subprocess.run(words, check=True, timeout=600)
+    (deb,) = output.glob("*.deb")
+    return deb
+
+
+@pytest.fixture(scope="module")
+def box(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A box with the package installed and no line running."""
+    why = missing()
+    if why:
+        pytest.skip(why)
+    try:
+        debian_tree()
+    except (subprocess.SubprocessError, OSError) as error:
+        pytest.skip(f"no Debian can be had: {error}")
+    box = Box(tmp_path_factory.mktemp("box"))
+    try:
+        shutil.copy(package, box.root / "root/kenpin.deb")
+        box.run("apt-get install -yq --no-install-recommends /root/kenpin.deb", timeout=300)
+        yield box
+    finally:
+        box.close()
+
+
+@pytest.fixture
+def line(box: Box, patchcore: Bundle) -> Iterator[BoxLine]:
+    """A line with its bundle, running."""
+    line = BoxLine(box)
+    line.configure()
+    line.install(patchcore)
+    line.start()
+    yield line
+    box.run("systemctl stop kenpin.target 'kenpin@*'")
+
+
+def test_the_package_brings_units_user_and_commands(box: Box) -> None:
+    assert "edge-run" in box.run("edge-run --help").stdout
+    assert "kenpin" in box.run("id kenpin").stdout
+    owner = box.run("stat -c '%U %a' /var/lib/kenpin /etc/kenpin").stdout.split()
+    assert owner == ["kenpin", "755", "root", "755"]
+    told = box.run("systemctl list-unit-files 'kenpin*' --no-legend --plain").stdout
+    assert "kenpin@.service" in told
+    assert box.state("kenpin@demo") == "inactive", "a package starts no line by itself"
+    assert float(security(box)) <= 2.0
+
+
+def security(box: Box) -> str:
+    told = box.run("systemd-analyze security --no-pager kenpin@demo").stdout
+    return told.rsplit(": ", 1)[1].split()[0]
+
+
+def test_lintian_finds_no_error(package: Path) -> None:
+    if shutil.which("lintian") is None:
+        pytest.skip("lintian is not installed")
+    words = ["lintian", "--allow-root", "--fail-on", "error", str(package)]
+    told = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
+    assert told.returncode == 0, told.stdout
+
+
+def test_what_is_installed_is_what_the_bill_of_materials_says(box: Box) -> None:
+    bill = json.loads((box.root / "usr/share/doc/kenpin/kenpin.cdx.json").read_text())
+    parts = [bill["metadata"]["component"], *bill["components"]]
+    files = [file for part in parts for file in part.get("components", ())]
+    sums = "".join(f"{f['hashes'][0]['content']}  {f['name']}\n" for f in files)
+    (box.root / "root/sums").write_text(sums)
+    box.run("sha256sum --quiet --check /root/sums")
+    there = set(box.run("find /opt/kenpin -type f").stdout.split())
+    assert there == {f["name"] for f in files if f["name"].startswith("/opt/kenpin")}
+
+
+def test_a_line_without_a_bundle_ends_for_good_and_says_why(box: Box) -> None:
+    line = BoxLine(box, "bare")
+    line.configure()
+    assert box.run(f"systemctl start {line.unit}", check=False).returncode != 0
+    assert box.unit(line.unit, "ExecMainStatus", "ActiveState", "NRestarts") == {
+        "ExecMainStatus": "5", "ActiveState": "failed", "NRestarts": "0",
+    }  # fmt: skip
+    errors = box.run(f"journalctl -p err -o cat -u {line.unit}").stdout
+    assert "holds no bundle; install one" in errors
+
+
+def test_start_returns_when_the_golden_frames_are_judged(line: BoxLine) -> None:
+    (ready,) = line.heard("ready")[-1:]
+    assert ready["golden"] > 0
+    text = line.box.unit(line.unit, "StatusText")["StatusText"]
+    assert text.startswith("operational") or "camera" in text
+    line.until_it_sees()
+    assert line.ask("part-1")["bundle"] == ready["bundle"]
+
+
+def test_ready_does_not_hide_that_the_camera_is_missing(box: Box, patchcore: Bundle) -> None:
+    line = BoxLine(box, "blind")
+    line.configure(
+        trigger='mode = "free", budget_ms = 100',
+        camera='kind = "genicam", producers = ["/nowhere/none.cti"]',
+    )
+    line.install(patchcore)
+    line.start()
+    try:
+        box.until(lambda: "camera" in box.unit(line.unit, "StatusText")["StatusText"], "no word")
+        box.until(lambda: bool(line.heard("alarm", source="camera")), "no alarm")
+        assert {told["PRIORITY"] for told in line.heard("alarm", source="camera")} == {3}
+    finally:
+        line.stop()
+
+
+def test_a_gateway_that_hangs_is_shot_and_comes_back(line: BoxLine) -> None:
+    before, pid = line.restarts(), line.pid()
+    line.box.run(f"kill -STOP {pid}")
+    line.box.until(lambda: line.restarts() > before, "the watchdog did not bite")
+    line.box.until(lambda: line.box.state(line.unit) == "active", "it did not come back")
+    assert line.pid() != pid
+    assert line.ask("part-1")["verdict"] in (1, 2)
+
+
+def test_a_gateway_that_dies_comes_back(line: BoxLine) -> None:
+    before = line.restarts()
+    line.box.run(f"kill -KILL {line.pid()}")
+    line.box.until(lambda: line.restarts() > before, "it was not started again")
+    line.box.until(lambda: line.box.state(line.unit) == "active", "it did not come back")
+    assert line.ask("part-1")["verdict"] in (1, 2)
+
+
+SIDES = {
+    "archive": f'folder = "{ARCHIVE}"',
+    "status": "port = 9464",
+}
+
+
+@pytest.mark.parametrize(
+    ("comm", "source"),
+    [
+        ("kenpin-inspect", "inspection"),
+        ("kenpin-acquire", "camera"),
+        ("kenpin-archive", "archive"),
+        ("kenpin-status", "status"),
+    ],
+)
+def test_a_process_that_dies_is_replaced_and_the_log_and_an_alarm_say_so(
+    box: Box, patchcore: Bundle, comm: str, source: str
+) -> None:
+    line = BoxLine(box)
+    line.configure(**SIDES)
+    line.install(patchcore)
+    line.home.mkdir(exist_ok=True)
+    box.run(f"install -d -o kenpin -g kenpin {ARCHIVE}")
+    line.start()
+    try:
+        box.until(lambda: line.pid(comm) > 0, f"there is no {comm}")
+        gateway, pid, count = line.pid(), line.pid(comm), len(line.heard("alarm", source=source))
+        box.run(f"kill -KILL {pid}")
+        box.until(lambda: line.pid(comm) not in (0, pid), f"{comm} was not replaced")
+        box.until(lambda: len(line.heard("alarm", source=source)) > count, "no alarm was logged")
+        box.until(lambda: bool(line.heard("alarm_over", source=source)), "the alarm does not end")
+        assert line.pid() == gateway, "the service itself was started again"
+        assert line.ask("part-1")["verdict"] in (1, 2)
+    finally:
+        line.stop()
+
+
+def test_two_lines_live_side_by_side_and_stop_together(line: BoxLine, patchcore: Bundle) -> None:
+    other = BoxLine(line.box, "web-2")
+    other.configure()
+    other.install(patchcore)
+    other.start()
+    assert line.ask("part-1")["line"] == "web-1"
+    assert other.ask("part-1")["line"] == "web-2"
+    line.box.run("systemctl stop kenpin.target 'kenpin@*'")
+    assert [line.box.state(each.unit) for each in (line, other)] == ["inactive", "inactive"]
+
+
+def test_triggers_that_are_outstanding_at_a_stop_are_answered(box: Box, patchcore: Bundle) -> None:
+    line = BoxLine(box)
+    # Frames that come every minute only: the triggers wait for theirs.
+    line.configure(
+        trigger='mode = "software", budget_ms = 20000, max_in_flight = 4',
+        camera=SYNTHETIC + ", rate_hz = 0.02",
+    )
+    line.install(patchcore)
+    line.start()
+    line.until_it_sees()
+    client = line.client()
+    try:
+        client.ask("first")
+        for trig in ("second", "third"):
+            client.say("trigger", trig=trig)
+            client.until(lambda m, trig=trig: m["type"] == "trigger_ack" and m["trig"] == trig)
+        box.run(f"systemctl --no-block stop {line.unit}")
+        for trig in ("second", "third"):
+            answer = client.until(lambda m, trig=trig: m["type"] == "verdict" and m["trig"] == trig)
+            assert (answer["verdict"], answer["reason"]) == (2, "shutdown")
+        box.until(lambda: box.state(line.unit) == "inactive", "it does not stop")
+        assert box.unit(line.unit, "Result")["Result"] == "success"
+    finally:
+        client.close()
+        line.stop()
+
+
+def test_a_bundle_is_installed_and_rolled_back_and_the_audit_log_says_so(
+    line: BoxLine, patchcore: Bundle, padim: Bundle
+) -> None:
+    line.install(padim)
+    assert line.ask("part-1")["bundle"] == patchcore.label, "a running line keeps its bundle"
+    line.box.run(f"systemctl restart {line.unit}")
+    assert line.ask("part-1")["bundle"] == padim.label
+    line.box.run("edge-run bundles rollback /etc/kenpin/web-1.toml --why 'too many NG'")
+    line.box.run(f"systemctl restart {line.unit}")
+    assert line.ask("part-1")["bundle"] == patchcore.label
+    assert "whole" in line.box.run("edge-run audit verify /etc/kenpin/web-1.toml").stdout
+    assert "too many NG" in line.box.run("edge-run audit export /etc/kenpin/web-1.toml").stdout
+
+
+def test_a_damaged_bundle_gives_way_to_the_one_before_and_two_are_final(
+    line: BoxLine, patchcore: Bundle, padim: Bundle
+) -> None:
+    line.install(padim)
+    damage(line, padim)
+    line.box.run(f"systemctl restart {line.unit}")
+    assert line.ask("part-1")["bundle"] == patchcore.label
+    assert line.heard("alarm", source="bundle")
+    damage(line, patchcore)
+    line.box.run(f"systemctl restart {line.unit}", check=False)
+    line.box.until(lambda: line.box.state(line.unit) == "failed", "it is not final")
+    assert line.box.unit(line.unit, "ExecMainStatus", "NRestarts") == {
+        "ExecMainStatus": "5", "NRestarts": "0",
+    }  # fmt: skip
+    for bundle in (padim, patchcore):
+        line.install(bundle)
+
+
+def damage(line: BoxLine, bundle: Bundle) -> None:
+    file = next((line.home / "bundles" / bundle.folder.name).glob("*.bin"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def test_every_message_of_a_line_is_json_and_errors_are_errors(line: BoxLine) -> None:
+    line.box.run(f"kill -KILL {line.pid('kenpin-inspect')}")
+    line.box.until(lambda: bool(line.heard("inspection_gone")), "it did not notice")
+    own = f"_SYSTEMD_UNIT={line.unit}.service"
+    entries = line.box.journal(line.unit, own)
+    assert [e["MESSAGE"] for e in entries if e["MESSAGE"][:1] not in ("{", "e")] == []
+    levels = {"error": 3, "warning": 4, "info": 6}
+    for told in line.events():
+        assert told["PRIORITY"] == levels[told["level"]], told
+    assert line.events("-p err")
+
+
+def test_python_warnings_and_errors_are_json_of_their_priority(box: Box) -> None:
+    code = (
+        "import sys, warnings; sys.path.insert(0, '/opt/kenpin/current/lib')\n"
+        "from kenpin.config.journal import hear_python, say, under_journald\n"
+        "assert under_journald(); hear_python(say)\n"
+        "warnings.warn('worn out'); raise ValueError('broken')\n"
+    )
+    (box.root / "root/warn.py").write_text(code)
+    box.run("systemd-run --wait --unit=warn /usr/bin/python3 /root/warn.py", check=False)
+    entries = box.journal("warn.service", "_COMM=python3")
+    found = {json.loads(e["MESSAGE"])["event"]: int(e["PRIORITY"]) for e in entries}
+    assert found == {"python_warning": 4, "python_error": 3}
+
+
+def test_the_sandbox_lets_archive_recording_keys_and_status_page_work(
+    box: Box, patchcore: Bundle
+) -> None:
+    line = BoxLine(box)
+    box.run("install -d -o kenpin -g kenpin /var/lib/kenpin/web-1 /var/lib/kenpin/web-1/archive")
+    box.run("runuser -u kenpin -- edge-run keys new /var/lib/kenpin/web-1/keys")
+    box.run("runuser -u kenpin -- edge-run keys client plc /var/lib/kenpin/web-1/keys "
+            "-o /var/lib/kenpin/web-1/plc.key_secret")  # fmt: skip
+    tcp = 'ctl = "tcp://127.0.0.1:5555", pub = "tcp://127.0.0.1:5556"'
+    line.configure(
+        trigger='mode = "free", budget_ms = 500',
+        camera=SYNTHETIC + ", rate_hz = 10",
+        wire=f'{tcp}, keys = "/var/lib/kenpin/web-1/keys"',
+        archive=SIDES["archive"] + ", ok_every = 1",
+        status=SIDES["status"],
+    )
+    line.install(patchcore)
+    line.start()
+    try:
+        box.until(lambda: any((line.home / "archive").rglob("*.json")), "nothing is archived")
+        code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9464/readyz').status)"
+        box.until(lambda: "200" in box.run(f'python3 -c "{code}"', check=False).stdout, "no page")
+        listened = box.run(
+            "cd /var/lib/kenpin/web-1 && timeout 20 runuser -u kenpin -- edge-plc "
+            "--ctl tcp://127.0.0.1:5555 --pub tcp://127.0.0.1:5556 --keys plc.key_secret "
+            "--listen --count 5",
+            check=False,
+        )
+        assert listened.returncode == 0, listened.stdout + listened.stderr
+        alarms = [told for told in line.heard("alarm") if told["source"] in ("archive", "status")]
+        assert alarms == []
+    finally:
+        line.stop()
+    box.run(
+        "systemd-run --wait -p User=kenpin -p ProtectSystem=strict "
+        "-p ReadWritePaths=/var/lib/kenpin/web-1 edge-run record /etc/kenpin/web-1.toml "
+        "-o /var/lib/kenpin/web-1/recording --frames 5"
+    )
+    assert any((line.home / "recording").iterdir())
+
+
+def test_ipc_sockets_are_for_the_group_as_the_page_says(line: BoxLine) -> None:
+    told = line.box.run("stat -c '%U %G %a' /run/kenpin/web-1/ctl /run/kenpin/web-1").stdout
+    assert told.splitlines() == ["kenpin kenpin 660", "kenpin kenpin 750"]
+
+
+def repacked(package: Path, folder: Path, version: str, change: str = "") -> Path:
+    """The package as a later version, with a script run over its tree."""
+    tree = folder / version
+    script = (
+        f"dpkg-deb -R {package} {tree} && cd {tree} && "
+        f"sed -i 's/^Version: .*/Version: {version}/' DEBIAN/control && {change or 'true'} && "
+        f"dpkg-deb -Znone --root-owner-group -b {tree} {folder}/kenpin-{version}.deb"
+    )
+    subprocess.run(["sh", "-c", script], check=True, stdout=subprocess.DEVNULL)
+    return folder / f"kenpin-{version}.deb"
+
+
+def test_an_upgrade_stops_no_line_and_keeps_edited_settings(
+    line: BoxLine, package: Path, tmp_path: Path
+) -> None:
+    demo = line.box.root / "etc/kenpin/demo.toml"
+    demo.write_text(demo.read_text().replace("rate_hz = 5", "rate_hz = 7"))
+    pid = line.pid()
+    newer = repacked(package, tmp_path, "9.0.0", "echo '# newer' >> etc/kenpin/demo.toml")
+    shutil.copy(newer, line.box.root / "root/newer.deb")
+    install = "apt-get install -yq -o Dpkg::Options::=--force-confold /root/newer.deb"
+    line.box.run(install, timeout=300)
+    assert line.pid() == pid, "the upgrade stopped a running line"
+    assert line.ask("part-1")["verdict"] in (1, 2)
+    assert "rate_hz = 7" in demo.read_text()
+    assert "# newer" in demo.with_name("demo.toml.dpkg-dist").read_text()
+    line.box.run(f"systemctl restart {line.unit}")
+    assert line.ask("part-2")["verdict"] in (1, 2)
+
+
+def test_a_new_version_that_judges_otherwise_is_not_put_in_force(
+    line: BoxLine, package: Path, tmp_path: Path
+) -> None:
+    """Its self-test fails with a bundle of the box: the version before goes on."""
+    box, pid = line.box, line.pid()
+    before = box.run("readlink /opt/kenpin/current").stdout
+    broken = "sed -i 's/^def main(argv.*/&\\n    return 5/' "
+    broken += "opt/kenpin/releases/*/lib/kenpin/runtime/service/bundles_cli.py && "
+    # Another version lies in a folder of its own.
+    broken += "mv opt/kenpin/releases/* opt/kenpin/releases/9.5.0 && "
+    broken += "sed -i 's/^new=.*/new=9.5.0/' DEBIAN/postinst && rm -rf "
+    broken += "opt/kenpin/releases/9.5.0/lib/kenpin/runtime/service/__pycache__/bundles_cli* && "
+    broken += "sed -i 's|/releases/[^/]*/lib|/releases/9.5.0/lib|' opt/kenpin/releases/9.5.0/bin/*"
+    shutil.copy(repacked(package, tmp_path, "9.5.0", broken), box.root / "root/broken.deb")
+    told = box.run("apt-get install -yq /root/broken.deb", check=False, timeout=300)
+    assert told.returncode != 0
+    assert "is not" in told.stdout + told.stderr
+    assert box.run("readlink /opt/kenpin/current").stdout == before
+    assert line.pid() == pid
+    # What runs goes on, its children too; what starts anew is the version before.
+    box.run(f"kill -KILL {line.pid('kenpin-inspect')}")
+    box.until(lambda: line.heard("ready") != [], "nobody judges any more")
+    assert line.ask("part-1")["verdict"] in (1, 2)
+    box.run(f"systemctl restart {line.unit}")
+    assert line.ask("part-2")["verdict"] in (1, 2)
+    box.run("apt-get install -yq --allow-downgrades /root/kenpin.deb", timeout=300)
+    box.run(f"systemctl restart {line.unit}")
+    assert line.ask("part-3")["verdict"] in (1, 2)
+
+
+def test_an_enabled_line_is_back_after_a_reboot(line: BoxLine) -> None:
+    line.box.run(f"systemctl enable kenpin.target {line.unit}")
+    line.box.reboot()
+    line.box.until(lambda: line.box.state(line.unit) == "active", "the line did not come back")
+    assert line.ask("part-1")["verdict"] in (1, 2)
+
+
+def test_removal_leaves_no_dangling_link_and_purge_keeps_what_is_the_plants(
+    line: BoxLine,
+) -> None:
+    box = line.box
+    box.run(f"systemctl enable kenpin.target {line.unit}")
+    box.run("apt-get remove -yq kenpin")
+    assert box.run("pgrep -u kenpin", check=False).stdout == "", "a line still runs"
+    assert box.run("find /etc/systemd /usr/lib/systemd -xtype l -name 'kenpin*'").stdout == ""
+    assert (box.root / "etc/kenpin/demo.toml").exists()
+    assert (line.home / "bundles").is_dir()
+    box.run("apt-get purge -yq kenpin")
+    assert not (box.root / "etc/kenpin/demo.toml").exists()
+    assert (box.root / "etc/kenpin/web-1.toml").exists(), "it is not the package's"
+    assert (line.home / "bundles").is_dir()
+    assert box.run("ls /opt/kenpin", check=False).returncode != 0
+    box.run("apt-get install -yq /root/kenpin.deb", timeout=300)
+    line.start()
+    assert line.ask("part-1")["verdict"] in (1, 2)
