@@ -28,9 +28,12 @@ from kenpin.config.camera import GenicamSpec, load_camera
 from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.config.line import load_line
+from kenpin.runtime.box import examine_box
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.engine import EngineError
 from kenpin.runtime.rate import add_rate
+from kenpin.runtime.security import examine_security
 from kenpin.runtime.tune import add_tune
 
 __all__ = ["main"]
@@ -39,6 +42,8 @@ EXAMPLES = """examples:
   edge-doctor camera                         cameras of the producers in GENICAM_GENTL64_PATH
   edge-doctor camera line.toml               the line's camera, tried out
   edge-doctor camera --producer FILE.cti --serial 12345
+  edge-doctor box                            what of this box makes verdicts late
+  edge-doctor security line.toml             sockets, keys, modes, bundles, kernel, disks
   edge-doctor tune bundles/                  the network's fastest settings on this box
   edge-doctor rate bundles/ --budget-ms 50    lines a second that this box holds
   edge-doctor flat-field --dark DARK/ --white WHITE/ -o flat.json
@@ -91,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     flat.add_argument("--line", type=Path, metavar="LINE.toml", help="whose settings it holds for")
     flat.add_argument("--bits", type=int, default=8, help="of a sample; default: 8")
     flat.set_defaults(action=_flat_field)
+    box = commands.add_parser("box", help="priorities, memory, clocks: what makes verdicts late")
+    box.set_defaults(action=_box)
+    security = commands.add_parser("security", help="how a line and its box are kept")
+    security.add_argument("line", type=Path, metavar="LINE.toml")
+    security.set_defaults(action=_security)
     add_tune(commands)
     add_rate(commands)
     return parser
@@ -137,6 +147,19 @@ def _camera(options: argparse.Namespace) -> int:
     )
     findings += _of_the_trial(trial, spec)
     _list(out, findings)
+    return Exit.CAMERA if any(f.grade == "warning" for f in findings) else Exit.DONE
+
+
+def _box(_options: argparse.Namespace) -> int:
+    return _told(examine_box())
+
+
+def _security(options: argparse.Namespace) -> int:
+    return _told(examine_security(load_line(options.line), options.line))
+
+
+def _told(findings: Sequence[Finding]) -> int:
+    _list(plain_console(), findings)
     return Exit.CAMERA if any(f.grade == "warning" for f in findings) else Exit.DONE
 
 

@@ -1,0 +1,161 @@
+"""What of a box makes verdicts late: priorities, memory, clocks of the processor; for edge-doctor.
+
+Reads /proc and /sys below a root and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from kenpin.camera.genicam.host import Finding
+
+__all__ = ["clock", "examine_box"]
+
+_SCHED_FIFO, _SCHED_RR = 1, 2
+# proc(5): the 41st field of stat is the policy, the 40th the priority; ours begin behind comm.
+_POLICY = 38
+_OVERCOMMITTED = 1.0
+
+
+def examine_box(root: Path = Path("/")) -> list[Finding]:
+    """All that was looked at: first the box, then each line that runs on it."""
+    findings = [_throttling(root), *_governors(root), _swap(root), _load(root), clock(root)]
+    lines = list(_gateways(root))
+    for process, name in lines:
+        findings += [_priority(process, name), _locked(process, name), _way_back(process, name)]
+    if not lines:
+        told = "none runs: what the unit grants is seen while it does"
+        findings.append(Finding("lines", "unknown", told))
+    return findings
+
+
+# -- the box -----------------------------------------------------------------------------------
+
+
+def _throttling(root: Path) -> Finding:
+    name, told = "realtime throttling", _text(root / "proc/sys/kernel/sched_rt_runtime_us")
+    if not told:
+        return Finding(name, "unknown", "sched_rt_runtime_us cannot be read")
+    if told == "-1":
+        remedy = "sysctl -w kernel.sched_rt_runtime_us=950000: else a defect could hold a core"
+        return Finding(name, "warning", "off", remedy)
+    return Finding(name, "ok", f"{told} µs of each second at most")
+
+
+def _governors(root: Path) -> Iterator[Finding]:
+    name = "processor's governor"
+    files = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor"))
+    found = sorted({_text(file) for file in files})
+    if not found:
+        yield Finding(name, "unknown", "no cpufreq here: a virtual machine, or fixed clocks")
+    elif found != ["performance"]:
+        remedy = "cpupower frequency-set -g performance: else a core sleeps when a trigger comes"
+        yield Finding(name, "warning", ", ".join(found), remedy)
+    else:
+        yield Finding(name, "ok", "performance")
+
+
+def _swap(root: Path) -> Finding:
+    rows = _text(root / "proc/swaps").splitlines()[1:]
+    used = sum(int(row.split()[3]) for row in rows if len(row.split()) > 3)
+    if used:
+        remedy = "more memory, or swapoff -a: a page that comes from a disk takes milliseconds"
+        return Finding("swap", "warning", f"{used // 1024} MiB used", remedy)
+    return Finding("swap", "ok", "none used")
+
+
+def _load(root: Path) -> Finding:
+    text = _text(root / "proc/loadavg")
+    if not text:
+        return Finding("load", "unknown", "/proc/loadavg cannot be read")
+    load, cores = float(text.split()[1]), os.cpu_count() or 1
+    if load > _OVERCOMMITTED * cores:
+        remedy = "move other work elsewhere: the inspection has no priority over it"
+        return Finding("load", "warning", f"{load:g} over 5 minutes on {cores} cores", remedy)
+    return Finding("load", "ok", f"{load:g} over 5 minutes on {cores} cores")
+
+
+def clock(root: Path) -> Finding:
+    """Whether anything sets it. Deadlines do not need it; archives and audit logs do."""
+    if (root / "run/systemd/timesync/synchronized").exists():
+        return Finding("time", "ok", "synchronized")
+    if any((root / place).exists() for place in ("run/chrony", "run/ntpd.pid")):
+        return Finding("time", "ok", "chrony or ntpd runs")
+    remedy = "timedatectl set-ntp true, or chrony: dates in logs and archives rest on it"
+    return Finding("time", "warning", "nothing is seen to set the clock", remedy)
+
+
+# -- a line ------------------------------------------------------------------------------------
+
+
+def _gateways(root: Path) -> Iterator[tuple[Path, str]]:
+    """Every gateway that runs, and its settings' file."""
+    folders = [path for path in (root / "proc").iterdir() if path.name.isdigit()]
+    for process in sorted(folders, key=lambda path: int(path.name)):
+        words = _text(process / "cmdline").split("\0")
+        told = [word for word in words if word]
+        for at, word in enumerate(told[:-1]):
+            if Path(word).name == "edge-run" and told[at + 1].endswith(".toml"):
+                yield process, Path(told[at + 1]).stem
+                break
+
+
+def _priority(process: Path, line: str) -> Finding:
+    name, fields = f"{line}: deadlines", _text(process / "stat").rpartition(")")[2].split()
+    if len(fields) <= _POLICY:
+        return Finding(name, "unknown", "its scheduling cannot be read")
+    if int(fields[_POLICY]) in (_SCHED_FIFO, _SCHED_RR):
+        return Finding(name, "ok", f"before other work, priority {fields[_POLICY - 1]}")
+    limit = _limit(process, "Max realtime priority")
+    remedy = "LimitRTPRIO=10 and RestrictRealtime=no in the unit, gateway.realtime_priority = 10"
+    return Finding(name, "warning", f"as any other work; the unit grants {limit}", remedy)
+
+
+def _locked(process: Path, line: str) -> Finding:
+    name = f"{line}: memory"
+    rows = [row for row in _text(process / "status").splitlines() if row.startswith("VmLck")]
+    if not rows:
+        return Finding(name, "unknown", "cannot be read")
+    if int(rows[0].split()[1]):
+        return Finding(name, "ok", "stays in memory")
+    limit = _limit(process, "Max locked memory")
+    return Finding(
+        name, "warning", f"may be paged out; the limit is {limit}", "LimitMEMLOCK=infinity"
+    )
+
+
+def _way_back(process: Path, line: str) -> Finding:
+    """Whether the next bundle, proven at niceness 10, can take over at 0."""
+    name, limit = f"{line}: change of bundle", _limit(process, "Max nice priority")
+    capable = _capable(process)
+    # getrlimit(2): 20 minus the lowest niceness that may be had.
+    if capable or (limit.isdigit() and int(limit) >= 20):
+        return Finding(name, "ok", "a bundle that takes over leaves its niceness")
+    if not limit:
+        return Finding(name, "unknown", "its limits cannot be read")
+    told = "a bundle that takes over keeps niceness 10, and is slow beside other work"
+    return Finding(name, "warning", told, "LimitNICE=+0 in the unit")
+
+
+def _capable(process: Path) -> bool:
+    """Whether it has CAP_SYS_NICE."""
+    for row in _text(process / "status").splitlines():
+        if row.startswith("CapEff"):
+            return bool(int(row.split()[1], 16) >> 23 & 1)
+    return False
+
+
+def _limit(process: Path, name: str) -> str:
+    for row in _text(process / "limits").splitlines():
+        if row.startswith(name):
+            return row.removeprefix(name).split()[0]
+    return ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,192 @@
+"""How a box and a line are kept, seen from the box itself; for edge-doctor security.
+
+Looks at the line's settings, at modes and ages of files, at the kernel and the disks;
+changes nothing. docs/security.md says whom each of these stops.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from kenpin.camera.genicam.host import Finding
+from kenpin.config.line import Line
+from kenpin.runtime.box import clock
+from kenpin.runtime.bundles.bundle import read_bundle
+from kenpin.runtime.bundles.manifest import BundleError
+from kenpin.runtime.service.audit import AuditError, audit_of, keys_audit
+from kenpin.runtime.wire.endpoints import is_local
+from kenpin.runtime.wire.keys import KeysError, read_admitted, read_line
+
+__all__ = ["examine_security"]
+
+_OLD_KEY_S = 2 * 365 * 86_400
+_LOW_SPACE = 0.05
+# Below /proc/sys: what it should be at least, and what it is good for.
+_KERNEL = {
+    "kernel/randomize_va_space": (2, "addresses cannot be guessed"),
+    "kernel/kptr_restrict": (1, "the kernel's addresses are not told"),
+    "kernel/dmesg_restrict": (1, "the kernel's log is root's"),
+    "kernel/yama/ptrace_scope": (1, "a process cannot read another one's memory"),
+    "kernel/unprivileged_bpf_disabled": (1, "nobody but root loads code into the kernel"),
+    "fs/protected_symlinks": (1, "links in /tmp cannot mislead root"),
+    "fs/protected_hardlinks": (1, "nor can hard links"),
+}
+
+
+def examine_security(
+    line: Line, settings: Path, *, root: Path = Path("/"), now_s: float | None = None
+) -> list[Finding]:
+    """All that was looked at.
+
+    Parameters
+    ----------
+    settings
+        The file that the line's settings came from.
+    now_s
+        Seconds since 1970; for the age of keys.
+    """
+    now = time.time() if now_s is None else now_s
+    return [
+        *_sockets(line),
+        *_keys(line, now),
+        *_modes(line, settings),
+        *_bundles(line),
+        *_audit(line),
+        *_kernel(root),
+        clock(root),
+        *_disks(line, root),
+    ]
+
+
+def _sockets(line: Line) -> Iterator[Finding]:
+    for name in ("ctl", "pub", "img"):
+        endpoint = getattr(line.wire, name)
+        if endpoint is None:
+            continue
+        if endpoint.startswith("ipc:"):
+            who = "the service's group" if line.wire.ipc_group else "the service's user"
+            yield Finding(f"wire.{name}", "ok", f"{endpoint}, for {who}")
+        elif line.wire.keys is not None:
+            yield Finding(f"wire.{name}", "ok", f"{endpoint}, for admitted keys")
+        elif is_local(endpoint):
+            remedy = "give wire.keys, or ipc:///run/kenpin/LINE/..., which has a lock of its own"
+            yield Finding(f"wire.{name}", "warning", f"{endpoint}: every program here", remedy)
+        else:
+            remedy = "give wire.keys; the line refuses to start without"
+            yield Finding(f"wire.{name}", "warning", f"{endpoint}: everybody", remedy)
+    if line.status is not None:
+        local = line.status.address.startswith("127.") or line.status.address == "::1"
+        remedy = "" if local else "a proxy with a password before it, and 127.0.0.1 here"
+        told = f"{line.status.address}:{line.status.port}, plain HTTP"
+        yield Finding("status", "ok" if local else "warning", told, remedy)
+
+
+def _keys(line: Line, now: float) -> Iterator[Finding]:
+    folder = line.wire.keys
+    if folder is None:
+        return
+    try:
+        read_line(folder)
+        admitted = read_admitted(folder)
+    except (KeysError, OSError) as error:
+        yield Finding("keys", "warning", str(error), "edge-run keys new")
+        return
+    for problem in admitted.problems:
+        yield Finding("keys", "warning", problem, "remove the file, or put the right key there")
+    names = sorted(admitted.names.values())
+    if not names:
+        yield Finding("allow-list", "warning", "nobody is admitted", "edge-run keys client NAME")
+    else:
+        yield Finding("allow-list", "ok", ", ".join(names))
+    every = [folder / "line.key_secret", *(folder / "clients").glob("*.key")]
+    ages = {path.name: now - path.stat().st_mtime for path in every if path.is_file()}
+    old = sorted(name for name, age in ages.items() if age > _OLD_KEY_S)
+    if old:
+        remedy = "make new ones (docs/security.md, Keys) and revoke these"
+        yield Finding("age of keys", "warning", f"over two years: {', '.join(old)}", remedy)
+    elif ages:
+        yield Finding("age of keys", "ok", f"{max(ages.values()) / 86_400:.0f} days at most")
+
+
+def _modes(line: Line, settings: Path) -> Iterator[Finding]:
+    """What others than the owner could change."""
+    places = [settings, settings.parent, line.bundles, line.trust, line.wire.keys]
+    for path in [place for place in places if place is not None and place.exists()]:
+        mode = path.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            yield Finding(f"mode of {path}", "warning", f"{mode & 0o777:o}", f"chmod o-w {path}")
+        else:
+            yield Finding(f"mode of {path}", "ok", f"{mode & 0o777:o}")
+
+
+def _bundles(line: Line) -> Iterator[Finding]:
+    if line.trust is None:
+        remedy = 'trust = "FOLDER" with the public keys of those who may sign; edge-compile sign'
+        yield Finding("signatures", "warning", "unsigned bundles are taken", remedy)
+    try:
+        bundle = read_bundle(line.bundles, line.trust)
+    except (BundleError, OSError) as error:
+        yield Finding("bundle", "warning", str(error), "install it again")
+        return
+    signed = "" if line.trust is None else ", signed by a trusted key"
+    yield Finding("bundle", "ok", f"{bundle.label}, every byte as it was written{signed}")
+
+
+def _audit(line: Line) -> Iterator[Finding]:
+    logs = [audit_of(line)]
+    logs += [] if line.wire.keys is None else [keys_audit(line.wire.keys)]
+    for log in logs:
+        try:
+            checked = log.verify()
+        except AuditError as error:
+            yield Finding("audit log", "warning", str(error), "keep it as evidence: docs/audit.md")
+        else:
+            yield Finding("audit log", "ok", f"{log.path}: {checked.count} lines, whole")
+
+
+def _kernel(root: Path) -> Iterator[Finding]:
+    for name, (least, good_for) in _KERNEL.items():
+        key = name.replace("/", ".")
+        try:
+            found = (root / "proc/sys" / name).read_text().strip()
+        except OSError:
+            yield Finding(key, "unknown", "cannot be read")
+            continue
+        well = found.isdigit() and int(found) >= least
+        remedy = "" if well else f"sysctl -w {key}={least}, and in /etc/sysctl.d: {good_for}"
+        yield Finding(key, "ok" if well else "warning", found, remedy)
+
+
+def _disks(line: Line, root: Path) -> Iterator[Finding]:
+    """What the file systems and the flash themselves complain of; not what SMART would tell."""
+    for file in sorted((root / "sys/fs/ext4").glob("*/errors_count")):
+        count = file.read_text().strip()
+        name = f"disk {file.parent.name}"
+        if count == "0":
+            yield Finding(name, "ok", "no errors")
+        else:
+            remedy = "look at the kernel's log; copy the bundles away and exchange the disk"
+            yield Finding(name, "warning", f"{count} errors", remedy)
+    for file in sorted((root / "sys/block").glob("mmcblk*/device/life_time")):
+        # JEDEC eMMC 5.0: 1 is up to 10 % worn, 10 up to 100 %, 11 beyond.
+        worn = max(int(word, 16) for word in file.read_text().split())
+        name = f"flash {file.parent.parent.name}"
+        if worn >= 9:
+            yield Finding(name, "warning", f"{10 * worn} % worn", "exchange it before it is full")
+        else:
+            yield Finding(name, "ok", f"{10 * worn} % worn at most")
+    if line.bundles.exists():
+        yield _space(line.bundles)
+
+
+def _space(folder: Path) -> Finding:
+    usage = shutil.disk_usage(folder)
+    share = usage.free / usage.total
+    told = f"{100 * share:.0f} % free where the bundles are"
+    if share < _LOW_SPACE:
+        return Finding("space", "warning", told, "make room: logs and installs need some")
+    return Finding("space", "ok", told)

@@ -1,0 +1,129 @@
+"""edge-doctor security: what is kept badly is found, with its remedy and an exit code."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kenpin.config.exits import Exit
+from kenpin.config.line import load_line
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.doctor import main
+from kenpin.runtime.security import examine_security
+from kenpin.runtime.service.audit import AuditLog, Who
+from kenpin.runtime.wire.keys import new_client, new_line
+
+YEAR_S = 365 * 86_400
+
+
+@pytest.fixture
+def settings(patchcore: Bundle, tmp_path: Path) -> Path:
+    """A line that is kept well, but for signatures."""
+    shutil.copytree(patchcore.folder, tmp_path / "bundles" / patchcore.folder.name)
+    (tmp_path / "bundles" / "current").symlink_to(patchcore.folder.name)
+    new_line(tmp_path / "keys")
+    new_client(tmp_path / "keys", "plc-1", tmp_path / "plc-1.key_secret")
+    AuditLog(tmp_path / "bundles" / "audit.jsonl").write(Who("page"), "alarm", "camera")
+    return written(tmp_path, 'ctl = "tcp://10.0.0.1:5555", pub = "ipc://{0}/pub", keys = "keys"')
+
+
+def written(folder: Path, wire: str, more: str = "") -> Path:
+    toml = folder / "line.toml"
+    toml.write_text(
+        'name = "web-1"\nbox = "box-1"\nbundles = "bundles"\n'
+        'trigger = { mode = "free", budget_ms = 60 }\n'
+        'camera = { kind = "synthetic", height_px = 128, width_px = 320, seed = 3 }\n'
+        f"wire = {{ {wire.format(folder)} }}\n{more}"
+    )
+    return toml
+
+
+def box(root: Path) -> Path:
+    """A kernel and disks that are well."""
+    files = {
+        "kernel/randomize_va_space": "2", "kernel/kptr_restrict": "1", "kernel/dmesg_restrict": "1",
+        "kernel/yama/ptrace_scope": "1", "kernel/unprivileged_bpf_disabled": "2",
+        "fs/protected_symlinks": "1", "fs/protected_hardlinks": "1",
+    }  # fmt: skip
+    places = {f"proc/sys/{name}": text for name, text in files.items()}
+    places |= {
+        "run/systemd/timesync/synchronized": "",
+        "sys/fs/ext4/sda1/errors_count": "0",
+        "sys/block/mmcblk0/device/life_time": "0x01 0x02",
+    }
+    for name, text in places.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def complaints(settings: Path, root: Path, *, years: float = 0.0) -> dict[str, str]:
+    now = (settings.parent / "keys/line.key_secret").stat().st_mtime + years * YEAR_S
+    found = examine_security(load_line(settings), settings, root=root, now_s=now)
+    return {f.name: f.remedy for f in found if f.grade != "ok"}
+
+
+def test_a_line_that_is_kept_well_gets_one_complaint_about_signatures(
+    settings: Path, tmp_path: Path
+) -> None:
+    assert complaints(settings, box(tmp_path / "root")).keys() == {"signatures"}
+
+
+def test_sockets_that_others_may_use_are_named(settings: Path, tmp_path: Path) -> None:
+    open_ = 'ctl = "tcp://127.0.0.1:5555", pub = "tcp://10.0.0.1:5556"'
+    written(tmp_path, open_, '[status]\naddress = "0.0.0.0"\n')
+    told = complaints(settings, box(tmp_path / "root"))
+    assert told.keys() == {"wire.ctl", "wire.pub", "status", "signatures"}
+    assert "wire.keys" in told["wire.ctl"]
+
+
+def test_old_keys_and_empty_lists_of_clients_are_named(settings: Path, tmp_path: Path) -> None:
+    root = box(tmp_path / "root")
+    assert "age of keys" in complaints(settings, root, years=3)
+    (tmp_path / "keys/clients/plc-1.key").unlink()
+    assert "edge-run keys client" in complaints(settings, root)["allow-list"]
+    (tmp_path / "keys/line.key_secret").chmod(0o644)
+    assert "keys" in complaints(settings, root)
+
+
+def test_what_others_may_write_is_named(settings: Path, tmp_path: Path) -> None:
+    settings.chmod(0o666)
+    (tmp_path / "bundles").chmod(0o777)
+    told = complaints(settings, box(tmp_path / "root"))
+    assert {f"mode of {settings}", f"mode of {tmp_path / 'bundles'}"} <= told.keys()
+
+
+def test_altered_bundles_and_logs_are_named(
+    settings: Path, tmp_path: Path, patchcore: Bundle
+) -> None:
+    root = box(tmp_path / "root")
+    log = tmp_path / "bundles" / "audit.jsonl"
+    log.write_text(log.read_text().replace("camera", "camcam"))
+    assert "audit.md" in complaints(settings, root)["audit log"]
+    bank = tmp_path / "bundles" / patchcore.folder.name / "bank.npy"
+    bank.write_bytes(bank.read_bytes()[:-1] + b"\1")
+    assert "bundle" in complaints(settings, root)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "name"),
+    [
+        ("proc/sys/kernel/yama/ptrace_scope", "0", "kernel.yama.ptrace_scope"),
+        ("sys/fs/ext4/sda1/errors_count", "3", "disk sda1"),
+        ("sys/block/mmcblk0/device/life_time", "0x0a 0x02", "flash mmcblk0"),
+    ],
+)
+def test_kernel_settings_and_disks_are_looked_at(
+    settings: Path, tmp_path: Path, file: str, text: str, name: str
+) -> None:
+    root = box(tmp_path / "root")
+    (root / file).write_text(text)
+    assert complaints(settings, root).keys() == {"signatures", name}
+
+
+def test_scripts_get_an_exit_code(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["security", str(settings)]) == Exit.CAMERA
+    assert "signatures" in capsys.readouterr().out
+    assert main(["security", str(settings.with_name("none.toml"))]) == Exit.CONFIG
