@@ -34,9 +34,10 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 def table(rows: dict[str, dict[str, float]], unit: str) -> str:
     """Aligned lines, one for each row."""
-    head = f"{'':12}" + "".join(f"{name:>10}" for name in next(iter(rows.values())))
+    wide = max(12, *map(len, rows))
+    head = f"{'':{wide}}" + "".join(f"{name:>10}" for name in next(iter(rows.values())))
     lines = [
-        f"{name:12}" + "".join(f"{value:10.2f}" for value in row.values())
+        f"{name:{wide}}" + "".join(f"{value:10.2f}" for value in row.values())
         for name, row in rows.items()
     ]
     return "\n".join([f"{head}   {unit}", *lines])

@@ -16,6 +16,7 @@ from kenpin.config.web import WebSpec
 
 __all__ = [
     "ArchiveSpec",
+    "GatewaySpec",
     "InspectionSpec",
     "Line",
     "LineTriggerSpec",
@@ -78,6 +79,17 @@ class WireSpec(Settings):
     keys: Path | None = None
     ipc_group: bool = False
     resend_ms: float = Field(default=20.0, ge=5, le=10_000)
+
+
+class GatewaySpec(Settings):
+    """What the process that keeps the deadlines asks of the kernel; refused, it is an alarm.
+
+    realtime_priority  of SCHED_FIFO, before all ordinary work; 0: none
+    lock_memory        its pages stay in memory
+    """
+
+    realtime_priority: int = Field(default=10, ge=0, le=49)
+    lock_memory: bool = True
 
 
 class InspectionSpec(Settings):
@@ -227,6 +239,7 @@ class Line(Settings):
     web: WebSpec | None = None
     ring: RingSpec = RingSpec()
     wire: WireSpec = WireSpec()
+    gateway: GatewaySpec = GatewaySpec()
     inspection: InspectionSpec = InspectionSpec()
     selftest: SelftestSpec = SelftestSpec()
     archive: ArchiveSpec | None = None

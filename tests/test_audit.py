@@ -14,7 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kenpin.config.exits import Exit
-from kenpin.runtime.service.audit import AuditError, AuditLog, AuditQueue, Who
+from kenpin.config.line import load_line
+from kenpin.runtime.service.audit import (
+    AuditError,
+    AuditLog,
+    AuditQueue,
+    Who,
+    audit_of,
+    settings_of,
+)
 from kenpin.runtime.service.cli import main
 
 MIKA = Who("page", user="mika")
@@ -193,3 +201,20 @@ def test_an_export_holds_every_field(tmp_path: Path, capsys: pytest.CaptureFixtu
     first, second = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert second["prev"] == first["hash"]
     assert first["who"] == {"via": "page", "user": "mika", "key": ""}
+
+
+def test_settings_are_logged_by_their_keys_without_what_is_secret(tmp_path: Path) -> None:
+    toml = tmp_path / "line.toml"
+    toml.write_text(
+        'name = "web-1"\nbox = "box-1"\nbundles = "bundles"\n'
+        'trigger = { mode = "free", budget_ms = 60 }\n'
+        'camera = { kind = "synthetic", height_px = 128, width_px = 320, seed = 3 }\n'
+    )
+    line = load_line(toml)
+    told = settings_of(line)
+    assert told["trigger.budget_ms"] == 60
+    assert told["bundles"] == str(tmp_path / "bundles")
+    assert None not in told.values()
+    assert audit_of(line).path == tmp_path / "bundles" / "audit.jsonl"
+    elsewhere = line.model_copy(update={"audit": tmp_path / "elsewhere.jsonl"})
+    assert audit_of(elsewhere).path == tmp_path / "elsewhere.jsonl"

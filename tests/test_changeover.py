@@ -15,6 +15,7 @@ from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.durable import point
 from kenpin.runtime.bundles.layout import MANIFEST
 from kenpin.runtime.bundles.manifest import canonical, content_hash
+from kenpin.runtime.service.audit import AuditLog
 from running_line import PATIENCE_S, RunningLine, line_toml
 
 pytestmark = pytest.mark.clock
@@ -83,6 +84,12 @@ def test_a_new_bundle_takes_over_between_two_frames(
     assert reasons <= {None, "defect"}, "the change cost verdicts"
     assert (store / "current").resolve().name == padim.folder.name
     assert (store / "previous").resolve().name == patchcore.folder.name
+    log = AuditLog(store / "audit.jsonl")
+    assert log.verify().count >= 3
+    first, changed = [entry for entry in log.entries() if entry.what == "bundle"]
+    assert first.after["bundle"] == changed.before["bundle"] == patchcore.label
+    assert (changed.after["bundle"], changed.who.via) == (padim.label, "ctl")
+    assert "engineer" in changed.who.key
 
 
 def _altered(bundle: Path) -> str:

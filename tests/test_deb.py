@@ -163,7 +163,7 @@ def test_what_a_box_installs_is_pinned_as_the_tests_had_it() -> None:
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), name
     assert not {"torch", "nncf"} & pinned.keys()
     wanted = dict(
-        line.lower().split("==")
+        line.lower().replace("_", "-").split("==")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     )
@@ -171,3 +171,11 @@ def test_what_a_box_installs_is_pinned_as_the_tests_had_it() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = {re.split(r"[<>=]", text)[0].lower() for text in project["dependencies"]}
     assert asked <= pinned.keys()
+
+
+def test_the_papers_name_tests_that_there_are() -> None:
+    """docs/iec62443.md and docs/cra.md: each `tests/…` is a file."""
+    for page in ("iec62443.md", "cra.md"):
+        named = re.findall(r"`((?:tests|fuzz)/[\w./]*)`", (ROOT / "docs" / page).read_text())
+        assert named
+        assert [name for name in named if not (ROOT / name).exists()] == []

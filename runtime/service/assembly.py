@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from kenpin.camera.acquisition.handle import Acquisition, Opener
 from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.camera.opening import opener_of
 from kenpin.config.line import Line
 from kenpin.runtime.service.alarms import Alarms
 from kenpin.runtime.service.announcer import Announcer
+from kenpin.runtime.service.audit import AuditQueue, Who, audit_of, settings_of, trusted_of
 from kenpin.runtime.service.coordinator import Coordinator, TriggerRules
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 from kenpin.runtime.service.inspection.changeover import Changeover
@@ -92,7 +95,24 @@ def assemble(
         coordinator=coordinator,
         changeover=Changeover(supervisor, line.bundles, pixel_bytes),
         alarms=alarms,
+        audit=_audit(line),
     )
+
+
+def _audit(line: Line) -> AuditQueue:
+    """The line's log, told what has changed since its last start."""
+    log = structlog.get_logger()
+    audit = AuditQueue(
+        audit_of(line),
+        # The journal has each head: whoever makes the log anew cannot make that anew.
+        lambda entry: log.info(
+            "audit", n=entry.n, what=entry.what, item=entry.item, head=entry.hash
+        ),
+    )
+    started = Who("service")
+    audit.note(started, "setting", line.name, settings_of(line))
+    audit.note(started, "key", f"{line.name}: trust", trusted_of(line))
+    return audit
 
 
 def _supervisor(

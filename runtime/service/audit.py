@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -42,7 +43,9 @@ __all__ = [
     "Who",
     "audit_of",
     "keys_audit",
+    "settings_of",
     "store_audit",
+    "trusted_of",
     "who_runs",
 ]
 
@@ -51,6 +54,7 @@ What = Literal["bundle", "threshold", "key", "setting", "alarm", "account", "log
 _PATIENCE_S = 5.0
 _FIRST = "0" * 64
 _NAME = "audit.jsonl"
+_SECRET = re.compile("password|secret|token|passphrase", re.I)
 
 
 class AuditError(Exception):
@@ -117,6 +121,33 @@ def audit_of(line: Line) -> AuditLog:
 def store_audit(store: Path) -> AuditLog:
     """The log of a bundle store, unless a line that uses it names another one."""
     return AuditLog(store / _NAME)
+
+
+def settings_of(line: Line) -> dict[str, Any]:
+    """Every setting by its dotted key, as the log keeps it; what may be secret is hidden."""
+    found: dict[str, Any] = {}
+
+    def walk(tree: Mapping[str, Any], before: str) -> None:
+        for name, value in tree.items():
+            key = f"{before}{name}"
+            if isinstance(value, dict):
+                walk(value, f"{key}.")
+            elif value is not None:
+                found[key] = "(hidden)" if _SECRET.search(name) else value
+
+    walk(line.model_dump(mode="json", serialize_as_any=True), "")
+    return found
+
+
+def trusted_of(line: Line) -> dict[str, str]:
+    """The SHA-256 of every key that may sign a bundle of the line, by its file's name."""
+    if line.trust is None or not line.trust.is_dir():
+        return {}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(line.trust.iterdir())
+        if path.is_file()
+    }
 
 
 def keys_audit(folder: Path) -> AuditLog:

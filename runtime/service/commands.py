@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
+from kenpin.runtime.service.audit import Who
 from kenpin.runtime.service.inspection.changeover import Change, ChangeoverError
 from kenpin.runtime.service.ledger import Owner, TriggerConflictError
 from kenpin.runtime.service.line_parts import LineParts
@@ -38,7 +39,7 @@ class Commander:
 
     rolls           keeps the rolls of a web; None if the line keeps none
     begin_selftest  asks the inspection for it; False if nobody can be asked
-    in_force        called when another bundle judges from now on
+    in_force        called when another bundle judges from now on, with who wanted it
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Commander:
         *,
         rolls: Rolls | None,
         begin_selftest: Callable[[], bool],
-        in_force: Callable[[], None],
+        in_force: Callable[[Who], None],
     ) -> None:
         self._coordinator = parts.coordinator
         self._supervisor = parts.supervisor
@@ -91,7 +92,7 @@ class Commander:
                 self.report_change(change)
         elif isinstance(command, Activate):
             self.report_change(self._changeover.activate(client, command.bundle))
-            self._in_force()
+            self._in_force(Who("ctl", key=self._sessions.caller(client)))
         elif isinstance(command, Selftest):
             self._testers.append(client)
             if not self._begin_selftest():

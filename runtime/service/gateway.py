@@ -22,6 +22,7 @@ from kenpin.camera.acquisition.events import CameraChanged, CameraState
 from kenpin.config.exits import Exit
 from kenpin.runtime.judging.verdict import Reason, Verdict
 from kenpin.runtime.service.all_sides import AllSides
+from kenpin.runtime.service.audit import Who
 from kenpin.runtime.service.commands import Commander
 from kenpin.runtime.service.coordinator import CAMERA_WORKS
 from kenpin.runtime.service.inspection.messages import (
@@ -36,6 +37,7 @@ from kenpin.runtime.service.inspection.messages import (
 from kenpin.runtime.service.inspection.supervisor import Role
 from kenpin.runtime.service.ledger import Answer, LedgerEntry
 from kenpin.runtime.service.line_parts import LineParts
+from kenpin.runtime.service.realtime import claim_priority, lock_memory
 from kenpin.runtime.service.states import LineFacts, state_of
 from kenpin.runtime.service.systemd import Manager
 from kenpin.runtime.service.uninspected import Uninspected
@@ -77,7 +79,7 @@ class Gateway:
         self._acquisition, self._supervisor = parts.acquisition, parts.supervisor
         self._sockets, self._announcer = parts.sockets, parts.announcer
         self._coordinator, self._changeover = parts.coordinator, parts.changeover
-        self._alarms, self._sides = parts.alarms, AllSides(parts)
+        self._alarms, self._audit, self._sides = parts.alarms, parts.audit, AllSides(parts)
         self._manager = manager or Manager()
         self._until_end = until_end
         self._log = structlog.get_logger()
@@ -112,6 +114,7 @@ class Gateway:
         """Until SIGTERM or SIGINT, or until the line can never run; the exit code."""
         with self._signals() as wake:
             try:
+                self._claim()
                 self._supervisor.start()
                 self._sides.start()
                 # Not before: a line that nobody has started yet would be in state ERROR.
@@ -130,10 +133,23 @@ class Gateway:
                 self._acquisition.stop(0.5)
                 self._changeover.close()
                 self._sides.stop()
+                self._audit.close()
                 self._sockets.close()
                 self._manager.close()
                 self._ring.close()
         return self._exit
+
+    def _claim(self) -> None:
+        """Come before other work of the box, if the kernel lets us."""
+        asked = self._line.gateway
+        refused = [claim_priority(asked.realtime_priority)]
+        refused += [lock_memory()] if asked.lock_memory else []
+        told = "; ".join(text for text in refused if text)
+        if told and not self._manager.present:
+            # By hand nobody promised it.
+            self._log.info("no_priority", detail=told)
+        else:
+            self._alarms.note("priority", told, bool(told))
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[socket.socket]:
@@ -254,7 +270,7 @@ class Gateway:
         if isinstance(event, PhaseChanged) and event.phase is Phase.READY:
             assert event.facts is not None
             self._log.info("ready", bundle=event.facts.label, golden=event.facts.golden)
-            self._in_force()
+            self._in_force(Who("service"))
             if not self._proven:
                 self._proven = True
                 # Only now: a frame that nobody can judge yet would be NG for nothing.
@@ -276,13 +292,15 @@ class Gateway:
             self._log.error("inspection_gone", detail=event.detail)
             self._alarms.note("inspection", event.detail, True)
 
-    def _in_force(self) -> None:
+    def _in_force(self, who: Who) -> None:
         """A bundle has proven itself and judges from now on: what was said before is void."""
         self._coordinator.refusal = None
         self._alarms.note("inspection", "", False)
         facts = self._supervisor.facts
         if facts:
             self._sides.in_force(facts)
+            judged = {"bundle": facts.label, "ok": facts.thresholds.ok, "ng": facts.thresholds.ng}
+            self._audit.note(who, "bundle", self._line.name, judged)
         gap_ms = facts.longest_gap_us / 1e3 if facts else 0.0
         limit_ms = self._line.watchdog.hung_ms
         slow = f"silent for {gap_ms:.0f} ms while judging; raise watchdog.hung_ms {limit_ms:g}"
@@ -340,6 +358,8 @@ class Gateway:
         if self._changeover.failed_to_remember():
             undone = "the store's link could not be set: a restart would run the bundle before"
             self._alarms.note("store", undone, True)
+        unlogged = self._audit.failed
+        self._alarms.note("audit", unlogged, bool(unlogged))
         self._alarms.note("log", f"{dropped} lines were dropped", dropped > 0)
         if not self._proven and self._supervisor.restarting:
             self._manager.more_time(5)

@@ -10,6 +10,7 @@ from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.config.line import Line
 from kenpin.runtime.service.alarms import Alarms
 from kenpin.runtime.service.announcer import Announcer
+from kenpin.runtime.service.audit import AuditQueue
 from kenpin.runtime.service.coordinator import Coordinator
 from kenpin.runtime.service.inspection.changeover import Changeover
 from kenpin.runtime.service.inspection.supervisor import Supervisor
@@ -39,3 +40,4 @@ class LineParts:
     coordinator: Coordinator
     changeover: Changeover
     alarms: Alarms
+    audit: AuditQueue

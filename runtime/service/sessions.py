@@ -149,6 +149,13 @@ class Sessions:
         seat = self._seats.get(owner.client)
         return seat is not None and seat.owner == owner and seat.named
 
+    def caller(self, owner: Owner) -> str:
+        """Who an owner is, for the log: its name, its key if it showed one, and whence it came."""
+        seat = self._seats.get(owner.client)
+        served = seat.served if seat is not None and seat.owner == owner else None
+        found = [_shown(owner.client), *([served.key, served.label] if served else [])]
+        return " ".join(text for text in found if text)
+
     @property
     def dispute(self) -> str:
         """Which names are claimed by two, in a sentence; empty if none is."""

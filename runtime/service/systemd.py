@@ -43,6 +43,11 @@ class Manager:
                 raise ValueError(f"WATCHDOG_USEC is {usec}, expected more than 0")
             self.watchdog_ns = int(usec) * 1000
 
+    @property
+    def present(self) -> bool:
+        """Whether anybody started us who wants to hear."""
+        return self._socket is not None
+
     def tell(self, *lines: str) -> bool:
         """Send assignments such as `READY=1`; False if there is no manager or no room."""
         if self._socket is None:
