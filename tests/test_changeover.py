@@ -86,8 +86,8 @@ def test_a_new_bundle_takes_over_between_two_frames(
     assert (store / "previous").resolve().name == patchcore.folder.name
     log = AuditLog(store / "audit.jsonl")
     assert log.verify().count >= 3
-    first, changed = [entry for entry in log.entries() if entry.what == "bundle"]
-    assert first.after["bundle"] == changed.before["bundle"] == patchcore.label
+    begun, changed = [entry for entry in log.entries() if entry.what == "bundle"]
+    assert begun.after["bundle"] == changed.before["bundle"] == patchcore.label
     assert (changed.after["bundle"], changed.who.via) == (padim.label, "ctl")
     assert "engineer" in changed.who.key
 
