@@ -192,16 +192,15 @@ def test_our_own_naps_are_not_held_against_the_line() -> None:
     assert clocks.could_look(401, 500)
 
 
-def test_a_message_may_have_come_in_our_last_nap_and_not_before() -> None:
+def test_of_a_delay_only_our_own_naps_are_forgiven() -> None:
     clocks = Clocks()
-    assert clocks.came_ns(0, 90) == 90
+    assert clocks.napped_ns(0, 90) == 0
     clocks.held_up(100, 200)
     clocks.held_up(300, 400)
-    assert clocks.came_ns(0, 90) == 90, "before any nap"
-    assert clocks.came_ns(0, 250) == 100
-    assert clocks.came_ns(0, 400) == clocks.came_ns(0, 500) == 300
-    assert clocks.came_ns(350, 500) == 350, "it was made in our nap"
-    assert clocks.came_ns(450, 500) == 500
+    assert clocks.napped_ns(0, 90) == clocks.napped_ns(200, 300) == clocks.napped_ns(400, 500) == 0
+    assert clocks.napped_ns(0, 1000) == 200
+    assert clocks.napped_ns(150, 350) == 50 + 50
+    assert clocks.napped_ns(310, 320) == 10
 
 
 def test_percentiles_are_exact_to_a_tenth() -> None:

@@ -46,12 +46,10 @@ class Clocks:
         following = self._held_up[bisect_left(self._held_up, (from_ns, 0)) :]
         return not following or following[0][1] >= to_ns
 
-    def came_ns(self, since_ns: int, heard_ns: int) -> int:
-        """The earliest moment, from `since_ns` on, at which a message heard then may have come.
-
-        We looked between our naps, and it was not there: it came in the last of them.
-        """
-        at = bisect_left(self._held_up, (heard_ns, heard_ns)) - 1
-        if at < 0 or self._held_up[at][0] <= since_ns:
-            return heard_ns
-        return max(since_ns, self._held_up[at][1])
+    def napped_ns(self, from_ns: int, to_ns: int) -> int:
+        """How long we did not run between two moments: so much of a delay may be our own."""
+        following = self._held_up[bisect_left(self._held_up, (from_ns, 0)) :]
+        return sum(
+            max(0, min(ended_ns, to_ns) - max(began_ns, from_ns))
+            for ended_ns, began_ns in following
+        )

@@ -267,12 +267,12 @@ class PartBook:
         ends_ns = part.sent_ns + part.budget_ns
         if part.acked_ns is not None:
             ends_ns = min(ends_ns, part.acked_ns)
-        came_ns = self._clocks.came_ns(ends_ns, at_ns)
-        if came_ns <= ends_ns + slack_ns < at_ns:
+        kept = at_ns <= ends_ns + slack_ns
+        if not kept and at_ns - self._clocks.napped_ns(ends_ns, at_ns) <= ends_ns + slack_ns:
             return
         check(
             Promise.RESENT,
-            at_ns <= ends_ns + slack_ns,
+            kept,
             at_ns,
             f"{part.trig}: sent again {(at_ns - ends_ns) / _MS:.0f} ms after "
             f"{'its deadline' if part.acked_ns is None else 'it was acknowledged'}",

@@ -213,8 +213,7 @@ def age(
     if not isinstance(made_ns, int):
         return
     old_ns = clocks.age_ns(made_ns, at_ns)
-    unread_ns = at_ns - clocks.came_ns(round(at_ns - old_ns), at_ns)
     fresh = old_ns <= limits.stale_ns
-    if fresh or old_ns - unread_ns > limits.stale_ns:
+    if fresh or old_ns - clocks.napped_ns(round(at_ns - old_ns), at_ns) > limits.stale_ns:
         told = f"a {fields.get('type')} is {old_ns / _MS:.0f} ms old"
         book.check(Promise.FRESH, fresh, at_ns, told)
