@@ -122,7 +122,9 @@ class Watch:
         return None
 
     def _published(self, kind: str, fields: Mapping[str, Any], at_ns: int) -> None:
-        age(self.book, self.clocks, self.limits, fields, at_ns)
+        # An open alarm is told again to whoever joins, with the time at which it began.
+        if kind != "alarm":
+            age(self.book, self.clocks, self.limits, fields, at_ns)
         if kind == "verdict":
             self._same(fields, at_ns)
             if self.numbers.verdict(fields, at_ns):
