@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kenpin.compile.blending import Ways
 from kenpin.compile.build_report import BuildResult, report_of, versions
 from kenpin.compile.build_task import BuildTask
 from kenpin.compile.calibrate import calibrate
-from kenpin.compile.clusters import crowded_tiles
+from kenpin.compile.clusters import Cluster, crowded_tiles
 from kenpin.compile.fitting import FitTask, arrays_in, fitting_of, leave_outs
 from kenpin.compile.golden import golden_frames
 from kenpin.compile.good_scores import GoodScores, likeness, score_good
@@ -98,11 +99,8 @@ def build(
         if pictures.is_dir():
             shutil.copytree(pictures, f"{stem}.odd", dirs_exist_ok=True)
     write_trade(manifest, trade_of(manifest), stem)
-    good, shape = judged.good, (task.grid.height, task.grid.width)
-    scores = [one.score for one in good.records]
-    clusters = crowded_tiles(scores, good.peaks, shape, web=task.strips)
-    picture = Path(f"{stem}.inspected.png")
-    draw_inspected(images.files[0], recipe, inspected, task.stride_px, picture, clusters)
+    good = judged.good
+    clusters = _crowds(task, good, inspected, Path(f"{stem}.inspected.png"))
     with steps.step("measure the speed"):
         speed = measure_speed(bundle, images.files, task.load, recipe.report.speed_s)
     advice = advise(manifest, good, clusters)
@@ -115,6 +113,17 @@ def build(
     }
     write_report(page, report, shown.galleries)
     return BuildResult(bundle, page.with_suffix(".json"), page, advice, good, again, clusters)
+
+
+def _crowds(
+    task: BuildTask, good: GoodScores, inspected: NDArray[np.float32] | None, picture: Path
+) -> list[Cluster]:
+    """Where the highest scores of good images crowd together, also drawn into an image."""
+    grid, scores = task.grid, [one.score for one in good.records]
+    clusters = crowded_tiles(scores, good.peaks, (grid.height, grid.width), web=task.strips)
+    first = task.images.files[0]
+    draw_inspected(first, task.recipe, inspected, task.stride_px, picture, clusters)
+    return clusters
 
 
 @dataclass(frozen=True)
