@@ -31,6 +31,7 @@ from kenpin.runtime.judging.sharing import (
     model_of_tile,
     ungroup_patches,
 )
+from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -189,8 +190,8 @@ class Bench:
             case,
             grid,
             alone,
-            Stages(grid, engine, scorer, stride, SIGMA_PX),
-            Stages(grid, alone, Rival(arrays, recipe.method, grid), stride, SIGMA_PX),
+            Stages(TileNetwork(grid, engine, scorer, stride, SIGMA_PX)),
+            Stages(TileNetwork(grid, alone, Rival(arrays, recipe.method, grid), stride, SIGMA_PX)),
             pixels,
             sum(array.nbytes for array in arrays.values()) / 2**20,
             alone.buffers(len(grid)),

@@ -25,6 +25,7 @@ from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.network import load_mask
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.judging.scoring import Scorer, load_scorer
+from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.stages import WebStages
 
@@ -123,11 +124,12 @@ class BuildTask:
             If the web's lanes do not fit.
         """
         recipe, stride = self.recipe, self.stride_px
-        given = self.grid, self.engine, scorer, stride, recipe.score.smooth_sigma_px
+        sigma_px = recipe.score.smooth_sigma_px
+        network = TileNetwork(self.grid, self.engine, scorer, stride, sigma_px, look, self.lamp)
         if recipe.web is not None:
             try:
-                return WebStages(*given, recipe.web, look=look, lamp=self.lamp)
+                return WebStages(network, recipe.web)
             except ValueError as error:
                 raise ConfigError(f"web: {error}") from None
         mask = load_mask(arrays_in(self.folder), self.grid, stride)
-        return Stages(*given, mask, look, self.lamp)
+        return Stages(network, mask)

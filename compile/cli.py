@@ -113,6 +113,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="RECIPE",
         help="the recipe to write; default: the folder's name with .toml, here",
     )
+    _recipe_commands(command)
+    _bundle_commands(command)
+    _threshold_arguments(
+        command("threshold", "Make a bundle with other thresholds, without recompiling.")
+    )
+    return parser
+
+
+def _recipe_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     build = command("build", "Compile a recipe, or a folder of good images, into a bundle.")
     imported = command("import", "Compile a recipe into a bundle around somebody else's network.")
     imported.add_argument(
@@ -144,11 +153,6 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--picture", type=Path, metavar="FILE", help="draw there what is not inspected"
     )
-    _bundle_commands(command)
-    _threshold_arguments(
-        command("threshold", "Make a bundle with other thresholds, without recompiling.")
-    )
-    return parser
 
 
 def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:

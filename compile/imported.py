@@ -71,7 +71,7 @@ class Said:
 
 
 class ImportedNetwork:
-    """What an imported network is to a build; see `kenpin.compile.network.Network`.
+    """What an imported network is to a build; see `kenpin.compile.network.FeatureNetwork`.
 
     file     that it is read from
     said     its outputs that are used
@@ -323,7 +323,7 @@ class ImportedNetwork:
         return taps
 
     def fitting_batch(self, wanted: int) -> int:
-        """See `Network`: as many as wanted, where its tiles do not mix then; else its own."""
+        """See `FeatureNetwork`: as many as wanted if its tiles do not mix then; else its own."""
         if self._static is not None and self._static > 1:
             return self._static
         return wanted if wanted == 1 or self._mixes_nothing(wanted) else 1
@@ -567,7 +567,7 @@ def _flat_map(found: Any, name: str, file: Path) -> Any:
 # -- the method ------------------------------------------------------------------------------------
 
 
-class _Same:
+class _SameFeatures:
     """A network that is as it is forgets nothing; see `LeaveOut`."""
 
     def __init__(self, scorer: Scorer) -> None:
@@ -606,7 +606,7 @@ class _ImportedFitting:
 
     def leave_outs(self, spec: ImportedSpec, task: FitTask, load: LoadArrays) -> list[LeaveOut]:  # noqa: ARG002
         """See `Forgetting`."""
-        return [_Same(load({})) for _ in task.ways]
+        return [_SameFeatures(load({})) for _ in task.ways]
 
 
 IMPORTED = _ImportedFitting()

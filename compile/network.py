@@ -12,10 +12,10 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.methods import MethodSettings
 from kenpin.config.recipe import Recipe
 
-__all__ = ["Network", "OwnNetwork"]
+__all__ = ["FeatureNetwork", "OwnNetwork"]
 
 
-class Network(Protocol):
+class FeatureNetwork(Protocol):
     """Tiles to features of their cores, as OpenVINO's model.
 
     name, layers, weights_sha256
@@ -42,7 +42,7 @@ class Network(Protocol):
 
 
 class OwnNetwork:
-    """A backbone in torch with the method's embedding; see `Network`.
+    """A backbone in torch with the method's embedding; see `FeatureNetwork`.
 
     Raises
     ------
@@ -73,9 +73,9 @@ class OwnNetwork:
         self.dimensions = extractor.dimensions
 
     def fitting_batch(self, wanted: int) -> int:
-        """See `Network`: any."""
+        """See `FeatureNetwork`: any."""
         return wanted
 
     def model(self, batch: int) -> Any:
-        """See `Network`."""
+        """See `FeatureNetwork`."""
         return convert(self._extractor, batch, self._channels, self._size)

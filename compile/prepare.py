@@ -13,7 +13,7 @@ from kenpin.compile.doubts import doubts_about
 from kenpin.compile.images import GoodImages, check_ng
 from kenpin.compile.imported import ImportedNetwork
 from kenpin.compile.inspected import inspected_columns
-from kenpin.compile.network import Network, OwnNetwork
+from kenpin.compile.network import FeatureNetwork, OwnNetwork
 from kenpin.compile.progress import Steps
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
@@ -31,7 +31,7 @@ class Prepared:
 
     recipe: Recipe
     grid: TileGrid
-    network: Network
+    network: FeatureNetwork
     joiner: Joiner
 
     @property
@@ -65,7 +65,7 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
         If they do not, or the weights cannot be had.
     """
     grid = TileGrid.of(recipe.frame, recipe.tiles)
-    network: Network
+    network: FeatureNetwork
     network = OwnNetwork(recipe, weights) if recipe.model is None else ImportedNetwork(recipe)
     try:
         joiner = Joiner(grid, network.patch_stride_px)

@@ -21,7 +21,7 @@ from kenpin.config.line import ArchiveSpec, Line, LineTriggerSpec, RingSpec
 from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict, WebFindings
 from kenpin.runtime.service.ledger import LedgerEntry
 from kenpin.runtime.service.sides.archive import Archive, lendable
-from kenpin.runtime.service.sides.messages import LineCounts
+from kenpin.runtime.service.sides.messages import LineTotals
 from kenpin.runtime.service.sides.side import Surroundings
 from kenpin.runtime.wire.web_limits import fitted
 from kenpin.runtime.wire.web_messages import web_part
@@ -30,7 +30,7 @@ from wire_samples import everything_found
 PATIENCE_S = 30.0
 
 
-def nobody_counts() -> LineCounts:
+def nobody_counts() -> LineTotals:
     raise AssertionError("an archive asks for no counts")
 
 

@@ -116,7 +116,8 @@ def test_lines_of_a_web_whose_joined_map_is_no_number_are_not_inspected(web_bund
     assert blend is not None
     gain = blend.band_gain.copy()
     gain[1, 0, 4] = np.inf
-    pipeline.stages._look = replace(blend, band_gain=gain)
+    web = pipeline.stages.network
+    pipeline.stages.network = replace(web, look=replace(blend, band_gain=gain))
     judged = pipeline.judge(Frame(some_web(300), 0, 0), last=True)
     assert (judged.verdict.outcome, judged.verdict.reason) == (Outcome.NG, Reason.NONFINITE)
     assert judged.verdict.web is not None

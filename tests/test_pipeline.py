@@ -26,6 +26,7 @@ from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages
 from kenpin.runtime.judging.rule import Evidence, judge
 from kenpin.runtime.judging.scoring import TileDistances, load_scorer
+from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.verdict import (
     REASON_CODES,
     Outcome,
@@ -139,7 +140,7 @@ def test_a_network_that_searches_too_scores_as_the_compiler_did(
         look = load_blend(patchcore.arrays, m.blend, Joiner(grid, px).shape, px)
         lamp = Lamp(m.grey.even_to)
         sigma_px = m.score.smooth_sigma_px
-        stages = Stages(grid, engine, scorer, px, sigma_px, look=look, lamp=lamp)
+        stages = Stages(TileNetwork(grid, engine, scorer, px, sigma_px, look, lamp))
         return stages.measure(good).score_map.values
 
     judged = pipeline.judge(frame(good))

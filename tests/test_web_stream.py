@@ -23,6 +23,7 @@ from kenpin.runtime.judging.engine import Engine, FeatureBuffers
 from kenpin.runtime.judging.network import load_engine
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages
 from kenpin.runtime.judging.scoring import load_scorer
+from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Outcome, Reason, WebDefect
 from kenpin.runtime.selftest import selftest
@@ -175,7 +176,9 @@ def test_a_web_whose_network_searches_has_no_seam_and_the_rows_of_its_own_patche
     grid = replace(TileGrid.of(m.frame, m.tiles), height=LINES)
     scorer = load_scorer(searching.arrays, m.method, m.features, grid)
     assert scorer.search is not None
-    apart = Stages(grid, load_engine(searching, None), scorer, 8, m.score.smooth_sigma_px)
+    apart = Stages(
+        TileNetwork(grid, load_engine(searching, None), scorer, 8, m.score.smooth_sigma_px)
+    )
     expected = apart.measure(web).score_map.values
     whole = map_of(run(pipeline, [web]))
     # A frame is mirrored at its border, a web goes on.
@@ -196,7 +199,7 @@ def test_a_web_is_mapped_as_one_frame_of_its_height_would_be(
     scorer = load_scorer(bundle.arrays, manifest.method, manifest.features, grid)
     look = load_blend(bundle.arrays, manifest.blend, (1, -(-grid.width // 8)), 8)
     sigma_px = manifest.score.smooth_sigma_px
-    stages = Stages(grid, load_engine(bundle, None), scorer, 8, sigma_px, look=look)
+    stages = Stages(TileNetwork(grid, load_engine(bundle, None), scorer, 8, sigma_px, look))
     expected = stages.measure(web[:lines]).score_map.values
     found = map_of(run(pipeline, cut(web[:lines], itertools.repeat(33))))
     # Too short to tell how it would go on, it is mirrored like a frame.

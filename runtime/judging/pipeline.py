@@ -25,7 +25,7 @@ from kenpin.runtime.judging.network import load_mask, load_network
 from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.regions import defects_of
 from kenpin.runtime.judging.rule import Evidence, judge
-from kenpin.runtime.judging.scoring import Scorer
+from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Defect, Reason, Thresholds, Verdict
 
@@ -93,36 +93,23 @@ class Judgement:
 class Stages:
     """Pixels to a map and a score: tiling, network, distances, joining, smoothing, bands."""
 
-    def __init__(
-        self,
-        grid: TileGrid,
-        engine: Engine,
-        scorer: Scorer,
-        patch_stride: int,
-        sigma_px: float,
-        mask: F32 | None = None,
-        look: Look | None = None,
-        lamp: Lamp | None = None,
-    ) -> None:
+    def __init__(self, network: TileNetwork, mask: F32 | None = None) -> None:
         """What the steps need.
 
         Parameters
         ----------
         mask : (rows, cols) of the map
             1 where the part is inspected and 0 elsewhere.
-        look
-            Joins the network's map with bands of brightness; None leaves it alone.
-        lamp
-            Evens frames out before the network; None leaves them as they are.
         """
+        grid, engine, patch_stride = network.grid, network.engine, network.patch_stride_px
         self._mask = mask
-        self._look = look or Look((), patch_stride)
-        self._lamp = lamp or Lamp()
+        self._look = network.look or Look((), patch_stride)
+        self._lamp = network.lamp
         self.grid = grid
         self.engine = engine
-        self._scorer = scorer
+        self._scorer = network.scorer
         self._joiner = Joiner(grid, patch_stride)
-        self._sigma_px = sigma_px
+        self._sigma_px = network.sigma_px
         # What the network says of one frame, written over the last one's.
         self._buffers = engine.buffers(len(grid))
 
@@ -168,16 +155,16 @@ def _stages(
     manifest = bundle.manifest
     px = manifest.features.patch_stride_px
     engine, scorer = load_network(bundle, grid, threads, tuning, exhaustive=exhaustive)
-    return Stages(
+    network = TileNetwork(
         grid,
         engine,
         scorer,
         px,
         manifest.score.smooth_sigma_px,
-        load_mask(bundle.arrays, grid, px),
         load_blend(bundle.arrays, manifest.blend, Joiner(grid, px).shape, px),
         Lamp(manifest.grey.even_to),
     )
+    return Stages(network, load_mask(bundle.arrays, grid, px))
 
 
 class Pipeline:

@@ -23,7 +23,7 @@ from kenpin.runtime.plc.via import Bridge, PlcClient, bridge_of
 from kenpin.runtime.plc.watch import Watch
 from kenpin.runtime.wire.client import LineClient, LineSilentError
 from kenpin.runtime.wire.errors import WireError
-from kenpin.runtime.wire.keys import read_client
+from kenpin.runtime.wire.keys import ClientKeys, read_client
 from kenpin.runtime.wire.map_encoding import Encoding
 from kenpin.runtime.wire.verdict_messages import State
 
@@ -132,7 +132,7 @@ def _task_arguments(what: argparse._ArgumentGroup) -> None:
 
 
 def _plc(options: argparse.Namespace) -> int:
-    ctl, pub, encoding, pub_encoding = _addresses(options)
+    where = _addresses(options)
     bridge = _bridge(options)
     faults = Faults(_faults(options.fault, bridge), options.fault_share, options.seed)
     # Digits, so that every encoding can carry the ids; by chance, so that no other PLC has them.
@@ -142,28 +142,14 @@ def _plc(options: argparse.Namespace) -> int:
     # Of this run, also over a connection that it cuts itself.
     session = str(random.SystemRandom().randrange(1, 32768))
     keys = read_client(options.keys) if options.keys else None
-    client_of = partial(LineClient, encoding=encoding, pub_encoding=pub_encoding, keys=keys)
-
-    def connect() -> PlcClient:
-        if bridge is not None:
-            return bridge.connect(session)
-        try:
-            return client_of(ctl, pub, name=f"plc-{prefix}", session=session)
-        except ValueError as error:
-            raise ConfigError(f"{error}; expected tcp://ADDRESS:PORT or ipc:///PATH") from error
-
-    def stall() -> Callable[[], None]:
-        if bridge is not None:
-            return bridge.stall()
-        return LineClient(None, pub, encoding=pub_encoding, keys=keys, backlog=1).close
-
+    connect, stall = _connections(where, f"plc-{prefix}", session, keys, bridge)
     client = connect()
     numbered = getattr(client, "numbered", "seq")
     watch = Watch(
         _limits(options, bridge), prefix, time.monotonic_ns(), session=session, numbered=numbered
     )
     try:
-        state = _ready(client, watch, ctl, options.wait_s)
+        state = _ready(client, watch, where[0], options.wait_s)
     except BaseException:
         client.close()
         raise
@@ -188,7 +174,34 @@ def _plc(options: argparse.Namespace) -> int:
     screen.draw(lines(watch, found), last=True)
     if options.json:
         _write(options.json, found)
-    return _judged(options, watch, pub)
+    return _judged(options, watch, where[1])
+
+
+def _connections(
+    where: tuple[str, str, str, str],
+    name: str,
+    session: str,
+    keys: ClientKeys | None,
+    bridge: Bridge | None,
+) -> tuple[Callable[[], PlcClient], Callable[[], Callable[[], None]]]:
+    """What makes a client of the line, and what makes a subscriber that never reads."""
+    ctl, pub, encoding, pub_encoding = where
+    client_of = partial(LineClient, encoding=encoding, pub_encoding=pub_encoding, keys=keys)
+
+    def connect() -> PlcClient:
+        if bridge is not None:
+            return bridge.connect(session)
+        try:
+            return client_of(ctl, pub, name=name, session=session)
+        except ValueError as error:
+            raise ConfigError(f"{error}; expected tcp://ADDRESS:PORT or ipc:///PATH") from error
+
+    def stall() -> Callable[[], None]:
+        if bridge is not None:
+            return bridge.stall()
+        return LineClient(None, pub, encoding=pub_encoding, keys=keys, backlog=1).close
+
+    return connect, stall
 
 
 def _plan(options: argparse.Namespace, state: str, prefix: str) -> Plan:

@@ -14,7 +14,7 @@ from kenpin.runtime.judging.verdict import Outcome, Reason
 from kenpin.runtime.service.coordinator import CAMERA_WORKS
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.line_parts import LineParts
-from kenpin.runtime.service.sides.messages import LineCounts
+from kenpin.runtime.service.sides.messages import LineTotals
 from kenpin.runtime.service.sides.rolls import Rolls
 from kenpin.runtime.service.sides.side import MakeSide, Side, Surroundings
 
@@ -74,12 +74,12 @@ class AllSides:
         for side in self._all:
             side.process.stop()
 
-    def _counts(self) -> LineCounts:
+    def _counts(self) -> LineTotals:
         parts, ledger, facts = self._parts, self._parts.ledger, self._parts.supervisor.facts
         pids = {"gateway": os.getpid(), "acquisition": parts.acquisition.pid}
         pids |= parts.supervisor.pids
         pids |= {side.process.name.removeprefix("kenpin-"): side.process.pid for side in self._all}
-        return LineCounts(
+        return LineTotals(
             state=parts.announcer.state.value,
             degraded=bool(parts.alarms),
             camera=parts.acquisition.state.value,

@@ -23,6 +23,7 @@ from kenpin.runtime.judging.network import load_network
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stopwatch
 from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.scoring import Scorer
+from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds, WebResume
 from kenpin.runtime.web.defects import DefectTracker
@@ -88,17 +89,16 @@ def _stages(
     manifest = bundle.manifest
     px = manifest.features.patch_stride_px
     row = 1, -(-grid.width // px)
-    return WebStages(
+    network = TileNetwork(
         grid,
         engine,
         scorer,
         px,
         manifest.score.smooth_sigma_px,
-        web,
-        manifest.grey,
         load_blend(bundle.arrays, manifest.blend, row, px),
         Lamp(manifest.grey.even_to),
     )
+    return WebStages(network, web, manifest.grey)
 
 
 def _both_stages(

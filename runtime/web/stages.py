@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.manifest import GreyRange
-from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.engine import Engine
-from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.scoring import Scorer
+from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Gap
 from kenpin.runtime.web.ends import Ends
@@ -35,28 +33,13 @@ class WebStages:
     lanes  which columns are judged, and by which thresholds
     """
 
-    def __init__(
-        self,
-        grid: TileGrid,
-        engine: Engine,
-        scorer: Scorer,
-        patch_stride_px: int,
-        sigma_px: float,
-        web: WebSpec,
-        grey: GreyRange | None = None,
-        look: Look | None = None,
-        lamp: Lamp | None = None,
-    ) -> None:
-        self.grid = grid
-        self.engine = engine
-        self.patch_stride_px = patch_stride_px
-        self.lanes = LaneMap.of(web, grid.width, patch_stride_px)
-        self._scorer = scorer
-        self._sigma_px = sigma_px
+    def __init__(self, network: TileNetwork, web: WebSpec, grey: GreyRange | None = None) -> None:
+        self.network = network
+        self.grid, self.engine = network.grid, network.engine
+        self.patch_stride_px = network.patch_stride_px
+        self.lanes = LaneMap.of(web, network.grid.width, network.patch_stride_px)
         self._web = web
         self._grey = grey
-        self._look = look
-        self._lamp = lamp
 
     def checks(self, origin: int = 0) -> RowChecks:
         """New checks of brightness, edges and ends, for a web that begins at this line."""
@@ -73,13 +56,7 @@ class WebStages:
     ) -> StreamingMap:
         """A web that begins now, at a line number."""
         return StreamingMap(
-            self.grid,
-            self.engine,
-            self._scorer,
-            self.patch_stride_px,
-            self._sigma_px,
-            look=self._look,
-            lamp=self._lamp,
+            self.network,
             origin=origin,
             columns=self.lanes.inspected,
             check=checks or self.checks(origin),
@@ -117,7 +94,8 @@ class WebStages:
         """
         rows, cols = -(-len(pixels) // self.patch_stride_px), len(self.lanes.times)
         values, inspected = np.zeros((rows, cols), np.float32), np.zeros((rows, cols), np.bool_)
-        bands = np.zeros((len(self._look.sigmas_px) if self._look else 0, rows, cols), np.float32)
+        look = self.network.look
+        bands = np.zeros((len(look.sigmas_px) if look else 0, rows, cols), np.float32)
         for piece in self.pieces([pixels]):
             if isinstance(piece, MapStrip):
                 own = slice(piece.row, piece.row + len(piece.values))

@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 
 from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.brightness import band_taps, cell_grey
-from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.join import Joiner
-from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.scoring import Scorer
-from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.verdict import Cause, Gap
 from kenpin.runtime.web.pieces import MapStrip
 from kenpin.runtime.web.rows import TileRows, row_features
@@ -66,44 +63,37 @@ class StreamingMap:
 
     Tile rows lie where `TileRows` puts them, and each is scored in the first
     call that has its last line of context. What comes out are strips and gaps
-    that follow each other without a hole: `told` is the line up to which
+    that follow each other without a hole: `settled` is the line up to which
     everything was said.
 
     Every tile row goes through the distances alone, and always with all its
     tiles, so the arithmetic has one shape: the same lines give the same bits
     however they were cut into frames.
 
-    grid      of one tile row: `TileGrid.of` gives it for continuous geometry
-    look      joins the network's map with bands of brightness; None leaves it alone
-    lamp      evens windows out before the network; None leaves them as they are
+    network   its grid is of one tile row
     columns   (cols of the map,) bool, which columns are inspected at all
     check     see `RowCheck`
     """
 
     def __init__(
         self,
-        grid: TileGrid,
-        engine: Engine,
-        scorer: Scorer,
-        patch_stride: int,
-        sigma_px: float,
+        network: TileNetwork,
         *,
-        look: Look | None = None,
-        lamp: Lamp | None = None,
         origin: int = 0,
         columns: NDArray[np.bool_] | None = None,
         check: RowCheck | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
+        grid, engine, patch_stride = network.grid, network.engine, network.patch_stride_px
         self._cells = Joiner(grid, patch_stride).cells
         self._grid = grid
         self._engine = engine
-        self._scorer = scorer
+        self._scorer = network.scorer
         self._stride_px = patch_stride
-        self._look = look or Look((), patch_stride)
-        self._lamp = lamp or Lamp()
+        self._look = network.look or Look((), patch_stride)
+        self._lamp = network.lamp
         bands = [band_taps(sigma, patch_stride) for sigma in self._look.sigmas_px]
-        self._blur = StreamingBlur(sigma_px / patch_stride, bands)
+        self._blur = StreamingBlur(network.sigma_px / patch_stride, bands)
         self._looks = bool(bands)
         self._check = check or _Unchecked()
         self._held = HeldLines(self._check.ends.held_lines if self._check.ends else 0)

@@ -260,7 +260,6 @@ def conclude(
     usual_lines: int,
 ) -> Judgement:
     """The verdict on a frame, from what its pieces came to."""
-    stream = state.stream
     gaps = tuple(merged(state.gaps))
     fault = fault or _disproved(state) or _uninspected(gaps, state.checks.detail)
     elapsed_ns = now_ns - frame.captured_ns
@@ -275,33 +274,7 @@ def conclude(
     outcome, reason, detail = judge(proof, worst.thresholds)
     watch.stages_us["total"] = elapsed_ns // 1000
     located = state.score_map()
-    defects = [state.located(defect) for defect in state.defects]
-    kept, others = _highest(defects, state.web.defects.most_per_frame)
-    going_on, _ = _highest([state.located(d) for d in state.going_on], MOST_DEFECTS)
-    first, end = state.first_line, stream.settled
-    gates = tuple(state.gates(usual_lines))
-    findings = WebFindings(
-        first_line=first,
-        end_line=end,
-        first_mm=state.along.mm(first),
-        end_mm=state.along.mm(end),
-        lanes=tuple(lanes),
-        defects=kept,
-        n_defects=len(defects),
-        further=_highest(others, MOST_FURTHER)[0],
-        going_on=going_on,
-        gaps=gaps,
-        gates=gates,
-        map_line=None if located is None else located[1],
-        open_since=state.open_since,
-        first_count=state.along.count(first),
-        end_count=state.along.count(end),
-        rescanned=state.along.seen_before(first, end) if end > first else False,
-        came_line=stream.end,
-        knots=state.along.knots(first, end),
-        pending=state.pending,
-        within_mm=state.along.within(first, end),
-    )
+    findings = _findings(state, tuple(lanes), gaps, located and located[1], usual_lines)
     verdict = Verdict(
         outcome=outcome,
         reason=reason,
@@ -318,6 +291,44 @@ def conclude(
         web=findings,
     )
     return Judgement(verdict, None if located is None else located[0])
+
+
+def _findings(
+    state: WebState,
+    lanes: tuple[LaneVerdict, ...],
+    gaps: tuple[Gap, ...],
+    map_line: int | None,
+    usual_lines: int,
+) -> WebFindings:
+    """What the verdict says of the web."""
+    defects = [state.located(defect) for defect in state.defects]
+    kept, others = _highest(defects, state.web.defects.most_per_frame)
+    going_on, _ = _highest([state.located(d) for d in state.going_on], MOST_DEFECTS)
+    stream = state.stream
+    first, end = state.first_line, stream.settled
+    gates = tuple(state.gates(usual_lines))
+    return WebFindings(
+        first_line=first,
+        end_line=end,
+        first_mm=state.along.mm(first),
+        end_mm=state.along.mm(end),
+        lanes=lanes,
+        defects=kept,
+        n_defects=len(defects),
+        further=_highest(others, MOST_FURTHER)[0],
+        going_on=going_on,
+        gaps=gaps,
+        gates=gates,
+        map_line=map_line,
+        open_since=state.open_since,
+        first_count=state.along.count(first),
+        end_count=state.along.count(end),
+        rescanned=state.along.seen_before(first, end) if end > first else False,
+        came_line=stream.end,
+        knots=state.along.knots(first, end),
+        pending=state.pending,
+        within_mm=state.along.within(first, end),
+    )
 
 
 def _highest(

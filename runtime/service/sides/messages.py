@@ -21,7 +21,7 @@ __all__ = [
     "FromRolls",
     "GenericReport",
     "Lent",
-    "LineCounts",
+    "LineTotals",
     "OpenBook",
     "PageReport",
     "PageWritten",
@@ -102,7 +102,7 @@ class ArchiveCounts(Message, frozen=True):
     holds: Mapping[str, int]
 
 
-class LineCounts(Message, frozen=True):
+class LineTotals(Message, frozen=True):
     """All that is known of the line at one moment: totals since its start."""
 
     state: str
@@ -133,7 +133,7 @@ class PageReport(Message, frozen=True):
     fault: str
 
 
-ToStatus = VerdictTimes | LineCounts
+ToStatus = VerdictTimes | LineTotals
 
 
 # -- rolls -------------------------------------------------------------------------------

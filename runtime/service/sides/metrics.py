@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from kenpin.runtime.service.sides.messages import ArchiveCounts, LineCounts
+from kenpin.runtime.service.sides.messages import ArchiveCounts, LineTotals
 
 __all__ = ["LineMetrics"]
 
@@ -38,7 +38,7 @@ class LineMetrics(Collector):
     def __init__(self, line: str, budget_s: float) -> None:
         self._line = line
         self._lock = threading.Lock()
-        self._counts: LineCounts | None = None
+        self._counts: LineTotals | None = None
         self._scores: deque[float] = deque(maxlen=_SCORES)
         self.registry = CollectorRegistry()
         around = (round(part * budget_s, 6) for part in _OF_BUDGET)
@@ -59,7 +59,7 @@ class LineMetrics(Collector):
             with self._lock:
                 self._scores.append(score)
 
-    def stand(self, counts: LineCounts) -> None:
+    def stand(self, counts: LineTotals) -> None:
         """All counts as they are now."""
         with self._lock:
             self._counts = counts
@@ -83,7 +83,7 @@ class LineMetrics(Collector):
         """Nothing: the registry need not collect in order to know the names."""
         return ()
 
-    def _verdicts(self, s: LineCounts) -> Iterable[Metric]:
+    def _verdicts(self, s: LineTotals) -> Iterable[Metric]:
         frames = self._counter("edge_frames", "verdicts given since the start", "verdict", "reason")
         frames.add_metric([self._line, "OK", ""], s.ok)
         for reason, count in sorted(s.reasons.items()):
@@ -105,7 +105,7 @@ class LineMetrics(Collector):
             metric.add_metric([self._line], s.counts.get(name, 0))
             yield metric
 
-    def _parts(self, s: LineCounts) -> Iterable[Metric]:
+    def _parts(self, s: LineTotals) -> Iterable[Metric]:
         yield self._one_of("edge_state", "state", s.state, "where the line stands")
         yield self._one_of("edge_camera_state", "state", s.camera, "where the camera stands")
         yield self._gauge("edge_camera_up", "the camera can deliver frames", s.camera_up)
@@ -145,7 +145,7 @@ class LineMetrics(Collector):
             value = archive.holds.get(name, 0)
             yield self._gauge(f"edge_archive_{name}", what, value)
 
-    def _memory(self, s: LineCounts) -> Metric:
+    def _memory(self, s: LineTotals) -> Metric:
         memory = GaugeMetricFamily(
             "edge_rss_bytes",
             "resident memory, shared pages included; the frame ring counts in each process",

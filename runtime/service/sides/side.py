@@ -12,7 +12,7 @@ from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Verdict, WebDefect
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.ledger import LedgerEntry
-from kenpin.runtime.service.sides.messages import ArchiveCounts, LineCounts
+from kenpin.runtime.service.sides.messages import ArchiveCounts, LineTotals
 
 __all__ = ["MakeSide", "Side", "Surroundings"]
 
@@ -34,7 +34,7 @@ class Surroundings:
     boot: str
     ring: FrameRing
     give_back: Callable[[Ticket], None]
-    counts: Callable[[], LineCounts]
+    counts: Callable[[], LineTotals]
     announce_roll: Callable[[str], None]
     clock_ns: Callable[[], int]
 

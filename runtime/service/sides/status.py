@@ -12,7 +12,7 @@ from kenpin.runtime.judging.verdict import Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
 from kenpin.runtime.service.sides.messages import (
     SNAPSHOT_NS,
-    LineCounts,
+    LineTotals,
     PageReport,
     ToStatus,
     VerdictTimes,
@@ -67,7 +67,7 @@ class StatusReporter(Side):
             self._next_ns = now + SNAPSHOT_NS
             self.process.send(self._snapshot())
 
-    def _snapshot(self) -> LineCounts:
+    def _snapshot(self) -> LineTotals:
         counts = self._counts()
         refused = {"status_untold": self.process.refused}
         return structs.replace(counts, counts={**counts.counts, **refused})
