@@ -20,7 +20,7 @@ from typing import Any
 
 __all__ = ["Box", "debian_tree", "missing"]
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 PACKAGES = "systemd,systemd-sysv,dbus,udev,python3,procps,libcap2-bin"
 # Where a tree is kept between runs: making one takes a minute and a half.
 CACHE = Path(__file__).resolve().parents[1] / "build"
