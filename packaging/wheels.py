@@ -47,7 +47,7 @@ LEFT_OUT = {
     "genicam": ("genicam/viky.cti",),
 }
 # Nobody compiles against them or tests them on a box.
-_NOWHERE = ("*/tests/*", "*/test/*", "*/testing/tests/*", "*.pyi", "*/include/*", "*.a", "*/py.typed")
+_NOWHERE = ("*/tests/*", "*/test/*", "*.pyi", "*/include/*", "*.a", "*/py.typed")
 
 
 @dataclass(frozen=True, slots=True)
