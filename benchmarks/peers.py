@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,7 @@ TILE_PX, WIDTH_PX = 256, 4096
 # Tiles that Anomalib learns from: of them PatchCore keeps 1 or 10 % of the patches.
 LEARNED = 64
 WARM_UP = 2
-TOGETHER = 4
+TOGETHER = 3
 
 MODELS = ("padim", "patchcore1", "patchcore10", "stfpm", "fastflow", "efficientad")
 VARIANTS = {
@@ -190,11 +192,15 @@ def main() -> int:
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
     tiles, frames = data(work)
-    bundles = kenpin_bundles(work)
+    bundles = kenpin_bundles(work, options.only)
     networks = peer_networks(work, tiles, options) if options.python else {}
     field_ = contestants(bundles, networks, options)
-    measure(field_, frames, options.rounds)
-    judge_all(field_, frames, work)
+    judge_all(field_, frames, work, options.at_once)
+    for contestant in field_:
+        if contestant.auroc is not None:
+            print(f"{contestant.name}: AUROC {contestant.auroc:.4f}", flush=True)
+    if options.rounds:
+        measure(field_, frames, options.rounds)
     rows = [contestant.row() for contestant in field_]
     print(f"{machine()}, {options.rounds} rounds, fabric 03, {len(np.load(frames))} strips")
     print(table(rows))
@@ -211,8 +217,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--python", type=Path, help="of the peers' environment; none: kenpin alone")
     parser.add_argument("--work", type=Path, default=ROOT / ".cache" / "peers")
-    parser.add_argument("--only", default="", help="contestants whose name holds this")
+    parser.add_argument("--only", default="", help="a pattern of names, beside the reference")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--at-once", type=int, default=1, help="contestants scored side by side")
     parser.add_argument("--steps", type=int, default=100, help="of training STFPM and FastFlow")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path, help="a PNG of AUROC by milliseconds")
@@ -231,10 +238,12 @@ def data(work: Path) -> tuple[Path, Path]:
     return tiles, frames
 
 
-def kenpin_bundles(work: Path) -> dict[str, Path]:
+def kenpin_bundles(work: Path, only: str) -> dict[str, Path]:
     """A bundle for each of kenpin's contestants."""
     found = {}
     for number, (name, (recipe, *changes)) in enumerate(KENPIN.items()):
+        if name != REFERENCE and not re.search(only, f"kenpin {name}"):
+            continue
         store = work / f"kenpin-{number}"
         if not (store / "current").exists():
             print(f"compiling {name}", flush=True)
@@ -249,6 +258,8 @@ def peer_networks(work: Path, tiles: Path, options: argparse.Namespace) -> dict[
     for name in [*MODELS, *(f"{model} whole" for model in WHOLE)]:
         model, _, whole = name.partition(" ")
         folder = work / name.replace(" ", "-")
+        if not any(re.search(options.only, f"anomalib {model} {kind}") for kind in VARIANTS):
+            continue
         found[name] = folder
         if (folder / "facts.json").exists():
             continue
@@ -276,14 +287,14 @@ def contestants(
     worker = str(HERE / "peers" / "worker.py")
     found = []
     for name, folder in bundles.items():
-        for frame, width in (("frame", WIDTH_PX), ("tile", TILE_PX)):
-            command = [sys.executable, worker, "kenpin", str(folder), str(width)]
+        for frame in ("frame", "tile"):
+            command = [sys.executable, worker, "kenpin", str(folder)]
             found.append(Contestant(f"kenpin {name}", frame, command, frame == "frame"))
     for name, folder in networks.items():
         model, _, whole = name.partition(" ")
         for variant, (file, config) in VARIANTS.items():
             for frame in ("whole",) if whole else ("tile by tile", "tile"):
-                arguments = [str(folder / file), json.dumps(config), frame]
+                arguments = [str(folder / file), json.dumps(config), whole or "tiles"]
                 command = [str(options.python), worker, "anomalib", *arguments]
                 scores = frame == "tile by tile" and model not in EMPTY
                 found.append(Contestant(f"anomalib {model} {variant}", frame, command, scores))
@@ -291,67 +302,79 @@ def contestants(
         if networks:
             found.append(Contestant(f"anomalib {name}", "-", [], scores=False, empty=reason))
     first = found[0]
-    return [first, *(c for c in found[1:] if options.only in c.name)]
+    return [first, *(c for c in found[1:] if re.search(options.only, c.name))]
 
 
 def measure(field_: list[Contestant], frames: Path, rounds: int) -> None:
     """Milliseconds of each, a few at a time beside the reference."""
-    strip = np.load(frames)[0]
-    racing = [contestant for contestant in field_[1:] if contestant.command]
+    racing: dict[str, list[Contestant]] = {}
+    for contestant in field_[1:]:
+        if contestant.command:
+            racing.setdefault(json.dumps(contestant.command), []).append(contestant)
     order = np.random.default_rng(0)
+    groups = list(racing.values())
     with tempfile.TemporaryDirectory() as folder:
-        files = {TILE_PX: Path(folder) / "tile.npy", WIDTH_PX: Path(folder) / "frame.npy"}
-        for width, file in files.items():
-            np.save(file, np.ascontiguousarray(strip[:, :width]))
-        reference = Worker(field_[0], files[WIDTH_PX], folder)
-        for start in range(0, max(1, len(racing)), TOGETHER):
-            group = racing[start : start + TOGETHER]
-            workers = [Worker(c, files[c.width_px], folder) for c in group]
-            _rounds([field_[0], *group], [reference, *workers], rounds, order)
-            for worker in workers:
-                worker.close()
-            for contestant in group:
+        file = Path(folder) / "frame.npy"
+        np.save(file, np.load(frames)[0])
+        reference = Worker(field_[0], file, folder)
+        for start in range(0, len(groups), TOGETHER):
+            runners = [(field_[0], reference)]
+            for group in groups[start : start + TOGETHER]:
+                # A tile and a frame are judged by the same process.
+                own = reference if group[0].command == field_[0].command else None
+                worker = own or Worker(group[0], file, folder)
+                for contestant in group:
+                    contestant.start_s = group[0].start_s or field_[0].start_s
+                    runners.append((contestant, worker))
+            _rounds(runners, rounds, order)
+            for worker in {id(worker): worker for _, worker in runners[1:]}.values():
+                if worker is not reference:
+                    worker.close()
+            for contestant, _ in runners[1:]:
                 print(table([contestant.row()], head=False), flush=True)
         reference.close()
 
 
 def _rounds(
-    group: list[Contestant], workers: list[Worker], rounds: int, order: np.random.Generator
+    runners: list[tuple[Contestant, Worker]], rounds: int, order: np.random.Generator
 ) -> None:
     for number in range(rounds + WARM_UP):
         spent = {}
-        for place in order.permutation(len(group)):
-            found = workers[place].ask()
+        for place in order.permutation(len(runners)):
+            contestant, worker = runners[place]
+            found = worker.ask(width=contestant.width_px)
             spent[place] = found["ms"]
-            group[place].peak_mib = found["peak_mib"]
+            contestant.peak_mib = found["peak_mib"]
         if number < WARM_UP:
             continue
         # A megapixel of the reference is what a megapixel of the others is compared with.
-        base = spent[0] / group[0].width_px
-        for place, contestant in enumerate(group):
+        base = spent[0] / runners[0][0].width_px
+        for place, (contestant, _) in enumerate(runners):
             contestant.ms.append(spent[place])
             contestant.ratio.append(spent[place] / contestant.width_px / base)
 
 
-def judge_all(field_: list[Contestant], frames: Path, work: Path) -> None:
+def judge_all(field_: list[Contestant], frames: Path, work: Path, at_once: int) -> None:
     """AUROC of tiles within strips: a tile that shows a defect against clean ones of its strip."""
     bad, strips = labels()
     known_file = work / "aurocs.json"
     known = json.loads(known_file.read_text()) if known_file.exists() else {}
-    with tempfile.TemporaryDirectory() as folder:
+    unknown = [c for c in field_ if c.scores and c.name not in known]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(at_once) as pool:
         file = Path(folder) / "frame.npy"
         np.save(file, np.load(frames)[0])
-        for contestant in field_:
-            if not contestant.scores:
-                continue
-            if contestant.name not in known:
-                begun = contestant.start_s
-                worker = Worker(contestant, file, folder)
-                contestant.start_s = begun
-                scores = np.array(worker.ask(frames=str(frames))["scores"])
-                worker.close()
-                known[contestant.name] = within_group_auroc(scores.ravel(), bad, strips).pooled
-                known_file.write_text(json.dumps(known, indent=1))
+
+        def scores(contestant: Contestant) -> np.ndarray:
+            worker = Worker(contestant, file, folder)
+            found = np.array(worker.ask(frames=str(frames))["scores"])
+            worker.close()
+            return found
+
+        for contestant, found in zip(unknown, pool.map(scores, unknown), strict=True):
+            known[contestant.name] = within_group_auroc(found.ravel(), bad, strips).pooled
+            known_file.write_text(json.dumps(known, indent=1))
+    for contestant in field_:
+        if contestant.scores:
             contestant.auroc = round(known[contestant.name], 4)
 
 

@@ -28,7 +28,7 @@ class GoldenScore:
     def __str__(self) -> str:
         expected = self.golden.score
         return (
-            f"{self.golden.file} {self.score:.6g}, compiled {expected:.6g}, "
+            f"golden frame {self.golden.file} scores {self.score:.6g}, compiled {expected:.6g}, "
             f"{abs(self.score / expected - 1):.3%} apart, allowed {self.golden.tolerance:.1%}"
         )
 

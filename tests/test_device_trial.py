@@ -85,7 +85,7 @@ def test_a_device_that_computes_the_same_is_let_in_and_kept(bundle, gpu, capsys)
     assert device.compiled
     told = capsys.readouterr().out
     for golden in bundle.manifest.golden:
-        assert f"{golden.file} {golden.score:.6g}" in told
+        assert f"{golden.file} scores {golden.score:.6g}" in told
     assert "allowed 0.5%" in told
     assert open_tested(bundle).engine.device == "GPU"
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PadimSpec, PatchCoreSpec
-from kenpin.config.recipe import ThresholdSpec, TileSpec, load_recipe
+from kenpin.config.recipe import Recipe, ThresholdSpec, TileSpec, load_recipe
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 EXAMPLES = sorted(set(CONFIG.glob("*.toml")) - set(CONFIG.glob("line-*.toml")))
@@ -262,3 +262,32 @@ def test_a_value_that_is_not_toml_is_taken_as_text(recipe):
 )
 def test_a_change_that_makes_no_sense_is_refused(recipe, change, message):
     assert message in refusal(recipe(), change)
+
+
+TALL = {"height_px": 1344, "width_px": 4032}
+
+
+@pytest.mark.parametrize(
+    ("frame", "tiles", "method", "size_px"),
+    [
+        (TALL, {}, {"name": "patchcore"}, 512),
+        # Too low; and a second row of 448 lines would be mirrored beyond the frame's end.
+        ({"height_px": 256, "width_px": 4096}, {}, {"name": "patchcore"}, 256),
+        ({"height_px": 460, "width_px": 460}, {}, {"name": "patchcore"}, 256),
+        (TALL, {"size_px": 256}, {"name": "patchcore"}, 256),
+        (TALL, {"stride_px": 96}, {"name": "patchcore"}, 256),
+        (TALL, {"halo_px": 16}, {"name": "patchcore"}, 512),
+        # What tells places in a tile apart would have fewer images for each.
+        (TALL, {}, {"name": "patchcore", "position_weight": 1.0}, 256),
+        (TALL, {}, {"name": "patchcore", "share": "tile"}, 256),
+        (TALL, {}, {"name": "padim"}, 256),
+        ({"geometry": "continuous", "width_px": 4096}, {}, {"name": "patchcore"}, 256),
+    ],
+)
+def test_tiles_are_large_where_that_is_fewer_pixels_and_places_are_alike(
+    frame, tiles, method, size_px
+):
+    tree = {"name": "n", "images": {"good": "."}, "frame": frame, "method": method}
+    assert Recipe.model_validate(tree | {"tiles": tiles}).tiles.size_px == size_px
+    if not tiles:
+        assert Recipe.model_validate(tree).tiles.size_px == size_px

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,26 @@ MEAN = torch.tensor([0.485, 0.456, 0.406])[None, :, None, None]
 SPREAD = torch.tensor([0.229, 0.224, 0.225])[None, :, None, None]
 BACKBONE = "resnet18"
 BATCH = 8
-_OPERATORS = torch.library.Library("torchvision", "DEF")
+# torch forgets operators when their library goes.
+_KEPT: list[torch.library.Library] = []
 
 
 def allow_torchvision() -> None:
     """Let torchvision be imported, for whoever imports it.
 
-    Its wheel is made for CUDA's torch: beside the CPU's, its compiled operators do not load, and
-    none is used here. Its Python asks for the names of two.
+    Its wheel on PyPI is made for CUDA's torch: beside the CPU's, its compiled operators do not
+    load, and none is used here. Its Python asks for the names of two.
     """
-    for name in ("nms", "qnms"):
-        _OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    try:
+        import_module("torchvision")
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.startswith("torchvision")]:
+            del sys.modules[name]
+        operators = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _KEPT.append(operators)
+        import_module("torchvision")
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """One side of the comparison in a process of its own: started, loaded, asked frame by frame.
 
     python benchmarks/peers/worker.py anomalib IR.xml CONFIG-JSON WHOLE
-    python benchmarks/peers/worker.py kenpin BUNDLE WIDTH
+    python benchmarks/peers/worker.py kenpin BUNDLE
 
 Runs in whichever environment holds that side. It says `ready` after its first frame, which ends
 its start; then each line of stdin is a request and each line of stdout the answer, both JSON.
@@ -43,7 +43,7 @@ def anomalib_side(network: Path, config: dict[str, Any], whole: bool) -> Judge:
     return judge
 
 
-def kenpin_side(folder: Path, width: int) -> Judge:
+def kenpin_side(folder: Path) -> Judge:
     """(H, W) uint8 to the highest value of the map on each square tile."""
     from kenpin.camera.frame import Frame
     from kenpin.runtime.bundles.bundle import read_bundle
@@ -52,16 +52,17 @@ def kenpin_side(folder: Path, width: int) -> Judge:
     from kenpin.runtime.web.pipeline import open_pipeline
 
     bundle = read_bundle(folder)
-    wide = stretched(bundle, width)
-    pipeline = open_tested(bundle) if wide is bundle else open_pipeline(wide)
+    pipelines = {bundle.manifest.frame.width_px: open_tested(bundle)}
 
     def judge(frame: np.ndarray) -> np.ndarray:
-        judged = pipeline.judge_single(Frame(frame, time.monotonic_ns(), 0))
+        width = frame.shape[1]
+        if width not in pipelines:
+            pipelines[width] = open_pipeline(stretched(bundle, width))
+        judged = pipelines[width].judge_single(Frame(frame, time.monotonic_ns(), 0))
         if judged.score_map is None:
             raise SystemExit(f"{folder}: {judged.verdict.detail}")
         values = judged.score_map.values
-        cells = values.shape[1] * TILE_PX // frame.shape[1]
-        tiles = values.reshape(values.shape[0], -1, cells)
+        tiles = values.reshape(values.shape[0], -1, values.shape[1] * TILE_PX // width)
         return np.asarray(tiles.max(axis=(0, 2)), np.float64)
 
     return judge
@@ -74,7 +75,7 @@ def main() -> None:
     if side == "anomalib":
         judge = anomalib_side(Path(what), json.loads(rest[0]), rest[1] == "whole")
     else:
-        judge = kenpin_side(Path(what), int(rest[0]))
+        judge = kenpin_side(Path(what))
     judge(frame.copy())
     _say({"ready": True})
     for line in sys.stdin:
@@ -82,7 +83,7 @@ def main() -> None:
         if "frames" in asked:
             _say({"scores": [judge(each.copy()).tolist() for each in np.load(asked["frames"])]})
             continue
-        mine = frame.copy()
+        mine = frame[:, : asked["width"]].copy()
         begun = time.perf_counter()
         judge(mine)
         ms = (time.perf_counter() - begun) * 1e3

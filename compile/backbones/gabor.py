@@ -124,6 +124,20 @@ def on_int8_grid(kernel: NDArray[np.float64]) -> NDArray[np.float64]:
     return snapped
 
 
+def _log1p(x: Tensor) -> Tensor:
+    """log(1 + x) of what is not negative, to 1e-5, by roots, products and one quotient.
+
+    OpenVINO joins these with what stands before them; its own logarithm it computes number by
+    number, which took an eighth of the network's time. 8 log w is log w^8, and log w is
+    2 artanh t for t = (w - 1) / (w + 1), which the root keeps below 0.3.
+    """
+    w = torch.sqrt(torch.sqrt(torch.sqrt(1 + x)))
+    t = (w - 1) / (w + 1)
+    t2 = t * t
+    series = 1 + t2 * (1 / 3 + t2 * (1 / 5 + t2 * (1 / 7 + t2 * (1 / 9))))
+    return 16 * t * series
+
+
 class _Compression(nn.Module):
     """log(1 + gain u), of local means at half the resolution if `pool`."""
 
@@ -132,7 +146,7 @@ class _Compression(nn.Module):
         self._gain = gain
 
     def forward(self, u: Tensor, pool: bool = False) -> Tensor:
-        return torch.log1p(self._gain * (_pool(u) if pool else u))
+        return _log1p(self._gain * (_pool(u) if pool else u))
 
 
 class _Bank(nn.Module):
@@ -140,7 +154,8 @@ class _Bank(nn.Module):
 
     Where there is one map, all filters are one convolution, real and imaginary
     parts side by side: of 16 output channels AMX uses its tiles whole, of 4 a
-    quarter of them.
+    quarter of them. Where there are more, each filter sees its own map and has zeros for
+    the others: a grouped convolution took three times as long.
     """
 
     def __init__(self, banks: list[NDArray[np.complex128]], maps: int = 1) -> None:
@@ -157,11 +172,11 @@ class _Bank(nn.Module):
     def _conv(kernels: list[NDArray[np.float64]], maps: int) -> nn.Conv2d:
         side = max(len(kernel) for kernel in kernels)
         exact = np.stack([_framed(on_int8_grid(kernel), side) for kernel in kernels])
-        conv = nn.Conv2d(
-            maps, maps * len(exact), side, stride=2, padding=side // 2, groups=maps, bias=False
-        )
-        bank = torch.from_numpy(exact).float()[:, None]
-        conv.weight = nn.Parameter(bank.repeat(maps, 1, 1, 1), requires_grad=False)
+        conv = nn.Conv2d(maps, maps * len(exact), side, stride=2, padding=side // 2, bias=False)
+        weights = np.zeros((maps, len(exact), maps, side, side))
+        weights[range(maps), :, range(maps)] = exact
+        bank = torch.from_numpy(weights).float().flatten(0, 1)
+        conv.weight = nn.Parameter(bank, requires_grad=False)
         return conv
 
     def forward(self, x: Tensor) -> Tensor:
@@ -174,23 +189,35 @@ def _framed(kernel: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     return np.pad(kernel, (side - len(kernel)) // 2)
 
 
-def _smoothing(taps: NDArray[np.float64], stride: int) -> nn.Conv2d:
-    side = len(taps)
-    conv = nn.Conv2d(1, 1, side, stride=stride, padding=side // 2, bias=False)
-    kernel = torch.from_numpy(np.outer(taps, taps)).float()[None, None]
+def _halve() -> nn.Conv2d:
+    side = len(BINOMIAL)
+    conv = nn.Conv2d(1, 1, side, stride=2, padding=side // 2, bias=False)
+    kernel = torch.from_numpy(np.outer(BINOMIAL, BINOMIAL)).float()[None, None]
     conv.weight = nn.Parameter(kernel, requires_grad=False)
     return conv
 
 
-def _halve() -> nn.Conv2d:
-    return _smoothing(BINOMIAL, 2)
+class _Quarter(nn.Module):
+    """What halving twice does, apart from the border, at once and in float: two products.
 
+    A convolution of one channel to one leaves most of a processor idle.
+    """
 
-def _quarter() -> nn.Conv2d:
-    """What halving twice does, apart from the border, at once."""
-    spaced = np.zeros(2 * len(BINOMIAL) - 1)
-    spaced[::2] = BINOMIAL
-    return _smoothing(np.convolve(BINOMIAL, spaced), 4)
+    def forward(self, x: Tensor) -> Tensor:
+        across, along = self._matrix(x.shape[3]), self._matrix(x.shape[2])
+        return torch.matmul(torch.matmul(along, x), across.T)
+
+    @staticmethod
+    def _matrix(side: int) -> Tensor:
+        """(side / 4, side): row r weighs the places around 4 r; beyond the border is nothing."""
+        spaced = np.zeros(2 * len(BINOMIAL) - 1)
+        spaced[::2] = BINOMIAL
+        taps = np.convolve(BINOMIAL, spaced)
+        reach = len(taps) // 2
+        rows = np.zeros((side // 4, side + 2 * reach), np.float32)
+        for number, row in enumerate(rows):
+            row[4 * number : 4 * number + len(taps)] = taps
+        return torch.from_numpy(rows[:, reach:-reach].copy())
 
 
 class Gabor(Backbone):
@@ -209,7 +236,7 @@ class Gabor(Backbone):
         self.full_third, self.half_third = _Bank([second], 2 * n), _Bank([second], n)
         self.quarter_third = _Bank([second], n)
         self.in_float = nn.ModuleList(
-            [_Compression(FIRST_GAIN), _Compression(SECOND_GAIN), _quarter()]
+            [_Compression(FIRST_GAIN), _Compression(SECOND_GAIN), _Quarter()]
         )
         widths = (1 + 3 * n, n + 3 * n * n, 4 * n * n)
         self.taps = tuple(
