@@ -276,7 +276,7 @@ TALL = {"height_px": 1344, "width_px": 4032}
         ({"height_px": 460, "width_px": 460}, {}, {"name": "patchcore"}, 256),
         (TALL, {"size_px": 256}, {"name": "patchcore"}, 256),
         (TALL, {"stride_px": 96}, {"name": "patchcore"}, 256),
-        (TALL, {"halo_px": 16}, {"name": "patchcore"}, 512),
+        ({"height_px": 960, "width_px": 3840}, {"halo_px": 16}, {"name": "patchcore"}, 512),
         # What tells places in a tile apart would have fewer images for each.
         (TALL, {}, {"name": "patchcore", "position_weight": 1.0}, 256),
         (TALL, {}, {"name": "patchcore", "share": "tile"}, 256),
