@@ -195,7 +195,8 @@ def main() -> int:
     bundles = kenpin_bundles(work, options.only)
     networks = peer_networks(work, tiles, options) if options.python else {}
     field_ = contestants(bundles, networks, options)
-    judge_all(field_, frames, work, options.at_once)
+    if not options.times_only:
+        judge_all(field_, frames, work, options.at_once)
     for contestant in field_:
         if contestant.auroc is not None:
             print(f"{contestant.name}: AUROC {contestant.auroc:.4f}", flush=True)
@@ -220,6 +221,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="a pattern of names, beside the reference")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--at-once", type=int, default=1, help="contestants scored side by side")
+    parser.add_argument("--times-only", action="store_true", help="no AUROC, which takes longest")
     parser.add_argument("--steps", type=int, default=100, help="of training STFPM and FastFlow")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path, help="a PNG of AUROC by milliseconds")
