@@ -265,7 +265,7 @@ class Recipe(Settings):
         frame, tiles = tree.get("frame"), tree.get("tiles", {})
         if not isinstance(frame, Mapping) or not isinstance(tiles, Mapping):
             return tree
-        sides = frame.get("height_px"), frame.get("width_px")
+        sides: tuple[Any, ...] = frame.get("height_px"), frame.get("width_px")
         halo = tiles.get("halo_px", TileSpec().halo_px)
         chosen = "size_px" in tiles or "stride_px" in tiles
         # What is of a wrong kind is refused where it belongs.
@@ -390,7 +390,8 @@ def _alike_everywhere(tree: Mapping[str, Any]) -> bool:
 def _pixels(sides: tuple[Any, ...], size_px: int, halo_px: int) -> int:
     """Pixels of all tiles of a frame."""
     core = size_px - 2 * halo_px
-    return math.prod(-(-side // core) for side in sides) * size_px**2
+    tiles: int = math.prod(-(-side // core) for side in sides)
+    return tiles * size_px**2
 
 
 def _fits(unfit: str) -> None:
