@@ -50,10 +50,11 @@ $(PEERS)/installed: benchmarks/peers/requirements.txt
 	touch $@
 
 # Two files at a time: those that compute; then those that wait for processes and clocks, which
-# should not wait for the former; then, one by one, those that measure.
+# should not wait for the former; then, one by one, those that measure. All share their bundles.
 test: install
-	$(BIN)/python -m pytest -m "not clock and not alone and not real" -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m "clock and not alone and not real" -n 2 --dist loadfile
+	builds=$$(mktemp -d) && trap 'rm -rf "$$builds"' EXIT && export KENPIN_TEST_BUILDS="$$builds" && \
+	$(BIN)/python -m pytest -m "not clock and not alone and not real" -n 2 --dist loadfile && \
+	$(BIN)/python -m pytest -m "clock and not alone and not real" -n 2 --dist loadfile && \
 	$(BIN)/python -m pytest -m "alone and not real"
 
 # The same tests of processes and clocks while two others want both cores: ROUNDS times in a row.

@@ -50,11 +50,14 @@ ENSEMBLE = (
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that `make` has filled: once for a whole run, however many workers share it."""
+    """A folder that `make` has filled: once for a whole run, however many workers share it.
+
+    KENPIN_TEST_BUILDS names where, if several runs share them: see `make test`.
+    """
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
-    folder = base / "shared" / name
+    folder = Path(os.environ.get("KENPIN_TEST_BUILDS") or base / "shared") / name
     folder.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
