@@ -21,15 +21,16 @@ $(BIN)/python:
 	  echo "no virtual environment can be made: install python3-venv" >&2; exit 1; }
 
 $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[compile,backbones,dev,modbus]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[compile,backbones,dev,modbus,mqtt]"
 	touch $@
 
 # What the tests of `make test-real` meet; each skips, and says so, where its partner is missing.
 real-partners:
-	@{ command -v chromium && command -v mmdebstrap && command -v lintian; } >/dev/null || \
+	@{ command -v chromium && command -v mmdebstrap && command -v lintian && \
+	  PATH="$$PATH:/usr/sbin" command -v mosquitto; } >/dev/null || \
 	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -q && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends \
-	      chromium fonts-dejavu-core mmdebstrap lintian; } || \
+	      chromium fonts-dejavu-core mmdebstrap lintian mosquitto; } || \
 	  echo "not all partners could be installed: tests that need them skip" >&2
 
 demo: install

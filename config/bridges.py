@@ -50,6 +50,7 @@ class BridgeKind:
     plc       makes a simulated PLC that talks through the bridge, for edge-plc
     reduced   cuts a verdict of the line to what the bridge can say, to compare both
     stall     makes a client of the bridge that asks and never reads
+    broker    it needs one, which can go away
     """
 
     settings: type[BridgeSettings]
@@ -58,6 +59,7 @@ class BridgeKind:
     plc: str | None = None
     reduced: str = "builtins:dict"
     stall: str = ""
+    broker: bool = False
 
     def check_installed(self) -> None:
         """Refuse a bridge whose library is not there.
@@ -152,7 +154,10 @@ MODBUS = BridgeKind(
 )
 
 BRIDGES: Registry[BridgeKind] = Registry(
-    "kenpin.bridges", "bridge", BridgeKind, {"modbus": "kenpin.config.bridges:MODBUS"}
+    "kenpin.bridges",
+    "bridge",
+    BridgeKind,
+    {"modbus": "kenpin.config.bridges:MODBUS", "mqtt": "kenpin.config.bridge_mqtt:MQTT"},
 )
 
 # A table of `[[bridges]]`: of the class that belongs to its kind.

@@ -43,6 +43,7 @@ class SideProcess(Generic[Sent, Heard]):
         to_child: TypeForm[Sent],
         from_child: TypeForm[Heard],
         greet: Callable[[], Iterable[Sent]] = tuple,
+        niceness: int = _NICENESS,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         def spawn() -> Child[Sent, Heard]:
@@ -52,7 +53,7 @@ class SideProcess(Generic[Sent, Heard]):
                 *args,
                 to_child=to_child,
                 from_child=from_child,
-                niceness=_NICENESS,
+                niceness=niceness,
                 clock_ns=clock_ns,
             )
 

@@ -11,7 +11,7 @@ from typing import Any
 from kenpin.config.bridges import BridgeSettings
 from kenpin.processes.channel import Stop
 from kenpin.processes.side import SideProcess
-from kenpin.runtime.bridges.process import BridgedLine, BridgeTold, attend
+from kenpin.runtime.bridges.process import NICENESS, BridgedLine, BridgeTold, attend
 from lying_line import BUDGET_MS, LyingLine
 
 __all__ = ["BridgeProcess", "free_port", "lying_facts"]
@@ -47,7 +47,13 @@ class BridgeProcess(threading.Thread):
         self.told: list[BridgeTold] = []
         self._ending = threading.Event()
         self.process: SideProcess[Stop, BridgeTold] = SideProcess(
-            "kenpin-bridge", attend, settings, facts, to_child=Stop, from_child=BridgeTold
+            "kenpin-bridge",
+            attend,
+            settings,
+            facts,
+            to_child=Stop,
+            from_child=BridgeTold,
+            niceness=NICENESS,
         )
 
     def run(self) -> None:

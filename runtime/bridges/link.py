@@ -18,8 +18,9 @@ from kenpin.runtime.wire.errors import WireError
 __all__ = ["LineLink", "Unsaid"]
 
 _WAIT_S = 1.0
+_GREET_S = 0.2
 # A command that could not be said for so long is not said: a late part would be shot.
-_STALE_NS = 50_000_000
+_STALE_NS = 150_000_000
 # What may wait for the event loop; a loop that hangs must not fill the memory.
 _ROOM = 2000
 
@@ -102,7 +103,8 @@ class LineLink:
                 self._pass_on(Unsaid(kind, fields, "it could not be said in time"))
                 continue
             try:
-                self._client.say(kind, within_s=0, **fields)
+                # A connection that is just being made may have a moment, a part has none.
+                self._client.say(kind, within_s=_GREET_S if kind == "hello" else 0, **fields)
             except LineSilentError as error:
                 self._pass_on(Unsaid(kind, fields, str(error)))
 

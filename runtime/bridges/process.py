@@ -18,10 +18,21 @@ from kenpin.runtime.wire.client import Heard, LineClient
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 from kenpin.runtime.wire.keys import read_client
 
-__all__ = ["ALIVE_S", "BridgeTold", "BridgeWork", "Bridged", "BridgedLine", "attend", "facts_of"]
+__all__ = [
+    "ALIVE_S",
+    "NICENESS",
+    "BridgeTold",
+    "BridgeWork",
+    "Bridged",
+    "BridgedLine",
+    "attend",
+    "facts_of",
+]
 
 # Between two signs of life of a bridge; the gateway replaces one that hangs.
 ALIVE_S = 1.0
+# A gate waits for it, so less than the archive's; the line still comes first.
+NICENESS = 5
 
 
 class BridgeTold(Message, frozen=True):

@@ -239,8 +239,8 @@ def _ready(client: PlcClient, watch: Watch, ctl: str, wait_s: float) -> str:
     """The state, once triggers may come or frames come by themselves."""
     end = time.monotonic() + wait_s
     client.say("hello", within_s=wait_s)
-    state = "silent"
-    while state not in WELL:
+    state, greeted = "silent", False
+    while state not in WELL or not greeted:
         left_s = end - time.monotonic()
         if left_s <= 0:
             raise LineSilentError(f"the line at {ctl} is {state} after {wait_s:g} s")
@@ -252,6 +252,7 @@ def _ready(client: PlcClient, watch: Watch, ctl: str, wait_s: float) -> str:
         if heard is not None:
             watch.heard(heard)
             state = heard.fields["state"] if heard.kind == "state" else state
+            greeted |= heard.kind == "state" and not heard.topic
     return state
 
 
@@ -298,11 +299,15 @@ def _bridge(options: argparse.Namespace) -> Bridge | None:
 
 
 def _faults(names: Sequence[str], bridge: Bridge | None) -> list[Fault]:
-    possible = [fault for fault in Fault if bridge is not None or fault not in BETWEEN]
+    between = frozenset[Fault]() if bridge is None else bridge.faults
+    possible = [fault for fault in Fault if fault in between or fault not in BETWEEN]
     if "all" in names:
         return possible
     if impossible := sorted(set(names) - set(possible)):
-        raise ConfigError(f"--fault {', '.join(impossible)}: there is no bridge; name one: --via")
+        raise ConfigError(
+            f"--fault {', '.join(impossible)}: nothing lies between that could fail so; name a "
+            "bridge: --via"
+        )
     return [Fault(name) for name in names]
 
 

@@ -230,7 +230,7 @@ class Drive:
         if fault is Fault.BRIDGE_KILLED:
             self._bridge.kill()
         else:
-            self._bridge.stand_still()
+            self._bridge.stand_still(broker=fault is Fault.BROKER_AWAY)
         struck_s, talks = time.monotonic(), False
         while time.monotonic() < struck_s + _STRUCK_S:
             heard = self._listen()
@@ -266,7 +266,7 @@ class Drive:
             end_s = time.monotonic() + _MENDED_S
             while time.monotonic() < end_s:
                 heard = self._listen()
-                if heard is not None and heard.kind == "state":
+                if heard is not None and heard.kind == "state" and not heard.topic:
                     break
         # What we do not know we ask again, under the same id: the part is not shot twice.
         for part in self._watch.parts.open:

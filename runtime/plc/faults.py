@@ -17,6 +17,7 @@ class Fault(StrEnum):
     vanish       the PLC disappears after a TRIGGER and comes back
     bridge-killed, bridge-stopped
                  the bridge between us and the line dies, or stands still for a second
+    broker-away  so does the broker that the bridge needs
     """
 
     DOUBLE = "double"
@@ -26,10 +27,11 @@ class Fault(StrEnum):
     VANISH = "vanish"
     BRIDGE_KILLED = "bridge-killed"
     BRIDGE_STOPPED = "bridge-stopped"
+    BROKER_AWAY = "broker-away"
 
 
 # What can be done wrong only where something lies between us and the line.
-BETWEEN = frozenset({Fault.BRIDGE_KILLED, Fault.BRIDGE_STOPPED})
+BETWEEN = frozenset({Fault.BRIDGE_KILLED, Fault.BRIDGE_STOPPED, Fault.BROKER_AWAY})
 
 
 class Faults:

@@ -15,13 +15,18 @@ from kenpin.config.bridges import BRIDGES, BridgeSettings
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import Line
 from kenpin.config.registry import load_object
+from kenpin.runtime.bridges.process import BridgedLine, facts_of
+from kenpin.runtime.plc.faults import BETWEEN, Fault
 from kenpin.runtime.plc.limits import PlcLimits
+from kenpin.runtime.plc.listener import pid_of_listener
 from kenpin.runtime.wire.client import Heard, LineClient, LineSilentError
 from kenpin.runtime.wire.errors import WireError
 
 __all__ = ["Bridge", "PlcClient", "bridge_of", "child_of_service"]
 
 _COMM = 15
+# What waited in a broker for longer is dropped by whoever hears it.
+_HANDED_ON_NS = 300_000_000
 _FOUND_S = 5.0
 # Messages of the line taken between two looks at the bridge.
 _PORTION = 200
@@ -51,6 +56,7 @@ class Bridge:
     """A bridge of a line, from outside.
 
     settings  its table
+    facts     of its line
     listener  hears what the line itself publishes
     find      its process on this computer
     """
@@ -58,6 +64,7 @@ class Bridge:
     def __init__(
         self,
         settings: BridgeSettings,
+        facts: BridgedLine,
         listener: LineClient,
         find: Callable[[], int],
         poll_s: float,
@@ -69,6 +76,7 @@ class Bridge:
         self._open: Callable[..., PlcClient] = load_object(kind.plc)
         self._reduced: Callable[[Mapping[str, Any]], dict[str, Any]] = load_object(kind.reduced)
         self._settings = settings
+        self._facts = facts
         self._find = find
         self._listener = listener
         self._poll_s = poll_s
@@ -76,12 +84,12 @@ class Bridge:
 
     def connect(self, session: str) -> PlcClient:
         """A PLC that talks through it."""
-        return self._open(self._settings, session, self._poll_s)
+        return self._open(self._settings, self._facts, session, self._poll_s)
 
     def answers(self) -> bool:
         """Whether somebody lets us in."""
         try:
-            self._open(self._settings, "1", self._poll_s).close()
+            self._open(self._settings, self._facts, "1", self._poll_s).close()
         except LineSilentError:
             return False
         return True
@@ -105,10 +113,11 @@ class Bridge:
         acknowledged stays for `hold_ms` beyond its deadline, because a PLC polls.
         """
         look_ns, hold_ms = round(2 * self._poll_s * 1e9), getattr(self._settings, "hold_ms", 0)
+        stale_ns = max(limits.stale_ns, _HANDED_ON_NS) if self._kind.broker else limits.stale_ns
         return replace(
             limits,
             slack_ns=limits.slack_ns + look_ns,
-            stale_ns=limits.stale_ns + look_ns,
+            stale_ns=stale_ns + look_ns,
             resend_slack_ns=limits.resend_slack_ns + look_ns + round(hold_ms * 1e6),
             beats_a_look=3,
         )
@@ -129,9 +138,17 @@ class Bridge:
         """End its process; the line starts it again."""
         os.kill(self._find(), signal.SIGKILL)
 
-    def stand_still(self) -> None:
-        """Stop its process until `go_on`."""
-        self._stood_still = self._find()
+    @property
+    def faults(self) -> frozenset[Fault]:
+        """What can go wrong between us and the line."""
+        return BETWEEN if self._kind.broker else BETWEEN - {Fault.BROKER_AWAY}
+
+    def stand_still(self, *, broker: bool = False) -> None:
+        """Stop its process, or its broker's, until `go_on`."""
+        if broker:
+            self._stood_still = pid_of_listener(getattr(self._settings, "port", 0))
+        else:
+            self._stood_still = self._find()
         os.kill(self._stood_still, signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -203,4 +220,5 @@ def bridge_of(line: Line, toml: Path, name: str, poll_s: float) -> Bridge:
     listener = LineClient(
         None, wire.pub, line=line.name, encoding=wire.pub_encoding or wire.encoding
     )
-    return Bridge(found[0], listener, partial(child_of_service, toml, found[0].called), poll_s)
+    find = partial(child_of_service, toml, found[0].called)
+    return Bridge(found[0], facts_of(line), listener, find, poll_s)

@@ -35,6 +35,7 @@ from kenpin.runtime.bridges.modbus.registers import (
     word_of,
 )
 from kenpin.runtime.bridges.modbus.requests import Requests
+from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.judging.verdict import REASON_CODES
 from kenpin.runtime.wire.client import Heard, LineSilentError
 from kenpin.runtime.wire.errors import WireError
@@ -50,7 +51,9 @@ _COMMANDS = {"prepare": (3, "prepared"), "activate": (4, "active")}
 _REFUSALS = {1: "stale", 2: "duplicate"}
 
 
-def open_plc(settings: ModbusSettings, session: str, poll_s: float) -> ModbusPlc:
+def open_plc(
+    settings: ModbusSettings, _facts: BridgedLine, session: str, poll_s: float
+) -> ModbusPlc:
     """A PLC that talks with the line through this bridge; see `BridgeKind.plc`."""
     return ModbusPlc(settings, int(session), poll_s)
 

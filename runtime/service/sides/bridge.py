@@ -7,7 +7,7 @@ import structlog
 from kenpin.config.bridges import BRIDGES, BridgeSettings
 from kenpin.processes.channel import Stop
 from kenpin.processes.side import SideProcess
-from kenpin.runtime.bridges.process import ALIVE_S, BridgeTold, attend, facts_of
+from kenpin.runtime.bridges.process import ALIVE_S, NICENESS, BridgeTold, attend, facts_of
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
 __all__ = ["BridgeSide"]
@@ -36,6 +36,7 @@ class BridgeSide(Side):
             facts_of(around.line),
             to_child=Stop,
             from_child=BridgeTold,
+            niceness=NICENESS,
             clock_ns=around.clock_ns,
         )
 

@@ -1,0 +1,184 @@
+"""Between the line and a broker: what is published where, and what clients say. No socket."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from kenpin.runtime.bridges.link import Unsaid
+from kenpin.runtime.bridges.mqtt.backlog import Backlog
+from kenpin.runtime.wire.client import Heard
+from kenpin.runtime.wire.commands import COMMANDS, KINDS
+from kenpin.runtime.wire.errors import explain_command
+from kenpin.runtime.wire.map_encoding import MAX_COMMAND_BYTES
+
+__all__ = ["FRESH_NS", "ClientLink", "Hub", "Outgoing", "base_topic"]
+
+# Three heartbeats: what is older says nothing of the present.
+FRESH_NS = 300_000_000
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def base_topic(prefix: str, line: str) -> str:
+    """What every topic of a line begins with."""
+    return f"{prefix}/{line}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message for the broker.
+
+    topic    below the line's own
+    made_ns  when the line made it, by the box's monotonic clock; None: it does not age
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+    made_ns: int | None = None
+
+
+class ClientLink(Protocol):
+    """As `LineLink`: the line, to one client of the broker."""
+
+    def say(self, kind: str, **fields: Any) -> None:
+        """Send a command."""
+        ...
+
+    def begin(self, session: str) -> None:
+        """Open a session."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the line."""
+        ...
+
+
+class Hub:
+    """What goes to the broker, and what comes from it.
+
+    send   takes a message for the broker; False if it cannot be sent now
+    open   makes a link for a client, given its name and who hears what it is told
+    store  verdicts that wait for the broker
+    most   clients that may talk with the line
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Outgoing], bool],
+        open_link: Callable[[str, Callable[[Heard | Unsaid], None]], ClientLink],
+        store: Backlog,
+        most: int,
+    ) -> None:
+        self._send = send
+        self._open = open_link
+        self.store = store
+        self._most = most
+        self._links: OrderedDict[str, ClientLink] = OrderedDict()
+        self._retained: dict[str, Outgoing] = {}
+
+    # -- from the line ---------------------------------------------------------------------
+
+    def published(self, message: Heard | Unsaid, now_ns: int) -> None:
+        """What the line tells everybody."""
+        if isinstance(message, Unsaid) or not message.topic:
+            return
+        kind, payload = message.kind, _json(message.fields)
+        made_ns: int = message.fields["t_mono_ns"]
+        if kind == "verdict":
+            late = now_ns - made_ns > FRESH_NS
+            if late or not self._send(Outgoing(kind, payload, 1, made_ns=made_ns)):
+                self.store.add(payload)
+        elif kind == "hb":
+            self._send(Outgoing(kind, payload, made_ns=made_ns))
+        elif kind in ("state", "alarm"):
+            topic = kind if kind == "state" else f"alarm/{_level(message.fields['source'])}"
+            self._retained[topic] = Outgoing(topic, payload, 1, retain=True)
+            self._send(self._retained[topic])
+        else:
+            self._send(Outgoing(kind, payload, 1))
+
+    def connected(self) -> None:
+        """The broker is there: it may know nothing, or only what was true once."""
+        for outgoing in self._retained.values():
+            self._send(outgoing)
+
+    # -- from the broker -------------------------------------------------------------------
+
+    def said(self, topic: str, payload: bytes, *, retained: bool) -> None:
+        """A client of the broker says something, on `in/CLIENT/KIND` below the line's topic."""
+        name, _, kind = topic.removeprefix("in/").partition("/")
+        if not topic.startswith("in/") or not _NAME.fullmatch(name):
+            return  # nobody to answer
+        why = "a retained command: the part has long gone; publish it without retain"
+        fields: dict[str, Any] | None = None
+        if not retained:
+            fields, why = _command(kind, payload)
+        if fields is None:
+            self._error(name, kind, None, why)
+            return
+        link = self._link(name)
+        if link is None:
+            self._error(name, kind, fields.get("trig"), f"{self._most} clients are there already")
+        elif kind == "hello":
+            link.begin(fields.get("session") or name)
+        else:
+            link.say(kind, **fields)
+
+    def _link(self, name: str) -> ClientLink | None:
+        link = self._links.get(name)
+        if link is None and len(self._links) < self._most:
+            link = self._links[name] = self._open(name, lambda message: self._told(name, message))
+        return link
+
+    def _told(self, name: str, message: Heard | Unsaid) -> None:
+        if isinstance(message, Unsaid):
+            self._error(name, message.kind, message.fields.get("trig"), message.why)
+        else:
+            # Of any age: who asks again for a part must be told. The client's timer decides.
+            self._send(Outgoing(f"to/{name}/{message.kind}", _json(message.fields)))
+
+    def _error(self, name: str, about: str, trig: str | None, detail: str) -> None:
+        said = {"v": 1, "type": "error", "about": about, "trig": trig, "detail": detail}
+        self._send(Outgoing(f"to/{name}/error", _json(said)))
+
+    def close(self) -> None:
+        """Let go of the line for every client."""
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+
+
+def _command(kind: str, payload: bytes) -> tuple[dict[str, Any] | None, str]:
+    """The fields of a command, or why there are none."""
+    if kind not in KINDS:
+        return None, f"{kind!r} is no command; expected one of: {', '.join(sorted(KINDS))}"
+    if len(payload) > MAX_COMMAND_BYTES:
+        return None, f"{len(payload)} bytes, at most {MAX_COMMAND_BYTES} are allowed"
+    try:
+        found = json.loads(payload or b"{}")
+    except (ValueError, RecursionError):
+        return None, "not readable; expected a JSON object"
+    if not isinstance(found, dict):
+        return None, f"found a {type(found).__name__}, expected a JSON object"
+    try:
+        command = COMMANDS.validate_python({**found, "v": 1, "type": kind})
+    except ValidationError as error:
+        return None, explain_command(error)
+    return command.model_dump(exclude={"v", "type"}, exclude_none=True), ""
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _level(text: str) -> str:
+    return _UNFIT.sub("_", text) or "_"

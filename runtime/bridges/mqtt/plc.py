@@ -1,0 +1,196 @@
+"""A simulated PLC's side of the MQTT bridge: what it publishes, and what it hears by topic."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import queue
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import paho.mqtt.client as mqtt
+
+from kenpin.config.bridge_mqtt import MqttSettings
+from kenpin.runtime.bridges.mqtt.hub import FRESH_NS, base_topic
+from kenpin.runtime.bridges.process import BridgedLine
+from kenpin.runtime.wire.client import Heard, LineSilentError
+from kenpin.runtime.wire.errors import WireError
+from kenpin.runtime.wire.map_encoding import Encoding, decode
+
+__all__ = ["MqttPlc", "open_plc", "stall"]
+
+_CONNECT_S = 2.0
+_GREET_S = 0.3
+_PUBLISHED = ("verdict", "state", "hb", "alarm", "late", "roll")
+
+
+def open_plc(settings: MqttSettings, facts: BridgedLine, session: str, _poll_s: float) -> MqttPlc:
+    """A PLC that talks with the line through this bridge; see `BridgeKind.plc`."""
+    return MqttPlc(settings, facts.line, session)
+
+
+class MqttPlc:
+    """Like a `LineClient`, through a broker on this computer: clocks are compared.
+
+    session  names the PLC and its session
+
+    Raises
+    ------
+    LineSilentError
+        If there is no broker.
+    """
+
+    numbered = "seq"
+
+    def __init__(self, settings: MqttSettings, line: str, session: str) -> None:
+        self._base = base_topic(settings.prefix, line)
+        self._line = line
+        self._session = session
+        self._name = f"plc-{session}"
+        self._arrived: queue.SimpleQueue[tuple[int, str, bytes, bool]] = queue.SimpleQueue()
+        self._ready: list[Heard] = []
+        self._seen_beat = False
+        self._sim = False
+        self._greet_s = math.inf
+        self._subscribed = threading.Event()
+        self._client = _client(settings)
+        self._client.on_message = self._heard
+        self._client.on_socket_open = _without_delay
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._where = f"mqtt://{settings.host}:{settings.port}"
+        self._enter(settings)
+
+    def _enter(self, settings: MqttSettings) -> None:
+        topics = [f"{self._base}to/{self._name}/+", f"{self._base}alarm/+", f"{self._base}health"]
+        topics += [self._base + kind for kind in _PUBLISHED if kind != "alarm"]
+        try:
+            self._client.connect(settings.host, settings.port, keepalive=5)
+        except OSError as error:
+            raise LineSilentError(f"no broker at {self._where} ({error})") from None
+        self._client.subscribe([(topic, 0) for topic in topics])
+        self._client.loop_start()
+        if not self._subscribed.wait(_CONNECT_S):
+            self.close()
+            raise LineSilentError(f"the broker at {self._where} does not answer")
+
+    def close(self) -> None:
+        """Let go. Closing twice is harmless."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _heard(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
+        # On the library's thread.
+        self._arrived.put(
+            (time.monotonic_ns(), message.topic, bytes(message.payload), message.retain)
+        )
+
+    # -- talking ---------------------------------------------------------------------------
+
+    def say(self, kind: str, *, within_s: float = 5.0, **fields: Any) -> None:  # noqa: ARG002
+        """Publish a command.
+
+        Raises
+        ------
+        LineSilentError
+            If the broker has gone.
+        """
+        if kind in ("hello", "trigger"):
+            fields = {"session": self._session} | fields
+        if kind == "hello":
+            self._greet_s = time.monotonic() + _GREET_S
+        self._publish(kind, json.dumps(fields).encode())
+
+    def say_raw(self, *parts: bytes, within_s: float = 5.0) -> None:  # noqa: ARG002
+        """Publish what is no command."""
+        self._publish("trigger", b"".join(parts))
+
+    def _publish(self, kind: str, payload: bytes) -> None:
+        topic = f"{self._base}in/{self._name}/{kind}"
+        if self._client.publish(topic, payload).rc != mqtt.MQTT_ERR_SUCCESS:
+            raise LineSilentError(f"no broker at {self._where}")
+
+    # -- hearing ---------------------------------------------------------------------------
+
+    def receive(self, timeout_s: float = 0.0) -> Heard | None:
+        """The next message, or None.
+
+        Raises
+        ------
+        WireError
+            If it breaks the protocol.
+        """
+        end_s = time.monotonic() + timeout_s
+        while not self._ready:
+            if time.monotonic() > self._greet_s:
+                # Nobody may have been there to hear it.
+                with contextlib.suppress(LineSilentError):
+                    self.say("hello")
+            try:
+                arrived = self._arrived.get(timeout=max(0.0, end_s - time.monotonic()))
+            except queue.Empty:
+                return None
+            self._read(*arrived)
+        return self._ready.pop(0)
+
+    def _read(self, at_ns: int, topic: str, payload: bytes, retained: bool) -> None:
+        fields = _fields(payload)
+        kind = str(fields.get("type"))
+        if kind in ("verdict", "state"):
+            decode(payload, Encoding.JSON)
+        told = topic.startswith(f"{self._base}to/")
+        if told:
+            self._greet_s = math.inf if kind == "state" else self._greet_s
+            self._ready.append(Heard(kind, fields, at_ns))
+            return
+        if retained or kind == "health":
+            return  # true once: nothing of now is learnt from what a broker has kept
+        # A broker, or a bridge, that stood still hands on what waited in it. A gate looks at
+        # the age of what it hears, and so do we.
+        if at_ns - fields.get("t_mono_ns", 0) > FRESH_NS:
+            return
+        published = f"v1/{kind}/{self._line}"
+        if kind == "hb" and not self._seen_beat:
+            self._seen_beat = True
+            state = fields | {"type": "state", "sim": self._sim}
+            self._ready.append(Heard("state", state, at_ns, published.replace("hb", "state")))
+        self._ready.append(Heard(kind, fields, at_ns, published))
+
+
+def _fields(payload: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(payload)
+    except ValueError as error:
+        raise WireError(f"not readable: {error}") from None
+    if not isinstance(found, dict):
+        raise WireError(f"found a {type(found).__name__}, expected a map with a type")
+    return found
+
+
+def _client(settings: MqttSettings) -> mqtt.Client:
+    client = mqtt.Client(
+        mqtt.CallbackAPIVersion.VERSION2, f"edge-plc-{secrets.token_hex(6)}", clean_session=True
+    )
+    if settings.ca:
+        client.tls_set(ca_certs=str(settings.ca))
+    if settings.user and settings.password_file:
+        password = settings.password_file.read_text(encoding="utf-8").splitlines()[0]
+        client.username_pw_set(settings.user, password)
+    return client
+
+
+def _without_delay(_client: Any, _data: Any, opened: Any) -> None:
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def stall(settings: MqttSettings) -> Callable[[], None]:
+    """A subscriber to everything that never reads; what ends him."""
+    client = _client(settings)
+    client.connect(settings.host, settings.port, keepalive=3600)
+    client.subscribe("#")
+    client.loop_write()
+    return client.disconnect  # type: ignore[return-value]
