@@ -23,6 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from paho.mqtt.enums import CallbackAPIVersion
 
 from bridge_process import BridgeProcess, free_port, lying_facts
 from kenpin.config.bridge_mqtt import MqttSettings
@@ -61,7 +62,7 @@ class Ear:
 
     def __init__(self, port: int) -> None:
         self.heard: list[tuple[str, dict[str, Any]]] = []
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
         self._client.on_message = self._keep
         self._client.on_connect = lambda client, *_: client.subscribe("kenpin/web-1/#", qos=1)
         self._there = threading.Event()

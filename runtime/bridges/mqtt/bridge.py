@@ -143,9 +143,7 @@ class _MqttBridge:
     async def _hear(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
             topic = str(message.topic).removeprefix(self._base)
-            payload = message.payload
-            said = payload if isinstance(payload, bytes) else str(payload or "").encode()
-            self.hub.said(topic, said, retained=message.retain)
+            self.hub.said(topic, message.payload, retained=message.retain)
 
     async def _publish_all(self, client: aiomqtt.Client) -> None:
         room = asyncio.Semaphore(_UNDER_WAY)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 from kenpin.config.bridge_mqtt import MqttSettings
 from kenpin.runtime.bridges.mqtt.hub import FRESH_NS, base_topic
@@ -173,7 +174,7 @@ def _fields(payload: bytes) -> dict[str, Any]:
 
 def _client(settings: MqttSettings) -> mqtt.Client:
     client = mqtt.Client(
-        mqtt.CallbackAPIVersion.VERSION2, f"edge-plc-{secrets.token_hex(6)}", clean_session=True
+        CallbackAPIVersion.VERSION2, f"edge-plc-{secrets.token_hex(6)}", clean_session=True
     )
     if settings.ca:
         client.tls_set(ca_certs=str(settings.ca))
