@@ -23,20 +23,7 @@ def result_words(
 ) -> list[int]:
     """The words of a result that may be acted on."""
     peak, web = verdict["peak"], verdict.get("web")
-    enc, deadline_us = verdict["enc"], verdict["deadline_us"]
     lanes = web["lanes"] if web else ()
-    flags = word_of(
-        RESULT_BITS,
-        unsure=verdict["unsure"],
-        partial=verdict["partial"],
-        late=verdict["late"],
-        sim=verdict["sim"],
-        has_enc=enc is not None,
-        has_web=web is not None,
-        has_peak=peak is not None,
-        has_deadline=deadline_us is not None,
-        judged=verdict["score"] is not None,
-    )
     return RESULT.encode(
         {
             "verdict": verdict["verdict"],
@@ -49,15 +36,15 @@ def result_words(
             "frame": verdict["frame"] % _U32,
             "score": verdict["score"],
             "thr": verdict["thr"],
-            "flags": flags,
+            "flags": _flags(verdict),
             "n_defects": web["n_defects"] if web else verdict.get("n_defects", 0),
             "peak_x": peak[0] if peak else 0,
             "peak_y": peak[1] if peak else 0,
             "bundle": hash_number(verdict["bundle"]),
             "lat_us": verdict["lat_us"].get("total", 0),
-            "deadline_us": deadline_us or 0,
+            "deadline_us": verdict["deadline_us"] or 0,
             "now_ns": verdict["t_mono_ns"],
-            "enc": enc or 0,
+            "enc": verdict["enc"] or 0,
             "first_line": web["first_line"] if web else 0,
             "lines": web["end_line"] - web["first_line"] if web else 0,
             "lanes": len(lanes),
@@ -65,6 +52,21 @@ def result_words(
             "session": session,
         },
         low_first=low_first,
+    )
+
+
+def _flags(verdict: Mapping[str, Any]) -> int:
+    return word_of(
+        RESULT_BITS,
+        unsure=verdict["unsure"],
+        partial=verdict["partial"],
+        late=verdict["late"],
+        sim=verdict["sim"],
+        has_enc=verdict["enc"] is not None,
+        has_web=verdict.get("web") is not None,
+        has_peak=verdict["peak"] is not None,
+        has_deadline=verdict["deadline_us"] is not None,
+        judged=verdict["score"] is not None,
     )
 
 
