@@ -18,7 +18,7 @@ from kenpin.config.bridges import ModbusSettings
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import load_line
 from kenpin.config.text import shorten
-from kenpin.runtime.bridges.modbus.desk import ModbusDesk
+from kenpin.runtime.bridges.modbus.dialogue import ModbusDialogue
 from kenpin.runtime.bridges.modbus.registers import CONTROL, CONTROL_AT, END
 from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.bundles.manifest import BundleError, parse_manifest
@@ -85,14 +85,14 @@ def _keys(payload: bytes) -> None:
 
 def _modbus(payload: bytes) -> None:
     """A PLC that writes whatever it likes wherever it may, and reads all after each."""
-    desk = ModbusDesk(_FACTS, ModbusSettings(kind="modbus"), lambda *_, **__: None)
+    dialogue = ModbusDialogue(_FACTS, ModbusSettings(kind="modbus"), lambda *_, **__: None)
     at = 0
     while at + 2 <= len(payload) and at < 200:
         start = payload[at] % CONTROL.size
         count = 1 + payload[at + 1] % (CONTROL.size - start)
         chunk = payload[at + 2 : at + 2 + 2 * count].ljust(2 * count, b"\0")
-        desk.written(CONTROL_AT + start, list(struct.unpack(f">{count}H", chunk)))
-        assert len(desk.shown.image(at)) == END
+        dialogue.written(CONTROL_AT + start, list(struct.unpack(f">{count}H", chunk)))
+        assert len(dialogue.shown.image(at)) == END
         at += 2 + 2 * count
 
 

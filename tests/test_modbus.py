@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kenpin.config.bridges import ModbusSettings
 from kenpin.runtime.bridges.link import Unsaid
-from kenpin.runtime.bridges.modbus.desk import ModbusDesk, TriggerRefusal
+from kenpin.runtime.bridges.modbus.dialogue import ModbusDialogue, TriggerRefusal
 from kenpin.runtime.bridges.modbus.reduced import reduced
 from kenpin.runtime.bridges.modbus.registers import (
     BLOCKS,
@@ -130,16 +130,18 @@ def test_a_ninth_result_costs_the_oldest_that_was_not_acknowledged() -> None:
     assert not results.taken(10)
 
 
-# -- the desk, with a PLC and a line that are played ---------------------------------------------
+# -- the dialogue, with a PLC and a line that are played -----------------------------------------
 
 
 class Played:
-    """A desk between a PLC and a line that a test plays, by a clock that it moves."""
+    """A dialogue between a PLC and a line that a test plays, by a clock that it moves."""
 
     def __init__(self, facts: BridgedLine = FACTS, **settings: Any) -> None:
         self.said: list[tuple[str, dict[str, Any]]] = []
         self.settings = ModbusSettings(kind="modbus", **settings)
-        self.desk = ModbusDesk(facts, self.settings, lambda kind, **f: self.said.append((kind, f)))
+        self.dialogue = ModbusDialogue(
+            facts, self.settings, lambda kind, **f: self.said.append((kind, f))
+        )
         self.now_ns = 1_000_000_000
         self.wants: dict[str, Any] = {r.name: 0 for r in CONTROL.registers}
         self.bits = {bit.name: False for bit in CONTROL_BITS}
@@ -152,18 +154,18 @@ class Played:
         self.bits |= {name: wants.pop(name) for name in list(wants) if name in self.bits}
         self.wants |= wants
         values = {**self.wants, "control": word_of(CONTROL_BITS, **self.bits)}
-        self.desk.written(CONTROL_AT, CONTROL.encode(values))
+        self.dialogue.written(CONTROL_AT, CONTROL.encode(values))
 
     def trigger(self, number: int, part: int = 0, **wants: Any) -> None:
         self.write(trigger_id=number, part_id=part, trigger=not self.bits["trigger"], **wants)
 
     def status(self) -> dict[str, Any]:
-        image = self.desk.shown.image(self.now_ns)
+        image = self.dialogue.shown.image(self.now_ns)
         found = STATUS.decode(image[STATUS_AT : STATUS_AT + STATUS.size])
         return found | bits_of(STATUS_BITS, found["status"])
 
     def window(self) -> dict[str, Any]:
-        image = self.desk.shown.image(self.now_ns)
+        image = self.dialogue.shown.image(self.now_ns)
         return RESULT.decode(image[WINDOW_AT : WINDOW_AT + RESULT.size])
 
     # the line
@@ -175,7 +177,7 @@ class Played:
 
     def _heard(self, kind: str, fields: dict[str, Any], topic: str) -> None:
         head = {"boot": BOOT, "t_mono_ns": self.now_ns}
-        self.desk.heard(Heard(kind, head | fields, self.now_ns, topic), self.now_ns)
+        self.dialogue.heard(Heard(kind, head | fields, self.now_ns, topic), self.now_ns)
 
     def beat(self, state: str = "operational.ready", **fields: Any) -> None:
         self.beats += 1
@@ -316,7 +318,7 @@ def test_a_trigger_that_the_line_refuses_or_never_got_is_told(played: Played) ->
     played.told("error", about="trigger", trig="5", reason="stale", detail="")
     assert played.status()["refusal"] == TriggerRefusal.STALE
     played.trigger(6)
-    played.desk.heard(Unsaid("trigger", {"trig": "6"}, "nobody answers"), played.now_ns)
+    played.dialogue.heard(Unsaid("trigger", {"trig": "6"}, "nobody answers"), played.now_ns)
     status = played.status()
     assert (status["refusal"], status["refused_id"], status["refusals"]) == (
         TriggerRefusal.AWAY,
@@ -465,8 +467,8 @@ def test_lanes_and_lines_of_a_web_are_in_the_result(played: Played) -> None:
 def test_whatever_a_plc_writes_is_dealt_with(start: int, words: Sequence[int]) -> None:
     played = Played()
     played.open()
-    played.desk.written(CONTROL_AT + start, words[: CONTROL.size - start])
-    assert len(played.desk.shown.image(played.now_ns)) == END
+    played.dialogue.written(CONTROL_AT + start, words[: CONTROL.size - start])
+    assert len(played.dialogue.shown.image(played.now_ns)) == END
 
 
 def test_the_registers_say_of_a_verdict_what_the_line_says(played: Played) -> None:

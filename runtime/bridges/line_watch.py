@@ -23,7 +23,7 @@ class LineWatch:
     beats      the number of its newest heartbeat
     session    of ours that it has in force; empty: none
     alarms     those that are open, by source
-    complaint  why it does not let us in; empty if it does
+    refusal    why it does not let us in; empty if it does
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class LineWatch:
         self.session = ""
         self.alarms: dict[str, str] = {}
         self.sim = self.degraded = self.selftest = self.cam_ok = False
-        self.complaint = ""
+        self.refusal = ""
 
     def heard(self, heard: Heard, now_ns: int) -> bool:
         """Note a message; whether it is of another boot than those before."""
@@ -46,7 +46,7 @@ class LineWatch:
             self.session, self.alarms, self.state = "", {}, ""
             self.bundle_since_ns = 0
         if heard.kind == "state":
-            self._state(fields, told=not heard.topic)
+            self._state(fields, to_us=not heard.topic)
         elif heard.kind == "hb":
             self._beat(fields, now_ns)
         elif heard.kind == "alarm":
@@ -58,13 +58,13 @@ class LineWatch:
             self._in_force(fields)
         return restarted
 
-    def _state(self, fields: Any, *, told: bool) -> None:
+    def _state(self, fields: Any, *, to_us: bool) -> None:
         self.state, self.last_seq = fields["state"], fields["last_seq"]
         self.sim, self.degraded = fields["sim"], fields["degraded"]
         self.selftest = fields["selftest"]
         self._in_force(fields)
-        if told:
-            self.session, self.complaint = fields.get("session") or "", ""
+        if to_us:
+            self.session, self.refusal = fields.get("session") or "", ""
 
     def _in_force(self, fields: Any) -> None:
         if (fields["bundle"] and fields["bundle"] != self.bundle) or not self.bundle_since_ns:
@@ -80,7 +80,7 @@ class LineWatch:
 
     def refused(self, why: str) -> None:
         """It does not let us in."""
-        self.session, self.complaint = "", why
+        self.session, self.refusal = "", why
 
     def well(self, now_ns: int) -> bool:
         """Whether it judges, by its own word and by its heartbeat."""

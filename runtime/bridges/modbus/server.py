@@ -1,4 +1,4 @@
-"""The Modbus bridge's process: pymodbus' server in front of a desk, the line behind it.
+"""The Modbus bridge's process: pymodbus' server in front of a dialogue, the line behind it.
 
 The one module that knows pymodbus.
 """
@@ -18,7 +18,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from kenpin.config.bridges import ModbusSettings
 from kenpin.runtime.bridges.link import LineLink, Unsaid
-from kenpin.runtime.bridges.modbus.desk import ModbusDesk
+from kenpin.runtime.bridges.modbus.dialogue import ModbusDialogue
 from kenpin.runtime.bridges.modbus.registers import CONTROL, CONTROL_AT, END, STATUS_AT
 from kenpin.runtime.bridges.process import Bridged
 from kenpin.runtime.wire.client import Heard
@@ -44,21 +44,21 @@ async def serve(settings: ModbusSettings, bridged: Bridged) -> None:
         else:
             link.say(kind, **fields)
 
-    desk = ModbusDesk(bridged.facts, settings, say)
+    dialogue = ModbusDialogue(bridged.facts, settings, say)
 
     def hear(message: Heard | Unsaid) -> None:
-        desk.heard(message, time.monotonic_ns())
+        dialogue.heard(message, time.monotonic_ns())
 
     link = bridged.link(hear)
-    door = asyncio.create_task(_keep_open(settings, desk, bridged))
+    opening = asyncio.create_task(_keep_open(settings, dialogue, bridged))
     try:
         await bridged.until_end()
     finally:
-        door.cancel()
+        opening.cancel()
         link.close()
 
 
-async def _keep_open(settings: ModbusSettings, desk: ModbusDesk, bridged: Bridged) -> None:
+async def _keep_open(settings: ModbusSettings, dialogue: ModbusDialogue, bridged: Bridged) -> None:
     """Listen, and again whenever that fails; see to the session and tell what is wrong."""
     where = f"{settings.address}:{settings.port}"
     server: _ModbusServer | None = None
@@ -67,16 +67,18 @@ async def _keep_open(settings: ModbusSettings, desk: ModbusDesk, bridged: Bridge
     while True:
         if server is None and time.monotonic() >= next_try_s:
             next_try_s = time.monotonic() + _AGAIN_S
-            server, fault = await _listen(settings, desk)
+            server, fault = await _listen(settings, dialogue)
         if server is not None:
             server.close_idle(time.monotonic())
-        desk.greet_again()
-        bridged.tell(address=f"modbus://{where}", fault=fault or desk.shown.line.complaint)
+        dialogue.greet_again()
+        bridged.tell(address=f"modbus://{where}", fault=fault or dialogue.shown.line.refusal)
         await asyncio.sleep(_LOOK_S)
 
 
-async def _listen(settings: ModbusSettings, desk: ModbusDesk) -> tuple[_ModbusServer | None, str]:
-    server = _ModbusServer(settings, desk)
+async def _listen(
+    settings: ModbusSettings, dialogue: ModbusDialogue
+) -> tuple[_ModbusServer | None, str]:
+    server = _ModbusServer(settings, dialogue)
     if await server.listen():
         return server, ""
     server.close()
@@ -84,7 +86,7 @@ async def _listen(settings: ModbusSettings, desk: ModbusDesk) -> tuple[_ModbusSe
     return None, f"{where} cannot be had: taken, or not allowed; stop its owner or change port"
 
 
-def _device(desk: ModbusDesk) -> SimDevice:
+def _device(dialogue: ModbusDialogue) -> SimDevice:
     """Every unit id is this device: PLCs differ in which one they send to a TCP server."""
 
     async def look(
@@ -97,8 +99,8 @@ def _device(desk: ModbusDesk) -> SimDevice:
     ) -> ExcCodes | None:
         now_ns = time.monotonic_ns()
         if values is not None:
-            desk.written(address, [int(value) for value in values])
-        image = desk.shown.image(now_ns)
+            dialogue.written(address, [int(value) for value in values])
+        image = dialogue.shown.image(now_ns)
         registers[address - start : address - start + count] = image[address : address + count]
         return None
 
@@ -112,8 +114,8 @@ def _device(desk: ModbusDesk) -> SimDevice:
 class _ModbusServer(ModbusTcpServer):
     """Lets in whom the settings allow, and not too many at once."""
 
-    def __init__(self, settings: ModbusSettings, desk: ModbusDesk) -> None:
-        super().__init__(_device(desk), address=(settings.address, settings.port))
+    def __init__(self, settings: ModbusSettings, dialogue: ModbusDialogue) -> None:
+        super().__init__(_device(dialogue), address=(settings.address, settings.port))
         self._most = settings.max_connections
         self._idle_s = settings.idle_s
         self._allowed = [ipaddress.ip_network(entry) for entry in settings.allow]

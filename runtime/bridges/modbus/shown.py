@@ -31,14 +31,14 @@ from kenpin.runtime.bridges.modbus.registers import (
 from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.bridges.results import Kept, Results
 
-__all__ = ["Shown", "Told", "session_name"]
+__all__ = ["Handshake", "Shown", "session_name"]
 
 _VALID_AT = 2
 _WORD = 0x10000
 
 
 @dataclass(slots=True)
-class Told:
+class Handshake:
     """What became of triggers and commands; counters are modulo 65536, names as in the registers.
 
     trigger_ack, execute_ack
@@ -86,7 +86,7 @@ class Shown:
         self.control = [0] * CONTROL.size
         self.line = LineWatch()
         self.results = Results(next_number)
-        self.told = Told()
+        self.handshake = Handshake()
         self.session = 0
         self.command = ""
         self.under_way: OrderedDict[str, bool] = OrderedDict()
@@ -101,21 +101,21 @@ class Shown:
         self.results.forget()
         self.under_way.clear()
         self._slots = [None] * SLOTS
-        self.told.overrun = self.told.acquiring = False
+        self.handshake.overrun = self.handshake.acquiring = False
 
     def keep(self, kept: Kept, words: list[int]) -> None:
         """Show a result in its slot."""
         self._slots[(kept.number - 1) % SLOTS] = kept, words
-        self.told.completed = not self.told.completed
-        self.told.acquiring = False
+        self.handshake.completed = not self.handshake.completed
+        self.handshake.acquiring = False
 
     def acquired(self, trigger_id: int, frame: int) -> None:
         """A part may move."""
-        place = self.told.acquired % SLOTS
+        place = self.handshake.acquired % SLOTS
         self._acquisitions[f"trigger_id_{place}"] = trigger_id
         self._acquisitions[f"frame_{place}"] = frame % 2**32
-        self.told.count("acquired")
-        self.told.acquiring = False
+        self.handshake.count("acquired")
+        self.handshake.acquiring = False
 
     @property
     def buffering(self) -> bool:
@@ -166,7 +166,7 @@ class Shown:
 
     def _status(self, mask: int, window: Sequence[int], now_ns: int) -> Mapping[str, Any]:
         line = self.line
-        return asdict(self.told) | {
+        return asdict(self.handshake) | {
             "status": self._status_word(window, now_ns),
             "flags": self._flags_word(),
             "state": line.state_number(now_ns),
@@ -182,40 +182,40 @@ class Shown:
         }
 
     def _status_word(self, window: Sequence[int], now_ns: int) -> int:
-        told, line = self.told, self.line
+        handshake, line = self.handshake, self.line
         control = bits_of(CONTROL_BITS, self.control[0])
         well, wanted = line.well(now_ns), control["trigger_enable"] and self.in_force
         online = well and wanted and not control["set_offline"]
         return word_of(
             STATUS_BITS,
             trigger_ready=online and line.accepts and self._triggered,
-            trigger_ack=bool(told.trigger_ack),
-            acquiring=told.acquiring,
-            refused=told.refused,
+            trigger_ack=bool(handshake.trigger_ack),
+            acquiring=handshake.acquiring,
+            refused=handshake.refused,
             offline_enable=not wanted,
             offline_plc=control["set_offline"],
             offline_line=not well,
             online=online,
             busy=bool(self.under_way),
-            completed=told.completed,
-            overrun=told.overrun if self._triggered else self.results.overrun,
+            completed=handshake.completed,
+            overrun=handshake.overrun if self._triggered else self.results.overrun,
             results_valid=window[_VALID_AT] == 1,
             executing=bool(self.command),
-            command_done=told.command_done,
-            command_failed=told.command_failed,
+            command_done=handshake.command_done,
+            command_failed=handshake.command_failed,
             error=line.error(now_ns),
         )
 
     def _flags_word(self) -> int:
-        told, line = self.told, self.line
+        handshake, line = self.handshake, self.line
         return word_of(
             FLAG_BITS,
-            fresh=told.fresh,
+            fresh=handshake.fresh,
             degraded=line.degraded,
             sim=line.sim,
             selftest=line.selftest,
             cam_ok=line.cam_ok,
-            execute_ack=bool(told.execute_ack),
+            execute_ack=bool(handshake.execute_ack),
             triggered=self._triggered,
         )
 

@@ -16,7 +16,7 @@ from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.bridges.results import act_until_ns
 from kenpin.runtime.wire.client import Heard
 
-__all__ = ["ModbusDesk", "TriggerRefusal"]
+__all__ = ["ModbusDialogue", "TriggerRefusal"]
 
 # Triggers whose deadline is remembered; the line has eight under way at most.
 _REMEMBERED = 64
@@ -58,7 +58,7 @@ _ANSWERS: Mapping[str, frozenset[str]] = {
 }
 
 
-class ModbusDesk:
+class ModbusDialogue:
     """What is done when the PLC writes registers, and when the line speaks.
 
     say    a command to the line; `hello` opens the session that it names
@@ -94,12 +94,12 @@ class ModbusDesk:
             self._acknowledge(wants["ack"])
         trigger, self._trigger = self._trigger, bits["trigger"]
         if trigger is None:
-            shown.told.trigger_ack = bits["trigger"]
+            shown.handshake.trigger_ack = bits["trigger"]
         elif trigger != bits["trigger"]:
             self._pull(wants, bits)
         execute, self._execute = self._execute, bits["execute"]
         if execute is None:
-            shown.told.execute_ack = bits["execute"]
+            shown.handshake.execute_ack = bits["execute"]
         elif execute != bits["execute"]:
             self._run(wants)
 
@@ -140,10 +140,10 @@ class ModbusDesk:
         return None if number else TriggerRefusal.NO_ID
 
     def _refuse(self, number: int, why: TriggerRefusal) -> None:
-        told = self.shown.told
-        told.count("refusals")
-        told.refusal, told.refused_id, told.refused = why, number, True
-        told.trigger_ack = self._trigger
+        handshake = self.shown.handshake
+        handshake.count("refusals")
+        handshake.refusal, handshake.refused_id, handshake.refused = why, number, True
+        handshake.trigger_ack = self._trigger
 
     def _run(self, wants: Mapping[str, Any]) -> None:
         kind = _COMMANDS.get(wants["command"], "")
@@ -158,14 +158,14 @@ class ModbusDesk:
             self._ran(failed=True)
             return
         self.shown.command = kind
-        self.shown.told.command_done = self.shown.told.command_failed = False
+        self.shown.handshake.command_done = self.shown.handshake.command_failed = False
         self._say(kind, **fields)
 
     def _ran(self, *, failed: bool) -> None:
-        told = self.shown.told
-        told.command_done, told.command_failed = not failed, failed
-        told.count("commands")
-        told.execute_ack = self._execute
+        handshake = self.shown.handshake
+        handshake.command_done, handshake.command_failed = not failed, failed
+        handshake.count("commands")
+        handshake.execute_ack = self._execute
         self.shown.command = ""
 
     # -- what the line says ----------------------------------------------------------------
@@ -181,9 +181,9 @@ class ModbusDesk:
             if message.kind == "verdict" and not self._facts.triggered:
                 self._keep(message.fields, None)
         else:
-            self._told(message.kind, message.fields)
+            self._heard_of(message.kind, message.fields)
 
-    def _told(self, kind: str, fields: Mapping[str, Any]) -> None:
+    def _heard_of(self, kind: str, fields: Mapping[str, Any]) -> None:
         ours = self.shown.session and fields.get("session") == session_name(self.shown.session)
         if kind == "verdict" and ours:
             self._verdict(fields)
@@ -212,16 +212,16 @@ class ModbusDesk:
             self._ran(failed=True)
 
     def _acked(self, fields: Mapping[str, Any]) -> None:
-        trig, told = fields["trig"], self.shown.told
+        trig, handshake = fields["trig"], self.shown.handshake
         self._deadlines[trig] = fields["deadline_ns"]
         if len(self._deadlines) > _REMEMBERED:
             self._deadlines.popitem(last=False)
-        told.trigger_ack = self.shown.under_way.get(trig, self._trigger)
-        told.count("triggers")
-        told.trigger_id = _ids(trig)[0]
-        told.fresh, told.overrun = fields["fresh"], fields["overrun"]
-        told.refused, told.acquiring = False, fields["fresh"]
-        told.budget_us = (fields["deadline_ns"] - fields["t_mono_ns"]) // 1000
+        handshake.trigger_ack = self.shown.under_way.get(trig, self._trigger)
+        handshake.count("triggers")
+        handshake.trigger_id = _ids(trig)[0]
+        handshake.fresh, handshake.overrun = fields["fresh"], fields["overrun"]
+        handshake.refused, handshake.acquiring = False, fields["fresh"]
+        handshake.budget_us = (fields["deadline_ns"] - fields["t_mono_ns"]) // 1000
 
     def _verdict(self, fields: Mapping[str, Any]) -> None:
         if self.shown.results.taken(fields["seq"]):
