@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kenpin.compile.doubts import doubts_about
 from kenpin.compile.images import GoodImages, check_ng
-from kenpin.compile.imported import ImportedNetwork
+from kenpin.compile.imported_network import ImportedNetwork
 from kenpin.compile.inspected import inspected_columns
 from kenpin.compile.network import FeatureNetwork, OwnNetwork
 from kenpin.compile.progress import Steps

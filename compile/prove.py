@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kenpin.camera.files.listing import list_images
 from kenpin.compile.guard import sample_tiles, with_twins
-from kenpin.compile.imported import ImportedNetwork
+from kenpin.compile.imported_network import ImportedNetwork
 from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ImportedSpec
 from kenpin.config.recipe import Recipe

@@ -20,7 +20,8 @@ from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.build import build
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.imported import ImportedNetwork, model_file
+from kenpin.compile.imported_network import ImportedNetwork
+from kenpin.compile.model_file import model_file
 from kenpin.compile.progress import Steps
 from kenpin.compile.prove import prove
 from kenpin.config.errors import ConfigError
@@ -33,6 +34,7 @@ from kenpin.runtime.web.pipeline import WebPipeline
 SIZE, HEIGHT, WIDTH, SEED = 64, 96, 160, 3
 # Made by Anomalib; see make.py there.
 ANOMALIB = Path(__file__).parent / "vectors" / "anomalib"
+ONNX = Path(__file__).parent / "vectors" / "onnx"
 Make = Callable[..., Path]
 
 
@@ -106,8 +108,10 @@ def with_spot(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return out
 
 
-def test_a_map_is_tiled_joined_and_judged_as_it_is(tmp_path: Path) -> None:
-    recipe = recipe_of(tmp_path, deviation(tmp_path, "map"))
+@pytest.mark.parametrize("onnx", [False, True])
+def test_a_map_is_tiled_joined_and_judged_as_it_is(tmp_path: Path, onnx: bool) -> None:
+    file = ONNX / "deviation.onnx" if onnx else deviation(tmp_path, "map")
+    recipe = recipe_of(tmp_path, file)
     bundle = compiled(tmp_path, recipe)
     pipeline = Pipeline(bundle)
     frame = SyntheticWeb(HEIGHT, WIDTH, SEED).frame(40).pixels
@@ -299,6 +303,8 @@ def test_what_would_run_code_or_is_no_network_is_refused(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="found none"):
         model_file(tmp_path)
     file = deviation(tmp_path, "map")
+    with pytest.raises(ConfigError, match="cannot read it"):
+        ImportedNetwork(recipe_of(tmp_path, ONNX / "own_operation.onnx"))
     # An operation of somebody's own.
     file.write_text(file.read_text().replace('type="Abs"', 'type="Mine"'))
     with pytest.raises(ConfigError, match="cannot read it"):
