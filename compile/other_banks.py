@@ -72,11 +72,11 @@ def _gap(patches: F32, rows: Index, bank: F32) -> F32:
 
 
 class PatchCoreLeaveOut:
-    """See `LeaveOut`: nearly as good as fitting anew without the part, and far cheaper.
+    """See `LeaveOut`: as good as fitting anew without the part, and far cheaper.
 
     Rows of the part are not only taken out: a coreset has one row for what many images
-    show, and whichever image gave it would look odd without it. In its place steps the
-    nearest candidate of another part, as it would have in a coreset of the others.
+    show, and whichever image gave it would look odd without it. In their places step
+    candidates of other parts that are no longer covered without them.
     """
 
     def __init__(self, scorer: PatchCoreScorer, part_of: NDArray[np.int32], substitute: F32):

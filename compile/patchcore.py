@@ -31,8 +31,8 @@ F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
 
 DEFAULT_ROWS = 2000
-# Rows whose distances to all candidates are held at once: 64 x 100,000 float32 is 26 MB.
-SUBSTITUTES_AT_ONCE = 64
+# Points whose distances to all rows are held at once: 2048 x 4,000 float32 is 33 MB.
+POINTS_AT_ONCE = 2048
 # Rows of the probe: a random bank is enough to compare two precisions.
 PROBE_ROWS = 1000
 
@@ -137,26 +137,82 @@ def k_centre_greedy(
     return np.array(chosen, np.intp)
 
 
-def nearest_of_others(points: F32, part_of: NDArray[np.int32], chosen: Index) -> Index:
-    """For each chosen point the nearest point of another part; itself where there is none.
+def stand_ins(points: F32, part_of: NDArray[np.int32], chosen: Index) -> Index:
+    """For each chosen point the one that takes its place where its part is left out.
+
+    Without a part's points some of the others are bare: farther from all that is left
+    than any point is from the whole coreset. They are chosen from as the coreset was, the
+    farthest first, until none is bare any more; whatever places are left over then repeat a
+    point that is there. So the others are covered as they would be had the part never been
+    seen. What lies nearest to the part's own points would favour it: unseen images of two
+    materials then scored 1.1 times as high as seen ones, and 10 % were rejected for 1 %.
 
     Parameters
     ----------
     points : (N, D) float32
     part_of : (N,)
+    chosen : (M,)
+
+    Returns
+    -------
+    (M,) numbers of points of other parts; a point itself where all are of its part.
     """
     points = points - points.mean(axis=0)
-    half_sq = 0.5 * np.einsum("nd,nd->n", points, points)
+    row_part = part_of[chosen]
+    gap, owner, without = _covered(points, points[chosen], row_part)
+    radius = float(gap.max())
     found = np.array(chosen)
-    for start in range(0, len(chosen), SUBSTITUTES_AT_ONCE):
-        block = chosen[start : start + SUBSTITUTES_AT_ONCE]
-        likeness = points[block] @ points.T
-        likeness -= half_sq
-        likeness[part_of[block][:, None] == part_of] = -np.inf
-        best = likeness.argmax(axis=1)
-        other = np.isfinite(likeness[np.arange(len(block)), best])
-        found[start : start + len(block)][other] = best[other]
+    for part in np.unique(row_part):
+        others = part_of != part
+        if not others.any():
+            continue
+        own, rest = np.flatnonzero(row_part == part), np.flatnonzero(row_part != part)
+        bare = np.flatnonzero(others & (owner == part) & (without > radius))
+        picked = bare[_farthest_first(points[bare], without[bare], radius, len(own))]
+        found[own] = chosen[rest[0]] if len(rest) else picked[0]
+        found[own[: len(picked)]] = picked
     return found
+
+
+def _covered(
+    points: F32, rows: F32, row_part: NDArray[np.int32]
+) -> tuple[F32, NDArray[np.int32], F32]:
+    """What covers each point.
+
+    Returns
+    -------
+    (N,) its squared distance to the nearest row, the part of that row, and the squared
+    distance to the nearest row of any other part, infinite where there is none.
+    """
+    rows_sq = np.einsum("md,md->m", rows, rows)
+    gap, without = np.empty(len(points), np.float32), np.empty(len(points), np.float32)
+    owner = np.empty(len(points), np.int32)
+    for start in range(0, len(points), POINTS_AT_ONCE):
+        block = points[start : start + POINTS_AT_ONCE]
+        far = rows_sq - 2 * (block @ rows.T)
+        at = slice(start, start + len(block))
+        nearest = far.argmin(axis=1)
+        owner[at] = row_part[nearest]
+        own_sq = np.einsum("nd,nd->n", block, block)
+        gap[at] = np.maximum(far[np.arange(len(block)), nearest] + own_sq, 0)
+        far[owner[at][:, None] == row_part] = np.inf
+        without[at] = np.maximum(far.min(axis=1) + own_sq, 0)
+    return gap, owner, without
+
+
+def _farthest_first(points: F32, gap: F32, radius: float, most: int) -> Index:
+    """Greedy as `k_centre_greedy`, from squared distances that are known, until all are covered."""
+    gap = gap.copy()
+    squares = np.einsum("nd,nd->n", points, points)
+    picked: list[int] = []
+    while len(picked) < min(most, len(points)):
+        last = int(gap.argmax())
+        if gap[last] <= radius:
+            break
+        picked.append(last)
+        np.minimum(gap, squares - 2 * (points @ points[last]) + squares[last], out=gap)
+        gap[last] = 0
+    return np.array(picked, np.intp)
 
 
 def fit_patchcore(
@@ -177,7 +233,7 @@ def fit_patchcore(
     by `spec.candidates`, whatever the number of images. For `PatchCoreLeaveOut` go to
     `scratch`: for each of the ways to leave out parts, `part-N.npy`, (K, M) int32, the part
     that each row of the bank is from, and `substitute-N.npy`, (K, M, D) float32, the
-    candidate of another part that lies nearest to it.
+    candidates that take their places without it (see `stand_ins`).
 
     Raises
     ------
@@ -210,7 +266,7 @@ def fit_patchcore(
         banks.append(pool.rows[chosen] - centre)
         for parts, kept in zip(ways, others, strict=True):
             part_of = sample.parts(parts)[pool.tags]
-            stand_in = nearest_of_others(points, part_of, chosen)
+            stand_in = stand_ins(points, part_of, chosen)
             kept.append((part_of[chosen], pool.rows[stand_in] - centre))
     # Equal heights make one array; banks differ only where patches repeat.
     height = min(len(bank) for bank in banks)

@@ -10,7 +10,7 @@ from kenpin.compile import padim
 from kenpin.compile.other_banks import PatchCoreLeaveOut
 from kenpin.compile.padim import PadimLeaveOut, fit_padim, make_folds
 from kenpin.compile.parts import parts_of_files
-from kenpin.compile.patchcore import fit_patchcore
+from kenpin.compile.patchcore import fit_patchcore, k_centre_greedy, stand_ins
 from kenpin.config.methods import PadimSpec, PatchCoreSpec
 from kenpin.runtime.judging.padim import PadimScorer
 from kenpin.runtime.judging.patchcore import PatchCoreScorer
@@ -71,6 +71,44 @@ def test_what_all_images_show_is_odd_in_none_though_one_alone_gave_its_row(tmp_p
         found = leave.without(part).distances(images[part]).values
         assert found[:, 0].max() < 1e-3
         assert found[:, 1:].max() > 0.1
+
+
+def test_images_score_without_their_part_as_images_do_that_nobody_has_seen(tmp_path):
+    """A bank that lets go of a part must not do it with that part's looks in mind."""
+    rng = np.random.default_rng(5)
+    images = rng.normal(size=(240, 6, 4, 4, 6)).astype(np.float32)
+    seen, unseen = images[:40], images[40:]
+    scorer, leave = bank(tmp_path / "all", seen, "frame", rows=300)
+    apart = [leave.without(n).distances(image).values.max() for n, image in enumerate(seen)]
+    fresh = [scorer.distances(image).values.max() for image in unseen]
+    assert np.median(apart) == pytest.approx(np.median(fresh), rel=0.08)
+
+
+def test_stand_ins_cover_what_is_left_about_as_tightly_as_the_whole_coreset_covers_all():
+    rng = np.random.default_rng(2)
+    points = rng.normal(size=(600, 3)).astype(np.float32)
+    part_of = rng.integers(8, size=600).astype(np.int32)
+    chosen = k_centre_greedy(points, 50, 0)
+    other = stand_ins(points, part_of, chosen)
+
+    def radius(of, rows):
+        return np.linalg.norm(of[:, None] - rows[None], axis=2).min(axis=1).max()
+
+    whole = radius(points, points[chosen])
+    for part in range(8):
+        own = part_of[chosen] == part
+        rows = np.where(own, other, chosen)
+        assert (part_of[rows] != part).all()
+        # There are no more stand-ins than the part had rows.
+        assert radius(points[part_of != part], points[rows]) <= whole * 1.03
+
+
+def test_stand_ins_of_a_coreset_that_one_part_gave_alone_come_from_the_others():
+    points = np.arange(6, dtype=np.float32)[:, None]
+    part_of = np.array([0, 0, 1, 1, 1, 1], np.int32)
+    assert set(stand_ins(points, part_of, np.array([0, 1]))) <= {2, 3, 4, 5}
+    everything = np.zeros(6, np.int32)
+    np.testing.assert_array_equal(stand_ins(points, everything, np.array([0, 3])), [0, 3])
 
 
 @SHARES
