@@ -2,6 +2,7 @@
 
     python benchmarks/operating_point.py mtd --counts 20 50 200 762 --seeds 0 1 2
     python benchmarks/operating_point.py fabric synthetic
+    python benchmarks/operating_point.py cell casting brushed cloth --counts 14 40 100 200
 
 Each build takes so many good images, whole parts as far as possible, drawn by a seed, and
 promises to reject 1 % of good ones. Nothing is chosen on the test images: they are judged
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from materials import MATERIALS, write_material
 from rich.console import Console
 
 from kenpin.camera.files.images import read_pixels
@@ -45,6 +47,13 @@ QUICK = (
     "image_quality.grey_margin=255",
     "image_quality.contrast_share=0",
 )
+# Materials that are drawn: the recipe, and what is changed in it.
+DRAWN = {
+    "cell": ("mtd-patchcore.toml",),
+    "casting": ("mtd-patchcore.toml",),
+    "brushed": ("mtd-patchcore.toml", "frame.width_px=256"),
+    "cloth": ("fabric03-patchcore.toml", "frame.height_px=128", "frame.width_px=1024"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class Got:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("materials", nargs="+", choices=["mtd", "fabric", "synthetic"])
+    parser.add_argument("materials", nargs="+", choices=["mtd", "fabric", "synthetic", *MATERIALS])
     parser.add_argument("--counts", type=int, nargs="+", default=[20, 50, 200])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--ungrouped", action="store_true", help="do not tell what names a part")
@@ -100,6 +109,10 @@ def _material(name: str, room: Path, most: int) -> Material:
         return Material("mtd-patchcore.toml", SHARED / "mtd", "^[^_]*")
     if name == "fabric":
         return Material("fabric03-patchcore.toml", SHARED / "aitex_fabric03", None)
+    if name in MATERIALS:
+        write_material(room / name, name, train=most, good=300, each=30)
+        recipe, *changes = DRAWN[name]
+        return Material(recipe, room / name, ".*", tuple(changes))
     data = room / "synthetic"
     write_dataset(data, SyntheticWeb(256, 1024, 7), train=most, good=200, each=25)
     return Material("demo.toml", data, None)
