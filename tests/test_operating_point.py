@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kenpin.runtime.bundles.operating_point import (
+    _stands_alone,
     below_95,
     design_effect,
     odd_ones,
@@ -106,6 +107,21 @@ def test_an_image_far_above_the_others_is_odd_whatever_the_others_number(count):
     scores = list(rng.normal(10, 0.5, count))
     assert odd_ones(scores) == []
     assert odd_ones([*scores, 20.0, 25.0]) == [count + 1, count]
+
+
+def test_one_strip_far_above_thirteen_is_odd_though_the_others_spread_is_wide():
+    # Strips of a cloth whose edge is in view.
+    others = [1.07, 1.07, 1.09, 1.12, 1.13, 1.15, 1.16, 1.30, 1.38, 1.40, 1.58, 1.65, 1.75]
+    assert odd_ones([*others, 3.03]) == [13]
+    assert odd_ones([*others, 2.2]) == []
+    assert odd_ones([1.0, 1.0, 1.0, 1.1]) == []
+
+
+@pytest.mark.parametrize("count", [9, 14, 30, 60, 100])
+def test_the_highest_of_few_good_images_is_seldom_called_odd(count):
+    rng = np.random.default_rng(count)
+    called = sum(_stands_alone(rng.gumbel(10, 1, count)) for _ in range(500))
+    assert called <= 22
 
 
 def test_few_odd_ones_do_not_hide_each_other():

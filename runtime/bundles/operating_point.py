@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,13 @@ ODD_CHANCE = 0.01
 MIDDLE, UPPER = 0.5, 0.8
 # Below this multiple of the median no one would see why.
 ODD_TIMES = 1.15
+# Up to so many images the highest is also compared with all others together: of a few, no
+# quantile tells the spread. Seen on 14 strips: one at 3.0, the others at 1.1 to 1.8.
+# At most one is called odd by that, and a person looks at it: twice the chance is bearable.
+FEW = 100
+ALONE_CHANCE = 0.02
+# Of fewer others there is no spread to speak of.
+FEWEST = 8
 # Simulated sets of images behind the bound of an extrapolated threshold.
 TRIALS = 2000
 
@@ -85,11 +93,11 @@ def operating_point(scores: Sequence[float], parts: Sequence[str], false_rejects
         over = (n - rank) * worth / n
         at_most = below_95(over, worth)
         return Point(float(values[rank - 1]), false_rejects, "conformal", at_most, n)
-    mean, scale = _gumbel(values)
+    place, scale = _gumbel(values)
     # Never below what was seen: a rate that the count allows would reject more otherwise.
-    threshold = max(mean + scale * _standard(false_rejects), values[-1])
+    threshold = max(float(place + scale * _standard(false_rejects)), float(values[-1]))
     at_most = _gumbel_95(max(2, round(worth)), false_rejects)
-    return Point(float(threshold), false_rejects, "gumbel", at_most, n)
+    return Point(threshold, false_rejects, "gumbel", at_most, n)
 
 
 def scores_needed(false_rejects: float) -> int:
@@ -110,7 +118,34 @@ def odd_ones(scores: Sequence[float]) -> list[int]:
     reach = middle + scale * (_standard(ODD_CHANCE / len(values)) - _standard(1 - MIDDLE))
     limit = max(reach, ODD_TIMES * middle)
     found = np.flatnonzero(values > limit)
+    if not len(found) and _stands_alone(values):
+        found = values.argmax(keepdims=True)
     return [int(number) for number in found[np.argsort(-values[found], kind="stable")]]
+
+
+def _stands_alone(values: F64) -> bool:
+    """Whether the highest of few scores is no neighbour of the others.
+
+    Told from its distance to the others' mean in their deviations, as Grubbs does, against
+    what it is for so many draws from a Gumbel distribution.
+    """
+    n = len(values)
+    if not FEWEST <= n <= FEW:
+        return False
+    others = np.delete(values, values.argmax())
+    spread = float(others.std(ddof=1))
+    apart = float(values.max() - others.mean())
+    seen = apart > ODD_TIMES * float(np.median(values)) - float(others.mean())
+    return seen and apart > _alone_beyond(n) * spread
+
+
+@lru_cache
+def _alone_beyond(count: int) -> float:
+    """The deviations from the others' mean that the highest of so many seldom exceeds."""
+    draws = np.sort(np.random.default_rng(0).gumbel(size=(10 * TRIALS, count)), axis=1)
+    others = draws[:, :-1]
+    apart = (draws[:, -1] - others.mean(axis=1)) / others.std(axis=1, ddof=1)
+    return float(np.quantile(apart, 1 - ALONE_CHANCE))
 
 
 def design_effect(scores: Sequence[float], parts: Sequence[str]) -> float:
@@ -156,22 +191,36 @@ def _standard(above: float) -> float:
     return -math.log(-math.log1p(-above)) if above < 1 else -math.inf
 
 
-def _gumbel(values: F64) -> tuple[float, float]:
-    """Location and scale by moments."""
-    scale = float(values.std(ddof=1)) * math.sqrt(6) / math.pi if len(values) > 1 else 0.0
-    return float(values.mean()) - EULER * scale, scale
+def _gumbel(values: F64) -> tuple[F64, F64]:
+    """Location and scale of each (..., n) sorted scores, by L-moments.
+
+    They heed single high scores less than moments do. Drawn from the scores of good images
+    of five materials, 14 to 80 at a time, thresholds for 1 % spread less and rejected 2.4 %,
+    1.5 % and 0.9 % of the others on average; by moments 2.7 %, 1.6 % and 0.9 %.
+
+    References
+    ----------
+    Hosking, L-moments, JRSS B 1990, table 2.
+    """
+    n = values.shape[-1]
+    mean = values.mean(axis=-1)
+    if n < 2:
+        return mean, np.zeros_like(mean)
+    weighted = (values * np.arange(n)).sum(axis=-1) / (n * (n - 1))
+    scale = (2 * weighted - mean) / math.log(2)
+    return mean - EULER * scale, scale
 
 
+@lru_cache
 def _gumbel_95(count: int, false_rejects: float) -> float:
     """What a threshold extrapolated from so many scores really rejects, at most, in 95 of 100.
 
     Where the scores come from a Gumbel distribution: simulated, because neither its place
     nor its scale matters.
     """
-    rng = np.random.default_rng(0)
-    draws = rng.gumbel(size=(TRIALS, count))
-    scale = draws.std(axis=1, ddof=1) * math.sqrt(6) / math.pi
-    threshold = draws.mean(axis=1) - EULER * scale + scale * _standard(false_rejects)
+    draws = np.sort(np.random.default_rng(0).gumbel(size=(TRIALS, count)), axis=1)
+    place, scale = _gumbel(draws)
+    threshold = place + scale * _standard(false_rejects)
     return float(np.quantile(-np.expm1(-np.exp(-threshold)), CONFIDENCE))
 
 
