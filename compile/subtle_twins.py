@@ -16,20 +16,24 @@ __all__ = ["CONTRASTS", "KINDS", "MANY", "SIZES_PX", "Drawn", "Subtle", "draw", 
 
 F32 = NDArray[np.float32]
 
-KINDS = ("spot", "scratch", "stain", "band")
+# A grain is as bright as what surrounds it: only its texture is torn up.
+KINDS = ("spot", "scratch", "stain", "band", "grain")
 # What several are called.
-MANY = {"spot": "spots", "scratch": "scratches", "stain": "stains", "band": "bands"}
+MANY = dict(zip(KINDS, ("spots", "scratches", "stains", "bands", "grains"), strict=True))
 # Grey levels of 255. A few levels are lost in the noise of most cameras.
 CONTRASTS = (3, 6, 12, 25, 50, 100)
-# Diameter of a spot and a stain, width of a scratch and a band.
+# Diameter of a spot, a stain and a grain, width of a scratch and a band.
 SIZES_PX = {
     "spot": (3, 6, 12, 24),
     "scratch": (1, 2, 4),
     "stain": (16, 32, 64),
     "band": (8, 16, 32),
+    "grain": (16, 32),
 }
 # A scratch is so much longer than wide, a band crosses its field.
 SCRATCH_TIMES = 16
+# A grain's squares, four of which, two of them bright and two dark, lie together.
+GRAIN_PX = 2
 # Of a field's side that the largest defect may take.
 MOST_OF_FIELD = 0.5
 
@@ -96,6 +100,8 @@ def draw(
     if not 0 <= level + sign * what.contrast <= 255:
         sign = -sign
     change = np.float32(sign * what.contrast) * shape
+    if what.kind == "grain":
+        change *= _grain(change.shape, rng)
     changed = part + (change if part.ndim == 2 else change[..., None])
     part[...] = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
     seen = shape > 0.1
@@ -112,7 +118,7 @@ def _shape(what: Subtle, rows: F32, cols: F32, angle: np.float32) -> F32:
         # Soft: half of its contrast is left a third of the way out.
         shape = np.exp(-(rows**2 + cols**2) / (2 * (half / 2) ** 2))
         return shape
-    if what.kind == "spot":
+    if what.kind in ("spot", "grain"):
         shape = np.clip(half + np.float32(0.5) - np.hypot(rows, cols), 0, 1)
         return shape
     along = rows * np.sin(angle) + cols * np.cos(angle)
@@ -124,3 +130,12 @@ def _shape(what: Subtle, rows: F32, cols: F32, angle: np.float32) -> F32:
     elif what.kind != "band":
         raise ValueError(f"kind {what.kind!r}, expected one of {KINDS}")
     return shape
+
+
+def _grain(shape: tuple[int, ...], rng: np.random.Generator) -> F32:
+    """(H, W) of 1 and -1 in squares, as many of either in each four: no brighter, no darker."""
+    high, wide = (-(-side // (2 * GRAIN_PX)) for side in shape[:2])
+    fours = rng.permuted(np.tile(np.float32([1, 1, -1, -1]), (high, wide, 1)), axis=2)
+    squares = fours.reshape(high, wide, 2, 2).transpose(0, 2, 1, 3).reshape(2 * high, 2 * wide)
+    grain: F32 = squares.repeat(GRAIN_PX, axis=0).repeat(GRAIN_PX, axis=1)
+    return grain[: shape[0], : shape[1]]

@@ -77,6 +77,16 @@ def test_a_defect_is_as_strong_as_it_says_and_stays_in_its_field_and_box(kind, c
         assert not outside.any()
 
 
+def test_a_grain_is_as_bright_as_what_surrounds_it():
+    pixels = np.full((64, 64), 120, np.uint8)
+    draw(pixels, Subtle("grain", 32, 50), WHOLE, np.random.default_rng(4))
+    change = pixels.astype(float) - 120
+    assert change.min() < -45
+    assert change.max() > 45
+    # All of it, but for the soft border.
+    assert abs(change.mean()) < 0.3
+
+
 def test_a_defect_on_white_is_dark_and_on_black_is_bright():
     for level, sign in ((255, -1), (0, 1)):
         for seed in range(8):
