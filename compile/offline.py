@@ -70,7 +70,7 @@ def build(
     try:
         from kenpin.compile.build import build as compile_recipe
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "nncf"):
+        if error.name not in ("torch", "nncf", "safetensors"):
             raise
         raise ImportError(
             f"compiling needs {error.name}, which is not installed; pip install 'kenpin[compile]'",

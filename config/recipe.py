@@ -127,7 +127,8 @@ class BackboneSpec(Settings):
     """The feature extractor.
 
     name     built in, or of an installed package
-    weights  the published file, where it is not to be fetched; gabor needs none
+    weights  the published file, where it is not to be fetched, or the same weights as
+             .safetensors or .onnx; gabor needs none
     layers   which to tap; by default the method's usual ones
     grid_px  pixels from one feature position to the next: finer layers are
              averaged down, coarser ones interpolated; by default the finest

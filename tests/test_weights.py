@@ -9,6 +9,7 @@ import urllib.error
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import reference_networks as reference
 from kenpin.compile.backbones import BACKBONES, Packaged, Weights
@@ -115,7 +116,7 @@ def test_an_entry_that_is_no_tensor_is_refused(file, state, key):
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n"])
 def test_a_file_that_is_no_state_dict_is_refused(file, content):
     file.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"given\.pth: not a plain torch state dict"):
+    with pytest.raises(ConfigError, match=r"given\.pth: not a plain state dict of torch"):
         load(file)
 
 
@@ -130,7 +131,7 @@ class Burglar:
 
 
 def test_a_file_with_code_in_it_is_refused_and_the_code_does_not_run(tmp_path, file, state):
-    with pytest.raises(ConfigError, match=r"given\.pth: not a plain torch state dict"):
+    with pytest.raises(ConfigError, match=r"given\.pth: not a plain state dict of torch"):
         load(file, state | {"fc.weight": Burglar(tmp_path / "burgled")})
     assert not (tmp_path / "burgled").exists()
 
@@ -224,3 +225,68 @@ def test_weights_that_pip_did_not_bring_are_asked_for_by_their_extra(package):
         weights = Weights("stem", packaged=Packaged(name, "models/absent-01234567.pth"))
         with pytest.raises(ConfigError, match=rf"kenpin\[backbones\].*{name}.*--weights FILE"):
             obtain("own", weights, None)
+
+
+# Other files of the same weights
+
+
+def varint(number):
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def field(number, value):
+    """A field of a protobuf message."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def onnx(state, listed=(), **more):
+    """An ONNX file with these weights; those that are `listed` as numbers, the rest as bytes."""
+    graph = b""
+    for name, tensor in state.items():
+        raw = tensor.numpy().astype("<f4").tobytes()
+        dims = b"".join(field(1, side) for side in tensor.shape)
+        data = field(4 if name in listed else 9, raw)
+        graph += field(5, dims + field(2, 1) + field(8, name.encode()) + data)
+    shapes = field(1, 2) + field(2, 7) + field(8, b"onnx::Reshape_1") + field(9, bytes(16))
+    graph += field(5, shapes) + more.get("graph", b"")
+    return field(1, 10) + field(7, graph)
+
+
+def test_safetensors_and_onnx_of_the_same_weights_make_the_same_network(tmp_path, state):
+    floats = {key: value for key, value in state.items() if value.is_floating_point()}
+    save_file(
+        {key: value.contiguous() for key, value in floats.items()}, tmp_path / "w.safetensors"
+    )
+    (tmp_path / "w.onnx").write_bytes(onnx(floats, listed=["conv1.weight"]))
+    wanted = load(tmp_path / "w.pth", floats)[0].state_dict()
+    for name in ("w.safetensors", "w.onnx"):
+        found = load(tmp_path / name)[0].state_dict()
+        assert all(torch.equal(found[key], value) for key, value in wanted.items())
+
+
+def test_an_onnx_file_with_its_weights_elsewhere_or_cut_off_is_refused(tmp_path, state):
+    file = tmp_path / "w.onnx"
+    whole = onnx({"conv1.weight": state["conv1.weight"]})
+    elsewhere = field(5, field(1, 3) + field(2, 1) + field(8, b"a") + field(14, 1))
+    for content, why in (
+        (onnx({}, graph=elsewhere), "lie in another file"),
+        (whole[: len(whole) // 2], "cut off"),
+        (b"\x0a\xff", "cut off"),
+        (b"", "without weights"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(ConfigError, match=why):
+            load(file)
+
+
+def test_an_onnx_file_whose_norms_were_folded_away_says_what_is_missing(tmp_path, state):
+    file = tmp_path / "w.onnx"
+    file.write_bytes(onnx({"conv1.weight": state["conv1.weight"]}))
+    with pytest.raises(ConfigError, match="bn1.weight is missing"):
+        load(file)

@@ -6,11 +6,14 @@ import http.client
 import importlib.util
 import urllib.error
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kenpin.compile.backbones.family import Packaged, Weights
+from kenpin.compile.backbones.onnx_file import initializers
 from kenpin.config.errors import ConfigError
 from kenpin.runtime.bundles.bundle import file_hash
 
@@ -78,8 +81,26 @@ def _checked(file: Path, remedy: str) -> Path:
     return file
 
 
+def _read(file: Path) -> Any:
+    """What a file holds, by its ending: a state dict of torch, safetensors or ONNX."""
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        if file.suffix == ".onnx":
+            found = initializers(file.read_bytes())
+            return {name: torch.from_numpy(values) for name, values in found.items()}
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 torch raises a dozen kinds for a bad file
+        raise ConfigError(
+            f"{file}: not a plain state dict of torch, safetensors or ONNX, as its name ends "
+            f"({error}); give the published file, or one with its layers' names"
+        ) from None
+
+
 def load_into(network: nn.Module, file: Path, channels: int, weights: Weights) -> str:
-    """Fill a network from its published file; gives the file's SHA-256.
+    """Fill a network from its published file, or the same weights as safetensors or ONNX.
+
+    Gives the file's SHA-256.
 
     Layers that the network does not have are left in the file. Every layer
     that it has must be there, in its shape.
@@ -92,14 +113,9 @@ def load_into(network: nn.Module, file: Path, channels: int, weights: Weights) -
     Raises
     ------
     ConfigError
-        If the file is not a plain state dict or does not fit the network.
+        If the file holds no plain state dict or does not fit the network.
     """
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 torch raises a dozen kinds for a bad file
-        raise ConfigError(
-            f"{file}: not a plain torch state dict ({error}); give the published file"
-        ) from None
+    state = _read(file)
     stem = weights.stem
     if not isinstance(state, dict) or stem not in state:
         raise ConfigError(f"{file}: holds no {stem!r}; it is the file of another network")
