@@ -288,5 +288,5 @@ def test_an_onnx_file_with_its_weights_elsewhere_or_cut_off_is_refused(tmp_path,
 def test_an_onnx_file_whose_norms_were_folded_away_says_what_is_missing(tmp_path, state):
     file = tmp_path / "w.onnx"
     file.write_bytes(onnx({"conv1.weight": state["conv1.weight"]}))
-    with pytest.raises(ConfigError, match="bn1.weight is missing"):
+    with pytest.raises(ConfigError, match=r"bn1\.weight is missing"):
         load(file)
