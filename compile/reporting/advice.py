@@ -71,8 +71,8 @@ def _of_the_network(m: Manifest) -> Iterator[Advice]:
     if m.blend is not None and m.blend.adds is False and m.method.backbone is None:
         yield Advice(
             "know",
-            "the network adds nothing to plain brightness on these twins, most of which are brighter "
-            "or darker than what surrounds them",
+            "the network adds nothing to plain brightness on these twins, most of which are "
+            "brighter or darker than what surrounds them",
             'method.name = "baseline" is smaller and faster, unless defects show in the texture '
             "alone",
         )
