@@ -135,7 +135,7 @@ def _shape(what: Subtle, rows: F32, cols: F32, angle: np.float32) -> F32:
 def _grain(shape: tuple[int, ...], rng: np.random.Generator) -> F32:
     """(H, W) of 1 and -1 in squares, as many of either in each four: no brighter, no darker."""
     high, wide = (-(-side // (2 * GRAIN_PX)) for side in shape[:2])
-    fours = rng.permuted(np.tile(np.float32([1, 1, -1, -1]), (high, wide, 1)), axis=2)
+    fours = rng.permuted(np.tile(np.array([1, 1, -1, -1], np.float32), (high, wide, 1)), axis=2)
     squares = fours.reshape(high, wide, 2, 2).transpose(0, 2, 1, 3).reshape(2 * high, 2 * wide)
     grain: F32 = squares.repeat(GRAIN_PX, axis=0).repeat(GRAIN_PX, axis=1)
     return grain[: shape[0], : shape[1]]

@@ -119,7 +119,7 @@ def odd_ones(scores: Sequence[float]) -> list[int]:
     limit = max(reach, ODD_TIMES * middle)
     found = np.flatnonzero(values > limit)
     if not len(found) and _stands_alone(values):
-        found = values.argmax(keepdims=True)
+        found = np.array([values.argmax()])
     return [int(number) for number in found[np.argsort(-values[found], kind="stable")]]
 
 
