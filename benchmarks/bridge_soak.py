@@ -9,6 +9,7 @@ or if the bridge's process grows by more than `--limit-kib-min`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from edge_run import EDGE_RUN, RunningLine, Workshop, line_toml, machine
 from soak import EVERY_S, resident_kib, theil_sen
 
 from bridge_process import free_port
+from mosquitto import Mosquitto
 
 STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 
@@ -26,7 +28,7 @@ STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 def main() -> int:
     """Print what was promised and kept, and how the memory went."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--via", default="modbus")
+    parser.add_argument("--via", choices=["modbus", "mqtt"], default="modbus")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate-hz", type=float, default=50.0)
     parser.add_argument("--slack-ms", type=float, default=100.0)
@@ -38,9 +40,11 @@ def main() -> int:
         bundle = Workshop.open(folder / "workshop").build(folder / "bundles").bundle
         trigger = 'mode = "software", budget_ms = 500'
         toml = line_toml(folder, bundle.folder, trigger=trigger, camera=STILL)
-        text = f'\n[[bridges]]\nkind = "{options.via}"\nport = {free_port()}\n'
+        port = free_port()
+        text = f'\n[[bridges]]\nkind = "{options.via}"\nport = {port}\n'
         toml.write_text(toml.read_text() + text)
-        with RunningLine(toml, command=EDGE_RUN) as line:
+        broker = Mosquitto(folder, port) if options.via == "mqtt" else contextlib.nullcontext()
+        with broker, RunningLine(toml, command=EDGE_RUN) as line:
             line.state("operational.ready")
             code, points = soaked(line, toml, options)
     slope = theil_sen(points) * 60

@@ -24,7 +24,6 @@ class MqttSettings(BridgeSettings):
     ca             certificates that the broker's must be signed by
     password_file  its first line; for the service's user alone
     prefix         every topic begins with it
-    sparkplug      group of a Sparkplug B node beside the plain topics; None: none
     store_bytes    verdicts that are kept while the broker is away; with more, the oldest are lost
     clients        who may trigger through the broker, each under a name of its own
     """
@@ -36,7 +35,6 @@ class MqttSettings(BridgeSettings):
     user: str | None = None
     password_file: Path | None = None
     prefix: _Level = "kenpin"
-    sparkplug: _Level | None = None
     store_bytes: int = Field(default=10_000_000, ge=0, le=1_000_000_000)
     clients: int = Field(default=8, ge=1, le=64)
 

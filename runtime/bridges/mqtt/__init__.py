@@ -1,1 +1,1 @@
-"""MQTT: the line's own messages as JSON under topics, and a Sparkplug B node."""
+"""MQTT: the line's own messages as JSON under topics, and commands of its clients back."""
