@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from kenpin.config.bridges import BridgeSpec
 from kenpin.config.camera import CameraSpec
+from kenpin.config.page import PageSpec
 from kenpin.config.settings import Settings, anchored, load
 from kenpin.config.sides import SideSpec
 from kenpin.config.web import WebSpec
@@ -245,6 +246,7 @@ class Line(Settings):
     archive: ArchiveSpec | None = None
     rolls: RollsSpec | None = None
     status: StatusSpec | None = None
+    page: PageSpec | None = None
     sides: tuple[SideSpec, ...] = ()
     bridges: tuple[BridgeSpec, ...] = ()
     watchdog: WatchdogSpec = WatchdogSpec()
@@ -264,7 +266,7 @@ class Line(Settings):
         names = [side.called for side in self.sides]
         names += [bridge.called for bridge in self.bridges]
         twice = sorted({name for name in names if names.count(name) > 1})
-        taken = sorted({"archive", "img", "rolls", "status"} & set(names))
+        taken = sorted({"archive", "img", "page", "rolls", "status"} & set(names))
         if twice or taken:
             raise ValueError(
                 f"sides: {', '.join(twice + taken)} names more than one process; give each of "
@@ -300,6 +302,7 @@ class Line(Settings):
             "preview": None if self.wire.img is None else self.wire,
             "rolls": self.rolls,
             "status": self.status,
+            "page": self.page,
         }
         asked: list[tuple[str, Settings]] = [
             (kind, settings) for kind, settings in own.items() if settings is not None

@@ -65,6 +65,7 @@ class SideKind:
 # Each has a table of its own in a line's settings, and a handle of its own.
 ARCHIVE = SideKind(Settings, handle=f"{_PACKAGE}.archive:Archive")
 BRIDGE = SideKind(Settings, handle=f"{_PACKAGE}.bridge:BridgeSide")
+PAGE = SideKind(Settings, handle=f"{_PACKAGE}.live_page:LivePage")
 PREVIEW = SideKind(Settings, handle=f"{_PACKAGE}.preview:Preview")
 ROLLS = SideKind(Settings, handle=f"{_PACKAGE}.rolls:Rolls")
 STATUS = SideKind(Settings, handle=f"{_PACKAGE}.status:StatusReporter")
@@ -76,6 +77,7 @@ SIDES: Registry[SideKind] = Registry(
     {
         "archive": "kenpin.config.sides:ARCHIVE",
         "bridge": "kenpin.config.sides:BRIDGE",
+        "page": "kenpin.config.sides:PAGE",
         "preview": "kenpin.config.sides:PREVIEW",
         "rolls": "kenpin.config.sides:ROLLS",
         "status": "kenpin.config.sides:STATUS",
@@ -84,6 +86,7 @@ SIDES: Registry[SideKind] = Registry(
 _TABLES = {
     "archive": "[archive]",
     "bridge": "[[bridges]]",
+    "page": "[page]",
     "preview": "wire.img",
     "rolls": "[rolls]",
     "status": "[status]",

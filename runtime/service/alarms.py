@@ -31,5 +31,10 @@ class Alarms:
             self._log.info("alarm_over", source=part, was=was)
             self._tell(part, "")
 
+    @property
+    def open(self) -> dict[str, str]:
+        """What needs a person now, by part."""
+        return dict(self._open)
+
     def __bool__(self) -> bool:
         return bool(self._open)

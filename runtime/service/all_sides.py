@@ -12,6 +12,7 @@ from kenpin.config.settings import Settings
 from kenpin.config.sides import SIDES
 from kenpin.runtime.judging.verdict import Outcome, Reason
 from kenpin.runtime.service.coordinator import CAMERA_WORKS
+from kenpin.runtime.service.inspection.changeover import Change
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.line_parts import LineParts
 from kenpin.runtime.service.sides.messages import LineTotals
@@ -69,6 +70,15 @@ class AllSides:
         for side in self._all:
             side.in_force(facts)
 
+    def changed(self, change: Change) -> None:
+        """Another bundle has come so far."""
+        for side in self._all:
+            side.changed(change)
+
+    def wanted(self) -> list[tuple[str, str]]:
+        """Who wants which bundle to judge from now on: the part, and the folder's name."""
+        return [(side.part, bundle) for side in self._all for bundle in side.wanted()]
+
     def stop(self) -> None:
         """Let them write what they have been told, for a moment; then end all."""
         for side in self._all:
@@ -102,6 +112,7 @@ class AllSides:
             },
             archive=next((side.archived for side in self._all if side.archived), None),
             pids={name: pid for name, pid in pids.items() if pid is not None},
+            alarms=self._parts.alarms.open,
         )
 
 

@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   edge-run line.toml --set camera.rate_hz=20 --until-end
   edge-run bundles --help                    install a bundle, roll back, list
   edge-run audit --help                      who changed what, and whether the log is whole
+  edge-run page /etc/kenpin/web-1.toml       where its page is; who may use it
   edge-run install --help                    systemd units in place, and away again
 
 SIGTERM ends the service: what is under way is answered NG shutdown.
@@ -34,6 +35,7 @@ _OTHERS = {
     "bundles": "kenpin.runtime.service.bundles_cli",
     "keys": "kenpin.runtime.service.keys_cli",
     "audit": "kenpin.runtime.service.audit_cli",
+    "page": "kenpin.runtime.service.page_cli",
     "install": "kenpin.runtime.service.install",
     "uninstall": "kenpin.runtime.service.install",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import structlog
 
@@ -40,6 +40,7 @@ class Commander:
     rolls           keeps the rolls of a web; None if the line keeps none
     begin_selftest  asks the inspection for it; False if nobody can be asked
     in_force        called when another bundle judges from now on, with who wanted it
+    told_change     told, too, how far a bundle has come that somebody asked for
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Commander:
         rolls: Rolls | None,
         begin_selftest: Callable[[], bool],
         in_force: Callable[[Who], None],
+        told_change: Callable[[Change], None],
     ) -> None:
         self._coordinator = parts.coordinator
         self._supervisor = parts.supervisor
@@ -58,7 +60,10 @@ class Commander:
         self._rolls = rolls
         self._begin_selftest = begin_selftest
         self._in_force = in_force
+        self._told_change = told_change
         self._testers: list[Owner] = []
+        # Bundles that processes beside the line wait for, by their parts.
+        self._takes: dict[str, str] = {}
         self._sessions = parts.announcer.sessions
         self._log = structlog.get_logger()
 
@@ -91,8 +96,8 @@ class Commander:
             for change in self._changeover.prepare(client, command.bundle):
                 self.report_change(change)
         elif isinstance(command, Activate):
-            self.report_change(self._changeover.activate(client, command.bundle))
-            self._in_force(Who("ctl", key=self._sessions.caller(client)))
+            who = Who("ctl", key=self._sessions.caller(client))
+            self._activate(client, command.bundle, who)
         elif isinstance(command, Selftest):
             self._testers.append(client)
             if not self._begin_selftest():
@@ -102,6 +107,10 @@ class Commander:
         else:
             self._reset()
             self._announcer.resetting(client)
+
+    def _activate(self, owner: Hashable, bundle: str | None, who: Who) -> None:
+        self.report_change(self._changeover.activate(owner, bundle))
+        self._in_force(who)
 
     def _trigger(self, client: Owner, command: Trigger) -> None:
         if not self._sessions.named(client) and self._coordinator.ledger.stale(
@@ -136,8 +145,23 @@ class Commander:
         if self._coordinator.refusal is not None or not self._supervisor.ready:
             self._supervisor.restart("RESET")
 
+    def take(self, part: str, bundle: str) -> None:
+        """Prove a bundle of the store that a process beside the line wants; it judges once it is
+        proven, without ACTIVATE."""
+        try:
+            for change in self._changeover.prepare(part, bundle):
+                self.report_change(change)
+            self._takes[part] = bundle
+        except ChangeoverError as error:
+            self.report_change(Change(part, "failed", bundle, str(error)))
+
     def report_change(self, change: Change) -> None:
         """Tell whoever asked for another bundle how far that has come."""
+        self._told_change(change)
+        taken = change.step in ("prepared", "failed") and self._takes.pop(str(change.owner), "")
+        if taken and change.step == "prepared":
+            self._activate(change.owner, change.bundle, Who(str(change.owner)))
+            return
         self._log.info("changeover", step=change.step, bundle=change.bundle, detail=change.detail)
         self._alarms.note("changeover", change.detail, change.step == "failed")
         self._announcer.changed(change)

@@ -88,6 +88,7 @@ class Gateway:
             rolls=self._sides.rolls,
             begin_selftest=self._begin_selftest,
             in_force=self._in_force,
+            told_change=self._sides.changed,
         )
         self._uninspected = Uninspected(self._line.uninspected)
         self._coordinator.on_verdict.append(self._watch_rate)
@@ -223,6 +224,8 @@ class Gateway:
         self._announcer.greet_newcomers()
         self._sockets.receive(self._commander.obey, self._announcer.refuse)
         self._sides.poll()
+        for part, bundle in self._sides.wanted():
+            self._commander.take(part, bundle)
         now = self._clock_ns()
         for entry in self._ledger.resends(now):
             self._announcer.again(entry)

@@ -18,10 +18,12 @@ __all__ = [
     "AddFindings",
     "ArchiveCounts",
     "ArchiveReport",
+    "BundleChanged",
     "FromRolls",
     "GenericReport",
     "Lent",
     "LineTotals",
+    "LivePageReport",
     "OpenBook",
     "PageReport",
     "PageWritten",
@@ -30,10 +32,12 @@ __all__ = [
     "StartRoll",
     "StopRoll",
     "ToGeneric",
+    "ToLivePage",
     "ToRolls",
     "ToStatus",
     "VerdictGiven",
     "VerdictTimes",
+    "WithoutPicture",
 ]
 
 # -- of frames, to whoever borrows them --------------------------------------------------
@@ -103,7 +107,10 @@ class ArchiveCounts(Message, frozen=True):
 
 
 class LineTotals(Message, frozen=True):
-    """All that is known of the line at one moment: totals since its start."""
+    """All that is known of the line at one moment: totals since its start.
+
+    alarms  what needs a person, by the part that it is about
+    """
 
     state: str
     degraded: bool
@@ -117,6 +124,7 @@ class LineTotals(Message, frozen=True):
     counts: Mapping[str, int]
     archive: ArchiveCounts | None
     pids: Mapping[str, int]
+    alarms: Mapping[str, str]
 
 
 class VerdictTimes(Message, frozen=True):
@@ -209,3 +217,39 @@ class GenericReport(Message, frozen=True):
 
 
 ToGeneric = VerdictGiven | Lent
+
+
+# -- the live page -----------------------------------------------------------------------
+
+
+class WithoutPicture(Message, frozen=True):
+    """A verdict whose frame is not shown."""
+
+    seq: int
+    verdict: Verdict
+
+
+class BundleChanged(Message, frozen=True):
+    """How far a bundle has come that the page asked for."""
+
+    step: str
+    bundle: str
+    detail: str
+
+
+class LivePageReport(Message, frozen=True):
+    """How the page's process stands.
+
+    ticket   the frame that it is done with, if any
+    address  where the page is; empty: no news of it
+    fault    why it is not served; None: no news of it
+    wanted   the folder name of a bundle that should judge from now on; empty: none
+    """
+
+    ticket: Ticket | None = None
+    address: str = ""
+    fault: str | None = None
+    wanted: str = ""
+
+
+ToLivePage = WithoutPicture | Lent | LineTotals | BundleChanged

@@ -10,6 +10,7 @@ from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.line import Line
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Verdict, WebDefect
+from kenpin.runtime.service.inspection.changeover import Change
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.ledger import LedgerEntry
 from kenpin.runtime.service.sides.messages import ArchiveCounts, LineTotals
@@ -87,6 +88,13 @@ class Side(Protocol):
 
     def in_force(self, facts: BundleFacts) -> None:
         """A bundle judges from now on."""
+
+    def changed(self, change: Change) -> None:
+        """Somebody asked for another bundle, and it has come so far."""
+
+    def wanted(self) -> list[str]:
+        """Bundles of the store that it wants to judge from now on, by their folders' names."""
+        return []
 
     def offer(self, entry: LedgerEntry, verdict: Verdict, ticket: Ticket) -> bool:  # noqa: ARG002
         """Whether it takes the frame of the verdict that was just given; then it gives the slot

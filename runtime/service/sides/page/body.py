@@ -1,0 +1,186 @@
+"""The page's process: hears the gateway on one thread, serves readers on another."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import uvicorn
+from numpy.typing import NDArray
+
+from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError
+from kenpin.camera.acquisition.ring_frames import frame_in, map_in
+from kenpin.camera.files.images import fit_to
+from kenpin.config.errors import ConfigError
+from kenpin.config.line import Line
+from kenpin.config.page import PageSpec
+from kenpin.processes.channel import Channel
+from kenpin.runtime.judging.join import ScoreMap
+from kenpin.runtime.judging.overlay import heated, on_canvas, striped
+from kenpin.runtime.judging.verdict import Outcome
+from kenpin.runtime.service.sides.messages import (
+    Lent,
+    LineTotals,
+    LivePageReport,
+    ToLivePage,
+    WithoutPicture,
+)
+from kenpin.runtime.service.sides.page.app import make_app
+from kenpin.runtime.service.sides.page.changes import BundleChanges
+from kenpin.runtime.service.sides.page.live import LiveLine
+from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
+
+__all__ = ["PageBody"]
+
+U8 = NDArray[np.uint8]
+
+LARGE_PX, SMALL_PX = 960, 132
+QUALITY = 80
+# A taken port is tried again so often.
+_AGAIN_S = 2.0
+# Messages are taken in handfuls: waking for each one would cost the line's cores more.
+_GATHER_S = 0.03
+# Connections at once, of all kinds; a reader of events is one.
+_CONNECTIONS = 96
+
+
+class PageBody:
+    """Everything that the page's process is."""
+
+    def __init__(
+        self,
+        spec: PageSpec,
+        line: Line,
+        about: dict[str, Any],
+        ring: FrameRing,
+        channel: Channel[LivePageReport, ToLivePage],
+    ) -> None:
+        self._spec = spec
+        self._ring = ring
+        self._channel = channel
+        self._telling = threading.Lock()
+        self._live = LiveLine(about, line.trigger.budget_ms)
+        self._changes = BundleChanges(line, self._live, self._want)
+        self._line = line
+        self._server: uvicorn.Server | None = None
+
+    def run(self) -> None:
+        """Until the gateway ends."""
+        next_try = 0.0
+        while not self._channel.ended:
+            if self._server is None and time.monotonic() >= next_try:
+                self._open()
+                next_try = time.monotonic() + _AGAIN_S
+            if self._channel.wait(0.5):
+                time.sleep(_GATHER_S)
+            while messages := self._channel.receive():
+                for message in messages:
+                    self._hear(message)
+        if self._server is not None:
+            self._server.should_exit = True
+
+    def _open(self) -> None:
+        spec = self._spec
+        wanted = f"{spec.address}:{spec.port}"
+        try:
+            app = make_app(spec, self._line, self._live, self._changes)
+            family = socket.AF_INET6 if ":" in spec.address else socket.AF_INET
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((spec.address, spec.port))
+            listener.listen()
+            config = uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=_CONNECTIONS,
+                timeout_keep_alive=15,
+                timeout_graceful_shutdown=1,
+                h11_max_incomplete_event_size=16 * 1024,
+                ssl_certfile=spec.certificate,
+                ssl_keyfile=spec.private_key,
+            )
+            config.load()
+        except (OSError, ConfigError) as error:
+            self._tell(LivePageReport(fault=f"page: {wanted}: {error}"[:MAX_DETAIL_CHARS]))
+            return
+        self._server = uvicorn.Server(config)
+        threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, daemon=True
+        ).start()
+        scheme = "https" if spec.certificate else "http"
+        host = f"[{spec.address}]" if ":" in spec.address else spec.address
+        self._tell(
+            LivePageReport(address=f"{scheme}://{host}:{listener.getsockname()[1]}", fault="")
+        )
+
+    def _hear(self, message: ToLivePage) -> None:
+        if isinstance(message, Lent):
+            self._show(message)
+        elif isinstance(message, WithoutPicture):
+            self._live.verdict(message.seq, message.verdict)
+        elif isinstance(message, LineTotals):
+            self._live.counts(message)
+        else:
+            self._changes.changed(message.step, message.bundle, message.detail)
+
+    def _show(self, lent: Lent) -> None:
+        try:
+            pixels = _eight(frame_in(self._ring, lent.ticket).pixels)
+            found = map_in(self._ring, lent.ticket) if lent.with_map else None
+            plain = _fit(on_canvas(pixels), LARGE_PX)
+            hot = plain.copy()
+            limits = lent.verdict.thresholds
+            if found is not None and limits is not None and lent.verdict.web is None:
+                values, header = found
+                laid = ScoreMap(values, header.stride_px, (header.frame_height, header.frame_width))
+                heated(hot, laid, limits.ok)
+                striped(hot, laid)
+        except StaleTicketError:
+            # The slot was taken back meanwhile: the picture is lost, the verdict is not.
+            self._live.verdict(lent.seq, lent.verdict)
+        else:
+            self._live.pictures(
+                lent.seq,
+                ok=lent.verdict.outcome is Outcome.OK,
+                small=_jpeg(_fit(hot, SMALL_PX)),
+                plain=_jpeg(plain),
+                heat=_jpeg(hot),
+            )
+            self._live.verdict(lent.seq, lent.verdict, (pixels.shape[0], pixels.shape[1]))
+        self._tell(LivePageReport(ticket=lent.ticket))
+
+    def _want(self, bundle: str) -> None:
+        self._tell(LivePageReport(wanted=bundle))
+
+    def _tell(self, told: LivePageReport) -> None:
+        # From the server's threads, too.
+        with self._telling:
+            self._channel.send(told)
+
+
+def _eight(pixels: NDArray[Any]) -> U8:
+    if pixels.dtype == np.uint8:
+        return np.asarray(pixels, np.uint8)
+    # Of 10 or 12 bits the 8 highest would be black: as many as the frame uses.
+    unused = max(0, int(pixels.max(initial=0)).bit_length() - 8)
+    return np.asarray(pixels >> unused, np.uint8)
+
+
+def _fit(canvas: U8, longest_px: int) -> U8:
+    height, width = canvas.shape[:2]
+    share = min(1.0, longest_px / max(height, width))
+    size = max(1, round(height * share)), max(1, round(width * share))
+    return np.ascontiguousarray(fit_to(canvas, *size), np.uint8)
+
+
+def _jpeg(canvas: U8) -> bytes:
+    return bytes(simplejpeg.encode_jpeg(canvas, QUALITY, colorspace="RGB"))

@@ -1,0 +1,297 @@
+"""What the page knows of the line: the newest verdicts, pictures, counts and scores."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.runtime.judging.verdict import Outcome, Verdict
+from kenpin.runtime.service.sides.messages import LineTotals
+
+__all__ = ["LiveLine", "Shown"]
+
+U8 = NDArray[np.uint8]
+
+# What In-Sight's users know as the filmstrip.
+STRIP = 300
+# Scores behind the histogram, and latencies behind the curve.
+SCORES = 2000
+HOURS = 72
+STRETCHES = 120
+# Good pictures that the nearest is chosen from.
+GOOD_KEPT = 24
+GLANCE_PX = 32
+# The gateway tells all counts once a second.
+SILENT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A verdict as the filmstrip shows it.
+
+    at       wall clock, seconds
+    picture  whether its pictures are still kept
+    place    (x, y) of the highest point as shares of the picture; None without one
+    """
+
+    seq: int
+    at: float
+    ok: bool
+    reason: str
+    detail: str
+    score: float | None
+    limit: float | None
+    total_ms: float
+    bundle: str
+    picture: bool
+    place: tuple[float, float] | None
+    defects: int
+
+    def tree(self) -> dict[str, Any]:
+        """For the client."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(slots=True)
+class _Hour:
+    ok: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    bundles: Counter[str] = field(default_factory=Counter)
+
+
+class LiveLine:
+    """Fed by one thread, read by others; every read is a copy.
+
+    about     box, line, cam, boot, sim
+    wall      seconds since 1970, for people
+    version   changes with everything that readers should hear of
+    """
+
+    def __init__(
+        self,
+        about: dict[str, Any],
+        budget_ms: float,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._about = about
+        self._budget_ms = budget_ms
+        self._wall, self._clock = wall, clock
+        self._lock = threading.Lock()
+        self._strip: deque[Shown] = deque(maxlen=STRIP)
+        self._scores: deque[tuple[float, bool]] = deque(maxlen=SCORES)
+        self._times: deque[float] = deque(maxlen=STRIP)
+        self._hours: OrderedDict[int, _Hour] = OrderedDict()
+        self._pictures: OrderedDict[int, tuple[bytes, bytes, bytes]] = OrderedDict()
+        self._good: deque[tuple[int, U8]] = deque(maxlen=GOOD_KEPT)
+        self._nearest: OrderedDict[int, int] = OrderedDict()
+        self._live: tuple[int, bytes] | None = None
+        self._counts: LineTotals | None = None
+        self._heard: float | None = None
+        self._acknowledged: dict[str, dict[str, Any]] = {}
+        self._web: dict[str, Any] | None = None
+        # Of a web, the newest stretches, lane by lane.
+        self._rows: deque[dict[str, Any]] = deque(maxlen=STRETCHES)
+        self.version = 0
+
+    # -- from the gateway ------------------------------------------------------------------
+
+    def verdict(self, seq: int, verdict: Verdict, size: tuple[int, int] | None = None) -> None:
+        """A verdict was given; `size` is the frame's, if it was seen."""
+        ok = verdict.outcome is Outcome.OK
+        now = self._wall()
+        place = None
+        if verdict.peak_xy is not None and size is not None:
+            place = (verdict.peak_xy[0] / size[1], verdict.peak_xy[1] / size[0])
+        total_ms = verdict.stages_us.get("total", 0) / 1000
+        shown = Shown(
+            seq=seq,
+            at=now,
+            ok=ok,
+            reason="" if verdict.reason is None else verdict.reason.value,
+            detail=verdict.detail,
+            score=verdict.score,
+            limit=None if verdict.thresholds is None else verdict.thresholds.ok,
+            total_ms=total_ms,
+            bundle=verdict.bundle,
+            picture=size is not None,
+            place=place,
+            defects=verdict.n_defects or len(verdict.defects),
+        )
+        with self._lock:
+            self._strip.append(shown)
+            if verdict.score is not None and np.isfinite(verdict.score):
+                self._scores.append((verdict.score, ok))
+            self._times.append(total_ms)
+            hour = self._hours.setdefault(int(now // 3600), _Hour())
+            hour.ok += ok
+            hour.bundles[verdict.bundle] += 1
+            if not ok:
+                hour.reasons[shown.reason] += 1
+            while len(self._hours) > HOURS:
+                self._hours.popitem(last=False)
+            if verdict.web is not None:
+                self._web = _running(verdict)
+                self._rows.append(_stretch(verdict))
+            self.version += 1
+
+    def pictures(self, seq: int, *, ok: bool, small: bytes, plain: bytes, heat: bytes) -> None:
+        """JPEGs of a frame: for the filmstrip, as it is, and with its map."""
+        grey = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_GRAYSCALE)
+        glance = np.asarray(cv2.resize(grey, (GLANCE_PX, GLANCE_PX)), np.uint8)
+        with self._lock:
+            self._pictures[seq] = (small, plain, heat)
+            self._live = seq, plain
+            if ok:
+                self._good.append((seq, glance))
+            elif self._good:
+                apart = [float(np.abs(glance.astype(float) - one).mean()) for _, one in self._good]
+                self._nearest[seq] = self._good[int(np.argmin(apart))][0]
+            self._forget()
+            self.version += 1
+
+    def counts(self, counts: LineTotals) -> None:
+        """All counts as they stand."""
+        with self._lock:
+            self._counts, self._heard = counts, self._clock()
+            gone = self._acknowledged.keys() - counts.alarms.keys()
+            for part in gone:
+                del self._acknowledged[part]
+            self.version += 1
+
+    # -- for readers -----------------------------------------------------------------------
+
+    def picture(self, seq: int, which: str) -> bytes | None:
+        """A JPEG: "small", "plain" or "heat"; None if it is no longer kept."""
+        with self._lock:
+            kept = self._pictures.get(seq)
+        return None if kept is None else kept[("small", "plain", "heat").index(which)]
+
+    def acknowledge(self, part: str, user: str) -> bool:
+        """Somebody has seen an alarm; False if there is none of that part."""
+        with self._lock:
+            counts = self._counts
+            if counts is None or part not in counts.alarms:
+                return False
+            detail = counts.alarms[part]
+            self._acknowledged[part] = {"by": user, "at": self._wall(), "detail": detail}
+            self.version += 1
+        return True
+
+    def scores(self) -> list[tuple[float, bool]]:
+        """The newest image scores, and whether each was OK."""
+        with self._lock:
+            return list(self._scores)
+
+    def shown(self, low: float, high: float) -> list[Shown]:
+        """Verdicts of the filmstrip whose score lies above `low` and up to `high`."""
+        with self._lock:
+            return [s for s in self._strip if s.score is not None and low < s.score <= high]
+
+    def tree(self) -> dict[str, Any]:
+        """Everything that the front page shows, without pictures."""
+        with self._lock:
+            counts, heard = self._counts, self._heard
+            strip = [shown.tree() for shown in self._strip]
+            silent = heard is None or self._clock() - heard > SILENT_S
+            last_ng = next((s for s in reversed(strip) if not s["ok"]), None)
+            pictured = next((s for s in reversed(strip) if not s["ok"] and s["picture"]), None)
+            return {
+                "about": self._about,
+                "budget_ms": self._budget_ms,
+                "silent": silent,
+                "now": self._wall(),
+                "state": counts.state if counts else "",
+                "degraded": bool(counts and counts.degraded),
+                "camera": {"state": counts.camera, "up": counts.camera_up} if counts else None,
+                "bundle": counts.bundle if counts else "",
+                "thresholds": _limits(counts),
+                "total": _total(counts),
+                "alarms": self._alarms(counts),
+                "archive": _archive(counts),
+                "strip": strip,
+                "last_ng": last_ng,
+                "pictured_ng": pictured,
+                "nearest": None if pictured is None else self._nearest.get(pictured["seq"]),
+                "live": None if self._live is None else self._live[0],
+                "hours": [
+                    {
+                        "hour": hour * 3600,
+                        "ok": one.ok,
+                        "ng": sum(one.reasons.values()),
+                        "reasons": dict(one.reasons),
+                        "bundles": dict(one.bundles),
+                    }
+                    for hour, one in self._hours.items()
+                ],
+                "times_ms": list(self._times),
+                "web": None if self._web is None else {**self._web, "rows": list(self._rows)},
+            }
+
+    def _alarms(self, counts: LineTotals | None) -> list[dict[str, Any]]:
+        if counts is None:
+            return []
+        told = []
+        for part, detail in sorted(counts.alarms.items()):
+            seen = self._acknowledged.get(part)
+            # What was acknowledged was another sentence.
+            known = seen if seen is not None and seen["detail"] == detail else None
+            told.append({"part": part, "detail": detail, "acknowledged": known})
+        return told
+
+    def _forget(self) -> None:
+        """Keep pictures of the filmstrip only, and the good ones that are compared with."""
+        if len(self._pictures) <= STRIP:
+            return
+        wanted = {shown.seq for shown in self._strip} | {seq for seq, _ in self._good}
+        for seq in [seq for seq in self._pictures if seq not in wanted]:
+            del self._pictures[seq]
+        while len(self._pictures) > STRIP + GOOD_KEPT:
+            self._pictures.popitem(last=False)
+        while len(self._nearest) > STRIP:
+            self._nearest.popitem(last=False)
+
+
+def _limits(counts: LineTotals | None) -> dict[str, float] | None:
+    if counts is None or counts.thresholds is None:
+        return None
+    return {"ok": counts.thresholds.ok, "ng": counts.thresholds.ng}
+
+
+def _total(counts: LineTotals | None) -> dict[str, Any]:
+    if counts is None:
+        return {"ok": 0, "ng": 0, "reasons": {}}
+    reasons = {name: count for name, count in counts.reasons.items() if count}
+    return {"ok": counts.ok, "ng": sum(reasons.values()), "reasons": reasons}
+
+
+def _archive(counts: LineTotals | None) -> dict[str, Any] | None:
+    if counts is None or counts.archive is None:
+        return None
+    archive = counts.archive
+    return {
+        "kept": dict(archive.kept),
+        "dropped": dict(archive.dropped),
+        "holds": dict(archive.holds),
+    }
+
+
+def _running(verdict: Verdict) -> dict[str, Any]:
+    web = verdict.web
+    assert web is not None
+    return {"end_line": web.end_line, "end_mm": web.end_mm, "defects": web.n_defects}
+
+
+def _stretch(verdict: Verdict) -> dict[str, Any]:
+    web = verdict.web
+    assert web is not None
+    lanes = [{"name": lane.name, "ok": lane.outcome is Outcome.OK} for lane in web.lanes]
+    return {"first_line": web.first_line, "end_line": web.end_line, "lanes": lanes}

@@ -1,0 +1,37 @@
+"""What a threshold would do: all scores that a reader counts while the line is dragged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kenpin.config.threshold import ThresholdSpec
+from kenpin.runtime.bundles.bundle import Manifest
+from kenpin.runtime.bundles.operating_point import design_effect, operating_point
+
+__all__ = ["threshold_tree"]
+
+
+def threshold_tree(manifest: Manifest, seen: Sequence[float]) -> dict[str, Any]:
+    """Scores of good images, of drawn defects, of NG images, and of the last frames.
+
+    default  the threshold that keeps the default promise, to go back to
+    worth    how many independent good scores these are worth
+    """
+    plain = [one for one in manifest.good_scores if not one.odd]
+    scores, parts = [one.score for one in plain], [one.part for one in plain]
+    kinds = dict.fromkeys(twin.kind for twin in manifest.twin_scores)
+    return {
+        "ok": manifest.threshold.ok,
+        "ng": manifest.threshold.ng,
+        "source": manifest.threshold.source,
+        "default": operating_point(scores, parts, ThresholdSpec().false_rejects).threshold,
+        "good": scores,
+        "worth": max(2.0, len(scores) / design_effect(scores, parts)),
+        "twins": {
+            kind: [s for twin in manifest.twin_scores if twin.kind == kind for s in twin.scores]
+            for kind in kinds
+        },
+        "ng_scores": list(manifest.ng_scores.values()),
+        "seen": list(seen),
+    }
