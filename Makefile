@@ -32,6 +32,9 @@ real-partners:
 	    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends \
 	      chromium fonts-dejavu-core mmdebstrap lintian mosquitto; } || \
 	  echo "not all partners could be installed: tests that need them skip" >&2
+	@test -e /usr/local/lib/node_modules/axe-core/axe.min.js || \
+	  { command -v npm >/dev/null && npm install --silent --global axe-core@4.14.1; } || \
+	  echo "axe-core could not be installed: the test of accessibility skips" >&2
 
 demo: install
 	$(BIN)/python -m kenpin.compile.demo demo

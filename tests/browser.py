@@ -119,10 +119,28 @@ class Browser:
     def open(self, file: Path) -> None:
         """Load a page and wait until it is complete."""
         self.call("Page.navigate", url=file.resolve().as_uri())
+        self.until("document.readyState == 'complete'")
+
+    def visit(self, url: str) -> None:
+        """Load a served page anew, even where only what stands after # differs."""
+        self.call("Page.navigate", url="about:blank")
+        self.call("Page.navigate", url=url)
+        self.until(f"document.readyState == 'complete' && location.href == {json.dumps(url)}")
+
+    def until(self, condition: str) -> None:
+        """Wait until a piece of script gives something true."""
         deadline = time.monotonic() + LONGEST_S
-        while self.value("document.readyState") != "complete":
+        while not self.value(condition):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{file} did not load")
+                raise TimeoutError(f"never came true: {condition}")
+            time.sleep(0.02)
+
+    def promised(self, expression: str) -> Any:
+        """What a promise comes to."""
+        found = self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
+        return found["result"].get("value")
 
     def value(self, expression: str) -> Any:
         """What a piece of script gives."""

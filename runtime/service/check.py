@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from kenpin.config.bridges import BRIDGES
@@ -56,9 +57,31 @@ def problems_of(line: Line) -> list[str]:
         *_folders(line),
         *_sides(line),
         *_bridges(line),
+        *_page(line),
         *(f"camera.producers: {problem}" for problem in _producers(line)),
         *_bundle_and_camera(line),
     ]
+
+
+def _page(line: Line) -> Iterator[str]:
+    if line.page is None:
+        return
+    missing = [name for name in ("argon2", "starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        yield f"page: {', '.join(missing)} is not installed; pip install 'kenpin[page]'"
+        return
+    from kenpin.runtime.service.sides.page.accounts import Accounts
+
+    if line.page.accounts is not None:
+        try:
+            if not Accounts(line.page.accounts).read():
+                yield f"page.accounts: {line.page.accounts} knows nobody; edge-run page … add NAME"
+        except ConfigError as error:
+            yield f"page.accounts: {error}"
+    for name in ("certificate", "private_key"):
+        file = getattr(line.page, name)
+        if file is not None and not file.is_file():
+            yield f"page.{name}: {file} is not there"
 
 
 def _wire(line: Line) -> Iterator[str]:

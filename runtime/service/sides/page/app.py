@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -102,6 +103,8 @@ class _Pages:
             Route("/login", self._login, methods=["POST"]),
             Route("/logout", self._for("look", self._logout), methods=["POST"]),
             Route("/file/{name}", self._file),
+            # Browsers ask for one whatever a page says.
+            Route("/favicon.ico", self._no_icon),
             Route("/api/me", self._me),
             Route("/api/state", self._for("look", self._state)),
             Route("/api/events", self._for("look", self._events)),
@@ -195,6 +198,9 @@ class _Pages:
     async def _file(self, request: Request) -> Response:
         return self._served(request.path_params["name"])
 
+    async def _no_icon(self, request: Request) -> Response:
+        return Response(status_code=204)
+
     def _served(self, name: str) -> Response:
         data = self._files.get(name)
         if data is None:
@@ -205,7 +211,12 @@ class _Pages:
         return JSONResponse(self._tree())
 
     def _tree(self) -> dict[str, Any]:
-        return {**self._live.tree(), "change": self._changes.state, "shifts": self._spec.shifts}
+        return {
+            **self._live.tree(),
+            "change": self._changes.state,
+            "shifts": self._spec.shifts,
+            "disk": _disk(self._line),
+        }
 
     async def _events(self, request: Request, session: Login) -> Response:
         if self._readers >= READERS:
@@ -306,6 +317,15 @@ class _Stream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._gone()
+
+
+def _disk(line: Line) -> dict[str, int] | None:
+    """Room on the disk that fills: the archive's, or the one of the bundles."""
+    try:
+        usage = shutil.disk_usage(line.archive.folder if line.archive else line.bundles)
+    except OSError:
+        return None
+    return {"free_bytes": usage.free, "total_bytes": usage.total}
 
 
 def _roll_names(folder: Path) -> list[str]:

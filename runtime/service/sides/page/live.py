@@ -64,7 +64,7 @@ class Shown:
 class _Hour:
     ok: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    bundles: Counter[str] = field(default_factory=Counter)
+    bundles: dict[str, list[int]] = field(default_factory=dict)
 
 
 class LiveLine:
@@ -133,7 +133,7 @@ class LiveLine:
             self._times.append(total_ms)
             hour = self._hours.setdefault(int(now // 3600), _Hour())
             hour.ok += ok
-            hour.bundles[verdict.bundle] += 1
+            hour.bundles.setdefault(verdict.bundle, [0, 0])[0 if ok else 1] += 1
             if not ok:
                 hour.reasons[shown.reason] += 1
             while len(self._hours) > HOURS:
@@ -228,7 +228,10 @@ class LiveLine:
                         "ok": one.ok,
                         "ng": sum(one.reasons.values()),
                         "reasons": dict(one.reasons),
-                        "bundles": dict(one.bundles),
+                        "bundles": {
+                            name: {"ok": good, "ng": bad}
+                            for name, (good, bad) in one.bundles.items()
+                        },
                     }
                     for hour, one in self._hours.items()
                 ],

@@ -26,6 +26,8 @@ function drawLast() {
   if (!shown) { show($("ng"), "", t("no_picture")); show($("good"), "", t("no_picture")); $("ng_facts").textContent = ""; $("good_facts").textContent = ""; return; }
   show($("ng"), picture(shown.seq, withMap ? "heat" : "plain"), whyNot(shown));
   const older = last.seq !== shown.seq ? `${t("older_picture")} ` : "";
+  const fit = () => document.querySelector(".last .pair").classList.toggle("tall", $("ng").naturalWidth > 2.2 * $("ng").naturalHeight);
+  $("ng").onload = fit; fit();
   $("ng_facts").textContent = older + t("ng_facts", { seq: number(shown.seq), time: clock(shown.at), score: short(shown.score), limit: short(shown.limit), place: whereIs(shown.place) || "–" });
   show($("good"), line.nearest === null ? "" : picture(line.nearest, "plain"), t("nearest_good"));
   $("good_facts").textContent = line.nearest === null ? t("no_good_yet") : t("nearest_good");
@@ -51,7 +53,7 @@ function drawStrip() {
   for (const [seq, e] of frames) if (!known.has(seq)) { e.remove(); frames.delete(seq); }
   for (const one of wanted) {
     if (frames.has(one.seq)) continue;
-    const e = make("button", { class: one.ok ? null : "ng", on: { click: () => enlarge(one) }, "aria-label": `${one.ok ? t("ok") : t("ng")} ${one.seq}, ${clock(one.at)}` }, one.picture ? make("img", { src: picture(one.seq, "small"), alt: "", loading: "lazy", on: { error: ev => ev.target.replaceWith(make("div", { class: "none" }, "–")) } }) : make("div", { class: "none" }, "–"), make("span", {}, one.ok ? short(one.score) : `✕ ${short(one.score)}`));
+    const e = make("button", { class: one.ok ? null : "ng", on: { click: () => enlarge(one) }, "aria-label": `${one.ok ? "" : "✕ "}${short(one.score)}, ${one.ok ? t("ok") : t("ng")} ${one.seq}, ${clock(one.at)}` }, one.picture ? make("img", { src: picture(one.seq, "small"), alt: "", loading: "lazy", on: { error: ev => ev.target.replaceWith(make("div", { class: "none" })) } }) : make("div", { class: "none" }), make("span", {}, one.ok ? short(one.score) : `✕ ${short(one.score)}`));
     frames.set(one.seq, e); box.prepend(e);
   }
   if (atEnd) box.scrollLeft = 0;
@@ -87,7 +89,8 @@ function shiftOf(second) {
 function drawHealth() {
   latencyCurve($("latency"), line.times_ms, line.budget_ms, t("latency"));
   $("camera").textContent = line.camera ? `${t(line.camera.up ? "camera_up" : "camera_down")} (${line.camera.state})` : "–";
-  const a = line.archive;
+  const a = line.archive, d = line.disk, gb = v => number(v / 1e9, 1);
+  $("disk").textContent = d ? t("disk_free", { free: gb(d.free_bytes), total: gb(d.total_bytes) }) : t("disk_unknown");
   $("archive").replaceChildren(a ? table([t("archive"), ""], [...Object.entries(a.holds).map(([k, v]) => [t("holds", { what: k }), number(v)]), ...Object.entries(a.kept).map(([k, v]) => [t("kept", { what: k }), number(v)]), ...Object.entries(a.dropped).map(([k, v]) => [t("dropped", { what: k }), number(v)])]) : make("p", { class: "soft" }, t("no_archive")));
 }
 async function drawRolls() {

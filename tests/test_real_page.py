@@ -1,0 +1,150 @@
+"""The live page in a real Chromium: all languages, panel and phone, and a real line behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import browser
+from kenpin.config.page import LANGUAGES
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from page_server import Served, counts, fill, served
+from running_line import RunningLine, line_toml
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(browser.find() is None, reason="no Chromium on this machine"),
+]
+SIZES = {"panel": (1024, 768), "phone": (390, 844)}
+TABS = ("live", "threshold", "production", "health", "rolls")
+READY = "typeof line != 'undefined' && line && !document.getElementById('tab_{}').hidden"
+AXE = [
+    Path(os.environ.get("KENPIN_AXE", "/nowhere")),
+    Path("/usr/local/lib/node_modules/axe-core/axe.min.js"),
+    Path("/usr/lib/node_modules/axe-core/axe.min.js"),
+]
+
+
+@pytest.fixture(scope="module")
+def page(patchcore: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("page")
+    store = folder / "store"
+    store.mkdir()
+    shutil.copytree(patchcore.folder, store / patchcore.folder.name)
+    (store / "current").symlink_to(patchcore.folder.name)
+    with served(folder, store) as one:
+        fill(one.live, bundle=patchcore.label)
+        one.live.counts(counts(patchcore.label, camera="the camera is warm"))
+        yield one
+
+
+def opened(page: Served, tab: str, chromium: browser.Browser) -> None:
+    chromium.visit(f"{page.url}#{tab}")
+    chromium.until(READY.format(tab))
+    if tab == "threshold":
+        chromium.until("document.querySelector('#histogram svg') != null")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_tab_fits_and_speaks_in_every_language(page: Served, language, size) -> None:
+    with browser.Browser(browser.find() or "", *SIZES[size]) as chromium:
+        chromium.visit(page.url)
+        chromium.value(f"localStorage.setItem('language', '{language}')")
+        for tab in TABS:
+            opened(page, tab, chromium)
+            assert chromium.value("document.documentElement.lang") == language
+            assert chromium.value("document.body.scrollWidth <= innerWidth"), tab
+            # A key that no catalogue holds would be shown as it is.
+            text = chromium.value("document.body.innerText")
+            assert not {word for word in text.split() if word.count("_") and "/" not in word}, tab
+        assert chromium.complaints() == []
+        asked = {url.split("/")[2] for url in chromium.requests() if url.startswith("http")}
+        assert asked == {f"127.0.0.1:{page.port}"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_axe_finds_no_serious_fault(page: Served, patchcore: Bundle, size, scheme) -> None:
+    axe = next((file for file in AXE if file.exists()), None)
+    if axe is None:
+        pytest.skip("axe-core is not installed: npm install -g axe-core, or KENPIN_AXE=axe.min.js")
+    found = {}
+
+    def look(what: str) -> None:
+        chromium.value(axe.read_text() + ";0")
+        told = chromium.promised("axe.run().then(r => JSON.stringify(r.violations))")
+        for one in json.loads(told):
+            if one["impact"] in ("serious", "critical"):
+                found[what, one["id"]] = one["nodes"][0]["html"]
+
+    with browser.Browser(browser.find() or "", *SIZES[size]) as chromium:
+        chromium.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
+        for tab in TABS:
+            opened(page, tab, chromium)
+            look(tab)
+        chromium.open(patchcore.folder.with_name(f"{patchcore.folder.name}.report.html"))
+        look("report")
+    assert found == {}
+
+
+def test_a_stranger_sees_why_the_last_part_was_rejected(page: Served) -> None:
+    with browser.Browser(browser.find() or "", *SIZES["panel"]) as chromium:
+        opened(page, "live", chromium)
+        why = chromium.value("document.getElementById('why').innerText")
+        assert why == (
+            "It does not look like good material at the top: the score of 2.5 is 2.5 times the "
+            "threshold."
+        )
+        chromium.until("document.getElementById('ng').naturalWidth > 0")
+        chromium.until("document.getElementById('good').naturalWidth > 0")
+        # All of it without scrolling.
+        for name in ("why", "ng", "good", "n_ng"):
+            low = f"document.getElementById('{name}').getBoundingClientRect().bottom"
+            assert chromium.value(low) < SIZES["panel"][1], name
+        assert chromium.value("document.querySelectorAll('#strip button').length") == 40
+        assert chromium.value("document.querySelectorAll('#strip button.ng').length") == 4
+
+
+def test_a_threshold_is_moved_applied_and_taken_back_on_a_running_line(
+    patchcore: Bundle, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    shutil.copytree(patchcore.folder, store / patchcore.folder.name)
+    (store / "current").symlink_to(patchcore.folder.name)
+    toml = line_toml(tmp_path, store, page="port = 0", trigger='mode = "free", budget_ms = 2000')
+    with RunningLine(toml) as line, browser.Browser(browser.find() or "") as chromium:
+        line.until(lambda m: m.get("type") == "verdict")
+        (told,) = [json.loads(one) for one in line.log if '"event": "page"' in one][:1]
+        chromium.visit(f"{told['address']}/#threshold")
+        chromium.until("typeof scores != 'undefined' && scores && scores.seen.length > 0")
+        assert chromium.value("scores.ok") == patchcore.manifest.threshold.ok
+        chromium.value("setLimit(0.0123)")
+        assert "frames would become NG" in chromium.value(
+            "document.getElementById('effect').innerText"
+        )
+        chromium.value(
+            "document.getElementById('reason').value = 'a trial';"
+            "document.getElementById('apply').requestSubmit()"
+        )
+        changed = line.until(
+            lambda m: m.get("type") == "verdict" and m["bundle"] != patchcore.label
+        )
+        assert changed["thr"] == pytest.approx(0.0123)
+        assert read_bundle(store / "-".join(changed["bundle"].rsplit("@", 1)))
+        chromium.until("document.getElementById('change').innerText.includes('in force')")
+        chromium.until("!document.getElementById('back').disabled")
+        chromium.value("document.getElementById('back').click()")
+        line.until(lambda m: m.get("type") == "verdict" and m["bundle"] == patchcore.label)
+    entries = [json.loads(one) for one in (store / "audit.jsonl").read_text().splitlines()]
+    whys = [(one["what"], one["why"]) for one in entries if one["who"]["via"] == "page"]
+    assert whys == [("threshold", "a trial"), ("bundle", "a trial")]
