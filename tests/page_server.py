@@ -122,13 +122,15 @@ class Served:
 
 @contextmanager
 def served(folder: Path, bundles: Path | None = None, **page: Any) -> Iterator[Served]:
+    archive, trust = page.pop("archive", None), page.pop("trust", None)
     spec = PageSpec.model_validate({"port": 0, **page})
     line = Line.model_validate(
         {
             "name": "web-1",
             "box": "box",
             "bundles": bundles or folder,
-            "trust": page.pop("trust", None),
+            "trust": trust,
+            "archive": archive and {"folder": archive},
             "audit": folder / "audit.jsonl",
             "trigger": {"budget_ms": 60},
             "camera": {

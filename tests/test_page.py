@@ -60,7 +60,7 @@ def test_every_text_that_the_client_asks_for_is_there_and_none_is_idle() -> None
     asked = set(re.findall(r'data-(?:t|label)="(\w+)"', code)) | set(re.findall(r'"(\w+)"', code))
     # Keys that are put together: `why_${reason}` and the like.
     heads = tuple(re.findall(r"`(\w+_)\$\{", code))
-    assert {"why_", "reason_", "state_", "change_", "kind_", "role_", "tab_"} <= set(heads)
+    assert {"why_", "reason_", "state_", "change_", "kind_", "role_", "tab_", "word_"} <= set(heads)
     known = TEXT["en"].keys()
     used = set(re.findall(r'\bt\("(\w+)"', code)) | set(
         re.findall(r'data-(?:t|label)="(\w+)"', code)

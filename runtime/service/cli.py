@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   edge-run bundles --help                    install a bundle, roll back, list
   edge-run audit --help                      who changed what, and whether the log is whole
   edge-run page /etc/kenpin/web-1.toml       where its page is; who may use it
+  edge-run reviews --help                    what people said of archived frames, as a dataset
   edge-run install --help                    systemd units in place, and away again
 
 SIGTERM ends the service: what is under way is answered NG shutdown.
@@ -36,6 +37,7 @@ _OTHERS = {
     "keys": "kenpin.runtime.service.keys_cli",
     "audit": "kenpin.runtime.service.audit_cli",
     "page": "kenpin.runtime.service.page_cli",
+    "reviews": "kenpin.runtime.service.reviews_cli",
     "install": "kenpin.runtime.service.install",
     "uninstall": "kenpin.runtime.service.install",
 }

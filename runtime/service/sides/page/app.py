@@ -8,7 +8,9 @@ import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from starlette.applications import Starlette
@@ -22,7 +24,9 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.line import Line
 from kenpin.config.page import LANGUAGES, PageSpec, Role
 from kenpin.runtime.service.audit import AuditError, Who, audit_of
+from kenpin.runtime.service.reviews import KINDS, Reviews
 from kenpin.runtime.service.sides.page.accounts import Accounts, Login, Logins, TooManyTriesError
+from kenpin.runtime.service.sides.page.archived import archive_tree, archived_picture
 from kenpin.runtime.service.sides.page.changes import BundleChanges, ThresholdChangeError
 from kenpin.runtime.service.sides.page.guard import Guard
 from kenpin.runtime.service.sides.page.live import LiveLine
@@ -113,6 +117,9 @@ class _Pages:
             Route("/api/threshold", self._for("set", self._set), methods=["POST"]),
             Route("/api/back", self._for("set", self._back), methods=["POST"]),
             Route("/api/acknowledge", self._for("look", self._acknowledge), methods=["POST"]),
+            Route("/api/archive", self._for("look", self._archive)),
+            Route("/api/archived/{number:int}/{which}", self._for("look", self._archived)),
+            Route("/api/review", self._for("review", self._review), methods=["POST"]),
             Route("/api/rolls", self._for("look", self._rolls)),
             Route("/roll/{name}", self._for("look", self._roll)),
         ]
@@ -132,7 +139,7 @@ class _Pages:
                 return await handler(request, session)
             except _RefusedError as error:
                 return _no(error.status, str(error))
-            except (ThresholdChangeError, AuditError) as error:
+            except (ThresholdChangeError, AuditError, ConfigError) as error:
                 return _no(409, str(error))
 
         return guarded
@@ -280,6 +287,31 @@ class _Pages:
         headers = {"Content-Security-Policy": _ROLL_POLICY}
         return Response(data, media_type="text/html; charset=utf-8", headers=headers)
 
+    def _folder(self) -> Path:
+        if self._line.archive is None:
+            raise _RefusedError(404, "this line keeps no archive")
+        return self._line.archive.folder
+
+    async def _archive(self, request: Request, session: Login) -> Response:
+        asked = request.query_params
+        kind, before = asked.get("kind", "ng"), asked.get("before")
+        if kind not in KINDS or not (before is None or re.fullmatch(r"[0-9]{1,12}", before)):
+            return _no(400, f"expected kind={'|'.join(KINDS)} and before=NUMBER")
+        last = None if before is None else int(before)
+        return JSONResponse(await run_in_threadpool(archive_tree, self._folder(), kind, last))
+
+    async def _archived(self, request: Request, session: Login) -> Response:
+        number, which = request.path_params["number"], request.path_params["which"]
+        if which not in ("plain", "heat") or number >= 10**12:
+            return _no(404, "no such picture")
+        data = await run_in_threadpool(
+            archived_picture, self._folder(), number, with_map=which == "heat"
+        )
+        if data is None:
+            return _no(404, "the archive no longer holds it")
+        headers = {"Cache-Control": "private, max-age=600"}
+        return Response(data, media_type="image/jpeg", headers=headers)
+
     # -- what is changed -------------------------------------------------------------------
 
     async def _set(self, request: Request, session: Login) -> Response:
@@ -294,6 +326,27 @@ class _Pages:
         asked = await _asked(request, {"why": str})
         made = await run_in_threadpool(self._changes.go_back, session.user, _reasoned(asked["why"]))
         return JSONResponse({"bundle": made})
+
+    async def _review(self, request: Request, session: Login) -> Response:
+        asked = await _asked(
+            request, {"number": int, "says": str, "word": str, "region": (list, NoneType)}
+        )
+        says, region = asked["says"], asked["region"]
+        if says not in ("good", "defect") or not 0 <= asked["number"] < 10**12:
+            raise _RefusedError(400, "expected a frame's number, and says good or defect")
+        if region is not None and (
+            len(region) != 4 or not all(type(v) in (int, float) for v in region)
+        ):
+            raise _RefusedError(400, "region: expected four numbers or null")
+        made = await run_in_threadpool(
+            Reviews(self._folder()).say,
+            asked["number"],
+            says,
+            session.user,
+            asked["word"],
+            None if region is None else tuple(region),
+        )
+        return JSONResponse({"review": asdict(made)})
 
     async def _acknowledge(self, request: Request, session: Login) -> Response:
         part = (await _asked(request, {"part": str}))["part"]
@@ -333,7 +386,7 @@ def _roll_names(folder: Path) -> list[str]:
     return [f.name for f in sorted(files, key=lambda f: f.stat().st_mtime, reverse=True)[:200]]
 
 
-async def _asked(request: Request, wanted: dict[str, type]) -> dict[str, Any]:
+async def _asked(request: Request, wanted: dict[str, Any]) -> dict[str, Any]:
     """The JSON body of a request: exactly these fields, of these kinds."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise _RefusedError(415, "expected application/json")
@@ -355,7 +408,7 @@ async def _asked(request: Request, wanted: dict[str, type]) -> dict[str, Any]:
         value = tree[name]
         fits = isinstance(value, (int, float) if kind is float else kind)
         if not fits or isinstance(value, bool):
-            raise _RefusedError(400, f"{name}: expected {kind.__name__}")
+            raise _RefusedError(400, f"{name}: of another kind than expected")
     return tree
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError
 from kenpin.camera.acquisition.ring_frames import frame_in, map_in
-from kenpin.camera.files.images import fit_to
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import Line
 from kenpin.config.page import PageSpec
@@ -32,14 +31,19 @@ from kenpin.runtime.service.sides.messages import (
 from kenpin.runtime.service.sides.page.app import make_app
 from kenpin.runtime.service.sides.page.changes import BundleChanges
 from kenpin.runtime.service.sides.page.live import LiveLine
+from kenpin.runtime.service.sides.page.pixels import (
+    LARGE_PX,
+    QUALITY,
+    SMALL_PX,
+    eight_bits,
+    fit_within,
+)
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 
 __all__ = ["PageBody"]
 
 U8 = NDArray[np.uint8]
 
-LARGE_PX, SMALL_PX = 960, 132
-QUALITY = 80
 # A taken port is tried again so often.
 _AGAIN_S = 2.0
 # Messages are taken in handfuls: waking for each one would cost the line's cores more.
@@ -134,9 +138,9 @@ class PageBody:
 
     def _show(self, lent: Lent) -> None:
         try:
-            pixels = _eight(frame_in(self._ring, lent.ticket).pixels)
+            pixels = eight_bits(frame_in(self._ring, lent.ticket).pixels)
             found = map_in(self._ring, lent.ticket) if lent.with_map else None
-            plain = _fit(on_canvas(pixels), LARGE_PX)
+            plain = fit_within(on_canvas(pixels), LARGE_PX)
             hot = plain.copy()
             limits = lent.verdict.thresholds
             if found is not None and limits is not None and lent.verdict.web is None:
@@ -151,7 +155,7 @@ class PageBody:
             self._live.pictures(
                 lent.seq,
                 ok=lent.verdict.outcome is Outcome.OK,
-                small=_jpeg(_fit(hot, SMALL_PX)),
+                small=_jpeg(fit_within(hot, SMALL_PX)),
                 plain=_jpeg(plain),
                 heat=_jpeg(hot),
             )
@@ -165,21 +169,6 @@ class PageBody:
         # From the server's threads, too.
         with self._telling:
             self._channel.send(told)
-
-
-def _eight(pixels: NDArray[Any]) -> U8:
-    if pixels.dtype == np.uint8:
-        return np.asarray(pixels, np.uint8)
-    # Of 10 or 12 bits the 8 highest would be black: as many as the frame uses.
-    unused = max(0, int(pixels.max(initial=0)).bit_length() - 8)
-    return np.asarray(pixels >> unused, np.uint8)
-
-
-def _fit(canvas: U8, longest_px: int) -> U8:
-    height, width = canvas.shape[:2]
-    share = min(1.0, longest_px / max(height, width))
-    size = max(1, round(height * share)), max(1, round(width * share))
-    return np.ascontiguousarray(fit_to(canvas, *size), np.uint8)
 
 
 def _jpeg(canvas: U8) -> bytes:

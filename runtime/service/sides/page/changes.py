@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from kenpin.config.line import Line
-from kenpin.runtime.bundles.bundle import Bundle, BundleError, Manifest, read_bundle
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.durable import replace_file
+from kenpin.runtime.bundles.manifest import BundleError, Manifest
 from kenpin.runtime.bundles.pack import by_hand, rethreshold
 from kenpin.runtime.bundles.store import Store, StoreError
 from kenpin.runtime.service.audit import AuditError, Who, audit_of

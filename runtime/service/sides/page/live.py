@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from kenpin.runtime.judging.verdict import Outcome, Verdict
@@ -145,7 +146,7 @@ class LiveLine:
 
     def pictures(self, seq: int, *, ok: bool, small: bytes, plain: bytes, heat: bytes) -> None:
         """JPEGs of a frame: for the filmstrip, as it is, and with its map."""
-        grey = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_GRAYSCALE)
+        grey = np.asarray(simplejpeg.decode_jpeg(small, "GRAY"), np.uint8)[..., 0]
         glance = np.asarray(cv2.resize(grey, (GLANCE_PX, GLANCE_PX)), np.uint8)
         with self._lock:
             self._pictures[seq] = (small, plain, heat)

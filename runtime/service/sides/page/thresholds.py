@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kenpin.config.threshold import ThresholdSpec
-from kenpin.runtime.bundles.bundle import Manifest
+from kenpin.runtime.bundles.manifest import Manifest
 from kenpin.runtime.bundles.operating_point import design_effect, operating_point
 
 __all__ = ["threshold_tree"]

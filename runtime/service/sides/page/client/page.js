@@ -5,7 +5,7 @@ async function post(address, body) {
   if (answer.status === 401 && address !== "/login") location.reload();
   return answer.json();
 }
-const TABS = { live: () => { drawLast(); drawCounts(); drawAlarms(); drawStrip(); }, threshold: () => drawChange(), production: drawProduction, health: drawHealth, rolls: drawRolls };
+const TABS = { live: () => { drawLast(); drawCounts(); drawAlarms(); drawStrip(); }, threshold: () => drawChange(), review: () => {}, production: drawProduction, health: drawHealth, rolls: drawRolls };
 let tab = "live";
 function draw() {
   if (!line) return;
@@ -17,6 +17,7 @@ function openTab(name) {
   for (const one of Object.keys(TABS)) $(`tab_${one}`).hidden = one !== tab;
   for (const e of $("tabs").children) { if (e.dataset.tab === tab) e.setAttribute("aria-current", "page"); else e.removeAttribute("aria-current"); }
   if (tab === "threshold") loadThreshold();
+  if (tab === "review") listArchive(false);
   if (tab === "rolls") listRolls();
   draw();
 }
@@ -63,7 +64,7 @@ async function begin() {
   $("only_ng").addEventListener("change", drawStrip);
   $("ng_open").addEventListener("click", () => { withMap = !withMap; drawLast(); });
   $("large_close").addEventListener("click", () => $("large").close());
-  bindThreshold();
+  bindThreshold(); bindReview();
   openTab(location.hash.slice(1) || "live");
   addEventListener("hashchange", () => openTab(location.hash.slice(1)));
   let wide = innerWidth;

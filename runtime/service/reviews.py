@@ -1,0 +1,230 @@
+"""What people said of archived frames, kept beside the archive: good after all, or a real defect.
+
+    ARCHIVE/reviews.sqlite    a row for each time that somebody said something; nothing is
+                              ever changed, the newest row about a frame counts
+
+SQLite with a write-ahead log and full synchronisation: when `say` returns, a power cut loses
+nothing. The archive itself removes only files of its own, and these are none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from kenpin.config.errors import ConfigError
+
+__all__ = ["KINDS", "WORDS", "ArchivedFrame", "Review", "Reviews", "export_reviews", "frames"]
+
+Says = Literal["good", "defect"]
+# What a defect may be called; the same list for everybody, so that words can be counted.
+WORDS = ("scratch", "spot", "stain", "band", "hole", "dent", "edge", "print", "foreign", "other")
+KINDS = ("ng", "ok")
+Box = tuple[float, float, float, float]
+
+_TABLE = """CREATE TABLE IF NOT EXISTS reviews (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    number INTEGER NOT NULL,
+    says TEXT NOT NULL CHECK (says IN ('good', 'defect')),
+    word TEXT NOT NULL,
+    region TEXT,
+    user TEXT NOT NULL,
+    at REAL NOT NULL
+)"""
+_DIGITS = 12
+_FOLDER_ENTRIES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What somebody said of an archived frame.
+
+    number  of the entry in the archive
+    says    "good": it was falsely rejected; "defect": it was rightly so
+    word    what kind of defect, of `WORDS`; empty for good ones
+    region  left, top, right, bottom as shares of the frame; None: the frame as a whole
+    at      wall clock, seconds
+    """
+
+    number: int
+    says: Says
+    word: str
+    region: Box | None
+    user: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedFrame:
+    """An entry of the archive.
+
+    stem  its files' path without a suffix
+    told  what its JSON says
+    """
+
+    number: int
+    kind: str
+    stem: Path
+    told: dict[str, Any]
+
+
+class Reviews:
+    """The reviews of one archive."""
+
+    def __init__(self, archive: Path, now: Callable[[], float] = time.time) -> None:
+        self._archive = archive
+        self._now = now
+
+    def say(
+        self, number: int, says: Says, user: str, word: str = "", region: Box | None = None
+    ) -> Review:
+        """Add a review; it is on the disk when this returns.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such frame, or the words mean nothing.
+        """
+        if entry(self._archive, number) is None:
+            raise ConfigError(f"the archive holds no frame {number} any more")
+        if (says == "defect") != (word in WORDS):
+            raise ConfigError(
+                f"{word!r} is no word for a defect; expected one of {', '.join(WORDS)}"
+                if says == "defect"
+                else "a good frame needs no word for a defect"
+            )
+        if region is not None and not _is_box(region):
+            raise ConfigError(f"region {region}: expected left < right and top < bottom, 0 to 1")
+        review = Review(number, says, word, region, user, self._now())
+        with self._opened() as base:
+            base.execute(
+                "INSERT INTO reviews (number, says, word, region, user, at) VALUES (?,?,?,?,?,?)",
+                (number, says, word, region and json.dumps(region), user, review.at),
+            )
+        return review
+
+    def newest(self) -> dict[int, Review]:
+        """What was said last of each frame, by its number."""
+        if not (self._archive / "reviews.sqlite").exists():
+            return {}
+        with self._opened() as base:
+            rows = base.execute(
+                "SELECT number, says, word, region, user, at FROM reviews ORDER BY id"
+            ).fetchall()
+        return {
+            number: Review(
+                number, says, word, None if region is None else tuple(json.loads(region)), user, at
+            )
+            for number, says, word, region, user, at in rows
+        }
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        base = sqlite3.connect(self._archive / "reviews.sqlite", timeout=10)
+        try:
+            base.execute("PRAGMA journal_mode = WAL")
+            base.execute("PRAGMA synchronous = FULL")
+            base.execute(_TABLE)
+            with base:
+                yield base
+        finally:
+            base.close()
+
+
+def entry(archive: Path, number: int) -> ArchivedFrame | None:
+    """The whole entry of that number; None if there is none, or no longer."""
+    for kind in KINDS:
+        stem = archive / kind / f"{number // _FOLDER_ENTRIES:09d}" / f"{number:0{_DIGITS}d}"
+        told = _told(stem)
+        if told is not None:
+            return ArchivedFrame(number, kind, stem, told)
+    return None
+
+
+def frames(archive: Path, kind: str, before: int | None, count: int) -> list[ArchivedFrame]:
+    """The newest entries of a kind, older ones than `before`."""
+    found: list[ArchivedFrame] = []
+    folders = [path for path in (archive / kind).glob("[0-9]*") if path.is_dir()]
+    for folder in sorted(folders, reverse=True):
+        for file in sorted(folder.glob(f"{'[0-9]' * _DIGITS}.json"), reverse=True):
+            number = int(file.stem)
+            if before is not None and number >= before:
+                continue
+            told = _told(file.with_suffix(""))
+            if told is not None:
+                found.append(ArchivedFrame(number, kind, file.with_suffix(""), told))
+            if len(found) == count:
+                return found
+    return found
+
+
+def export_reviews(archive: Path, folder: Path) -> dict[str, int]:
+    """Copy reviewed frames into a dataset; how many of each kind.
+
+    test/good/         frames that were rejected and are good
+    test/<word>/       real defects
+    ground_truth/<word>/<name>_mask.png
+                       255 inside the region, where somebody drew one
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds anything: old frames would mix with the new.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder}: not empty; name a new folder")
+    made: dict[str, int] = {"gone": 0}
+    for number, review in sorted(Reviews(archive).newest().items()):
+        found = entry(archive, number)
+        if found is None:
+            made["gone"] += 1
+            continue
+        part = f"test/{review.word}" if review.says == "defect" else "test/good"
+        name = f"{number:0{_DIGITS}d}"
+        target = folder / part / f"{name}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found.stem.with_suffix(".png"), target)
+        made[part] = made.get(part, 0) + 1
+        if review.says == "defect" and review.region is not None:
+            height, width = found.told["image"]["shape"][:2]
+            _write_mask(
+                folder / "ground_truth" / review.word / f"{name}_mask.png",
+                review.region,
+                (height, width),
+            )
+    return made
+
+
+def _write_mask(file: Path, region: Box, size: tuple[int, int]) -> None:
+    mask = np.zeros(size, np.uint8)
+    height, width = size
+    left, top, right, bottom = region
+    rows = slice(math.floor(top * height), math.ceil(bottom * height))
+    mask[rows, math.floor(left * width) : math.ceil(right * width)] = 255
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+
+
+def _told(stem: Path) -> dict[str, Any] | None:
+    try:
+        tree = json.loads(stem.with_suffix(".json").read_bytes())
+    except (OSError, ValueError):
+        # Evicted since it was listed.
+        return None
+    return tree if isinstance(tree, dict) else None
+
+
+def _is_box(region: Box) -> bool:
+    left, top, right, bottom = region
+    return 0 <= left < right <= 1 and 0 <= top < bottom <= 1

@@ -1,0 +1,67 @@
+"""edge-run reviews: what people said of archived frames, as a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kenpin.config.errors import ConfigError
+from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.config.line import load_line
+
+__all__ = ["main"]
+
+EXAMPLES = """examples:
+  edge-run reviews /etc/kenpin/web-1.toml                 who said what of which frame
+  edge-run reviews /etc/kenpin/web-1.toml export reviewed/
+  edge-compile eval bundles/current reviewed/             how a bundle does on them
+
+reviewed/test/good/ holds what was falsely rejected, test/<word>/ real defects, and
+ground_truth/<word>/ a mask where somebody drew a region. To learn from the former, copy
+them to the good images.
+
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command; returns its exit code."""
+    options = _parser().parse_args(argv)
+    expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG}
+    return run(lambda: _obey(options), expected, debug=options.debug)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-run reviews",
+        description="List what people said of archived frames, or export the frames.",
+        epilog=EXAMPLES + EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("line", type=Path, metavar="LINE.toml", help="the line's settings")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    export = actions.add_parser("export", help="copy reviewed frames into an MVTec-like folder")
+    export.add_argument("folder", type=Path, metavar="FOLDER", help="a new one")
+    return parser
+
+
+def _obey(options: argparse.Namespace) -> int:
+    # Here: the command line of the service loads neither numpy nor SQLite.
+    from kenpin.runtime.service.reviews import Reviews, export_reviews
+
+    line = load_line(options.line)
+    if line.archive is None:
+        raise ConfigError(f"{options.line}: has no table [archive], so there is nothing to review")
+    if options.action == "export":
+        made = export_reviews(line.archive.folder, options.folder)
+        for part, count in made.items():
+            if part != "gone":
+                sys.stdout.write(f"{options.folder / part}: {count}\n")
+        if made["gone"]:
+            sys.stdout.write(f"no longer in the archive: {made['gone']}\n")
+        return Exit.DONE
+    for number, one in sorted(Reviews(line.archive.folder).newest().items()):
+        sys.stdout.write(f"{number}\t{one.says}\t{one.word or '-'}\t{one.user}\n")
+    return Exit.DONE

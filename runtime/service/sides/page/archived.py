@@ -1,0 +1,61 @@
+"""Archived frames as the page shows them, and what was said of them."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+
+from kenpin.camera.files.images import read_pixels
+from kenpin.runtime.judging.join import ScoreMap
+from kenpin.runtime.judging.overlay import heated, on_canvas, striped
+from kenpin.runtime.service.reviews import ArchivedFrame, Reviews, entry, frames
+from kenpin.runtime.service.sides.page.pixels import LARGE_PX, QUALITY, eight_bits, fit_within
+
+__all__ = ["PER_PAGE", "archive_tree", "archived_picture"]
+
+PER_PAGE = 24
+
+
+def archive_tree(archive: Path, kind: str, before: int | None) -> dict[str, Any]:
+    """The newest entries, older than `before`, each with what was said of it last."""
+    said = Reviews(archive).newest()
+    return {
+        "frames": [
+            _tree(one, said.get(one.number)) for one in frames(archive, kind, before, PER_PAGE)
+        ]
+    }
+
+
+def archived_picture(archive: Path, number: int, *, with_map: bool) -> bytes | None:
+    """A JPEG of an entry; None if there is none, or no longer."""
+    found = entry(archive, number)
+    if found is None:
+        return None
+    canvas = on_canvas(eight_bits(read_pixels(found.stem.with_suffix(".png"))))
+    map_file, described = found.stem.with_suffix(".npy"), found.told.get("map")
+    limit = (found.told.get("verdict") or {}).get("thr")
+    of_part = not (found.told.get("verdict") or {}).get("web")
+    if with_map and described and limit and of_part and map_file.exists():
+        values = np.load(io.BytesIO(map_file.read_bytes()), allow_pickle=False)
+        laid = ScoreMap(values, described["stride_px"], canvas.shape[:2])
+        heated(canvas, laid, limit)
+        striped(canvas, laid)
+    return bytes(simplejpeg.encode_jpeg(fit_within(canvas, LARGE_PX), QUALITY, colorspace="RGB"))
+
+
+def _tree(one: ArchivedFrame, review: Any) -> dict[str, Any]:
+    verdict = one.told.get("verdict") or {}
+    return {
+        "number": one.number,
+        "written": one.told.get("written", ""),
+        "reason": verdict.get("reason") or "",
+        "score": verdict.get("score"),
+        "limit": verdict.get("thr"),
+        "bundle": verdict.get("bundle", ""),
+        "review": None if review is None else asdict(review),
+    }

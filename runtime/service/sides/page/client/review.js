@@ -1,0 +1,58 @@
+"use strict";
+// Archived frames, and what people say of them: good after all, or a real defect.
+const WORDS = ["scratch", "spot", "stain", "band", "hole", "dent", "edge", "print", "foreign", "other"];
+const archived = (n, which) => `/api/archived/${n}/${which}`;
+let oldest = null;
+async function listArchive(more) {
+  const answer = await (await fetch(`/api/archive${more && oldest !== null ? `?before=${oldest}` : ""}`)).json(), found = answer.frames || [];
+  if (!more) $("archived").replaceChildren();
+  if (found.length) oldest = found[found.length - 1].number;
+  $("archived").append(...found.map(archivedCard));
+  $("older").hidden = !found.length;
+  $("archive_empty").hidden = $("archived").children.length > 0;
+  $("archive_empty").textContent = t(answer.error ? "no_archive" : "archive_empty");
+}
+const mayReview = () => ["review", "set", "admin"].includes(me.role);
+function archivedCard(one) {
+  const card = make("li", { class: "archived" });
+  const fill = () => {
+    const said = one.review ? make("p", { class: one.review.says === "good" ? "said good" : "said bad" }, t(one.review.says === "good" ? "said_good" : "said_defect", { user: one.review.user, time: clock(one.review.at), word: one.review.word ? t(`word_${one.review.word}`) : "" })) : null;
+    card.replaceChildren(make("button", { class: "picture", "aria-label": `${t("picture")} ${one.number}`, on: { click: () => judge(one, fill) } }, make("img", { src: archived(one.number, "heat"), alt: "", loading: "lazy" })), make("p", {}, t("archived_facts", { n: number(one.number), reason: t(`reason_${one.reason}`), score: short(one.score), limit: short(one.limit) })), said,
+      mayReview() ? make("div", { class: "bar" }, make("button", { on: { click: () => review(one, { says: "good", word: "", region: null }, fill) } }, t("review_good")), make("button", { on: { click: () => judge(one, fill) } }, t("review_defect"))) : null);
+  };
+  fill();
+  return card;
+}
+async function review(one, what, fill) {
+  const answer = await post("/api/review", { number: one.number, ...what });
+  if (answer.error) { $("review_error").textContent = answer.error; return false; }
+  one.review = answer.review; fill();
+  return true;
+}
+// Large, with a box that a finger or a mouse draws, and a word.
+let region = null;
+function judge(one, fill) {
+  region = null;
+  $("box").hidden = true; $("review_error").textContent = "";
+  $("judged").src = archived(one.number, "plain"); $("judged").alt = t("picture");
+  $("words").replaceChildren(...WORDS.map(word => make("option", { value: word }, t(`word_${word}`))));
+  $("judge_form").hidden = !mayReview();
+  $("judge_form").onsubmit = async e => { e.preventDefault(); if (await review(one, { says: "defect", word: $("words").value, region }, fill)) $("judge").close(); };
+  $("judge_good").onclick = async () => { if (await review(one, { says: "good", word: "", region: null }, fill)) $("judge").close(); };
+  $("judge").showModal();
+}
+function bindReview() {
+  const frame = $("judged_frame"), at = e => { const r = $("judged").getBoundingClientRect(); return [Math.min(1, Math.max(0, (e.clientX - r.left) / r.width)), Math.min(1, Math.max(0, (e.clientY - r.top) / r.height))]; };
+  let from = null;
+  frame.addEventListener("pointerdown", e => { from = at(e); frame.setPointerCapture(e.pointerId); e.preventDefault(); });
+  frame.addEventListener("pointermove", e => {
+    if (!from) return;
+    const to = at(e), box = [Math.min(from[0], to[0]), Math.min(from[1], to[1]), Math.max(from[0], to[0]), Math.max(from[1], to[1])];
+    region = box[2] - box[0] > .005 && box[3] - box[1] > .005 ? box.map(v => Number(v.toFixed(4))) : null;
+    const s = $("box").style; $("box").hidden = !region;
+    s.left = `${100 * box[0]}%`; s.top = `${100 * box[1]}%`; s.width = `${100 * (box[2] - box[0])}%`; s.height = `${100 * (box[3] - box[1])}%`;
+  });
+  frame.addEventListener("pointerup", () => { from = null; });
+  $("judge_close").addEventListener("click", () => $("judge").close());
+  $("older").addEventListener("click", () => listArchive(true));
+}

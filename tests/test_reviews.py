@@ -1,0 +1,147 @@
+"""What people say of archived frames: kept, told, exported, and refused where it means nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kenpin.camera.files.images import read_pixels, write_png
+from kenpin.compile.dataset import read_dataset
+from kenpin.config.errors import ConfigError
+from kenpin.runtime.service.cli import main as edge_run
+from kenpin.runtime.service.reviews import Reviews, export_reviews, frames
+from page_server import served
+
+SIZE = (64, 160)
+
+
+def archive(folder: Path, numbers=(1, 2, 3, 1001), kind: str = "ng") -> Path:
+    """Entries as the archive writes them."""
+    for number in numbers:
+        stem = folder / kind / f"{number // 1000:09d}" / f"{number:012d}"
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        write_png(stem.with_suffix(".png"), np.full(SIZE, 50 + number % 100, np.uint8))
+        values = np.zeros((8, 20), np.float32)
+        values[4, 10] = 3
+        np.save(stem.with_suffix(".npy"), values)
+        entry = {
+            "image": {"shape": list(SIZE)},
+            "map": {"rows": 8, "columns": 20, "stride_px": 8},
+            "written": "2026-01-01T00:00:00",
+            "verdict": {"reason": "defect", "score": 3.0, "thr": 1.0, "bundle": "b", "web": None},
+        }
+        stem.with_suffix(".json").write_text(json.dumps(entry))
+    return folder
+
+
+def test_the_newest_saying_counts_and_older_ones_stay(tmp_path: Path) -> None:
+    reviews = Reviews(archive(tmp_path), now=iter([1.0, 2.0]).__next__)
+    assert reviews.newest() == {}
+    reviews.say(2, "defect", "jana", "scratch", (0.1, 0.2, 0.5, 0.6))
+    reviews.say(2, "good", "otto")
+    (one,) = reviews.newest().values()
+    assert (one.number, one.says, one.user, one.at) == (2, "good", "otto", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("saying", "why"),
+    [
+        ((9, "good", "a"), "holds no frame 9"),
+        ((2, "defect", "a", "ugly"), "no word for a defect"),
+        ((2, "good", "a", "scratch"), "needs no word"),
+        ((2, "defect", "a", "spot", (0.5, 0.0, 0.4, 1.0)), "left < right"),
+    ],
+)
+def test_what_means_nothing_is_refused(tmp_path: Path, saying, why) -> None:
+    with pytest.raises(ConfigError, match=why):
+        Reviews(archive(tmp_path)).say(*saying)
+
+
+def test_frames_are_listed_from_the_newest_over_folders(tmp_path: Path) -> None:
+    archive(tmp_path)
+    assert [one.number for one in frames(tmp_path, "ng", None, 3)] == [1001, 3, 2]
+    assert [one.number for one in frames(tmp_path, "ng", 3, 9)] == [2, 1]
+    assert frames(tmp_path, "ok", None, 9) == []
+
+
+def test_reviewed_frames_become_a_dataset(tmp_path: Path) -> None:
+    store = archive(tmp_path / "archive")
+    reviews = Reviews(store)
+    reviews.say(1, "good", "jana")
+    reviews.say(2, "defect", "jana", "scratch", (0.25, 0.5, 0.5, 1.0))
+    reviews.say(3, "defect", "jana", "hole")
+    reviews.say(1001, "good", "jana")
+    (store / "ng" / "000000001" / "000000001001.json").unlink()
+    made = export_reviews(store, tmp_path / "out")
+    assert made == {"gone": 1, "test/good": 1, "test/scratch": 1, "test/hole": 1}
+    mask = read_pixels(tmp_path / "out/ground_truth/scratch/000000000002_mask.png")
+    assert mask.shape == SIZE
+    assert (mask[32:, 40:80] == 255).all()
+    assert mask.sum() == 255 * 32 * 40
+    dataset = read_dataset(tmp_path / "out")
+    assert {item.kind for item in dataset.images} == {"good", "scratch", "hole"}
+    with pytest.raises(ConfigError, match="not empty"):
+        export_reviews(store, tmp_path / "out")
+
+
+def test_what_was_said_outlives_a_process_that_is_killed(tmp_path: Path) -> None:
+    archive(tmp_path)
+    code = (
+        "import os, signal, sys; from pathlib import Path;"
+        "from kenpin.runtime.service.reviews import Reviews;"
+        f"Reviews(Path({str(tmp_path)!r})).say(1, 'good', 'jana');"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ)
+    assert done.returncode == -signal.SIGKILL
+    assert Reviews(tmp_path).newest()[1].says == "good"
+
+
+def test_the_page_lists_shows_and_takes_reviews(tmp_path: Path) -> None:
+    store = archive(tmp_path / "archive")
+    with served(tmp_path, archive=store) as one:
+        one.visit()
+        listed = one.ask("/api/archive")[1]["frames"]
+        assert [frame["number"] for frame in listed] == [1001, 3, 2, 1]
+        assert one.ask("/api/archive?before=3")[1]["frames"][0]["number"] == 2
+        assert one.ask("/api/archive?before=x")[0] == 400
+        assert one.ask("/api/archive?kind=..%2f..")[0] == 400
+        plain, heat = (one.ask(f"/api/archived/3/{which}")[1] for which in ("plain", "heat"))
+        assert plain[:2] == heat[:2] == b"\xff\xd8"
+        assert plain != heat
+        assert one.ask("/api/archived/77/plain")[0] == 404
+        body = {"number": 3, "says": "defect", "word": "spot", "region": [0.1, 0.1, 0.2, 0.3]}
+        assert one.ask("/api/review", body)[0] == 200
+        assert one.ask("/api/review", {**body, "word": "ugly"})[0] == 409
+        assert one.ask("/api/review", {**body, "region": [0, 1]})[0] == 400
+        assert one.ask("/api/review", {**body, "says": "maybe"})[0] == 400
+        assert one.ask("/api/review", {**body, "number": 9})[0] == 409
+        assert one.ask("/api/archive")[1]["frames"][1]["review"]["word"] == "spot"
+    with served(tmp_path, archive=store, local_role="look") as one:
+        one.visit()
+        assert one.ask("/api/review", body)[0] == 403
+    with served(tmp_path) as one:
+        one.visit()
+        assert one.ask("/api/archive")[0] == 404
+
+
+def test_the_command_lists_and_exports(tmp_path: Path, capsys) -> None:
+    store = archive(tmp_path / "archive")
+    Reviews(store).say(3, "defect", "jana", "hole")
+    toml = tmp_path / "line.toml"
+    toml.write_text(
+        'name = "a"\nbox = "b"\nbundles = "store"\ntrigger = { budget_ms = 60 }\n'
+        'camera = { kind = "synthetic", height_px = 128, width_px = 320, rate_hz = 5 }\n'
+        'archive = { folder = "archive" }\n'
+    )
+    assert edge_run(["reviews", str(toml)]) == 0
+    assert capsys.readouterr().out == "3\tdefect\thole\tjana\n"
+    assert edge_run(["reviews", str(toml), "export", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "test" / "hole" / "000000000003.png").exists()
