@@ -344,7 +344,7 @@ def test_a_threshold_becomes_a_bundle_that_the_line_is_asked_to_take(
             ("threshold", "fewer false rejects"),
             ("bundle", "too many escapes"),
         ]
-        assert lines[0]["who"] == {"via": "page", "user": "local", "key": ""}
+        assert (lines[0]["who"]["via"], lines[0]["who"]["user"]) == ("page", "local")
         assert lines[0]["after"]["bundle"] == made["bundle"]
 
 
