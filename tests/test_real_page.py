@@ -63,6 +63,7 @@ def test_every_tab_fits_and_speaks_in_every_language(page: Served, language, siz
             # A key that no catalogue holds would be shown as it is.
             text = chromium.value("document.body.innerText")
             assert not {word for word in text.split() if word.count("_") and "/" not in word}, tab
+            assert not {"null", "undefined", "NaN"} & set(text.split()), tab
         assert chromium.complaints() == []
         asked = {url.split("/")[2] for url in chromium.requests() if url.startswith("http")}
         assert asked == {f"127.0.0.1:{page.port}"}

@@ -6,6 +6,9 @@ const sources = new Map();
 function show(image, src, alt) {
   if (sources.get(image.id) === src) return;
   sources.set(image.id, src);
+  // Until it is there, what is seen is another frame's.
+  image.classList.toggle("loading", Boolean(src));
+  image.addEventListener("load", () => image.classList.remove("loading"), { once: true });
   if (src) { image.src = src; image.alt = alt; } else { image.removeAttribute("src"); image.alt = alt; }
 }
 const STATES = { "operational.ready": "good", "operational.single": "good", "operational.continuous": "good" };

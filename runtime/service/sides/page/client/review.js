@@ -17,8 +17,8 @@ function archivedCard(one) {
   const card = make("li", { class: "archived" });
   const fill = () => {
     const said = one.review ? make("p", { class: one.review.says === "good" ? "said good" : "said bad" }, t(one.review.says === "good" ? "said_good" : "said_defect", { user: one.review.user, time: clock(one.review.at), word: one.review.word ? t(`word_${one.review.word}`) : "" })) : null;
-    card.replaceChildren(make("button", { class: "picture", "aria-label": `${t("picture")} ${one.number}`, on: { click: () => judge(one, fill) } }, make("img", { src: archived(one.number, "heat"), alt: "", loading: "lazy" })), make("p", {}, t("archived_facts", { n: number(one.number), reason: t(`reason_${one.reason}`), score: short(one.score), limit: short(one.limit) })), said,
-      mayReview() ? make("div", { class: "bar" }, make("button", { on: { click: () => review(one, { says: "good", word: "", region: null }, fill) } }, t("review_good")), make("button", { on: { click: () => judge(one, fill) } }, t("review_defect"))) : null);
+    card.replaceChildren(...[make("button", { class: "picture", "aria-label": `${t("picture")} ${one.number}`, on: { click: () => judge(one, fill) } }, make("img", { src: archived(one.number, "heat"), alt: "", loading: "lazy" })), make("p", {}, t("archived_facts", { n: number(one.number), reason: t(`reason_${one.reason}`), score: short(one.score), limit: short(one.limit) })), said,
+      mayReview() ? make("div", { class: "bar" }, make("button", { on: { click: () => review(one, { says: "good", word: "", region: null }, fill) } }, t("review_good")), make("button", { on: { click: () => judge(one, fill) } }, t("review_defect"))) : null].filter(Boolean));
   };
   fill();
   return card;
