@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.sides.messages import LineTotals
 
-__all__ = ["LiveLine", "Shown"]
+__all__ = ["LiveLine", "StripFrame"]
 
 U8 = NDArray[np.uint8]
 
@@ -35,7 +35,7 @@ SILENT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class StripFrame:
     """A verdict as the filmstrip shows it.
 
     at       wall clock, seconds
@@ -87,7 +87,7 @@ class LiveLine:
         self._budget_ms = budget_ms
         self._wall, self._clock = wall, clock
         self._lock = threading.Lock()
-        self._strip: deque[Shown] = deque(maxlen=STRIP)
+        self._strip: deque[StripFrame] = deque(maxlen=STRIP)
         self._scores: deque[tuple[float, bool]] = deque(maxlen=SCORES)
         self._times: deque[float] = deque(maxlen=STRIP)
         self._hours: OrderedDict[int, _Hour] = OrderedDict()
@@ -113,7 +113,7 @@ class LiveLine:
         if verdict.peak_xy is not None and size is not None:
             place = (verdict.peak_xy[0] / size[1], verdict.peak_xy[1] / size[0])
         total_ms = verdict.stages_us.get("total", 0) / 1000
-        shown = Shown(
+        shown = StripFrame(
             seq=seq,
             at=now,
             ok=ok,
@@ -192,7 +192,7 @@ class LiveLine:
         with self._lock:
             return list(self._scores)
 
-    def shown(self, low: float, high: float) -> list[Shown]:
+    def shown(self, low: float, high: float) -> list[StripFrame]:
         """Verdicts of the filmstrip whose score lies above `low` and up to `high`."""
         with self._lock:
             return [s for s in self._strip if s.score is not None and low < s.score <= high]
