@@ -222,7 +222,7 @@ class Logins:
         count, last = self._wrong.get(key, (0, 0.0))
         if count < FREE_TRIES:
             return 0.0
-        lock = min(LOCK_S * 2 ** (count - FREE_TRIES), LONGEST_LOCK_S)
+        lock = min(LOCK_S * 2.0 ** (count - FREE_TRIES), LONGEST_LOCK_S)
         return max(0.0, last + lock - self._clock())
 
     def _count(self, key: str) -> None:
