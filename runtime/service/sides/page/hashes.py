@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
-
-import kenpin
 
 __all__ = ["main"]
 
@@ -20,7 +19,7 @@ def main() -> None:
         file.relative_to(HERE).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files
     }
-    told = {"version": kenpin.__version__, "libraries": {}, "files": hashes}
+    told = {"version": version("kenpin"), "libraries": {}, "files": hashes}
     (HERE / "client.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
