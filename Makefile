@@ -25,7 +25,7 @@ $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
 	touch $@
 
 # What the tests of `make test-real` meet; each skips, and says so, where its partner is missing.
-real-partners:
+real-partners: $(BIN)/python
 	@{ command -v chromium && command -v mmdebstrap && command -v lintian && \
 	  PATH="$$PATH:/usr/sbin" command -v mosquitto; } >/dev/null || \
 	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -q && \
@@ -35,6 +35,8 @@ real-partners:
 	@test -e /usr/local/lib/node_modules/axe-core/axe.min.js || \
 	  { command -v npm >/dev/null && npm install --silent --global axe-core@4.14.1; } || \
 	  echo "axe-core could not be installed: the test of accessibility skips" >&2
+	@$(BIN)/python -m pip install --quiet -c constraints.txt build==1.6.1 pipx==1.18.4 \
+	  twine==7.0.0 || echo "no build, twine or pipx: tests that need them skip" >&2
 
 demo: install
 	$(BIN)/python -m kenpin.compile.demo demo

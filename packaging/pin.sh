@@ -7,6 +7,7 @@ out=packaging/requirements-box.txt
 {
   sed -n '/^#/p' "$out"
   pip-compile --quiet --no-config --generate-hashes --no-header --no-annotate --strip-extras \
-    --no-emit-index-url --no-emit-find-links --allow-unsafe -c constraints.txt -o - pyproject.toml
+    --no-emit-index-url --no-emit-find-links --allow-unsafe --extra modbus --extra mqtt \
+    -c constraints.txt -o - pyproject.toml
 } > "$out.new"
 mv "$out.new" "$out"
