@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import time
 from pathlib import Path
 
 __all__ = ["claim_priority", "lock_memory"]
@@ -20,6 +21,7 @@ _RESET_ON_FORK = 0x40000000
 # mlockall(2): of what is mapped now and later, the pages that are touched.
 _CURRENT, _FUTURE, _ONFAULT = 1, 2, 4
 _SENDERS = "ZMQbg/IO"
+_PATIENCE_S = 1.0
 
 
 def claim_priority(priority: int) -> str:
@@ -36,7 +38,7 @@ def claim_priority(priority: int) -> str:
         return ""
     wanted = os.sched_param(priority)
     try:
-        for thread in (0, *_threads(_SENDERS)):
+        for thread in (0, *_senders()):
             os.sched_setscheduler(thread, os.SCHED_FIFO | _RESET_ON_FORK, wanted)
     except PermissionError:
         allowed = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
@@ -47,12 +49,15 @@ def claim_priority(priority: int) -> str:
     return ""
 
 
-def _threads(name: str) -> list[int]:
-    found = []
-    for thread in Path("/proc/self/task").iterdir():
-        if (thread / "comm").read_text().startswith(name):
-            found.append(int(thread.name))
-    return found
+def _senders() -> list[int]:
+    """libzmq's threads that send. Each gives itself its name when it first runs: wait for that."""
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        threads = Path("/proc/self/task").iterdir()
+        found = [int(t.name) for t in threads if (t / "comm").read_text().startswith(_SENDERS)]
+        if found or time.monotonic() > end:
+            return found
+        time.sleep(0.001)
 
 
 def lock_memory() -> str:
