@@ -27,12 +27,14 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from bridge_process import BridgeProcess, free_port, lying_facts
 from kenpin.config.bridge_mqtt import MqttSettings
+from kenpin.config.exits import Exit
+from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.plc.book import Promise
 from lying_line import LyingLine
 from mosquitto import MOSQUITTO, Mosquitto
-from running_line import PATIENCE_S
-from test_bridges import Each, inspect, until
-from test_plc import told
+from running_line import PATIENCE_S, RunningLine, line_toml
+from test_bridges import STILL, Each, inspect, until, with_bridge
+from test_plc import run_plc, told
 from wire_samples import verdict_message
 
 pytestmark = [
@@ -175,6 +177,27 @@ def test_a_broker_with_tls_and_passwords_lets_in_who_may(tmp_path: Path) -> None
             until(lambda: "no broker" in process.fault, "let in with a wrong password")
             secret.write_text("right\n")
             until(lambda: bool(process.told[-1].address) and not process.fault, process.fault)
+
+
+def test_a_real_line_keeps_its_promises_through_mqtt(
+    patchcore: Bundle, tmp_path: Path, broker: Mosquitto
+) -> None:
+    faults = ("bridge-killed", "bridge-stopped", "broker-away", "double")
+    toml = line_toml(
+        tmp_path, patchcore.folder, trigger='mode = "software", budget_ms = 500', camera=STILL
+    )
+    with_bridge(toml, kind='"mqtt"', port=broker.port)
+    with RunningLine(toml) as running:
+        running.state("operational.ready")
+        running.child("kenpin-mqtt")
+        code, found = run_plc(
+            tmp_path, "--via", "mqtt", "--count", "40", "--rate-hz", "15", "--fault-share", "0.4",
+            *(word for fault in faults for word in ("--fault", fault)),
+        )  # fmt: skip
+        assert found["breaches"] == []
+        assert (code, found["triggers"], found["open"]) == (Exit.DONE, 40, 0)
+        assert set(found["faults"]) == set(faults)
+        assert running.stop() == 0
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:
