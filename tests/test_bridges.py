@@ -36,7 +36,7 @@ from kenpin.runtime.service.sides.bridge import BridgeSide
 from kenpin.runtime.service.sides.side import Surroundings
 from kenpin.runtime.wire.client import LineClient
 from lying_line import LyingLine
-from running_line import PATIENCE_S, RunningLine, line_toml
+from running_line import PATIENCE_S, RunningLine, check_undisturbed, line_toml
 from test_plc import LIMITS, run_plc, told
 
 pytestmark = pytest.mark.clock
@@ -353,6 +353,23 @@ def test_a_real_line_keeps_its_promises_through_modbus(
         assert set(found["faults"]) == set(FAULTS)
         assert "every promise was kept" in capsys.readouterr().out
         assert running.stop() == 0
+
+
+def test_a_bridge_that_is_flooded_and_killed_costs_no_verdict(
+    patchcore: Bundle, tmp_path: Path
+) -> None:
+    toml = with_bridge(line_toml(tmp_path, patchcore.folder), kind='"modbus"', port=free_port())
+    settings = load_line(toml).bridges[0]
+    assert isinstance(settings, ModbusSettings)
+    with RunningLine(toml) as running:
+        running.state("operational.continuous")
+        until(lambda: _reached(settings), "the bridge does not listen")
+        for _ in range(40):
+            stall(settings)()
+            running.listen(0.05)
+        os.kill(running.child("kenpin-modbus"), signal.SIGKILL)
+        running.listen(0.5)
+        check_undisturbed(running)
 
 
 def test_edge_plc_names_the_bridges_that_there_are(

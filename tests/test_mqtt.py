@@ -132,6 +132,8 @@ def test_a_client_talks_with_the_line_under_its_own_name() -> None:
     [
         ("in/a/shoot", {}, "expected one of"),
         ("in/a/trigger", {}, "Field required"),
+        ("in/a/trigger", {"trig": "1"}, "without a session"),
+        ("in/a/hello", {}, "without a session"),
         ("in/a/trigger", {"trig": "1", "colour": 2}, "colour"),
         ("in/a/trigger", {"trig": "1", "kind": "ack", "within_s": 9}, "kind"),
         ("in/a/ack", {"seq": True}, "seq"),

@@ -129,7 +129,7 @@ class Hub:
         if link is None:
             self._error(name, kind, fields.get("trig"), f"{self._most} clients are there already")
         elif kind == "hello":
-            link.begin(fields.get("session") or name)
+            link.begin(fields["session"])
         else:
             link.say(kind, **fields)
 
@@ -173,7 +173,11 @@ def _command(kind: str, payload: bytes) -> tuple[dict[str, Any] | None, str]:
         command = COMMANDS.validate_python({**found, "v": 1, "type": kind})
     except ValidationError as error:
         return None, explain_command(error)
-    return command.model_dump(exclude={"v", "type"}, exclude_none=True), ""
+    fields = command.model_dump(exclude={"v", "type"}, exclude_none=True)
+    if kind in ("hello", "trigger") and "session" not in fields:
+        # The broker hides whether a program has started anew and counts from 1 again.
+        return None, f"{kind} without a session; name one that is new at each start"
+    return fields, ""
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:
