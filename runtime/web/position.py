@@ -127,8 +127,8 @@ class Along:
             self._anchors[: ANCHORS // 2] = [replace(anchor, within=None) for anchor in old]
 
     def knots(self, first_line: int, end_line: int) -> tuple[tuple[int, float], ...]:
-        """(line, mm) of lines between these two whose counts are known; KNOTS at most."""
-        a = bisect_right(self._anchors, first_line, key=_line)
+        """(line, mm) of lines from one to before another whose counts are known; KNOTS at most."""
+        a = bisect_left(self._anchors, first_line, key=_line)
         b = bisect_left(self._anchors, end_line, key=_line)
         step = max(1, -(-(b - a) // KNOTS))
         return tuple((k.line, k.mm) for k in self._anchors[a:b:step])

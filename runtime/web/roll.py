@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
-from kenpin.config.web import WebSpec
+from kenpin.config.web import AlongSpec, WebSpec
 from kenpin.runtime.judging.verdict import Cause, Gap, WebDefect, WebFindings
 from kenpin.runtime.web.one_roll import Roll, mm_between
 
@@ -63,7 +64,7 @@ class RollBook:
         self._held: WebFindings | None = None
         self._end: int | None = None
         self._came: int | None = None
-        self._track = _Track()
+        self._track = _Track(web.along)
         folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, name: str = "") -> None:
@@ -86,6 +87,7 @@ class RollBook:
         self._came = max(self._came or 0, findings.came_line)
         if self._web.along.encoder is None:
             return self._take(findings)
+        self._track.know(findings.knots)
         held, self._held = self._held, findings
         if held is None:
             return []
@@ -220,9 +222,17 @@ class RollBook:
 class _Track:
     """Where the lines of the last verdicts lie along the web."""
 
-    def __init__(self) -> None:
+    def __init__(self, along: AlongSpec) -> None:
         self._lines: deque[int] = deque(maxlen=KNOTS)
         self._mm: deque[float] = deque(maxlen=KNOTS)
+        # Lines whose own counts are known, of verdicts to come as well.
+        self._known: deque[tuple[int, float]] = deque(maxlen=KNOTS)
+        self._fastest_mm = along.fastest_line_mm or along.pitch_mm or 0.0
+        self._count_mm = 1 / abs(along.encoder.counts_per_mm) if along.encoder else 0.0
+
+    def know(self, knots: Sequence[tuple[int, float]]) -> None:
+        """These lines lie where their own counts say."""
+        self._known.extend(knots)
 
     def add(self, findings: WebFindings) -> None:
         """A verdict's lines lie evenly between its ends."""
@@ -252,8 +262,38 @@ class _Track:
         if within is not None:
             # It lay so near to where it was told to be, and is told to be elsewhere now.
             moved = abs(start - defect.web_mm) + abs(length - (defect.length_mm or 0.0))
-            within += moved
+            within = min(within + moved, self._within(defect.first_line, defect.end_line))
         return replace(defect, web_mm=start, length_mm=length, area_mm2=area, within_mm=within)
+
+    def _within(self, first: int, end: int) -> float:
+        """Mm by which lines may be off, from the counts on both sides; infinite without them."""
+        known = list(self._known)
+        a = bisect_right(known, first, key=_line_of) - 1
+        b = bisect_left(known, end, key=_line_of)
+        if a < 0 or b >= len(known):
+            return math.inf
+        return max(self._off(one, other) for one, other in pairwise(known[a : b + 1]))
+
+    def _off(self, one: tuple[int, float], other: tuple[int, float]) -> float:
+        """How far off the line between two known ones may be that is furthest off.
+
+        For the web moves `most` a line, both ways; see `Along`.
+        """
+        lines = other[0] - one[0]
+        speed = abs(other[1] - one[1]) / lines
+        most = self._fastest_mm if speed <= self._fastest_mm * (1 + 1e-9) else 2 * speed
+        furthest = max(0.0, most**2 - speed**2) * lines / (2 * most) if most else 0.0
+        # Where a verdict ends within, its line lies on no straight line between the two.
+        between = [
+            abs(mm - (one[1] + (line - one[0]) / lines * (other[1] - one[1])))
+            for line, mm in zip(self._lines, self._mm, strict=True)
+            if one[0] < line < other[0]
+        ]
+        return furthest + max(between, default=0.0) + self._count_mm
+
+
+def _line_of(knot: tuple[int, float]) -> int:
+    return knot[0]
 
 
 def _crossing(
