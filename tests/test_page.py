@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.line import load_line
 from kenpin.config.page import LANGUAGES, PageSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.bundles.manifest import canonical
+from kenpin.runtime.bundles.signature import make_key, sign
 from kenpin.runtime.judging.verdict import Reason
 from kenpin.runtime.service.cli import main as edge_run
 from kenpin.runtime.service.sides.page.accounts import (
@@ -346,6 +349,29 @@ def test_a_threshold_becomes_a_bundle_that_the_line_is_asked_to_take(
         ]
         assert (lines[0]["who"]["via"], lines[0]["who"]["user"]) == ("page", "local")
         assert lines[0]["after"]["bundle"] == made["bundle"]
+
+
+def test_where_bundles_are_signed_a_threshold_is_a_proposal(
+    patchcore: Bundle, tmp_path: Path
+) -> None:
+    store, keys = tmp_path / "store", tmp_path / "keys"
+    folder = Path(shutil.copytree(patchcore.folder, store / patchcore.folder.name))
+    (store / "current").symlink_to(folder.name)
+    keys.mkdir()
+    public = make_key(tmp_path / "plant.pem")
+    shutil.copy(public, keys)
+    sign(folder, canonical(patchcore.manifest), tmp_path / "plant.pem")
+    with served(tmp_path, store, trust=keys) as one:
+        one.live.counts(counts(patchcore.label))
+        one.visit()
+        assert one.ask("/api/state")[1]["change"]["trust"]
+        status, told, _ = one.ask("/api/threshold", {"ok": 9.0, "why": "fewer false rejects"})
+        assert (status, told) == (200, {"bundle": "", "proposed": True})
+        assert one.wanted == []
+        assert sorted(item.name for item in store.iterdir()) == ["current", folder.name]
+        (proposal,) = (tmp_path / "proposals").iterdir()
+        asked = json.loads(proposal.read_text())
+        assert (asked["ok"], asked["bundle"], asked["who"]) == (9.0, folder.name, "local")
 
 
 # -- the command --------------------------------------------------------------------------
