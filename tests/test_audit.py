@@ -218,3 +218,14 @@ def test_settings_are_logged_by_their_keys_without_what_is_secret(tmp_path: Path
     assert audit_of(line).path == tmp_path / "bundles" / "audit.jsonl"
     elsewhere = line.model_copy(update={"audit": tmp_path / "elsewhere.jsonl"})
     assert audit_of(elsewhere).path == tmp_path / "elsewhere.jsonl"
+
+
+def test_what_may_be_secret_is_not_kept() -> None:
+    class Bridged:
+        def model_dump(self, **_how: object) -> dict[str, object]:
+            return {"name": "web-1", "broker": {"user": "box", "password": "x"},
+                    "sides": [{"kind": "mes", "api_token": "y"}]}  # fmt: skip
+
+    told = settings_of(Bridged())
+    assert told.pop("sides") == [{"kind": "mes", "api_token": "(hidden)"}]
+    assert told == {"name": "web-1", "broker.user": "box", "broker.password": "(hidden)"}

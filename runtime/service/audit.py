@@ -133,10 +133,21 @@ def settings_of(line: Line) -> dict[str, Any]:
             if isinstance(value, dict):
                 walk(value, f"{key}.")
             elif value is not None:
-                found[key] = "(hidden)" if _SECRET.search(name) else value
+                found[key] = _shown(name, value)
 
     walk(line.model_dump(mode="json", serialize_as_any=True), "")
     return found
+
+
+def _shown(name: str, value: Any) -> Any:
+    """A value as the log may keep it: tables of a list are looked through, too."""
+    if _SECRET.search(name):
+        return "(hidden)"
+    if isinstance(value, list):
+        return [_shown("", item) for item in value]
+    if isinstance(value, dict):
+        return {key: _shown(key, item) for key, item in value.items()}
+    return value
 
 
 def trusted_of(line: Line) -> dict[str, str]:
