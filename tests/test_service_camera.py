@@ -16,11 +16,11 @@ from running_line import RunningLine, line_toml
 pytestmark = pytest.mark.clock
 
 
-def camera(simulator: Simulator, *, triggers: str = "") -> str:
+def camera(simulator: Simulator, *, pixels: str = "Mono8", more: str = "") -> str:
     return (
         f'kind = "genicam", producers = ["{simulator.cti}"], width_px = 320, '
-        'lines_per_frame = 128, pixel_format = "Mono8", line_rate_hz = 2560, '
-        f"update_timeout_ms = 100{triggers}"
+        f'lines_per_frame = 128, pixel_format = "{pixels}", line_rate_hz = 2560, '
+        f"update_timeout_ms = 100{more}"
     )
 
 
@@ -30,7 +30,7 @@ def triggered(simulator: Simulator, bundle: Bundle, folder: Path) -> Path:
     return line_toml(
         folder,
         bundle.folder,
-        camera=camera(simulator, triggers=triggers),
+        camera=camera(simulator, more=triggers),
         trigger='mode = "software", budget_ms = 400',
     )
 
@@ -53,6 +53,28 @@ def test_a_pulled_cable_is_told_and_the_line_comes_back_by_itself(
     assert [m["seq"] for m in verdicts] == list(range(1, len(verdicts) + 1))
     frames = [m["frame"] for m in verdicts]
     assert frames == list(range(len(frames))), "a frame that was started got no verdict"
+
+
+def test_twelve_bits_of_a_camera_are_judged_by_their_eight_highest(
+    simulator: Simulator, patchcore: Bundle, tmp_path: Path
+) -> None:
+    twelve = camera(simulator, pixels="Mono12", more=', bits = "high"')
+    with RunningLine(line_toml(tmp_path, patchcore.folder, camera=twelve)) as line:
+        line.state("operational.continuous")
+        # What the simulator shows is not what the bundle learned; it was looked at.
+        line.verdict(lambda m: m["score"] is not None or m["reason"] == "image_quality")
+        assert line.stop() == 0
+
+
+def test_twelve_bits_for_a_bundle_of_eight_are_an_alarm_that_names_the_setting(
+    simulator: Simulator, patchcore: Bundle, tmp_path: Path
+) -> None:
+    twelve = camera(simulator, pixels="Mono12", more=', bits = "all"')
+    with RunningLine(line_toml(tmp_path, patchcore.folder, camera=twelve)) as line:
+        alarm = line.until(lambda m: m["type"] == "alarm" and m["source"] == "camera")
+        assert "uint16" in alarm["detail"]
+        assert "pixel_format and bits in [camera]" in alarm["detail"]
+        assert line.stop() == 0
 
 
 def test_a_camera_that_gives_nothing_is_answered_by_the_deadline(

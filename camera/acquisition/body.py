@@ -218,7 +218,8 @@ class _AcquisitionLoop:
         except ValueError as error:
             self._give_slot_back()
             raise FeatureError(
-                f"a frame does not fit the ring: {error}; the camera's size is not the line's"
+                f"a frame does not fit the ring: {error}; the camera's size or depth is not the "
+                "line's: look at width_px, lines_per_frame, pixel_format and bits in [camera]"
             ) from error
 
     def _give_slot_back(self) -> None:
