@@ -66,17 +66,6 @@ def test_twelve_bits_of_a_camera_are_judged_by_their_eight_highest(
         assert line.stop() == 0
 
 
-def test_twelve_bits_for_a_bundle_of_eight_are_an_alarm_that_names_the_setting(
-    simulator: Simulator, patchcore: Bundle, tmp_path: Path
-) -> None:
-    twelve = camera(simulator, pixels="Mono12", more=', bits = "all"')
-    with RunningLine(line_toml(tmp_path, patchcore.folder, camera=twelve)) as line:
-        alarm = line.until(lambda m: m["type"] == "alarm" and m["source"] == "camera")
-        assert "uint16" in alarm["detail"]
-        assert "pixel_format and bits in [camera]" in alarm["detail"]
-        assert line.stop() == 0
-
-
 def test_a_camera_that_gives_nothing_is_answered_by_the_deadline(
     simulator: Simulator, patchcore: Bundle, tmp_path: Path
 ) -> None:
