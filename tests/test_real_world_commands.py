@@ -201,3 +201,29 @@ def test_sigterm_leaves_nothing_half_made(tmp_path: Path) -> None:
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=30) == -signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("mode", "code"), [(0o777, 0), (0o555, Exit.FILES)])
+def test_a_folder_that_may_only_be_read_is_refused_before_the_work(
+    tmp_path: Path, mode: int, code: int
+) -> None:
+    tmp_path.chmod(mode)
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from kenpin.config.exits import run\n"
+        "from kenpin.config.output import folder_to_write\n"
+        "def work():\n"
+        "    folder_to_write(Path())\n"
+        "    return 0\n"
+        # Root may write anywhere: be nobody.
+        "if os.geteuid() == 0:\n"
+        "    os.seteuid(65534)\n"
+        "sys.exit(run(work, {}, debug=False))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    tmp_path.chmod(0o700)
+    assert done.returncode == code, done.stderr
+    assert ("cannot be written (Permission denied)" in done.stderr) == bool(code)
