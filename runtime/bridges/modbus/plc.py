@@ -91,6 +91,8 @@ class ModbusPlc:
         self._asked = 0
         self._command = ""
         self._numbers: dict[int, int] = {}
+        # The number of the result that was last seen in each slot.
+        self._places: dict[int, int] = {}
         self._acknowledged: set[int] = set()
         self._parts: dict[int, int] = {}
         self._before: dict[str, Any] | None = None
@@ -133,6 +135,8 @@ class ModbusPlc:
         LineSilentError
             If the bridge cannot be reached.
         """
+        if self._requests is None:
+            raise LineSilentError("nobody answers at the bridge (not connected)")
         if kind == "trigger":
             self._triggers.append(fields)
         elif kind == "ack":
@@ -148,8 +152,9 @@ class ModbusPlc:
                 self._pull()
             else:
                 self._write()
-        except OSError as error:
-            raise LineSilentError(f"nobody answers at the bridge ({error})") from None
+        except OSError:
+            # Said all the same: outputs are levels, written again once the bridge answers.
+            self.close()
 
     def say_raw(self, *parts: bytes, within_s: float = 5.0) -> None:
         """Bytes that are no request, over a connection of their own: ours would be cut."""
@@ -239,7 +244,8 @@ class ModbusPlc:
         self._states(before, status, at_ns)
         self._answers(before, status, at_ns)
         self._results(before, status, at_ns)
-        if status["heartbeat"] != before["heartbeat"]:
+        # A line that is silent says nothing by its last heartbeat.
+        if status["state"] and status["heartbeat"] != before["heartbeat"]:
             self._publish("hb", self._pulse(status), at_ns)
 
     def _begin(self, status: dict[str, Any], at_ns: int) -> None:
@@ -308,7 +314,8 @@ class ModbusPlc:
                 self._tell("verdict", fields, time.monotonic_ns())
         for place in range(SLOTS):
             if status["slots"] >> place & 1 and place not in new:
-                fields = self._result(place)
+                # Not another one that has come since the status was read.
+                fields = self._result(place, self._places.get(place, 0))
                 if fields is not None and self._numbers[fields["seq"]] not in self._acknowledged:
                     self._tell("verdict", fields, time.monotonic_ns())
 
@@ -319,7 +326,7 @@ class ModbusPlc:
         found = RESULT.decode(words, low_first=self._low_first)
         if found["valid"] == 0 or number not in (None, found["number"]):
             return None
-        self._numbers[found["seq"]] = found["number"]
+        self._numbers[found["seq"]] = self._places[place] = found["number"]
         why = self._unsound(found)
         if why:
             self._heard.append(WireError(f"result {found['number']}: {why}"))
