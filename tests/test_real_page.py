@@ -64,7 +64,7 @@ def test_every_tab_fits_and_speaks_in_every_language(page: Served, language, siz
             text = chromium.value("document.body.innerText")
             assert not {word for word in text.split() if word.count("_") and "/" not in word}, tab
             assert not {"null", "undefined", "NaN"} & set(text.split()), tab
-        assert chromium.complaints() == []
+        assert chromium.complaints() == [], chromium.complaints()
         asked = {url.split("/")[2] for url in chromium.requests() if url.startswith("http")}
         assert asked == {f"127.0.0.1:{page.port}"}
 
@@ -94,7 +94,7 @@ def test_axe_finds_no_serious_fault(page: Served, patchcore: Bundle, size, schem
             look(tab)
         chromium.open(patchcore.folder.with_name(f"{patchcore.folder.name}.report.html"))
         look("report")
-    assert found == {}
+    assert found == {}, found
 
 
 def test_a_stranger_sees_why_the_last_part_was_rejected(page: Served) -> None:

@@ -297,6 +297,8 @@ class _Pages:
         kind, before = asked.get("kind", "ng"), asked.get("before")
         if kind not in KINDS or not (before is None or re.fullmatch(r"[0-9]{1,12}", before)):
             return _no(400, f"expected kind={'|'.join(KINDS)} and before=NUMBER")
+        if self._line.archive is None:
+            return JSONResponse({"frames": [], "error": "this line keeps no archive"})
         last = None if before is None else int(before)
         return JSONResponse(await run_in_threadpool(archive_tree, self._folder(), kind, last))
 

@@ -92,9 +92,9 @@ function shiftOf(second) {
 function drawHealth() {
   latencyCurve($("latency"), line.times_ms, line.budget_ms, t("latency"));
   $("camera").textContent = line.camera ? `${t(line.camera.up ? "camera_up" : "camera_down")} (${line.camera.state})` : "–";
-  const a = line.archive, d = line.disk, gb = v => number(v / 1e9, 1);
+  const a = line.archive, d = line.disk, plain = k => k.replaceAll("_", " "), gb = v => number(v / 1e9, 1);
   $("disk").textContent = d ? t("disk_free", { free: gb(d.free_bytes), total: gb(d.total_bytes) }) : t("disk_unknown");
-  $("archive").replaceChildren(a ? table([t("archive"), ""], [...Object.entries(a.holds).map(([k, v]) => [t("holds", { what: k }), number(v)]), ...Object.entries(a.kept).map(([k, v]) => [t("kept", { what: k }), number(v)]), ...Object.entries(a.dropped).map(([k, v]) => [t("dropped", { what: k }), number(v)])]) : make("p", { class: "soft" }, t("no_archive")));
+  $("archive").replaceChildren(a ? table([t("archive"), ""], [...Object.entries(a.holds).map(([k, v]) => [t("holds", { what: plain(k) }), number(v)]), ...Object.entries(a.kept).map(([k, v]) => [t("kept", { what: plain(k) }), number(v)]), ...Object.entries(a.dropped).map(([k, v]) => [t("dropped", { what: plain(k) }), number(v)])]) : make("p", { class: "soft" }, t("no_archive")));
 }
 async function drawRolls() {
   const w = line.web;
