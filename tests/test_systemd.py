@@ -132,7 +132,8 @@ def test_a_line_runs_under_the_unit_and_changes_its_bundle(
     environ |= {"TMPDIR": str(state)}
     toml = line_toml(state, store.folder, trigger='mode = "free", budget_ms = 1000')
     command = under_the_unit(state, SERVE_LINE, units)
-    with closing(systemd.socket), RunningLine(toml, environ=environ, command=command) as line:
+    with closing(systemd), RunningLine(toml, environ=environ, command=command) as line:
+        systemd.listen()
         systemd.until("READY=1")
         assert line.verdict(lambda m: m["verdict"] == 1)["bundle"] == patchcore.label
         engineer = line.client("engineer")
