@@ -1,7 +1,7 @@
 "use strict";
 const D = JSON.parse(document.getElementById("data").textContent);
 const $ = id => document.getElementById(id);
-const MANY = { spot: "spots", scratch: "scratches", stain: "stains", band: "bands" }, KINDS = Object.keys(MANY);
+const MANY = { spot: "spots", scratch: "scratches", stain: "stains", band: "bands", grain: "grain" }, KINDS = Object.keys(MANY);
 
 function make(tag, attributes, ...children) {
   const e = document.createElement(tag);
