@@ -32,14 +32,16 @@ from kenpin.compile.build import prepare
 from kenpin.compile.dataset import read_dataset
 from kenpin.compile.guard import with_twins
 from kenpin.compile.metrics import within_group_auroc
-from kenpin.compile.quantize import convert, quantize, save
+from kenpin.compile.quantize import quantize, save
 from kenpin.config.recipe import Recipe
 from kenpin.config.tuning import Tuning
-from kenpin.runtime.bundles.bundle import FeatureRecord
+from kenpin.runtime.bundles.manifest import FeatureRecord
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.judging.scoring import load_scorer
+from kenpin.runtime.judging.tile_network import TileNetwork
+from kenpin.runtime.judging.tiling import TileGrid
 
 HALO_PX, SIGMA_PX = 32, 4.0
 SHRINKAGE = 0.01
@@ -171,10 +173,10 @@ def arm(variant: Variant, strips: list[np.ndarray], folder: Path, dimensions: in
         seen = np.concatenate([_tiles(grid, strip) for strip in strips])
         seen = np.random.default_rng(0).permutation(seen)[: CALIBRATION_TILES // 2]
         seen = np.concatenate([seen, with_twins(seen, HALO_PX, np.random.default_rng(1))])
-        save(quantize(convert(prepared.extractor, 4, 1, grid.size), seen), xml)
+        save(quantize(prepared.network.model(4), seen), xml)
     engine = Engine(xml, tuning=Tuning(batch=4, streams=2))
     features = engine.buffers(tiles)
-    stride = prepared.extractor.patch_stride_px
+    stride = prepared.network.patch_stride_px
     statistics = kept.with_suffix(".npz")
     if not statistics.exists():
         np.savez(statistics, **_fitted(engine, grid, strips))
@@ -185,12 +187,12 @@ def arm(variant: Variant, strips: list[np.ndarray], folder: Path, dimensions: in
         weights_sha256=None,
         patch_stride_px=stride,
         cells=prepared.joiner.cells,
-        dimensions=prepared.extractor.dimensions,
+        dimensions=prepared.network.dimensions,
         batch=4,
         inference_precision="f32",
     )
     scorer = load_scorer(arrays, Recipe.model_validate(table).method, record, grid)
-    stages = Stages(grid, engine, scorer, stride, SIGMA_PX)
+    stages = Stages(TileNetwork(grid, engine, scorer, stride, SIGMA_PX))
     verdicts = kept.with_suffix(".json")
     if not verdicts.exists():
         verdicts.write_text(json.dumps(_auroc(stages, Joiner(grid, stride))))
@@ -202,13 +204,13 @@ def arm(variant: Variant, strips: list[np.ndarray], folder: Path, dimensions: in
     )
 
 
-def _tiles(grid: object, strip: np.ndarray) -> np.ndarray:
+def _tiles(grid: TileGrid, strip: np.ndarray) -> np.ndarray:
     room = np.empty((len(grid), 1, grid.size, grid.size), np.uint8)
     grid.fill(strip, range(len(grid)), room)
     return room
 
 
-def _fitted(engine: Engine, grid: object, strips: list[np.ndarray]) -> dict[str, np.ndarray]:
+def _fitted(engine: Engine, grid: TileGrid, strips: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Mean and whitening of each column of positions, over all strips, tiles and rows."""
     seen = []
     for strip in strips:

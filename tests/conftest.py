@@ -22,7 +22,7 @@ settings.register_profile("kenpin", deadline=None, derandomize=True, max_example
 settings.load_profile("kenpin")
 
 pytest_plugins = ["gentl_producer"]
-pytest.register_assert_rewrite("source_contract")
+pytest.register_assert_rewrite("source_contract", "running_line")
 
 
 @pytest.fixture(scope="session")

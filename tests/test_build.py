@@ -128,12 +128,15 @@ def test_fp32_by_choice_is_marked_and_judges_alike(
     fp32 = workshop.build(tmp_path, 'quantize.precision="fp32"').bundle
     assert {p for _, p in convolutions(fp32)} == {"f32"}
     assert fp32.manifest.quantization.score_ratios == {}
-    file = workshop.data / "test" / "spot" / "000.png"
-    scores = [
-        Pipeline(bundle).judge(Frame(read_pixels(file), 0, 0)).verdict.score
-        for bundle in (fp32, patchcore)
-    ]
-    assert scores[1] == pytest.approx(scores[0], rel=0.1)
+    frames = [Frame(read_pixels(file), 0, 0) for file in sorted(workshop.data.glob("test/*/*.png"))]
+    in_float, in_bytes = (
+        np.array([judging.judge(frame).verdict.score for frame in frames])
+        for judging in (Pipeline(fp32), Pipeline(patchcore))
+    )
+    # A coreset of so few images holds other rows when features round: a frame may differ by more.
+    apart = np.abs(np.log(in_bytes / in_float))
+    assert np.median(apart) < 0.05
+    assert apart.max() < 0.2
 
 
 def test_a_tile_ensemble_works(workshop: Workshop, tmp_path: Path) -> None:

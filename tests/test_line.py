@@ -159,8 +159,8 @@ def test_the_help_lists_every_command_once(capsys: pytest.CaptureFixture[str]) -
 def test_a_bundle_that_is_not_there_stops_the_start_with_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert edge_run([str(line_toml(tmp_path, tmp_path / "no"))]) == Exit.CONFIG
-    assert "manifest.json" in capsys.readouterr().err
+    assert edge_run([str(line_toml(tmp_path, tmp_path / "no"))]) == Exit.BUNDLE
+    assert "holds no bundle; install one" in capsys.readouterr().err
     shutil.rmtree(tmp_path)
 
 

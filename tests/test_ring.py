@@ -28,7 +28,9 @@ knots = st.lists(
     max_size=128,
 )
 line_counts = st.builds(
-    lambda of, within: LineCounts(*zip(*of, strict=True), within), knots, st.floats(0, 1e6)
+    lambda of, within: LineCounts(tuple(at for at, _ in of), tuple(n for _, n in of), within),
+    knots,
+    st.floats(0, 1e6),
 )
 
 
