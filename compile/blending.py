@@ -135,7 +135,9 @@ class Ways:
     @classmethod
     def of(cls, score: ScoreSpec, *, web: bool, network: bool = True) -> Ways:
         """`network`: False where the method has none and bands are all there is."""
-        where: tuple[Places, ...] = ("column",) if web else ("position", "none", "column")
+        where: tuple[Places, ...] = ("column",) if web else ("column", "position", "none")
+        if not network and not web:
+            where = ("position", "none", "column")
         sets: list[tuple[float, ...]] = [SIGMAS_PX, *((sigma,) for sigma in SIGMAS_PX)]
         if score.bands_px != "auto":
             sets = [score.bands_px]
@@ -147,7 +149,7 @@ class Ways:
         ways = []
         for sigmas in sets:
             for places in where:
-                normalised: list[Places] = ["none"] if places == "none" else ["none", places]
+                normalised: list[Places] = ["none"] if places == "none" else [places, "none"]
                 if score.normalise != "auto":
                     normalised = [score.normalise]
                 if not network:
@@ -158,7 +160,9 @@ class Ways:
                     for join in (joins if sigmas else ("root",))
                 ]
         alone = tuple(dict.fromkeys(ways))
-        return cls(alone, Way("none", where[0], sets[0] or SIGMAS_PX, "band"))
+        return cls(
+            alone, Way("none", "column" if web else "position", sets[0] or SIGMAS_PX, "band")
+        )
 
     @property
     def sigmas_px(self) -> tuple[float, ...]:

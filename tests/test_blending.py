@@ -102,7 +102,12 @@ def test_columns_of_unlike_spread_are_told_apart_where_that_finds_more(tmp_path:
     for network, _ in twins:
         # Loud for the column it lies in, nothing beside the loudest.
         network[5, 15] += 7
-    chosen = blender(tmp_path, twins, bands_px=[]).choose()
+    joining = blender(tmp_path, twins, bands_px=[])
+    assert joining.choose().way.normalise == "column"
+    # Were another way the plainest, the build would choose this one.
+    joining.ways = Ways(tuple(reversed(joining.ways.ways)), joining.ways.baseline)
+    assert joining.ways.ways[0].normalise == "none"
+    chosen = joining.choose()
     assert chosen.way.normalise in ("column", "position")
     assert chosen.found.share > chosen.plain.share + 0.3
     assert "finds" in chosen.reason
