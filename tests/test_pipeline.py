@@ -146,7 +146,8 @@ def test_a_network_that_searches_too_scores_as_the_compiler_did(
     judged = pipeline.judge(frame(good))
     assert judged.score_map is not None
     np.testing.assert_array_equal(judged.score_map.values, values(exhaustive=False))
-    np.testing.assert_allclose(judged.score_map.values, values(exhaustive=True), rtol=0.02, atol=0.01)
+    exact = values(exhaustive=True)
+    np.testing.assert_allclose(judged.score_map.values, exact, rtol=0.02, atol=0.01)
 
 
 def test_an_all_black_frame_is_refused_for_its_brightness(pipeline: Pipeline) -> None:
