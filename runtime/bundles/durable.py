@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
+import time
 from pathlib import Path
 
-__all__ = ["adopt", "copy_file", "point", "replace_file", "sync", "sync_tree"]
+__all__ = ["adopt", "copy_file", "lock", "point", "replace_file", "sync", "sync_tree"]
 
 _PIECE_BYTES = 1 << 20
+_LOOK_AGAIN_S = 0.01
+
+
+def lock(handle: int, patience_s: float) -> bool:
+    """Lock an open file or folder for this process alone; False if others held it all the time.
+
+    The lock ends with the handle, whatever happens to the process.
+    """
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(_LOOK_AGAIN_S)
+        else:
+            return True
 
 
 def sync(path: Path) -> None:

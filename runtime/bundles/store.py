@@ -12,18 +12,24 @@ moves links with this module.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kenpin.runtime.bundles.durable import adopt, copy_file, point, replace_file, sync, sync_tree
+from kenpin.runtime.bundles.durable import (
+    adopt,
+    copy_file,
+    lock,
+    point,
+    replace_file,
+    sync,
+    sync_tree,
+)
 from kenpin.runtime.bundles.layout import MANIFEST, SIGNATURES
 
 if TYPE_CHECKING:
@@ -246,18 +252,11 @@ class Store:
         """Hold the store's lock, which ends with the process whatever happens to it."""
         handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            end = time.monotonic() + _LOCK_WAIT_S
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > end:
-                        raise StoreError(
-                            f"{self.folder}: somebody else has been changing it for "
-                            f"{_LOCK_WAIT_S:.0f} s; wait for that install, or end it"
-                        ) from None
-                    time.sleep(0.05)
+            if not lock(handle, _LOCK_WAIT_S):
+                raise StoreError(
+                    f"{self.folder}: somebody else has been changing it for "
+                    f"{_LOCK_WAIT_S:.0f} s; wait for that install, or end it"
+                )
             yield
         finally:
             os.close(handle)

@@ -14,7 +14,6 @@ Several processes write the same log, one at a time: a lock on it orders them.
 
 from __future__ import annotations
 
-import fcntl
 import getpass
 import hashlib
 import json
@@ -31,7 +30,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kenpin.config.line import Line
-from kenpin.runtime.bundles.durable import replace_file, sync
+from kenpin.runtime.bundles.durable import lock, replace_file, sync
 
 __all__ = [
     "AuditEntry",
@@ -280,18 +279,11 @@ class AuditLog:
         except OSError as error:
             raise AuditError(f"{self.path}: {error.strerror}; the change is not logged") from error
         try:
-            end = time.monotonic() + _PATIENCE_S
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > end:
-                        raise AuditError(
-                            f"{self.path}: somebody else has held it for {_PATIENCE_S:.0f} s; the "
-                            "change is not logged"
-                        ) from None
-                    time.sleep(0.01)
+            if not lock(handle, _PATIENCE_S):
+                raise AuditError(
+                    f"{self.path}: somebody else has held it for {_PATIENCE_S:.0f} s; the "
+                    "change is not logged"
+                )
             yield handle
         finally:
             os.close(handle)
