@@ -215,7 +215,8 @@ def _threshold(look: FolderLook, assumed: list[str]) -> str:
     assumed.append(f"of 100 good ones 1 may be rejected{few}")
     return (
         '[threshold]\nmethod = "false_rejects"\nfalse_rejects = "1%"\n'
-        "unsure_band = 0.0        # 0.2: NG `unsure` up to 1.2 times the threshold"
+        "unsure_band = 0.0        # 0.2: NG `unsure` up to 1.2 times the threshold\n"
+        'each = "frame"           # "tile", "lane", "column": a threshold for each of these'
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kenpin.compile.blending import Blender, Item, MapStore, Way
 from kenpin.compile.leave_out import LeftOut, Unseen
+from kenpin.compile.sections import Sectioned
 from kenpin.compile.subtle_twins import Subtle
 from kenpin.compile.twin_scores import Twin
 
@@ -26,7 +27,7 @@ class Joined(Unseen):
     """
 
     store: MapStore[LeftOut]
-    blender: Blender | None
+    blender: Blender | Sectioned | None
     way: Way | None
 
     def judge(

@@ -13,6 +13,7 @@ from kenpin.compile.fitting import arrays_in
 from kenpin.compile.good_scores import plain_webs
 from kenpin.compile.joined import Joined, keep_images, keep_twins
 from kenpin.compile.leave_out import LeftOut, Unseen
+from kenpin.compile.sections import Sectioned, section_of
 from kenpin.compile.twin_scores import Twin, TwinTask, draw_twins
 from kenpin.runtime.bundles.manifest import BlendRecord
 from kenpin.runtime.bundles.operating_point import odd_ones, operating_point
@@ -72,6 +73,7 @@ def join_maps(
         own = [scores[n] for n in plain], [parts[n] for n in plain]
         return operating_point(*own, task.recipe.threshold.false_rejects).threshold
 
+    section = section_of(task)
     given = unseen.stages, unseen.leave, unseen.parts, unseen.webs, unseen.load
     if task.recipe.method.joins_nothing:
         return Joined(*given, looked.good, None, None), None
@@ -81,4 +83,10 @@ def join_maps(
     record, arrays = blender.fitted(choice)
     for name, array in arrays.items():
         np.save(task.folder / f"{name}.npy", array)
-    return Joined(*given, looked.good, blender, choice.way), record
+    if section is None:
+        return Joined(*given, looked.good, blender, choice.way), record
+    rate = task.recipe.threshold.false_rejects
+    sectioned = Sectioned(blender, choice.way, section, rate)
+    np.save(task.folder / "section_gain.npy", sectioned.gain())
+    record = record.model_copy(update={"each": task.recipe.threshold.each})
+    return Joined(*given, looked.good, sectioned, choice.way), record

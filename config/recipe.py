@@ -343,6 +343,7 @@ class Recipe(Settings):
                 "let score.bands_px name some"
             )
         asked = {score.normalise, score.join} != {"auto"} or score.bands_px != "auto"
+        asked |= self.threshold.each != "frame"
         if method.joins_nothing and asked:
             why = (
                 "a network's own map is left as it is"
@@ -350,11 +351,22 @@ class Recipe(Settings):
                 else "method.reweight_neighbours weighs the score of one whole image, which no map "
                 "joins; set it to 0"
             )
-            raise ValueError(f"{why}; remove score.normalise, score.bands_px and score.join")
+            raise ValueError(
+                f"{why}; remove score.normalise, score.bands_px, score.join and threshold.each"
+            )
         if score.normalise == "position" and self.frame.geometry == "continuous":
             raise ValueError(
                 'score.normalise "position" tells places along the frame apart, which a web does '
                 'not have; use "column" or "none"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _lanes_are_named(self) -> Self:
+        if self.threshold.each == "lane" and (self.web is None or not self.web.lanes):
+            raise ValueError(
+                'threshold.each "lane" needs lanes, which [[web.lanes]] names; '
+                'name some, or choose "tile" or "column"'
             )
         return self
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from kenpin.config.settings import Settings
 
-__all__ = ["Rate", "ReportSpec", "ThresholdSpec", "read_rate"]
+__all__ = ["Each", "Rate", "ReportSpec", "ThresholdSpec", "read_rate"]
 
 # What settings of earlier recipes are called or done by now.
 _GONE = {
@@ -29,6 +35,8 @@ def read_rate(value: Any) -> Any:
     return value
 
 
+# What has a threshold of its own: `column` is one of the map, `tile` a tile's core.
+Each = Literal["frame", "tile", "lane", "column"]
 Rate = Annotated[float, BeforeValidator(read_rate), Field(gt=0, lt=1)]
 
 
@@ -42,11 +50,16 @@ class ThresholdSpec(Settings):
                    rejected good part, and `ng_share` of all parts are NG
     fixed          `ok` (and `ng`), as given
 
+    each: what has a threshold of its own: the whole frame, each tile (of a web, each column
+    of tiles), each lane of a web, or each column of the map. The promise is still about
+    frames or strips as a whole.
+
     unsure_band widens every method but `fixed`: `ng` = `ok` x (1 + unsure_band).
     """
 
     method: Literal["false_rejects", "f1", "cost", "fixed"] = "false_rejects"
     false_rejects: Rate = 0.01
+    each: Each = "frame"
     escape_cost: float | None = Field(default=None, gt=0)
     ng_share: Rate = 0.01
     unsure_band: float = Field(default=0.0, ge=0)
@@ -63,6 +76,14 @@ class ThresholdSpec(Settings):
             raise ValueError(
                 'method "held_out" is called "false_rejects" now, the default; nothing is held out'
             )
+        return tree
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Bundles keep the content hash they had before sections had thresholds of their own.
+        tree: dict[str, Any] = handler(self)
+        if self.each == "frame":
+            del tree["each"]
         return tree
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ from kenpin.config.frame import FrameSpec
 from kenpin.config.methods import MethodSpec
 from kenpin.config.recipe import Join, Places, QuantizeSpec, ScoreSpec, ThresholdSpec, TileSpec
 from kenpin.config.settings import Settings, problems
+from kenpin.config.threshold import Each
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.layout import MANIFEST
 
@@ -130,6 +131,8 @@ class BlendRecord(Settings):
     chosen      why, in words
     adds        whether the network finds faint twins that bands alone do not, by more than
                 chance; None where nobody looked
+    each        what has a threshold of its own: array `section_gain` scales the map, so that
+                the bundle's threshold serves all
     """
 
     normalise: Places
@@ -138,6 +141,15 @@ class BlendRecord(Settings):
     join: Join
     chosen: str
     adds: bool | None = None
+    each: Each = "frame"
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Bundles keep the content hash they had before there was such a thing.
+        tree: dict[str, Any] = handler(self)
+        if self.each == "frame":
+            del tree["each"]
+        return tree
 
 
 class GreyRange(Settings):

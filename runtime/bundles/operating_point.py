@@ -15,6 +15,7 @@ __all__ = [
     "Point",
     "below_95",
     "design_effect",
+    "deviations_beyond",
     "odd_ones",
     "operating_point",
     "proportion_95",
@@ -103,6 +104,11 @@ def operating_point(scores: Sequence[float], parts: Sequence[str], false_rejects
 def scores_needed(false_rejects: float) -> int:
     """Good scores from which on a rate of false rejects needs no extrapolation."""
     return math.ceil(round(1 / false_rejects - 1, 9))
+
+
+def deviations_beyond(share: float) -> float:
+    """Deviations from the mean that such a share of a Gumbel distribution exceeds."""
+    return (_standard(share) - EULER) * math.sqrt(6) / math.pi
 
 
 def odd_ones(scores: Sequence[float]) -> list[int]:

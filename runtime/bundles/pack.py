@@ -102,5 +102,9 @@ def rethreshold(
         for name in bundle.manifest.files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle.folder / name, folder / name)
+        # What has a threshold of its own lies in the arrays, and stays.
+        each = bundle.manifest.threshold.settings.each
+        settings = record.settings.model_copy(update={"each": each})
+        record = record.model_copy(update={"settings": settings})
         manifest = bundle.manifest.model_copy(update={"threshold": record})
         return seal(folder, manifest, store, current=current)

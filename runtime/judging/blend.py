@@ -18,6 +18,7 @@ __all__ = ["Blend", "Look", "join_maps", "load_blend"]
 F32 = NDArray[np.float32]
 
 _ZERO = np.float32(0)
+_ONE = np.ones((1, 1), np.float32)
 # In a map 0 says "not inspected", so what is inspected is never quite 0.
 _LEAST = np.float32(1e-7)
 
@@ -64,6 +65,8 @@ class Blend(Look):
     join  how
     network_mean, network_gain  (rows or 1, cols or 1) float32
     band_mean, band_gain        (bands, rows or 1, cols or 1) float32
+    section_gain                (rows or 1, cols or 1) float32, for thresholds of their own:
+                                sections whose good places reach higher count for less
     """
 
     join: Join
@@ -71,17 +74,19 @@ class Blend(Look):
     network_gain: F32
     band_mean: F32
     band_gain: F32
+    section_gain: F32
 
     def rows(self, network: F32, found: F32) -> F32:
         """The joined map of rows whose (bands, rows, cols) contrasts are known, always above 0.
 
         Not a number in either map is not a number in the joined one.
         """
-        first: F32 = (network - self.network_mean) * self.network_gain
-        if not self.sigmas_px:
-            return np.maximum(first, _LEAST)
-        second: F32 = (np.abs(found - self.band_mean) * self.band_gain).max(axis=0)
-        return np.maximum(join_maps(first, second, self.join), _LEAST)
+        joined: F32 = (network - self.network_mean) * self.network_gain
+        if self.sigmas_px:
+            second: F32 = (np.abs(found - self.band_mean) * self.band_gain).max(axis=0)
+            joined = join_maps(joined, second, self.join)
+        above: F32 = np.maximum(joined * self.section_gain, _LEAST)
+        return above
 
 
 def join_maps(network: F32, band: F32, join: Join) -> F32:
@@ -118,12 +123,18 @@ def load_blend(
     """
     if record is None:
         return None
-    network = [_part(arrays, f"network_{part}", shape) for part in ("mean", "gain")]
-    bands = [np.zeros((0, 1, 1), np.float32)] * 2
-    if record.sigmas_px:
-        sized = (len(record.sigmas_px), *shape)
-        bands = [_part(arrays, f"band_{part}", sized) for part in ("mean", "gain")]
-    return Blend(record.sigmas_px, stride_px, record.join, *network, *bands)
+    sized = (len(record.sigmas_px), *shape)
+    nothing = np.zeros((0, 1, 1), np.float32)
+    return Blend(
+        record.sigmas_px,
+        stride_px,
+        record.join,
+        network_mean=_part(arrays, "network_mean", shape),
+        network_gain=_part(arrays, "network_gain", shape),
+        band_mean=_part(arrays, "band_mean", sized) if record.sigmas_px else nothing,
+        band_gain=_part(arrays, "band_gain", sized) if record.sigmas_px else nothing,
+        section_gain=_part(arrays, "section_gain", shape) if record.each != "frame" else _ONE,
+    )
 
 
 def _part(arrays: Mapping[str, F32], name: str, shape: tuple[int, ...]) -> F32:
