@@ -1,8 +1,9 @@
-"""What all tests share: one deterministic Hypothesis profile, and one thread for torch."""
+"""What all tests share: one deterministic Hypothesis profile, and one thread for arithmetic."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import settings
 
 from bundles import PADIM, Workshop, made_once
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.judging.crew import one_blas_thread
 from web_lines import compile_web
 
 # The tests' tensors are small, and OpenMP's threads wait for each other on a
@@ -23,6 +25,14 @@ settings.load_profile("kenpin")
 
 pytest_plugins = ["gentl_producer"]
 pytest.register_assert_rewrite("source_contract", "running_line")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_of_arithmetic() -> Iterator[None]:
+    """OpenBLAS's threads wait for each other, too, here and in processes that tests start."""
+    with pytest.MonkeyPatch.context() as patch, one_blas_thread():
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="session")
