@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 import zmq
@@ -19,12 +20,31 @@ from faulty_pipelines import inject
 from kenpin.runtime.wire.client import LineClient
 from kenpin.runtime.wire.keys import ClientKeys
 
-__all__ = ["PATIENCE_S", "SERVE_LINE", "Client", "RunningLine", "check_undisturbed", "line_toml"]
+__all__ = [
+    "PATIENCE_S",
+    "SERVE_LINE",
+    "UNHURRIED",
+    "Client",
+    "RunningLine",
+    "check_undisturbed",
+    "line_toml",
+]
 
 # Longer than anything takes on a busy machine; reached only by a failure.
 PATIENCE_S = float(os.environ.get("KENPIN_TEST_PATIENCE_S", "40"))
 HERE = Path(__file__).resolve().parent
+_T = TypeVar("_T")
 SERVE_LINE = (sys.executable, str(HERE / "serve_line.py"))
+
+# For a line beside which something hangs for two seconds and more. A machine that is busy with
+# other work for half a second costs such a line no verdict: eight frames wait. A gateway that
+# waited for what hangs would be late with a quarter of them.
+UNHURRIED = {
+    "camera": 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 12',
+    "trigger": 'mode = "free", budget_ms = 1500, max_in_flight = 8',
+    "ring": "slots = 14",
+    "watchdog": "hung_ms = 3000, kill_ms = 6000",
+}
 
 
 def line_toml(folder: Path, bundles: Path, *, camera: str = "", **tables: str) -> Path:
@@ -44,11 +64,7 @@ def line_toml(folder: Path, bundles: Path, *, camera: str = "", **tables: str) -
 
 
 def check_undisturbed(line: RunningLine) -> None:
-    """One verdict for each frame, and nearly all of them the line's own.
-
-    Other work on the machine may cost a few their deadline; whoever waited for a
-    process that stands still for seconds would cost a quarter of them.
-    """
+    """One verdict for each frame, and nearly all of them the line's own: of an `UNHURRIED` line."""
     verdicts = line.verdicts
     assert [m["seq"] for m in verdicts] == list(range(1, len(verdicts) + 1))
     first = verdicts[0]["frame"]
@@ -160,6 +176,22 @@ class RunningLine:
     def begins_fault(self) -> None:
         """Wait until the frame that it was told for has met the fault."""
         self._until(lambda: not self._fault.exists(), "the fault was never met")
+
+    def listen_until(self, wanted: Callable[[], _T], what: str) -> _T:
+        """Hear what is published until something holds elsewhere, and give that."""
+        end = time.monotonic() + PATIENCE_S
+        while not (found := wanted()):
+            assert time.monotonic() < end, f"waited {PATIENCE_S} s for {what}"
+            self.listen(0.1)
+        return found
+
+    def replaced(self, name: str, before: int) -> None:
+        """Wait until another child of that name has taken its place."""
+
+        def another() -> bool:
+            return any(comm == name and pid != before for pid, comm in _children(self.process.pid))
+
+        self.listen_until(another, f"another {name}")
 
     def logs(self, text: str) -> None:
         """Wait until its log has these words."""
@@ -281,12 +313,8 @@ def _path() -> str:
 
 
 def _children(parent: int) -> Iterator[tuple[int, str]]:
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                stat = (folder / "stat").read_text()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            name, _, rest = stat.partition("(")[2].rpartition(")")
-            if int(rest.split()[1]) == parent:
-                yield int(folder.name), name
+    # The kernel's own list: to look through all of /proc again and again takes a core.
+    for listed in Path(f"/proc/{parent}/task").glob("*/children"):
+        for child in listed.read_text().split():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                yield int(child), Path(f"/proc/{child}/comm").read_text().rstrip("\n")

@@ -17,14 +17,11 @@ import pytest
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.runtime.bundles.bundle import Bundle
-from running_line import SERVE_LINE, RunningLine, check_undisturbed, line_toml
+from running_line import SERVE_LINE, UNHURRIED, RunningLine, check_undisturbed, line_toml
 
 pytestmark = pytest.mark.clock
 
-CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 25'
-# Wide: the machine is busy with other things, and an archive that held the line up
-# would do so for seconds.
-BUDGET = 'mode = "free", budget_ms = 600, max_in_flight = 8'
+FAST = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 25'
 
 Start = Callable[..., RunningLine]
 
@@ -34,17 +31,11 @@ def start(patchcore: Bundle, tmp_path: Path) -> Iterator[Start]:
     running: list[RunningLine] = []
 
     def begin(
-        folder: Path, *, ok_every: int = 3, command: Sequence[str] = SERVE_LINE
+        folder: Path, *, ok_every: int = 3, command: Sequence[str] = SERVE_LINE, **tables: str
     ) -> RunningLine:
         archive = f'folder = "{folder}", ok_every = {ok_every}, min_free_bytes = 0'
-        toml = line_toml(
-            tmp_path,
-            patchcore.folder,
-            camera=CAMERA,
-            trigger=BUDGET,
-            ring="slots = 14",
-            archive=archive,
-        )
+        settings = {**UNHURRIED, "archive": archive, **tables}
+        toml = line_toml(tmp_path, patchcore.folder, **settings)
         running.append(RunningLine(toml, command=command))
         return running[-1]
 
@@ -70,7 +61,7 @@ def test_ng_frames_and_a_sample_of_ok_frames_are_kept_with_map_and_verdict(
 ) -> None:
     folder = tmp_path / "archive"
     folder.mkdir()
-    line = start(folder)
+    line = start(folder, camera=FAST)
     while {m["reason"] for m in line.verdicts} < {None, "defect"} or len(line.verdicts) < 50:
         line.verdict()
     assert line.stop() == 0
@@ -168,7 +159,7 @@ def test_a_full_disk_costs_ok_entries_and_no_verdict(start: Start, tmp_path: Pat
     folder = tmp_path / "disk"
     folder.mkdir()
     command = in_own_namespace(f"mount -t tmpfs -o size=200k none {folder}")
-    line = start(folder, ok_every=1, command=command)
+    line = start(folder, ok_every=1, command=command, camera=FAST)
     line.verdict()
     inside = seen_by(line, folder)
     while not entries(inside, "ng") or entries(inside, "ok"):

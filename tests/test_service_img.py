@@ -15,11 +15,11 @@ import pytest
 import zmq
 
 from kenpin.runtime.bundles.bundle import Bundle
-from running_line import PATIENCE_S, RunningLine, check_undisturbed, line_toml
+from running_line import PATIENCE_S, UNHURRIED, RunningLine, check_undisturbed, line_toml
 
 pytestmark = pytest.mark.clock
 
-CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 4, rate_hz = 20'
+CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 4, rate_hz = 12'
 
 
 @pytest.fixture
@@ -28,10 +28,7 @@ def line(patchcore: Bundle, tmp_path: Path) -> Iterator[RunningLine]:
     toml = line_toml(
         tmp_path,
         patchcore.folder,
-        camera=CAMERA,
-        trigger='mode = "free", budget_ms = 600, max_in_flight = 8',
-        ring="slots = 14",
-        wire=wire,
+        **UNHURRIED | {"camera": CAMERA, "wire": wire},
     )
     running = RunningLine(toml)
     yield running
@@ -67,9 +64,9 @@ def test_readers_that_never_read_and_a_dead_preview_cost_no_verdict(
     with zmq.Context() as context, reader(tmp_path, context) as socket:
         socket.recv_multipart()
         first = line.verdict()["seq"]
-        line.verdict(lambda m: m["seq"] >= first + 40)
+        line.verdict(lambda m: m["seq"] >= first + 20)
         os.kill(line.child("kenpin-preview"), signal.SIGKILL)
         line.until(lambda m: m["type"] == "alarm" and m["source"] == "img" and m["active"])
         line.until(lambda m: m["type"] == "alarm" and m["source"] == "img" and not m["active"])
-        line.verdict(lambda m: m["seq"] >= first + 80)
+        line.verdict(lambda m: m["seq"] >= first + 40)
     check_undisturbed(line)

@@ -7,21 +7,18 @@ import os
 import re
 import signal
 import socket
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kenpin.runtime.bundles.bundle import Bundle
-from running_line import PATIENCE_S, RunningLine, check_undisturbed, line_toml
+from running_line import UNHURRIED, RunningLine, check_undisturbed, line_toml
 
 pytestmark = pytest.mark.clock
-
-CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 25'
 
 
 @pytest.fixture
@@ -29,23 +26,11 @@ def line(patchcore: Bundle, tmp_path: Path) -> Iterator[RunningLine]:
     toml = line_toml(
         tmp_path,
         patchcore.folder,
-        camera=CAMERA,
-        trigger='mode = "free", budget_ms = 600, max_in_flight = 8',
-        ring="slots = 14",
         page="port = 0",
+        **UNHURRIED,
     )
     with RunningLine(toml) as running:
         yield running
-
-
-def until(wanted: Callable[[], Any], what: str, line: RunningLine) -> Any:
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        found = wanted()
-        if found:
-            return found
-        line.listen(0.1)
-    raise AssertionError(f"waited {PATIENCE_S} s for {what}")
 
 
 def address(line: RunningLine) -> str:
@@ -55,7 +40,7 @@ def address(line: RunningLine) -> str:
         found = re.findall(r'"address": "(http[^"]+)", "event": "page"', "".join(line.log))
         return str(found[-1]) if found else ""
 
-    return str(until(told, "the page's address", line))
+    return line.listen_until(told, "the page's address")
 
 
 def state(line: RunningLine) -> dict[str, Any] | None:
@@ -74,12 +59,12 @@ def state(line: RunningLine) -> dict[str, Any] | None:
 
 def test_a_page_that_dies_again_and_again_costs_no_verdict(line: RunningLine) -> None:
     line.verdict()
-    until(lambda: (told := state(line)) and told["strip"], "verdicts on the page", line)
+    line.listen_until(lambda: (told := state(line)) and told["strip"], "verdicts on the page")
     for _ in range(2):
         first = line.child("kenpin-page")
         os.kill(first, signal.SIGKILL)
-        until(lambda first=first: line.child("kenpin-page") != first, "a new page", line)
-    told = until(lambda: (t := state(line)) and t["strip"] and t, "verdicts again", line)
+        line.replaced("kenpin-page", first)
+    told = line.listen_until(lambda: (t := state(line)) and t["strip"] and t, "verdicts again")
     # Counts are the gateway's, and so are those from before it died.
     assert told["total"]["ok"] + told["total"]["ng"] > len(told["strip"])
     assert line.stop() == 0
@@ -88,18 +73,18 @@ def test_a_page_that_dies_again_and_again_costs_no_verdict(line: RunningLine) ->
 
 def test_a_page_that_stands_still_costs_no_verdict(line: RunningLine) -> None:
     line.verdict()
-    until(lambda: state(line), "the page", line)
+    line.listen_until(lambda: state(line), "the page")
     # Longer than it may keep a frame.
     os.kill(line.child("kenpin-page"), signal.SIGSTOP)
     line.listen(4.0)
-    until(lambda: state(line), "another page", line)
+    line.listen_until(lambda: state(line), "another page")
     assert line.stop() == 0
     check_undisturbed(line)
 
 
 def test_a_flooded_page_costs_no_verdict(line: RunningLine) -> None:
     line.verdict()
-    until(lambda: state(line), "the page", line)
+    line.listen_until(lambda: state(line), "the page")
     host, port = address(line).removeprefix("http://").split(":")
     idle = []
     for _ in range(200):
@@ -109,6 +94,6 @@ def test_a_flooded_page_costs_no_verdict(line: RunningLine) -> None:
     line.listen(2.0)
     for one in idle:
         one.close()
-    until(lambda: state(line), "the page after the flood", line)
+    line.listen_until(lambda: state(line), "the page after the flood")
     assert line.stop() == 0
     check_undisturbed(line)

@@ -7,25 +7,21 @@ import os
 import re
 import signal
 import socket
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from kenpin.runtime.bundles.bundle import Bundle
-from running_line import PATIENCE_S, RunningLine, check_undisturbed, line_toml
+from running_line import UNHURRIED, RunningLine, check_undisturbed, line_toml
 
 pytestmark = pytest.mark.clock
 
-CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 25'
-COUNTED = CAMERA + ", count = 60"
-TRIGGER = 'mode = "free", budget_ms = 600, max_in_flight = 8'
+COUNTED = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 25, count = 60'
 
 Start = Callable[..., RunningLine]
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -35,15 +31,9 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 def start(patchcore: Bundle, tmp_path: Path) -> Iterator[Start]:
     running: list[RunningLine] = []
 
-    def begin(camera: str = CAMERA, port: int = 0) -> RunningLine:
-        toml = line_toml(
-            tmp_path,
-            patchcore.folder,
-            camera=camera,
-            trigger=TRIGGER,
-            ring="slots = 14",
-            status=f"port = {port}",
-        )
+    def begin(port: int = 0, **tables: str) -> RunningLine:
+        settings = {**UNHURRIED, "status": f"port = {port}", **tables}
+        toml = line_toml(tmp_path, patchcore.folder, **settings)
         running.append(RunningLine(toml))
         return running[-1]
 
@@ -54,13 +44,12 @@ def start(patchcore: Bundle, tmp_path: Path) -> Iterator[Start]:
 
 def page(line: RunningLine) -> str:
     """Where the newest status page is."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        found = re.findall(r'"address": "(http[^"]+)"', "".join(line.log))
-        if found:
-            return str(found[-1])
-        line.listen(0.05)
-    raise AssertionError("no status page")
+    return line.listen_until(lambda: addresses(line), "a status page")[-1]
+
+
+def addresses(line: RunningLine) -> list[str]:
+    """Where status pages have been, the newest last."""
+    return re.findall(r'"address": "(http[^"]+)"', "".join(line.log))
 
 
 def get(url: str) -> tuple[int, str]:
@@ -83,18 +72,8 @@ def scrape(url: str) -> Samples:
     }
 
 
-def until(wanted: Callable[[], Any], what: str, line: RunningLine) -> Any:
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        found = wanted()
-        if found:
-            return found
-        line.listen(0.1)
-    raise AssertionError(f"waited {PATIENCE_S} s for {what}")
-
-
 def test_the_page_counts_what_the_line_said(start: Start) -> None:
-    line = start(COUNTED)
+    line = start(camera=COUNTED)
     while len(line.verdicts) < 60:
         line.verdict()
     url = page(line)
@@ -103,14 +82,14 @@ def test_the_page_counts_what_the_line_said(start: Start) -> None:
         found = scrape(url)
         return found if sum(counts(found).values()) == 60 else None
 
-    samples = until(whole, "60 verdicts on the page", line)
+    samples = line.listen_until(whole, "60 verdicts on the page")
     told = Counter(("OK" if m["verdict"] == 1 else "NG", m["reason"] or "") for m in line.verdicts)
     assert counts(samples) == told
     assert samples["edge_stage_seconds_count", (("stage", "total"),)] == 60
     spent = sum(m["lat_us"]["total"] for m in line.verdicts) / 1e6
     assert samples["edge_stage_seconds_sum", (("stage", "total"),)] == pytest.approx(spent)
-    within = samples["edge_stage_seconds_bucket", (("le", "0.6"), ("stage", "total"))]
-    assert within == sum(m["lat_us"]["total"] <= 600_000 for m in line.verdicts)
+    within = samples["edge_stage_seconds_bucket", (("le", "1.5"), ("stage", "total"))]
+    assert within == sum(m["lat_us"]["total"] <= 1_500_000 for m in line.verdicts)
     assert samples["edge_deadline_missed_total", ()] == 0
     scores = sorted(m["score"] for m in line.verdicts if m["score"] is not None)
     assert samples["edge_score_quantile", (("quantile", "1"),)] == scores[-1]
@@ -134,54 +113,51 @@ def counts(samples: Samples) -> dict[tuple[str, str], int]:
 
 
 def test_health_is_the_gateways_and_readiness_the_lines(start: Start) -> None:
-    line = start()
+    line = start(watchdog="hung_ms = 200, kill_ms = 1000")
     url = page(line)
     line.state("operational.continuous")
-    until(lambda: get(f"{url}/readyz")[0] == 200, "readiness", line)
+    line.listen_until(lambda: get(f"{url}/readyz")[0] == 200, "readiness")
     assert get(f"{url}/healthz")[0] == 200
     # The inspection hangs: the line is in error for a moment, the gateway is well.
     os.kill(line.child(), signal.SIGSTOP)
-    until(lambda: get(f"{url}/readyz")[0] == 503, "a line that is not ready", line)
+    line.listen_until(lambda: get(f"{url}/readyz")[0] == 503, "a line that is not ready")
     assert get(f"{url}/healthz")[0] == 200
-    until(lambda: get(f"{url}/readyz")[0] == 200, "readiness again", line)
+    line.listen_until(lambda: get(f"{url}/readyz")[0] == 200, "readiness again")
     os.kill(line.process.pid, signal.SIGSTOP)
     try:
-        said = until(
-            lambda: (a := get(f"{url}/healthz"))[0] == 503 and a[1], "a silent gateway", line
+        said = line.listen_until(
+            lambda: (a := get(f"{url}/healthz"))[0] == 503 and a[1], "a silent gateway"
         )
     finally:
         os.kill(line.process.pid, signal.SIGCONT)
     assert json.loads(said)["gateway_heard_s"] >= 3
-    until(lambda: get(f"{url}/healthz")[0] == 200, "health again", line)
+    line.listen_until(lambda: get(f"{url}/healthz")[0] == 200, "health again")
     assert get(f"{url}/nothing")[0] == 404
     assert line.stop() == 0
 
 
 def test_a_page_that_hangs_or_dies_is_noticed_by_nobody_on_the_line(start: Start) -> None:
     line = start()
-    url = page(line)
+    page(line)
     line.verdict()
-    os.kill(line.child("kenpin-status"), signal.SIGSTOP)
+    status = line.child("kenpin-status")
+    os.kill(status, signal.SIGSTOP)
     line.listen(2.5)
-    os.kill(line.child("kenpin-status"), signal.SIGCONT)
-    first = line.child("kenpin-status")
-    os.kill(first, signal.SIGKILL)
-    until(lambda: line.child("kenpin-status") != first, "a new page", line)
-    before = len(re.findall("status_page", "".join(line.log)))
-    until(lambda: len(re.findall("status_page", "".join(line.log))) >= before, "its word", line)
-
-    def again() -> Samples | None:
-        try:
-            return scrape(page(line))
-        except OSError:
-            return None
-
+    os.kill(status, signal.SIGKILL)
+    line.listen_until(lambda: len(addresses(line)) > 1, "a new page")
     # All counts are there at once, those of before its death too.
-    samples = until(again, "the page", line)
-    assert url
+    samples = line.listen_until(lambda: answering(line), "the page")
     assert sum(counts(samples).values()) > 25
     assert line.stop() == 0
     check_undisturbed(line)
+
+
+def answering(line: RunningLine) -> Samples | None:
+    """The newest page's samples; None while it does not answer."""
+    try:
+        return scrape(page(line))
+    except OSError:
+        return None
 
 
 def test_a_port_that_is_taken_is_complained_of_until_it_is_free(start: Start) -> None:
@@ -203,7 +179,7 @@ def test_idle_connections_do_not_keep_others_out(start: Start) -> None:
     idle = [socket.create_connection((host, int(port))) for _ in range(40)]
     try:
         # A connection that asks nothing is dropped after some seconds.
-        until(lambda: answered(f"http://{host}:{port}/healthz"), "an answer", line)
+        line.listen_until(lambda: answered(f"http://{host}:{port}/healthz"), "an answer")
     finally:
         for connection in idle:
             connection.close()
