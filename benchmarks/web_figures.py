@@ -24,7 +24,7 @@ def by_size(store: Path) -> None:
     contrasts = sorted({contrast for _, _, contrast in found})
     print("| drawn | size | " + " | ".join(map(str, contrasts)) + " |")
     print("| --- " * (2 + len(contrasts)) + "|")
-    for kind in ("spot", "scratch", "stain", "band"):
+    for kind in dict.fromkeys(kind for kind, _, _ in found):
         for size in sorted({size for k, size, _ in found if k == kind}):
             cells = [found[kind, size, c] for c in contrasts]
             told = " | ".join(f"{cell['found']}/{cell['count']}" for cell in cells)

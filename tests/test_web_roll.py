@@ -139,6 +139,21 @@ def test_a_damaged_roller_is_found_and_its_period_named(roll: Path) -> None:
     assert repeat["lanes"] == ["right"]
 
 
+def test_joints_of_even_pieces_are_told_apart_from_a_rollers_marks(
+    web_bundle: Bundle, tmp_path: Path
+) -> None:
+    joints = [(200 + 500 * k, 0, 6, WIDTH) for k in range(6)]
+    marks = [(150 + k * PERIOD, 104, 6, 6) for k in range(SPOTS)]
+    # One mark on a place of the joints' series, in the middle of the web as they are.
+    odd = (3200 - 24, 76, 6, 8)
+    (page,), _ = play(web_bundle, tmp_path, spoiled(some_web(3200), *joints, *marks, odd))
+    repeats = {repeat["whole_width"]: repeat for repeat in told(page)[-1]["repeats"]}
+    assert repeats[False]["period"] == pytest.approx(PERIOD / 2, abs=1)
+    assert repeats[True]["period"] == pytest.approx(250, abs=1)
+    assert repeats[True]["found"] == len(joints)
+    assert len(told(page)[-1]["repeats"]) == 2
+
+
 def test_rolls_start_and_stop_by_command(web_bundle: Bundle, tmp_path: Path) -> None:
     commands = {4: "one", 9: "two", 15: None, 20: "../th ree"}
     pages, found = play(

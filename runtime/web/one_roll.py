@@ -10,14 +10,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kenpin.config.web import LaneSpec, WebSpec
 from kenpin.runtime.judging.verdict import Gap, WebDefect, WebFindings
-from kenpin.runtime.web.periods import Repeat, Search, find_repeats
+from kenpin.runtime.web.bars import across_the_web
+from kenpin.runtime.web.periods import Repeat, find_repeats
 from kenpin.runtime.web.pieces import merged
 from kenpin.runtime.web.roll_report import write_page
 from kenpin.runtime.web.spans import Spans
 
 __all__ = ["Roll", "mm_between"]
+
+F64 = NDArray[np.float64]
 
 # Stretches without inspection that a report lists; the length of all is exact.
 MOST_GAPS = 5000
@@ -35,6 +41,16 @@ class _LaneOnRoll:
 
     ng: Spans
     by_size: list[int]
+
+
+@dataclass(frozen=True)
+class _Ruled:
+    """Middles of defects in one unit, along and across; see `find_repeats`."""
+
+    along: F64
+    across: F64
+    near: float
+    finest: float
 
 
 class Roll:
@@ -148,7 +164,7 @@ class Roll:
         unit = "mm" if self.metric else "lines"
         px = self._web.mm_per_px
         lines, length = self.end_line - self.first_line, self._seen.total
-        searched = self._repeats(defects)
+        repeats, left = self._repeats(defects)
         return {
             "name": self.name,
             "facts": {**self._facts, "ended": stamp},
@@ -177,8 +193,8 @@ class Roll:
             ],
             "n_defects": self._count + self.hidden,
             "not_on_map": self._count + self.hidden - len(defects),
-            "repeats": [self._repeat(r, defects) for r in searched.repeats],
-            "spacings_not_tried": searched.left,
+            "repeats": repeats,
+            "spacings_not_tried": left,
             "defects": [asdict(defect) for defect in defects],
         }  # fmt: skip
 
@@ -200,26 +216,60 @@ class Roll:
             "n_defects": sum(1 for _, _, d in self._defects if d.lane == spec.name),
         }
 
-    def _repeats(self, defects: list[WebDefect]) -> Search:
+    def _repeats(self, defects: list[WebDefect]) -> tuple[list[dict[str, Any]], int]:
+        """Series of marks, and of what reaches across the whole web; spacings not tried.
+
+        Apart, for pieces of even length that were joined are no roller's marks, and the
+        joints would take marks that lie near by into their series.
+        """
+        ruled = self._ruled(defects)
+        whole = across_the_web(
+            ruled.along, [d.left_px for d in defects], [d.right_px for d in defects],
+            self._columns, 2 * ruled.near,
+        )  # fmt: skip
+        repeats, left = [], 0
+        for across in (False, True):
+            chosen = np.flatnonzero(whole == across)
+            own = [defects[k] for k in chosen]
+            searched = find_repeats(
+                ruled.along[chosen], ruled.across[chosen], near_along=ruled.near,
+                near_across=1.5 * ruled.near, finest=ruled.finest,
+            )  # fmt: skip
+            repeats += [self._repeat(r, own, across=across) for r in searched.repeats]
+            left += searched.left
+        return repeats, left
+
+    @property
+    def _columns(self) -> NDArray[np.bool_]:
+        """(width_px,) which are inspected from one end to the other."""
+        columns = np.zeros(self._width_px, np.bool_)
+        for lane in self._specs:
+            columns[lane.left_px : lane.right_px] = True
+        if (edges := self._web.edges) is not None:
+            columns[: edges.left_px] = columns[edges.right_px :] = False
+        for zone in self._web.ignore:
+            if zone.endless:
+                columns[zone.left_px : zone.right_px] = False
+        return columns
+
+    def _ruled(self, defects: list[WebDefect]) -> _Ruled:
         px = self._web.mm_per_px
+        middles = np.array([(d.left_px + d.right_px) / 2 for d in defects], np.float64)
         if self.metric and px is not None:
             along = [(d.web_mm or 0.0) + (d.length_mm or 0.0) / 2 for d in defects]
-            across = [(d.left_px + d.right_px) / 2 * px for d in defects]
             finest = FINEST_LINES * abs(self._web.along.pitch_mm or 0.0)
-            near = max(NEAR_MM, finest)
-        else:
-            along = [(d.first_line + d.end_line) / 2 for d in defects]
-            across = [(d.left_px + d.right_px) / 2 for d in defects]
-            near, finest = NEAR_LINES, FINEST_LINES
-        return find_repeats(along, across, near_along=near, near_across=1.5 * near, finest=finest)
+            return _Ruled(np.array(along), middles * px, max(NEAR_MM, finest), finest)
+        along = [(d.first_line + d.end_line) / 2 for d in defects]
+        return _Ruled(np.array(along), middles, NEAR_LINES, FINEST_LINES)
 
-    def _repeat(self, repeat: Repeat, defects: list[WebDefect]) -> dict[str, Any]:
+    def _repeat(self, repeat: Repeat, defects: list[WebDefect], *, across: bool) -> dict[str, Any]:
         members = [defects[m] for m in repeat.members]
         unit = "mm" if self.metric and self._web.mm_per_px else "lines"
         return {
             "name": f"every {repeat.period:.1f} {unit}",
             "period": repeat.period,
             "unit": unit,
+            "whole_width": across,
             "roller_mm": repeat.period / math.pi if unit == "mm" else None,
             "lanes": sorted({d.lane for d in members}, key=list(self._lanes).index),
             "marks": repeat.marks,

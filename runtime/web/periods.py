@@ -89,8 +89,8 @@ class _Series:
 
 
 def find_repeats(
-    along: Sequence[float],
-    across: Sequence[float],
+    along: Sequence[float] | F64,
+    across: Sequence[float] | F64,
     *,
     near_along: float,
     near_across: float,

@@ -262,17 +262,27 @@ class _Track:
         if within is not None:
             # It lay so near to where it was told to be, and is told to be elsewhere now.
             moved = abs(start - defect.web_mm) + abs(length - (defect.length_mm or 0.0))
-            within = min(within + moved, self._within(defect.first_line, defect.end_line))
+            lines = defect.first_line, defect.end_line
+            within = min(within + moved, self._within(*lines, start, start + length))
         return replace(defect, web_mm=start, length_mm=length, area_mm2=area, within_mm=within)
 
-    def _within(self, first: int, end: int) -> float:
-        """Mm by which lines may be off, from the counts on both sides; infinite without them."""
+    def _within(self, first: int, end: int, low: float, high: float) -> float:
+        """Mm by which lines may lie outside of these two, infinite without counts on both sides.
+
+        Where the web turned between them, it was further than at either.
+        """
         known = list(self._known)
         a = bisect_right(known, first, key=_line_of) - 1
         b = bisect_left(known, end, key=_line_of)
         if a < 0 or b >= len(known):
             return math.inf
-        return max(self._off(one, other) for one, other in pairwise(known[a : b + 1]))
+        beyond = 0.0
+        for one, other in pairwise(known[a : b + 1]):
+            off = self._off(one, other)
+            for line in (max(first, one[0]), min(end, other[0])):
+                mm = one[1] + (line - one[0]) / (other[0] - one[0]) * (other[1] - one[1])
+                beyond = max(beyond, low - mm + off, mm + off - high)
+        return beyond
 
     def _off(self, one: tuple[int, float], other: tuple[int, float]) -> float:
         """How far off the line between two known ones may be that is furthest off.
