@@ -17,7 +17,7 @@ WHOLE_SHARE = 0.9
 
 
 def across_the_web(
-    along: Sequence[float],
+    along: Sequence[float] | F64,
     left_px: Sequence[int],
     right_px: Sequence[int],
     inspected: Mask,
