@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from kenpin.runtime.judging.join import ScoreMap
-from kenpin.runtime.judging.overlay import BANNER_PX, CONTOUR_COLOUR, PEAK_COLOUR, overlay
+from kenpin.runtime.judging.overlay import BANNER_PX, CONTOUR_COLOUR, PEAK_COLOUR, heated, overlay
 from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds
 from wire_samples import OK_VERDICT
 
@@ -55,6 +56,21 @@ def test_an_ng_frame_shows_more_heat_and_a_line_around_it() -> None:
     picture = drawn(bad, Outcome.NG)
     assert (picture == CONTOUR_COLOUR).all(axis=2).any()
     assert coloured(picture).sum() > coloured(drawn(good())).sum()
+
+
+def test_what_lies_under_the_heat_keeps_its_lightness() -> None:
+    canvas = np.full((64, 96, 3), 120, np.uint8)
+    canvas[28:36, 40:56] = 60
+    before = cv2.cvtColor(canvas, cv2.COLOR_RGB2LAB)[..., 0].astype(int)
+    values = np.full((8, 12), 1.0, np.float32)
+    values[2:6, 4:8] = 9
+    heated(canvas, ScoreMap(values, 8, (64, 96)), 2.0)
+    after = cv2.cvtColor(canvas, cv2.COLOR_RGB2LAB)[..., 0].astype(int)
+    inside = slice(20, 44), slice(40, 56)
+    assert coloured(canvas)[inside].all()
+    # Colours that 8 bits cannot show as dark or light come a little nearer.
+    assert np.abs(after - before)[inside].max() < 20
+    assert after[20:26, 40:56].min() - after[28:36, 40:56].max() > 30
 
 
 def test_what_is_not_inspected_is_striped_and_the_rest_is_as_it_was() -> None:

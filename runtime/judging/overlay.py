@@ -29,7 +29,7 @@ PEAK_PX = 15
 # The heat is transparent where the map is below this share of the threshold; in an OK
 # frame below this share of its peak: it, too, shows where it is the least good.
 CLEAR_SHARE, OK_CLEAR_SHARE = 0.85, 0.7
-NG_ALPHA, OK_ALPHA = 0.65, 0.45
+NG_ALPHA, OK_ALPHA = 0.9, 0.6
 # What is not inspected: the picture keeps this share of its contrast, under stripes.
 HIDDEN_SHARE = 0.35
 HIDDEN_GREY = 150
@@ -73,7 +73,11 @@ def on_canvas(pixels: NDArray[Any]) -> U8:
 
 
 def heated(canvas: U8, score_map: ScoreMap, threshold: float) -> None:
-    """Draw heat where the map is high, and a line around all above the threshold."""
+    """Draw heat where the map is high, and a line around all above the threshold.
+
+    Heat is a colour only: the picture keeps its own lightness, for what lies under the
+    heat is what a person looks for.
+    """
     full = upsample(score_map, *canvas.shape[:2])
     share = np.nan_to_num(full / max(threshold, 1e-12), nan=2.0, posinf=2.0)
     highest = float(share.max())
@@ -81,9 +85,13 @@ def heated(canvas: U8, score_map: ScoreMap, threshold: float) -> None:
     clear = CLEAR_SHARE if loud else OK_CLEAR_SHARE * highest
     strength = np.clip((share - clear) / max((1.5 if loud else highest) - clear, 1e-12), 0, 1)
     heat = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    heat = cv2.cvtColor(heat, cv2.COLOR_BGR2RGB)
     alpha = ((NG_ALPHA if loud else OK_ALPHA) * strength)[..., None]
-    canvas[...] = ((1 - alpha) * canvas + alpha * heat).astype(np.uint8)
+    lab = cv2.cvtColor(canvas, cv2.COLOR_RGB2LAB)
+    colour = cv2.cvtColor(heat, cv2.COLOR_BGR2LAB)[..., 1:]
+    lab[..., 1:] = ((1 - alpha) * lab[..., 1:] + alpha * colour).astype(np.uint8)
+    # Where there is no heat the picture stays as it is, to the last bit.
+    warm = strength > 0
+    canvas[warm] = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)[warm]
     outline, _ = cv2.findContours(
         (share > 1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
