@@ -14,6 +14,14 @@ import kenpin
 from kenpin.camera.frame import Pixels
 from kenpin.camera.synthetic import SyntheticWeb, write_dataset
 from kenpin.compile.build_report import BuildResult
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.judging.blend import load_blend
+from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.lamp import Lamp
+from kenpin.runtime.judging.network import load_engine
+from kenpin.runtime.judging.pipeline import Pipeline, Stages
+from kenpin.runtime.judging.scoring import load_scorer
+from kenpin.runtime.judging.tile_network import TileNetwork
 
 HEIGHT, WIDTH, SEED = 128, 320, 3
 
@@ -92,6 +100,29 @@ class Workshop:
     def build(self, store: Path, *changes: str, lowest: bool = False) -> BuildResult:
         """Compile, quietly, with some settings changed."""
         return kenpin.build(self.recipe, store, changes=changes, lowest=lowest)
+
+
+def stages_of(bundle: Bundle, *, network: Bundle | None = None, exhaustive: bool) -> Stages:
+    """From pixels to the map by a bundle's statistics.
+
+    network     whose features are measured by them, if not its own
+    exhaustive  every bank row is looked at, not what the network proposes
+    """
+    m = bundle.manifest
+    grid, px = Pipeline(bundle).grid, m.features.patch_stride_px
+    scorer = load_scorer(bundle.arrays, m.method, m.features, grid, exhaustive=exhaustive)
+    assert (getattr(scorer, "search", None) is None) == exhaustive
+    return Stages(
+        TileNetwork(
+            grid,
+            load_engine(network or bundle, None),
+            scorer,
+            px,
+            m.score.smooth_sigma_px,
+            load_blend(bundle.arrays, m.blend, Joiner(grid, px).shape, px),
+            Lamp(m.grey.even_to),
+        )
+    )
 
 
 def with_patch(pixels: Pixels) -> Pixels:

@@ -9,7 +9,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from bundles import ENSEMBLE, PADIM, Workshop, with_patch
+from bundles import ENSEMBLE, PADIM, Workshop, stages_of, with_patch
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.files.listing import ImageError, list_images
 from kenpin.camera.frame import Frame
@@ -128,15 +128,25 @@ def test_fp32_by_choice_is_marked_and_judges_alike(
     fp32 = workshop.build(tmp_path, 'quantize.precision="fp32"').bundle
     assert {p for _, p in convolutions(fp32)} == {"f32"}
     assert fp32.manifest.quantization.score_ratios == {}
-    frames = [Frame(read_pixels(file), 0, 0) for file in sorted(workshop.data.glob("test/*/*.png"))]
+    frames = [read_pixels(file) for file in sorted(workshop.data.glob("test/*/*.png"))]
+    # What rounding does is seen by one set of statistics. Those of INT8 features hold other bank
+    # rows and other gains of columns, of 16 images: by them a score is up to a quarter higher.
     in_float, in_bytes = (
-        np.array([judging.judge(frame).verdict.score for frame in frames])
-        for judging in (Pipeline(fp32), Pipeline(patchcore))
+        np.array([stages.measure(pixels).score_map.values.max() for pixels in frames])
+        for stages in (
+            stages_of(fp32, network=network, exhaustive=True) for network in (fp32, patchcore)
+        )
     )
-    # A coreset of so few images holds other rows when features round: a frame may differ by more.
-    apart = np.abs(np.log(in_bytes / in_float))
-    assert np.median(apart) < 0.05
-    assert apart.max() < 0.2
+    apart = np.abs(in_bytes / in_float - 1)
+    assert np.median(apart) < 0.01
+    assert apart.max() < 0.07
+    # Each with its own statistics and thresholds, they say the same of every frame.
+    outcomes = [
+        [pipeline.judge(Frame(pixels, 0, 0)).verdict.outcome for pixels in frames]
+        for pipeline in (Pipeline(fp32), Pipeline(patchcore))
+    ]
+    assert outcomes[0] == outcomes[1]
+    assert set(outcomes[0]) == {Outcome.OK, Outcome.NG}
 
 
 def test_a_tile_ensemble_works(workshop: Workshop, tmp_path: Path) -> None:

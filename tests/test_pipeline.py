@@ -11,22 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundles import HEIGHT, WIDTH
+from bundles import HEIGHT, WIDTH, stages_of
 from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError
-from kenpin.runtime.judging.blend import load_blend
-from kenpin.runtime.judging.join import Joiner
-from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.network import load_engine
 from kenpin.runtime.judging.overlay import BANNER_PX, BOX_MARGIN_PX, overlay
 from kenpin.runtime.judging.patchcore import PatchCoreScorer
-from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stages
+from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.rule import Evidence, judge
-from kenpin.runtime.judging.scoring import TileDistances, load_scorer
-from kenpin.runtime.judging.tile_network import TileNetwork
+from kenpin.runtime.judging.scoring import TileDistances
 from kenpin.runtime.judging.verdict import (
     REASON_CODES,
     Outcome,
@@ -130,24 +125,18 @@ def test_the_same_frame_scores_the_same_to_the_last_bit(pipeline: Pipeline, good
 def test_a_network_that_searches_too_scores_as_the_compiler_did(
     pipeline: Pipeline, patchcore: Bundle, good: Any
 ) -> None:
-    m, grid = patchcore.manifest, pipeline.grid
-
     def values(*, exhaustive: bool) -> Any:
-        scorer = load_scorer(patchcore.arrays, m.method, m.features, grid, exhaustive=exhaustive)
-        assert (scorer.search is None) == exhaustive
-        engine = load_engine(patchcore, None)
-        px = m.features.patch_stride_px
-        look = load_blend(patchcore.arrays, m.blend, Joiner(grid, px).shape, px)
-        lamp = Lamp(m.grey.even_to)
-        sigma_px = m.score.smooth_sigma_px
-        stages = Stages(TileNetwork(grid, engine, scorer, px, sigma_px, look, lamp))
-        return stages.measure(good).score_map.values
+        return stages_of(patchcore, exhaustive=exhaustive).measure(good).score_map.values
 
     judged = pipeline.judge(frame(good))
     assert judged.score_map is not None
     np.testing.assert_array_equal(judged.score_map.values, values(exhaustive=False))
-    exact = values(exhaustive=True)
-    np.testing.assert_allclose(judged.score_map.values, exact, rtol=0.02, atol=0.01)
+    # A bank row that the search proposes is never nearer than the nearest. Its distance is exact,
+    # so a value may only be higher, and by little beside what decides; most are the same.
+    more = judged.score_map.values - values(exhaustive=True)
+    assert more.min() >= 0
+    assert more.max() < 0.01 * pipeline.thresholds.ok
+    assert (more > 0.001 * pipeline.thresholds.ok).mean() < 0.02
 
 
 def test_an_all_black_frame_is_refused_for_its_brightness(pipeline: Pipeline) -> None:
