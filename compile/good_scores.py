@@ -88,11 +88,12 @@ def score_good(
         found = sorted(map(_Seen.of, apart.judge(progress)), key=lambda one: (one.web, one.strip))
     scores = [one.score for one in found]
     kept = named(keep, images.files, images.folder, "images.keep")
-    odd = {n for n in odd_ones(scores) if not kept & set(images.webs[found[n].web])}
+    parts = [images.parts.names[one.part] for one in found]
+    odd = {n for n in odd_ones(scores, parts) if not kept & set(images.webs[found[n].web])}
     records = [
         GoodScore(
             name=images.name(one.web, one.strip),
-            part=images.parts.names[one.part],
+            part=parts[number],
             score=one.score,
             odd=number in odd,
         )
@@ -120,7 +121,8 @@ def likeness(images: GoodImages, apart: Sequence[LeftOut], alone: Unseen, steps:
 
 def plain_webs(found: Sequence[LeftOut], webs: int) -> list[int]:
     """Numbers of the images or webs that do not stand out."""
-    odd = {found[n].web for n in odd_ones([one.score for one in found])}
+    parts = [str(one.part) for one in found]
+    odd = {found[n].web for n in odd_ones([one.score for one in found], parts)}
     return [web for web in range(webs) if web not in odd]
 
 

@@ -68,7 +68,7 @@ def join_maps(
     """The good images with their maps joined, and what goes into the bundle for it."""
 
     def threshold(scores: Sequence[float], parts: Sequence[str]) -> float:
-        odd = set(odd_ones(scores))
+        odd = set(odd_ones(scores, parts))
         plain = [n for n in range(len(scores)) if n not in odd]
         own = [scores[n] for n in plain], [parts[n] for n in plain]
         return operating_point(*own, task.recipe.threshold.false_rejects).threshold

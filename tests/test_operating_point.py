@@ -105,16 +105,16 @@ def test_the_design_effect_is_never_below_one(scores):
 def test_an_image_far_above_the_others_is_odd_whatever_the_others_number(count):
     rng = np.random.default_rng(1)
     scores = list(rng.normal(10, 0.5, count))
-    assert odd_ones(scores) == []
-    assert odd_ones([*scores, 20.0, 25.0]) == [count + 1, count]
+    assert odd_ones(scores, alone(count)) == []
+    assert odd_ones([*scores, 20.0, 25.0], alone(count + 2)) == [count + 1, count]
 
 
 def test_one_strip_far_above_thirteen_is_odd_though_the_others_spread_is_wide():
     # Strips of a cloth whose edge is in view.
     others = [1.07, 1.07, 1.09, 1.12, 1.13, 1.15, 1.16, 1.30, 1.38, 1.40, 1.58, 1.65, 1.75]
-    assert odd_ones([*others, 3.03]) == [13]
-    assert odd_ones([*others, 2.2]) == []
-    assert odd_ones([1.0, 1.0, 1.0, 1.1]) == []
+    assert odd_ones([*others, 3.03], alone(14)) == [13]
+    assert odd_ones([*others, 2.2], alone(14)) == []
+    assert odd_ones([1.0, 1.0, 1.0, 1.1], alone(4)) == []
 
 
 @pytest.mark.parametrize("count", [9, 14, 30, 60, 100])
@@ -126,18 +126,33 @@ def test_the_highest_of_few_good_images_is_seldom_called_odd(count):
 
 def test_few_odd_ones_do_not_hide_each_other():
     scores = list(np.random.default_rng(2).normal(10, 0.5, 40))
-    assert sorted(odd_ones([*scores, *[19.0] * 5])) == [40, 41, 42, 43, 44]
+    assert sorted(odd_ones([*scores, *[19.0] * 5], alone(45))) == [40, 41, 42, 43, 44]
 
 
 def test_good_images_are_seldom_called_odd():
     rng = np.random.default_rng(3)
-    called = sum(bool(odd_ones(list(rng.gumbel(10, 1, 100)))) for _ in range(200))
+    called = sum(bool(odd_ones(list(rng.gumbel(10, 1, 100)), alone(100))) for _ in range(200))
     assert called < 12
+
+
+def test_six_photographs_of_one_odd_part_do_not_vouch_for_each_other():
+    rng = np.random.default_rng(6)
+    # As magnetic tiles score: photographs of one part are alike, parts less so.
+    tiles = np.repeat(rng.gumbel(1.3, 0.35, 120), 6) + rng.normal(0, 0.15, 720)
+    parts = [f"t{n // 6:03}" for n in range(726)]
+    scores = [*tiles, 4.7, 4.7, 4.5, 4.5, 4.4, 4.2]
+    assert sorted(odd_ones(scores, parts)) == list(range(720, 726))
+    assert odd_ones([*tiles], parts[:720]) == []
+    # Were each its own part, none would stand alone.
+    assert odd_ones(scores, alone(726)) == []
+    # What every twelfth image shows is no exception.
+    blocks = [str(n // 61) for n in range(726)]
+    assert odd_ones([*tiles[:665], *[4.5] * 61], blocks) == []
 
 
 def test_an_odd_one_changes_no_threshold_that_is_set_without_it():
     scores = list(np.random.default_rng(4).normal(10, 0.5, 120))
-    odd = set(odd_ones([*scores, 30.0]))
+    odd = set(odd_ones([*scores, 30.0], alone(121)))
     kept = [s for n, s in enumerate([*scores, 30.0]) if n not in odd]
     parts = alone(120)
     assert operating_point(kept, parts, 0.01) == operating_point(scores, parts, 0.01)

@@ -36,10 +36,14 @@ MIDDLE, UPPER = 0.5, 0.8
 # Below this multiple of the median no one would see why.
 ODD_TIMES = 1.15
 # Up to so many images the highest is also compared with all others together: of a few, no
-# quantile tells the spread. Seen on 14 strips: one at 3.0, the others at 1.1 to 1.8.
+# quantile tells the spread. Seen on 14 strips: one at 3.0, the others at 1.1 to 1.8; on 121
+# magnetic tiles: one with a ring drawn on it, six times photographed, set the threshold.
 # At most one is called odd by that, and a person looks at it: twice the chance is bearable.
-FEW = 100
+# Of more than so many, one more or less moves no threshold.
+FEW = 300
 ALONE_CHANCE = 0.02
+# A part with more of all images than this is no exception.
+PART_SHARE = 0.05
 # Of fewer others there is no spread to speak of.
 FEWEST = 8
 # Simulated sets of images behind the bound of an extrapolated threshold.
@@ -111,13 +115,34 @@ def deviations_beyond(share: float) -> float:
     return (_standard(share) - EULER) * math.sqrt(6) / math.pi
 
 
-def odd_ones(scores: Sequence[float]) -> list[int]:
+def odd_ones(scores: Sequence[float], parts: Sequence[str]) -> list[int]:
     """Numbers of the scores that do not belong to the others, the highest first.
 
     The others' spread is told from their median and their 80th percentile, which a few odd
     ones do not move, and a Gumbel distribution says how far the highest of so many reach.
+    Photographs of one part are also looked at together, by their median among those of the
+    other parts: six of one odd part vouch for each other.
+
+    Parameters
+    ----------
+    scores
+        Of good images, each judged without its own part.
+    parts
+        The part of each.
     """
     values = np.asarray(scores, np.float64)
+    found = set(_far(values))
+    _, number = np.unique(np.asarray(parts, dtype=object).astype(str), return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
+    for part in _far(np.array([np.median(values[own]) for own in members])):
+        if len(members[part]) <= PART_SHARE * len(values):
+            found.update(members[part])
+    return sorted((int(one) for one in found), key=lambda one: (-values[one], one))
+
+
+def _far(values: F64) -> list[int]:
+    """Numbers of the values that are too high to be neighbours of the others."""
     middle, upper = (float(q) for q in np.quantile(values, (MIDDLE, UPPER)))
     apart = _standard(1 - UPPER) - _standard(1 - MIDDLE)
     scale = (upper - middle) / apart
@@ -126,7 +151,7 @@ def odd_ones(scores: Sequence[float]) -> list[int]:
     found = np.flatnonzero(values > limit)
     if not len(found) and _stands_alone(values):
         found = np.array([values.argmax()])
-    return [int(number) for number in found[np.argsort(-values[found], kind="stable")]]
+    return [int(number) for number in found]
 
 
 def _stands_alone(values: F64) -> bool:
