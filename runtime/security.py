@@ -1,12 +1,11 @@
 """How a box and a line are kept, seen from the box itself; for edge-doctor security.
 
-Looks at the line's settings, at modes and ages of files, at the kernel and the disks;
-changes nothing. docs/security.md says whom each of these stops.
+Looks at the line's settings, at modes and ages of files, at what listens, at the kernel and
+the disks; changes nothing. docs/security.md says whom each of these stops.
 """
 
 from __future__ import annotations
 
-import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from kenpin.config.line import Line
 from kenpin.runtime.box import clock
 from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
+from kenpin.runtime.disks import Ask, examine_disks
+from kenpin.runtime.listeners import examine_listeners
 from kenpin.runtime.service.audit import AuditError, audit_of, keys_audit
 from kenpin.runtime.wire.endpoints import is_local
 from kenpin.runtime.wire.keys import KeysError, read_admitted, read_line
@@ -24,7 +25,6 @@ from kenpin.runtime.wire.keys import KeysError, read_admitted, read_line
 __all__ = ["examine_security"]
 
 _OLD_KEY_S = 2 * 365 * 86_400
-_LOW_SPACE = 0.05
 # Below /proc/sys: what it should be at least, and what it is good for.
 _KERNEL = {
     "kernel/randomize_va_space": (2, "addresses cannot be guessed"),
@@ -38,7 +38,12 @@ _KERNEL = {
 
 
 def examine_security(
-    line: Line, settings: Path, *, root: Path = Path("/"), now_s: float | None = None
+    line: Line,
+    settings: Path,
+    *,
+    root: Path = Path("/"),
+    now_s: float | None = None,
+    ask: Ask | None = None,
 ) -> list[Finding]:
     """All that was looked at.
 
@@ -48,6 +53,8 @@ def examine_security(
         The file that the line's settings came from.
     now_s
         Seconds since 1970; for the age of keys.
+    ask
+        Tells of a disk's SMART instead of smartctl.
     """
     now = time.time() if now_s is None else now_s
     return [
@@ -58,7 +65,8 @@ def examine_security(
         *_audit(line),
         *_kernel(root),
         clock(root),
-        *_disks(line, root),
+        examine_listeners(line, root),
+        *examine_disks(line.bundles, root, ask),
     ]
 
 
@@ -159,34 +167,3 @@ def _kernel(root: Path) -> Iterator[Finding]:
         well = found.isdigit() and int(found) >= least
         remedy = "" if well else f"sysctl -w {key}={least}, and in /etc/sysctl.d: {good_for}"
         yield Finding(key, "ok" if well else "warning", found, remedy)
-
-
-def _disks(line: Line, root: Path) -> Iterator[Finding]:
-    """What the file systems and the flash themselves complain of; not what SMART would tell."""
-    for file in sorted((root / "sys/fs/ext4").glob("*/errors_count")):
-        count = file.read_text().strip()
-        name = f"disk {file.parent.name}"
-        if count == "0":
-            yield Finding(name, "ok", "no errors")
-        else:
-            remedy = "look at the kernel's log; copy the bundles away and exchange the disk"
-            yield Finding(name, "warning", f"{count} errors", remedy)
-    for file in sorted((root / "sys/block").glob("mmcblk*/device/life_time")):
-        # JEDEC eMMC 5.0: 1 is up to 10 % worn, 10 up to 100 %, 11 beyond.
-        worn = max(int(word, 16) for word in file.read_text().split())
-        name = f"flash {file.parent.parent.name}"
-        if worn >= 9:
-            yield Finding(name, "warning", f"{10 * worn} % worn", "exchange it before it is full")
-        else:
-            yield Finding(name, "ok", f"{10 * worn} % worn at most")
-    if line.bundles.exists():
-        yield _space(line.bundles)
-
-
-def _space(folder: Path) -> Finding:
-    usage = shutil.disk_usage(folder)
-    share = usage.free / usage.total
-    told = f"{100 * share:.0f} % free where the bundles are"
-    if share < _LOW_SPACE:
-        return Finding("space", "warning", told, "make room: logs and installs need some")
-    return Finding("space", "ok", told)

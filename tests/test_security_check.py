@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kenpin.camera.genicam.host import Finding
 from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
 from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.disks import examine_disks, smartctl
 from kenpin.runtime.doctor import main
+from kenpin.runtime.listeners import examine_listeners
 from kenpin.runtime.security import examine_security
 from kenpin.runtime.service.audit import AuditLog, Who
 from kenpin.runtime.wire.keys import new_client, new_line
 
 YEAR_S = 365 * 86_400
+NET = "  sl  local_address rem_address   st\n   0: {} 00000000:0000 {} 00000000:00000000\n"
 
 
 @pytest.fixture
@@ -49,6 +55,7 @@ def box(root: Path) -> Path:
     }  # fmt: skip
     places = {f"proc/sys/{name}": text for name, text in files.items()}
     places |= {
+        "proc/net/tcp": NET.format("0100007F:1F90", "0A"),
         "run/systemd/timesync/synchronized": "",
         "sys/fs/ext4/sda1/errors_count": "0",
         "sys/block/mmcblk0/device/life_time": "0x01 0x02",
@@ -63,6 +70,10 @@ def complaints(settings: Path, root: Path, *, years: float = 0.0) -> dict[str, s
     now = (settings.parent / "keys/line.key_secret").stat().st_mtime + years * YEAR_S
     found = examine_security(load_line(settings), settings, root=root, now_s=now)
     return {f.name: f.remedy for f in found if f.grade != "ok"}
+
+
+def listeners(settings: Path, root: Path) -> Finding:
+    return examine_listeners(load_line(settings), root)
 
 
 def test_a_line_that_is_kept_well_gets_one_complaint_about_signatures(
@@ -121,6 +132,81 @@ def test_kernel_settings_and_disks_are_looked_at(
     root = box(tmp_path / "root")
     (root / file).write_text(text)
     assert complaints(settings, root).keys() == {"signatures", name}
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "told"),
+    [
+        ("tcp", NET.format("00000000:0016", "0A"), "tcp 22"),
+        ("tcp6", NET.format(f"{'0' * 32}:0016", "0A"), "tcp 22"),
+        ("udp", NET.format("0A00000A:14E9", "07"), "udp 5353"),
+        # Loopback, a connection that stands, and the line's own port.
+        ("tcp6", NET.format(f"{'0' * 24}01000000:0016", "0A"), ""),
+        ("tcp", NET.format("00000000:0016", "01"), ""),
+        ("tcp", NET.format("0100000A:15B3", "0A"), ""),
+    ],
+)
+def test_ports_that_others_may_reach_are_listed(
+    settings: Path, tmp_path: Path, table: str, row: str, told: str
+) -> None:
+    root = box(tmp_path / "root")
+    (root / "proc/net" / table).write_text(row)
+    found = listeners(settings, root)
+    assert found.grade == ("unknown" if told else "ok")
+    assert told in found.found
+
+
+SMART = {"smart_status": {"passed": True}}
+
+
+@pytest.mark.parametrize(
+    ("told", "grade", "words"),
+    [
+        (SMART, "ok", "healthy"),
+        ({"smart_status": {"passed": False}}, "warning", "it fails"),
+        (SMART | {"nvme_smart_health_information_log": {"percentage_used": 97}}, "warning",
+         "97 % worn"),
+        (SMART | {"nvme_smart_health_information_log": {
+            "available_spare": 4, "available_spare_threshold": 10, "media_errors": 2}},
+         "warning", "4 % of its spare blocks are left, 2 errors of the medium"),
+        (SMART | {"ata_smart_attributes": {"table": [
+            {"id": 9, "raw": {"value": 40_000}}, {"id": 197, "raw": {"value": 8}}]}},
+         "warning", "8 pending sectors"),
+        ("smartctl is not installed", "unknown", "not installed"),
+    ],
+)  # fmt: skip
+def test_a_disk_is_asked_and_what_cannot_be_known_is_no_complaint(
+    tmp_path: Path, told: dict[str, Any] | str, grade: str, words: str
+) -> None:
+    root = box(tmp_path / "root")
+    (root / "sys/block/sda/device").mkdir(parents=True)
+    (root / "sys/block/loop0").mkdir()
+    found = {f.name: f for f in examine_disks(tmp_path, root, lambda _: told)}
+    assert "SMART of loop0" not in found
+    assert found["SMART of sda"].grade == grade
+    assert words in found["SMART of sda"].found
+
+
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        ('{"smartctl": {"messages": [{"string": "Permission denied"}]}}', "Permission denied"),
+        ("no JSON at all", "smartctl: "),
+        ('{"smart_status": {"passed": true}}', SMART),
+    ],
+)
+def test_smartctl_tells_or_it_is_told_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, told: dict[str, Any] | str
+) -> None:
+    fake = tmp_path / "smartctl"
+    fake.write_text(f"#!/bin/sh\ncat <<'END'\n{printed}\nEND\nexit 2\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = smartctl("sda")
+    if isinstance(told, str):
+        assert str(found).startswith(told)
+    else:
+        assert found == told
 
 
 def test_scripts_get_an_exit_code(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
