@@ -8,7 +8,7 @@ PEERS := .venv-peers
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: install real-partners demo bench bench-peers test test-busy test-real lint check docs \
-  coverage deb sbom clean
+  coverage deb release-deb sbom clean
 
 install: $(VENV)/installed
 
@@ -94,9 +94,13 @@ coverage: install
 sbom: install
 	$(BIN)/python packaging/sbom.py -o dist/kenpin-compiler.cdx.json
 
-# The box's part with its libraries, for the Debian and the Python that build it.
+# The box's part with its libraries, for the Debian and the Python that build it: to try out.
 deb: install
 	$(BIN)/python packaging/deb.py -o dist
+
+# The same to hand out: DEBFULLNAME and DEBEMAIL name who answers when a hole is found.
+release-deb: install
+	$(BIN)/python packaging/deb.py --release -o dist
 
 clean:
 	rm -rf $(VENV) $(VENV).bootstrap $(PEERS) build dist demo site *.egg-info src/*.egg-info
