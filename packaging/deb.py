@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from epoch import source_date_epoch
+from maintainer import maintainer_of, unreachable
 from papers import copyright_of, notice_of
 from sbom import component, document, file_component
 from wheels import Wheel, fetch, unpack
@@ -35,7 +36,7 @@ HOME = PurePosixPath("/opt/kenpin")
 ROOT = Path(__file__).resolve().parents[1]
 DEBIAN = Path(__file__).with_name("debian")
 DOC = PurePosixPath("/usr/share/doc/kenpin")
-SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
+SCRIPTS = ("postinst", "prerm", "postrm")
 
 LAUNCHER = """#!/usr/bin/python3 -I
 import sys
@@ -62,10 +63,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--stage", type=Path, metavar="DIR", help="leave the tree there instead of packing it"
     )
+    parser.add_argument(
+        "--release", action="store_true", help="to be handed out: somebody must be reachable"
+    )
     options = parser.parse_args(argv)
     # Whoever builds it may have any umask.
     os.umask(0o022)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    nobody = unreachable(maintainer_of(project, os.environ))
+    if nobody and options.release:
+        parser.exit(
+            1,
+            f"{nobody}; a package that is handed out names somebody who answers when a hole is "
+            "found: set DEBFULLNAME and DEBEMAIL (docs/decisions/0057)\n",
+        )
+    if nobody:
+        sys.stderr.write(f"a trial, not to be handed out: {nobody}\n")
     wheels = [] if options.without_libraries else fetch(options.wheels)
     with tempfile.TemporaryDirectory(prefix="kenpin-deb-") as folder:
         stage = options.stage or Path(folder) / "kenpin"
@@ -82,8 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _stage(stage: Path, project: dict[str, Any], wheels: Sequence[Wheel]) -> None:
     """The files as they will lie on the box."""
-    release = HOME / "releases" / project["version"]
-    lib = _at(stage, release / "lib")
+    home = HOME / "package" / project["version"]
+    lib = _at(stage, home / "lib")
     # Links to the rooms become folders.
     shutil.copytree(
         ROOT / "src/kenpin",
@@ -92,22 +105,25 @@ def _stage(stage: Path, project: dict[str, Any], wheels: Sequence[Wheel]) -> Non
     )
     for wheel in wheels:
         unpack(wheel, lib)
-    _compile(lib, stage)
-    _commands(stage, release, project)
+    # Where they are run from; `postinst` links them there.
+    release = HOME / "releases" / project["version"]
+    _compile(lib, release / "lib")
+    _commands(stage, home, release, project)
     prefix = PurePosixPath("/usr")
     Installation(stage, prefix).install(wanted(prefix, HOME / "current/bin/edge-run"))
     # What is installed is dpkg's to remember.
     shutil.rmtree(stage / "usr/lib/kenpin")
-    _documents(stage, release, project, wheels)
+    _documents(stage, home, project, wheels)
 
 
 def _at(stage: Path, path: PurePosixPath) -> Path:
     return stage / path.relative_to("/")
 
 
-def _compile(lib: Path, stage: Path) -> None:
+def _compile(lib: Path, run_from: PurePosixPath) -> None:
     """Python's byte code. Nobody may write there later, and the package pins Python."""
-    words = ["-m", "compileall", "-q", "-s", str(stage), "--invalidation-mode", "unchecked-hash"]
+    words = ["-m", "compileall", "-q", "-s", str(lib), "-p", str(run_from)]
+    words += ["--invalidation-mode", "unchecked-hash"]
     # A process of its own, with nothing in it that was not there the last time: the bytes
     # depend on what else holds the same constants, and in which order sets come.
     subprocess.run(
@@ -115,13 +131,15 @@ def _compile(lib: Path, stage: Path) -> None:
     )
 
 
-def _commands(stage: Path, release: PurePosixPath, project: dict[str, Any]) -> None:
-    lib = _at(stage, release / "lib")
+def _commands(
+    stage: Path, home: PurePosixPath, release: PurePosixPath, project: dict[str, Any]
+) -> None:
+    lib = _at(stage, home / "lib")
     for name, entry in project["scripts"].items():
         module, _, function = entry.partition(":")
         if not (lib / (module.replace(".", "/") + ".py")).is_file():
             continue
-        launcher = _at(stage, release / "bin" / name)
+        launcher = _at(stage, home / "bin" / name)
         launcher.parent.mkdir(parents=True, exist_ok=True)
         # By its version's own path: an update changes nothing under a running line.
         text = LAUNCHER.format(lib=release / "lib", module=module, function=function)
@@ -133,22 +151,22 @@ def _commands(stage: Path, release: PurePosixPath, project: dict[str, Any]) -> N
 
 
 def _documents(
-    stage: Path, release: PurePosixPath, project: dict[str, Any], wheels: Sequence[Wheel]
+    stage: Path, home: PurePosixPath, project: dict[str, Any], wheels: Sequence[Wheel]
 ) -> None:
     pages = _at(stage, DOC)
     pages.mkdir(parents=True)
     for page in ("docs/systemd.md", "README.md", "SECURITY.md"):
         shutil.copy(ROOT / page, pages)
-    holder = _maintainer(project)
-    home = (release / "lib").relative_to("/").as_posix()
-    (pages / "copyright").write_text(copyright_of(holder, home, wheels))
+    holder = maintainer_of(project, os.environ)
+    libraries = (home / "lib").relative_to("/").as_posix()
+    (pages / "copyright").write_text(copyright_of(holder, libraries, wheels))
     _write_gz(pages / "changelog.gz", _debian_changelog(project["version"], holder))
     _write_gz(pages / "CHANGELOG.md.gz", (ROOT / "CHANGELOG.md").read_bytes())
     _write_gz(pages / "NOTICE.gz", notice_of(wheels).encode())
     overrides = stage / "usr/share/lintian/overrides/kenpin"
     overrides.parent.mkdir(parents=True)
     shutil.copy(DEBIAN / "overrides", overrides)
-    (pages / "kenpin.cdx.json").write_text(_bill(stage, release, project, wheels))
+    (pages / "kenpin.cdx.json").write_text(_bill(stage, home, project, wheels))
 
 
 def _debian_changelog(version: str, holder: str) -> bytes:
@@ -157,20 +175,15 @@ def _debian_changelog(version: str, holder: str) -> bytes:
     return f"{text} -- {holder}  {formatdate(source_date_epoch())}\n".encode()
 
 
-def _maintainer(project: dict[str, Any]) -> str:
-    who = project["maintainers"][0]
-    return f"{who['name']} <{who['email']}>"
-
-
 def _write_gz(path: Path, data: bytes) -> None:
     path.write_bytes(gzip.compress(data, 9, mtime=0))
 
 
 def _bill(
-    stage: Path, release: PurePosixPath, project: dict[str, Any], wheels: Sequence[Wheel]
+    stage: Path, home: PurePosixPath, project: dict[str, Any], wheels: Sequence[Wheel]
 ) -> str:
     """Every file of the package but the bill itself, under the component that it is of."""
-    lib = _at(stage, release / "lib")
+    lib = _at(stage, home / "lib")
     owners: dict[Path, str] = {}
     for wheel in wheels:
         with tempfile.TemporaryDirectory() as folder:
@@ -223,7 +236,7 @@ def _control(stage: Path, project: dict[str, Any]) -> None:
         .format(
             version=project["version"],
             architecture=_architecture(),
-            maintainer=_maintainer(project),
+            maintainer=maintainer_of(project, os.environ),
             kib=sum(path.stat().st_size for path in files) // 1024 + 1,
             python=f"{major}.{minor}",
             next_python=f"{major}.{minor + 1}",

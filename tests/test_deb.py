@@ -19,6 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "packaging" / "deb.py"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+PACKAGED = f"opt/kenpin/package/{VERSION}"
 RELEASE = f"opt/kenpin/releases/{VERSION}"
 
 pytestmark = pytest.mark.skipif(
@@ -39,13 +40,13 @@ def run(*words: str | Path, **more: str) -> str:
     return ended.stdout
 
 
-def build(output: Path, root: Path = ROOT, **more: str) -> Path:
+def build(output: Path, root: Path = ROOT, *words: str, **more: str) -> Path:
     """The package without its libraries, which would take minutes and a network."""
     others = [path for path in sys.path if not path.startswith(str(ROOT / "src"))]
     path = os.pathsep.join([str(root / "src"), *others])
     script = root / "packaging/deb.py"
     epoch = {"SOURCE_DATE_EPOCH": "1700000000", "PYTHONPATH": path} | more
-    told = run(sys.executable, script, "-o", output, "--without-libraries", **epoch)
+    told = run(sys.executable, script, "-o", output, "--without-libraries", *words, **epoch)
     (built,) = output.iterdir()
     assert told.strip() == str(built)
     return built
@@ -72,24 +73,42 @@ def test_the_package_says_what_it_is_and_who_keeps_it(package: Path) -> None:
     assert "localhost" not in fields
 
 
+def test_a_package_to_be_handed_out_names_somebody_who_can_be_reached(
+    package: Path, tmp_path: Path
+) -> None:
+    """A placeholder is refused; whoever builds it is named in control, copyright and changelog."""
+    words = [sys.executable, SCRIPT, "--release", "--without-libraries", "-o", tmp_path]
+    words = [str(word) for word in words]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("DEB")}
+    for who in ({}, {"DEBEMAIL": "me@box.invalid"}, {"DEBEMAIL": "nobody"}):
+        ended = subprocess.run(words, env=clean | who, capture_output=True, text=True, check=False)
+        assert ended.returncode == 1
+        assert "set DEBFULLNAME and DEBEMAIL" in ended.stderr
+        assert not list(tmp_path.iterdir())
+    maker = {"DEBFULLNAME": "Jana Maker", "DEBEMAIL": "security@boxes.de"}
+    built = build(tmp_path, ROOT, "--release", **maker)
+    assert "Maintainer: Jana Maker <security@boxes.de>\n" in run("dpkg-deb", "--field", built)
+    assert built.read_bytes() != package.read_bytes()
+
+
 def test_the_package_holds_units_settings_and_commands(package: Path, tree: Path) -> None:
     unit = (tree / "usr/lib/systemd/system/kenpin@.service").read_text()
     assert "\nExecStart=/opt/kenpin/current/bin/edge-run /etc/kenpin/%i.toml\n" in unit
     assert (tree / "DEBIAN/conffiles").read_text() == "/etc/kenpin/demo.toml\n"
-    for script in ("preinst", "postinst", "prerm", "postrm"):
+    for script in ("postinst", "prerm", "postrm"):
         run("sh", "-n", tree / "DEBIAN" / script)
         assert "@VERSION@" not in (tree / "DEBIAN" / script).read_text()
     assert (tree / "usr/bin/edge-run").readlink() == Path("/opt/kenpin/current/bin/edge-run")
     assert not (tree / "usr/bin/edge-compile").exists()
-    assert not (tree / RELEASE / "lib/kenpin/compile").exists()
+    assert not (tree / PACKAGED / "lib/kenpin/compile").exists()
     assert not list(tree.rglob("installed.json"))
     listed = run("dpkg-deb", "--contents", package).splitlines()
     assert all(line.split()[1] == "root/root" for line in listed)
 
 
 def test_its_commands_run_where_they_are_unpacked(tree: Path, tmp_path: Path) -> None:
-    launcher = tree / RELEASE / "bin/edge-run"
-    text = launcher.read_text().replace(f"/{RELEASE}/lib", str(tree / RELEASE / "lib"))
+    launcher = tree / PACKAGED / "bin/edge-run"
+    text = launcher.read_text().replace(f"/{RELEASE}/lib", str(tree / PACKAGED / "lib"))
     (tmp_path / "edge-run").write_text(text)
     told = run(sys.executable, "-I", tmp_path / "edge-run", "--help")
     assert "edge-run [check] LINE.toml" in told

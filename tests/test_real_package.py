@@ -19,8 +19,6 @@ from test_deb import check_bill
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[1]
-# The size that docs/systemd.md states, with room for the next versions of its libraries.
-MOST_BYTES = 105_000_000
 
 
 def run(words: Sequence[str | Path], **more: str) -> str:

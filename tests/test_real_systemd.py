@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from running_line import Client
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[1]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+PACKAGED = f"opt/kenpin/package/{VERSION}"
 SYNTHETIC = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 TRIGGER = 'mode = "software", budget_ms = 1500'
 ARCHIVE = "/var/lib/kenpin/web-1/archive"
@@ -52,7 +56,8 @@ class BoxLine:
             f'name = "{self.name}"\nbox = "box"\nbundles = "/var/lib/kenpin/{self.name}/bundles"\n'
         )
         text += f"trigger = {{ {trigger} }}\n"
-        text += "".join(f"{key} = {{ {value} }}\n" for key, value in tables.items())
+        for key, value in tables.items():
+            text += f"{key} = {value if value.startswith('[') else f'{{ {value} }}'}\n"
         (self.box.root / f"etc/kenpin/{self.name}.toml").write_text(text)
 
     def install(self, bundle: Bundle) -> None:
@@ -142,7 +147,7 @@ def box(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box
     box = Box(tmp_path_factory.mktemp("box"))
     try:
         shutil.copy(package, box.root / "root/kenpin.deb")
-        box.run("apt-get install -yq --no-install-recommends /root/kenpin.deb", timeout=300)
+        apt(box, "kenpin.deb")
         yield box
     finally:
         box.close()
@@ -175,6 +180,13 @@ def security(box: Box) -> str:
     return told.rsplit(": ", 1)[1].split()[0]
 
 
+def test_the_package_is_no_larger_than_docs_systemd_says(package: Path) -> None:
+    stated = re.search(r"It has (\d+) MB", (ROOT / "docs/systemd.md").read_text())
+    assert stated is not None
+    # Some room for the next versions of its libraries.
+    assert 0.9 < package.stat().st_size / (int(stated[1]) * 1e6) < 1.05
+
+
 def test_lintian_finds_no_error(package: Path) -> None:
     if shutil.which("lintian") is None:
         pytest.skip("lintian is not installed")
@@ -190,8 +202,13 @@ def test_what_is_installed_is_what_the_bill_of_materials_says(box: Box) -> None:
     sums = "".join(f"{f['hashes'][0]['content']}  {f['name']}\n" for f in files)
     (box.root / "root/sums").write_text(sums)
     box.run("sha256sum --quiet --check /root/sums")
-    there = set(box.run("find /opt/kenpin -type f").stdout.split())
-    assert there == {f["name"] for f in files if f["name"].startswith("/opt/kenpin")}
+    there = box.run("find /opt/kenpin/package -type f").stdout.splitlines()
+    assert set(there) == {f["name"] for f in files if f["name"].startswith("/opt/kenpin")}
+    # What lines run from are links to these very files, and nothing else.
+    own = "find /opt/kenpin/{} -type f -printf '%i %P\\n' | sort"
+    release = box.run(own.format(f"releases/{VERSION}")).stdout
+    assert release
+    assert release == box.run(own.format(f"package/{VERSION}")).stdout
 
 
 def test_a_line_without_a_bundle_ends_for_good_and_says_why(box: Box) -> None:
@@ -250,6 +267,8 @@ def test_a_gateway_that_dies_comes_back(line: BoxLine) -> None:
 SIDES = {
     "archive": f'folder = "{ARCHIVE}"',
     "status": "port = 9464",
+    "page": "port = 8470",
+    "bridges": '[{ kind = "modbus", port = 5020 }]',
 }
 
 
@@ -260,6 +279,8 @@ SIDES = {
         ("kenpin-acquire", "camera"),
         ("kenpin-archive", "archive"),
         ("kenpin-status", "status"),
+        ("kenpin-page", "page"),
+        ("kenpin-modbus", "modbus"),
     ],
 )
 def test_a_process_that_dies_is_replaced_and_the_log_and_an_alarm_say_so(
@@ -389,7 +410,23 @@ def test_python_warnings_and_errors_are_json_of_their_priority(box: Box) -> None
     assert found == {"python_warning": 4, "python_error": 3}
 
 
-def test_the_sandbox_lets_archive_recording_keys_and_status_page_work(
+def answers(box: Box, url: str, word: str) -> Callable[[], bool]:
+    """Whether that word is in what a server of the box answers."""
+    code = f"import urllib.request as u; print(u.urlopen('{url}', timeout=5).read().decode())"
+    return lambda: word in box.run(f'python3 -c "{code}"', check=False).stdout
+
+
+# A word of a Modbus server: a request for registers 100 to 102, and how the answer begins.
+MODBUS = """
+import socket
+asked = bytes([0, 1, 0, 0, 0, 6, 1, 3, 0, 100, 0, 3])
+with socket.create_connection(("127.0.0.1", 5020), 5) as line:
+    line.sendall(asked)
+    print(line.recv(9)[:9].hex())
+"""
+
+
+def test_the_sandbox_lets_archive_recording_keys_status_page_and_bridges_work(
     box: Box, patchcore: Bundle
 ) -> None:
     line = BoxLine(box)
@@ -402,17 +439,21 @@ def test_the_sandbox_lets_archive_recording_keys_and_status_page_work(
         trigger='mode = "free", budget_ms = 500',
         camera=SYNTHETIC + ", rate_hz = 10",
         wire=f'{tcp}, keys = "/var/lib/kenpin/web-1/keys"',
-        archive=SIDES["archive"] + ", ok_every = 1",
-        status=SIDES["status"],
+        **SIDES | {"archive": SIDES["archive"] + ", ok_every = 1"},
     )
     line.install(patchcore)
     # The journal still tells of what other tests killed.
-    earlier = sum(told["source"] in ("archive", "status") for told in line.heard("alarm"))
+    sides = ("archive", "status", "page", "modbus")
+    earlier = sum(told["source"] in sides for told in line.heard("alarm"))
     line.start()
     try:
         box.until(lambda: any((line.home / "archive").rglob("*.json")), "nothing is archived")
-        code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9464/readyz').status)"
-        box.until(lambda: "200" in box.run(f'python3 -c "{code}"', check=False).stdout, "no page")
+        box.until(answers(box, "http://127.0.0.1:9464/metrics", "kenpin_"), "no metrics")
+        box.until(answers(box, "http://127.0.0.1:8470/", "<!doctype html"), "no page")
+        (box.root / "root/modbus.py").write_text(MODBUS)
+        # Seven bytes of header, function 3, six bytes of registers.
+        asked = lambda: box.run("python3 /root/modbus.py", check=False).stdout.strip()  # noqa: E731
+        box.until(lambda: asked() == "000100000009010306", "no bridge")
         listened = box.run(
             "cd /var/lib/kenpin/web-1 && timeout 20 runuser -u kenpin -- edge-plc "
             "--ctl tcp://127.0.0.1:5555 --pub tcp://127.0.0.1:5556 --keys plc.key_secret "
@@ -420,7 +461,7 @@ def test_the_sandbox_lets_archive_recording_keys_and_status_page_work(
             check=False,
         )
         assert listened.returncode == 0, listened.stdout + listened.stderr
-        alarms = [told for told in line.heard("alarm") if told["source"] in ("archive", "status")]
+        alarms = [told for told in line.heard("alarm") if told["source"] in sides]
         assert len(alarms) == earlier
     finally:
         line.stop()
@@ -433,17 +474,31 @@ def test_the_sandbox_lets_archive_recording_keys_and_status_page_work(
 
 
 def test_ipc_sockets_are_for_the_group_as_the_page_says(line: BoxLine) -> None:
+    """docs/systemd.md: `wire.ipc_group = true` (as in `demo.toml`)."""
+    demo = tomllib.loads((line.box.root / "etc/kenpin/demo.toml").read_text())
+    assert demo["wire"]["ipc_group"] is True
     told = line.box.run("stat -c '%U %G %a' /run/kenpin/web-1/ctl /run/kenpin/web-1").stdout
     assert told.splitlines() == ["kenpin kenpin 660", "kenpin kenpin 750"]
 
 
-def repacked(package: Path, folder: Path, version: str, change: str = "") -> Path:
-    """The package as a later version, with a script run over its tree."""
-    tree = folder / version
+def apt(box: Box, file: str, *, check: bool = True) -> str:
+    """Install a file of /root, older or newer; edited settings stay. What apt said."""
+    keep = "-o Dpkg::Options::=--force-confold"
+    words = f"apt-get install -yq --allow-downgrades --no-install-recommends {keep} /root/{file}"
+    ended = box.run(words, check=check, timeout=300)
+    assert check or ended.returncode != 0
+    return ended.stdout + ended.stderr
+
+
+def later(package: Path, folder: Path, version: str, change: str = "true") -> Path:
+    """The package as another version, with a script run in the folder of its files."""
+    tree, files = folder / version, f"opt/kenpin/package/{version}"
+    named = f"s/{re.escape(VERSION)}/{version}/g"
     script = (
-        f"dpkg-deb -R {package} {tree} && cd {tree} && "
-        f"sed -i 's/^Version: .*/Version: {version}/' DEBIAN/control && {change or 'true'} && "
-        f"dpkg-deb -Znone --root-owner-group -b {tree} {folder}/kenpin-{version}.deb"
+        f"dpkg-deb -R {package} {tree} && cd {tree} && mv {PACKAGED} {files} && "
+        f"sed -i '{named}' DEBIAN/* {files}/bin/* && {{ {change.format(files=files)}; }} && "
+        f"dpkg-deb -Znone --root-owner-group -b {tree} {folder}/kenpin-{version}.deb && "
+        f"rm -rf {tree}"
     )
     subprocess.run(["sh", "-c", script], check=True, stdout=subprocess.DEVNULL)
     return folder / f"kenpin-{version}.deb"
@@ -452,19 +507,89 @@ def repacked(package: Path, folder: Path, version: str, change: str = "") -> Pat
 def test_an_upgrade_stops_no_line_and_keeps_edited_settings(
     line: BoxLine, package: Path, tmp_path: Path
 ) -> None:
-    demo = line.box.root / "etc/kenpin/demo.toml"
+    box = line.box
+    demo = box.root / "etc/kenpin/demo.toml"
     demo.write_text(demo.read_text().replace("rate_hz = 5", "rate_hz = 7"))
     pid = line.pid()
-    newer = repacked(package, tmp_path, "9.0.0", "echo '# newer' >> etc/kenpin/demo.toml")
-    shutil.copy(newer, line.box.root / "root/newer.deb")
-    install = "apt-get install -yq -o Dpkg::Options::=--force-confold /root/newer.deb"
-    line.box.run(install, timeout=300)
+    newer = later(package, tmp_path, "9.0.0", "echo '# newer' >> etc/kenpin/demo.toml")
+    shutil.copy(newer, box.root / "root/newer.deb")
+    apt(box, "newer.deb")
     assert line.pid() == pid, "the upgrade stopped a running line"
+    assert in_force(box) == "9.0.0"
+    # What runs goes on with its own version's files, and so does what it starts anew.
+    inspection = line.pid("kenpin-inspect")
+    box.run(f"kill -KILL {inspection}")
+    box.until(lambda: line.pid("kenpin-inspect") not in (0, inspection), "nobody judges any more")
     assert line.ask("part-1")["verdict"] in (1, 2)
+    assert versions(line) == {VERSION}
     assert "rate_hz = 7" in demo.read_text()
     assert "# newer" in demo.with_name("demo.toml.dpkg-dist").read_text()
-    line.box.run(f"systemctl restart {line.unit}")
+    box.run(f"systemctl restart {line.unit}")
     assert line.ask("part-2")["verdict"] in (1, 2)
+    assert versions(line) == {"9.0.0"}
+
+
+def in_force(box: Box) -> str:
+    """The version that lines start with."""
+    return box.run("basename $(readlink /opt/kenpin/current)").stdout.strip()
+
+
+def versions(line: BoxLine) -> set[str]:
+    """Of which versions' files gateway and inspection are made."""
+    found: set[str] = set()
+    for pid in (line.pid(), line.pid("kenpin-inspect")):
+        mapped = line.box.run(f"grep -o '/opt/kenpin/.*' /proc/{pid}/maps").stdout
+        found |= set(re.findall(r"^/opt/kenpin/releases/([^/]+)/", mapped, re.M)) or {mapped}
+    return found
+
+
+def test_a_new_version_that_judges_otherwise_leaves_the_old_one_running(
+    line: BoxLine, package: Path, tmp_path: Path
+) -> None:
+    """Its golden frames score otherwise with a bundle of the box; going back is an install."""
+    box, pid, before = line.box, line.pid(), in_force(line.box)
+    # Every score a tenth higher; byte code is never looked at again, so it goes.
+    judging = "{files}/lib/kenpin/runtime/judging"
+    change = f"sed -i 's/ascontiguousarray(values)/& * 1.1/' {judging}/join.py"
+    change += f" && grep -q 'values) \\* 1.1' {judging}/join.py && rm {judging}/__pycache__/join.*"
+    broken = later(package, tmp_path, "9.5.0", change)
+    shutil.copy(broken, box.root / "root/broken.deb")
+    assert f"lines keep {before}" in apt(box, "broken.deb", check=False)
+    assert in_force(box) == before
+    assert line.pid() == pid
+    # What dies comes back, and what starts anew is the version before; after a reboot, too.
+    inspection = line.pid("kenpin-inspect")
+    box.run(f"kill -KILL {inspection}")
+    box.until(lambda: line.pid("kenpin-inspect") not in (0, inspection), "nobody judges any more")
+    assert line.ask("part-1")["verdict"] in (1, 2)
+    box.run(f"systemctl restart {line.unit}")
+    assert line.ask("part-2")["verdict"] in (1, 2)
+    assert versions(line) == {before}
+    assert (
+        box.run("dpkg --force-confold --configure kenpin", check=False, timeout=300).returncode != 0
+    )
+    apt(box, "kenpin.deb")
+    assert in_force(box) == VERSION
+    box.run(f"systemctl restart {line.unit}")
+    assert line.ask("part-3")["verdict"] in (1, 2)
+
+
+def test_power_that_goes_in_the_middle_of_an_upgrade_leaves_the_old_version_running(
+    line: BoxLine, package: Path, tmp_path: Path
+) -> None:
+    """dpkg has taken the old version's files away, and the new one is not configured yet."""
+    box, before = line.box, in_force(line.box)
+    shutil.copy(later(package, tmp_path, "9.7.0"), box.root / "root/newer.deb")
+    box.run(f"systemctl enable kenpin.target {line.unit}")
+    box.run("dpkg --unpack /root/newer.deb", timeout=300)
+    box.reboot()
+    box.until(lambda: box.state(line.unit) == "active", "the line did not come back")
+    assert line.ask("part-1")["verdict"] in (1, 2)
+    assert in_force(box) == before
+    box.run("dpkg --force-confold --configure kenpin", timeout=300)
+    assert in_force(box) == "9.7.0"
+    apt(box, "kenpin.deb")
+    box.run(f"systemctl disable kenpin.target {line.unit}")
 
 
 def test_an_enabled_line_is_back_after_a_reboot(line: BoxLine) -> None:
@@ -489,6 +614,6 @@ def test_removal_leaves_no_dangling_link_and_purge_keeps_what_is_the_plants(
     assert (box.root / "etc/kenpin/web-1.toml").exists(), "it is not the package's"
     assert (line.home / "bundles").is_dir()
     assert box.run("ls /opt/kenpin", check=False).returncode != 0
-    box.run("apt-get install -yq /root/kenpin.deb", timeout=300)
+    apt(box, "kenpin.deb")
     line.start()
     assert line.ask("part-1")["verdict"] in (1, 2)
