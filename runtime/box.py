@@ -17,12 +17,15 @@ _SCHED_FIFO, _SCHED_RR = 1, 2
 # proc(5): the 41st field of stat is the policy, the 40th the priority; ours begin behind comm.
 _POLICY = 38
 _OVERCOMMITTED = 1.0
+# What a line asks for, unless its settings say otherwise: gateway.realtime_priority.
+_OURS = 10
 
 
 def examine_box(root: Path = Path("/")) -> list[Finding]:
     """All that was looked at: first the box, then each line that runs on it."""
     findings = [_throttling(root), *_governors(root), _swap(root), _load(root), clock(root)]
     lines = list(_gateways(root))
+    findings.append(_rivals(root, {process for process, _ in lines}))
     for process, name in lines:
         findings += [_priority(process, name), _locked(process, name), _way_back(process, name)]
     if not lines:
@@ -75,6 +78,32 @@ def _load(root: Path) -> Finding:
         remedy = "move other work elsewhere: the inspection has no priority over it"
         return Finding("load", "warning", f"{load:g} over 5 minutes on {cores} cores", remedy)
     return Finding("load", "ok", f"{load:g} over 5 minutes on {cores} cores")
+
+
+def _rivals(root: Path, lines: set[Path]) -> Finding:
+    """What comes before a line's gateway: other programs with a realtime priority above its own."""
+    ours = [found for process in lines if (found := _realtime(process / "stat"))]
+    least, rivals = min(ours, default=_OURS), []
+    for process in (root / "proc").glob("[0-9]*"):
+        # The kernel's own threads have no command line, and are short.
+        command = _text(process / "cmdline").split("\0")[0]
+        if not command or process in lines:
+            continue
+        stats = [process / "stat", *(process / "task").glob("*/stat")]
+        if max(_realtime(stat) for stat in stats) > least:
+            rivals.append(f"{Path(command).name} ({process.name})")
+    if rivals:
+        remedy = "gateway.realtime_priority and LimitRTPRIO above theirs, or theirs lower: chrt -p"
+        return Finding("realtime programs", "warning", ", ".join(sorted(rivals)), remedy)
+    return Finding("realtime programs", "ok", "none before the lines'")
+
+
+def _realtime(stat: Path) -> int:
+    """A thread's realtime priority; 0 if it has none, or has gone."""
+    fields = _text(stat).rpartition(")")[2].split()
+    if len(fields) <= _POLICY or int(fields[_POLICY]) not in (_SCHED_FIFO, _SCHED_RR):
+        return 0
+    return int(fields[_POLICY - 1])
 
 
 def clock(root: Path) -> Finding:

@@ -73,3 +73,18 @@ def test_a_clock_that_nothing_sets_is_told(tmp_path: Path) -> None:
 def test_the_command_looks_at_this_box(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["box"]) in (Exit.DONE, Exit.CAMERA)
     assert "realtime throttling" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("priority", "policy", "command", "grade"),
+    [(11, 1, "jackd", "warning"), (10, 1, "jackd", "ok"), (99, 1, "", "ok"), (0, 0, "make", "ok")],
+)
+def test_programs_that_come_before_the_gateway_are_named(
+    tmp_path: Path, priority: int, policy: int, command: str, grade: str
+) -> None:
+    """The kernel's own threads, without a command line, are none of them."""
+    stat = f"9 (x) S {' '.join(str(n) for n in range(4, 40))} {priority} {policy} 0"
+    root = box(tmp_path, **{"proc/9/cmdline": command, "proc/9/task/12/stat": stat})
+    found = {finding.name: finding for finding in examine_box(root)}["realtime programs"]
+    assert found.grade == grade
+    assert ("jackd (9)" in found.found) == (grade == "warning")
