@@ -36,7 +36,8 @@ real-partners: $(BIN)/python
 	  { command -v npm >/dev/null && npm install --silent --global axe-core@4.14.1; } || \
 	  echo "axe-core could not be installed: the test of accessibility skips" >&2
 	@$(BIN)/python -m pip install --quiet -c constraints.txt build==1.6.1 pipx==1.18.4 \
-	  twine==7.0.0 || echo "no build, twine or pipx: tests that need them skip" >&2
+	  twine==7.0.0 "cyclonedx-python-lib[json-validation]==11.12.0" || \
+	  echo "no build, twine, pipx or cyclonedx: tests that need them skip" >&2
 
 demo: install
 	$(BIN)/python -m kenpin.compile.demo demo

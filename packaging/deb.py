@@ -38,9 +38,12 @@ DEBIAN = Path(__file__).with_name("debian")
 DOC = PurePosixPath("/usr/share/doc/kenpin")
 SCRIPTS = ("postinst", "prerm", "postrm")
 
+# Its children read it again, by the name that it gives itself: that of its own version, where
+# lines are started by a link that may lead to another one by then.
 LAUNCHER = """#!/usr/bin/python3 -I
 import sys
 
+__file__ = "{path}"
 sys.path.insert(0, "{lib}")
 
 if __name__ == "__main__":
@@ -142,7 +145,8 @@ def _commands(
         launcher = _at(stage, home / "bin" / name)
         launcher.parent.mkdir(parents=True, exist_ok=True)
         # By its version's own path: an update changes nothing under a running line.
-        text = LAUNCHER.format(lib=release / "lib", module=module, function=function)
+        own = {"path": release / "bin" / name, "lib": release / "lib"}
+        text = LAUNCHER.format(module=module, function=function, **own)
         launcher.write_text(text)
         launcher.chmod(0o755)
         link = stage / "usr/bin" / name

@@ -13,12 +13,15 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Box", "debian_tree", "missing"]
+__all__ = ["Box", "CannotBootError", "debian_tree", "missing", "missing_index"]
 
 PATIENCE_S = 120.0
 PACKAGES = "systemd,systemd-sysv,dbus,udev,python3,procps,libcap2-bin"
@@ -57,6 +60,20 @@ hostname box
 exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
   /lib/systemd/systemd --system --log-target=console --default-standard-output=journal
 """
+
+
+class CannotBootError(RuntimeError):
+    """No box comes up on this computer, whatever would have been installed on it."""
+
+
+@cache
+def missing_index() -> str:
+    """Why no Python package can be fetched here; empty if one can."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir"]
+        words += ["--dest", folder, "mdurl==0.1.2"]
+        ended = subprocess.run(words, capture_output=True, check=False, timeout=120)
+    return "no package index can be reached" if ended.returncode else ""
 
 
 def missing() -> str:
@@ -112,14 +129,22 @@ class Box:
         mount = _cgroups()
         assert mount is not None
         self._cgroup = mount / f"kenpin-box-{os.getpid()}-{folder.name}"
-        self._boot()
+        self._console = folder.parent / f"{folder.name}.console"
+        self._starter: subprocess.Popen[bytes] | None = None
+        self._init = 0
+        try:
+            self._boot()
+        except (AssertionError, OSError) as error:
+            self.close()
+            said = self._console.read_text(errors="replace")
+            raise CannotBootError(f"{error}: {said[-500:].strip()}") from error
 
     def _boot(self) -> None:
-        (self._cgroup / "init").mkdir(parents=True, exist_ok=True)
         own = 'echo $$ > "$0/cgroup.procs"; exec unshare "$@"'
         apart = ["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child"]
         apart += ["--cgroup", "--propagation", "private", "bash", "-c", START, "box"]
-        self.log = (self._folder.parent / f"{self._folder.name}.console").open("ab")
+        self.log = self._console.open("ab")
+        (self._cgroup / "init").mkdir(parents=True, exist_ok=True)
         self._starter = subprocess.Popen(
             ["bash", "-c", own, str(self._cgroup), *apart, str(self._folder)],
             stdin=subprocess.DEVNULL,
@@ -130,6 +155,7 @@ class Box:
         self.run("ip link set lo up", check=False)
 
     def _up(self) -> bool:
+        assert self._starter is not None
         children = Path(f"/proc/{self._starter.pid}/task/{self._starter.pid}/children")
         found = children.read_text().split()
         if not found:
@@ -182,6 +208,7 @@ class Box:
         end = time.monotonic() + PATIENCE_S
         while not happened():
             assert time.monotonic() < end, complaint
+            assert self._starter is not None
             assert self._starter.poll() is None, "the box has gone"
             time.sleep(0.05)
 
@@ -196,15 +223,16 @@ class Box:
     def reboot(self) -> None:
         """Stop in order, and boot again from what is on the disk."""
         self.run("systemctl --no-block reboot", check=False)
+        assert self._starter is not None
         self._starter.wait(PATIENCE_S)
         self.log.close()
         self._boot()
 
     def close(self) -> None:
         """End it, and every process in it."""
-        if self._starter.poll() is None:
+        if self._starter is not None and self._starter.poll() is None:
             # The first process of a pid namespace takes all others with it.
-            os.kill(self._init, signal.SIGKILL)
+            os.kill(self._init or self._starter.pid, signal.SIGKILL)
             self._starter.wait(PATIENCE_S)
         self.log.close()
         folders = sorted(self._cgroup.rglob("*"), reverse=True)

@@ -118,6 +118,40 @@ def test_its_commands_run_where_they_are_unpacked(tree: Path, tmp_path: Path) ->
     assert (image / "usr/lib/systemd/system/kenpin.target").is_file()
 
 
+CLI = """
+import multiprocessing, pathlib
+
+def tell():
+    print("{version}", flush=True)
+
+def main():
+    current = pathlib.Path("{current}")
+    current.unlink()
+    current.symlink_to("releases/2")
+    child = multiprocessing.get_context("spawn").Process(target=tell)
+    child.start()
+    child.join()
+    return 0
+"""
+
+
+def test_children_of_a_line_are_of_its_own_version_after_an_update(
+    tree: Path, tmp_path: Path
+) -> None:
+    """The launcher starts by a link that leads to another version when it starts a child."""
+    current = tmp_path / "current"
+    text = (tree / PACKAGED / "bin/edge-run").read_text()
+    for version in ("1", "2"):
+        release = tmp_path / "releases" / version
+        module = release / "lib/kenpin/runtime/service/cli.py"
+        module.parent.mkdir(parents=True)
+        module.write_text(CLI.format(version=version, current=current))
+        (release / "bin").mkdir()
+        (release / "bin/edge-run").write_text(text.replace(f"/{RELEASE}", str(release)))
+    current.symlink_to("releases/1")
+    assert run(sys.executable, "-I", current / "bin/edge-run") == "1\n"
+
+
 def test_the_same_source_makes_the_same_package_anywhere(package: Path, tmp_path: Path) -> None:
     """Another path, another day, another time zone, another umask: the same bytes."""
     elsewhere = tmp_path / "some" / "other place"
