@@ -146,6 +146,8 @@ def test_children_of_a_line_are_of_its_own_version_after_an_update(
         module = release / "lib/kenpin/runtime/service/cli.py"
         module.parent.mkdir(parents=True)
         module.write_text(CLI.format(version=version, current=current))
+        for folder in list(module.parents)[:3]:
+            (folder / "__init__.py").touch()
         (release / "bin").mkdir()
         (release / "bin/edge-run").write_text(text.replace(f"/{RELEASE}", str(release)))
     current.symlink_to("releases/1")

@@ -458,7 +458,7 @@ def test_the_sandbox_lets_archive_recording_keys_status_page_and_bridges_work(
     line.start()
     try:
         box.until(lambda: any((line.home / "archive").rglob("*.json")), "nothing is archived")
-        box.until(answers(box, "http://127.0.0.1:9464/metrics", "kenpin_"), "no metrics")
+        box.until(answers(box, "http://127.0.0.1:9464/metrics", "edge_frames_total"), "no metrics")
         box.until(answers(box, "http://127.0.0.1:8470/", "<!doctype html"), "no page")
         (box.root / "root/modbus.py").write_text(MODBUS)
         # Seven bytes of header, function 3, six bytes of registers.
