@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ EXAMPLES = """examples:
   edge-compile eval bundles/current DATASET --report eval.html
   edge-compile inspect bundles/current      what is in a bundle
   edge-compile threshold bundles/current --false-rejects 2%
+  edge-compile tune recipe.toml --line-rate 20khz   the recipe that finds most in that time
   edge-compile verify bundles/current       is every byte as it was compiled?
   edge-compile key plant.pem                make a key pair: plant.pem and plant.pub
   edge-compile sign bundles/current --key plant.pem
@@ -70,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ImageError: Exit.IMAGES,
         BundleError: Exit.BUNDLE,
     }
-    if options.command in ("build", "check", "import"):
+    if options.command in ("build", "check", "import", "tune"):
         from kenpin.compile.guard import QuantizationError
         from kenpin.compile.lowest import ProcessorError
 
@@ -85,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "key": _key,
         "sign": _sign,
         "threshold": _threshold,
+        "tune": _tune,
         "verify": _verify,
     }
     return run(lambda: actions[options.command](options), expected, debug=options.debug)
@@ -114,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the recipe to write; default: the folder's name with .toml, here",
     )
     _recipe_commands(command)
+    _tune_arguments(command("tune", "Search for the recipe that finds most within a frame's time."))
     _bundle_commands(command)
     _threshold_arguments(
         command("threshold", "Make a bundle with other thresholds, without recompiling.")
@@ -182,6 +186,34 @@ def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
     sub = command("sign", "Sign a bundle: whoever holds the key vouches for its content.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
+
+
+def _tune_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("recipe", type=Path, metavar="RECIPE", help="where the search begins")
+    budget = sub.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--line-rate", metavar="HZ", help="of the camera: 20khz, 20000")
+    budget.add_argument("--budget-ms", type=float, metavar="MS", help="of a frame, to its verdict")
+    sub.add_argument("--false-rejects", metavar="RATE", help="0.5%%; default: the recipe's")
+    sub.add_argument("--minutes", type=float, default=30.0, help="of search; default: 30")
+    sub.add_argument("--trials", type=int, default=1000, help="recipes to try at most")
+    sub.add_argument(
+        "--backbone",
+        action="append",
+        default=[],
+        metavar="NAME[=FILE]",
+        help="to try, with its weights; default: those that need no file",
+    )
+    sub.add_argument(
+        "--measured",
+        type=Path,
+        metavar="FILE.json",
+        help="what `edge-doctor measure` wrote on the box; default: this machine",
+    )
+    sub.add_argument("--lines", type=int, default=1024, help="of a web's frame; default: 1024")
+    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for build")
+    sub.add_argument(
+        "-o", "--output", type=Path, default=Path("tuned"), metavar="DIR", help="goes on from there"
+    )
 
 
 def _threshold_arguments(sub: argparse.ArgumentParser) -> None:
@@ -428,6 +460,16 @@ def _threshold_changes(options: argparse.Namespace) -> dict[str, Any]:
     if options.escape_cost is not None:
         changes |= {"method": "cost", "escape_cost": options.escape_cost}
     return changes
+
+
+def _tune(options: argparse.Namespace) -> int:
+    if find_spec("optuna") is None:
+        raise ConfigError(
+            "a search needs Optuna, which is not installed; pip install kenpin[compile,tune]"
+        )
+    from kenpin.compile.recipe_search.command import tune
+
+    return tune(options, load_recipe(options.recipe, options.set))
 
 
 def _threshold(options: argparse.Namespace) -> int:

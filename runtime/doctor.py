@@ -35,6 +35,7 @@ from kenpin.runtime.judging.engine import EngineError
 from kenpin.runtime.rate import add_rate
 from kenpin.runtime.security import examine_security
 from kenpin.runtime.tune import add_tune
+from kenpin.runtime.yardstick import add_measure
 
 __all__ = ["main"]
 
@@ -46,6 +47,7 @@ EXAMPLES = """examples:
   edge-doctor security line.toml             sockets, keys, modes, bundles, kernel, disks
   edge-doctor tune bundles/                  the network's fastest settings on this box
   edge-doctor rate bundles/ --budget-ms 50    lines a second that this box holds
+  edge-doctor measure -o box.json            how much slower than a workstation it is
   edge-doctor flat-field --dark DARK/ --white WHITE/ -o flat.json
 
 """
@@ -103,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     security.set_defaults(action=_security)
     add_tune(commands)
     add_rate(commands)
+    add_measure(commands)
     return parser
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from kenpin.config.line import Line
 from kenpin.config.registry import load_object
 from kenpin.config.settings import Settings
 from kenpin.config.sides import SIDES
+from kenpin.config.toml import toml_of
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 from kenpin.runtime.service.sides.archive import lendable
 
@@ -22,30 +22,7 @@ __all__ = ["as_toml", "problems_of"]
 
 def as_toml(tree: Settings) -> str:
     """A settings tree as TOML, defaults included; what is not set is a comment."""
-    return "\n".join(_lines(tree.model_dump(mode="json"), ()))
-
-
-def _lines(tree: dict[str, Any], path: tuple[str, ...]) -> Iterator[str]:
-    tables = {key: value for key, value in tree.items() if isinstance(value, dict)}
-    if path:
-        yield f"\n[{'.'.join(path)}]"
-    for key, value in tree.items():
-        if value is None:
-            yield f"# {key}: not set"
-        elif key not in tables:
-            yield f"{key} = {_value(value)}"
-    for key, value in tables.items():
-        yield from _lines(value, (*path, key))
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        pairs = (f"{key} = {_value(inner)}" for key, inner in value.items() if inner is not None)
-        return f"{{ {', '.join(pairs)} }}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    # A JSON string, number or boolean is a TOML one.
-    return json.dumps(value, ensure_ascii=False)
+    return toml_of(tree.model_dump(mode="json"))
 
 
 def problems_of(line: Line) -> list[str]:

@@ -1,0 +1,1 @@
+"""Searching for the recipe that finds most within a time."""

@@ -1,0 +1,181 @@
+"""One recipe tried: compiled, judged on good images without their own part, and timed."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from kenpin.camera.files.listing import list_images, name_in
+from kenpin.compile.build import build
+from kenpin.compile.build_report import BuildResult
+from kenpin.compile.guard import QuantizationError
+from kenpin.compile.lowest import ProcessorError
+from kenpin.compile.progress import Steps
+from kenpin.compile.trade import ShareFound
+from kenpin.config.errors import ConfigError
+from kenpin.config.methods import PatchCoreSpec
+from kenpin.config.recipe import Recipe
+from kenpin.runtime.bundles.manifest import BundleError, Manifest
+from kenpin.runtime.bundles.operating_point import operating_point
+
+__all__ = ["REFUSALS", "WEB_LINES", "Attempt", "Found", "attempted", "few"]
+
+# Of a web's frame, where nobody says how many it has.
+WEB_LINES = 1024
+# At first glance: one image of so many, and no fewer than so many in all.
+EVERY, FEWEST = 4, 24
+QUICK_TWINS, QUICK_ROWS, QUICK_TILES, QUICK_S = 2, 500, 64, 0.5
+# A recipe that cannot be compiled is one more answer of a search, not its end.
+REFUSALS = (ConfigError, QuantizationError, ProcessorError, BundleError)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of a recipe.
+
+    share, low, high  of the twins that lie over threshold, and its 95 % confidence
+    ng        the same share of the images in `images.ng`; None without any
+    ms        a frame's median time here, or what it comes to on the box
+    seconds   that it took to find out
+    bundle    the name of the bundle's folder
+    """
+
+    share: float
+    low: float
+    high: float
+    ng: float | None
+    ms: float
+    seconds: float
+    bundle: str
+
+    @property
+    def separation(self) -> float:
+        """What is made as large as may be: of drawn defects, and of real ones as much."""
+        return self.share if self.ng is None else (self.share + self.ng) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How recipes are tried.
+
+    store    where bundles are kept
+    rate     so many good images may be rejected
+    lines    of a web's frame, whose time counts
+    slower   how many times as long as here the box takes: its network, its arithmetic
+    boxed    what was measured on the box, as its file says it; empty: this machine counts
+    """
+
+    store: Path
+    rate: float
+    lines: int
+    slower: tuple[float, float] = (1.0, 1.0)
+    boxed: str = ""
+
+    def quick(self, recipe: Recipe) -> Found:
+        """With few images, few twins and a small bank; nothing is kept.
+
+        Raises
+        ------
+        REFUSALS
+            If the recipe cannot be compiled.
+        """
+        with tempfile.TemporaryDirectory(dir=self.store) as folder:
+            return self._tried(few(recipe), Path(folder))
+
+    def whole(self, recipe: Recipe) -> Found:
+        """As `edge-compile build` makes it; the bundle is kept.
+
+        Raises
+        ------
+        REFUSALS
+            If the recipe cannot be compiled.
+        """
+        return self._tried(recipe, self.store)
+
+    def _tried(self, recipe: Recipe, store: Path) -> Found:
+        begun = time.monotonic()
+        with Steps(Console(file=io.StringIO())) as steps:
+            result = build(recipe, store, steps, lowest=False)
+        twins, ng = attempted(result.bundle.manifest, self.rate)
+        ms = self._frame_ms(result)
+        return Found(
+            round(twins.share, 4), round(twins.low, 4), round(twins.high, 4), ng, round(ms, 3),
+            round(time.monotonic() - begun, 1), result.bundle.folder.name,
+        )  # fmt: skip
+
+    def _frame_ms(self, result: BuildResult) -> float:
+        """A frame's median time; on a box each kind of work takes so many times as long."""
+        speed = json.loads(result.report_file.read_text(encoding="utf-8"))["speed"]
+        network, arithmetic = self.slower
+        if result.bundle.manifest.web is not None:
+            # A web's steps are timed as one.
+            return 1e3 * self.lines / float(speed["lines_per_s"]) * max(network, arithmetic)
+        infer = min(float(speed["stages_ms"].get("infer", 0.0)), float(speed["median_ms"]))
+        return infer * network + (float(speed["median_ms"]) - infer) * arithmetic
+
+    def forget(self, bundle: str) -> None:
+        """Remove a bundle, and what lies beside it."""
+        for path in self.store.glob(f"{bundle}*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def attempted(manifest: Manifest, rate: float) -> tuple[ShareFound, float | None]:
+    """How many twins, and what share of NG images, are found at a rate of false rejects.
+
+    As in the operating table: good images that stand out set no threshold.
+
+    Raises
+    ------
+    ConfigError
+        If no twins were drawn.
+    """
+    plain = [one for one in manifest.good_scores if not one.odd]
+    point = operating_point([one.score for one in plain], [one.part for one in plain], rate)
+    scores = [score for twin in manifest.twin_scores for score in twin.scores]
+    if not scores:
+        raise ConfigError(
+            "report.twins_each is 0, so there is nothing to find; a search needs at least 1"
+        )
+    ng = list(manifest.ng_scores.values())
+    share = ShareFound.of(ng, point.threshold).share if ng else None
+    return ShareFound.of(scores, point.threshold), share
+
+
+def few(recipe: Recipe) -> Recipe:
+    """A recipe of which a first glance is cheap: less of everything that takes time."""
+    spec = recipe.images
+    names = [name_in(spec.good, file) for file in list_images(spec.good)]
+    names = [name for name in names if name not in spec.exclude]
+    every = max(1, min(EVERY, len(names) // FEWEST))
+    left_out = [name for number, name in enumerate(names) if number % every]
+    method = recipe.method
+    if isinstance(method, PatchCoreSpec):
+        rows = min(QUICK_ROWS, method.coreset_rows or QUICK_ROWS)
+        method = method.model_copy(update={"coreset_rows": rows, "coreset_ratio": None})
+    return recipe.model_copy(
+        update={
+            "images": spec.model_copy(
+                update={
+                    "exclude": (*spec.exclude, *left_out),
+                    "keep": tuple(name for name in spec.keep if name not in left_out),
+                }
+            ),
+            "method": method,
+            "quantize": recipe.quantize.model_copy(
+                update={"calibration_tiles": QUICK_TILES, "guard_tiles": QUICK_TILES // 4}
+            ),
+            "report": recipe.report.model_copy(
+                update={"twins_each": QUICK_TWINS, "speed_s": QUICK_S}
+            ),
+        }
+    )

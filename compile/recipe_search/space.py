@@ -1,0 +1,194 @@
+"""What may be changed in a recipe, and a recipe with some of it changed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+from kenpin.compile.backbones import BACKBONES
+from kenpin.config.recipe import Recipe
+from kenpin.config.toml import toml_of
+
+__all__ = ["Option", "Space", "Suggests", "usable_backbones"]
+
+# What a setting may be; None: left out of the recipe, so that its default holds.
+Option = str | int | float | None
+Tree = dict[str, Any]
+
+METHODS = ("padim", "patchcore")
+# Pixels of a tile and of its halo.
+TILES = ((192, 32), (256, 16), (256, 32), (320, 32), (512, 32), (512, 64))
+# Tiles of a frame may hold so many times its pixels: more is waste.
+MOST_PIXELS = 4.0
+GRIDS = (4, 8, 16)
+SMOOTH = (2.0, 4.0, 8.0, 12.0)
+BATCHES = (1, 4, 8, 16)
+DIMENSIONS = (20, 40, 80, 120)
+ROWS = (250, 1000, 2000, 4000, 8000)
+PLACES = (0.0, 2.0, 4.0)
+PARTS_GRANULARITY = ("dense", "1/4", "1/16", "single")
+WEBS_GRANULARITY = ("columns", "single")
+
+
+class Suggests(Protocol):
+    """Optuna's trial, as far as it is needed here."""
+
+    def suggest_categorical(self, name: str, choices: tuple[Option, ...]) -> Any:
+        """One of the options."""
+        ...
+
+
+class Space:
+    """The settings that are searched, around a recipe whose own values are among them.
+
+    recipe     the user's, its paths absolute
+    backbones  name, and weights file where it needs one that no package brings
+    """
+
+    def __init__(self, recipe: Recipe, backbones: Mapping[str, Path | None]) -> None:
+        self._tree: Tree = recipe.model_dump(mode="json", exclude_unset=True)
+        self._web = recipe.web is not None
+        self._recipe = recipe
+        own = recipe.backbone
+        self._backbones = {own.name: own.weights, **backbones}
+
+    def suggest(self, trial: Suggests) -> dict[str, Option]:
+        """A value for each setting, by its key; method's and backbone's own come after them."""
+        own = self.own()
+        chosen: dict[str, Option] = {}
+
+        def ask(key: str, options: tuple[Option, ...], where: str = "") -> Option:
+            # Some keys mean the same under any method or backbone, others do not.
+            mine = own.get(key)
+            same = key in own and where == _where(own, key)
+            every = (*options, mine) if same and mine not in options else options
+            chosen[key] = trial.suggest_categorical(f"{key} {where}".strip(), every)
+            return chosen[key]
+
+        method = ask("method.name", self._methods())
+        backbone = str(ask("backbone.name", tuple(self._backbones)))
+        ask("backbone.layers", (None, *_runs(backbone)), backbone)
+        ask("backbone.grid_px", (None, *GRIDS))
+        ask("tiles", self._tiles())
+        ask("score.smooth_sigma_px", SMOOTH)
+        ask("engine.batch", BATCHES)
+        if method == "padim":
+            ask("method.dimensions", DIMENSIONS, "padim")
+            fine = WEBS_GRANULARITY if self._web else PARTS_GRANULARITY
+            ask("method.granularity", fine, "padim")
+        if method == "patchcore":
+            ask("method.coreset_rows", ROWS, "patchcore")
+            if not self._web:
+                ask("method.position_weight", PLACES, "patchcore")
+        return chosen
+
+    def own(self) -> dict[str, Option]:
+        """What the user's recipe says, in the same words."""
+        recipe = self._recipe
+        method, backbone = recipe.method, recipe.backbone
+        found: dict[str, Option] = {
+            "method.name": method.name,
+            "backbone.name": backbone.name,
+            "backbone.layers": "+".join(backbone.layers) if backbone.layers else None,
+            "backbone.grid_px": backbone.grid_px,
+            "tiles": f"{recipe.tiles.size_px}/{recipe.tiles.halo_px}",
+            "score.smooth_sigma_px": recipe.score.smooth_sigma_px,
+            "engine.batch": recipe.engine.batch,
+        }
+        table = method.model_dump()
+        for key in ("dimensions", "granularity", "coreset_rows", "position_weight"):
+            if key in table:
+                found[f"method.{key}"] = table[key]
+        return found
+
+    def first(self) -> dict[str, Option]:
+        """The user's own recipe, as Optuna names what it suggests."""
+        own = self.own()
+        if own["method.name"] not in self._methods():
+            return {}
+        return {f"{key} {_where(own, key)}".strip(): value for key, value in own.items()}
+
+    def text(self, chosen: Mapping[str, Option]) -> str:
+        """The recipe with these values, as TOML; its paths are absolute."""
+        tree = copy.deepcopy(self._tree)
+        for table in ("method", "backbone", "tiles", "score", "engine"):
+            tree.setdefault(table, {})
+        if tree["method"]["name"] != chosen["method.name"]:
+            kept = {key: tree["method"][key] for key in ("share",) if key in tree["method"]}
+            tree["method"] = {"name": chosen["method.name"], **kept}
+        for key, value in chosen.items():
+            if key == "tiles":
+                size, halo = str(value).split("/")
+                tree["tiles"] = {"size_px": int(size), "halo_px": int(halo)}
+                continue
+            table, name = key.split(".")
+            if value is None:
+                tree[table].pop(name, None)
+            else:
+                tree[table][name] = str(value).split("+") if name == "layers" else value
+        weights = self._backbones[str(chosen["backbone.name"])]
+        tree["backbone"].pop("weights", None)
+        if weights is not None:
+            tree["backbone"]["weights"] = str(weights)
+        return toml_of(tree) + "\n"
+
+    def _methods(self) -> tuple[Option, ...]:
+        own = self._recipe.method.name
+        # A method of somebody else's has settings that nobody here knows.
+        return METHODS if own in METHODS else (own,)
+
+    def _tiles(self) -> tuple[Option, ...]:
+        frame = self._recipe.frame
+        sides = [px for px in (frame.height_px, frame.width_px) if px]
+        found = []
+        for size, halo in TILES:
+            cover, pixels = 1.0, 1.0
+            for px in sides:
+                cover *= -(-px // (size - 2 * halo)) * size
+                pixels *= px
+            if len(sides) == 1:
+                cover, pixels = cover * size, pixels * (size - 2 * halo)
+            if cover <= MOST_PIXELS * pixels:
+                found.append(f"{size}/{halo}")
+        return tuple(found)
+
+
+def usable_backbones(asked: Mapping[str, Path | None]) -> dict[str, Path | None]:
+    """The backbones that were asked for; or all that need no file nobody gave.
+
+    Raises
+    ------
+    ConfigError
+        If one is unknown.
+    """
+    if asked:
+        for name in asked:
+            BACKBONES.find(name)
+        return dict(asked)
+    found: dict[str, Path | None] = {"gabor": None}
+    for name in ("efficientnet_lite0",):
+        weights = BACKBONES.find(name).weights
+        if weights and weights.packaged and find_spec(weights.packaged.package):
+            found[name] = None
+    return found
+
+
+def _where(own: Mapping[str, Option], key: str) -> str:
+    """Under which method or backbone a setting is meant; empty: under any."""
+    if key == "backbone.layers":
+        return str(own["backbone.name"])
+    if key.startswith("method.") and key != "method.name":
+        return str(own["method.name"])
+    return ""
+
+
+def _runs(backbone: str) -> list[str]:
+    """One layer, or two or three that follow each other."""
+    layers = BACKBONES.find(backbone).layers
+    twos = [f"{a}+{b}" for a, b in pairwise(layers)]
+    threes = ["+".join(layers[k : k + 3]) for k in range(len(layers) - 2)]
+    return [*layers, *twos, *threes]

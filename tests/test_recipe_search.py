@@ -1,0 +1,235 @@
+"""A search for a recipe: its own beside it, given up early, resumed, chosen within a time."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundles import Workshop
+from kenpin.compile.cli import main as edge_compile
+from kenpin.compile.recipe_search.attempt import Attempt, Found, few
+from kenpin.compile.recipe_search.space import Space
+from kenpin.compile.recipe_search.study import (
+    HEADROOM,
+    Budget,
+    Search,
+    Tried,
+    budget_of,
+    chosen,
+    front,
+)
+from kenpin.config.errors import ConfigError
+from kenpin.config.exits import Exit
+from kenpin.config.recipe import Recipe, load_recipe
+from kenpin.runtime.doctor import main as edge_doctor
+from kenpin.runtime.yardstick import Yardstick, read_yardstick
+
+BUDGET = Budget(100 * HEADROOM, "130 ms a frame")
+
+
+def found(share: float, ms: float) -> Found:
+    return Found(share, share - 0.03, share + 0.03, None, ms, 0.1, f"b-{share}-{ms}")
+
+
+@dataclass(frozen=True)
+class Formula(Attempt):
+    """Instead of compiling: larger banks and more dimensions find more and take longer."""
+
+    wholes: list[Recipe] = field(default_factory=list)
+
+    def whole(self, recipe: Recipe) -> Found:
+        self.wholes.append(recipe)
+        return self.quick(recipe)
+
+    def quick(self, recipe: Recipe) -> Found:
+        method: Any = recipe.method
+        if method.name == "patchcore":
+            return found(0.5 + method.coreset_rows / 20_000, method.coreset_rows / 30)
+        if method.granularity == "1/4":
+            raise ConfigError("no such thing")
+        return found(0.3 + (method.dimensions or 100) / 400, 20 + (method.dimensions or 100) / 10)
+
+
+@pytest.fixture
+def recipe(workshop: Workshop) -> Recipe:
+    return load_recipe(workshop.recipe)
+
+
+def search(folder: Path, recipe: Recipe, **changes: Any) -> Search:
+    folder.mkdir(exist_ok=True)
+    attempt = Formula(**{"store": folder, "rate": 0.01, "lines": 128, **changes})
+    return Search(folder, recipe, Space(recipe, {"gabor": None}), attempt)
+
+
+def run(one: Search, most: int) -> list[Tried]:
+    said: list[Tried] = []
+    one.run(BUDGET, 1e6, most, said.append)
+    return said
+
+
+def test_the_users_own_recipe_is_tried_first_and_what_is_chosen_is_no_worse(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    told = run(search(tmp_path, recipe), 30)
+    assert len(told) == 30
+    own = load_recipe(tmp_path / "trials" / "000.toml")
+    assert own.method == recipe.method
+    assert (own.tiles, own.backbone, own.images) == (recipe.tiles, recipe.backbone, recipe.images)
+    best = chosen(told, BUDGET)
+    assert best.found is not None
+    assert best.found.ms <= BUDGET.ms / HEADROOM
+    assert told[0].found is not None
+    assert best.found.separation >= told[0].found.separation - 0.01
+    # 2,000 rows take 67 ms, 4,000 too many.
+    assert best.found.share == pytest.approx(0.6)
+    fast = [one.found.ms for one in front(told) if one.found]
+    assert fast == sorted(fast)
+    assert any(one.why == "cannot be compiled: no such thing" for one in told) or not any(
+        one.settings.get("method.granularity") == "1/4" for one in told
+    )
+
+
+def test_what_is_too_slow_or_clearly_worse_at_a_glance_is_not_compiled_whole(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    attempt = Formula(tmp_path, 0.01, 128)
+    told = run(Search(tmp_path, recipe, Space(recipe, {"gabor": None}), attempt), 30)
+    assert len(attempt.wholes) == sum(one.found is not None for one in told)
+    assert any("with a small bank already" in one.why for one in told)
+    assert any("is no slower" in one.why for one in told)
+    for one in told:
+        assert one.found or one.why
+
+
+def test_a_search_that_was_broken_off_goes_on_where_it_was(tmp_path: Path, recipe: Recipe) -> None:
+    class TornError(Exception):
+        """Pulls the plug."""
+
+    before = run(search(tmp_path, recipe), 5)
+    second = search(tmp_path, recipe)
+    assert second.tried == before
+
+    def torn(_: Recipe) -> Found:
+        raise TornError
+
+    object.__setattr__(second._attempt, "quick", torn)
+    with pytest.raises(TornError):
+        run(second, 9)
+    third = search(tmp_path, recipe)
+    assert third.tried == before
+    after = run(third, 9)
+    assert [one.number for one in third.tried[:5]] == [one.number for one in before]
+    assert len(third.tried) == 9
+    # What was in hand when it was torn is tried first.
+    lost = tomllib.loads((tmp_path / "trials" / "005.toml").read_text())
+    again = tomllib.loads((tmp_path / "trials" / f"{after[0].number:03d}.toml").read_text())
+    assert again == lost
+
+
+def test_another_recipe_or_rate_does_not_go_on_with_a_search(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    run(search(tmp_path, recipe), 1)
+    with pytest.raises(ConfigError, match="the search of another recipe"):
+        search(tmp_path, recipe, rate=0.02)
+    with pytest.raises(ConfigError, match="the search of another recipe"):
+        search(tmp_path, recipe.model_copy(update={"name": "other"}))
+
+
+def test_of_equals_the_fastest_is_chosen_and_none_within_the_time_is_an_error() -> None:
+    def tried(number: int, share: float, ms: float) -> Tried:
+        return Tried(number, {}, found(share, ms), None, "")
+
+    told = [tried(0, 0.6, 90), tried(1, 0.595, 30), tried(2, 0.5, 10), tried(3, 0.9, 400)]
+    assert chosen(told, BUDGET).number == 1
+    assert [one.number for one in front(told)] == [2, 1, 0, 3]
+    with pytest.raises(ConfigError, match="the fastest takes 10 ms"):
+        chosen(told, replace(BUDGET, ms=5))
+
+
+@pytest.mark.parametrize(
+    ("rate", "ms"), [("20khz", 12.8), ("20000", 12.8), ("20 kHz", 12.8), ("0.02MHz", 12.8)]
+)
+def test_a_line_rate_is_the_time_in_which_a_frame_comes(rate: str, ms: float) -> None:
+    assert budget_of(rate, None, 256).ms == pytest.approx(ms)
+    assert budget_of(None, 40.0, 256).ms == 40
+
+
+@pytest.mark.parametrize("rate", ["fast", "0", "1.2.3khz", "-5"])
+def test_what_is_no_line_rate_is_refused(rate: str) -> None:
+    with pytest.raises(ConfigError, match="scan lines a second"):
+        budget_of(rate, None, 256)
+
+
+def test_a_first_glance_sees_fewer_images_and_rows(recipe: Recipe, tmp_path: Path) -> None:
+    for number in range(60):
+        (tmp_path / f"{number:02d}.png").write_bytes(b"")
+    many = recipe.model_copy(
+        update={
+            "images": recipe.images.model_copy(
+                update={"good": tmp_path, "keep": ("00.png", "01.png")}
+            )
+        }
+    )
+    glance = few(many)
+    assert len(glance.images.exclude) == 30
+    assert glance.images.keep == ("00.png",)
+    assert glance.report.twins_each == 2
+    assert few(recipe).images.exclude == ()
+
+
+def test_nothing_is_tuned_on_a_test_set(
+    tmp_path: Path, workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    defects = next((workshop.data / "test").iterdir())
+    recipe = tmp_path / "on-test.toml"
+    recipe.write_text(
+        workshop.recipe.read_text().replace("[images]", f'[images]\nng = "{defects}"')
+    )
+    command = ["tune", str(recipe), "--budget-ms", "1000", "-o", str(tmp_path / "out")]
+    assert edge_compile(command) == Exit.CONFIG
+    assert "chosen by a test set" in capsys.readouterr().err
+
+
+def test_the_command_writes_a_recipe_that_compiles_and_says_why(
+    tmp_path: Path, workshop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, box = tmp_path / "out", tmp_path / "box.json"
+    assert edge_doctor(["measure", "-o", str(box), "--seconds", "0"]) == 0
+    command = ["tune", str(workshop.recipe), "--budget-ms", "60000", "--trials", "1"]
+    command += ["--measured", str(box), "--false-rejects", "5%", "-o", str(out)]
+    assert edge_compile(command) == 0
+    said = capsys.readouterr()
+    assert "16 good images" in said.err
+    assert "no test set was read" in said.err
+    tuned = load_recipe(out / "tuned.toml")
+    own = load_recipe(workshop.recipe)
+    assert (tuned.method, tuned.tiles) == (own.method, own.tiles)
+    assert "# method.coreset_rows 300: " in (out / "tuned.toml").read_text()
+    assert (out / "tuned.png").read_bytes()[:4] == b"\x89PNG"
+    page = (out / "tuned.html").read_text()
+    assert "default-src 'none'" in page
+    assert "Number 0 is chosen" in page
+    (bundle,) = (
+        p
+        for p in (out / "bundles").iterdir()
+        if p.is_dir() and not p.is_symlink() and (p / "manifest.json").is_file()
+    )
+    assert json.loads((bundle / "manifest.json").read_text())["twin_scores"]
+
+
+def test_a_box_is_compared_by_the_same_work(tmp_path: Path) -> None:
+    here = Yardstick(
+        host="desk", processor="x", cores=8, openvino="1", network_ms=2, arithmetic_ms=4
+    )
+    box = here.model_copy(update={"network_ms": 6.0, "arithmetic_ms": 2.0})
+    assert box.slower(here) == (3, 0.5)
+    file = tmp_path / "box.json"
+    file.write_text("{}")
+    with pytest.raises(ConfigError, match="edge-doctor measure"):
+        read_yardstick(file)
