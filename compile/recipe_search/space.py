@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from kenpin.compile.backbones import BACKBONES
 from kenpin.config.recipe import Recipe
 from kenpin.config.toml import toml_of
 
-__all__ = ["Option", "Space", "Suggests", "usable_backbones"]
+__all__ = ["Option", "Space", "usable_backbones"]
 
 # What a setting may be; None: left out of the recipe, so that its default holds.
 Option = str | int | float | None
@@ -34,14 +34,6 @@ PARTS_GRANULARITY = ("dense", "1/4", "1/16", "single")
 WEBS_GRANULARITY = ("columns", "single")
 
 
-class Suggests(Protocol):
-    """Optuna's trial, as far as it is needed here."""
-
-    def suggest_categorical(self, name: str, choices: tuple[Option, ...]) -> Any:
-        """One of the options."""
-        ...
-
-
 class Space:
     """The settings that are searched, around a recipe whose own values are among them.
 
@@ -56,7 +48,7 @@ class Space:
         own = recipe.backbone
         self._backbones = {own.name: own.weights, **backbones}
 
-    def suggest(self, trial: Suggests) -> dict[str, Option]:
+    def suggest(self, choose: Callable[[str, tuple[Option, ...]], Any]) -> dict[str, Option]:
         """A value for each setting, by its key; method's and backbone's own come after them."""
         own = self.own()
         chosen: dict[str, Option] = {}
@@ -66,7 +58,7 @@ class Space:
             mine = own.get(key)
             same = key in own and where == _where(own, key)
             every = (*options, mine) if same and mine not in options else options
-            chosen[key] = trial.suggest_categorical(f"{key} {where}".strip(), every)
+            chosen[key] = choose(f"{key} {where}".strip(), every)
             return chosen[key]
 
         method = ask("method.name", self._methods())

@@ -26,6 +26,7 @@ __all__ = ["HEADROOM", "Budget", "Search", "Tried", "budget_of", "chosen", "fron
 # The slowest hundredth of frames takes so many times the median; a budget holds for it.
 HEADROOM = 1.3
 SEED = 1
+NAME = "recipe"
 # Recipes at random, before what was found says where to look.
 AT_RANDOM = 6
 _RATE = re.compile(r"^\s*([0-9.]+)\s*([kM]?)(hz)?\s*$", re.IGNORECASE)
@@ -114,12 +115,17 @@ class Search:
         (folder / "trials").mkdir(exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
-        self._study = optuna.create_study(
+        begun = optuna.create_study(
             storage=storage,
-            study_name="recipe",
+            study_name=NAME,
             directions=["maximize", "minimize"],
             load_if_exists=True,
         )
+        # A sampler that begins anew would suggest the same once more.
+        sampler = optuna.samplers.TPESampler(
+            seed=SEED + len(begun.trials), n_startup_trials=AT_RANDOM
+        )
+        self._study = optuna.load_study(study_name=NAME, storage=storage, sampler=sampler)
         task = _digest(recipe, attempt)
         before = self._study.user_attrs.get("task", task)
         if before != task:
@@ -128,10 +134,6 @@ class Search:
                 "false rejects or another box; name another folder with -o"
             )
         self._study.set_user_attr("task", task)
-        # A sampler that begins anew would suggest the same once more.
-        self._study.sampler = optuna.samplers.TPESampler(
-            seed=SEED + len(self._study.trials), n_startup_trials=AT_RANDOM
-        )
         if self._study.trials:
             self._take_up()
         elif first := space.first():
@@ -168,7 +170,7 @@ class Search:
 
     def _try_one(self, budget: Budget) -> Tried:
         trial = self._study.ask()
-        settings = self._space.suggest(trial)
+        settings = self._space.suggest(trial.suggest_categorical)
         trial.set_user_attr("settings", settings)
         file = self._folder / "trials" / f"{trial.number:03d}.toml"
         file.write_text(self._space.text(settings), encoding="utf-8")
