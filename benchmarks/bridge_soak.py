@@ -72,7 +72,10 @@ def soaked(
         line.listen(EVERY_S)
         line.topics.clear()
         if time.monotonic() - begun_s > options.warm_up_s:
-            points.append((time.monotonic(), float(resident_kib(pid)[1])))
+            kib = resident_kib(pid)
+            if kib is None:
+                raise RuntimeError(f"the bridge's process {pid} has ended: {line.log[-3:]}")
+            points.append((time.monotonic(), kib))
     return plc.returncode, points
 
 

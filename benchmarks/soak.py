@@ -1,99 +1,183 @@
-"""Memory over time: a line at work for minutes, the resident memory of all its processes.
+"""Memory over time: two lines with everything on, and the memory of each of their processes.
 
-    python benchmarks/soak.py --minutes 10
+    python benchmarks/soak.py --hogs 1 --picture docs/pictures/memory.svg
 
-The slope is Theil and Sen's, the median of the slopes between all pairs of
-samples, after a warm-up: no single sample can bend it. Exit code 1 if a process
-grows by more than `--limit-kib-min`.
+Parts by trigger, half of them through the Modbus bridge, and an endless web; archive, status page,
+live page with a visitor who reviews, pictures, rolls, a recorder. Each process's own memory
+(`RssAnon`: shared frames are nobody's growth) is read every 10 s. The slope is Theil and Sen's,
+the median of the slopes between all pairs of samples after a warm-up: no single sample can bend
+it. Exit code 1 if a process grows by more than `--limit-kib-min`, came or went, or broke a promise.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
+import signal
 import statistics
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
-from edge_run import EDGE_RUN, RunningLine, Workshop, line_toml, machine
+from busy import loops
+from curves import Curves, svg
+from edge_run import machine
+from everything_on import Lines, everything_on
 
-EVERY_S = 3.0
+__all__ = ["EVERY_S", "resident_kib", "theil_sen"]
+
+EVERY_S = 10.0
 # Of fewer samples no slope is told.
 FEWEST = 5
+# Of a log's warnings and errors.
+SHOWN = 40
+# Longer series are thinned for the slope: pairs grow with the square.
+PAIRED = 400
 
 
 def theil_sen(points: list[tuple[float, float]]) -> float:
-    """The median of the slopes between all pairs."""
-    pairs = itertools.combinations(points, 2)
+    """The median of the slopes between all pairs of at most `PAIRED` points."""
+    every = -(-len(points) // PAIRED)
+    pairs = itertools.combinations(points[::every], 2)
     return statistics.median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs)
 
 
-def resident_kib(pid: int) -> tuple[str, int]:
-    """A process's name and its own resident memory: shared frames are not its growth."""
-    status = dict(
-        line.split(":", 1)
-        for line in (Path("/proc") / str(pid) / "status").read_text().splitlines()
-        if ":" in line
-    )
-    return status["Name"].strip(), int(status["RssAnon"].split()[0])
+def resident_kib(pid: int) -> float | None:
+    """A process's own resident memory: shared frames are not its growth. None: it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for line in (Path("/proc") / str(pid) / "status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return float(line.split()[1])
+    return None
 
 
 def main() -> int:
-    """Print a line for each process; write JSON if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--rate-hz", type=float, default=40.0)
-    parser.add_argument("--warm-up-s", type=float, default=60.0)
+    """Print a line for each process; draw and write JSON if asked to."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=120.0)
+    parser.add_argument("--rate-hz", type=float, default=10.0, help="of each line (10)")
+    parser.add_argument("--hogs", type=int, default=2, help="endless loops beside them (2)")
+    parser.add_argument("--warm-up-min", type=float, default=10.0)
     parser.add_argument("--limit-kib-min", type=float, default=50.0)
+    parser.add_argument("--picture", type=Path, help="an SVG")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    # Whoever ends it early wants the figures so far.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
-        samples, verdicts, log = watch(Path(folder), options)
-    brief = {name: points for name, points in samples.items() if len(points) < FEWEST}
-    for name in brief:
-        print(f"{name:28} seen {len(samples.pop(name))} times only: it came or went meanwhile")
-    print("".join(line for line in log if '"level": "info"' not in line), end="")
-    slopes = {name: round(theil_sen(points) * 60, 2) for name, points in samples.items()}
-    print(
-        f"{options.minutes:g} minutes, {verdicts} verdicts at {options.rate_hz:g} Hz, {machine()}"
+        soak = Soak(options.minutes * 60)
+        with (
+            everything_on(Path(folder), options.rate_hz, soak.seconds) as lines,
+            loops(options.hogs),
+            contextlib.suppress(KeyboardInterrupt),
+        ):
+            soak.watch(lines)
+    minutes = soak.seconds / 60
+    about = (
+        f"{minutes:.0f} minutes, {options.rate_hz:g} Hz a line, {options.hogs} hogs, {machine()}"
     )
-    for name, slope in slopes.items():
-        values = [value for _, value in samples[name]]
-        print(
-            f"{name:28} {slope:8.2f} KiB/min   {values[0]:8.0f} to {values[-1]:.0f} KiB, "
-            f"highest {max(values):.0f}, {len(values)} samples"
-        )
+    print(about)
+    print(*(f"{name}: {count}" for name, count in sorted(soak.counts.items())), sep=", ")
+    print("".join(soak.complaints), end="")
+    slopes = soak.told(options.warm_up_min * 60)
     if options.json:
-        options.json.write_text(json.dumps({"slopes_kib_min": slopes, "samples": samples}))
-    return int(bool(brief) or any(s > options.limit_kib_min for s in slopes.values()))
+        found = {"slopes_kib_min": slopes, "counts": soak.counts, "kib": soak.samples}
+        options.json.write_text(json.dumps({"about": about, **found}))
+    if options.picture:
+        options.picture.write_text(svg(soak.curves(), "minutes", "MiB of its own, by process"))
+    grown = any(slope > options.limit_kib_min for slope in slopes.values())
+    return int(grown or soak.unsteady or bool(soak.complaints))
 
 
-def watch(
-    folder: Path, options: argparse.Namespace
-) -> tuple[dict[str, list[tuple[float, float]]], int, list[str]]:
-    """Samples (s, KiB) of each process, how many verdicts were given, and the log."""
-    bundle = Workshop.open(folder / "workshop").build(folder / "bundles").bundle
-    camera = f'kind = "synthetic", height_px = 128, width_px = 320, rate_hz = {options.rate_hz}'
-    toml = line_toml(folder, bundle.folder, camera=camera, selftest="every_s = 10")
-    samples: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    verdicts = 0
-    with RunningLine(toml, command=EDGE_RUN) as line:
-        line.state("operational.continuous")
-        started = time.monotonic()
-        while (now := time.monotonic() - started) < options.minutes * 60:
-            verdicts += sum(m["type"] == "verdict" for _, _, m in line.listen(EVERY_S))
-            line.topics.clear()
-            if now >= options.warm_up_s:
-                for pid in (line.process.pid, *line.children()):
-                    name, kib = resident_kib(pid)
-                    samples[f"{name} ({pid})"].append((now, kib))
-        line.stop()
-        log = line.log
-    return samples, verdicts, log
+class Soak:
+    """What was seen of the lines in so many seconds.
+
+    samples     (s, KiB) of each process
+    counts      verdicts by reason, visits, reviews, …
+    complaints  what simulated PLCs found
+    unsteady    a process came or went
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.samples: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self.counts: Counter[str] = Counter()
+        self.complaints: list[str] = []
+        self.unsteady = False
+
+    def watch(self, lines: Lines) -> None:
+        """Until the time is over."""
+        before, begun_s = dict(lines.pids()), time.monotonic()
+        try:
+            while (now := time.monotonic() - begun_s) < self.seconds:
+                pids = dict(lines.pids())
+                self.unsteady = self.unsteady or pids != before
+                before = pids
+                for name, pid in pids.items():
+                    kib = resident_kib(pid)
+                    if kib is not None:
+                        self.samples[name].append((now, kib))
+                    self.unsteady = self.unsteady or kib is None
+                for visitor in lines.visitors:
+                    visitor.look()
+                self._listen(lines, begun_s + now + EVERY_S)
+        finally:
+            self.seconds = time.monotonic() - begun_s
+            self._conclude(lines)
+
+    def _listen(self, lines: Lines, until_s: float) -> None:
+        while (left := until_s - time.monotonic()) > 0:
+            for name, line in lines.running.items():
+                for _, _, message in line.listen(min(left, 0.25)):
+                    if message["type"] == "verdict":
+                        self.counts[f"{name} {message['reason'] or 'OK'}"] += 1
+                line.topics.clear()
+
+    def _conclude(self, lines: Lines) -> None:
+        for name, plc in lines.plcs.items():
+            if plc.process.poll() is None:
+                plc.process.send_signal(signal.SIGINT)
+            code = plc.process.wait(60)
+            if code not in (0, 130):
+                said = plc.file.read_text()[-3000:]
+                self.complaints.append(f"the PLC {name} ended with code {code}: {said}\n")
+        for name, line in lines.running.items():
+            loud = [said for said in line.log if '"level": "info"' not in said]
+            self.counts[f"{name} log lines above info"] += len(loud)
+            print("".join(f"{name}: {said}" for said in loud[:SHOWN]), end="")
+        for visitor in lines.visitors:
+            for what in ("visits", "reviews", "events", "pictures", "refused"):
+                self.counts[what] += getattr(visitor, what)
+
+    def told(self, warm_up_s: float) -> dict[str, float]:
+        """Slopes in KiB a minute, by process, each printed."""
+        slopes = {}
+        for name, samples in self.samples.items():
+            points = [(s, kib) for s, kib in samples if s >= warm_up_s]
+            if len(points) < FEWEST:
+                print(f"{name:24} seen {len(points)} times after the warm-up: no slope")
+                self.unsteady = True
+                continue
+            values = [kib for _, kib in points]
+            slopes[name] = round(theil_sen(points) * 60, 2)
+            print(
+                f"{name:24} {slopes[name]:8.2f} KiB/min   {values[0]:8.0f} to {values[-1]:.0f} "
+                f"KiB, highest {max(values):.0f}, {len(values)} samples"
+            )
+        return slopes
+
+    def curves(self) -> Curves:
+        """Minutes and MiB by process."""
+        return {
+            name: [(s / 60, kib / 1024) for s, kib in samples]
+            for name, samples in self.samples.items()
+        }
 
 
 if __name__ == "__main__":
