@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from kenpin.runtime.wire.map_encoding import (
     VerdictMessage,
     WireError,
     decode,
+    decode_command,
     encode,
+    pack_fields,
     topic,
 )
 from kenpin.runtime.wire.schemas import json_schemas
@@ -320,3 +323,25 @@ def test_topics_carry_the_version_the_type_and_the_line() -> None:
 def test_a_message_cannot_be_edited(message: Message) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         message.line = "other"
+
+
+@BOTH
+def test_ids_that_never_come_again_are_not_kept_in_memory(encoding: Encoding) -> None:
+    def read(start: int, count: int) -> None:
+        for number in range(start, start + count):
+            trig = f"part-{number:012d}"
+            decode_command(
+                pack_fields({"v": 1, "type": "trigger", "trig": trig}, encoding), encoding
+            )
+            told = verdict_message().model_copy(update={"trig": trig})
+            decode(encode(told, encoding), encoding)
+
+    read(0, 100)
+    tracemalloc.start()
+    try:
+        read(100, 1500)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # A cache of strings would hold 70 bytes of each.
+    assert kept < 40_000

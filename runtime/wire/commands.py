@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
-from kenpin.runtime.wire.field_types import U64_MAX, SessionId, TrigId, unsaid
+from kenpin.runtime.wire.field_types import KEPT_STRINGS, U64_MAX, SessionId, TrigId, unsaid
 
 __all__ = [
     "COMMANDS",
@@ -136,4 +136,6 @@ Command = (
 )
 _MODELS: tuple[Any, ...] = get_args(Command)
 KINDS = frozenset(get_args(model.model_fields["type"].annotation)[0] for model in _MODELS)
-COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
+COMMANDS: TypeAdapter[Command] = TypeAdapter(
+    Annotated[Command, Field(discriminator="type")], config=ConfigDict(cache_strings=KEPT_STRINGS)
+)

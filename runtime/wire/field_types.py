@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 __all__ = [
+    "KEPT_STRINGS",
     "MAX_DETAIL_CHARS",
     "MAX_NAME_CHARS",
     "MAX_TRIG_CHARS",
@@ -23,6 +24,10 @@ __all__ = [
     "unsaid",
     "whole",
 ]
+
+# Of JSON pydantic remembers 16,384 strings, 1 MiB, which ids that never come again fill within
+# half an hour: a process looks as if it leaked. Keys do come again.
+KEPT_STRINGS: Literal["keys"] = "keys"
 
 MAX_NAME_CHARS = 250
 MAX_DETAIL_CHARS = 500
@@ -48,7 +53,13 @@ def unsaid(value: object) -> bool:
 class Frozen(BaseModel):
     """A message of the line: keys that a later version added are ignored."""
 
-    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, extra="ignore")
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        extra="ignore",
+        cache_strings=KEPT_STRINGS,
+    )
 
 
 def whole(value: object) -> object:
