@@ -155,8 +155,8 @@ def _sides(folder: Path, slots: int, more: str = "") -> dict[str, str]:
         "ring": f"slots = {slots}{more}",
         "archive": f'folder = "{folder}/archive", ok_every = 5, max_files = {_ARCHIVE_FILES}, '
         "min_free_bytes = 0",
-        "status": "port = 0",
-        "page": "port = 0",
+        "status": f"port = {free_port()}",
+        "page": f"port = {free_port()}",
         "selftest": "every_s = 60",
         # What is measured is memory: hogs may make it slow.
         "watchdog": "hung_ms = 5000, kill_ms = 10000",
@@ -191,9 +191,6 @@ class Visitor:
         self.visits = self.reviews = self.events = self.refused = self.pictures = 0
 
     def __enter__(self) -> Visitor:
-        _, headers = self._ask(self._page, "/")
-        self._cookie = (headers["Set-Cookie"] or "").partition(";")[0]
-        self._csrf = json.loads(self._ask(self._page, "/api/me")[0])["csrf"]
         self._reader.start()
         return self
 
@@ -207,6 +204,21 @@ class Visitor:
         while self._pictures.poll(0):
             self._pictures.recv_multipart()
             self.pictures += 1
+        try:
+            if not self._csrf:
+                self._come_in()
+            self._ask_for_all()
+        except (OSError, http.client.HTTPException):
+            # The page is being started anew, and knows nobody any more.
+            self.refused += 1
+            self._csrf = ""
+
+    def _come_in(self) -> None:
+        _, headers = self._ask(self._page, "/")
+        self._cookie = (headers["Set-Cookie"] or "").partition(";")[0]
+        self._csrf = json.loads(self._ask(self._page, "/api/me")[0])["csrf"]
+
+    def _ask_for_all(self) -> None:
         self._ask(self._status, "/metrics")
         self._ask(self._page, "/api/rolls")
         self._ask(self._page, "/api/threshold")
@@ -241,12 +253,16 @@ class Visitor:
         """The page's stream, and now and then a new one, as browsers do."""
         while not self._over.is_set():
             connection = http.client.HTTPConnection(self._page, timeout=30)
-            connection.request("GET", "/api/events", headers={"Cookie": self._cookie})
-            answer = connection.getresponse()
-            end = time.monotonic() + 60
-            while time.monotonic() < end and not self._over.is_set() and answer.readline():
-                self.events += 1
-            connection.close()
+            try:
+                connection.request("GET", "/api/events", headers={"Cookie": self._cookie})
+                answer = connection.getresponse()
+                end = time.monotonic() + 60
+                while time.monotonic() < end and not self._over.is_set() and answer.readline():
+                    self.events += 1
+            except (OSError, http.client.HTTPException):
+                self._over.wait(1.0)
+            finally:
+                connection.close()
 
     def _address(self, event: str) -> str:
         wanted = re.compile(rf'"address": "(?:http://)?([0-9.]+:[0-9]+)[^"]*".*"event": "{event}"')

@@ -1,0 +1,541 @@
+"""Thousands of triggers, hundreds of faults: exactly one verdict each, none OK unless it is true.
+
+    python benchmarks/chaos.py /tmp/chaos --triggers 10000
+
+The real edge-run, a client written from docs/protocol.md alone (`page_client.py`), and faults
+drawn by a seed (`chaos_faults.py`). The camera records each frame before it shows it; afterwards
+`edge-replay` judges those again, and each score must be the same to the last bit. The folder keeps
+everything: called again, it goes on where it was. As root on Linux (a file system of its own is
+filled and made read-only), with gcc (the wall clock is stepped by a shim). Exit code 1 if a rule
+was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import zmq
+from chaos_faults import FAULTS, Steps, spoil
+from edge_run import EDGE_RUN, Workshop, machine
+from page_client import Heard, PageClient, opens_gate
+
+from bundles import HEIGHT, PADIM, SEED, WIDTH
+from kenpin.camera.files.images import write_png
+from kenpin.camera.synthetic import DefectKind, SyntheticWeb
+
+HERE = Path(__file__).resolve().parent
+BUDGET_MS, IN_FLIGHT, PACE_S = 400, 2, 0.03
+# One of so many triggers begins a fault, at most so many at once.
+FAULT_EVERY, AT_ONCE = 14, 3
+# Doubt: the same trigger is sent again. Silence for so long, while the line lives, is a breach.
+DOUBT_S, SILENCE_S = 2.0, 20.0
+DIST_INFO = "Metadata-Version: 2.1\nName: chaos-camera\nVersion: 1.0\n"
+LINE = """
+name = "chaos"
+box = "chaos"
+bundles = "{folder}/disk/bundles"
+trigger = {{ mode = "software", budget_ms = {budget}, max_in_flight = {in_flight} }}
+camera = {{ kind = "chaos", folder = "{folder}" }}
+inspection = {{ threads = 1 }}
+ring = {{ slots = 12 }}
+selftest = {{ every_s = 20 }}
+watchdog = {{ hung_ms = 500, kill_ms = 1200 }}
+archive = {{ folder = "{folder}/disk/archive", max_files = 300, ok_every = 2, min_free_bytes = 0 }}
+status = {{ port = 0 }}
+
+[wire]
+ctl = "ipc://{folder}/ctl"
+pub = "ipc://{folder}/pub"
+img = "ipc://{folder}/img"
+encoding = "json"
+"""
+
+
+@dataclass
+class Part:
+    """A trigger and what became of it.
+
+    end  "verdict", "error", "boot ended" or "session ended"; empty while it is open
+    """
+
+    trig: str
+    session: str
+    boot: str
+    sent_ns: int
+    during: tuple[str, ...]
+    end: str = ""
+    heard_ns: int = 0
+    opened: bool = False
+    told: dict[str, Any] = field(default_factory=dict)
+    deadline_ns: int = 0
+    copies: int = 0
+    raw: bytes = field(default=b"", repr=False)
+    doubted_ns: int = 0
+    published: int = 0
+
+
+class Service:
+    """edge-run, started again whenever it ends, as systemd does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        clock = {"LD_PRELOAD": str(folder / "clock.so"), "CHAOS_CLOCK": str(folder / "clock")}
+        self._environ = os.environ | clock | {"PYTHONPATH": str(folder / "site")}
+        self._again_s = 0.0
+        self.starts = 0
+        self.codes: Counter[int] = Counter()
+        self._start()
+
+    def _start(self) -> None:
+        with (self._folder / "line.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*EDGE_RUN, str(self._folder / "line.toml")], stderr=log, env=self._environ
+            )
+        self.starts += 1
+
+    def tend(self) -> bool:
+        """Whether it has ended since the last look."""
+        if self.process.poll() is None:
+            return False
+        if not self._again_s:
+            self.codes[self.process.returncode] += 1
+            self._again_s = time.monotonic() + 0.5
+            return True
+        if time.monotonic() > self._again_s:
+            self._again_s = 0.0
+            self._start()
+        return False
+
+    def pid(self, name: str) -> int | None:
+        """A process of it, by its name in ps; None if there is none."""
+        if name == "gateway":
+            return None if self.process.poll() is not None else self.process.pid
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        try:
+            for pid in map(int, children.read_text().split()):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                    return pid
+        except OSError:
+            return None
+        return None
+
+
+class Chaos:
+    """One run: the client, its parts, the faults that are on, and the rules that were broken."""
+
+    def __init__(self, folder: Path, labels: list[str], broken: list[str], seed: int) -> None:
+        self.folder, self.labels, self.broken = folder, labels, broken
+        self.endpoint = f"ipc://{folder}/ctl"
+        self.in_force = labels[0]
+        self.doubled, self.acknowledges = 0, True
+        self.replies: list[dict[str, Any]] = []
+        self._results = folder / "results.jsonl"
+        self.done = len(self._results.read_text().splitlines()) if self._results.exists() else 0
+        self._rng = random.Random(f"{seed}-{self.done}")
+        self._run = f"{time.time_ns():x}"
+        self._sessions = self._number = 0
+        self.session = ""
+        self.parts: dict[tuple[str, str], Part] = {}
+        self._open: list[Part] = []
+        self._on: dict[str, tuple[float, Steps]] = {}
+        self._seqs: dict[str, int] = {}
+        self._reset_s = 0.0
+        self.breaches: list[str] = []
+        self.seen: Counter[str] = Counter()
+        self._client = PageClient(self.endpoint, f"ipc://{folder}/pub", "chaos", "chaos")
+        self._service = Service(folder)
+
+    # -- for the faults --------------------------------------------------------------------
+
+    def pid(self, name: str) -> int | None:
+        """See `World`."""
+        return self._service.pid(name)
+
+    def say(self, kind: str, **fields: Any) -> bool:
+        """See `World`."""
+        return self._client.say(kind, **fields)
+
+    def say_raw(self, payload: bytes) -> bool:
+        """See `World`."""
+        return self._client.say_raw(payload)
+
+    def vanish(self, anew: bool) -> None:
+        """See `World`."""
+        self._client.vanish()
+        if anew:
+            for part in self._open:
+                part.end = part.end or "session ended"
+            self._begin_session()
+        else:
+            self._hello()
+
+    # -- the run ---------------------------------------------------------------------------
+
+    def run(self, triggers: int, seconds: float) -> None:
+        """Until so many triggers have been sent and answered, or the time is over."""
+        self._begin_session()
+        end_s, next_s, goal = time.monotonic() + seconds, 0.0, triggers - self.done
+        try:
+            while time.monotonic() < end_s and (self._number < goal or self._open):
+                self._tend()
+                now_s = time.monotonic()
+                ready = len(self._open) < IN_FLIGHT + (self._rng.random() < 0.02)
+                if now_s >= next_s and ready and self._number < goal and self._client.boot:
+                    next_s = now_s + PACE_S * self._rng.uniform(0.5, 1.5)
+                    self._trigger()
+                for heard in self._client.hear(5):
+                    self._hear(heard)
+                self._settle()
+        finally:
+            for _, steps in self._on.values():
+                steps.close()
+            self._listen_on(3.0)
+            self._service.process.send_signal(signal.SIGCONT)
+            self._service.process.terminate()
+            self._listen_on(1.0)
+            self._service.process.wait(20)
+            self._client.close()
+            self._write()
+
+    def _listen_on(self, seconds: float) -> None:
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            for heard in self._client.hear(20):
+                self._hear(heard)
+
+    def _tend(self) -> None:
+        if self._service.tend():
+            for part in self._open:
+                part.end = part.end or "boot ended"
+            self._client.boot = ""
+        now_s = time.monotonic()
+        if self._client.state == "error" and now_s > self._reset_s:
+            # As a person would, when the cause has gone.
+            self._reset_s = now_s + 3.0
+            self.say("reset")
+        for name, (due_s, steps) in list(self._on.items()):
+            if now_s >= due_s:
+                self._step(name, steps)
+
+    def _step(self, name: str, steps: Steps) -> None:
+        try:
+            self._on[name] = time.monotonic() + next(steps), steps
+        except StopIteration:
+            self._on.pop(name, None)
+
+    def _trigger(self) -> None:
+        if self._rng.random() * FAULT_EVERY < 1 and len(self._on) < AT_ONCE:
+            free = [name for name in FAULTS if name not in self._on]
+            name = self._rng.choices(free, [FAULTS[each][0] for each in free])[0]
+            self.seen[f"fault {name}"] += 1
+            with (self.folder / "faults.jsonl").open("a") as log:
+                log.write(json.dumps({"fault": name, "at_ns": time.monotonic_ns()}) + "\n")
+            self._step(name, FAULTS[name][1](self, self._rng))
+        trig = str(self._number + 1)
+        sent_ns = time.monotonic_ns()
+        if not self.say("trigger", trig=trig, session=self.session):
+            self._hello()
+            return
+        self._number += 1
+        during = tuple(sorted(self._on)) or ("none",)
+        part = Part(trig, self.session, self._client.boot, sent_ns, during)
+        self.parts[self.session, trig] = part
+        self._open.append(part)
+        for _ in range(self.doubled):
+            self.say("trigger", trig=trig, session=self.session)
+        self.doubled = 0
+
+    def _begin_session(self) -> None:
+        self._sessions += 1
+        self.session = f"{self._run}-{self._sessions}"
+        self._hello()
+
+    def _hello(self) -> None:
+        self.say("hello", session=self.session)
+
+    # -- what is heard ---------------------------------------------------------------------
+
+    def _hear(self, heard: Heard) -> None:
+        told = heard.told
+        kind, boot = told["type"], told["boot"]
+        if kind == "state":
+            self.in_force = told["bundle"] or self.in_force
+        if kind == "verdict":
+            if heard.where == "pub":
+                self._published(boot, told)
+            else:
+                self._verdict(heard)
+        elif heard.where == "ctl":
+            self._answer(kind, told)
+
+    def _published(self, boot: str, told: dict[str, Any]) -> None:
+        last = self._seqs.get(boot)
+        if last is not None and told["seq"] != last + 1:
+            self.breaches.append(f"seq {told['seq']} was published after {last}")
+        self._seqs[boot] = told["seq"]
+        part = self.parts.get((told.get("session") or "", told["trig"] or ""))
+        if part is not None and part.boot == boot:
+            part.published += 1
+            if part.published > 1:
+                self.breaches.append(f"two verdicts about {part.trig} were published: {told}")
+
+    def _verdict(self, heard: Heard) -> None:
+        told = heard.told
+        if self.acknowledges:
+            self.say("ack", seq=told["seq"])
+        part = self.parts.get((told["session"], told["trig"]))
+        if part is None or part.session != self.session:
+            self.breaches.append(f"a verdict that nobody here asked for: {told}")
+            return
+        if part.boot != told["boot"]:
+            # Sent before this boot was known to us, and judged in it.
+            part.boot, part.end = told["boot"], ""
+        part.copies += 1
+        if part.raw:
+            if part.raw != heard.raw:
+                self.breaches.append(f"two verdicts about {part.trig}: {part.raw!r} {heard.raw!r}")
+            return
+        part.raw, part.told, part.heard_ns, part.end = heard.raw, told, heard.at_ns, "verdict"
+        if abs(told["t_wall_ns"] - time.time_ns()) > 3600 * 10**9:
+            self.seen["verdicts under a wall clock that was off by more than an hour"] += 1
+        late = heard.at_ns - part.sent_ns > (BUDGET_MS + 10) * 10**6
+        healthy = self._client.healthy(heard.at_ns) and not late
+        try:
+            part.opened = opens_gate(told, part.trig, self.session, self._client.boot) and healthy
+        except ValueError as error:
+            self.breaches.append(str(error))
+        if told["verdict"] == 1 and part.deadline_ns and told["t_mono_ns"] > part.deadline_ns:
+            self.breaches.append(f"an OK that was made after its deadline: {told}")
+
+    def _answer(self, kind: str, told: dict[str, Any]) -> None:
+        part = self.parts.get((self.session, told.get("trig") or ""))
+        if kind == "trigger_ack" and part is not None and not part.deadline_ns:
+            part.deadline_ns = told["deadline_ns"]
+        elif kind == "error" and told["about"] == "trigger" and part is not None:
+            if not part.end:
+                part.end, part.told, part.heard_ns = "error", told, time.monotonic_ns()
+        elif kind == "active" and told["bundle"] in self.broken:
+            self.breaches.append(f"a broken bundle was put into force: {told}")
+        if kind in ("prepared", "failed", "active"):
+            self.replies.append(told)
+            self.seen[f"{kind}, {'broken' if told['bundle'] in self.broken else 'whole'}"] += 1
+        if kind == "error" and told.get("reason") in ("stale", "duplicate"):
+            self._hello()
+
+    def _settle(self) -> None:
+        now = time.monotonic_ns()
+        for part in self._open:
+            waited_s = (now - max(part.sent_ns, part.doubted_ns)) / 1e9
+            if part.end or waited_s < DOUBT_S:
+                continue
+            if self._client.boot and part.boot != self._client.boot:
+                part.end = "boot ended"
+            elif (now - part.sent_ns) / 1e9 > SILENCE_S:
+                part.end = "silence"
+                self.breaches.append(f"silence about {part}")
+            else:
+                part.doubted_ns = now
+                self._hello()
+                self.say("trigger", trig=part.trig, session=part.session)
+        self._open = [part for part in self._open if not part.end]
+
+    def _write(self) -> None:
+        with self._results.open("a") as file:
+            for part in self.parts.values():
+                kept = {k: v for k, v in asdict(part).items() if k != "raw"}
+                file.write(json.dumps(kept) + "\n")
+        told = {"seen": self.seen, "starts": self._service.starts, "breaches": self.breaches}
+        told["exit codes"] = self._service.codes
+        with (self.folder / "runs.jsonl").open("a") as file:
+            file.write(json.dumps(told) + "\n")
+
+
+# -- before ----------------------------------------------------------------------------------
+
+
+def prepared(folder: Path) -> tuple[list[str], list[str]]:
+    """Everything in place, once: the labels of two good bundles, and of broken ones."""
+    (folder / "frames").mkdir(parents=True, exist_ok=True)
+    disk = folder / "disk"
+    if not (folder / "bundles.json").exists():
+        workshop = Workshop.open(folder / "workshop")
+        built = [workshop.build(folder / "built"), workshop.build(folder / "built", PADIM)]
+        _show(folder / "shown")
+        _site(folder)
+        (folder / "clock").write_bytes(bytes(8))
+        shim = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(folder / "clock.so")]
+        subprocess.run([*shim, str(HERE / "chaos_clock.c"), "-ldl"], check=True)
+        names = [result.bundle.folder.name for result in built]
+        (folder / "bundles.json").write_text(json.dumps(names))
+    names = json.loads((folder / "bundles.json").read_text())
+    if not os.path.ismount(disk):
+        disk.mkdir(exist_ok=True)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(disk)]
+        subprocess.run(mount, check=True)
+        (disk / "archive").mkdir()
+        toml = LINE.format(folder=folder, budget=BUDGET_MS, in_flight=IN_FLIGHT)
+        (folder / "line.toml").write_text(toml)
+        environ = os.environ | {"PYTHONPATH": str(folder / "site")}
+        for name in reversed(names):
+            install = [
+                "bundles",
+                "install",
+                str(folder / "line.toml"),
+                str(folder / "built" / name),
+            ]
+            subprocess.run([*EDGE_RUN, *install], check=True, env=environ, capture_output=True)
+        spoil(folder / "built" / names[1], disk / "bundles", random.Random(1))
+    whole = set(names)
+    stored = [f.name for f in (disk / "bundles").iterdir() if (f.is_dir() and not f.is_symlink())]
+    labels = ["@".join(name.rsplit("-", 1)) for name in names]
+    broken = ["@".join(name.rsplit("-", 1)) for name in stored if name not in whole and "-" in name]
+    return labels, broken
+
+
+def _show(folder: Path) -> None:
+    web = SyntheticWeb(HEIGHT, WIDTH, SEED)
+    folder.mkdir()
+    for number in range(40):
+        defect = DefectKind.SPOT if number % 8 == 7 else None
+        write_png(folder / f"{number:03d}.png", web.frame(100 + number, defect).pixels)
+
+
+def _site(folder: Path) -> None:
+    """The camera, as pip would install it."""
+    about = folder / "site" / "chaos_camera-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(DIST_INFO)
+    (about / "entry_points.txt").write_text("[kenpin.sources]\nchaos = chaos_camera:CHAOS\n")
+    (folder / "site" / "chaos_camera.py").write_text((HERE / "chaos_camera.py").read_text())
+
+
+# -- afterwards ------------------------------------------------------------------------------
+
+
+def replayed(folder: Path, label: str, names: set[str]) -> dict[str, dict[str, Any]]:
+    """What edge-replay says of recorded frames with a bundle, by the frame's name."""
+    chosen = folder / f"replay-{label}"
+    chosen.mkdir(exist_ok=True)
+    for name in names:
+        if not (chosen / name).exists():
+            os.link(folder / "frames" / name, chosen / name)
+    bundle = folder / "built" / label.replace("@", "-")
+    endpoint, found = f"ipc://{folder}/replay", {}
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.setsockopt(zmq.SUBSCRIBE, b"v1/verdict/")
+        socket.setsockopt(zmq.RCVHWM, 100_000)
+        socket.connect(endpoint)
+        words = [str(chosen), "--bundle", str(bundle), "--publish", endpoint, "--encoding", "json"]
+        command = [sys.executable, "-m", "kenpin.runtime.replay", *words, "--threads", "1"]
+        replay = subprocess.Popen([*command, "--wait-s", "20"], stdout=subprocess.DEVNULL)
+        while replay.poll() is None or socket.poll(200):
+            if socket.poll(200):
+                told = json.loads(socket.recv_multipart()[1])
+                found[told["name"]] = told
+    return found
+
+
+def check(folder: Path, parts: list[dict[str, Any]]) -> tuple[list[str], Counter[str]]:
+    """What is wrong with verdicts that were given, and counts of what was looked at."""
+    wrong, counts = [], Counter[str]()
+    began = dict(line.split() for line in (folder / "frames.log").read_text().splitlines())
+    scored = [part for part in parts if part["told"].get("score") is not None]
+    by_label: dict[str, set[str]] = defaultdict(set)
+    for part in scored:
+        by_label[part["told"]["bundle"]].add(part["told"]["name"])
+    truth = {label: replayed(folder, label, names) for label, names in by_label.items()}
+    used: dict[str, str] = {}
+    for part in scored:
+        told = part["told"]
+        name, again = told["name"], truth[told["bundle"]].get(told["name"])
+        ok = told["verdict"] == 1
+        counts["OK verdicts" if ok else "NG verdicts with a score"] += 1
+        if again is None or again["score"] != told["score"] or (ok and again["verdict"] != 1):
+            wrong.append(f"not as the replay says: {told} {again}")
+        else:
+            counts["bit-equal to the replay"] += 1
+        if int(began[name]) < part["sent_ns"]:
+            wrong.append(f"frame {name} began before trigger {part['trig']} was sent")
+        who = f"{part['session']} {part['trig']}"
+        if used.setdefault(name, who) != who:
+            wrong.append(f"frame {name} is the answer to {who} and to {used[name]}")
+    for part in parts:
+        given = part["end"] == "verdict" or part["published"]
+        if part["end"] == "verdict" and part["told"]["verdict"] == 1 and not part["told"]["name"]:
+            wrong.append(f"an OK without a frame: {part}")
+        if part["end"] == "session ended" and part["published"] != 1:
+            counts["of an ended session, whose verdict was not seen"] += 1
+        counts["with exactly one verdict" if given else f"without: {part['end']}"] += 1
+    return wrong, counts
+
+
+def table(parts: list[dict[str, Any]], faults: Counter[str]) -> str:
+    """Markdown: what was sent while a fault was on, and how it was answered."""
+    rows: dict[str, Counter[str]] = defaultdict(Counter)
+    for part in parts:
+        told = part["told"]
+        answer = part["end"]
+        if answer == "verdict":
+            reason = told["reason"]
+            judged = reason in ("defect", "unsure")
+            answer = "OK" if told["verdict"] == 1 else "NG, judged" if judged else "NG, not judged"
+        for name in part["during"]:
+            rows[name]["triggers"] += 1
+            rows[name][answer] += 1
+            rows[name]["gate opened"] += part["opened"]
+    columns = ["triggers", "OK", "gate opened", "NG, judged", "NG, not judged", "error",
+               "boot ended", "session ended"]  # fmt: skip
+    lines = [f"| while | times | {' | '.join(columns)} |", "| --- " * (len(columns) + 2) + "|"]
+    for name in sorted(rows, key=lambda name: (name == "none", name)):
+        cells = " | ".join(str(rows[name][column]) for column in columns)
+        lines.append(f"| {name} | {faults[name] or ''} | {cells} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run, replay, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="keeps everything; a new one begins anew")
+    parser.add_argument("--triggers", type=int, default=10_000)
+    parser.add_argument("--minutes", type=float, default=240.0, help="stop earlier; go on later")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    folder = options.folder.resolve()
+    chaos = Chaos(folder, *prepared(folder), options.seed)
+    chaos.run(options.triggers, options.minutes * 60)
+    parts = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    runs = [json.loads(line) for line in (folder / "runs.jsonl").read_text().splitlines()]
+    log = (folder / "faults.jsonl").read_text().splitlines()
+    faults = Counter(json.loads(line)["fault"] for line in log)
+    wrong, counts = check(folder, parts)
+    wrong += [breach for run in runs for breach in run["breaches"]]
+    seen: Counter[str] = sum((Counter(run["seen"]) for run in runs), Counter())
+    reasons = Counter(
+        part["told"].get("reason") or "OK" for part in parts if part["end"] == "verdict"
+    )
+    print(f"{len(parts)} triggers, {faults.total()} faults, seed {options.seed}, {machine()}")
+    print(f"service starts: {sum(run['starts'] for run in runs)}")
+    for title, found in (("ends", counts), ("verdicts", reasons), ("seen", seen)):
+        print(f"{title}: " + ", ".join(f"{what} {count}" for what, count in found.most_common()))
+    print(table(parts, faults))
+    print(f"rules broken: {len(wrong)}")
+    print("\n".join(text[:1500] for text in wrong[:20]))
+    subprocess.run(["umount", str(folder / "disk")], check=False)
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
