@@ -394,7 +394,9 @@ def prepared(folder: Path) -> tuple[list[str], list[str]]:
                 str(folder / "line.toml"),
                 str(folder / "built" / name),
             ]
-            subprocess.run([*EDGE_RUN, *install], check=True, env=environ, capture_output=True)
+            subprocess.run(
+                [*EDGE_RUN, *install], check=True, env=environ, stdout=subprocess.DEVNULL
+            )
         spoil(folder / "built" / names[1], disk / "bundles", random.Random(1))
     whole = set(names)
     stored = [f.name for f in (disk / "bundles").iterdir() if (f.is_dir() and not f.is_symlink())]

@@ -208,7 +208,7 @@ class Visitor:
             if not self._csrf:
                 self._come_in()
             self._ask_for_all()
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException, ValueError):
             # The page is being started anew, and knows nobody any more.
             self.refused += 1
             self._csrf = ""
@@ -245,6 +245,8 @@ class Visitor:
             text = answer.read()
         finally:
             connection.close()
+        if answer.status == 401:
+            raise http.client.HTTPException("the page knows this visitor no more")
         # A picture may no longer be kept when it is asked for.
         self.refused += answer.status >= 400
         return text, answer.headers
