@@ -173,7 +173,10 @@ def _kept(stack: contextlib.ExitStack, file: Path, words: Sequence[str]) -> Spok
 
 
 def _comm(pid: int) -> str:
-    return (Path("/proc") / str(pid) / "comm").read_text().strip()
+    try:
+        return (Path("/proc") / str(pid) / "comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return "ended"
 
 
 class Visitor:

@@ -70,17 +70,26 @@ def main() -> int:
     options = parser.parse_args()
     # Whoever ends it early wants the figures so far.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    soak = Soak(options.minutes * 60)
     with tempfile.TemporaryDirectory() as folder:
-        soak = Soak(options.minutes * 60)
-        with (
-            everything_on(Path(folder), options.rate_hz, soak.seconds) as lines,
-            loops(options.hogs),
-            contextlib.suppress(KeyboardInterrupt),
-        ):
-            soak.watch(lines)
-    minutes = soak.seconds / 60
+        try:
+            with (
+                everything_on(Path(folder), options.rate_hz, soak.seconds) as lines,
+                loops(options.hogs),
+                contextlib.suppress(KeyboardInterrupt),
+            ):
+                soak.watch(lines)
+        finally:
+            # Whatever ended it: hours of figures are not thrown away.
+            good = report(soak, options)
+    return int(not good)
+
+
+def report(soak: Soak, options: argparse.Namespace) -> bool:
+    """Print, draw and write what was seen; whether it is as it should be."""
     about = (
-        f"{minutes:.0f} minutes, {options.rate_hz:g} Hz a line, {options.hogs} hogs, {machine()}"
+        f"{soak.seconds / 60:.0f} minutes, {options.rate_hz:g} Hz a line, {options.hogs} hogs, "
+        f"{machine()}"
     )
     print(about)
     print(*(f"{name}: {count}" for name, count in sorted(soak.counts.items())), sep=", ")
@@ -89,10 +98,10 @@ def main() -> int:
     if options.json:
         found = {"slopes_kib_min": slopes, "counts": soak.counts, "kib": soak.samples}
         options.json.write_text(json.dumps({"about": about, **found}))
-    if options.picture:
+    if options.picture and soak.samples:
         options.picture.write_text(svg(soak.curves(), "minutes", "MiB of its own, by process"))
     grown = any(slope > options.limit_kib_min for slope in slopes.values())
-    return int(grown or soak.unsteady or bool(soak.complaints))
+    return not (grown or soak.unsteady or soak.complaints)
 
 
 class Soak:
