@@ -38,6 +38,8 @@ HERE = Path(__file__).resolve().parent
 BUDGET_MS, IN_FLIGHT, PACE_S = 400, 2, 0.03
 # One of so many triggers begins a fault, at most so many at once.
 FAULT_EVERY, AT_ONCE = 14, 3
+# These want the disk for themselves: one could not be ended during the other.
+DISK = {"disk full", "disk read-only", "bundle altered on disk"}
 # Doubt: the same trigger is sent again. Silence for so long, while the line lives, is a breach.
 DOUBT_S, SILENCE_S = 2.0, 20.0
 DIST_INFO = "Metadata-Version: 2.1\nName: chaos-camera\nVersion: 1.0\n"
@@ -236,7 +238,8 @@ class Chaos:
 
     def _trigger(self) -> None:
         if self._rng.random() * FAULT_EVERY < 1 and len(self._on) < AT_ONCE:
-            free = [name for name in FAULTS if name not in self._on]
+            barred = DISK if DISK & self._on.keys() else set(self._on)
+            free = [name for name in FAULTS if name not in self._on and name not in barred]
             name = self._rng.choices(free, [FAULTS[each][0] for each in free])[0]
             self.seen[f"fault {name}"] += 1
             with (self.folder / "faults.jsonl").open("a") as log:

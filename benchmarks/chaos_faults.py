@@ -96,7 +96,8 @@ def _disk_full(world: World, rng: random.Random) -> Steps:
             os.posix_fallocate(file.fileno(), 0, max(1, free.f_bavail * free.f_bsize))
         yield rng.uniform(0.5, 3.0)
     finally:
-        balloon.unlink(missing_ok=True)
+        # It may be read-only just now.
+        _until_it_works(lambda: balloon.unlink(missing_ok=True))
 
 
 def _read_only(world: World, rng: random.Random) -> Steps:
@@ -128,13 +129,19 @@ def _bundle_altered(world: World, rng: random.Random) -> Steps:
             world.say("selftest")
         yield rng.uniform(0.2, 2.0)
     finally:
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                _byte(file, place, kept)
-                file.chmod(mode)
-                break
-            time.sleep(0.1)
+        _until_it_works(lambda: _byte(file, place, kept))
+        _until_it_works(lambda: file.chmod(mode))
         world.say("reset")
+
+
+def _until_it_works(act: Callable[[], object]) -> None:
+    """Try again for five seconds: another fault may hold the disk."""
+    for _ in range(100):
+        with contextlib.suppress(OSError):
+            act()
+            return
+        time.sleep(0.05)
+    act()
 
 
 def _byte(file: Path, place: int, value: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,18 +159,6 @@ def test_a_session_goes_on_over_a_cut_connection(plc) -> None:
     assert again.hear("verdict") == unread
 
 
-def _told_again(client: Plc) -> dict[str, Any]:
-    """Say HELLO until it is answered, however often the connection is made anew."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        if client.socket.poll(100, zmq.POLLOUT):
-            client.say("hello", session="two")
-        error = client.hear("error", seconds=0.1)
-        if error is not None:
-            return error
-    raise AssertionError("no answer")
-
-
 def test_two_clients_of_one_name_never_hear_each_others_verdicts(line, plc) -> None:
     one = plc(b"twins")
     one.say("hello", session="one")
@@ -194,9 +183,34 @@ def test_two_clients_of_one_name_never_hear_each_others_verdicts(line, plc) -> N
         verdict = one.hear("verdict", seconds=0.5)
     assert verdict is not None
     assert verdict["trig"] == "2"
-    # The second one is no longer read, is cut when the line's pings find that, and told again.
-    assert _told_again(two)["reason"] == "duplicate"
-    assert two.verdicts == []
-    assert {v["session"] for v in one.verdicts} == {"one"}
+    # The second one is no longer read: the first is left in peace, until the other calls anew.
+    two.say("trigger", trig="3", session="two")
+    assert two.hear("verdict", "error", seconds=0.3) is None
+    assert one.judge("3", session="one")["session"] == "one"
     two.vanish()
+    again = plc(b"twins")
+    again.say("hello", session="two")
+    error = again.hear("error")
+    assert error is not None
+    assert error["reason"] == "duplicate"
+    assert two.verdicts == again.verdicts == []
+    assert {v["session"] for v in one.verdicts} == {"one"}
+    again.vanish()
     line.until(lambda m: m["type"] == "alarm" and m["source"] == "clients" and not m["active"])
+
+
+def test_clients_of_one_name_that_talk_and_vanish_do_not_end_the_line(line, plc) -> None:
+    for _ in range(12):
+        pair = [plc(b"doubles") for _ in range(2)]
+        for each in pair:
+            each.say("hello", session="doubles")
+        for _ in range(30):
+            for each in pair:
+                with contextlib.suppress(zmq.Again):
+                    each.socket.send(b"\xc1" * 2000, zmq.NOBLOCK)
+        # Longer than libzmq's pings, if the line had any, would wait.
+        line.listen(0.25)
+        for each in pair:
+            each.vanish()
+    assert line.process.poll() is None, "the service has ended"
+    assert plc(b"whoever").judge("1")["type"] == "verdict"

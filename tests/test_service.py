@@ -214,3 +214,29 @@ def test_the_gateway_loads_neither_numpy_nor_openvino() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_triggers_under_way_at_a_stop_are_answered_shutdown_whatever_else_ends_with_it(
+    start: Start,
+) -> None:
+    slow = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 0.02'
+    line = start(trigger='mode = "software", budget_ms = 20000, max_in_flight = 4', camera=slow)
+    line.state("operational.ready")
+    client = line.client()
+    client.ask("first")
+    for trig in ("second", "third"):
+        client.say("trigger", trig=trig)
+        client.until(lambda m, trig=trig: m["type"] == "trigger_ack" and m["trig"] == trig)
+    # The gateway learns of the stop and of the camera's end in one moment.
+    line.process.send_signal(signal.SIGSTOP)
+    acquisition = line.child("kenpin-acquire")
+    os.kill(acquisition, signal.SIGKILL)
+    stat = Path(f"/proc/{acquisition}/stat")
+    while ") Z " not in stat.read_text():
+        line.listen(0.01)
+    line.process.send_signal(signal.SIGTERM)
+    line.process.send_signal(signal.SIGCONT)
+    for trig in ("second", "third"):
+        verdict = client.until(lambda m, trig=trig: m["type"] == "verdict" and m["trig"] == trig)
+        assert (verdict["verdict"], verdict["reason"]) == (2, "shutdown"), verdict["detail"]
+    assert line.stop() == 0

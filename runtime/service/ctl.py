@@ -26,6 +26,13 @@ _SEND_HWM = 1000
 # Its id, its recipe and its session, each at its longest, fit twice.
 _LONGEST_TRIGGER_BYTES = 2048
 _MS = 1_000_000
+# Seconds of silence, then a probe each second, so many of them.
+_KEEP_ALIVE = {
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 2,
+    zmq.TCP_KEEPALIVE_INTVL: 1,
+    zmq.TCP_KEEPALIVE_CNT: 3,
+}
 _PAUSED = f"; too many mistakes: nothing is listened to for {PAUSE_NS / 1e9:g} s"
 
 
@@ -57,7 +64,11 @@ class ControlSocket:
         self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         # A client that vanished and returns under its name takes its own place over.
         self.socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        self.socket.setsockopt(zmq.HEARTBEAT_IVL, 200)
+        # No ZMTP pings: libzmq 4.3.5 ends the process ("!_io_error") when one is due on a
+        # connection that has gone while what it had sent could not be taken, such as the
+        # older one of two of one name. A peer whose box has died is the kernel's to notice.
+        for option, value in _KEEP_ALIVE.items():
+            self.socket.setsockopt(option, value)
         try:
             self.endpoint = access.bind(self.socket, endpoint)
         except EndpointError:

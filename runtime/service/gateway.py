@@ -217,6 +217,11 @@ class Gateway:
     def _turn(self, wake: socket.socket) -> None:
         """One round of the loop. What is due comes first, and again after the longer parts."""
         self._coordinator.expire()
+        if self._asked_to_stop(wake):
+            # Before anything else is heard: a box that goes down takes cameras with it, and
+            # what is under way ends because of the stop.
+            self._exit = Exit.DONE
+            return
         self._camera()
         self._coordinator.expire()
         self._inspection()
@@ -231,10 +236,13 @@ class Gateway:
             self._announcer.again(entry)
         self._run_timers(now)
         self._announce()
+
+    def _asked_to_stop(self, wake: socket.socket) -> bool:
         with contextlib.suppress(BlockingIOError):
             if wake.recv(64):
                 self._log.info("stopping", why="asked to")
-                self._exit = Exit.DONE
+                return True
+        return False
 
     def _shut_down(self) -> None:
         self._manager.stopping()
