@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,20 +196,3 @@ def test_two_clients_of_one_name_never_hear_each_others_verdicts(line, plc) -> N
     assert {v["session"] for v in one.verdicts} == {"one"}
     again.vanish()
     line.until(lambda m: m["type"] == "alarm" and m["source"] == "clients" and not m["active"])
-
-
-def test_clients_of_one_name_that_talk_and_vanish_do_not_end_the_line(line, plc) -> None:
-    for _ in range(12):
-        pair = [plc(b"doubles") for _ in range(2)]
-        for each in pair:
-            each.say("hello", session="doubles")
-        for _ in range(30):
-            for each in pair:
-                with contextlib.suppress(zmq.Again):
-                    each.socket.send(b"\xc1" * 2000, zmq.NOBLOCK)
-        # Longer than libzmq's pings, if the line had any, would wait.
-        line.listen(0.25)
-        for each in pair:
-            each.vanish()
-    assert line.process.poll() is None, "the service has ended"
-    assert plc(b"whoever").judge("1")["type"] == "verdict"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -374,3 +376,47 @@ def test_a_verdict_that_cannot_be_sent_leaves_no_gap(publisher: VerdictPublisher
     assert feed.last_seq == 0
     message = feed.verdict(OK_VERDICT)
     assert (message.seq, message.boot) == (1, BOOT)
+
+
+PUSHED_ASIDE = """
+import sys, time, zmq
+from kenpin.runtime.service.ctl import ControlSocket
+from kenpin.runtime.wire.authentication import AccessControl
+from kenpin.runtime.wire.encodings import CODECS
+
+line = ControlSocket(AccessControl(), sys.argv[1], CODECS["msgpack"])
+
+def client():
+    made = zmq.Context.instance().socket(zmq.DEALER)
+    made.setsockopt(zmq.ROUTING_ID, b"twins")
+    made.setsockopt(zmq.LINGER, 0)
+    made.connect(sys.argv[1])
+    return made
+
+def heard(count):
+    for _ in range(count):
+        assert line.socket.poll(10_000), "nothing was heard"
+        line.socket.recv_multipart()
+
+first = client()
+first.send(b"one")
+heard(1)
+second = client()
+second.send(b"two")
+heard(1)
+# Nobody can take this any more, and then its sender goes.
+for _ in range(5):
+    first.send(b"more")
+time.sleep(0.1)
+first.close(0)
+# As long as pings would take to come.
+time.sleep(0.7)
+second.send(b"still here")
+heard(1)
+"""
+
+
+def test_a_client_that_was_pushed_aside_and_goes_does_not_end_the_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PUSHED_ASIDE, f"ipc://{tmp_path}/ctl"]
+    done = subprocess.run(command, capture_output=True, timeout=60, text=True)
+    assert done.returncode == 0, done.stderr
