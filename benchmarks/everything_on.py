@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,7 +192,7 @@ class Visitor:
         self._pictures.connect(f"ipc://{line.folder}/img")
         self._over = threading.Event()
         self._reader = threading.Thread(target=self._read_events, daemon=True)
-        self.visits = self.reviews = self.events = self.refused = self.pictures = 0
+        self.counts: Counter[str] = Counter()
 
     def __enter__(self) -> Visitor:
         self._reader.start()
@@ -206,14 +207,14 @@ class Visitor:
         """All that a browser with the page open would ask for in some seconds."""
         while self._pictures.poll(0):
             self._pictures.recv_multipart()
-            self.pictures += 1
+            self.counts["pictures"] += 1
         try:
             if not self._csrf:
                 self._come_in()
             self._ask_for_all()
         except (OSError, http.client.HTTPException, ValueError):
             # The page is being started anew, and knows nobody any more.
-            self.refused += 1
+            self.counts["refused"] += 1
             self._csrf = ""
 
     def _come_in(self) -> None:
@@ -232,11 +233,11 @@ class Visitor:
         if frames:
             number = frames[0]["number"]
             self._ask(self._page, f"/api/archived/{number}/heat")
-            if self.visits % 5 == 0:
+            if self.counts["visits"] % 5 == 0:
                 said = {"number": number, "says": "defect", "word": "spot", "region": None}
                 self._ask(self._page, "/api/review", said)
-                self.reviews += 1
-        self.visits += 1
+                self.counts["reviews"] += 1
+        self.counts["visits"] += 1
 
     def _ask(self, host: str, path: str, body: Any = None) -> tuple[bytes, Any]:
         connection = http.client.HTTPConnection(host, timeout=30)
@@ -251,7 +252,7 @@ class Visitor:
         if answer.status == 401:
             raise http.client.HTTPException("the page knows this visitor no more")
         # A picture may no longer be kept when it is asked for.
-        self.refused += answer.status >= 400
+        self.counts["refused"] += answer.status >= 400
         return text, answer.headers
 
     def _read_events(self) -> None:
@@ -263,7 +264,7 @@ class Visitor:
                 answer = connection.getresponse()
                 end = time.monotonic() + 60
                 while time.monotonic() < end and not self._over.is_set() and answer.readline():
-                    self.events += 1
+                    self.counts["events"] += 1
             except (OSError, http.client.HTTPException):
                 self._over.wait(1.0)
             finally:

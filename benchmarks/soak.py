@@ -161,8 +161,7 @@ class Soak:
             self.counts[f"{name} log lines above info"] += len(loud)
             print("".join(f"{name}: {said}" for said in loud[:SHOWN]), end="")
         for visitor in lines.visitors:
-            for what in ("visits", "reviews", "events", "pictures", "refused"):
-                self.counts[what] += getattr(visitor, what)
+            self.counts += visitor.counts
 
     def told(self, warm_up_s: float) -> dict[str, float]:
         """Slopes in KiB a minute, by process, each printed."""
