@@ -438,9 +438,10 @@ def test_the_sandbox_lets_archive_recording_keys_status_page_and_bridges_work(
     box.run("runuser -u kenpin -- edge-run keys client plc /var/lib/kenpin/web-1/keys "
             "-o /var/lib/kenpin/web-1/plc.key_secret")  # fmt: skip
     tcp = 'ctl = "tcp://127.0.0.1:5555", pub = "tcp://127.0.0.1:5556"'
+    # Slow, and with time: what a busy machine makes of it is not what is asked here.
     line.configure(
-        trigger='mode = "free", budget_ms = 500',
-        camera=SYNTHETIC + ", rate_hz = 10",
+        trigger='mode = "free", budget_ms = 5000',
+        camera=SYNTHETIC + ", rate_hz = 2",
         wire=f'{tcp}, keys = "/var/lib/kenpin/web-1/keys"',
         **SIDES
         | {
