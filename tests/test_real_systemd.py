@@ -419,6 +419,13 @@ def answers(box: Box, url: str, word: str) -> Callable[[], bool]:
     return lambda: word in box.run(f'python3 -c "{code}"', check=False).stdout
 
 
+def complaints(line: BoxLine) -> list[dict[str, Any]]:
+    """Alarms of side processes, but that a bridge takes its time to start."""
+    alarms = [told for told in line.heard("alarm") if told["source"] in SANDBOXED]
+    return [told for told in alarms if told["detail"] != "starting"]
+
+
+SANDBOXED = ("archive", "status", "page", "modbus")
 # A word of a Modbus server: a request for registers 100 to 102, and how the answer begins.
 MODBUS = """
 import socket
@@ -452,8 +459,7 @@ def test_the_sandbox_lets_archive_recording_keys_status_page_and_bridges_work(
     )
     line.install(patchcore)
     # The journal still tells of what other tests killed.
-    sides = ("archive", "status", "page", "modbus")
-    earlier = sum(told["source"] in sides for told in line.heard("alarm"))
+    earlier = len(complaints(line))
     line.start()
     try:
         box.until(lambda: any((line.home / "archive").rglob("*.json")), "nothing is archived")
@@ -470,8 +476,7 @@ def test_the_sandbox_lets_archive_recording_keys_status_page_and_bridges_work(
             check=False,
         )
         assert listened.returncode == 0, listened.stdout + listened.stderr
-        alarms = [told for told in line.heard("alarm") if told["source"] in sides]
-        assert len(alarms) == earlier
+        assert complaints(line)[earlier:] == []
     finally:
         line.stop()
     box.run(
