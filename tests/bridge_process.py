@@ -11,7 +11,7 @@ from typing import Any
 from kenpin.config.bridges import BridgeSettings
 from kenpin.processes.channel import Stop
 from kenpin.processes.side import SideProcess
-from kenpin.runtime.bridges.process import NICENESS, BridgedLine, BridgeTold, attend
+from kenpin.runtime.bridges.process import NICENESS, BridgedLine, BridgeReport, attend
 from lying_line import BUDGET_MS, LyingLine
 
 __all__ = ["BridgeProcess", "free_port", "lying_facts"]
@@ -44,15 +44,15 @@ class BridgeProcess(threading.Thread):
 
     def __init__(self, settings: BridgeSettings, facts: BridgedLine) -> None:
         super().__init__(daemon=True)
-        self.told: list[BridgeTold] = []
+        self.told: list[BridgeReport] = []
         self._ending = threading.Event()
-        self.process: SideProcess[Stop, BridgeTold] = SideProcess(
+        self.process: SideProcess[Stop, BridgeReport] = SideProcess(
             "kenpin-bridge",
             attend,
             settings,
             facts,
             to_child=Stop,
-            from_child=BridgeTold,
+            from_child=BridgeReport,
             niceness=NICENESS,
         )
 

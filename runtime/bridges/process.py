@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from kenpin.config.bridges import BRIDGES, BridgeSettings
 from kenpin.config.line import Line
 from kenpin.config.registry import load_object
+from kenpin.config.text import shorten
 from kenpin.processes.channel import Channel, Message, Stop
 from kenpin.runtime.bridges.link import LineLink, Unsaid
 from kenpin.runtime.wire.client import Heard, LineClient
@@ -21,7 +22,7 @@ from kenpin.runtime.wire.keys import read_client
 __all__ = [
     "ALIVE_S",
     "NICENESS",
-    "BridgeTold",
+    "BridgeReport",
     "BridgeWork",
     "Bridged",
     "BridgedLine",
@@ -35,7 +36,7 @@ ALIVE_S = 1.0
 NICENESS = 5
 
 
-class BridgeTold(Message, frozen=True):
+class BridgeReport(Message, frozen=True):
     """A sign of life: where the bridge is reached, or why it is not."""
 
     address: str
@@ -91,13 +92,13 @@ class Bridged:
     """
 
     def __init__(
-        self, facts: BridgedLine, keys: Path | None, name: str, channel: Channel[BridgeTold, Stop]
+        self, facts: BridgedLine, keys: Path | None, name: str, channel: Channel[BridgeReport, Stop]
     ) -> None:
         self.facts = facts
         self._keys = keys
         self._name = name
         self._channel = channel
-        self._told = BridgeTold("", "starting")
+        self._report = BridgeReport("", "starting")
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
 
@@ -137,10 +138,10 @@ class Bridged:
 
     def tell(self, *, address: str = "", fault: str = "") -> None:
         """Where the bridge is reached, or why it is not: an alarm says so, until the next."""
-        told = BridgeTold(address, fault[:MAX_DETAIL_CHARS])
-        if told != self._told:
-            self._told = told
-            self._channel.send(told)
+        report = BridgeReport(address, shorten(fault, MAX_DETAIL_CHARS))
+        if report != self._report:
+            self._report = report
+            self._channel.send(report)
 
     async def until_end(self) -> None:
         """Wait for the end of the line, giving signs of life."""
@@ -154,7 +155,7 @@ class Bridged:
         loop.add_reader(self._channel.fileno(), heard)
         try:
             while not self._ended.is_set():
-                self._channel.send(self._told)
+                self._channel.send(self._report)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._ended.wait(), ALIVE_S)
         finally:
@@ -182,7 +183,7 @@ class BridgeWork(Protocol):
 
 
 def attend(
-    settings: BridgeSettings, facts: BridgedLine, channel: Channel[BridgeTold, Stop]
+    settings: BridgeSettings, facts: BridgedLine, channel: Channel[BridgeReport, Stop]
 ) -> None:
     """Be the process, until the channel ends."""
     work: BridgeWork = load_object(BRIDGES.find(settings.kind).work)

@@ -24,7 +24,7 @@ from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.network import load_mask, load_network
 from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.regions import defects_of
-from kenpin.runtime.judging.rule import Evidence, judge
+from kenpin.runtime.judging.rule import Evidence, verdict_on
 from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Defect, Reason, Thresholds, Verdict
@@ -294,24 +294,16 @@ class Pipeline:
             elapsed_ns=now - frame.captured_ns,
             budget_ns=self._budget_ns,
         )
-        outcome, why, sentence = judge(evidence, self.thresholds)
-        watch.stages_us["total"] = evidence.elapsed_ns // 1000
-        verdict = Verdict(
-            outcome=outcome,
-            reason=why,
-            detail=sentence,
-            score=evidence.score,
-            thresholds=self.thresholds,
-            frame_index=frame.index,
-            frame_name=frame.name,
-            captured_ns=frame.captured_ns,
+        verdict = verdict_on(
+            frame,
+            evidence,
+            self.thresholds,
             judged_ns=now,
             bundle=self.bundle.label,
-            peak_xy=_peak(frame, measured),
             stages_us=watch.stages_us,
-            defects=defects,
-            n_defects=n_defects,
         )
+        peak = _peak(frame, measured)
+        verdict = replace(verdict, peak_xy=peak, defects=defects, n_defects=n_defects)
         return Judgement(verdict, measured.score_map if measured else None)
 
     def _defects(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds
+from kenpin.camera.frame import Frame, LostFrame
+from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict
 
-__all__ = ["Evidence", "judge"]
+__all__ = ["Evidence", "judge", "verdict_on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +57,29 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> tuple[Outcome, Reason |
     if e.score <= thresholds.ng:
         return Outcome.NG, Reason.UNSURE, "the score lies between the two thresholds"
     return Outcome.NG, Reason.DEFECT, ""
+
+
+def verdict_on(
+    frame: Frame | LostFrame,
+    evidence: Evidence,
+    thresholds: Thresholds,
+    *,
+    judged_ns: int,
+    bundle: str,
+    stages_us: Mapping[str, int],
+) -> Verdict:
+    """The verdict on a frame by the rule; where its defects are is for the caller to add."""
+    outcome, reason, detail = judge(evidence, thresholds)
+    return Verdict(
+        outcome=outcome,
+        reason=reason,
+        detail=detail,
+        score=evidence.score,
+        thresholds=thresholds,
+        frame_index=frame.index,
+        frame_name=frame.name,
+        captured_ns=frame.captured_ns,
+        judged_ns=judged_ns,
+        bundle=bundle,
+        stages_us={**stages_us, "total": evidence.elapsed_ns // 1000},
+    )

@@ -40,7 +40,7 @@ class Commander:
     rolls           keeps the rolls of a web; None if the line keeps none
     begin_selftest  asks the inspection for it; False if nobody can be asked
     in_force        called when another bundle judges from now on, with who wanted it
-    told_change     told, too, how far a bundle has come that somebody asked for
+    on_change       called, too, with how far a bundle has come that somebody asked for
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Commander:
         rolls: Rolls | None,
         begin_selftest: Callable[[], bool],
         in_force: Callable[[Who], None],
-        told_change: Callable[[Change], None],
+        on_change: Callable[[Change], None],
     ) -> None:
         self._coordinator = parts.coordinator
         self._supervisor = parts.supervisor
@@ -60,7 +60,7 @@ class Commander:
         self._rolls = rolls
         self._begin_selftest = begin_selftest
         self._in_force = in_force
-        self._told_change = told_change
+        self._on_change = on_change
         self._testers: list[Owner] = []
         # Bundles that processes beside the line wait for, by their parts.
         self._takes: dict[str, str] = {}
@@ -157,7 +157,7 @@ class Commander:
 
     def report_change(self, change: Change) -> None:
         """Tell whoever asked for another bundle how far that has come."""
-        self._told_change(change)
+        self._on_change(change)
         taken = change.step in ("prepared", "failed") and self._takes.pop(str(change.owner), "")
         if taken and change.step == "prepared":
             self._activate(change.owner, change.bundle, Who(str(change.owner)))

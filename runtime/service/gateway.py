@@ -88,7 +88,7 @@ class Gateway:
             rolls=self._sides.rolls,
             begin_selftest=self._begin_selftest,
             in_force=self._in_force,
-            told_change=self._sides.changed,
+            on_change=self._sides.changed,
         )
         self._uninspected = Uninspected(self._line.uninspected)
         self._coordinator.on_verdict.append(self._watch_rate)
@@ -145,12 +145,12 @@ class Gateway:
         asked = self._line.gateway
         refused = [claim_priority(asked.realtime_priority)]
         refused += [lock_memory()] if asked.lock_memory else []
-        told = "; ".join(text for text in refused if text)
-        if told and not self._manager.present:
+        why = "; ".join(text for text in refused if text)
+        if why and not self._manager.present:
             # By hand nobody promised it.
-            self._log.info("no_priority", detail=told)
+            self._log.info("no_priority", detail=why)
         else:
-            self._alarms.note("priority", told, bool(told))
+            self._alarms.note("priority", why, bool(why))
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[socket.socket]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kenpin.runtime.judging.verdict import Gap
 
-__all__ = ["MapStrip", "merged"]
+__all__ = ["MapStrip", "merged", "united"]
 
 F32 = NDArray[np.float32]
 
@@ -45,4 +45,18 @@ def merged(gaps: Iterable[Gap]) -> list[Gap]:
             out[-1] = replace(last, end_line=gap.end_line, known=last.known and gap.known)
         else:
             out.append(gap)
+    return out
+
+
+def united(lines: list[tuple[int, int]], most: int = 0) -> list[tuple[int, int]]:
+    """Stretches of lines in order, those that touch made one.
+
+    With `most`, the last of so many takes in the rest and what lies between.
+    """
+    out: list[tuple[int, int]] = []
+    for first, end in sorted(lines):
+        if out and (first <= out[-1][1] or len(out) == most):
+            out[-1] = (out[-1][0], max(out[-1][1], end))
+        else:
+            out.append((first, end))
     return out

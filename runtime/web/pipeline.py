@@ -26,11 +26,12 @@ from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds, WebResume
+from kenpin.runtime.web.conclusion import conclude
 from kenpin.runtime.web.defects import DefectTracker
 from kenpin.runtime.web.pieces import MapStrip
 from kenpin.runtime.web.position import Along
 from kenpin.runtime.web.stages import WebStages, slots_agree
-from kenpin.runtime.web.web_state import WebState, conclude
+from kenpin.runtime.web.web_state import WebState
 
 __all__ = ["WebPipeline", "open_pipeline"]
 

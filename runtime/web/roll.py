@@ -122,8 +122,8 @@ class RollBook:
             if name is not None:
                 self._begin(findings, line, name)
         self._cover(findings, at, findings.end_line)
-        for told in (*findings.defects, *findings.further):
-            defect = self._track.placed(told)
+        for found in (*findings.defects, *findings.further):
+            defect = self._track.placed(found)
             for roll in self._rolls:
                 if roll.first_line <= defect.first_line and (
                     roll is self._running or defect.first_line < roll.end_line

@@ -1,8 +1,8 @@
-"""What is known of a web so far, and what of it a frame's verdict may say."""
+"""What is known of a web so far."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass, field, replace
 
 import numpy as np
@@ -11,43 +11,24 @@ from numpy.typing import NDArray
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.config.web import WebSpec
 from kenpin.runtime.judging.join import ScoreMap
-from kenpin.runtime.judging.pipeline import Judgement, Stopwatch
-from kenpin.runtime.judging.rule import Evidence, judge
 from kenpin.runtime.judging.verdict import (
-    MOST_DEFECTS,
-    MOST_FURTHER,
     Cause,
     Gap,
-    LaneVerdict,
-    Outcome,
-    Reason,
     Thresholds,
-    Verdict,
     WebDefect,
-    WebFindings,
     WebGate,
 )
 from kenpin.runtime.web.defects import DefectTracker
 from kenpin.runtime.web.lanes import LaneMap, RowChecks
-from kenpin.runtime.web.pieces import MapStrip, merged
+from kenpin.runtime.web.pieces import MapStrip, united
 from kenpin.runtime.web.position import Along, gate_action
 from kenpin.runtime.web.stream import StreamingMap, TileWork
 
-__all__ = ["WebState", "conclude"]
+__all__ = ["WebState"]
 
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Fault = tuple[Reason, str]
 
-# What a verdict says when lines it covers were not inspected; the first that holds.
-_GAP_REASONS = (
-    (Cause.FAILED, Reason.MODEL_ERROR),
-    (Cause.LOST, Reason.INCOMPLETE_FRAME),
-    (Cause.CONTEXT, Reason.INCOMPLETE_FRAME),
-    (Cause.NONFINITE, Reason.NONFINITE),
-    (Cause.IMAGE_QUALITY, Reason.IMAGE_QUALITY),
-    (Cause.EDGE, Reason.IMAGE_QUALITY),
-)
 # Stretches that one gate is told of in one verdict; further ones widen the last.
 MOST_ACTIONS = 16
 
@@ -201,7 +182,7 @@ class WebState:
                 continue
             reach = offset - self.web.gate_margin_mm
             due, self._pending[k] = self._due([*self._pending[k], *bad], reach, usual_lines)
-            for lines in _united(due, MOST_ACTIONS):
+            for lines in united(due, MOST_ACTIONS):
                 yield gate_action(
                     self.along, self.web.along, lane.name, lines, offset,
                     self.web.gate_margin_mm, self.stream.end,
@@ -217,7 +198,7 @@ class WebState:
         # By the verdict after the next frame's, the web may have come so far.
         coming = self.along.reach(known, self.stream.end + 2 * usual_lines)
         due, waiting = [], []
-        for first, end in _united(bad):
+        for first, end in united(bad):
             place = self.along.reach(max(first, known), max(end, known))
             if end <= known or not coming or not place or place[0] + reach_mm <= coming[1]:
                 due.append((first, end))
@@ -249,172 +230,5 @@ class WebState:
             yield first, min(strip.end_line, strip.first_line + int(stop) * px)
 
 
-def conclude(
-    state: WebState,
-    frame: Frame | LostFrame,
-    fault: Fault | None,
-    watch: Stopwatch,
-    label: str,
-    now_ns: int,
-    budget_ns: int | None,
-    usual_lines: int,
-) -> Judgement:
-    """The verdict on a frame, from what its pieces came to."""
-    gaps = tuple(merged(state.gaps))
-    fault = fault or _disproved(state) or _uninspected(gaps, state.checks.detail)
-    elapsed_ns = now_ns - frame.captured_ns
-    lanes = []
-    for lane, limit, spec in zip(state.by_lane, state.limits, state.lanes.lanes, strict=True):
-        proof = _evidence(state, fault, lane.score, elapsed_ns, budget_ns)
-        outcome, reason, _ = judge(proof, limit)
-        runs = tuple(_united(lane.ng_runs))
-        lanes.append(LaneVerdict(spec.name, outcome, reason, proof.score, limit, runs))
-    worst = _worst(lanes)
-    proof = _evidence(state, fault, worst.score, elapsed_ns, budget_ns)
-    outcome, reason, detail = judge(proof, worst.thresholds)
-    watch.stages_us["total"] = elapsed_ns // 1000
-    located = state.score_map()
-    findings = _findings(state, tuple(lanes), gaps, located and located[1], usual_lines)
-    verdict = Verdict(
-        outcome=outcome,
-        reason=reason,
-        detail=detail,
-        score=proof.score,
-        thresholds=worst.thresholds,
-        frame_index=frame.index,
-        frame_name=frame.name,
-        captured_ns=frame.captured_ns,
-        judged_ns=now_ns,
-        bundle=label,
-        peak_xy=None if located is None else located[0].peak_xy(*located[0].frame_size),
-        stages_us=watch.stages_us,
-        web=findings,
-    )
-    return Judgement(verdict, None if located is None else located[0])
-
-
-def _findings(
-    state: WebState,
-    lanes: tuple[LaneVerdict, ...],
-    gaps: tuple[Gap, ...],
-    map_line: int | None,
-    usual_lines: int,
-) -> WebFindings:
-    """What the verdict says of the web."""
-    defects = [state.located(defect) for defect in state.defects]
-    kept, others = _highest(defects, state.web.defects.most_per_frame)
-    going_on, _ = _highest([state.located(d) for d in state.going_on], MOST_DEFECTS)
-    stream = state.stream
-    first, end = state.first_line, stream.settled
-    gates = tuple(state.gates(usual_lines))
-    return WebFindings(
-        first_line=first,
-        end_line=end,
-        first_mm=state.along.mm(first),
-        end_mm=state.along.mm(end),
-        lanes=lanes,
-        defects=kept,
-        n_defects=len(defects),
-        further=_highest(others, MOST_FURTHER)[0],
-        going_on=going_on,
-        gaps=gaps,
-        gates=gates,
-        map_line=map_line,
-        open_since=state.open_since,
-        first_count=state.along.count(first),
-        end_count=state.along.count(end),
-        rescanned=state.along.seen_before(first, end) if end > first else False,
-        came_line=stream.end,
-        knots=state.along.knots(first, end),
-        pending=state.pending,
-        within_mm=state.along.within(first, end),
-    )
-
-
-def _highest(
-    defects: Sequence[WebDefect], most: int
-) -> tuple[tuple[WebDefect, ...], tuple[WebDefect, ...]]:
-    """So many of them with the highest peaks, and the others; both along the web."""
-    ranked = sorted(defects, key=lambda d: -d.peak)
-    first, rest = (
-        tuple(sorted(part, key=lambda d: (d.first_line, d.left_px)))
-        for part in (ranked[:most], ranked[most:])
-    )
-    return first, rest
-
-
-def _disproved(state: WebState) -> Fault | None:
-    """What speaks against every line having been judged or told as not inspected."""
-    stream, work = state.stream, state.stream.work
-    if work.scored != work.due:
-        return Reason.MODEL_ERROR, f"{work.scored} of {work.due} tiles were scored"
-    if state.holes or state.said != stream.settled:
-        return Reason.MODEL_ERROR, f"{state.holes} lines are covered by no verdict or by two"
-    waiting = stream.end - stream.settled
-    if waiting > stream.latency_lines:
-        found = f"{waiting} lines wait to be judged, at most {stream.latency_lines} should"
-        return Reason.MODEL_ERROR, found
-    return None
-
-
-def _uninspected(gaps: tuple[Gap, ...], detail: str) -> Fault | None:
-    for cause, reason in _GAP_REASONS:
-        own = [gap for gap in gaps if gap.cause is cause]
-        if own:
-            lines = sum(gap.lines for gap in own)
-            where = f"lines {own[0].first_line} to {own[-1].end_line - 1}"
-            why = f": {detail}" if detail and reason is Reason.IMAGE_QUALITY else ""
-            told = f"{lines} lines were not inspected ({cause.word}), {where}{why}"
-            return reason, told if all(g.known for g in own) else f"{told}; how many is a guess"
-    return None
-
-
-def _evidence(
-    state: WebState,
-    fault: Fault | None,
-    score: float | None,
-    elapsed_ns: int,
-    budget_ns: int | None,
-) -> Evidence:
-    # A frame too short to complete a tile row has nothing to prove: it covers no
-    # line, and `_disproved` has seen that none waits longer than it may.
-    # So has a lane of which all was left out by order.
-    empty = state.said == state.first_line or (score is None and state.checks.ends is not None)
-    return Evidence(
-        fault=fault[0] if fault else None,
-        detail=fault[1] if fault else "",
-        tiles_scored=1,
-        tiles_expected=1,
-        finite=True,
-        score=0.0 if empty and fault is None else score,
-        elapsed_ns=elapsed_ns,
-        budget_ns=budget_ns,
-    )
-
-
-def _worst(lanes: list[LaneVerdict]) -> LaneVerdict:
-    """The lane that decides: NG before OK, then the highest score for its threshold."""
-
-    def badness(lane: LaneVerdict) -> tuple[bool, float]:
-        share = (lane.score or 0.0) / lane.thresholds.ok if lane.thresholds.ok else 0.0
-        return lane.outcome is Outcome.NG, share
-
-    return max(lanes, key=badness)
-
-
 def _times(thresholds: Thresholds, times: float) -> Thresholds:
     return Thresholds(*(times * part for part in astuple(thresholds)))
-
-
-def _united(lines: list[tuple[int, int]], most: int = 0) -> list[tuple[int, int]]:
-    """Stretches of lines in order, those that touch made one.
-
-    With `most`, the last of so many takes in the rest and what lies between.
-    """
-    out: list[tuple[int, int]] = []
-    for first, end in sorted(lines):
-        if out and (first <= out[-1][1] or len(out) == most):
-            out[-1] = (out[-1][0], max(out[-1][1], end))
-        else:
-            out.append((first, end))
-    return out

@@ -269,29 +269,29 @@ class ModbusPlc:
         if status["triggers"] != before["triggers"]:
             self._asked_s = 0.0
             now_ns = status["now_ns"]
-            told = {
+            answer = {
                 "trig": str(status["trigger_id"]),
                 "fresh": flags["fresh"],
                 "overrun": bits_of(STATUS_BITS, status["status"])["overrun"],
                 "t_mono_ns": now_ns,
                 "deadline_ns": now_ns + status["budget_us"] * 1000,
             }
-            self._tell("trigger_ack", told, at_ns)
+            self._tell("trigger_ack", answer, at_ns)
         if status["refusals"] != before["refusals"]:
             self._asked_s = 0.0
-            told = {
+            answer = {
                 "about": "trigger",
                 "trig": str(status["refused_id"]),
                 "reason": _REFUSALS.get(status["refusal"]),
                 "detail": f"trigger {status['refused_id']} refused: {status['refusal']}",
             }
-            self._tell("error", told, at_ns)
+            self._tell("error", answer, at_ns)
         if status["commands"] != before["commands"] and self._command:
             failed = bits_of(STATUS_BITS, status["status"])["command_failed"]
             kind = "failed" if failed else _COMMANDS[self._command][1]
-            told = {"detail": "the bridge says that it failed" if failed else ""}
-            told |= {"bundle": f"{status['bundle']:012x}", "t_mono_ns": status["now_ns"]}
-            self._tell(kind, told, at_ns)
+            answer = {"detail": "the bridge says that it failed" if failed else ""}
+            answer |= {"bundle": f"{status['bundle']:012x}", "t_mono_ns": status["now_ns"]}
+            self._tell(kind, answer, at_ns)
 
     def _results(self, before: dict[str, Any], status: dict[str, Any], at_ns: int) -> None:
         assert self._requests is not None
@@ -330,7 +330,7 @@ class ModbusPlc:
         why = self._unsound(found)
         if why:
             self._heard.append(WireError(f"result {found['number']}: {why}"))
-        return self._told(found)
+        return self._as_message(found)
 
     def _unsound(self, found: Mapping[str, Any]) -> str:
         """What in a result must not be; empty if it is well."""
@@ -348,7 +348,7 @@ class ModbusPlc:
         proven = score is not None and thr is not None and score <= thr
         return "" if proven else f"OK, yet score {score} and threshold {thr}"
 
-    def _told(self, found: Mapping[str, Any]) -> dict[str, Any]:
+    def _as_message(self, found: Mapping[str, Any]) -> dict[str, Any]:
         flags = bits_of(RESULT_BITS, found["flags"])
         trigger = found["trigger_id"]
         return {

@@ -69,8 +69,8 @@ class _MqttBridge:
             self._line.heard(message, now_ns)
         self.hub.published(message, now_ns)
 
-    def _open(self, name: str, told: Callable[[Heard | Unsaid], None]) -> LineLink:
-        return self._bridged.link(told, suffix=f"-{name}", listen=False)
+    def _open(self, name: str, hear: Callable[[Heard | Unsaid], None]) -> LineLink:
+        return self._bridged.link(hear, suffix=f"-{name}", listen=False)
 
     def _send(self, outgoing: Outgoing) -> bool:
         if not self._connected or self._waiting.full():

@@ -136,10 +136,10 @@ class Hub:
     def _link(self, name: str) -> ClientLink | None:
         link = self._links.get(name)
         if link is None and len(self._links) < self._most:
-            link = self._links[name] = self._open(name, lambda message: self._told(name, message))
+            link = self._links[name] = self._open(name, lambda message: self._heard(name, message))
         return link
 
-    def _told(self, name: str, message: Heard | Unsaid) -> None:
+    def _heard(self, name: str, message: Heard | Unsaid) -> None:
         if isinstance(message, Unsaid):
             self._error(name, message.kind, message.fields.get("trig"), message.why)
         else:

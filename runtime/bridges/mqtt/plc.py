@@ -143,8 +143,7 @@ class MqttPlc:
         kind = str(fields.get("type"))
         if kind in ("verdict", "state"):
             decode(payload, Encoding.JSON)
-        told = topic.startswith(f"{self._base}to/")
-        if told:
+        if topic.startswith(f"{self._base}to/"):
             self._greet_s = math.inf if kind == "state" else self._greet_s
             self._ready.append(Heard(kind, fields, at_ns))
             return

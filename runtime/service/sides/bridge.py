@@ -7,7 +7,7 @@ import structlog
 from kenpin.config.bridges import BRIDGES, BridgeSettings
 from kenpin.processes.channel import Stop
 from kenpin.processes.side import SideProcess
-from kenpin.runtime.bridges.process import ALIVE_S, NICENESS, BridgeTold, attend, facts_of
+from kenpin.runtime.bridges.process import ALIVE_S, NICENESS, BridgeReport, attend, facts_of
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
 __all__ = ["BridgeSide"]
@@ -29,13 +29,13 @@ class BridgeSide(Side):
         self._fault = self._address = ""
         self._pid: int | None = None
         self._heard_ns = 0
-        self.process: SideProcess[Stop, BridgeTold] = SideProcess(
+        self.process: SideProcess[Stop, BridgeReport] = SideProcess(
             f"kenpin-{settings.called}"[:15],
             attend,
             settings,
             facts_of(around.line),
             to_child=Stop,
-            from_child=BridgeTold,
+            from_child=BridgeReport,
             niceness=NICENESS,
             clock_ns=around.clock_ns,
         )

@@ -152,15 +152,15 @@ class _Pages:
 
     async def _me(self, request: Request) -> Response:
         session = self._sessions.of(request.cookies.get(COOKIE))
-        told: dict[str, Any] = {
+        answer: dict[str, Any] = {
             "language": self._spec.language,
             "languages": list(LANGUAGES),
             "line": self._line.name,
             "login": self._sessions.needed,
         }
         if session is not None:
-            told |= {"user": session.user, "role": session.role, "csrf": session.csrf}
-        return JSONResponse(told)
+            answer |= {"user": session.user, "role": session.role, "csrf": session.csrf}
+        return JSONResponse(answer)
 
     async def _login(self, request: Request) -> Response:
         if not self._sessions.needed:
@@ -231,12 +231,12 @@ class _Pages:
                 503, f"{READERS} readers are connected; close another tab", {"Retry-After": "10"}
             )
         self._readers += 1
-        return _Stream(self._told(request), self._gone)
+        return _Stream(self._news(request), self._gone)
 
     def _gone(self) -> None:
         self._readers -= 1
 
-    async def _told(self, request: Request) -> AsyncIterator[str]:
+    async def _news(self, request: Request) -> AsyncIterator[str]:
         version, said = -1, 0.0
         token = request.cookies.get(COOKIE)
         while not await request.is_disconnected():

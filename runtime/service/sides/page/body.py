@@ -165,10 +165,10 @@ class PageBody:
     def _want(self, bundle: str) -> None:
         self._tell(LivePageReport(wanted=bundle))
 
-    def _tell(self, told: LivePageReport) -> None:
+    def _tell(self, report: LivePageReport) -> None:
         # From the server's threads, too.
         with self._telling:
-            self._channel.send(told)
+            self._channel.send(report)
 
 
 def _jpeg(canvas: U8) -> bytes:

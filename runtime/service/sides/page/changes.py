@@ -176,8 +176,8 @@ class BundleChanges:
         folder = self._store.parent / PROPOSALS
         folder.mkdir(exist_ok=True)
         at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        told = {"bundle": name, "ok": ok, "ng": ng, "why": why, "who": user, "at": at}
-        replace_file(folder / f"{at}-{name}.json", (json.dumps(told, indent=1) + "\n").encode())
+        proposal = {"bundle": name, "ok": ok, "ng": ng, "why": why, "who": user, "at": at}
+        replace_file(folder / f"{at}-{name}.json", (json.dumps(proposal, indent=1) + "\n").encode())
 
-    def _audit(self, user: str, what: Any, told: dict[str, Any]) -> None:
-        audit_of(self._line).write(Who("page", user=user), what, self._line.name, **told)
+    def _audit(self, user: str, what: Any, change: dict[str, Any]) -> None:
+        audit_of(self._line).write(Who("page", user=user), what, self._line.name, **change)

@@ -19,8 +19,8 @@ def main() -> None:
         file.relative_to(HERE).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files
     }
-    told = {"version": version("kenpin"), "libraries": {}, "files": hashes}
-    (HERE / "client.json").write_text(json.dumps(told, indent=1) + "\n")
+    known = {"version": version("kenpin"), "libraries": {}, "files": hashes}
+    (HERE / "client.json").write_text(json.dumps(known, indent=1) + "\n")
 
 
 if __name__ == "__main__":

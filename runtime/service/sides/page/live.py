@@ -243,13 +243,13 @@ class LiveLine:
     def _alarms(self, counts: LineTotals | None) -> list[dict[str, Any]]:
         if counts is None:
             return []
-        told = []
+        alarms = []
         for part, detail in sorted(counts.alarms.items()):
             seen = self._acknowledged.get(part)
             # What was acknowledged was another sentence.
             known = seen if seen is not None and seen["detail"] == detail else None
-            told.append({"part": part, "detail": detail, "acknowledged": known})
-        return told
+            alarms.append({"part": part, "detail": detail, "acknowledged": known})
+        return alarms
 
     def _forget(self) -> None:
         """Keep pictures of the filmstrip only, and the good ones that are compared with."""
