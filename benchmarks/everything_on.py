@@ -6,11 +6,11 @@ import contextlib
 import http.client
 import itertools
 import json
-import re
 import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -185,7 +185,10 @@ class Visitor:
 
     def __init__(self, line: RunningLine) -> None:
         self._line = line
-        self._page, self._status = (self._address(event) for event in ("page", "status_page"))
+        settings = tomllib.loads((line.folder / "line.toml").read_text())
+        self._page, self._status = (
+            f"127.0.0.1:{settings[side]['port']}" for side in ("page", "status")
+        )
         self._cookie = self._csrf = ""
         self._pictures: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
         self._pictures.setsockopt(zmq.SUBSCRIBE, b"")
@@ -269,13 +272,3 @@ class Visitor:
                 self._over.wait(1.0)
             finally:
                 connection.close()
-
-    def _address(self, event: str) -> str:
-        wanted = re.compile(rf'"address": "(?:http://)?([0-9.]+:[0-9]+)[^"]*".*"event": "{event}"')
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
-            found = wanted.search("".join(self._line.log))
-            if found:
-                return found[1]
-            self._line.listen(0.1)
-        raise TimeoutError(f"no {event} within 60 s: {''.join(self._line.log[-5:])}")
