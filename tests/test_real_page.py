@@ -115,7 +115,23 @@ def test_a_stranger_sees_why_the_last_part_was_rejected(page: Served) -> None:
         assert chromium.value("document.querySelectorAll('#strip button.ng').length") == 4
 
 
-def test_a_threshold_is_moved_and_applied_on_a_running_line(
+def test_what_was_refused_is_said_and_stays(page: Served, patchcore: Bundle) -> None:
+    with browser.Browser(browser.find() or "") as chromium:
+        opened(page, "threshold", chromium)
+        chromium.value("document.getElementById('reason').value = 'a trial'")
+        chromium.value("document.getElementById('back').disabled = false")
+        chromium.value("document.getElementById('back').click()")
+        shown = "!document.getElementById('trouble').hidden"
+        chromium.until(shown)
+        assert "no earlier bundle" in chromium.value("document.getElementById('trouble').innerText")
+        # What the line tells afterwards does not wipe it away.
+        before = chromium.value("line.now")
+        page.live.counts(counts(patchcore.label))
+        chromium.until(f"line.now > {before}")
+        assert chromium.value(shown)
+
+
+def test_a_threshold_is_moved_applied_and_taken_back_on_a_running_line(
     patchcore: Bundle, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
@@ -144,6 +160,8 @@ def test_a_threshold_is_moved_and_applied_on_a_running_line(
         assert read_bundle(store / "-".join(changed["bundle"].rsplit("@", 1)))
         chromium.until("document.getElementById('change').innerText.includes('in force')")
         chromium.until("!document.getElementById('back').disabled")
+        chromium.value("document.getElementById('back').click()")
+        line.until(lambda m: m.get("type") == "verdict" and m["bundle"] == patchcore.label)
     entries = [json.loads(one) for one in (store / "audit.jsonl").read_text().splitlines()]
     whys = [(one["what"], one["why"]) for one in entries if one["why"]]
-    assert whys == [("threshold", "a trial")]
+    assert whys == [("threshold", "a trial"), ("bundle", "a trial")]

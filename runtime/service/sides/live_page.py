@@ -105,6 +105,8 @@ class LivePage(Side):
     def changed(self, change: Change) -> None:
         """Tell how far a bundle has come that it asked for."""
         if change.owner == OWNER:
+            # First: whoever is told that another bundle is in force must know which one it is.
+            self.process.send(self._counts())
             self.process.send(BundleChanged(change.step, change.bundle, change.detail))
 
     @property

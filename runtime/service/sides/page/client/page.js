@@ -1,9 +1,15 @@
 "use strict";
 const me = { csrf: "" };
 async function post(address, body) {
-  const answer = await fetch(address, { method: "POST", headers: { "Content-Type": "application/json", "X-Kenpin": me.csrf || "" }, body: JSON.stringify(body) });
-  if (answer.status === 401 && address !== "/login") location.reload();
-  return answer.json();
+  let told;
+  try {
+    const answer = await fetch(address, { method: "POST", headers: { "Content-Type": "application/json", "X-Kenpin": me.csrf || "" }, body: JSON.stringify(body) });
+    if (answer.status === 401 && address !== "/login") location.reload();
+    told = await answer.json();
+  } catch { told = { error: t("unreached") }; }
+  // Whatever was refused is said, and stays until something is done that is not.
+  $("trouble").hidden = !told.error; $("trouble").textContent = told.error || "";
+  return told;
 }
 const TABS = { live: () => { drawLast(); drawCounts(); drawAlarms(); drawStrip(); }, threshold: () => drawChange(), review: () => {}, production: drawProduction, health: drawHealth, rolls: drawRolls };
 let tab = "live";

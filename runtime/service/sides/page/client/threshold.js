@@ -68,11 +68,10 @@ function bindThreshold() {
   $("apply").addEventListener("submit", async e => {
     e.preventDefault();
     const answer = await post("/api/threshold", { ok: limit, why: $("reason").value });
-    if (answer.error) $("change").textContent = answer.error; else if (answer.proposed) $("change").textContent = t("proposed");
+    if (answer.proposed) $("change").textContent = t("proposed");
   });
   $("back").addEventListener("click", async () => {
     if (!$("reason").reportValidity()) return;
-    const answer = await post("/api/back", { why: $("reason").value });
-    if (answer.error) $("change").textContent = answer.error;
+    await post("/api/back", { why: $("reason").value });
   });
 }
