@@ -88,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sign": _sign,
         "threshold": _threshold,
         "tune": _tune,
+        "update": _update,
         "verify": _verify,
     }
     return run(lambda: actions[options.command](options), expected, debug=options.debug)
@@ -122,6 +123,16 @@ def _parser() -> argparse.ArgumentParser:
     _threshold_arguments(
         command("threshold", "Make a bundle with other thresholds, without recompiling.")
     )
+    sub = command("update", "Make a bundle that has learnt from frames that it falsely rejected.")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sub.add_argument(
+        "--reviews",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="a line's archive, or what `edge-run reviews export` wrote",
+    )
+    sub.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: beside the old one")
     return parser
 
 
@@ -516,6 +527,24 @@ def _threshold(options: argparse.Namespace) -> int:
         "and ACTIVATE\n"
     )
     sys.stdout.write(f"{fresh.folder}\n")
+    return Exit.DONE
+
+
+def _update(options: argparse.Namespace) -> int:
+    from kenpin.runtime.learning.update import update
+    from kenpin.runtime.service.lessons import lessons_in
+    from kenpin.runtime.service.relearn import told_of
+
+    bundle = read_bundle(options.bundle)
+    lessons = lessons_in(options.reviews)
+    store = options.output or bundle.folder.parent
+    with Steps(plain_console()) as steps:
+        found = update(bundle, lessons.wrong, lessons.known, store, say=steps.say)
+    told = told_of(found)
+    sys.stderr.write(told["text"] + "\n")
+    if found.bundle is None:
+        return Exit.REFUSED
+    sys.stdout.write(f"{found.bundle.folder}\n")
     return Exit.DONE
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from kenpin.compile.blending import Blender, Item, MapStore, Way
 from kenpin.compile.leave_out import LeftOut, Unseen
 from kenpin.compile.sections import Sectioned
-from kenpin.compile.subtle_twins import Subtle
 from kenpin.compile.twin_scores import Twin
+from kenpin.runtime.judging.subtle_twins import Subtle
 
 __all__ = ["Joined", "keep_images", "keep_twins"]
 

@@ -19,12 +19,13 @@ from kenpin.compile.leave_out import LeaveOut
 from kenpin.compile.parts import Parts
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import Granularity, PadimSpec
+from kenpin.runtime.judging.gaussian_sums import GaussianSums
 from kenpin.runtime.judging.padim import PadimScorer
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.sharing import group_count, group_patches, model_count, model_of_tile
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["PADIM", "Folds", "GaussianSums", "PadimLeaveOut", "fit_padim", "make_folds"]
+__all__ = ["PADIM", "Folds", "PadimLeaveOut", "fit_padim", "make_folds"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -42,67 +43,6 @@ FOLD_BYTES = 2 << 30
 FEWEST_FOLDS, MOST_FOLDS = 3, 20
 # Matrices inverted at once.
 WHITENING_BLOCK = 256
-
-
-class GaussianSums:
-    """Mean and covariance of each of G groups, from batches, in bounded memory.
-
-    Sums are float64 and taken about the first batch's mean, so that the large
-    common part of the features does not cancel against itself. Sums that are to be
-    added up share a shift: `origin` is the (G, D) to use.
-    """
-
-    def __init__(self, groups: int, dimensions: int, origin: F64 | None = None) -> None:
-        self.count = 0
-        self._shift = origin
-        self._sum = np.zeros((groups, dimensions))
-        self._products = np.zeros((groups, dimensions, dimensions))
-
-    def add(self, patches: F32) -> None:
-        """Take in (G, N, D) patches, N more for each group."""
-        if self._shift is None:
-            self._shift = patches.mean(axis=1, dtype=np.float64)
-        centred = patches - self._shift[:, None, :]
-        self._sum += centred.sum(axis=1)
-        self._products += centred.transpose(0, 2, 1) @ centred
-        self.count += patches.shape[1]
-
-    def without(self, other: GaussianSums) -> GaussianSums:
-        """The sums less those of some of their own patches, gathered about the same origin."""
-        return self._combined(other, -1)
-
-    def plus(self, other: GaussianSums) -> GaussianSums:
-        """The sums of both, gathered about the same origin."""
-        return self._combined(other, 1)
-
-    def _combined(self, other: GaussianSums, sign: int) -> GaussianSums:
-        groups, dimensions = self._sum.shape
-        made = GaussianSums(groups, dimensions, self._shift)
-        made._sum = self._sum + sign * other._sum
-        made._products = self._products + sign * other._products
-        made.count = self.count + sign * other.count
-        return made
-
-    def mean(self) -> F64:
-        """(G, D) mean."""
-        if self._shift is None:
-            raise ValueError("no patches were added")
-        return self._shift + self._sum / self.count
-
-    def covariance(self, start: int, stop: int) -> F64:
-        """(stop - start, D, D) unbiased covariance of some of the groups."""
-        if self.count < 2:
-            raise ValueError(f"{self.count} patch for each Gaussian, expected at least 2")
-        offset = self._sum[start:stop] / self.count
-        outer = offset[:, :, None] * offset[:, None, :]
-        return (self._products[start:stop] - self.count * outer) / (self.count - 1)
-
-    def whitening(self, start: int, stop: int, shrinkage: float) -> F64:
-        """Lower-triangular W with W.T @ W = inverse(covariance + shrinkage I)."""
-        covariance = self.covariance(start, stop)
-        covariance += shrinkage * np.eye(covariance.shape[-1])
-        # With covariance = L L.T, the inverse is (1/L).T (1/L).
-        return np.tril(np.linalg.inv(np.linalg.cholesky(covariance)))
 
 
 @dataclass(frozen=True)
@@ -167,7 +107,9 @@ def fit_padim(
     progress: Callable[[int, int], None],
     foldings: Sequence[Folds] = (),
 ) -> int:
-    """Write `mean.npy` and `whitening.npy`; gives the patches behind each Gaussian.
+    """Write `mean.npy`, `whitening.npy` and `support.npy`, the patches behind each Gaussian.
+
+    Gives how many these are.
 
     The arrays have the shapes that `PadimScorer` states. Images are read one
     at a time, once for every group of models whose sums fit in memory.
@@ -213,6 +155,8 @@ def fit_padim(
             for written, sums in zip(less, folds, strict=False):
                 for statistics, own in zip(written, sums, strict=True):
                     statistics.write(k, total.without(own))
+    # With it the finished statistics can be told of more patches.
+    np.save(folder / "support.npy", np.array([fewest], np.float32))
     return fewest
 
 

@@ -21,6 +21,7 @@ from kenpin.compile.parts import Parts
 from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PatchCoreSpec
+from kenpin.runtime.judging.coreset import farthest_first
 from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.sharing import model_count, model_of_tile, patch_positions
 from kenpin.runtime.judging.tiling import TileGrid
@@ -168,7 +169,7 @@ def stand_ins(points: F32, part_of: NDArray[np.int32], chosen: Index) -> Index:
             continue
         own, rest = np.flatnonzero(row_part == part), np.flatnonzero(row_part != part)
         bare = np.flatnonzero(others & (owner == part) & (without > radius))
-        picked = bare[_farthest_first(points[bare], without[bare], radius, len(own))]
+        picked = bare[farthest_first(points[bare], without[bare], radius, len(own))]
         found[own] = chosen[rest[0]] if len(rest) else picked[0]
         found[own[: len(picked)]] = picked
     return found
@@ -198,21 +199,6 @@ def _covered(
         far[owner[at][:, None] == row_part] = np.inf
         without[at] = np.maximum(far.min(axis=1) + own_sq, 0)
     return gap, owner, without
-
-
-def _farthest_first(points: F32, gap: F32, radius: float, most: int) -> Index:
-    """Greedy as `k_centre_greedy`, from squared distances that are known, until all are covered."""
-    gap = gap.copy()
-    squares = np.einsum("nd,nd->n", points, points)
-    picked: list[int] = []
-    while len(picked) < min(most, len(points)):
-        last = int(gap.argmax())
-        if gap[last] <= radius:
-            break
-        picked.append(last)
-        np.minimum(gap, squares - 2 * (points @ points[last]) + squares[last], out=gap)
-        gap[last] = 0
-    return np.array(picked, np.intp)
 
 
 def fit_patchcore(

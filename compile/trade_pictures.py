@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.compile.subtle_twins import KINDS
 from kenpin.compile.trade import Row, ShareFound, each, found
 from kenpin.runtime.bundles.manifest import TwinScores
+from kenpin.runtime.judging.subtle_twins import KINDS
 
 __all__ = ["draw_limits", "draw_trade"]
 

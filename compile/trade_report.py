@@ -10,10 +10,10 @@ from typing import Any
 from rich.table import Table
 
 from kenpin.camera.files.images import write_png
-from kenpin.compile.subtle_twins import KINDS, MANY
 from kenpin.compile.trade import Row, detection_limits, each, found, operating_table
 from kenpin.compile.trade_pictures import draw_limits, draw_trade
 from kenpin.runtime.bundles.manifest import Manifest
+from kenpin.runtime.judging.subtle_twins import KINDS, MANY
 
 __all__ = ["limits_table", "trade_of", "trade_table", "write_trade"]
 

@@ -12,14 +12,14 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from kenpin.compile.leave_out import Unseen
-from kenpin.compile.subtle_twins import Drawn, Subtle, draw, subtle_kinds
 from kenpin.runtime.bundles.manifest import TwinScores
 from kenpin.runtime.judging.overlay import on_canvas
 from kenpin.runtime.judging.pipeline import Stages
+from kenpin.runtime.judging.subtle_twins import Drawn, Subtle, draw, subtle_kinds
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.stages import WebStages
 
-__all__ = ["Twin", "TwinTask", "View", "draw_twins", "twin_scores"]
+__all__ = ["APART_PX", "Twin", "TwinTask", "View", "draw_twins", "fields_of", "twin_scores"]
 
 F32 = NDArray[np.float32]
 Field = tuple[slice, slice]
@@ -27,6 +27,9 @@ Field = tuple[slice, slice]
 # A frame is divided into fields of about this side, and each gets a defect of its own: far
 # enough apart, and a wide frame tells of many at once.
 FIELD_PX = 256
+# Neighbours' defects keep away from the border between them by so much: a map is smoothed, and its
+# wide bands reach further, so that a loud one beside a faint one would be found in its place.
+APART_PX = 32
 # Of a defect's place this share is inspected, or another is tried.
 INSPECTED = 0.9
 TRIES = 20
@@ -122,9 +125,9 @@ def draw_twins(
             start = int(plan.share * (len(pixels) - height + 1))
             pixels = np.ascontiguousarray(pixels[start : start + height])
             # Not where the piece ends, and is reflected.
-            fields = _fields((height // 2, task.grid.width), height // 4)
+            fields = fields_of((height // 2, task.grid.width), height // 4)
         else:
-            fields = _fields(pixels.shape[:2], 0)
+            fields = fields_of(pixels.shape[:2], 0)
         drawn = [
             (kind, place)
             for kind, field in zip(plan.kinds, fields, strict=False)
@@ -160,7 +163,7 @@ def twin_scores(scored: Iterable[tuple[Subtle, float]]) -> list[TwinScores]:
 def _planned(task: TwinTask, each: int, rng: np.random.Generator) -> list[_Plan]:
     """Which defects go into which images; images of one part follow each other."""
     grid, unseen = task.grid, task.unseen
-    fields = len(_fields((grid.height, grid.width), 0))
+    fields = len(fields_of((grid.height, grid.width), 0))
     kinds = subtle_kinds(min(FIELD_PX, grid.height, grid.width))
     order = rng.permutation(np.repeat(np.arange(len(kinds)), each))
     plans = []
@@ -175,18 +178,26 @@ def _planned(task: TwinTask, each: int, rng: np.random.Generator) -> list[_Plan]
     return sorted(plans, key=lambda plan: plan.part)
 
 
-def _fields(shape: tuple[int, ...], top: int) -> list[Field]:
-    """Fields that make up an area of that height and width, `top` lines down."""
+def fields_of(shape: tuple[int, ...], top: int) -> list[Field]:
+    """Fields within an area of that height and width, `top` lines down, apart from each other."""
     counts = [max(1, side // FIELD_PX) for side in shape[:2]]
     ends = [
         [side * n // count for n in range(count + 1)]
         for side, count in zip(shape[:2], counts, strict=True)
     ]
+    rows, cols = ([_inset(own, n) for n in range(len(own) - 1)] for own in ends)
     return [
-        (slice(top + ends[0][r], top + ends[0][r + 1]), slice(ends[1][c], ends[1][c + 1]))
-        for r in range(counts[0])
-        for c in range(counts[1])
+        (slice(top + high, top + low), slice(left, right))
+        for high, low in rows
+        for left, right in cols
     ]
+
+
+def _inset(ends: Sequence[int], number: int) -> tuple[int, int]:
+    """Where a field begins and ends, away from the neighbours that it has."""
+    first = ends[number] + (APART_PX if number else 0)
+    last = ends[number + 1] - (APART_PX if number + 2 < len(ends) else 0)
+    return first, last
 
 
 def _drawn(

@@ -3,7 +3,8 @@
 A method is four things. What a recipe may say of it is a `MethodSettings`. Its half for
 the box, a `kenpin.runtime.judging.scoring.LoadScorer`, makes a scorer of the statistics
 in a bundle. Its half for the workstation, a `kenpin.compile.fitting.Fitting`, makes the
-statistics. And a `Method` names the three.
+statistics. And a `Method` names the three, and where a method can tell finished statistics
+of more good frames on the box, the `kenpin.runtime.learning.learner.LoadLearner` that does.
 """
 
 from __future__ import annotations
@@ -97,11 +98,13 @@ class Method:
     settings  the class of its table in a recipe
     scorer    the box's half, a `LoadScorer`; its module must not import torch
     fitting   the workstation's half, a `Fitting`; imported where bundles are compiled
+    learner   a `LoadLearner`; None: bundles of the method are compiled again instead
     """
 
     settings: type[MethodSettings]
     scorer: str
     fitting: str
+    learner: str | None = None
 
 
 class PadimSpec(MethodSettings):
@@ -217,11 +220,17 @@ class BaselineSpec(MethodSettings):
     name: Literal["baseline"]
 
 
-PADIM = Method(PadimSpec, "kenpin.runtime.judging.padim:load_padim", "kenpin.compile.padim:PADIM")
+PADIM = Method(
+    PadimSpec,
+    "kenpin.runtime.judging.padim:load_padim",
+    "kenpin.compile.padim:PADIM",
+    "kenpin.runtime.learning.padim:learn_padim",
+)
 PATCHCORE = Method(
     PatchCoreSpec,
     "kenpin.runtime.judging.patchcore:load_patchcore",
     "kenpin.compile.patchcore:PATCHCORE",
+    "kenpin.runtime.learning.patchcore:learn_patchcore",
 )
 
 BASELINE = Method(

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 import reference
 from fake_reader import FakeReader, features
 from kenpin.compile import padim
-from kenpin.compile.padim import GaussianSums, fit_padim
+from kenpin.compile.padim import fit_padim
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import Granularity, PadimSpec, Share
+from kenpin.runtime.judging.gaussian_sums import GaussianSums
 from kenpin.runtime.judging.padim import PadimScorer
 from kenpin.runtime.judging.sharing import model_of_tile
 from kenpin.runtime.judging.tiling import TileGrid

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from kenpin.camera.files.images import read_pixels
-from kenpin.compile.subtle_twins import CONTRASTS, KINDS, Subtle, draw, subtle_kinds
 from kenpin.compile.trade import FALSE_REJECTS, ShareFound, detection_limits, operating_table
 from kenpin.compile.trade_pictures import draw_limits, draw_trade
 from kenpin.compile.trade_report import limits_table, trade_of, trade_table, write_trade
+from kenpin.compile.twin_scores import APART_PX, fields_of
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import GoodScore, TwinScores
+from kenpin.runtime.judging.subtle_twins import CONTRASTS, KINDS, Subtle, draw, subtle_kinds
 
 RNG = np.random.default_rng(0)
 GOOD = [GoodScore(name=str(n), part=str(n), score=n / 10) for n in range(1, 201)]
@@ -138,3 +139,23 @@ def test_a_build_tells_and_keeps_the_trade(patchcore: Bundle, tmp_path) -> None:
     assert read_pixels(files[1]).shape[2] == read_pixels(files[2]).shape[2] == 3
     assert trade_table(rows).row_count == len(rows)
     assert limits_table(manifest, manifest.threshold.ok).row_count == len(tree["limits"])
+
+
+def test_no_two_drawn_defects_touch_across_the_border_of_their_fields() -> None:
+    pixels, rng = np.full((600, 1100), 100, np.uint8), np.random.default_rng(4)
+    kinds = subtle_kinds(256)
+    for _ in range(20):
+        places = [
+            draw(pixels, kinds[rng.integers(len(kinds))], field, rng)
+            for field in fields_of(pixels.shape, 0)
+        ]
+        assert len(places) == 8
+        for n, one in enumerate(places):
+            for other in places[:n]:
+                down = max(one.top - other.bottom, other.top - one.bottom)
+                across = max(one.left - other.right, other.left - one.right)
+                assert max(down, across) >= 2 * APART_PX
+
+
+def test_one_field_alone_is_the_whole_area() -> None:
+    assert fields_of((128, 320), 10) == [(slice(10, 138), slice(0, 320))]

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from kenpin.compile.clusters import Cluster, describe
 from kenpin.compile.good_scores import ALIKE_TIMES, GoodScores
-from kenpin.compile.subtle_twins import MANY, SIZES_PX
 from kenpin.compile.trade import detection_limits, found
 from kenpin.runtime.bundles.manifest import Manifest
 from kenpin.runtime.bundles.operating_point import scores_needed
+from kenpin.runtime.judging.subtle_twins import MANY, SIZES_PX
 
 __all__ = ["Advice", "advise"]
 

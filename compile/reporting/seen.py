@@ -17,11 +17,11 @@ from kenpin.compile.joined import Joined
 from kenpin.compile.odd_pictures import lines_of
 from kenpin.compile.progress import OnProgress
 from kenpin.compile.reporting.pictures import Picture, jpeg, pictured
-from kenpin.compile.subtle_twins import Subtle
 from kenpin.compile.twin_scores import Twin
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.overlay import heated
 from kenpin.runtime.judging.pipeline import Stages
+from kenpin.runtime.judging.subtle_twins import Subtle
 from kenpin.runtime.web.stages import WebStages
 
 __all__ = ["Seen", "SeenTwins", "look_again", "look_at_ng", "look_at_twins", "samples"]

@@ -29,15 +29,18 @@ __all__ = [
     "SCHEMA",
     "BlendRecord",
     "BundleError",
+    "ChallengeRecord",
     "DataRecord",
     "FeatureRecord",
     "GoldenFrame",
     "GoodScore",
     "GreyRange",
+    "LearntFrame",
     "Manifest",
     "QuantizationRecord",
     "ThresholdRecord",
     "TwinScores",
+    "UpdateRecord",
     "canonical",
     "content_hash",
     "parse_manifest",
@@ -203,6 +206,52 @@ class TwinScores(Settings):
     scores: list[float]
 
 
+class LearntFrame(Settings):
+    """A frame that was falsely rejected, said who, and was learnt from; by its file's hash."""
+
+    name: str
+    sha256: Sha256
+    by: str
+
+
+class ChallengeRecord(Settings):
+    """What an updated bundle had to show before it was let through.
+
+    sha256    of the names and hashes of all that was judged
+    defects   shown or drawn; the first of `found` by the bundle it came from, clearly enough to
+              count, and the second of those by this one
+    good      known good frames; `rejected` likewise
+    """
+
+    sha256: Sha256
+    defects: int
+    found: tuple[int, int]
+    good: int
+    rejected: tuple[int, int]
+
+
+class UpdateRecord(Settings):
+    """Where an updated bundle came from.
+
+    bases          labels of the bundles it came from, the compiled one first
+    base_sha256    content hash of the last of them
+    frames         what was learnt from in this step
+    added          rows, or patches of each Gaussian
+    compiled_rows  of PatchCore's bank before the first update
+    ok_before, ng_before
+                   thresholds of the bundle it came from
+    """
+
+    bases: list[str] = Field(min_length=1)
+    base_sha256: Sha256
+    frames: list[LearntFrame]
+    added: int
+    compiled_rows: int | None
+    ok_before: float
+    ng_before: float
+    challenge: ChallengeRecord
+
+
 class Manifest(Settings):
     """`manifest.json`: the bundle's whole content, each file by its SHA-256."""
 
@@ -225,12 +274,14 @@ class Manifest(Settings):
     files: dict[str, Sha256]
     web: WebSpec | None = None
     blend: BlendRecord | None = None
+    update: UpdateRecord | None = None
 
 
 def canonical(manifest: Manifest) -> bytes:
     """The one byte sequence of a manifest: sorted keys, no NaN, a line each."""
     tree = manifest.model_dump(mode="json")
-    for table, name in ((tree, "web"), (tree, "blend"), (tree["grey"], "even_to")):
+    optional = (tree, "web"), (tree, "blend"), (tree, "update"), (tree["grey"], "even_to")
+    for table, name in optional:
         # Bundles keep the content hash they had before there was such a thing.
         if table[name] is None:
             del table[name]

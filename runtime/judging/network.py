@@ -14,7 +14,7 @@ from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.engine import Engine, EngineError
 from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.proposals import BankSearch
-from kenpin.runtime.judging.scoring import Scorer, array_of, load_scorer
+from kenpin.runtime.judging.scoring import OnFeatures, Overheard, Scorer, array_of, load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = ["load_engine", "load_mask", "load_network"]
@@ -29,8 +29,11 @@ def load_network(
     tuning: Tuning | None = None,
     *,
     exhaustive: bool = False,
+    overhear: OnFeatures | None = None,
 ) -> tuple[Engine, Scorer]:
     """What makes features of a bundle's tiles, and what measures them; it may search for it.
+
+    `overhear` is told of the features of every tile that is measured.
 
     Raises
     ------
@@ -39,7 +42,8 @@ def load_network(
     """
     m = bundle.manifest
     scorer = load_scorer(bundle.arrays, m.method, m.features, grid, threads, exhaustive=exhaustive)
-    return load_engine(bundle, threads, scorer.search, tuning), scorer
+    engine = load_engine(bundle, threads, scorer.search, tuning)
+    return engine, scorer if overhear is None else Overheard(scorer, overhear)
 
 
 def load_engine(

@@ -25,6 +25,7 @@ from kenpin.runtime.judging.network import load_mask, load_network
 from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.regions import defects_of
 from kenpin.runtime.judging.rule import Evidence, verdict_on
+from kenpin.runtime.judging.scoring import OnFeatures
 from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Defect, Reason, Thresholds, Verdict
@@ -150,11 +151,19 @@ class Stages:
 
 
 def _stages(
-    bundle: Bundle, grid: TileGrid, threads: int | None, tuning: Tuning | None, *, exhaustive: bool
+    bundle: Bundle,
+    grid: TileGrid,
+    threads: int | None,
+    tuning: Tuning | None,
+    *,
+    exhaustive: bool,
+    overhear: OnFeatures | None,
 ) -> Stages:
     manifest = bundle.manifest
     px = manifest.features.patch_stride_px
-    engine, scorer = load_network(bundle, grid, threads, tuning, exhaustive=exhaustive)
+    engine, scorer = load_network(
+        bundle, grid, threads, tuning, exhaustive=exhaustive, overhear=overhear
+    )
     network = TileNetwork(
         grid,
         engine,
@@ -179,6 +188,7 @@ class Pipeline:
         threads: int | None = None,
         exhaustive: bool = False,
         tuning: Tuning | None = None,
+        overhear: OnFeatures | None = None,
     ) -> None:
         """Load the network and the statistics.
 
@@ -194,6 +204,8 @@ class Pipeline:
             Search without proposals, as `load_scorer` says.
         tuning
             Device, batch and streams; None takes those of the file beside the bundle.
+        overhear
+            Told of the features of every tile that is measured.
 
         Raises
         ------
@@ -215,7 +227,9 @@ class Pipeline:
         self._grey = manifest.grey
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
-        self._stages = _stages(bundle, self.grid, threads, tuning, exhaustive=exhaustive)
+        self._stages = _stages(
+            bundle, self.grid, threads, tuning, exhaustive=exhaustive, overhear=overhear
+        )
 
     @property
     def engine(self) -> Engine:

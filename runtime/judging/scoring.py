@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,10 +16,20 @@ from kenpin.runtime.bundles.manifest import BundleError, FeatureRecord
 from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["LoadScorer", "Scorer", "TileDistances", "array_of", "load_scorer"]
+__all__ = [
+    "LoadScorer",
+    "OnFeatures",
+    "Overheard",
+    "Scorer",
+    "TileDistances",
+    "array_of",
+    "load_scorer",
+]
 
 F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
+# Called with (tiles, cells, cells, D) features, which belong to the network again afterwards.
+OnFeatures = Callable[[F32], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +62,24 @@ class Scorer(Protocol):
             What a network that was joined with `search` proposes; None: not proposed yet.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Overheard:
+    """A scorer whose features somebody else looks at, before they are measured."""
+
+    scorer: Scorer
+    listen: OnFeatures
+
+    @property
+    def search(self) -> BankSearch | None:
+        """See `Scorer`."""
+        return self.scorer.search
+
+    def distances(self, features: F32, rows: Index | None = None) -> TileDistances:
+        """See `Scorer`."""
+        self.listen(features)
+        return self.scorer.distances(features, rows)
 
 
 class LoadScorer(Protocol):

@@ -48,7 +48,7 @@ __all__ = [
     "who_runs",
 ]
 
-What = Literal["bundle", "threshold", "key", "setting", "alarm", "account", "log"]
+What = Literal["bundle", "threshold", "review", "key", "setting", "alarm", "account", "log"]
 # Whoever holds the lock writes one line.
 _PATIENCE_S = 5.0
 _FIRST = "0" * 64

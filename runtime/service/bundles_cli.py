@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   edge-run bundles list /etc/kenpin/web-1.toml
   edge-run bundles rollback /etc/kenpin/web-1.toml
   edge-run bundles prove /etc/kenpin/web-1.toml
+  edge-run bundles update /etc/kenpin/web-1.toml --why "a new loom"
 
 STORE is a line's settings, or the folder that holds its bundles. A running line
 takes another bundle by PREPARE and ACTIVATE, or when it is restarted: nothing
@@ -73,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_why(command("rollback", _rollback, "Go back to the bundle that was current before."))
     sub = command("prove", _prove, "Judge the golden frames of the current bundle, here and now.")
     sub.add_argument("--if-any", action="store_true", help="no bundle, or no settings, is no error")
+    sub = command(
+        "update", _update, "Learn from frames that were reviewed as good; needs LINE.toml."
+    )
+    sub.add_argument("--no-switch", action="store_true", help="leave `current` as it is")
+    _add_why(sub)
     sub = command("list", _list, "Show the bundles of a store.")
     sub.add_argument("--verify", action="store_true", help="check every byte of each")
     return parser
@@ -173,6 +179,35 @@ def _rollback(options: argparse.Namespace) -> int:
         store.rollback()
     _tell(store)
     return Exit.DONE
+
+
+def _update(options: argparse.Namespace) -> int:
+    from kenpin.config.line import load_line
+    from kenpin.runtime.service.relearn import relearn, told_of
+
+    if options.store.suffix != ".toml":
+        raise ConfigError(f"{options.store}: expected the line's settings, which name its archive")
+    line = load_line(options.store)
+    # A line may be running beside us.
+    os.nice(19)
+    if line.archive is None:
+        raise ConfigError(f"{options.store}: has no table [archive], so nothing was reviewed")
+    found = relearn(line.bundles, line.archive.folder, options.trust or line.trust, say=_step)
+    told = told_of(found)
+    sys.stdout.write(told["text"] + "\n")
+    entry = {"before": {"bundle": told["base"]}, "after": told["after"], "why": options.why}
+    audit_of(line).write(who_runs("edge-run bundles"), "bundle", line.name, **entry)
+    if found.bundle is None:
+        return Exit.REFUSED
+    if line.trust is None and not options.no_switch:
+        with _logged(options) as store:
+            store.switch(found.bundle.folder.name)
+        _tell(store)
+    return Exit.DONE
+
+
+def _step(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _tell(store: Store) -> None:

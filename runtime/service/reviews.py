@@ -2,6 +2,8 @@
 
     ARCHIVE/reviews.sqlite    a row for each time that somebody said something; nothing is
                               ever changed, the newest row about a frame counts
+    ARCHIVE/known/good/       copies of the frames that were reviewed, 200 of each kind: the
+    ARCHIVE/known/defect/     archive lets its own go, a bundle must still find them
 
 SQLite with a write-ahead log and full synchronisation: when `say` returns, a power cut loses
 nothing. The archive itself removes only files of its own, and these are none.
@@ -24,13 +26,27 @@ import cv2
 import numpy as np
 
 from kenpin.config.errors import ConfigError
+from kenpin.runtime.bundles.durable import replace_file
 
-__all__ = ["KINDS", "WORDS", "ArchivedFrame", "Review", "Reviews", "export_reviews", "frames"]
+__all__ = [
+    "KINDS",
+    "KNOWN",
+    "WORDS",
+    "ArchivedFrame",
+    "Review",
+    "Reviews",
+    "export_reviews",
+    "frames",
+    "kept",
+]
 
 Says = Literal["good", "defect"]
 # What a defect may be called; the same list for everybody, so that words can be counted.
 WORDS = ("scratch", "spot", "stain", "band", "hole", "dent", "edge", "print", "foreign", "other")
 KINDS = ("ng", "ok")
+KNOWN = "known"
+# Copies that are kept of each kind, the newest.
+MOST_KNOWN = 200
 Box = tuple[float, float, float, float]
 
 _TABLE = """CREATE TABLE IF NOT EXISTS reviews (
@@ -112,6 +128,7 @@ class Reviews:
                 "INSERT INTO reviews (number, says, word, region, user, at) VALUES (?,?,?,?,?,?)",
                 (number, says, word, region and json.dumps(region), user, review.at),
             )
+        _keep(self._archive, review)
         return review
 
     def newest(self) -> dict[int, Review]:
@@ -140,6 +157,27 @@ class Reviews:
                 yield base
         finally:
             base.close()
+
+
+def kept(archive: Path, says: Says) -> list[Path]:
+    """Copies of the frames that were said to be so, the oldest first."""
+    return sorted((archive / KNOWN / says).glob(f"{'[0-9]' * _DIGITS}.png"))
+
+
+def _keep(archive: Path, review: Review) -> None:
+    """Copy a frame that was reviewed, for whoever must know it when the archive does not."""
+    found = entry(archive, review.number)
+    if found is None:
+        return
+    name = f"{review.number:0{_DIGITS}d}.png"
+    for says in ("good", "defect"):
+        (archive / KNOWN / says).mkdir(parents=True, exist_ok=True)
+    data = found.stem.with_suffix(".png").read_bytes()
+    replace_file(archive / KNOWN / review.says / name, data)
+    other = "good" if review.says == "defect" else "defect"
+    (archive / KNOWN / other / name).unlink(missing_ok=True)
+    for old in kept(archive, review.says)[:-MOST_KNOWN]:
+        old.unlink(missing_ok=True)
 
 
 def entry(archive: Path, number: int) -> ArchivedFrame | None:

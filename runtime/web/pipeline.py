@@ -22,7 +22,7 @@ from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.network import load_network
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stopwatch
 from kenpin.runtime.judging.processor import check_processor
-from kenpin.runtime.judging.scoring import Scorer
+from kenpin.runtime.judging.scoring import OnFeatures, Scorer
 from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds, WebResume
@@ -48,11 +48,12 @@ def open_pipeline(
     threads: int | None = None,
     exhaustive: bool = False,
     tuning: Tuning | None = None,
+    overhear: OnFeatures | None = None,
 ) -> Pipeline | WebPipeline:
     """The pipeline that a bundle's geometry asks for; both have `judge` and `judge_single`.
 
     `web` is the line's own table, instead of the bundle's; `tuning` how its network is run,
-    instead of what lies beside it.
+    instead of what lies beside it; `overhear` is told of the features of every tile.
 
     Raises
     ------
@@ -68,6 +69,7 @@ def open_pipeline(
             threads=threads,
             exhaustive=exhaustive,
             tuning=tuning,
+            overhear=overhear,
         )
     if web is not None:
         raise BundleError(
@@ -81,6 +83,7 @@ def open_pipeline(
         threads=threads,
         exhaustive=exhaustive,
         tuning=tuning,
+        overhear=overhear,
     )
 
 
@@ -110,11 +113,14 @@ def _both_stages(
     tuning: Tuning | None,
     *,
     exhaustive: bool,
+    overhear: OnFeatures | None,
 ) -> tuple[WebStages, WebStages]:
     """For the line's lanes, and for the recipe's, with which golden frames were scored."""
     recipe = bundle.manifest.web
     assert recipe is not None
-    engine, scorer = load_network(bundle, grid, threads, tuning, exhaustive=exhaustive)
+    engine, scorer = load_network(
+        bundle, grid, threads, tuning, exhaustive=exhaustive, overhear=overhear
+    )
     try:
         stages = _stages(bundle, grid, engine, scorer, web or recipe)
         recipes = stages if web is None else _stages(bundle, grid, engine, scorer, recipe)
@@ -151,6 +157,7 @@ class WebPipeline:
         threads: int | None = None,
         exhaustive: bool = False,
         tuning: Tuning | None = None,
+        overhear: OnFeatures | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         """Load the network and the statistics.
@@ -167,6 +174,8 @@ class WebPipeline:
             Search without proposals, as `load_scorer` says.
         tuning
             Device, batch and streams; None takes those of the file beside the bundle.
+        overhear
+            Told of the features of every tile that is measured.
         beat
             Called at every tile row: the watchdog's proof of progress.
 
@@ -191,7 +200,7 @@ class WebPipeline:
         self._budget_ns = budget_ns
         self._beat = beat
         self.stages, self._recipes = _both_stages(
-            bundle, self.grid, web, threads, tuning, exhaustive=exhaustive
+            bundle, self.grid, web, threads, tuning, exhaustive=exhaustive, overhear=overhear
         )
         self.reset()
 

@@ -115,6 +115,7 @@ class _Pages:
             Route("/api/picture/{seq:int}/{which}", self._for("look", self._picture)),
             Route("/api/threshold", self._for("look", self._threshold), methods=["GET"]),
             Route("/api/threshold", self._for("set", self._set), methods=["POST"]),
+            Route("/api/learn", self._for("set", self._learn), methods=["POST"]),
             Route("/api/back", self._for("set", self._back), methods=["POST"]),
             Route("/api/acknowledge", self._for("look", self._acknowledge), methods=["POST"]),
             Route("/api/archive", self._for("look", self._archive)),
@@ -324,6 +325,11 @@ class _Pages:
         )
         return JSONResponse({"bundle": made, "proposed": not made})
 
+    async def _learn(self, request: Request, session: Login) -> Response:
+        asked = await _asked(request, {"why": str})
+        self._changes.relearn(_reasoned(asked["why"]), session.user)
+        return JSONResponse({})
+
     async def _back(self, request: Request, session: Login) -> Response:
         asked = await _asked(request, {"why": str})
         made = await run_in_threadpool(self._changes.go_back, session.user, _reasoned(asked["why"]))
@@ -340,15 +346,25 @@ class _Pages:
             len(region) != 4 or not all(type(v) in (int, float) for v in region)
         ):
             raise _RefusedError(400, "region: expected four numbers or null")
+        box = None if region is None else tuple(region)
         made = await run_in_threadpool(
-            Reviews(self._folder()).say,
-            asked["number"],
-            says,
-            session.user,
-            asked["word"],
-            None if region is None else tuple(region),
+            self._said, asked["number"], says, session.user, asked["word"], box
         )
-        return JSONResponse({"review": asdict(made)})
+        return JSONResponse({"review": made})
+
+    def _said(self, number: int, says: Any, user: str, word: str, region: Any) -> dict[str, Any]:
+        reviews = Reviews(self._folder())
+        before = reviews.newest().get(number)
+        made = asdict(reviews.say(number, says, user, word, region))
+        item = f"{self._line.name}: frame {number}"
+        audit_of(self._line).write(
+            Who("page", user=user),
+            "review",
+            item,
+            before=None if before is None else _kept_of(asdict(before)),
+            after=_kept_of(made),
+        )
+        return made
 
     async def _acknowledge(self, request: Request, session: Login) -> Response:
         part = (await _asked(request, {"part": str}))["part"]
@@ -358,6 +374,11 @@ class _Pages:
         log = audit_of(self._line)
         await run_in_threadpool(log.write, who, "alarm", part[:80], after={"acknowledged": True})
         return JSONResponse({})
+
+
+def _kept_of(review: dict[str, Any]) -> dict[str, Any]:
+    """What the log keeps of a review: who said it, and when, it knows by itself."""
+    return {name: review[name] for name in ("says", "word", "region")}
 
 
 class _Stream(StreamingResponse):

@@ -1,17 +1,21 @@
-"""Another threshold, or the bundle before: made here, proven and put into force by the gateway."""
+"""Another threshold, what was learnt from reviews, or the bundle before: the line proves each."""
 
 from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from kenpin.config.line import Line
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.durable import replace_file
+from kenpin.runtime.bundles.layout import PROPOSALS
 from kenpin.runtime.bundles.manifest import BundleError, Manifest
 from kenpin.runtime.bundles.pack import by_hand, rethreshold
 from kenpin.runtime.bundles.store import Store, StoreError
@@ -22,7 +26,8 @@ from kenpin.runtime.service.sides.page.live import LiveLine
 __all__ = ["BundleChanges", "ThresholdChangeError"]
 
 _PATIENCE_S = 180.0
-PROPOSALS = "proposals"
+# Learning takes a minute for 50 frames; whatever hangs is given up.
+_LEARNING_S = 900.0
 
 
 class ThresholdChangeError(ValueError):
@@ -118,6 +123,52 @@ class BundleChanges:
                 self._end()
         return self._ask(name, fresh.folder.name)
 
+    def relearn(self, why: str, user: str) -> None:
+        """Begin to learn from the reviewed frames, in another process; `state` tells how it ends.
+
+        Raises
+        ------
+        ThresholdChangeError
+            If another change is under way, or nothing can have been reviewed.
+        """
+        if self._line.archive is None:
+            raise ThresholdChangeError("this line keeps no archive, so nothing was reviewed")
+        name = self._name_in_force()
+        self._begin(_LEARNING_S)
+        self._say("learning", name)
+        given = (name, self._line.archive.folder, why, user)
+        threading.Thread(target=self._learn, args=given, daemon=True).start()
+
+    def _learn(self, name: str, archive: Path, why: str, user: str) -> None:
+        trust = self._line.trust
+        folders = [self._store, name, archive, *([trust] if trust else [])]
+        command = [sys.executable, "-m", "kenpin.runtime.service.relearn", *map(str, folders)]
+        try:
+            # The page's own process computes nothing: readers would wait.
+            done = subprocess.run(command, capture_output=True, timeout=_LEARNING_S, check=False)
+            answer = _answer(done)
+            if "error" in answer:
+                raise ThresholdChangeError(answer["error"])
+            after = answer["after"]
+            self._audit(user, "bundle", {"before": {"bundle": name}, "after": after, "why": why})
+        except (subprocess.TimeoutExpired, ThresholdChangeError, AuditError, OSError) as error:
+            self._end()
+            self._say("refused", name, str(error))
+            return
+        if "refused" in after:
+            self._end()
+            self._say("refused", name, "; ".join(after["refused"]))
+        elif trust is not None:
+            self._end()
+            self._say("proposed", after["bundle"])
+        else:
+            self._ask(name, after["bundle"])
+
+    def _say(self, step: str, bundle: str, detail: str = "") -> None:
+        with self._lock:
+            self._state = {"step": step, "bundle": bundle, "detail": detail}
+            self._live.version += 1
+
     def go_back(self, user: str, why: str) -> str:
         """Ask for the bundle that was in force before the page's last change; its folder's name.
 
@@ -145,16 +196,16 @@ class BundleChanges:
 
     def _ask(self, now: str, wanted: str) -> str:
         self._before.append(now)
-        self._state = {"step": "preparing", "bundle": wanted, "detail": ""}
+        self._say("preparing", wanted)
         self._want(wanted)
         return wanted
 
-    def _begin(self) -> None:
+    def _begin(self, patience_s: float = _PATIENCE_S) -> None:
         with self._lock:
             now = time.monotonic()
             if now < self._busy_until:
                 raise ThresholdChangeError("another change is under way; wait until it is done")
-            self._busy_until = now + _PATIENCE_S
+            self._busy_until = now + patience_s
 
     def _end(self) -> None:
         with self._lock:
@@ -181,3 +232,13 @@ class BundleChanges:
 
     def _audit(self, user: str, what: Any, change: dict[str, Any]) -> None:
         audit_of(self._line).write(Who("page", user=user), what, self._line.name, **change)
+
+
+def _answer(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    """What the process that learns said last; its complaint if it said nothing."""
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        raise ThresholdChangeError(f"learning ended with {done.returncode}: {last[0]}") from None
+    return answer

@@ -11,7 +11,7 @@ async function post(address, body) {
   $("trouble").hidden = !told.error; $("trouble").textContent = told.error || "";
   return told;
 }
-const TABS = { live: () => { drawLast(); drawCounts(); drawAlarms(); drawStrip(); }, threshold: () => drawChange(), review: () => {}, production: drawProduction, health: drawHealth, rolls: drawRolls };
+const TABS = { live: () => { drawLast(); drawCounts(); drawAlarms(); drawStrip(); }, threshold: () => drawChange(), review: drawLearnt, production: drawProduction, health: drawHealth, rolls: drawRolls };
 let tab = "live";
 function draw() {
   if (!line) return;
@@ -66,7 +66,7 @@ async function begin() {
   $("user").textContent = me.login ? `${me.user} (${t(`role_${me.role}`)})` : "";
   $("logout").hidden = !me.login;
   $("logout").addEventListener("click", async () => { await post("/logout", {}); location.reload(); });
-  $("apply_card").hidden = !["set", "admin"].includes(me.role);
+  $("apply_card").hidden = $("learn_card").hidden = !["set", "admin"].includes(me.role);
   $("only_ng").addEventListener("change", drawStrip);
   $("ng_open").addEventListener("click", () => { withMap = !withMap; drawLast(); });
   $("large_close").addEventListener("click", () => $("large").close());

@@ -1,0 +1,1 @@
+"""Learning from frames that were falsely rejected, on the box: statistics, thresholds, a gate."""
