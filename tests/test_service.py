@@ -142,26 +142,27 @@ def test_golden_frames_are_judged_on_demand_and_on_schedule(start: Start) -> Non
         line.until(lambda m, w=want: m["type"] == "state" and m["selftest"] == w)
 
 
+@pytest.mark.parametrize("name", ["golden/good-0.png", "manifest.json"])
 def test_a_bundle_that_changes_on_the_disk_ends_ready_until_it_is_whole_and_reset(
-    own_bundle: Path, tmp_path: Path
+    own_bundle: Path, tmp_path: Path, name: str
 ) -> None:
     toml = line_toml(tmp_path, own_bundle, trigger=SOFTWARE.format(500), camera=STILL)
-    golden = own_bundle / "golden" / "good-0.png"
-    whole = golden.read_bytes()
+    file = own_bundle / name
+    whole = file.read_bytes()
     with RunningLine(toml) as line:
         line.state("operational.ready")
         plc = line.client()
-        golden.write_bytes(whole[:-1] + b"x")
+        file.write_bytes(whole[:-1] + b"x")
         plc.say("selftest")
         done = plc.of_kind("selftest_done")
         assert not done["passed"]
-        assert "good-0.png no longer has the recorded SHA-256" in done["detail"]
+        assert f"{name} no longer has the recorded SHA-256" in done["detail"]
         line.state("error")
         assert plc.ask("1")["reason"] == "selftest_failed"
         plc.say("reset")  # still broken
         line.until(lambda m: m["type"] == "alarm" and m["source"] == "bundle")
         assert plc.ask("2")["reason"] == "not_ready"
-        golden.write_bytes(whole)
+        file.write_bytes(whole)
         plc.say("reset")
         line.state("operational.ready")
         assert plc.ask("3")["reason"] in (None, "defect")

@@ -20,6 +20,7 @@ from kenpin.config.text import shorten
 from kenpin.processes.channel import Channel, Stop
 from kenpin.processes.progress import Progress
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.bundles.layout import MANIFEST
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
@@ -255,7 +256,9 @@ class _InspectionLoop:
 
     def _hash_steps(self) -> Iterator[None]:
         bundle: Bundle = self._pipeline.bundle
-        for name, expected in sorted(bundle.manifest.files.items()):
+        # The manifest names every file but itself; its own hash is the bundle's.
+        every = bundle.manifest.files | {MANIFEST: bundle.sha256}
+        for name, expected in sorted(every.items()):
             digest = hashlib.sha256()
             with (bundle.folder / name).open("rb") as stream:
                 while piece := stream.read(_PIECE_BYTES):
