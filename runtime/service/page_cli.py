@@ -6,12 +6,12 @@ import argparse
 import getpass
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from kenpin.config.errors import ConfigError
-from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.config.exits import Exit
 from kenpin.config.line import Line, load_line
 from kenpin.config.page import ROLES, PageSpec
+from kenpin.runtime.service.line_command import line_parser, run_line_command
 
 __all__ = ["main"]
 
@@ -30,20 +30,13 @@ asked for, or read from standard input where that is no terminal.
 
 def main(argv: Sequence[str]) -> int:
     """The command; returns its exit code."""
-    options = _parser().parse_args(argv)
-    expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG}
-    return run(lambda: _obey(options), expected, debug=options.debug)
+    return run_line_command(_parser(), argv, _obey)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="edge-run page",
-        description="Say where a line's page is, or change who may use it.",
-        epilog=EXAMPLES + EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = line_parser(
+        "edge-run page", "Say where a line's page is, or change who may use it.", EXAMPLES
     )
-    parser.add_argument("line", type=Path, metavar="LINE.toml", help="the line's settings")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     add = actions.add_parser("add", help="make or change a person")
     add.add_argument("name", metavar="NAME")

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kenpin.config.errors import ConfigError
-from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
+from kenpin.runtime.service.line_command import line_parser, run_line_command
 
 __all__ = ["main"]
 
@@ -27,20 +28,15 @@ them to the good images.
 
 def main(argv: Sequence[str]) -> int:
     """The command; returns its exit code."""
-    options = _parser().parse_args(argv)
-    expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG}
-    return run(lambda: _obey(options), expected, debug=options.debug)
+    return run_line_command(_parser(), argv, _obey)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="edge-run reviews",
-        description="List what people said of archived frames, or export the frames.",
-        epilog=EXAMPLES + EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = line_parser(
+        "edge-run reviews",
+        "List what people said of archived frames, or export the frames.",
+        EXAMPLES,
     )
-    parser.add_argument("line", type=Path, metavar="LINE.toml", help="the line's settings")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     export = actions.add_parser("export", help="copy reviewed frames into an MVTec-like folder")
     export.add_argument("folder", type=Path, metavar="FOLDER", help="a new one")
