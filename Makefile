@@ -21,7 +21,7 @@ $(BIN)/python:
 	  echo "no virtual environment can be made: install python3-venv" >&2; exit 1; }
 
 $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[compile,backbones,dev,modbus,mqtt,page,tune]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[compile,backbones,dev,modbus,mqtt,opcua,page,tune]"
 	touch $@
 
 # What the tests of `make test-real` meet; each skips, and says so, where its partner is missing.

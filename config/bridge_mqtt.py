@@ -65,4 +65,5 @@ MQTT = BridgeKind(
     plc="kenpin.runtime.bridges.mqtt.plc:open_plc",
     stall="kenpin.runtime.bridges.mqtt.plc:stall",
     broker=True,
+    handed_on_ms=300,
 )

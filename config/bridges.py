@@ -18,7 +18,16 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.registry import Registry, settings_by
 from kenpin.config.settings import Settings
 
-__all__ = ["BRIDGES", "BridgeKind", "BridgeSettings", "BridgeSpec", "ModbusSettings", "is_loopback"]
+__all__ = [
+    "BRIDGES",
+    "BridgeKind",
+    "BridgeSettings",
+    "BridgeSpec",
+    "Ip",
+    "ModbusSettings",
+    "in_numbers",
+    "is_loopback",
+]
 
 
 class BridgeSettings(Settings):
@@ -51,6 +60,8 @@ class BridgeKind:
     reduced   cuts a verdict of the line to what the bridge can say, to compare both
     stall     makes a client of the bridge that asks and never reads
     broker    it needs one, which can go away
+    handed_on_ms
+              how old what it sends may be when it arrives; whoever hears drops what is older
     """
 
     settings: type[BridgeSettings]
@@ -60,6 +71,7 @@ class BridgeKind:
     reduced: str = "builtins:dict"
     stall: str = ""
     broker: bool = False
+    handed_on_ms: int = 0
 
     def check_installed(self) -> None:
         """Refuse a bridge whose library is not there.
@@ -77,7 +89,7 @@ class BridgeKind:
             )
 
 
-_Ip = Annotated[str, StringConstraints(max_length=64)]
+Ip = Annotated[str, StringConstraints(max_length=64)]
 
 
 class ModbusSettings(BridgeSettings):
@@ -96,9 +108,9 @@ class ModbusSettings(BridgeSettings):
     """
 
     kind: Literal["modbus"]
-    address: _Ip = "127.0.0.1"
+    address: Ip = "127.0.0.1"
     port: int = Field(default=5020, ge=1, le=65535)
-    allow: tuple[_Ip, ...] = ()
+    allow: tuple[Ip, ...] = ()
     words: Literal["high_first", "low_first"] = "high_first"
     hold_ms: float = Field(default=250, ge=20, le=10_000)
     recipes: tuple[str, ...] = Field(default=(), max_length=1000)
@@ -107,15 +119,8 @@ class ModbusSettings(BridgeSettings):
 
     @field_validator("address")
     @classmethod
-    def _in_numbers(cls, value: str) -> str:
-        try:
-            ipaddress.ip_address(value)
-        except ValueError:
-            raise ValueError(
-                f"found {value!r}, expected an address in numbers: a name may mean another one "
-                "tomorrow"
-            ) from None
-        return value
+    def _address(cls, value: str) -> str:
+        return in_numbers(value)
 
     @field_validator("allow")
     @classmethod
@@ -139,6 +144,18 @@ class ModbusSettings(BridgeSettings):
         return self
 
 
+def in_numbers(address: str) -> str:
+    """The address, if it is one; a validator."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        raise ValueError(
+            f"found {address!r}, expected an address in numbers: a name may mean another one "
+            "tomorrow"
+        ) from None
+    return address
+
+
 def is_loopback(address: str) -> bool:
     """Whether only this computer reaches it."""
     return ipaddress.ip_address(address).is_loopback
@@ -157,7 +174,11 @@ BRIDGES: Registry[BridgeKind] = Registry(
     "kenpin.bridges",
     "bridge",
     BridgeKind,
-    {"modbus": "kenpin.config.bridges:MODBUS", "mqtt": "kenpin.config.bridge_mqtt:MQTT"},
+    {
+        "modbus": "kenpin.config.bridges:MODBUS",
+        "mqtt": "kenpin.config.bridge_mqtt:MQTT",
+        "opcua": "kenpin.config.bridge_opcua:OPCUA",
+    },
 )
 
 # A table of `[[bridges]]`: of the class that belongs to its kind.

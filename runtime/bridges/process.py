@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ class BridgedLine:
 
     triggered  verdicts answer TRIGGER messages; else every frame gets one
     ctl, pub   endpoints to connect to
+    settings   the first 12 digits of the SHA-256 of all that is set of it
     """
 
     box: str
@@ -59,6 +61,7 @@ class BridgedLine:
     pub: str
     encoding: str
     pub_encoding: str
+    settings: str = ""
 
 
 def facts_of(line: Line) -> BridgedLine:
@@ -74,6 +77,7 @@ def facts_of(line: Line) -> BridgedLine:
         pub=_connectable(wire.pub),
         encoding=wire.encoding,
         pub_encoding=wire.pub_encoding or wire.encoding,
+        settings=hashlib.sha256(line.model_dump_json().encode()).hexdigest()[:12],
     )
 
 

@@ -25,8 +25,6 @@ from kenpin.runtime.wire.errors import WireError
 __all__ = ["Bridge", "PlcClient", "bridge_of", "child_of_service"]
 
 _COMM = 15
-# What waited in a broker for longer is dropped by whoever hears it.
-_HANDED_ON_NS = 300_000_000
 _FOUND_S = 5.0
 # Messages of the line taken between two looks at the bridge.
 _PORTION = 200
@@ -113,7 +111,7 @@ class Bridge:
         acknowledged stays for `hold_ms` beyond its deadline, because a PLC polls.
         """
         look_ns, hold_ms = round(2 * self._poll_s * 1e9), getattr(self._settings, "hold_ms", 0)
-        stale_ns = max(limits.stale_ns, _HANDED_ON_NS) if self._kind.broker else limits.stale_ns
+        stale_ns = max(limits.stale_ns, self._kind.handed_on_ms * 1_000_000)
         return replace(
             limits,
             slack_ns=limits.slack_ns + look_ns,

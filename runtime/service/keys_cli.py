@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import getpass
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.runtime.bridges.opcua.access import make_certificate, set_user
 from kenpin.runtime.service.audit import AuditError, keys_audit, who_runs
 from kenpin.runtime.wire.keys import (
     KeysError,
@@ -29,6 +32,9 @@ EXAMPLES = """examples:
   edge-run keys admit hmi /etc/kenpin/keys hmi.key   a client that made its keys itself
   edge-run keys list /etc/kenpin/keys                who is admitted
   edge-run keys revoke plc-1 /etc/kenpin/keys        who no longer is, from the next second on
+  edge-run keys certificate box-7 /etc/kenpin/opcua --address 192.168.0.7
+                                                     for an OPC UA server or client
+  edge-run keys user plc-1 /etc/kenpin/opcua/users   who may use an OPC UA server
 
 Then wire.keys = "/etc/kenpin/keys" in the line's settings. A running line reads
 again by itself who is admitted.
@@ -69,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     admitted.add_argument("public", type=Path, metavar="FILE", help="with its public-key")
     command("list", _list, "who is admitted")
     command("revoke", _revoke, "admit a client no longer")
+    made = command("certificate", _certificate, "make an application's certificate, for OPC UA")
+    made.add_argument("--address", action="append", default=[], help="under which it is reached")
+    command("user", _user, "give a user of an OPC UA server a password; FOLDER is the users' file")
     return parser
 
 
@@ -119,6 +128,23 @@ def _revoke(options: argparse.Namespace) -> int:
     aside = revoke(options.folder, options.name)
     _log(options, options.name, before, None)
     _say(f"{options.name} is admitted no longer; its key lies in {aside}")
+    return Exit.DONE
+
+
+def _certificate(options: argparse.Namespace) -> int:
+    today = datetime.datetime.now(datetime.UTC)
+    made, secret = make_certificate(options.folder, options.name, options.address, today=today)
+    _say(f"made {made}, for whoever must trust it, and {secret}, for {options.name} alone")
+    return Exit.DONE
+
+
+def _user(options: argparse.Namespace) -> int:
+    if sys.stdin.isatty():
+        password = getpass.getpass(f"Password of {options.name}: ")
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    set_user(options.folder, options.name, password)
+    _say(f"{options.name} may use the OPC UA servers that name {options.folder}")
     return Exit.DONE
 
 

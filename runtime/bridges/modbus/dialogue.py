@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from enum import IntEnum
 from typing import Any
 
 from kenpin.config.bridges import ModbusSettings
@@ -13,33 +12,16 @@ from kenpin.runtime.bridges.modbus.registers import CONTROL, CONTROL_AT, CONTROL
 from kenpin.runtime.bridges.modbus.result_words import result_words
 from kenpin.runtime.bridges.modbus.shown import Shown, session_name
 from kenpin.runtime.bridges.process import BridgedLine
+from kenpin.runtime.bridges.refusal import TriggerRefusal, refusal_of
 from kenpin.runtime.bridges.results import act_until_ns
 from kenpin.runtime.wire.client import Heard
 
-__all__ = ["ModbusDialogue", "TriggerRefusal"]
+__all__ = ["ModbusDialogue"]
 
 # Triggers whose deadline is remembered; the line has eight under way at most.
 _REMEMBERED = 64
 
 
-class TriggerRefusal(IntEnum):
-    """Why a trigger was refused; as in the register `refusal`."""
-
-    STALE = 1
-    DUPLICATE = 2
-    DISOBEYED = 3
-    AWAY = 4
-    NO_SESSION = 5
-    DISABLED = 6
-    NO_ID = 7
-    PAUSED = 8
-
-
-_REASONS: Mapping[str, TriggerRefusal] = {
-    "stale": TriggerRefusal.STALE,
-    "duplicate": TriggerRefusal.DUPLICATE,
-    "paused": TriggerRefusal.PAUSED,
-}
 _COMMANDS: Mapping[int, str] = {
     1: "reset",
     2: "selftest",
@@ -248,8 +230,7 @@ class ModbusDialogue:
         if about == "trigger":
             trig = fields["trig"] or ""
             self.shown.under_way.pop(trig, None)
-            why = _REASONS.get(fields.get("reason") or "", TriggerRefusal.DISOBEYED)
-            self._refuse(_ids(trig)[0], why)
+            self._refuse(_ids(trig)[0], refusal_of(fields))
         elif about == "hello":
             self.shown.line.refused(fields["detail"])
         elif about and about == self.shown.command:
