@@ -35,6 +35,9 @@ real-partners: $(BIN)/python
 	@test -e /usr/local/lib/node_modules/axe-core/axe.min.js || \
 	  { command -v npm >/dev/null && npm install --silent --global axe-core@4.14.1; } || \
 	  echo "axe-core could not be installed: the test of accessibility skips" >&2
+	@test -e /usr/local/lib/node_modules/node-opcua-nodesets || \
+	  { command -v npm >/dev/null && npm install --silent --global node-opcua-nodesets@2.182.0; } || \
+	  echo "no node-opcua-nodesets: the comparison with the official nodes skips" >&2
 	@$(BIN)/python -m pip install --quiet -c constraints.txt build==1.6.1 pipx==1.18.4 \
 	  twine==7.0.0 "cyclonedx-python-lib[json-validation]==11.12.0" || \
 	  echo "no build, twine, pipx or cyclonedx: tests that need them skip" >&2
