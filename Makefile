@@ -36,8 +36,9 @@ real-partners: $(BIN)/python
 	  { command -v npm >/dev/null && npm install --silent --global axe-core@4.14.1; } || \
 	  echo "axe-core could not be installed: the test of accessibility skips" >&2
 	@test -e /usr/local/lib/node_modules/node-opcua-nodesets || \
-	  { command -v npm >/dev/null && npm install --silent --global node-opcua-nodesets@2.182.0; } || \
-	  echo "no node-opcua-nodesets: the comparison with the official nodes skips" >&2
+	  { command -v npm >/dev/null && npm install --silent --global \
+	  node-opcua-nodesets@2.182.0 node-opcua-client@2.182.2; } || \
+	  echo "no node-opcua: its tests of the OPC UA bridge skip" >&2
 	@$(BIN)/python -m pip install --quiet -c constraints.txt build==1.6.1 pipx==1.18.4 \
 	  twine==7.0.0 "cyclonedx-python-lib[json-validation]==11.12.0" || \
 	  echo "no build, twine, pipx or cyclonedx: tests that need them skip" >&2

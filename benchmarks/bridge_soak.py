@@ -28,7 +28,7 @@ STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 def main() -> int:
     """Print what was promised and kept, and how the memory went."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--via", choices=["modbus", "mqtt"], default="modbus")
+    parser.add_argument("--via", choices=["modbus", "mqtt", "opcua"], default="modbus")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate-hz", type=float, default=50.0)
     parser.add_argument("--slack-ms", type=float, default=100.0)

@@ -42,6 +42,7 @@ def main() -> int:
         trigger = 'mode = "software", budget_ms = 500'
         toml = line_toml(folder, bundle.folder, trigger=trigger, camera=STILL)
         text = f'\n[[bridges]]\nkind = "modbus"\nport = {free_port()}\n'
+        text += f'[[bridges]]\nkind = "opcua"\nport = {free_port()}\n'
         with contextlib.ExitStack() as stack:
             if MOSQUITTO is not None:
                 broker = stack.enter_context(Mosquitto(folder, free_port()))
@@ -61,7 +62,7 @@ def in_turn(toml: Path, looks_ms: list[float], parts: int) -> dict[str, list[flo
     line = load_line(toml)
     assert line.wire.ctl is not None
     wanted = [("modbus", look_ms) for look_ms in looks_ms]
-    wanted += [("mqtt", 0.5)] if len(line.bridges) > 1 else []
+    wanted += [(bridge.kind, 0.5) for bridge in line.bridges if bridge.kind != "modbus"]
     spent: dict[str, list[float]] = defaultdict(list)
     for kind, look_ms in wanted:
         bridge = bridge_of(line, toml, kind, look_ms / 1000)

@@ -1,0 +1,72 @@
+// A second implementation before our OPC UA bridge: node-opcua. Prints what it found as JSON.
+//   node tests/opcua_client.js opc.tcp://127.0.0.1:4840
+"use strict";
+const {
+  AttributeIds, ClientMonitoredItem, ClientSubscription, DataType, MessageSecurityMode, OPCUAClient,
+  SecurityPolicy, TimestampsToReturn, VariantArrayType, constructEventFilter, resolveNodeId,
+} = require("node-opcua-client");
+
+const COMPANION = "http://opcfoundation.org/UA/MachineVision";
+
+async function main(url) {
+  const client = OPCUAClient.create({
+    endpointMustExist: false, securityMode: MessageSecurityMode.None,
+    securityPolicy: SecurityPolicy.None, connectionStrategy: { maxRetry: 0 },
+  });
+  await client.connect(url);
+  const session = await client.createSession();
+  const names = await session.readNamespaceArray();
+  const own = names.indexOf("urn:kenpin:line"), companion = names.indexOf(COMPANION);
+  const path = (text) => resolveNodeId(`ns=${own};s=VisionSystem.${text}`);
+  const state = async (machine) =>
+    (await session.read({ nodeId: path(`${machine}.CurrentState`) })).value.value.text;
+  const outer = await state("VisionStateMachine");
+  const automatic = "VisionStateMachine.AutomaticModeStateMachine";
+  const inner = await state(automatic);
+
+  const subscription = ClientSubscription.create(session, {
+    requestedPublishingInterval: 20, requestedLifetimeCount: 1000, requestedMaxKeepAliveCount: 10,
+    publishingEnabled: true,
+  });
+  const wanted = ["ResultId", "MeasId", "PartId", "JobId", "InternalRecipeId", "ResultState",
+    "IsSimulated", "ResultContent"];
+  const filter = constructEventFilter(wanted.map((name) => `${companion}:${name}`));
+  const item = ClientMonitoredItem.create(
+    subscription, { nodeId: resolveNodeId(`ns=${own};s=VisionSystem`), attributeId: AttributeIds.EventNotifier },
+    { queueSize: 100, discardOldest: true, filter }, TimestampsToReturn.Both);
+  const heard = new Promise((resolve) => item.on("changed", (fields) => {
+    const found = Object.fromEntries(wanted.map((name, n) => [name, fields[n].value]));
+    if (found.ResultId) resolve(found);
+  }));
+  await new Promise((resolve) => item.on("initialized", resolve));
+
+  const made = async (number, Id) => ({
+    dataType: DataType.ExtensionObject,
+    value: await session.constructExtensionObject(resolveNodeId(`ns=${companion};i=${number}`), { id: Id }),
+  });
+  const called = await session.call({
+    objectId: path(automatic), methodId: path(`${automatic}.StartSingleJob`),
+    inputArguments: [
+      await made(3015, "4711"), await made(3004, "left"), await made(3002, ""), await made(3003, ""),
+      { dataType: DataType.Variant, arrayType: VariantArrayType.Array, value: [] },
+    ],
+  });
+  const result = await heard;
+  process.stdout.write(JSON.stringify({
+    outer, inner, status: called.statusCode.name, error: called.outputArguments[1].value,
+    job: called.outputArguments[0].value.id,
+    result: {
+      id: result.ResultId.id, meas: result.MeasId.id, part: result.PartId.id, job: result.JobId.id,
+      recipe: result.InternalRecipeId.id, state: result.ResultState, simulated: result.IsSimulated,
+      verdict: result.ResultContent[0].value, reason: result.ResultContent[2].value,
+    },
+  }) + "\n");
+  await subscription.terminate();
+  await session.close();
+  await client.disconnect();
+}
+
+main(process.argv[2]).then(() => process.exit(0), (error) => {
+  process.stderr.write(`${error.stack}\n`);
+  process.exit(1);
+});
