@@ -18,8 +18,14 @@ async function main(url) {
   const names = await session.readNamespaceArray();
   const own = names.indexOf("urn:kenpin:line"), companion = names.indexOf(COMPANION);
   const path = (text) => resolveNodeId(`ns=${own};s=VisionSystem.${text}`);
-  const state = async (machine) =>
-    (await session.read({ nodeId: path(`${machine}.CurrentState`) })).value.value.text;
+  // Bad until the bridge has heard its line.
+  const state = async (machine) => {
+    for (;;) {
+      const found = await session.read({ nodeId: path(`${machine}.CurrentState`) });
+      if (found.statusCode.isGood()) return found.value.value.text;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  };
   const outer = await state("VisionStateMachine");
   const automatic = "VisionStateMachine.AutomaticModeStateMachine";
   const inner = await state(automatic);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import math
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def test_a_user_is_known_by_his_password_alone(
     assert "long enough" not in users.read_text()
     with pytest.raises(ConfigError, match="8 or more"):
         set_user(users, "plc", "short")
-    monkeypatch.setattr("sys.stdin", (tmp_path / "typed").open("w+"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
     assert edge_run_keys(["user", "plc", str(users)]) == Exit.CONFIG
     assert "8 or more" in capsys.readouterr().err
     assert edge_run_keys(["certificate", "box", str(tmp_path), "--address", "10.0.0.7"]) == 0
