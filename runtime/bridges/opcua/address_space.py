@@ -90,14 +90,16 @@ class AddressSpace:
         attributes  of asyncua, which say its class, too
         kind        its type definition
         """
-        item = ua.AddNodesItem()
-        item.RequestedNewNodeId, item.BrowseName = node, name
-        item.ParentNodeId, item.ReferenceTypeId = parent, ua.NodeId(by)
-        item.NodeClass = _CLASSES[type(attributes)]
-        if kind is not None:
-            item.TypeDefinition = kind
         attributes.DisplayName = ua.LocalizedText(name.Name)
-        item.NodeAttributes = attributes
+        item = ua.AddNodesItem(
+            RequestedNewNodeId=node,
+            BrowseName=name,
+            NodeClass=_CLASSES[type(attributes)],
+            ParentNodeId=parent,
+            ReferenceTypeId=ua.NodeId(by),
+            TypeDefinition=ua.NodeId() if kind is None else kind,
+            NodeAttributes=attributes,
+        )
         (result,) = await self.server.iserver.isession.add_nodes([item])
         result.StatusCode.check()
 
@@ -105,9 +107,12 @@ class AddressSpace:
         self, source: ua.NodeId, by: int, target: ua.NodeId, *, forward: bool = True
     ) -> None:
         """Add a reference to a node that is there."""
-        item = ua.AddReferencesItem()
-        item.SourceNodeId, item.ReferenceTypeId = source, ua.NodeId(by)
-        item.TargetNodeId, item.IsForward = target, forward
+        item = ua.AddReferencesItem(
+            SourceNodeId=source,
+            ReferenceTypeId=ua.NodeId(by),
+            TargetNodeId=target,
+            IsForward=forward,
+        )
         (status,) = await self.server.iserver.isession.add_references([item])
         status.check()
 

@@ -119,10 +119,11 @@ class OpcuaPlc:
         wanted = []
         for name in _FIELDS:
             index = {"EventType": 0, "Said": self._index, "Topic": self._index}
-            operand = ua.SimpleAttributeOperand()
-            operand.TypeDefinitionId = ua.NodeId(ua.ObjectIds.BaseEventType)
-            operand.BrowsePath = [ua.QualifiedName(name, index.get(name, self._companion))]
-            operand.AttributeId = ua.AttributeIds.Value
+            operand = ua.SimpleAttributeOperand(
+                TypeDefinitionId=ua.NodeId(ua.ObjectIds.BaseEventType),
+                BrowsePath=[ua.QualifiedName(name, index.get(name, self._companion))],
+                AttributeId=ua.AttributeIds.Value,
+            )
             wanted.append(operand)
         return ua.EventFilter(SelectClauses=wanted)
 

@@ -195,7 +195,8 @@ def _bound(server: Server, connections: int) -> None:
 def _stale(notice: Notice) -> bool:
     """A heartbeat that waited somewhere for so long says nothing of the present."""
     fields = notice.fields
-    return fields["type"] == "hb" and time.monotonic_ns() - fields["t_mono_ns"] > _FRESH_NS
+    made_ns: int = fields.get("t_mono_ns", 0)
+    return fields["type"] == "hb" and time.monotonic_ns() - made_ns > _FRESH_NS
 
 
 def _alive(caller: Any) -> bool:
