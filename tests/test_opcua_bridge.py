@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from asyncua import Client, Node, ua
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from asyncua.crypto.uacrypto import CertProperties
 
 from bridge_process import BridgeProcess, free_port, lying_facts
 from kenpin.config.bridge_opcua import OpcuaSettings
@@ -72,7 +73,10 @@ def test_nobody_enters_without_a_trusted_certificate_and_a_password(tmp_path: Pa
             client.set_user("plc")
             client.set_password(password)
             await client.set_security(
-                SecurityPolicyBasic256Sha256, folder / f"{name}.pem", folder / f"{name}.key", own
+                SecurityPolicyBasic256Sha256,
+                folder / f"{name}.pem",
+                CertProperties(folder / f"{name}.key", "pem"),
+                own,
             )
             async with client:
                 index = await client.get_namespace_index("urn:kenpin:line")

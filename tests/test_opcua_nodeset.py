@@ -49,6 +49,9 @@ def test_every_node_of_ours_is_the_official_one() -> None:
                     else None
                     for found in (mine, official)
                 ]
+                # The file leaves out what is the default.
+                if name == "DataType" and pair[1] == ua.NodeId():
+                    pair[1] = ua.NodeId(ua.ObjectIds.BaseDataType)
                 assert pair[0] == pair[1], (node, name)
             known = {(r.ReferenceTypeId, r.NodeId, r.IsForward) for r in official.references}
             for r in mine.references:

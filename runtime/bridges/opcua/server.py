@@ -86,8 +86,13 @@ class _Bridge:
         uri = f"urn:kenpin:{self._bridged.facts.box}:{self._bridged.facts.line}"
         if settings.certificate is not None and settings.private_key is not None:
             uri = application_uri(read_certificate(settings.certificate))
-            await server.load_certificate(settings.certificate)
-            await server.load_private_key(settings.private_key)
+            for path, load in (
+                (settings.certificate, server.load_certificate),
+                (settings.private_key, server.load_private_key),
+            ):
+                # asyncua goes by the end of the name.
+                data = path.read_bytes()
+                await load(data, format="pem" if data.startswith(b"-----") else "der")
         await server.set_application_uri(uri)
         server.application_type = ua.ApplicationType.Server
         server.product_uri = "urn:kenpin"
