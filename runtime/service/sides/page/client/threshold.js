@@ -1,11 +1,17 @@
 "use strict";
 // The threshold, seen and moved: nothing changes until it is applied.
-let scores = null, limit = 0, drawn = null;
-async function loadThreshold() {
-  const answer = await fetch("/api/threshold");
-  if (!answer.ok) { $("effect").replaceChildren(make("p", { class: "bad" }, (await answer.json()).error)); return; }
-  scores = await answer.json(); limit = scores.ok;
-  drawHistogram();
+let scores = null, limit = 0, drawn = null, loading = false;
+async function loadThreshold(keep) {
+  if (loading) return;
+  loading = true;
+  try {
+    const answer = await fetch("/api/threshold");
+    if (!answer.ok) { $("effect").replaceChildren(make("p", { class: "bad" }, (await answer.json()).error)); return; }
+    const moved = keep && scores && limit !== scores.ok;
+    scores = await answer.json();
+    if (!moved) limit = scores.ok;
+    drawHistogram();
+  } finally { loading = false; }
 }
 function drawHistogram() {
   if (!scores) return;
@@ -60,6 +66,8 @@ function drawChange() {
   const told = `${c.step} ${c.bundle}`;
   if (toldChange && told !== toldChange && c.step === "active") loadThreshold();
   toldChange = told;
+  // Opened before the line had told its bundle or judged anything.
+  if (!scores || !scores.seen.length) loadThreshold(true);
 }
 function bindThreshold() {
   $("slider").addEventListener("input", () => setLimit(Number(drawn.value($("slider").value / 1000 * drawn.width).toPrecision(4))));
