@@ -53,8 +53,7 @@ EPILOG = """exit codes:
   10   edge-replay, edge-plc --fail-on-ng: a frame was NG
   11   edge-plc: the line broke a promise
   12   edge-plc: the line cannot be reached, or is not ready in time
-  13   edge-compile eval: images were refused, and count in no figure; update: the new bundle
-       was refused, for it would be worse
+  13   edge-compile eval: images were refused, and count in no figure; update: it would be worse
   14   an audit log was altered or cut, or a change could not be logged
   130  interrupted
 """

@@ -29,13 +29,13 @@ from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.line import load_line
-from kenpin.runtime.box import examine_box
+from kenpin.runtime.box.host import examine_box
+from kenpin.runtime.box.yardstick import add_measure
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.engine import EngineError
 from kenpin.runtime.rate import add_rate
 from kenpin.runtime.security import examine_security
 from kenpin.runtime.tune import add_tune
-from kenpin.runtime.yardstick import add_measure
 
 __all__ = ["main"]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from kenpin.camera.genicam.host import Finding
 from kenpin.config.line import Line
-from kenpin.runtime.box import clock
+from kenpin.runtime.box.disks import Ask, examine_disks
+from kenpin.runtime.box.host import clock
+from kenpin.runtime.box.listeners import examine_listeners
 from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
-from kenpin.runtime.disks import Ask, examine_disks
-from kenpin.runtime.listeners import examine_listeners
 from kenpin.runtime.service.audit import AuditError, audit_of, keys_audit
 from kenpin.runtime.wire.endpoints import is_local
 from kenpin.runtime.wire.keys import KeysError, read_admitted, read_line

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kenpin.config.exits import Exit
-from kenpin.runtime.box import examine_box
+from kenpin.runtime.box.host import examine_box
 from kenpin.runtime.doctor import main
 
 LIMITS = """Limit                     Soft Limit           Hard Limit           Units

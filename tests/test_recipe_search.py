@@ -17,7 +17,7 @@ from kenpin.compile.recipe_search.space import Space
 from kenpin.compile.recipe_search.study import (
     HEADROOM,
     Budget,
-    Search,
+    RecipeSearch,
     Tried,
     budget_of,
     chosen,
@@ -26,8 +26,8 @@ from kenpin.compile.recipe_search.study import (
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.recipe import Recipe, load_recipe
+from kenpin.runtime.box.yardstick import Yardstick, read_yardstick
 from kenpin.runtime.doctor import main as edge_doctor
-from kenpin.runtime.yardstick import Yardstick, read_yardstick
 
 BUDGET = Budget(100 * HEADROOM, "130 ms a frame")
 
@@ -60,13 +60,13 @@ def recipe(workshop: Workshop) -> Recipe:
     return load_recipe(workshop.recipe)
 
 
-def search(folder: Path, recipe: Recipe, **changes: Any) -> Search:
+def search(folder: Path, recipe: Recipe, **changes: Any) -> RecipeSearch:
     folder.mkdir(exist_ok=True)
     attempt = Formula(**{"store": folder, "rate": 0.01, "lines": 128, **changes})
-    return Search(folder, recipe, Space(recipe, {"gabor": None}), attempt)
+    return RecipeSearch(folder, recipe, Space(recipe, {"gabor": None}), attempt)
 
 
-def run(one: Search, most: int) -> list[Tried]:
+def run(one: RecipeSearch, most: int) -> list[Tried]:
     said: list[Tried] = []
     one.run(BUDGET, 1e6, most, said.append)
     return said
@@ -98,7 +98,7 @@ def test_what_is_too_slow_or_clearly_worse_at_a_glance_is_not_compiled_whole(
     tmp_path: Path, recipe: Recipe
 ) -> None:
     attempt = Formula(tmp_path, 0.01, 128)
-    told = run(Search(tmp_path, recipe, Space(recipe, {"gabor": None}), attempt), 30)
+    told = run(RecipeSearch(tmp_path, recipe, Space(recipe, {"gabor": None}), attempt), 30)
     assert len(attempt.wholes) == sum(one.found is not None for one in told)
     assert any("with a small bank already" in one.why for one in told)
     assert any("is no slower" in one.why for one in told)

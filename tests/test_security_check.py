@@ -12,10 +12,10 @@ import pytest
 from kenpin.camera.genicam.host import Finding
 from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
+from kenpin.runtime.box.disks import examine_disks, smartctl
+from kenpin.runtime.box.listeners import examine_listeners
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.disks import examine_disks, smartctl
 from kenpin.runtime.doctor import main
-from kenpin.runtime.listeners import examine_listeners
 from kenpin.runtime.security import examine_security
 from kenpin.runtime.service.audit import AuditLog, Who
 from kenpin.runtime.wire.keys import new_client, new_line

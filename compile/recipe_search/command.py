@@ -13,7 +13,7 @@ from kenpin.camera.files.listing import list_images
 from kenpin.compile.parts import parts_of_files
 from kenpin.compile.recipe_search.attempt import Attempt
 from kenpin.compile.recipe_search.space import Space, usable_backbones
-from kenpin.compile.recipe_search.study import Search, Tried, budget_of, chosen, front
+from kenpin.compile.recipe_search.study import RecipeSearch, Tried, budget_of, chosen, front
 from kenpin.compile.recipe_search.told import (
     Told,
     front_table,
@@ -28,7 +28,7 @@ from kenpin.config.output import folder_to_write
 from kenpin.config.recipe import Recipe
 from kenpin.config.settings import problems
 from kenpin.config.threshold import Rate
-from kenpin.runtime.yardstick import measure_box, read_yardstick
+from kenpin.runtime.box.yardstick import measure_box, read_yardstick
 
 __all__ = ["tune"]
 
@@ -61,7 +61,7 @@ def tune(options: argparse.Namespace, recipe: Recipe) -> int:
         )
     attempt = Attempt(store, _rate(options, recipe), lines, slower, boxed)
     space = Space(recipe, usable_backbones(_backbones(options.backbone)))
-    search = Search(folder, recipe, space, attempt)
+    search = RecipeSearch(folder, recipe, space, attempt)
     split = _split(recipe, attempt.rate)
     sys.stderr.write(f"{budget.words}; {split}\n")
     search.run(budget, 60 * options.minutes, options.trials, _say)

@@ -21,7 +21,7 @@ from kenpin.compile.recipe_search.space import Option, Space
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe, load_recipe
 
-__all__ = ["HEADROOM", "Budget", "Search", "Tried", "budget_of", "chosen", "front"]
+__all__ = ["HEADROOM", "Budget", "RecipeSearch", "Tried", "budget_of", "chosen", "front"]
 
 # The slowest hundredth of frames takes so many times the median; a budget holds for it.
 HEADROOM = 1.3
@@ -94,7 +94,7 @@ class Tried:
     why: str
 
 
-class Search:
+class RecipeSearch:
     """A search in a folder; what lies there from before goes on.
 
     Each recipe is looked at with few images first, and given up if it is too slow already

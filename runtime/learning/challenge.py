@@ -19,7 +19,7 @@ from kenpin.runtime.judging.verdict import Outcome
 from kenpin.runtime.selftest import golden_pixels
 from kenpin.runtime.web.pipeline import WebPipeline
 
-__all__ = ["LEAST_MARGIN", "Answer", "Known", "answers", "known_of", "record_of", "refusals"]
+__all__ = ["LEAST_MARGIN", "Known", "KnownAnswer", "answers", "known_of", "record_of", "refusals"]
 
 Box = tuple[float, float, float, float]
 
@@ -59,7 +59,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class KnownAnswer:
     """What a bundle says of a known frame.
 
     times  its score over the threshold, at its place
@@ -113,7 +113,9 @@ def _drawn(name: str, pixels: Pixels) -> Iterator[Known]:
             )
 
 
-def answers(pipeline: Pipeline | WebPipeline, known: Sequence[Known]) -> Iterator[Answer | None]:
+def answers(
+    pipeline: Pipeline | WebPipeline, known: Sequence[Known]
+) -> Iterator[KnownAnswer | None]:
     """What a bundle says of each; None where it cannot judge the frame at all."""
     limit = pipeline.thresholds.ok
     for number, one in enumerate(known):
@@ -133,10 +135,10 @@ def answers(pipeline: Pipeline | WebPipeline, known: Sequence[Known]) -> Iterato
             ]
             value = float(inside.max())
             ng = value > limit
-        yield Answer(one, value / limit if limit > 0 else value, ng)
+        yield KnownAnswer(one, value / limit if limit > 0 else value, ng)
 
 
-def refusals(before: Sequence[Answer], after: Sequence[Answer]) -> list[str]:
+def refusals(before: Sequence[KnownAnswer], after: Sequence[KnownAnswer]) -> list[str]:
     """Why an updated bundle is not let through; nothing if it is.
 
     Parameters
@@ -169,7 +171,7 @@ def refusals(before: Sequence[Answer], after: Sequence[Answer]) -> list[str]:
     return why
 
 
-def record_of(before: Sequence[Answer], after: Sequence[Answer]) -> ChallengeRecord:
+def record_of(before: Sequence[KnownAnswer], after: Sequence[KnownAnswer]) -> ChallengeRecord:
     """For the manifest."""
     digest = hashlib.sha256()
     for one in sorted((one.known.name, one.known.sha256) for one in before):
@@ -184,5 +186,5 @@ def record_of(before: Sequence[Answer], after: Sequence[Answer]) -> ChallengeRec
     )
 
 
-def _rejected(given: Sequence[Answer]) -> int:
+def _rejected(given: Sequence[KnownAnswer]) -> int:
     return sum(not one.known.bad and one.ng for one in given)

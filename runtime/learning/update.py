@@ -34,8 +34,8 @@ from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.learning.brightness import BandLearner
 from kenpin.runtime.learning.challenge import (
-    Answer,
     Known,
+    KnownAnswer,
     answers,
     known_of,
     record_of,
@@ -282,8 +282,8 @@ def _record(
     base: Bundle,
     heard: Sequence[Known],
     added: int,
-    before: Sequence[Answer],
-    after: Sequence[Answer],
+    before: Sequence[KnownAnswer],
+    after: Sequence[KnownAnswer],
 ) -> UpdateRecord:
     manifest = base.manifest
     earlier = manifest.update

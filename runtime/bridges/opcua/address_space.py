@@ -17,9 +17,9 @@ from kenpin.runtime.bridges.opcua.table import (
     COMPANION_URI,
     Arguments,
     DataType,
-    Field,
     Member,
     NodeTable,
+    StructureField,
     companion,
 )
 
@@ -121,8 +121,8 @@ class AddressSpace:
         node: ua.NodeId,
         name: ua.QualifiedName,
         parent: ua.NodeId,
-        given: tuple[ua.NodeId, tuple[Field, ...]] | None,
-        gives: tuple[ua.NodeId, tuple[Field, ...]] | None,
+        given: tuple[ua.NodeId, tuple[StructureField, ...]] | None,
+        gives: tuple[ua.NodeId, tuple[StructureField, ...]] | None,
     ) -> None:
         """Add a method with its arguments, each with the node that describes them."""
         await self.add(
@@ -134,7 +134,7 @@ class AddressSpace:
                 await self._add_arguments(node, called, *arguments)
 
     async def _add_arguments(
-        self, method: ua.NodeId, called: str, node: ua.NodeId, fields: tuple[Field, ...]
+        self, method: ua.NodeId, called: str, node: ua.NodeId, fields: tuple[StructureField, ...]
     ) -> None:
         value = [
             ua.Argument(
@@ -266,7 +266,9 @@ class _Writer:
             await space.add(node, name, parent, by, attributes, ua.NodeId(kind))
         await self._rule(node, member.rule)
 
-    def _described(self, arguments: Arguments | None) -> tuple[ua.NodeId, tuple[Field, ...]] | None:
+    def _described(
+        self, arguments: Arguments | None
+    ) -> tuple[ua.NodeId, tuple[StructureField, ...]] | None:
         if arguments is None:
             return None
         return self._id(arguments.number), arguments.fields

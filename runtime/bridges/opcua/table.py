@@ -11,10 +11,10 @@ __all__ = [
     "COMPANION_URI",
     "Arguments",
     "DataType",
-    "Field",
     "Member",
     "NodeTable",
     "ObjectType",
+    "StructureField",
     "companion",
 ]
 
@@ -22,7 +22,7 @@ COMPANION_URI = "http://opcfoundation.org/UA/MachineVision"
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class StructureField:
     """Of a structure, a method's arguments or an enumeration.
 
     kind   name of a data type; empty in an enumeration
@@ -52,7 +52,7 @@ class DataType:
     abstract: bool
     binary: int
     values: int
-    fields: tuple[Field, ...]
+    fields: tuple[StructureField, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Arguments:
     """What a method is given, or gives; `number` of the node that says so."""
 
     number: int
-    fields: tuple[Field, ...]
+    fields: tuple[StructureField, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Member:
     number: int
     name: str
     rule: str
-    field: Field | None = None
+    field: StructureField | None = None
     given: Arguments | None = None
     gives: Arguments | None = None
     counted: tuple[int, int] | None = None
@@ -132,7 +132,7 @@ class NodeTable:
                 members.append(_member(words))
         close()
 
-    def whole(self, data: DataType) -> tuple[Field, ...]:
+    def whole(self, data: DataType) -> tuple[StructureField, ...]:
         """All fields of a structure, its supertype's first."""
         above = self.data.get(data.above)
         return (self.whole(above) if above else ()) + data.fields
@@ -164,7 +164,7 @@ def _data(words: list[str]) -> DataType:
     if "values" in heads:
         # The colon stands behind the number of the node with the values.
         pairs = (word.partition("=")[::2] for word in fields.split())
-        found = tuple(Field(name, value=int(value)) for name, value in pairs)
+        found = tuple(StructureField(name, value=int(value)) for name, value in pairs)
     else:
         found = tuple(map(_field, fields.split()))
     return DataType(
@@ -198,10 +198,10 @@ def _member(words: list[str]) -> Member:
     return Member(what, number, name, rule, _field(f"{name}:{words[4]}"))
 
 
-def _field(word: str) -> Field:
+def _field(word: str) -> StructureField:
     name, _, kind = word.partition(":")
     optional, kind = kind.endswith("?"), kind.removesuffix("?")
-    return Field(name, kind.removesuffix("[]"), kind.endswith("[]"), optional)
+    return StructureField(name, kind.removesuffix("[]"), kind.endswith("[]"), optional)
 
 
 def _counted(word: str) -> tuple[int, int]:

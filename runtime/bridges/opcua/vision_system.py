@@ -15,7 +15,7 @@ from kenpin.runtime.bridges.line_watch import LineWatch
 from kenpin.runtime.bridges.opcua.address_space import AddressSpace, variable
 from kenpin.runtime.bridges.opcua.dialogue import Notice
 from kenpin.runtime.bridges.opcua.result_fields import bundle_hash, ids_of, job_id, result_fields
-from kenpin.runtime.bridges.opcua.table import Field
+from kenpin.runtime.bridges.opcua.table import StructureField
 from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.wire.verdict_messages import State
 
@@ -58,10 +58,10 @@ _OBJECTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 # Methods of our own object, with what they are given; all of them give an Error.
-_OWN_METHODS: Mapping[str, tuple[Field, ...]] = {
-    "OpenSession": (Field("Session", "String"),),
-    "Acknowledge": (Field("ResultId", "ResultIdDataType"),),
-    "ActivateRecipe": (Field("InternalId", "RecipeIdInternalDataType"),),
+_OWN_METHODS: Mapping[str, tuple[StructureField, ...]] = {
+    "OpenSession": (StructureField("Session", "String"),),
+    "Acknowledge": (StructureField("ResultId", "ResultIdDataType"),),
+    "ActivateRecipe": (StructureField("InternalId", "RecipeIdInternalDataType"),),
 }
 _OWN_VARIABLES: Mapping[str, str] = {
     "Heartbeat": "UInt32", "State": "String", "LastResult": "UInt64", "Bundle": "String",
@@ -166,7 +166,7 @@ class VisionSystem:
             await space.add_method(
                 node, ua.QualifiedName(called, self.index), self.node(path),
                 (self.node(f"{path}.{called}.In"), given),
-                (self.node(f"{path}.{called}.Out"), (Field("Error", "Int32"),)),
+                (self.node(f"{path}.{called}.Out"), (StructureField("Error", "Int32"),)),
             )  # fmt: skip
             space.server.iserver.isession.add_method_callback(node, methods[called])
 
