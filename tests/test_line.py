@@ -71,6 +71,16 @@ def test_check_finds_nothing_wrong_with_a_good_line(
     assert out.endswith("no problems found\n")
 
 
+def test_check_counts_one_problem_as_one(
+    patchcore: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toml = line_toml(tmp_path, patchcore.folder, trigger='mode = "free", budget_ms = 0.01')
+    assert edge_run(["check", str(toml)]) == Exit.CONFIG
+    out = capsys.readouterr().out
+    assert out.count("problem: ") == 1
+    assert out.endswith("\n1 problem\n")
+
+
 def test_check_names_every_problem_of_a_line(
     own_bundle: Path, workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
