@@ -108,13 +108,16 @@ def _licence(told: str) -> dict[str, Any]:
 def _environment() -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """kenpin, and every other distribution of this environment with its files."""
     parts = []
-    for found in sorted(metadata.distributions(), key=lambda d: d.name.lower()):
+    # Of two of one name, such as an installed one and its source tree, the first is imported.
+    first: dict[str, metadata.Distribution] = {}
+    for found in metadata.distributions():
+        first.setdefault(found.name.lower().replace("_", "-"), found)
+    for name, found in sorted(first.items()):
         files = []
         for file in found.files or ():
             path = Path(str(file.locate()))
             if path.is_file() and path.suffix != ".pyc":
                 files.append(file_component(str(file), path.read_bytes()))
-        name = found.name.lower().replace("_", "-")
         unique = {entry["name"]: entry | {"bom-ref": f"{name}:{entry['name']}"} for entry in files}
         purl = f"pkg:pypi/{name}@{found.version}"
         parts.append(component(name, found.version, purl=purl, files=list(unique.values())))
