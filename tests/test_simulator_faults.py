@@ -33,7 +33,7 @@ def open_files_and_threads() -> tuple[int, int]:
 
 
 def test_dropped_frames_leave_a_gap_in_ids_and_rows(producer: Path) -> None:
-    with small(producer) as simulator, grabbing(simulator) as grabber:
+    with small(producer) as simulator, grabbing(simulator, buffers=64) as grabber:
         before = grabber.shot()
         simulator.tell("drop 3")
         shots = grabber.shots(60)
@@ -50,7 +50,7 @@ def test_a_fault_counted_in_frames_is_not_kept_for_a_camera_yet_to_come(producer
 
 
 def test_incomplete_frames_say_so_and_lack_lines(producer: Path) -> None:
-    with small(producer) as simulator, grabbing(simulator) as grabber:
+    with small(producer) as simulator, grabbing(simulator, buffers=64) as grabber:
         simulator.tell("incomplete 2 25")
         shots = grabber.shots(60)
     bad = [shot for shot in shots if shot.incomplete]
@@ -107,7 +107,8 @@ def test_a_stall_with_an_end_ends_by_itself(producer: Path) -> None:
 
 
 def test_a_frozen_sensor_loses_rows_without_a_gap_in_ids(producer: Path) -> None:
-    with small(producer) as simulator, grabbing(simulator) as grabber:
+    # Buffers for every frame: whoever reads them may be kept waiting by other work.
+    with small(producer) as simulator, grabbing(simulator, buffers=64) as grabber:
         grabber.shot()
         simulator.tell("freeze 60")
         shots = grabber.shots(60)

@@ -26,8 +26,9 @@ _ANSWER_S = 1.0
 _REMEMBERED = 64
 # A verdict of before is not published any more when it is told.
 _FRESH_NS = 300_000_000
-# How long what is published may wait for what is said to us.
-_HELD_NS = 150_000_000
+# How long what is published may wait for what is said to us, which the line says again until it
+# is acknowledged.
+_HELD_NS = 1_000_000_000
 # As the line's own, kenpin.runtime.wire.field_types.
 _SESSION = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
