@@ -85,12 +85,15 @@ class Testcard:
         """The next frame, if it comes in time, in the memory that `place` gives."""
         import numpy as np
 
+        from kenpin.camera.capture import Capture
         from kenpin.camera.frame import Frame, LostFrame
         from kenpin.camera.loss import Loss
         from kenpin.camera.synthetic import DefectKind
 
         if not self._due(timeout_s):
             return []
+        # Nothing of a frame is older than this; one that does not say so answers no trigger.
+        began = time.monotonic_ns()
         index, self._index = self._index, self._index + 1
         # Now and then material is bad, here in every tenth frame.
         image = self._web.frame(index, DefectKind.DARK_BAND if index % 10 == 9 else None).pixels
@@ -99,7 +102,7 @@ class Testcard:
         if pixels is None:
             return [LostFrame(now, index, "nobody had room for the frame", loss=Loss.OVERRUN)]
         np.copyto(pixels, image)
-        return [Frame(pixels, now, index)]
+        return [Frame(pixels, now, index, capture=Capture(began_ns=began))]
 
     def _due(self, timeout_s: float) -> bool:
         wait_s = 0.0 if self.triggered else self._next_s - time.monotonic()
