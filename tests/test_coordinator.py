@@ -428,6 +428,26 @@ def test_a_frame_that_a_web_ends_early_by_stopping_is_inspected_and_a_parts_is_n
     assert told == ([] if web else [Reason.INCOMPLETE_FRAME])
 
 
+@pytest.mark.parametrize(
+    ("began_ns", "told"),
+    [(4, "begun 0.0 ms before the trigger"), (None, "nobody knows when"), (5, None)],
+)
+def test_a_frame_that_began_before_its_trigger_is_no_answer_whatever_the_acquisition_says(
+    began_ns: int | None, told: str | None
+) -> None:
+    coordinator, staff, _, world, ring = desk_of(triggered=True)
+    entry, _ = coordinator.trigger("plc", "a", None)
+    coordinator.start(entry)
+    capture = Capture(began_ns=began_ns)
+    ticket = ring.reserve()
+    ring.commit(ticket, SlotHeader(0, 5, 8, 8, 1, 1, "", capture))
+    coordinator.camera([FrameArrived(ticket, 0, 5, 8, "", capture, entry.number)])
+    assert len(staff.line.jobs) == (told is None)
+    found = [verdict for _, verdict in world.verdicts.values()]
+    assert [verdict.reason for verdict in found] == ([] if told is None else [Reason.NO_FRAME])
+    assert all(told in verdict.detail for verdict in found)
+
+
 def test_after_a_failed_selftest_nothing_is_judged() -> None:
     coordinator, _, _, world, ring = desk_of(triggered=False)
     ticket = ring.reserve()
