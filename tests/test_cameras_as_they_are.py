@@ -190,6 +190,46 @@ def test_a_number_is_written_in_the_cameras_unit(number_of, unit, stated, defaul
     assert convert(number_of, unit, stated, default) == pytest.approx(written)
 
 
+@pytest.mark.parametrize(
+    ("setting", "features"),
+    [
+        ("exposure_us", "ExposureTime ExposureTimeAbs ExposureTimeRaw"),
+        (
+            "line_rate_hz",
+            "AcquisitionLineRate AcquisitionLineRateAbs AcquisitionLineRateRaw LinePeriod "
+            "AcquisitionLinePeriod",
+        ),
+        ("gain", "Gain GainAbs GainRaw"),
+        ("black_level", "BlackLevel BlackLevelAbs BlackLevelRaw"),
+        ("trigger_delay_us", "TriggerDelay TriggerDelayAbs TriggerDelayRaw"),
+        ("packet_bytes", "GevSCPSPacketSize DeviceStreamChannelPacketSize GVSPPacketSize"),
+    ],
+)
+def test_a_setting_is_found_under_each_of_its_names(setting, features):
+    for feature in features.split():
+        found = name_of(loaded(feature, [number(feature, 1, 0, 9, "us")]), setting)
+        assert found is not None, feature
+        assert found.feature == feature
+
+
+@pytest.mark.parametrize(
+    ("setting", "automatic", "entries"),
+    [
+        ("exposure_us", "ExposureAuto", ("Continuous", "Off")),
+        ("exposure_us", "autoBrightnessMode", ("Active", "Off")),
+        ("exposure_us", "ExposureMode", ("TriggerWidth", "Timed")),
+        ("gain", "GainAuto", ("Continuous", "Off")),
+        ("gain", "autoBrightnessMode", ("Active", "Off")),
+        ("black_level", "BlackLevelAuto", ("Continuous", "Off")),
+    ],
+)
+def test_what_would_move_a_setting_is_off(setting, automatic, entries):
+    name = NAMES[setting][0].feature
+    port = loaded("moves", [*geometry("Mono8"), choice(automatic, entries), number(name, 1, 0, 9)])
+    set_up(port, **{setting: 2})
+    assert port.read(automatic) == entries[1]
+
+
 def test_every_name_says_where_it_is_published():
     for names in NAMES.values():
         assert all(name.source and name.unit in ("own", "stated", "us", "Hz") for name in names)

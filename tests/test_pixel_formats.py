@@ -72,6 +72,19 @@ def test_a_mosaic_gives_back_the_colour_that_it_was_made_of(name):
     )
 
 
+def test_what_cameras_offer_most_is_read():
+    # By name: a format that is missing from the table is missing from the tests above, too.
+    grey = {f"Mono{bits}" for bits in ("8", "10", "12", "14", "16")}
+    mosaics = {
+        f"Bayer{letters}{bits}"
+        for letters in ("GR", "RG", "GB", "BG")
+        for bits in ("8", "10", "12", "16", "10Packed", "12Packed", "10p", "12p")
+    }
+    packed = {"Mono10Packed", "Mono12Packed", "Mono10p", "Mono12p"}
+    for name in grey | mosaics | packed | {"RGB8", "BGR8"}:
+        assert pixel_format_named(name).name == name
+
+
 @pytest.mark.parametrize(("old", "new"), [("RGB8Packed", "RGB8"), ("BGR8Packed", "BGR8")])
 def test_an_old_cameras_name_is_the_same_format(old, new):
     assert pixel_format_named(old) is pixel_format_named(new)
