@@ -121,7 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     _tune_arguments(command("tune", "Search for the recipe that finds most within a frame's time."))
     _bundle_commands(command)
     _threshold_arguments(
-        command("threshold", "Make a bundle with other thresholds, without recompiling.")
+        command(
+            "threshold",
+            "Make a bundle with other thresholds, without recompiling; `current` names it.",
+        )
     )
     sub = command("update", "Make a bundle that has learnt from frames that it falsely rejected.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")

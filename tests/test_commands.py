@@ -338,6 +338,12 @@ def test_an_interrupt_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "interrupted\n"
 
 
+def test_the_help_of_threshold_says_that_current_moves(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        edge_compile(["threshold", "--help"])
+    assert "`current` names it" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["edge-compile", "edge-replay"])
 def test_help_teaches(command: str) -> None:
     done = subprocess.run(
