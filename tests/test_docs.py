@@ -51,6 +51,18 @@ def test_every_reason_and_exit_code_has_its_row_in_troubleshooting() -> None:
     assert listed == {int(code) for code in Exit} - {Exit.DONE, Exit.INTERRUPTED}
 
 
+def test_every_command_of_the_simulated_camera_is_on_its_page() -> None:
+    words = (ROOT / "camera/simulator/csrc/words.c").read_text(encoding="utf-8")
+    page = (DOCS / "simulator.md").read_text(encoding="utf-8")
+    commands = set(re.findall(r'^    \{"(\w+)", say_', words, re.M))
+    assert {"lost", "width"} <= commands
+    assert commands - set(re.findall(r"[`|] ?`?(\w+)", page)) == set()
+    # What one would look for there when a camera comes back by itself, or a width is a lie.
+    assert "`lost [MS]`" in page
+    assert "which only `back` brings about" in page
+    assert "`width truth` and so on end it" in page
+
+
 def test_every_alarm_has_its_row_in_troubleshooting() -> None:
     page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.*?) \|", page.partition("\n## Alarms\n")[2], re.M)

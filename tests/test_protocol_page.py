@@ -12,6 +12,7 @@ from kenpin.config.line import LineTriggerSpec, WatchdogSpec, WireSpec
 from kenpin.runtime.judging.verdict import REASON_CODES
 from kenpin.runtime.service.ledger import READERS, UNACKED_RING, WINDOW
 from kenpin.runtime.wire.commands import Command
+from kenpin.runtime.wire.map_encoding import MAX_COMMAND_BYTES
 from kenpin.runtime.wire.struct_encoding import STATE_NUMBERS
 from kenpin.runtime.wire.struct_layouts import LAYOUTS
 
@@ -47,6 +48,18 @@ def test_defaults_are_those_of_the_settings() -> None:
         f"At most {UNACKED_RING} unacknowledged",
         f"for the last {READERS} clients",
         f"the last {WINDOW:,} finished triggers",
+        f"No command is longer than {MAX_COMMAND_BYTES // 1024} KiB",
+        f"a `recipe` has at most {_room('trigger', 'recipe')} bytes",
+        f"a `bundle` to prepare {_room('prepare', 'bundle')}, and longer ones are refused",
+        f"detail you see the first {_room('error', 'detail')} bytes",
+        "Where no frame came, `frame` is 0",
+        'A PREPARE supersedes the one before it, whose client is told `failed`, "superseded"',
     ):
         assert expected is not None
         assert re.sub(r"\s+", " ", expected) in re.sub(r"\s+", " ", PAGE)
+
+
+def _room(kind: str, key: str) -> str:
+    """Bytes of a text in a struct."""
+    (field,) = (each for each in LAYOUTS[kind].fields if each.key == key)
+    return field.code.removesuffix("s")
