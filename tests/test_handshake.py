@@ -126,6 +126,9 @@ def test_everything_published_obeys_its_schema_and_a_newcomer_hears_state_and_al
         plc = line.client("plc", encoding="struct")
         while "ready" not in plc_state(plc):
             pass
+        plc.say_raw(BROKEN["struct"])
+        assert "60000000" not in plc.of_kind("error")["detail"], "it has room for the beginning"
+        line.logs("Input should be less than or equal to 60000000 (found 60000001)")
         line.fault("sleep 0.6")
         assert plc.ask("1")["reason"] == "late"
         heard += listen(early, pub, until="late")
