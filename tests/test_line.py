@@ -142,12 +142,17 @@ def test_check_compares_camera_bundle_ring_and_budget(
         ),
         ('ctl = "tcp://127.0.0.1:7001", pub = "tcp://127.0.0.2:7001"', "port = 0", ""),
         ('ctl = "tcp://127.0.0.1:*", pub = "tcp://127.0.0.1:*"', "port = 0", ""),
+        ('ctl = "tcp://127.0.0.1:8470"', "port = 0", "page.port"),
+        ('ctl = "tcp://127.0.0.1:5020"', "port = 0", "bridges.modbus.port"),
     ],
 )
 def test_check_finds_a_port_that_two_sockets_would_bind(
     tmp_path: Path, wire: str, status: str, found: str
 ) -> None:
-    line = load_line(line_toml(tmp_path, tmp_path / "no", wire=wire, status=status))
+    toml = line_toml(tmp_path, tmp_path / "no", wire=wire, status=status, page="port = 8470")
+    if found.startswith("bridges."):
+        toml.write_text(toml.read_text() + '[[bridges]]\nkind = "modbus"\n')
+    line = load_line(toml)
     told = [problem for problem in problems_of(line) if "are one place" in problem]
     assert [problem.partition(":")[0] for problem in told] == ([found] if found else [])
 

@@ -95,14 +95,13 @@ def _wire(line: Line) -> Iterator[str]:
 def _taken_twice(line: Line) -> Iterator[str]:
     """Addresses of this line's that two of its sockets would bind."""
     wanted = {f"wire.{name}": getattr(line.wire, name) for name in ("ctl", "img", "pub")}
-    if line.status is not None:
-        host = f"[{line.status.address}]" if ":" in line.status.address else line.status.address
-        wanted["status.port"] = f"tcp://{host}:{line.status.port}"
-    for bridge in line.bridges:
-        address, port = getattr(bridge, "address", None), getattr(bridge, "port", None)
+    served: dict[str, object] = {"status": line.status, "page": line.page}
+    served |= {f"bridges.{bridge.called}": bridge for bridge in line.bridges}
+    for name, spec in served.items():
+        address, port = getattr(spec, "address", None), getattr(spec, "port", None)
         if address is not None and port is not None:
             host = f"[{address}]" if ":" in address else address
-            wanted[f"bridges.{bridge.called}.port"] = f"tcp://{host}:{port}"
+            wanted[f"{name}.port"] = f"tcp://{host}:{port}"
     seen: dict[str, str] = {}
     for name, endpoint in wanted.items():
         if endpoint is None or endpoint.endswith((":*", ":0")):
