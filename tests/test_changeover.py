@@ -65,6 +65,8 @@ def test_a_new_bundle_takes_over_between_two_frames(
     engineer.say("prepare", bundle=padim.label)
     assert engineer.of_kind("preparing")["bundle"] == padim.label
     assert engineer.of_kind("prepared")["bundle"] == padim.label
+    engineer.say("activate", bundle=patchcore.label)
+    assert f"{padim.label} is; PREPARE it again" in engineer.of_kind("error")["detail"]
     engineer.say("activate")
     assert engineer.of_kind("active")["bundle"] == padim.label
     line.verdict(lambda m: m["bundle"] == padim.label and m["verdict"] == 1)

@@ -385,7 +385,8 @@ def test_a_trigger_for_a_camera_that_is_gone_is_answered_at_once() -> None:
     coordinator, _, eye, world, _ = desk_of(triggered=True)
     eye.state = CameraState.REOPENING
     coordinator.start(coordinator.trigger("plc", "a", None)[0])
-    assert [v.reason for _, v in world.verdicts.values()] == [Reason.CAMERA_LOST]
+    told = [(v.reason, v.frame_index) for _, v in world.verdicts.values()]
+    assert told == [(Reason.CAMERA_LOST, 0)]
 
 
 def test_a_trigger_on_a_free_running_line_is_refused_with_advice() -> None:
