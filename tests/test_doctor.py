@@ -106,6 +106,15 @@ def test_the_doctor_blames_what_is_to_blame(line, more, blamed):
     assert blamed in " ".join((done.stdout + done.stderr).replace("│", " ").split())
 
 
+def test_the_doctor_blames_the_cameras_own_fault_before_the_network(simulator, line):
+    simulator.tell("freeze")
+    done = run("kenpin.runtime.doctor", "camera", line, "--seconds", "0.4")
+    assert done.returncode == 7
+    told = " ".join(done.stdout.replace("│", " ").split())
+    assert "no frame for" in told
+    assert "packet size and the MTU" not in told
+
+
 def test_the_doctor_takes_a_fault_of_its_own_for_no_crash_of_the_producer():
     spec = GenicamSpec(kind="genicam")
     with pytest.raises(CameraError, match=r"a fault of kenpin's own.*ZeroDivisionError"):
