@@ -31,6 +31,19 @@ def test_runtime_camera_and_config_import_no_torch_and_no_telemetry() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_whoever_imports_openvino_silences_its_telemetry_first() -> None:
+    """Whichever module is imported first: the order of all of them proves nothing."""
+    loud = []
+    for room in ("config", "processes", "camera", "runtime", "compile"):
+        for file in sorted((REPOSITORY / room).rglob("*.py")):
+            text = file.read_text(encoding="utf-8")
+            first = min((text.find(f"\n{word} openvino") for word in ("import", "from")
+                         if f"\n{word} openvino" in text), default=None)  # fmt: skip
+            if first is not None and not -1 < text.find("\nsilence()\n") < first:
+                loud.append(file.relative_to(REPOSITORY).as_posix())
+    assert loud == []
+
+
 def test_reading_a_bundle_offline_needs_no_torch(patchcore: Bundle) -> None:
     code = (
         "import sys; from kenpin.compile.cli import main; "

@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as ops
 from pydantic import Field, ValidationError
 
 from kenpin.config.errors import ConfigError
@@ -27,6 +25,11 @@ from kenpin.config.output import file_to_write
 from kenpin.config.settings import Settings, problems
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.telemetry import silence
+
+silence()
+import openvino as ov  # noqa: E402
+from openvino import opset13 as ops  # noqa: E402
 
 __all__ = ["Yardstick", "add_measure", "measure_box", "read_yardstick"]
 
