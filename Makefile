@@ -32,10 +32,10 @@ real-partners: $(BIN)/python
 	    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends \
 	      chromium fonts-dejavu-core mmdebstrap lintian mosquitto; } || \
 	  echo "not all partners could be installed: tests that need them skip" >&2
-	@test -e /usr/local/lib/node_modules/axe-core/axe.min.js || \
+	@test -e "$$(npm root --global 2>/dev/null)/axe-core/axe.min.js" || \
 	  { command -v npm >/dev/null && npm install --silent --global axe-core@4.14.1; } || \
 	  echo "axe-core could not be installed: the test of accessibility skips" >&2
-	@test -e /usr/local/lib/node_modules/node-opcua-nodesets || \
+	@test -e "$$(npm root --global 2>/dev/null)/node-opcua-nodesets" || \
 	  { command -v npm >/dev/null && npm install --silent --global \
 	  node-opcua-nodesets@2.182.0 node-opcua-client@2.182.2; } || \
 	  echo "no node-opcua: its tests of the OPC UA bridge skip" >&2

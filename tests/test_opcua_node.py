@@ -14,7 +14,11 @@ from lying_line import LyingLine
 from test_opcua_bridge import opcua
 
 NODE = shutil.which("node")
-PLACES = (os.environ.get("KENPIN_NODE_MODULES", ""), "/usr/local/lib/node_modules")
+PLACES = (
+    os.environ.get("KENPIN_NODE_MODULES", ""),
+    "/usr/local/lib/node_modules",
+    "/usr/lib/node_modules",
+)
 MODULES = next((place for place in PLACES if Path(place, "node-opcua-client").exists()), None)
 
 pytestmark = [

@@ -14,7 +14,11 @@ from kenpin.runtime.bridges.opcua.address_space import AddressSpace, opened
 from kenpin.runtime.bridges.opcua.table import companion
 
 NAME = "node-opcua-nodesets/nodesets/Opc.Ua.MachineVision.NodeSet2.xml"
-PLACES = (os.environ.get("KENPIN_NODE_MODULES", ""), "/usr/local/lib/node_modules")
+PLACES = (
+    os.environ.get("KENPIN_NODE_MODULES", ""),
+    "/usr/local/lib/node_modules",
+    "/usr/lib/node_modules",
+)
 OFFICIAL = next((path for place in PLACES if (path := Path(place, NAME)).exists()), None)
 XML = "{http://opcfoundation.org/UA/2011/03/UANodeSet.xsd}"
 
