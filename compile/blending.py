@@ -381,7 +381,6 @@ class Blender:
             _cut(gain[0], area),
             _cut(band_mean[keep], area),
             _cut(np.float32(1) / (band_deviation[keep] * usual), area),
-            np.ones((1, 1), np.float32),
         )
 
 

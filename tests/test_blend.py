@@ -144,5 +144,5 @@ def test_what_is_inspected_is_never_0_in_a_map() -> None:
     for sigmas, bands in (((), flat[:0]), ((4.0,), flat)):
         for join in JOINS:
             own, gain = np.ones(shape, np.float32), np.ones(shape, np.float32)
-            blend = Blend(sigmas, 8, join, own, gain, bands, bands, np.ones((1, 1), np.float32))
+            blend = Blend(sigmas, 8, join, own, gain, bands, bands)
             assert (blend.rows(np.zeros(shape, np.float32), bands) > 0).all()

@@ -98,7 +98,7 @@ def test_a_bundle_with_a_threshold_for_each_tile_scales_its_maps(tmp_path: Path)
     assert len({float(tile[0, 0]) for tile in tiles}) == 3
     blend = load_blend(bundle.arrays, record, shape, 8)
     assert isinstance(blend, Blend)
-    plain = replace(blend, section_gain=np.ones((1, 1), np.float32))
+    plain = replace(blend, section_gain=None)
     rng = np.random.default_rng(0)
     network = rng.random(shape, np.float32) * 9
     bands = rng.normal(0, 0.1, (len(blend.sigmas_px), *shape)).astype(np.float32)

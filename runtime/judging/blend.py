@@ -18,7 +18,6 @@ __all__ = ["Blend", "Look", "join_maps", "load_blend"]
 F32 = NDArray[np.float32]
 
 _ZERO = np.float32(0)
-_ONE = np.ones((1, 1), np.float32)
 # In a map 0 says "not inspected", so what is inspected is never quite 0.
 _LEAST = np.float32(1e-7)
 
@@ -66,7 +65,8 @@ class Blend(Look):
     network_mean, network_gain  (rows or 1, cols or 1) float32
     band_mean, band_gain        (bands, rows or 1, cols or 1) float32
     section_gain                (rows or 1, cols or 1) float32, for thresholds of their own:
-                                sections whose good places reach higher count for less
+                                sections whose good places reach higher count for less;
+                                None: the whole frame has one
     """
 
     join: Join
@@ -74,7 +74,7 @@ class Blend(Look):
     network_gain: F32
     band_mean: F32
     band_gain: F32
-    section_gain: F32
+    section_gain: F32 | None = None
 
     def rows(self, network: F32, found: F32) -> F32:
         """The joined map of rows whose (bands, rows, cols) contrasts are known, always above 0.
@@ -85,8 +85,9 @@ class Blend(Look):
         if self.sigmas_px:
             second: F32 = (np.abs(found - self.band_mean) * self.band_gain).max(axis=0)
             joined = join_maps(joined, second, self.join)
-        above: F32 = np.maximum(joined * self.section_gain, _LEAST)
-        return above
+        if self.section_gain is not None:
+            joined = joined * self.section_gain
+        return np.maximum(joined, _LEAST)
 
 
 def join_maps(network: F32, band: F32, join: Join) -> F32:
@@ -133,7 +134,7 @@ def load_blend(
         network_gain=_part(arrays, "network_gain", shape),
         band_mean=_part(arrays, "band_mean", sized) if record.sigmas_px else nothing,
         band_gain=_part(arrays, "band_gain", sized) if record.sigmas_px else nothing,
-        section_gain=_part(arrays, "section_gain", shape) if record.each != "frame" else _ONE,
+        section_gain=_part(arrays, "section_gain", shape) if record.each != "frame" else None,
     )
 
 
