@@ -13,7 +13,7 @@ from kenpin.config.augment import AugmentSpec
 from kenpin.config.frame import FrameSpec
 from kenpin.config.imported import ModelSpec
 from kenpin.config.methods import MethodSpec, for_webs, own_backbone, tables_of
-from kenpin.config.settings import Settings, anchored, load
+from kenpin.config.settings import Settings, anchored, as_before, load
 from kenpin.config.threshold import ReportSpec, ThresholdSpec
 from kenpin.config.web import WebSpec
 
@@ -161,11 +161,7 @@ class QuantizeSpec(Settings):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Manifests from before there was a choice keep their content hash.
-        tree: dict[str, Any] = handler(self)
-        if self.weight_bits == SAFE_WEIGHT_BITS:
-            del tree["weight_bits"]
-        return tree
+        return as_before(self, handler(self), "weight_bits")
 
 
 class ScoreSpec(Settings):

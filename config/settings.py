@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kenpin.config.errors import ConfigError
 
-__all__ = ["Settings", "anchored", "load", "problems"]
+__all__ = ["Settings", "anchored", "as_before", "load", "problems"]
 
 
 class Settings(BaseModel):
@@ -21,6 +21,16 @@ class Settings(BaseModel):
 
 
 Tree = TypeVar("Tree", bound=Settings)
+
+
+def as_before(settings: Settings, tree: dict[str, Any], *later: str) -> dict[str, Any]:
+    """What is written of a branch, without those of the `later` keys that have their default.
+
+    So manifests from before there were such settings keep their content hash.
+    """
+    fields = type(settings).model_fields
+    plain = {name for name in later if getattr(settings, name) == fields[name].default}
+    return {name: value for name, value in tree.items() if name not in plain}
 
 
 def problems(error: ValidationError) -> str:

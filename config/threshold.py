@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from kenpin.config.settings import Settings
+from kenpin.config.settings import Settings, as_before
 
 __all__ = ["Each", "Rate", "ReportSpec", "ThresholdSpec", "read_rate"]
 
@@ -80,11 +80,7 @@ class ThresholdSpec(Settings):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Bundles keep the content hash they had before sections had thresholds of their own.
-        tree: dict[str, Any] = handler(self)
-        if self.each == "frame":
-            del tree["each"]
-        return tree
+        return as_before(self, handler(self), "each")
 
     @model_validator(mode="after")
     def _has_what_its_method_needs(self) -> Self:

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from kenpin.config.settings import Settings
+from kenpin.config.settings import Settings, as_before
 
 __all__ = [
     "AlongSpec",
@@ -45,10 +45,6 @@ class _Span(Settings):
         return self
 
 
-def _without_none(tree: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {key: value for key, value in tree.items() if key not in names or value is not None}
-
-
 def _crossed(left: int, right: int) -> str:
     return f"left_px {left} is not left of right_px {right}; exchange them"
 
@@ -69,8 +65,7 @@ class ZoneSpec(Settings):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Manifests from before zones could end keep their content hash.
-        return _without_none(handler(self), "first_lines", "last_lines")
+        return as_before(self, handler(self), "first_lines", "last_lines")
 
     @property
     def endless(self) -> bool:
@@ -281,8 +276,7 @@ class WebSpec(Settings):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Manifests from before there were ends along a web keep their content hash.
-        return _without_none(handler(self), "ends")
+        return as_before(self, handler(self), "ends")
 
     @model_validator(mode="after")
     def _side_by_side(self) -> Self:

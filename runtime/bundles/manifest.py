@@ -19,7 +19,7 @@ from pydantic import (
 from kenpin.config.frame import FrameSpec
 from kenpin.config.methods import MethodSpec
 from kenpin.config.recipe import Join, Places, QuantizeSpec, ScoreSpec, ThresholdSpec, TileSpec
-from kenpin.config.settings import Settings, problems
+from kenpin.config.settings import Settings, as_before, problems
 from kenpin.config.threshold import Each
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.layout import MANIFEST
@@ -90,10 +90,7 @@ class QuantizationRecord(Settings):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        tree: dict[str, Any] = handler(self)
-        if self.processors is None:
-            del tree["processors"]
-        return tree
+        return as_before(self, handler(self), "processors")
 
 
 class ThresholdRecord(Settings):
@@ -148,11 +145,7 @@ class BlendRecord(Settings):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Bundles keep the content hash they had before there was such a thing.
-        tree: dict[str, Any] = handler(self)
-        if self.each == "frame":
-            del tree["each"]
-        return tree
+        return as_before(self, handler(self), "each")
 
 
 class GreyRange(Settings):
