@@ -16,7 +16,7 @@ from pydantic import Field, SerializeAsAny, StringConstraints, field_validator, 
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.registry import Registry, settings_by
-from kenpin.config.settings import Settings
+from kenpin.config.settings import Listening
 
 __all__ = [
     "BRIDGES",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-class BridgeSettings(Settings):
+class BridgeSettings(Listening):
     """What every table of `[[bridges]]` has.
 
     kind  the protocol

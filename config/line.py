@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from kenpin.config.bridges import BridgeSpec
 from kenpin.config.camera import CameraSpec
 from kenpin.config.page import PageSpec
-from kenpin.config.settings import Settings, anchored, load
+from kenpin.config.settings import Listening, Settings, anchored, load
 from kenpin.config.sides import SideSpec
 from kenpin.config.web import WebSpec
 
@@ -142,7 +142,7 @@ class ArchiveSpec(Settings):
     ok_every: int = Field(default=100, ge=0)
 
 
-class StatusSpec(Settings):
+class StatusSpec(Listening):
     """The page for Prometheus, /healthz and /readyz."""
 
     address: str = "127.0.0.1"

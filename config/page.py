@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from kenpin.config.settings import Settings
+from kenpin.config.settings import Listening
 
 __all__ = ["LANGUAGES", "ROLES", "Language", "PageSpec", "Role"]
 
@@ -21,7 +21,7 @@ ROLES: tuple[Role, ...] = ("look", "review", "set", "admin")
 Clock = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
-class PageSpec(Settings):
+class PageSpec(Listening):
     """The live page, for people on the floor.
 
     address, port   where it is served; 0: a free port, which the log tells

@@ -11,13 +11,27 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kenpin.config.errors import ConfigError
 
-__all__ = ["Settings", "anchored", "as_before", "load", "problems"]
+__all__ = ["Listening", "Settings", "anchored", "as_before", "load", "problems"]
 
 
 class Settings(BaseModel):
     """A branch of a settings tree: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Listening(Settings):
+    """A table whose process may bind ports of its own.
+
+    `edge-run check` compares them all. One that names them otherwise than by `address` and
+    `port`, or binds more than one, says so in a `listens` of its own.
+    """
+
+    @property
+    def listens(self) -> tuple[tuple[str, int], ...]:
+        """Each address and port that is bound; port 0 is any free one."""
+        address, port = getattr(self, "address", None), getattr(self, "port", None)
+        return () if address is None or port is None else ((address, port),)
 
 
 Tree = TypeVar("Tree", bound=Settings)

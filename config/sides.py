@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from kenpin.config.registry import Registry, settings_by
-from kenpin.config.settings import Settings
+from kenpin.config.settings import Listening, Settings
 
 __all__ = ["SIDES", "Frames", "SideKind", "SideSettings", "SideSpec"]
 
@@ -22,7 +22,7 @@ Frames = Literal["none", "ng", "all"]
 _PACKAGE = "kenpin.runtime.service.sides"
 
 
-class SideSettings(Settings):
+class SideSettings(Listening):
     """What every table of `[[sides]]` has.
 
     kind  tells the kinds of process apart

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -12,9 +14,11 @@ from bundles import Workshop
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.line import Line, load_line
+from kenpin.config.sides import SideSettings
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.service.check import as_toml, problems_of
 from kenpin.runtime.service.cli import main as edge_run
+from kenpin.runtime.service.ports import taken_twice
 from running_line import line_toml
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "config").glob("line-*.toml"))
@@ -144,17 +148,65 @@ def test_check_compares_camera_bundle_ring_and_budget(
         ('ctl = "tcp://127.0.0.1:*", pub = "tcp://127.0.0.1:*"', "port = 0", ""),
         ('ctl = "tcp://127.0.0.1:8470"', "port = 0", "page.port"),
         ('ctl = "tcp://127.0.0.1:5020"', "port = 0", "bridges.modbus.port"),
+        ('ctl = "tcp://127.0.0.1:7001"', 'address = "localhost", port = 7001', "status.port"),
+        ('ctl = "tcp://[::1]:7001"', 'address = "localhost", port = 7001', "status.port"),
+        ('ctl = "tcp://127.0.0.2:7001"', 'address = "localhost", port = 7001', ""),
+        ('ctl = "tcp://127.0.0.2:7001"', 'address = "line-7", port = 7001', "status.port"),
+        ('ctl = "tcp://127.0.0.1:7001"', 'address = "nobody", port = 7001', ""),
+        ('ctl = "tcp://127.0.0.1:7001"', 'address = "0.0.0.0", port = 7001', "status.port"),
+        ('ctl = "tcp://[::1]:7001"', 'address = "0.0.0.0", port = 7001', ""),
+        ('ctl = "tcp://127.0.0.1:7001"', 'address = "::", port = 7001', "status.port"),
+        ('ctl = "tcp://127.0.0.1:7001"', 'address = "::ffff:7f00:1", port = 7001', "status.port"),
+        ('ctl = "ipc:///tmp/x", pub = "ipc:///tmp/y/../x"', "port = 0", "wire.pub"),
     ],
 )
 def test_check_finds_a_port_that_two_sockets_would_bind(
-    tmp_path: Path, wire: str, status: str, found: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wire: str, status: str, found: str
 ) -> None:
+    monkeypatch.setattr("socket.getaddrinfo", looked_up)
     toml = line_toml(tmp_path, tmp_path / "no", wire=wire, status=status, page="port = 8470")
     if found.startswith("bridges."):
         toml.write_text(toml.read_text() + '[[bridges]]\nkind = "modbus"\n')
     line = load_line(toml)
     told = [problem for problem in problems_of(line) if "are one place" in problem]
     assert [problem.partition(":")[0] for problem in told] == ([found] if found else [])
+
+
+def looked_up(name: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+    """What a computer with both protocols, and a line by name, is told of hosts."""
+    known = {"localhost": ("127.0.0.1", "::1"), "line-7": ("127.0.0.2",)}
+    if name not in known:
+        raise socket.gaierror("Name or service not known")
+    return [(None, None, 6, "", (address, 0)) for address in known[name]]
+
+
+class LampSettings(SideSettings):
+    """Of a side process that listens."""
+
+    kind: Literal["lamp"] = "lamp"
+    address: str = "127.0.0.1"
+    port: int = 5556
+
+
+class TwoLamps(LampSettings):
+    """Of one that says itself what it binds."""
+
+    @property
+    def listens(self) -> tuple[tuple[str, int], ...]:
+        """The second lies beside the first."""
+        return ((self.address, self.port), (self.address, self.port + 1))
+
+
+def test_check_compares_the_ports_of_installed_side_processes_too(tmp_path: Path) -> None:
+    toml = line_toml(tmp_path, tmp_path / "no", wire="")
+
+    def told(*sides: SideSettings) -> list[str]:
+        line = load_line(toml).model_copy(update={"sides": sides})
+        return [problem.partition(":")[0] for problem in taken_twice(line)]
+
+    assert told(LampSettings(port=5557), TwoLamps(port=5558)) == []
+    assert told(LampSettings()) == told(TwoLamps(port=5554)) == ["sides.lamp.port"]
+    assert told(TwoLamps(port=5557), LampSettings(name="b", port=5558)) == ["sides.b.port"]
 
 
 def test_check_finds_a_producer_that_is_not_there(tmp_path: Path) -> None:

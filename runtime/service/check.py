@@ -15,6 +15,7 @@ from kenpin.config.settings import Settings
 from kenpin.config.sides import SIDES
 from kenpin.config.toml import toml_of
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
+from kenpin.runtime.service.ports import taken_twice
 from kenpin.runtime.service.sides.archive import lendable
 
 __all__ = ["as_toml", "problems_of"]
@@ -87,39 +88,9 @@ def _wire(line: Line) -> Iterator[str]:
                 )
         except EndpointError as error:
             yield f"wire.{name}: {error}"
-    yield from _taken_twice(line)
+    yield from taken_twice(line)
     if line.trigger.mode == "software" and line.wire.ctl is None:
         yield "wire.ctl: not set, yet trigger.mode is software: nobody could trigger; set it"
-
-
-def _taken_twice(line: Line) -> Iterator[str]:
-    """Addresses of this line's that two of its sockets would bind."""
-    wanted = {f"wire.{name}": getattr(line.wire, name) for name in ("ctl", "img", "pub")}
-    served: dict[str, object] = {"status": line.status, "page": line.page}
-    served |= {f"bridges.{bridge.called}": bridge for bridge in line.bridges}
-    for name, spec in served.items():
-        address, port = getattr(spec, "address", None), getattr(spec, "port", None)
-        if address is not None and port is not None:
-            host = f"[{address}]" if ":" in address else address
-            wanted[f"{name}.port"] = f"tcp://{host}:{port}"
-    seen: dict[str, str] = {}
-    for name, endpoint in wanted.items():
-        if endpoint is None or endpoint.endswith((":*", ":0")):
-            continue
-        place = endpoint.rpartition(":")[2] if endpoint.startswith("tcp://") else endpoint
-        other = seen.setdefault(place, name)
-        if other != name and _meet(endpoint, wanted[other] or ""):
-            yield (
-                f"{name}: {endpoint} and {other}, {wanted[other]}, are one place; give each its "
-                "own port or path"
-            )
-
-
-def _meet(one: str, other: str) -> bool:
-    """Whether two endpoints of one port or path cannot both be bound."""
-    hosts = {endpoint.rpartition(":")[0] for endpoint in (one, other)}
-    everywhere = {"tcp://*", "tcp://0.0.0.0", "tcp://[::]"}
-    return len(hosts) == 1 or bool(hosts & everywhere)
 
 
 def _machine(line: Line) -> Iterator[str]:
