@@ -37,8 +37,8 @@ class Capture:
                     cameras, of its last with some
     encoder         encoder count at the frame's first line, unwrapped
     encoder_lines   encoder counts of all its lines, where the camera tells them
-    began_ns        monotonic clock when the exposure of its first line began, or a
-                    little later: never earlier
+    began_ns        monotonic clock: the exposure of its first line began then or later,
+                    never earlier
     """
 
     first_line: int | None = None

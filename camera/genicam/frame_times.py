@@ -27,26 +27,46 @@ class _Latch:
     host_ns: int
     device_ns: int
 
+    def at(self, device_ns: int) -> int:
+        """A moment of the camera's clock on the box's."""
+        return self.host_ns + device_ns - self.device_ns
+
 
 class FrameTimes:
-    """Tells when frames began, counted from one latch of the camera's clock to the next.
+    """Tells when frames began: by the camera's clock, latched beside the box's, where it can.
 
     The GenTL standard leaves open whether a frame's stamp is of its first line or
     of its last. One that arrives sooner after its stamp than it takes to scan was
-    stamped at its end; then all are.
-
-    line_rate_hz  lines a second, if nothing but the camera's own clock starts them
+    stamped at its end; then all are. What was learned of stamps holds for good.
     """
 
-    def __init__(self, clock_ns: Callable[[], int], line_rate_hz: float | None) -> None:
+    def __init__(self, clock_ns: Callable[[], int]) -> None:
         self._clock_ns = clock_ns
-        self._rate_hz = line_rate_hz
+        self._rate_hz: float | None = None
+        self._started_ns = 0
         self._latch: _Latch | None = None
         self._stamped_at_end = False
+        self._useless = False
 
-    def latch(self, nodes: Nodes) -> None:
-        """Read both clocks; costs the camera a few register accesses."""
+    def expect(self, line_rate_hz: float | None) -> None:
+        """A camera was configured; its lines a second, if nothing but its own clock starts them."""
+        self._rate_hz = line_rate_hz
         self._latch = None
+
+    def started(self) -> None:
+        """The camera is about to be started, and no frame of before will come: so much is sure."""
+        self._started_ns = self._clock_ns()
+
+    def latch(self, nodes: Nodes) -> bool:
+        """Read both clocks; costs the camera a few register accesses.
+
+        False: nobody will see when a frame began. The camera's clock cannot be read, or is
+        none that its frames are stamped by; or an encoder starts the lines, so that a stamp
+        at a frame's end says nothing of its beginning.
+        """
+        self._latch = None
+        if self._rate_hz is None or self._useless:
+            return False
         for command, value, ticks in _LATCHES:
             if not (nodes.has(command) and nodes.has(value)):
                 continue
@@ -57,12 +77,15 @@ class FrameTimes:
                 if ticks is not None:
                     found = found * 1_000_000_000 // int(nodes.read(ticks))
             except (FeatureRefusedError, ZeroDivisionError):
-                continue  # then by the time of arrival
+                continue
             self._latch = _Latch(before_ns, found)
-            return
+            return True
+        return False
 
     def began_ns(self, captured_ns: int, device_ns: int | None, lines: int) -> int:
-        """When the first line of a frame was begun, at the latest.
+        """A moment before which the first line of a frame was not exposed.
+
+        Where nobody sees when it began, that is the camera's start.
 
         Parameters
         ----------
@@ -73,15 +96,14 @@ class FrameTimes:
         lines
             That it has.
         """
-        scan_ns = round(lines * 1e9 / self._rate_hz) if self._rate_hz else 0
-        by_arrival = captured_ns - scan_ns
-        if self._latch is None or device_ns is None:
-            return by_arrival
-        stamped_ns = self._latch.host_ns + device_ns - self._latch.device_ns
-        lag_ns = captured_ns - stamped_ns
-        if not -_NEAR_NS < lag_ns < _OTHER_CLOCK_NS:
-            return by_arrival
+        if self._latch is None or self._rate_hz is None:
+            return self._started_ns
+        scan_ns = round(lines * 1e9 / self._rate_hz)
+        stamped_ns = None if device_ns is None else self._latch.at(device_ns)
+        if stamped_ns is None or not -_NEAR_NS < captured_ns - stamped_ns < _OTHER_CLOCK_NS:
+            self._useless = True
+            return self._started_ns
         # A tenth for the rounding of rates and for clocks that drift.
-        self._stamped_at_end = self._stamped_at_end or lag_ns < 0.9 * scan_ns
-        began = stamped_ns - scan_ns if self._stamped_at_end else stamped_ns
-        return min(began, by_arrival)
+        self._stamped_at_end = self._stamped_at_end or captured_ns - stamped_ns < 0.9 * scan_ns
+        began_ns = stamped_ns - scan_ns if self._stamped_at_end else stamped_ns
+        return max(self._started_ns, min(began_ns, captured_ns - scan_ns))

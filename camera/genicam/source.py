@@ -78,7 +78,7 @@ class GenicamSource:
         self._shape: _Shape | None = None
         self._flat: FlatField | None = None
         self._ids = FrameIds()
-        self._times = FrameTimes(clock_ns, None)
+        self._times = FrameTimes(clock_ns)
         self._index = 0
         self._line = 0
         self._wrong = 0
@@ -134,6 +134,7 @@ class GenicamSource:
         except FeatureRefusedError as refusal:
             raise FeatureError(f"{camera.device.label}: {refusal}") from refusal
         self._read_rate(camera)
+        self._times.started()
         camera.start(self._spec.buffers)
         self._ids = FrameIds()
         self._underruns = camera.underruns
@@ -141,10 +142,15 @@ class GenicamSource:
         self._asked_ns = self._clock_ns()
 
     def fire(self) -> None:
-        """The camera's software trigger."""
+        """The camera's software trigger.
+
+        Where nobody could tell a frame of before from the one that is asked for, the camera
+        is stopped and started first.
+        """
         camera = self._connected()
         # Before it: whatever began earlier on the camera's clock was not asked for.
-        self._times.latch(camera.nodes)
+        if not self._times.latch(camera.nodes):
+            self.flush()
         try:
             for trigger in self._spec.triggers:
                 if trigger.source == "Software":
@@ -158,6 +164,7 @@ class GenicamSource:
         """Stop and start: what was asked for and has not come will not come."""
         camera = self._connected()
         camera.stop()
+        self._times.started()
         camera.start(self._spec.buffers)
         self._ids = FrameIds()
 
@@ -231,7 +238,7 @@ class GenicamSource:
         self.line_rate_hz = rate if self.free_running else None
         # An encoder's lines come as the web moves, however fast the camera could go.
         paced = not any(trigger.selector == "LineStart" for trigger in self._spec.triggers)
-        self._times = FrameTimes(self._clock_ns, rate if paced else None)
+        self._times.expect(rate if paced else None)
         frame_s = (self.lines_per_frame or 0) / rate if rate else 0.0
         if self._spec.trigger_timeout_ms is not None:
             self.trigger_s = self._spec.trigger_timeout_ms / 1000
