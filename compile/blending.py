@@ -9,27 +9,22 @@ standard error. No test image is ever looked at.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.compile.map_store import F32, Area, MapStore
 from kenpin.compile.moments import Moments
 from kenpin.config.recipe import Join, Places, ScoreSpec
 from kenpin.runtime.bundles.manifest import BlendRecord
 from kenpin.runtime.judging.blend import Blend
 
-__all__ = ["SIGMAS_PX", "Blender", "Choice", "Item", "MapStore", "Way", "Ways"]
+__all__ = ["SIGMAS_PX", "Blender", "Choice", "Way", "Ways"]
 
-F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-Area = tuple[slice, slice]
-T = TypeVar("T")
 
 # Narrow Gaussians that are tried: of specks and threads, and of stains.
 SIGMAS_PX = (4.0, 10.0)
@@ -45,65 +40,6 @@ THRESHOLD_ERROR = 3.2
 # So many standard errors more must a way find to be taken before a plainer one: the best
 # of some forty that are all alike is ahead by two, by chance.
 SURE = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Item(Generic[T]):
-    """What is known of stored maps beside the maps.
-
-    what   whatever the maps are of
-    part   whose part, without which they were made
-    area   rows and columns of the frame's map that they are
-    times  (cols,) what a lane's scores are divided by
-    """
-
-    what: T
-    part: int
-    area: Area
-    times: F32
-
-
-class MapStore(Generic[T]):
-    """Maps on disk: there may be thousands of images.
-
-    Each is the network's map, the bands' contrasts, and what of it is inspected.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._end = 0
-        self._places: list[tuple[int, tuple[int, ...]]] = []
-        self.items: list[Item[T]] = []
-        self._by_part: dict[int, list[int]] = {}
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def add(self, item: Item[T], network: F32, bands: F32, inside: Mask) -> None:
-        """Keep one."""
-        block = np.concatenate([network[None], bands, inside[None]], dtype=np.float32)
-        with self._file.open("ab") as stream:
-            stream.write(block.tobytes())
-        self._by_part.setdefault(item.part, []).append(len(self.items))
-        self._places.append((self._end, block.shape))
-        self._end += block.nbytes
-        self.items.append(item)
-
-    def of(self, part: int) -> list[int]:
-        """Numbers of those of a part."""
-        return self._by_part.get(part, [])
-
-    @property
-    def parts(self) -> list[int]:
-        """All parts."""
-        return sorted(self._by_part)
-
-    def maps(self, number: int) -> tuple[F32, F32, Mask]:
-        """(1, rows, cols) network, (bands, rows, cols) contrasts, (rows, cols) inspected."""
-        at, shape = self._places[number]
-        raw = np.fromfile(self._file, np.float32, math.prod(shape), offset=at)
-        block = raw.reshape(shape)
-        return block[:1], block[1:-1], block[-1] > 0
 
 
 @dataclass(frozen=True, slots=True)

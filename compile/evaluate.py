@@ -13,15 +13,8 @@ from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import ImageError
 from kenpin.camera.frame import Frame
 from kenpin.compile.dataset import GOOD, Dataset, Labelled, doubts, drawn_defect
-from kenpin.compile.metrics import (
-    aupro,
-    auroc,
-    f1_at,
-    pixel_auroc,
-    pro_curve,
-    roc_curve,
-    within_group_auroc,
-)
+from kenpin.compile.metrics import auroc, f1_at, roc_curve, within_group_auroc
+from kenpin.compile.pixel_metrics import aupro, pixel_auroc, pro_curve
 from kenpin.runtime.judging.join import upsample
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Outcome

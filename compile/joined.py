@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.compile.blending import Blender, Item, MapStore, Way
+from kenpin.compile.blending import Blender, Way
 from kenpin.compile.leave_out import LeftOut, Unseen
+from kenpin.compile.map_store import Item, MapStore
 from kenpin.compile.sections import Sectioned
 from kenpin.compile.twin_scores import Twin
 from kenpin.runtime.judging.subtle_twins import Subtle

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.compile.blending import Blender, MapStore, Way
+from kenpin.compile.blending import Blender, Way
 from kenpin.compile.build_task import BuildTask
+from kenpin.compile.map_store import MapStore
 from kenpin.runtime.bundles.operating_point import deviations_beyond
 from kenpin.runtime.web.lanes import LaneMap
 

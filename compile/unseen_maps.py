@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kenpin.compile.blending import Blender, MapStore, Ways
+from kenpin.compile.blending import Blender, Ways
 from kenpin.compile.build_task import BuildTask
 from kenpin.compile.fitting import arrays_in
 from kenpin.compile.good_scores import plain_webs
 from kenpin.compile.joined import Joined, keep_images, keep_twins
 from kenpin.compile.leave_out import LeftOut, Unseen
+from kenpin.compile.map_store import MapStore
 from kenpin.compile.sections import Sectioned, section_of
 from kenpin.compile.twin_scores import Twin, TwinTask, draw_twins
 from kenpin.runtime.bundles.manifest import BlendRecord

@@ -15,15 +15,9 @@ from hypothesis import strategies as st
 
 from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
-from kenpin.runtime.service.audit import (
-    AuditError,
-    AuditLog,
-    AuditQueue,
-    Who,
-    audit_of,
-    settings_of,
-)
+from kenpin.runtime.service.audit import AuditError, AuditLog, Who, audit_of
 from kenpin.runtime.service.cli import main
+from kenpin.runtime.service.line_audit import AuditQueue, settings_of
 
 MIKA = Who("page", user="mika")
 

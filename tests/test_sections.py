@@ -12,7 +12,8 @@ import pytest
 
 from bundles import Workshop
 from kenpin.camera.frame import Frame
-from kenpin.compile.blending import Blender, Item, MapStore, Ways
+from kenpin.compile.blending import Blender, Ways
+from kenpin.compile.map_store import Item, MapStore
 from kenpin.compile.sections import Sectioned
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import ScoreSpec, load_recipe

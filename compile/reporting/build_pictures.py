@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kenpin.compile.blending import MapStore
 from kenpin.compile.build_task import BuildTask
 from kenpin.compile.good_scores import GoodScores
 from kenpin.compile.joined import Joined
+from kenpin.compile.map_store import MapStore
 from kenpin.compile.progress import OnProgress
 from kenpin.compile.reporting.page import Galleries
 from kenpin.compile.reporting.seen import (

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.files.listing import name_in
-from kenpin.compile.blending import MapStore
 from kenpin.compile.good_scores import GoodScores
 from kenpin.compile.joined import Joined
+from kenpin.compile.map_store import MapStore
 from kenpin.compile.odd_pictures import lines_of
 from kenpin.compile.progress import OnProgress
 from kenpin.compile.reporting.pictures import Picture, jpeg, pictured

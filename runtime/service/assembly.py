@@ -17,13 +17,14 @@ from kenpin.camera.opening import opener_of
 from kenpin.config.line import Line
 from kenpin.runtime.service.alarms import Alarms
 from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.audit import AuditQueue, Who, audit_of, settings_of, trusted_of
+from kenpin.runtime.service.audit import Who, audit_of
 from kenpin.runtime.service.coordinator import Coordinator, TriggerRules
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 from kenpin.runtime.service.inspection.changeover import Changeover
 from kenpin.runtime.service.inspection.messages import InspectorSpec
 from kenpin.runtime.service.inspection.supervisor import HangLimits, Supervisor
 from kenpin.runtime.service.ledger import Ledger
+from kenpin.runtime.service.line_audit import AuditQueue, settings_of, trusted_of
 from kenpin.runtime.service.line_parts import LineParts
 from kenpin.runtime.service.line_sockets import LineSockets
 from kenpin.runtime.service.logs import LogQueue

@@ -18,9 +18,6 @@ import getpass
 import hashlib
 import json
 import os
-import queue
-import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,15 +33,12 @@ __all__ = [
     "AuditEntry",
     "AuditError",
     "AuditLog",
-    "AuditQueue",
     "Checked",
     "What",
     "Who",
     "audit_of",
     "keys_audit",
-    "settings_of",
     "store_audit",
-    "trusted_of",
     "who_runs",
 ]
 
@@ -53,7 +47,6 @@ What = Literal["bundle", "threshold", "review", "key", "setting", "alarm", "acco
 _PATIENCE_S = 5.0
 _FIRST = "0" * 64
 _NAME = "audit.jsonl"
-_SECRET = re.compile("password|secret|token|passphrase", re.I)
 
 
 class AuditError(Exception):
@@ -120,44 +113,6 @@ def audit_of(line: Line) -> AuditLog:
 def store_audit(store: Path) -> AuditLog:
     """The log of a bundle store, unless a line that uses it names another one."""
     return AuditLog(store / _NAME)
-
-
-def settings_of(line: Line) -> dict[str, Any]:
-    """Every setting by its dotted key, as the log keeps it; what may be secret is hidden."""
-    found: dict[str, Any] = {}
-
-    def walk(tree: Mapping[str, Any], before: str) -> None:
-        for name, value in tree.items():
-            key = f"{before}{name}"
-            if isinstance(value, dict):
-                walk(value, f"{key}.")
-            elif value is not None:
-                found[key] = _shown(name, value)
-
-    walk(line.model_dump(mode="json", serialize_as_any=True), "")
-    return found
-
-
-def _shown(name: str, value: Any) -> Any:
-    """A value as the log may keep it: tables of a list are looked through, too."""
-    if _SECRET.search(name):
-        return "(hidden)"
-    if isinstance(value, list):
-        return [_shown("", item) for item in value]
-    if isinstance(value, dict):
-        return {key: _shown(key, item) for key, item in value.items()}
-    return value
-
-
-def trusted_of(line: Line) -> dict[str, str]:
-    """The SHA-256 of every key that may sign a bundle of the line, by its file's name."""
-    if line.trust is None or not line.trust.is_dir():
-        return {}
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(line.trust.iterdir())
-        if path.is_file()
-    }
 
 
 def keys_audit(folder: Path) -> AuditLog:
@@ -374,45 +329,6 @@ class AuditLog:
             return 0, _FIRST
         except (OSError, ValueError) as error:
             raise AuditError(f"{self._head}: damaged ({error})") from None
-
-
-_Noted = tuple[Who, What, str, Mapping[str, Any]]
-
-
-class AuditQueue:
-    """Writes a log from a thread that does nothing else: whoever tells it never waits.
-
-    on_entry  called with each entry that was written, in that thread
-    failed    why the last entry was not written; empty if it was
-    """
-
-    def __init__(self, log: AuditLog, on_entry: Callable[[AuditEntry], object]) -> None:
-        self._log = log
-        self._on_entry = on_entry
-        self._queue: queue.SimpleQueue[_Noted | None] = queue.SimpleQueue()
-        self.failed = ""
-        self._thread = threading.Thread(target=self._drain, name="kenpin-audit", daemon=True)
-        self._thread.start()
-
-    def note(self, who: Who, what: What, item: str, now: Mapping[str, Any]) -> None:
-        """Have it logged what is now otherwise about an item; see `AuditLog.write_changes`."""
-        self._queue.put((who, what, item, now))
-
-    def close(self, timeout_s: float = 2.0) -> None:
-        """Wait for what is queued, so long at most."""
-        self._queue.put(None)
-        self._thread.join(timeout_s)
-
-    def _drain(self) -> None:
-        while (noted := self._queue.get()) is not None:
-            try:
-                entry = self._log.write_changes(*noted)
-                self.failed = ""
-            except AuditError as error:
-                self.failed = str(error)
-            else:
-                if entry is not None:
-                    self._on_entry(entry)
 
 
 def _plain(value: Any) -> Any:

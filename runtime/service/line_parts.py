@@ -10,11 +10,11 @@ from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.config.line import Line
 from kenpin.runtime.service.alarms import Alarms
 from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.audit import AuditQueue
 from kenpin.runtime.service.coordinator import Coordinator
 from kenpin.runtime.service.inspection.changeover import Changeover
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.ledger import Ledger
+from kenpin.runtime.service.line_audit import AuditQueue
 from kenpin.runtime.service.line_sockets import LineSockets
 from kenpin.runtime.service.logs import LogQueue
 
