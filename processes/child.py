@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic
 
 from kenpin.config.journal import hear_python, say, under_journald
@@ -18,7 +19,7 @@ from kenpin.processes.progress import Progress
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-__all__ = ["NAME_CHARS", "BackOff", "Child"]
+__all__ = ["NAME_CHARS", "BackOff", "Body", "Child"]
 
 # Linux shows no more of a process's name.
 NAME_CHARS = 15
@@ -56,38 +57,48 @@ class BackOff:
         self.failures = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a process is, before it lives.
+
+    name      for ps and top, at most NAME_CHARS
+    work      called in the process with `args`, then its channel and, where the handle
+              gives it one, its progress; a function of a module, for it is pickled. What
+              it needs beyond this side is imported within
+    called    in a sentence for people; by default its name
+    niceness  of the process; None: as its kind of handle has it
+    environ   variables that are set for it, unless they are set already
+    """
+
+    name: str
+    work: Callable[..., None]
+    args: tuple[Any, ...] = ()
+    called: str = ""
+    niceness: int | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
 class Child(Generic[Sent, Heard]):
     """One child process, from its start to its end. Nothing here waits for it but `stop`.
 
     Owned by one thread, which polls `fileno()` and calls `receive`.
 
-    name        for ps and top, at most NAME_CHARS
-    called      in a sentence for people; by default its name
-    body        called in the process with `args`, then its channel and, with
-                `progress`, that; a function of a module, for it is pickled. What it
-                needs beyond this side is imported within
     to_child, from_child
                 the kinds of message that it is told, and that it tells
     progress    ticked by its loop: then `silent_ns` shows whether it hangs
-    niceness    of the process
-    environ     variables that are set for it, unless they are set already
     """
 
     def __init__(
         self,
-        name: str,
-        body: Callable[..., None],
-        *args: Any,
+        body: Body,
         to_child: TypeForm[Sent],
         from_child: TypeForm[Heard],
-        called: str = "",
+        *,
         progress: Progress | None = None,
-        niceness: int = 0,
-        environ: Mapping[str, str] | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         ours, theirs = Channel.pair(to_child, from_child)
-        self._called = called or name
+        self._called = body.called or body.name
         self.progress = progress
         self.started_ns = clock_ns()
         self._clock_ns = clock_ns
@@ -97,11 +108,11 @@ class Child(Generic[Sent, Heard]):
         extra = (theirs,) if progress is None else (theirs, progress)
         self._process = multiprocessing.get_context("spawn").Process(
             target=_live,
-            args=(name, niceness, os.getpid(), body, (*args, *extra)),
-            name=name,
+            args=(body.name, body.niceness or 0, os.getpid(), body.work, (*body.args, *extra)),
+            name=body.name,
             daemon=True,
         )
-        _start(self._process, environ or {})
+        _start(self._process, body.environ)
         theirs.close()
         assert self._process.pid is not None
         self._pidfd = os.pidfd_open(self._process.pid)
@@ -185,7 +196,7 @@ def _start(process: multiprocessing.process.BaseProcess, environ: Mapping[str, s
 
 
 def _live(
-    name: str, niceness: int, parent: int, body: Callable[..., None], args: tuple[Any, ...]
+    name: str, niceness: int, parent: int, work: Callable[..., None], args: tuple[Any, ...]
 ) -> None:
     """The process's whole life."""
     if _settle(name, parent):
@@ -194,7 +205,7 @@ def _live(
         if under_journald():
             hear_python(say)
         try:
-            body(*args)
+            work(*args)
         except Exception:
             if sys.excepthook is sys.__excepthook__:
                 raise

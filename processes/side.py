@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic
+from dataclasses import replace
+from typing import TYPE_CHECKING, Generic
 
 from kenpin.processes.channel import Heard, Sent
-from kenpin.processes.child import BackOff, Child
+from kenpin.processes.child import BackOff, Body, Child
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -28,8 +29,9 @@ class SideProcess(Generic[Sent, Heard]):
     Owned by one thread, which polls `fileno()` and calls `poll`. It is started
     again, at growing pauses, whenever it ends.
 
-    name, work, args, to_child, from_child
-             as `Child`; `work` is called until its channel has ended
+    body     its `work` is called until its channel has ended
+    to_child, from_child
+             as `Child`
     greet    what it is told first, each time that it is started
     refused  what it was to be told and could not take
     ended    why it is away; empty while it is there
@@ -37,27 +39,20 @@ class SideProcess(Generic[Sent, Heard]):
 
     def __init__(
         self,
-        name: str,
-        work: Callable[..., None],
-        *args: Any,
+        body: Body,
         to_child: TypeForm[Sent],
         from_child: TypeForm[Heard],
+        *,
         greet: Callable[[], Iterable[Sent]] = tuple,
-        niceness: int = _NICENESS,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        def spawn() -> Child[Sent, Heard]:
-            return Child(
-                name,
-                work,
-                *args,
-                to_child=to_child,
-                from_child=from_child,
-                niceness=niceness,
-                clock_ns=clock_ns,
-            )
+        if body.niceness is None:
+            body = replace(body, niceness=_NICENESS)
 
-        self.name = name
+        def spawn() -> Child[Sent, Heard]:
+            return Child(body, to_child, from_child, clock_ns=clock_ns)
+
+        self.name = body.name
         self._spawn = spawn
         self._greet = greet
         self._clock_ns = clock_ns

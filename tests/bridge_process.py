@@ -10,6 +10,7 @@ from typing import Any
 
 from kenpin.config.bridges import BridgeSettings
 from kenpin.processes.channel import Stop
+from kenpin.processes.child import Body
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.bridges.process import NICENESS, BridgedLine, BridgeReport, attend
 from lying_line import BUDGET_MS, LyingLine
@@ -47,13 +48,9 @@ class BridgeProcess(threading.Thread):
         self.told: list[BridgeReport] = []
         self._ending = threading.Event()
         self.process: SideProcess[Stop, BridgeReport] = SideProcess(
-            "kenpin-bridge",
-            attend,
-            settings,
-            facts,
-            to_child=Stop,
-            from_child=BridgeReport,
-            niceness=NICENESS,
+            Body("kenpin-bridge", attend, (settings, facts), niceness=NICENESS),
+            Stop,
+            BridgeReport,
         )
 
     def run(self) -> None:

@@ -7,11 +7,12 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from kenpin.processes.channel import Channel, Message, Stop
-from kenpin.processes.child import BackOff, Child
+from kenpin.processes.child import BackOff, Body, Child
 from kenpin.processes.progress import Progress
 
 PATIENCE_S = 30.0
@@ -48,8 +49,10 @@ Start = Callable[..., Child[Stop, Said]]
 def start() -> Iterator[Start]:
     started = []
 
-    def make(body: Callable[..., None], **settings: object) -> Child[Stop, Said]:
-        child = Child("kenpin-test", body, to_child=Stop, from_child=Said, **settings)
+    def make(
+        work: Callable[..., None], *, progress: Progress | None = None, **how: Any
+    ) -> Child[Stop, Said]:
+        child = Child(Body("kenpin-test", work, **how), Stop, Said, progress=progress)
         started.append(child)
         return child
 

@@ -19,7 +19,7 @@ from kenpin.camera.acquisition.resume import Resume
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.camera.loss import Loss
 from kenpin.processes.channel import Channel, Stop
-from kenpin.processes.child import BackOff, Child
+from kenpin.processes.child import BackOff, Body, Child
 from kenpin.processes.progress import Progress
 
 __all__ = ["Acquisition", "Opener"]
@@ -73,17 +73,14 @@ class Acquisition:
 
     def start(self) -> None:
         """Start the process; what becomes of it is told by `events`."""
-        self._child = Child(
+        body = Body(
             "kenpin-acquire",
             acquire,
-            self._opener,
-            self._ring,
-            self._resume,
-            to_child=ToAcquisition,
-            from_child=CameraEvent,
+            (self._opener, self._ring, self._resume),
             called="the acquisition process",
-            progress=Progress(),
-            clock_ns=self._clock_ns,
+        )
+        self._child = Child(
+            body, ToAcquisition, CameraEvent, progress=Progress(), clock_ns=self._clock_ns
         )
 
     def trigger(self, number: int) -> bool:

@@ -15,7 +15,7 @@ from kenpin.camera.genicam.device_record import DeviceRecord
 from kenpin.camera.source import CameraError, own_fault
 from kenpin.config.camera import GenicamSpec
 from kenpin.processes.channel import Channel, Message, Stop
-from kenpin.processes.child import Child
+from kenpin.processes.child import Body, Child
 
 __all__ = ["Probe", "frame_bytes", "list_cameras", "probe"]
 
@@ -93,15 +93,8 @@ def _apart(
     timeout_s: float,
     answer: type[_Answer],
 ) -> _Answer:
-    child = Child(
-        "kenpin-discover",
-        _answer,
-        question,
-        spec,
-        to_child=Stop,
-        from_child=_Answers,
-        called="the process that asked",
-    )
+    body = Body("kenpin-discover", _answer, (question, spec), called="the process that asked")
+    child = Child(body, Stop, _Answers)
     poller = select.poll()
     poller.register(child.fileno(), select.POLLIN)
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kenpin.config.text import brief
 from kenpin.processes.channel import Channel, Stop
-from kenpin.processes.child import Child
+from kenpin.processes.child import Body, Child
 from kenpin.runtime.service.inspection.messages import (
     BundleFacts,
     Failed,
@@ -173,7 +173,7 @@ class Changeover:
         In a process of its own: a disk may take seconds for it.
         """
         clerk: Child[Stop, LinkSet] = Child(
-            "kenpin-clerk", point, self._store, folder, to_child=Stop, from_child=LinkSet
+            Body("kenpin-clerk", point, (self._store, folder)), Stop, LinkSet
         )
         self._clerks.append((clerk, False))
 

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.processes.channel import Channel, Stop
-from kenpin.processes.child import Child
+from kenpin.processes.child import Body, Child
 from kenpin.processes.progress import Progress
 from kenpin.runtime.judging.verdict import WebResume
 from kenpin.runtime.service.inspection.messages import (
@@ -58,18 +58,16 @@ class InspectionProcess:
         # where one core is taken by anything else, each product waits for the scheduler.
         # It reads its setting once, when numpy is loaded.
         blas = {} if spec.threads is None else {"OPENBLAS_NUM_THREADS": str(spec.threads)}
-        self._child = Child(
+        body = Body(
             "kenpin-inspect",
             inspect,
-            spec,
-            ring,
-            to_child=ToInspection,
-            from_child=FromInspection,
+            (spec, ring),
             called="the inspection process",
-            progress=self.progress,
             niceness=spec.niceness,
             environ=blas,
-            clock_ns=clock_ns,
+        )
+        self._child = Child(
+            body, ToInspection, FromInspection, progress=self.progress, clock_ns=clock_ns
         )
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.line import ArchiveSpec
 from kenpin.processes.channel import Channel
+from kenpin.processes.child import Body
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
@@ -55,13 +56,9 @@ class Archive(Side):
         self.kept: Counter[str] = Counter()
         self.counts: Mapping[str, int] = {}
         self.process: SideProcess[Lent, ArchiveReport] = SideProcess(
-            "kenpin-archive",
-            keep,
-            settings,
-            around.about(),
-            around.ring,
-            to_child=Lent,
-            from_child=ArchiveReport,
+            Body("kenpin-archive", keep, (settings, around.about(), around.ring)),
+            Lent,
+            ArchiveReport,
             clock_ns=around.clock_ns,
         )
         self._loans = Loans(self.process, self._most, _HUNG_NS, around.give_back, around.clock_ns)

@@ -6,6 +6,7 @@ import structlog
 
 from kenpin.config.bridges import BRIDGES, BridgeSettings
 from kenpin.processes.channel import Stop
+from kenpin.processes.child import NAME_CHARS, Body
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.bridges.process import ALIVE_S, NICENESS, BridgeReport, attend, facts_of
 from kenpin.runtime.service.sides.side import Side, Surroundings
@@ -30,13 +31,14 @@ class BridgeSide(Side):
         self._pid: int | None = None
         self._heard_ns = 0
         self.process: SideProcess[Stop, BridgeReport] = SideProcess(
-            f"kenpin-{settings.called}"[:15],
-            attend,
-            settings,
-            facts_of(around.line),
-            to_child=Stop,
-            from_child=BridgeReport,
-            niceness=NICENESS,
+            Body(
+                f"kenpin-{settings.called}"[:NAME_CHARS],
+                attend,
+                (settings, facts_of(around.line)),
+                niceness=NICENESS,
+            ),
+            Stop,
+            BridgeReport,
             clock_ns=around.clock_ns,
         )
 

@@ -9,7 +9,7 @@ from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.registry import load_object
 from kenpin.config.sides import SIDES, SideSettings
 from kenpin.processes.channel import Channel
-from kenpin.processes.child import NAME_CHARS
+from kenpin.processes.child import NAME_CHARS, Body
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
@@ -56,14 +56,13 @@ class GenericSide(Side):
         self._behind_ns: int | None = None
         self._fault = ""
         self.process: SideProcess[ToGeneric, GenericReport] = SideProcess(
-            f"kenpin-{settings.called}"[:NAME_CHARS],
-            live,
-            SIDES.find(settings.kind).work,
-            settings,
-            around.about(),
-            around.ring,
-            to_child=ToGeneric,
-            from_child=GenericReport,
+            Body(
+                f"kenpin-{settings.called}"[:NAME_CHARS],
+                live,
+                (SIDES.find(settings.kind).work, settings, around.about(), around.ring),
+            ),
+            ToGeneric,
+            GenericReport,
             clock_ns=around.clock_ns,
         )
         self._loans = Loans(self.process, 1, _HUNG_NS, around.give_back, around.clock_ns)

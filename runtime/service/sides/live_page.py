@@ -10,6 +10,7 @@ from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.line import Line
 from kenpin.config.page import PageSpec
 from kenpin.processes.channel import Channel
+from kenpin.processes.child import Body
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.inspection.changeover import Change
@@ -47,14 +48,9 @@ class LivePage(Side):
         self._wanted: list[str] = []
         self.address = ""
         self.process: SideProcess[ToLivePage, LivePageReport] = SideProcess(
-            "kenpin-page",
-            serve,
-            settings,
-            around.line,
-            around.about(),
-            around.ring,
-            to_child=ToLivePage,
-            from_child=LivePageReport,
+            Body("kenpin-page", serve, (settings, around.line, around.about(), around.ring)),
+            ToLivePage,
+            LivePageReport,
             greet=lambda: [self._counts()],
             clock_ns=around.clock_ns,
         )

@@ -10,6 +10,7 @@ from msgspec import structs
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.line import WireSpec
 from kenpin.processes.channel import Channel
+from kenpin.processes.child import Body
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
@@ -34,13 +35,9 @@ class Preview(Side):
     def __init__(self, settings: WireSpec, around: Surroundings) -> None:
         """See `MakeSide`."""
         self.process: SideProcess[Lent, PreviewReport] = SideProcess(
-            "kenpin-preview",
-            show,
-            settings,
-            around.about(),
-            around.ring,
-            to_child=Lent,
-            from_child=PreviewReport,
+            Body("kenpin-preview", show, (settings, around.about(), around.ring)),
+            Lent,
+            PreviewReport,
             clock_ns=around.clock_ns,
         )
         self._loans = Loans(self.process, 1, _HUNG_NS, around.give_back, around.clock_ns)

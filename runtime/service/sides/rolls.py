@@ -8,6 +8,7 @@ import structlog
 
 from kenpin.config.line import RollsSpec
 from kenpin.processes.channel import Channel
+from kenpin.processes.child import Body
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Verdict, WebDefect
 from kenpin.runtime.service.inspection.messages import BundleFacts
@@ -41,12 +42,9 @@ class Rolls(Side):
         self._log = structlog.get_logger()
         self._book: OpenBook | None = None
         self.process: SideProcess[ToRolls, FromRolls] = SideProcess(
-            "kenpin-rolls",
-            keep,
-            settings.folder,
-            around.line.name,
-            to_child=ToRolls,
-            from_child=FromRolls,
+            Body("kenpin-rolls", keep, (settings.folder, around.line.name)),
+            ToRolls,
+            FromRolls,
             greet=self._greet,
             clock_ns=around.clock_ns,
         )

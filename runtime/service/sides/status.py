@@ -7,6 +7,7 @@ from msgspec import structs
 
 from kenpin.config.line import StatusSpec
 from kenpin.processes.channel import Channel
+from kenpin.processes.child import Body
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
@@ -40,13 +41,13 @@ class StatusReporter(Side):
         self._fault = ""
         self.address = ""
         self.process: SideProcess[ToStatus, PageReport] = SideProcess(
-            "kenpin-status",
-            show,
-            settings,
-            around.line.name,
-            around.line.trigger.budget_ms / 1000,
-            to_child=ToStatus,
-            from_child=PageReport,
+            Body(
+                "kenpin-status",
+                show,
+                (settings, around.line.name, around.line.trigger.budget_ms / 1000),
+            ),
+            ToStatus,
+            PageReport,
             greet=lambda: [self._snapshot()],
             clock_ns=around.clock_ns,
         )
