@@ -130,21 +130,21 @@ def _crowds(
 class _Fitted:
     """The method's statistics are in the folder; what judges good images as if never seen.
 
-    support  how much the statistics rest on
-    unseen   by parts, as far as they are known
-    alone    each image a part of its own, where nobody said what shows what; else None
+    support   how much the statistics rest on
+    unseen    by parts, as far as they are known
+    by_image  each image a part of its own, where nobody said what shows what; else None
     """
 
     support: dict[str, int]
     unseen: Unseen
-    alone: Unseen | None
+    by_image: Unseen | None
 
 
 def _fit(task: BuildTask, ways: Ways) -> _Fitted:
     method, images = task.recipe.method, task.images
     # Only where nobody said what shows what is there something to find out.
     parts = images.parts
-    divided = [parts, parts.alone()] if parts.how == "blocks" else [parts]
+    divided = [parts, parts.by_image()] if parts.how == "blocks" else [parts]
     work = FitTask(
         task.reader(), images.files, task.grid, task.folder, task.steps, divided, task.scratch
     )
@@ -153,11 +153,11 @@ def _fit(task: BuildTask, ways: Ways) -> _Fitted:
     leaves = leave_outs(fitting, method, work, task.scorer)
     look = Look(() if method.joins_nothing else ways.sigmas_px, task.stride_px)
     stages_of = partial(task.stages, look=look)
-    unseen, *alone = [
+    unseen, *by_image = [
         Unseen(stages_of, leave, way, images.webs, task.load)
         for leave, way in zip(leaves, divided, strict=True)
     ]
-    return _Fitted(support, unseen, alone[0] if alone else None)
+    return _Fitted(support, unseen, by_image[0] if by_image else None)
 
 
 @dataclass(frozen=True)
@@ -182,8 +182,8 @@ def _judge(task: BuildTask, ways: Ways, fitted: _Fitted) -> _Judged:
     images, stride = task.images, task.stride_px
     looked = look_at(task, fitted.unseen)
     alike = None
-    if fitted.alone is not None:
-        alike = likeness(images, looked.seen, fitted.alone, task.steps)
+    if fitted.by_image is not None:
+        alike = likeness(images, looked.seen, fitted.by_image, task.steps)
     joined, blend = join_maps(task, ways, fitted.unseen, looked)
     good = score_good(images, task.recipe.images.keep, joined, alike, task.steps)
     twins = twin_scores(joined.scored(looked.twins))

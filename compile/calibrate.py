@@ -46,24 +46,24 @@ def calibrate(
         return ThresholdRecord(
             ok=spec.ok, ng=ng_at, source="fixed by the recipe", settings=spec, usual=usual
         )
-    plain = [one for one in good if not one.odd]
-    if not plain or (spec.method != "false_rejects" and not ng):
+    typical = [one for one in good if not one.odd]
+    if not typical or (spec.method != "false_rejects" and not ng):
         raise ConfigError(
-            f'threshold method "{spec.method}" has {len(plain)} good and {len(ng)} NG scores; '
+            f'threshold method "{spec.method}" has {len(typical)} good and {len(ng)} NG scores; '
             "give good images, and for f1 and cost NG images too"
         )
     if spec.method == "false_rejects":
-        point = _point(plain, spec)
-        with_odd = _point(good, spec).threshold if len(good) > len(plain) else None
-        record = _record(spec, plain, point.threshold, promise(point, strips=strips), point.rule)
+        point = _point(typical, spec)
+        with_odd = _point(good, spec).threshold if len(good) > len(typical) else None
+        record = _record(spec, typical, point.threshold, promise(point, strips=strips), point.rule)
         changed = {"at_most": point.at_most, "with_odd": with_odd}
         return record.model_copy(update=changed)
-    scores = np.array([*(one.score for one in plain), *ng])
-    bad = np.repeat([False, True], [len(plain), len(ng)])
-    of = f"over {len(plain)} good and {len(ng)} NG images"
+    scores = np.array([*(one.score for one in typical), *ng])
+    bad = np.repeat([False, True], [len(typical), len(ng)])
+    of = f"over {len(typical)} good and {len(ng)} NG images"
     if spec.method == "f1":
         at, f1 = best_f1(scores, bad)
-        return _record(spec, plain, max(0.0, at), f"best F1 {f1:.3f} {of}", "f1")
+        return _record(spec, typical, max(0.0, at), f"best F1 {f1:.3f} {of}", "f1")
     assert spec.escape_cost is not None, "the settings were validated"
     at, rejected, escaped = _cheapest(scores, bad, spec.escape_cost, spec.ng_share)
     source = (
@@ -71,7 +71,7 @@ def calibrate(
         f"{spec.ng_share:.3g} of all parts are NG: {rejected} good images are rejected, "
         f"{escaped} NG ones escape"
     )
-    return _record(spec, plain, at, source, "cost")
+    return _record(spec, typical, at, source, "cost")
 
 
 def _point(good: Sequence[GoodScore], spec: ThresholdSpec) -> Point:

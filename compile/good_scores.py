@@ -14,7 +14,7 @@ from kenpin.compile.progress import Steps
 from kenpin.runtime.bundles.manifest import GoodScore
 from kenpin.runtime.bundles.operating_point import odd_ones
 
-__all__ = ["ALIKE_TIMES", "GoodScores", "likeness", "plain_webs", "score_good"]
+__all__ = ["ALIKE_TIMES", "GoodScores", "likeness", "score_good", "typical_webs"]
 
 # Images that are looked at to see whether photographs of one part were told apart.
 LOOKED_AT = 60
@@ -103,23 +103,23 @@ def score_good(
     return GoodScores(records, places, [one.peak for one in found], alike)
 
 
-def likeness(images: GoodImages, apart: Sequence[LeftOut], alone: Unseen, steps: Steps) -> float:
+def likeness(images: GoodImages, apart: Sequence[LeftOut], by_image: Unseen, steps: Steps) -> float:
     """See `GoodScores.likeness`.
 
     Parameters
     ----------
     apart
         All images as judged without the block of neighbours that each is in.
-    alone
+    by_image
         Judges each without itself only.
     """
     chosen = _some(len(images.webs))
     with steps.step("look for photographs of one part") as progress:
-        others = [one.score for one in alone.judge(progress, chosen)]
+        others = [one.score for one in by_image.judge(progress, chosen)]
     return _likeness([one.score for one in apart if one.web in chosen], others)
 
 
-def plain_webs(found: Sequence[LeftOut], webs: int) -> list[int]:
+def typical_webs(found: Sequence[LeftOut], webs: int) -> list[int]:
     """Numbers of the images or webs that do not stand out."""
     parts = [str(one.part) for one in found]
     odd = {found[n].web for n in odd_ones([one.score for one in found], parts)}
@@ -132,19 +132,19 @@ def _some(webs: int) -> list[int]:
     return [number * webs // count for number in range(count)]
 
 
-def _likeness(apart: Sequence[float], alone: Sequence[float]) -> float:
+def _likeness(apart: Sequence[float], by_image: Sequence[float]) -> float:
     """How much higher images score without their neighbours than without themselves alone.
 
     Parameters
     ----------
     apart
         Images judged without the block of neighbours that each is in.
-    alone
+    by_image
         The same images, each judged without itself only.
 
     Returns
     -------
     The ratio of the medians; above `ALIKE_TIMES` neighbours show the same part.
     """
-    medians = [float(np.median(scores)) for scores in (apart, alone)]
+    medians = [float(np.median(scores)) for scores in (apart, by_image)]
     return medians[0] / medians[1] if medians[1] > 0 else 1.0

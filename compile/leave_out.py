@@ -88,8 +88,8 @@ class Unseen:
         order = sorted(chosen, key=lambda web: (self.parts.parts_of(web)[0], web))
         for done, web in enumerate(order):
             own = self.parts.parts_of(web)
-            alone = len(own) == 1
-            scorer = self.leave.without(own[0]) if alone else _RowByRow(self, web)
+            single = len(own) == 1
+            scorer = self.leave.without(own[0]) if single else _RowByRow(self, web)
             steps = self.stages(scorer)
             if isinstance(steps, WebStages):
                 yield from self._strips(steps, web)

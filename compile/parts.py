@@ -58,7 +58,7 @@ class Parts:
         """All parts of an image, one, or of a web."""
         return list(range(int(self.of_web[web]), int(self.of_web[web]) + self._pieces(web)))
 
-    def alone(self) -> Parts:
+    def by_image(self) -> Parts:
         """Every image a part by itself: to compare with."""
         count = len(self.of_web)
         names = tuple(str(number) for number in range(count))

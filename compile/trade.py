@@ -93,10 +93,10 @@ def operating_table(
     ng, labelled
         Scores of labelled NG and good images; none of either is allowed.
     """
-    plain = [one for one in good if not one.odd]
+    typical = [one for one in good if not one.odd]
     rows = []
     for rate in FALSE_REJECTS:
-        point = operating_point([one.score for one in plain], [one.part for one in plain], rate)
+        point = operating_point([one.score for one in typical], [one.part for one in typical], rate)
         rows.append(
             Row(
                 point,

@@ -42,7 +42,7 @@ VIEW_QUALITY = 92
 class TwinTask:
     """What there is to draw into and to judge with.
 
-    plain      numbers of the images or webs to draw into
+    typical    numbers of the images or webs to draw into
     grid       of tiles in a frame; of a web, in a tile row
     stride_px  of the map
     reach_px   how far a defect shows beyond its own pixels
@@ -50,7 +50,7 @@ class TwinTask:
     """
 
     unseen: Unseen
-    plain: Sequence[int]
+    typical: Sequence[int]
     grid: TileGrid
     stride_px: int
     reach_px: float
@@ -167,7 +167,7 @@ def _planned(task: TwinTask, each: int, rng: np.random.Generator) -> list[_Plan]
     kinds = subtle_kinds(min(FIELD_PX, grid.height, grid.width))
     order = rng.permutation(np.repeat(np.arange(len(kinds)), each))
     plans = []
-    images = rng.permutation(np.array(task.plain))
+    images = rng.permutation(np.array(task.typical))
     for number, first in enumerate(range(0, len(order), fields)):
         web = int(images[number % len(images)])
         files = unseen.webs[web]

@@ -10,7 +10,7 @@ import numpy as np
 from kenpin.compile.blending import Blender, Ways
 from kenpin.compile.build_task import BuildTask
 from kenpin.compile.fitting import arrays_in
-from kenpin.compile.good_scores import plain_webs
+from kenpin.compile.good_scores import typical_webs
 from kenpin.compile.joined import Joined, keep_images, keep_twins
 from kenpin.compile.leave_out import LeftOut, Unseen
 from kenpin.compile.map_store import MapStore
@@ -55,8 +55,10 @@ def look_at(task: BuildTask, unseen: Unseen) -> UnseenMaps:
         mask = load_mask(arrays_in(task.folder), grid, stride)
         inspected = np.ones(task.shape, bool) if mask is None else mask > 0
     # Odd images are left alone.
-    plain = plain_webs(looked.seen, len(unseen.webs))
-    twins = TwinTask(unseen, plain, grid, stride, recipe.score.smooth_sigma_px + stride, inspected)
+    typical = typical_webs(looked.seen, len(unseen.webs))
+    twins = TwinTask(
+        unseen, typical, grid, stride, recipe.score.smooth_sigma_px + stride, inspected
+    )
     rng = task.random(TWIN_STREAM)
     with steps.step("draw faint defects into good images") as progress:
         keep_twins(draw_twins(twins, recipe.report.twins_each, rng, progress), looked.twins)
@@ -70,8 +72,8 @@ def join_maps(
 
     def threshold(scores: Sequence[float], parts: Sequence[str]) -> float:
         odd = set(odd_ones(scores, parts))
-        plain = [n for n in range(len(scores)) if n not in odd]
-        own = [scores[n] for n in plain], [parts[n] for n in plain]
+        typical = [n for n in range(len(scores)) if n not in odd]
+        own = [scores[n] for n in typical], [parts[n] for n in typical]
         return operating_point(*own, task.recipe.threshold.false_rejects).threshold
 
     section = section_of(task)

@@ -87,4 +87,4 @@ def test_several_recordings_are_parts_and_few_are_cut_along_the_web():
 
 
 def test_alone_every_image_is_a_part():
-    assert parts_of_files(numbered(7), None).alone().of_web.tolist() == list(range(7))
+    assert parts_of_files(numbered(7), None).by_image().of_web.tolist() == list(range(7))

@@ -139,8 +139,8 @@ def attempted(manifest: Manifest, rate: float) -> tuple[ShareFound, float | None
     ConfigError
         If no twins were drawn.
     """
-    plain = [one for one in manifest.good_scores if not one.odd]
-    point = operating_point([one.score for one in plain], [one.part for one in plain], rate)
+    typical = [one for one in manifest.good_scores if not one.odd]
+    point = operating_point([one.score for one in typical], [one.part for one in typical], rate)
     scores = [score for twin in manifest.twin_scores for score in twin.scores]
     if not scores:
         raise ConfigError(

@@ -12,15 +12,15 @@ from pydantic import TypeAdapter, ValidationError
 from kenpin.camera.files.listing import list_images
 from kenpin.compile.parts import parts_of_files
 from kenpin.compile.recipe_search.attempt import Attempt
-from kenpin.compile.recipe_search.space import Space, usable_backbones
-from kenpin.compile.recipe_search.study import RecipeSearch, Tried, budget_of, chosen, front
-from kenpin.compile.recipe_search.told import (
-    Told,
+from kenpin.compile.recipe_search.results import (
+    SearchResult,
     front_table,
     reasons,
     write_page,
     write_picture,
 )
+from kenpin.compile.recipe_search.space import Space, usable_backbones
+from kenpin.compile.recipe_search.study import RecipeSearch, Tried, budget_of, chosen, front
 from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
@@ -65,18 +65,18 @@ def tune(options: argparse.Namespace, recipe: Recipe) -> int:
     split = _split(recipe, attempt.rate)
     sys.stderr.write(f"{budget.words}; {split}\n")
     search.run(budget, 60 * options.minutes, options.trials, _say)
-    told = Told(search.tried, chosen(search.tried, budget), budget, split)
-    kept = {one.found.bundle for one in front(told.tried) if one.found}
-    for one in told.tried:
+    result = SearchResult(search.tried, chosen(search.tried, budget), budget, split)
+    kept = {one.found.bundle for one in front(result.tried) if one.found}
+    for one in result.tried:
         if one.found and one.found.bundle not in kept:
             attempt.forget(one.found.bundle)
     picture = folder / "tuned.png"
-    write_picture(told, picture)
-    write_page(told, picture, folder / "tuned.html")
-    _write_recipe(folder / "tuned.toml", told, space)
-    plain_console().print(front_table(told))
+    write_picture(result, picture)
+    write_page(result, picture, folder / "tuned.html")
+    _write_recipe(folder / "tuned.toml", result, space)
+    plain_console().print(front_table(result))
     sys.stdout.write(
-        f"{folder / 'tuned.toml'}: number {told.best.number}, with the reason of each choice; "
+        f"{folder / 'tuned.toml'}: number {result.best.number}, with the reason of each choice; "
         f"the others are in {folder / 'trials'}\n{folder / 'tuned.html'}: open it in a browser\n"
         "streams are the box's own: `edge-doctor tune` there, then `edge-doctor rate` proves it\n"
     )
@@ -133,8 +133,10 @@ def _say(one: Tried) -> None:
     sys.stderr.write(f"{one.number:3d}  {settings}: {told}\n")
 
 
-def _write_recipe(file: Path, told: Told, space: Space) -> None:
-    head = [f"Number {told.best.number} of {len(told.tried)} recipes, for {told.budget.words}:"]
-    head += [told.split, *reasons(told)]
-    text = "".join(f"# {line}\n" for line in head) + "\n" + space.text(told.best.settings)
+def _write_recipe(file: Path, result: SearchResult, space: Space) -> None:
+    head = [
+        f"Number {result.best.number} of {len(result.tried)} recipes, for {result.budget.words}:"
+    ]
+    head += [result.split, *reasons(result)]
+    text = "".join(f"# {line}\n" for line in head) + "\n" + space.text(result.best.settings)
     file.write_text(text, encoding="utf-8")

@@ -52,18 +52,18 @@ def bundle_tree(bundle: Bundle) -> dict[str, Any]:
 
 def good_tree(good: Sequence[GoodScore]) -> dict[str, Any]:
     """The good images' scores, and how many independent ones they are worth."""
-    plain = [one for one in good if not one.odd]
-    scores, parts = [one.score for one in plain], [one.part for one in plain]
+    typical = [one for one in good if not one.odd]
+    scores, parts = [one.score for one in typical], [one.part for one in typical]
     return {
         "scores": [one.model_dump(mode="json") for one in good],
-        "worth": max(2.0, len(plain) / design_effect(scores, parts)),
+        "worth": max(2.0, len(typical) / design_effect(scores, parts)),
     }
 
 
 def curve(manifest: Manifest) -> list[dict[str, Any]]:
     """The operating curve: thresholds for many rates, and what each finds."""
-    plain = [one for one in manifest.good_scores if not one.odd]
-    scores, parts = [one.score for one in plain], [one.part for one in plain]
+    typical = [one for one in manifest.good_scores if not one.odd]
+    scores, parts = [one.score for one in typical], [one.part for one in typical]
     points = []
     for rate in RATES:
         point = operating_point(scores, parts, rate)

@@ -125,7 +125,7 @@ class BankSearch:
             for part in self._parts
         ]
 
-    def alone(self, block: int) -> Any:
+    def as_model(self, block: int) -> Any:
         """A network for (block, D) float32 patches; what comes out, `choose` reads."""
         patches = op.parameter([block, self.dimensions], ov.Type.f32, name="patches")
         return ov.Model(self._best(patches.output(0), block), [patches], "search")
@@ -228,7 +228,9 @@ class Proposer:
             "INFERENCE_NUM_THREADS": streams,
         }
         core = ov.Core()
-        return [core.compile_model(bank.alone(self._block), "CPU", config) for bank in self.banks]
+        return [
+            core.compile_model(bank.as_model(self._block), "CPU", config) for bank in self.banks
+        ]
 
     def propose(self, asked: Sequence[tuple[int, F32]]) -> list[Rows]:
         """A row for each patch, one array for each that was asked.

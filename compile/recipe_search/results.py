@@ -17,14 +17,14 @@ from kenpin.camera.files.images import write_png
 from kenpin.compile.recipe_search.space import Option
 from kenpin.compile.recipe_search.study import HEADROOM, Budget, Tried, front
 
-__all__ = ["Told", "front_table", "reasons", "write_page", "write_picture"]
+__all__ = ["SearchResult", "front_table", "reasons", "write_page", "write_picture"]
 
 WIDTH, HEIGHT, PAD = 900, 560, 70
 INK, SOFT, GOOD, OWN = (32, 32, 32), (150, 150, 150), (60, 140, 40), (40, 60, 200)
 
 
 @dataclass(frozen=True)
-class Told:
+class SearchResult:
     """A search that has ended.
 
     split  what was judged by what, for people
@@ -36,20 +36,20 @@ class Told:
     split: str
 
 
-def front_table(told: Told) -> Table:
+def front_table(result: SearchResult) -> Table:
     """The Pareto front, the fastest first; * is the chosen one."""
     table = Table("", "no.", "ms", "twins found", "NG found", "within", "changed from number 0")
-    for one in front(told.tried):
+    for one in front(result.tried):
         assert one.found is not None
         found = one.found
         table.add_row(
-            "*" if one.number == told.best.number else "",
+            "*" if one.number == result.best.number else "",
             str(one.number),
             f"{found.ms:.2f}",
             f"{found.share:.1%} ({found.low:.0%}-{found.high:.0%})",
             "-" if found.ng is None else f"{found.ng:.1%}",
-            "yes" if found.ms <= told.budget.median_ms else "no",
-            changed(one, told.tried[0]),
+            "yes" if found.ms <= result.budget.median_ms else "no",
+            changed(one, result.tried[0]),
         )
     return table
 
@@ -62,11 +62,11 @@ def changed(one: Tried, first: Tried) -> str:
     return ", ".join(f"{key} {_word(one.settings[key])}" for key in other) or "nothing"
 
 
-def reasons(told: Told) -> list[str]:
+def reasons(result: SearchResult) -> list[str]:
     """For each setting of the chosen recipe, what speaks for it."""
-    whole = [one for one in told.tried if one.found]
+    whole = [one for one in result.tried if one.found]
     return [f"{key} {_word(value)}: {_reason(key, value, whole)}" for key, value in
-            told.best.settings.items()]  # fmt: skip
+            result.best.settings.items()]  # fmt: skip
 
 
 def _reason(key: str, value: Option, whole: Sequence[Tried]) -> str:
@@ -88,11 +88,11 @@ def _word(value: Option) -> str:
     return "as usual" if value is None else str(value)
 
 
-def write_picture(told: Told, file: Path) -> None:
+def write_picture(result: SearchResult, file: Path) -> None:
     """Time along, what is found upwards; the front joined, the budget a line."""
     canvas = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
-    whole = [one for one in told.tried if one.found]
-    most_ms = 1.1 * max([told.budget.median_ms, *(o.found.ms for o in whole if o.found)])
+    whole = [one for one in result.tried if one.found]
+    most_ms = 1.1 * max([result.budget.median_ms, *(o.found.ms for o in whole if o.found)])
 
     def at(ms: float, share: float) -> tuple[int, int]:
         x = PAD + ms / most_ms * (WIDTH - 2 * PAD)
@@ -107,12 +107,12 @@ def write_picture(told: Told, file: Path) -> None:
     for k in range(5):
         x, y = at(most_ms * k / 4, 0)
         write(f"{most_ms * k / 4:.3g}", (x - 12, y + 22))
-    limit = told.budget.median_ms
+    limit = result.budget.median_ms
     cv2.line(canvas, at(limit, 0), at(limit, 1), OWN, 1, cv2.LINE_AA)
     write(f"budget / {HEADROOM:g}", (at(limit, 1)[0] - 50, at(limit, 1)[1] - 8), OWN)
     write("ms a frame (median)", (WIDTH // 2 - 70, HEIGHT - 14))
     write("found", (12, 30))
-    points = [at(o.found.ms, o.found.separation) for o in front(told.tried) if o.found]
+    points = [at(o.found.ms, o.found.separation) for o in front(result.tried) if o.found]
     for a, b in pairwise(points):
         cv2.line(canvas, a, b, GOOD, 2, cv2.LINE_AA)
     for one in whole:
@@ -122,28 +122,28 @@ def write_picture(told: Told, file: Path) -> None:
             canvas, place, 6 if place in points else 4, GOOD if place in points else SOFT, -1
         )
         write(str(one.number), (place[0] + 8, place[1] - 6))
-        if one.number == told.best.number:
+        if one.number == result.best.number:
             cv2.circle(canvas, place, 11, INK, 2, cv2.LINE_AA)
     write_png(file, canvas)
 
 
-def write_page(told: Told, picture: Path, file: Path) -> None:
+def write_page(result: SearchResult, picture: Path, file: Path) -> None:
     """The same for a browser: one file without any network."""
     data = base64.b64encode(picture.read_bytes()).decode()
     rows = []
-    for one in told.tried:
+    for one in result.tried:
         found = one.found
         cells = (
             str(one.number),
             f"{found.ms:.2f}" if found else "",
             f"{found.share:.1%}" if found else "",
             "" if found is None or found.ng is None else f"{found.ng:.1%}",
-            changed(one, told.tried[0]),
+            changed(one, result.tried[0]),
             one.why,
         )
-        mark = ' class="best"' if one.number == told.best.number else ""
+        mark = ' class="best"' if one.number == result.best.number else ""
         rows.append(f"<tr{mark}>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
-    why = "".join(f"<li>{html.escape(text)}</li>" for text in reasons(told))
+    why = "".join(f"<li>{html.escape(text)}</li>" for text in reasons(result))
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
 style-src 'unsafe-inline'"><meta name="viewport" content="width=device-width">
@@ -151,10 +151,10 @@ style-src 'unsafe-inline'"><meta name="viewport" content="width=device-width">
 max-width: 1000px; margin: 2em auto; padding: 0 1em }} td, th {{ text-align: left;
 padding: 2px 10px; border-bottom: 1px solid #ddd }} .best td {{ font-weight: 600 }}
 img {{ max-width: 100% }} div {{ overflow-x: auto }}</style>
-<h1>The search for a recipe</h1><p>{html.escape(told.budget.words)};
-{html.escape(told.split)}</p>
+<h1>The search for a recipe</h1><p>{html.escape(result.budget.words)};
+{html.escape(result.split)}</p>
 <img alt="time and what is found, of every recipe" src="data:image/png;base64,{data}">
-<h2>Number {told.best.number} is chosen</h2><ul>{why}</ul><h2>All that was tried</h2>
+<h2>Number {result.best.number} is chosen</h2><ul>{why}</ul><h2>All that was tried</h2>
 <div><table><tr><th>no.<th>ms<th>twins found<th>NG found<th>changed from number 0<th>given up</tr>
 {"".join(rows)}</table></div></html>
 """
