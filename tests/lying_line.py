@@ -12,6 +12,7 @@ import msgpack
 import zmq
 
 from kenpin.runtime.judging.verdict import Outcome, Thresholds, Verdict
+from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.verdict_messages import (
     Counts,
     Envelope,
@@ -35,10 +36,21 @@ _STALE_MS = 900
 
 
 class LyingLine(threading.Thread):
-    """Honest as long as `lie` is empty. Use it in a `with`."""
+    """Honest as long as `lie` is empty. Use it in a `with`.
 
-    def __init__(self, folder: Path, lie: str = "", *, free: bool = False) -> None:
+    encoding  of what it says to a client; it publishes msgpack
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        lie: str = "",
+        *,
+        free: bool = False,
+        encoding: str = "msgpack",
+    ) -> None:
         super().__init__(daemon=True)
+        self._codec = CODECS[encoding]
         self.ctl, self.pub = f"ipc://{folder}/ctl", f"ipc://{folder}/pub"
         self._lie = lie
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -136,7 +148,7 @@ class LyingLine(threading.Thread):
         self._xpub.send_multipart([f"v1/{kind}/web-1".encode(), msgpack.packb(fields)])
 
     def _say(self, client: bytes, fields: dict[str, Any]) -> None:
-        self._router.send_multipart([client, msgpack.packb(fields)])
+        self._router.send_multipart([client, self._codec.pack(fields)])
 
     # -- what it does --
 
@@ -148,7 +160,7 @@ class LyingLine(threading.Thread):
     def _hear(self, client: bytes, payload: bytes) -> None:
         left_ms = (self._deaf_until - time.monotonic_ns()) // _MS
         try:
-            command = msgpack.unpackb(payload)
+            command = self._codec.unpack(payload)
         except ValueError:
             self._mistakes += 1
             if self._mistakes == _MISTAKES:

@@ -16,6 +16,7 @@ import pytest
 import zmq
 
 from kenpin.runtime.bundles.bundle import Bundle
+from lying_line import LyingLine
 from running_line import PATIENCE_S, RunningLine, line_toml
 
 HERE = Path(__file__).parent
@@ -129,6 +130,16 @@ def test_the_c_client_rejects_parts_while_the_line_is_stopped(
         assert client.wait(PATIENCE_S) == 1
     assert re.search(r"part 7 REJECT: no verdict", rest)
     assert "part 6 REJECT: no verdict" in rest
+
+
+def test_the_c_client_rejects_a_part_whose_verdict_is_of_another_session(
+    part: Path, tmp_path: Path
+) -> None:
+    with LyingLine(tmp_path, "another session", encoding="struct") as line:
+        ran = subprocess.run([part, line.ctl, "6", "500"], capture_output=True, text=True)
+    told = [text for text in ran.stdout.splitlines() if text.startswith("part")]
+    assert [text.split()[2].rstrip(":") for text in told] == ["PASS"] * 5 + ["REJECT"]
+    assert ran.returncode == 1
 
 
 def test_a_line_that_is_not_there_is_not_waited_for_for_ever(part: Path, tmp_path: Path) -> None:

@@ -104,6 +104,14 @@ def test_waits_end_and_nothing_is_kept_for_a_line_that_is_away(
         listener.hello()
 
 
+def test_a_verdict_of_another_session_is_no_answer(tmp_path: Path, client: LineClient) -> None:
+    with LyingLine(tmp_path, "another session"):
+        for part in "12345":
+            assert client.judge(part, timeout_s=PATIENCE_S).session == client.session
+        with pytest.raises(LineSilentError):
+            client.judge("6", timeout_s=0.5)
+
+
 def test_what_cannot_be_read_is_told_and_the_next_message_is_read(tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/pub"
     good = {"v": 1, "type": "hb", "line": "a"}
