@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ from kenpin.compile.progress import Steps
 from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError, OutputError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.config.output import file_to_write, folder_to_write
+from kenpin.config.output import MAP_FORMATS, file_to_write, folder_to_write
 from kenpin.config.recipe import load_recipe
 from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.bundles.manifest import BundleError, canonical
@@ -50,6 +51,8 @@ EXAMPLES = """examples:
   edge-compile import model.onnx recipe.toml -o bundles --prove
   edge-compile eval bundles/current DATASET AUROC, AUPRO, escapes, false rejects
   edge-compile eval bundles/current DATASET --report eval.html
+  edge-compile eval bundles/current VisA.tar --category candle --maps maps/
+  edge-compile data annotations.json        any data set, laid out and counted
   edge-compile inspect bundles/current      what is in a bundle
   edge-compile threshold bundles/current --false-rejects 2%
   edge-compile tune recipe.toml --line-rate 20khz   the recipe that finds most in that time
@@ -79,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         expected[QuantizationError] = expected[ProcessorError] = Exit.QUANTIZATION
     actions = {
         "build": _build,
+        "data": _data,
         "check": _check,
         "eval": _eval,
         "import": _import,
@@ -119,6 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _recipe_commands(command)
     _tune_arguments(command("tune", "Search for the recipe that finds most within a frame's time."))
+    sub = command("data", "Lay a data set out as kenpin reads it, and say what is in it.")
+    sub.add_argument("source", type=Path, metavar="SOURCE", help="a folder, an archive, or a list")
+    _layout_arguments(sub)
+    sub.add_argument("-o", "--output", type=Path, default=Path("data"), metavar="DIR")
     _bundle_commands(command)
     _threshold_arguments(
         command(
@@ -176,7 +184,19 @@ def _recipe_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
 def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     sub = command("eval", "Measure a bundle on a labelled dataset.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
-    sub.add_argument("dataset", type=Path, metavar="DATASET")
+    sub.add_argument(
+        "dataset", type=Path, metavar="DATASET", help="a folder, an archive, or a list"
+    )
+    _layout_arguments(sub)
+    sub.add_argument(
+        "--maps",
+        type=Path,
+        metavar="DIR",
+        help="write maps there as numbers, scores.csv, boxes.csv",
+    )
+    sub.add_argument(
+        "--maps-as", choices=MAP_FORMATS, default="tiff", help="float32; default: tiff"
+    )
     sub.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     sub.add_argument(
         "--report",
@@ -200,6 +220,11 @@ def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
     sub = command("sign", "Sign a bundle: whoever holds the key vouches for its content.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
+
+
+def _layout_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--layout", metavar="NAME", help="mvtec, visa, coco, csv …; default: see")
+    sub.add_argument("--category", metavar="NAME", help="one of several products in it")
 
 
 def _tune_arguments(sub: argparse.ArgumentParser) -> None:
@@ -356,29 +381,35 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _eval(options: argparse.Namespace) -> int:
-    from kenpin.compile.dataset import read_dataset
+    from kenpin.compile.dataset import dataset_folder, read_dataset
     from kenpin.compile.evaluate import evaluate, wide_side
     from kenpin.compile.report import accuracy
     from kenpin.compile.reporting.eval_report import evaluation_pictures, evaluation_tree
     from kenpin.compile.reporting.page import Galleries, write_report
     from kenpin.compile.trade import operating_table
     from kenpin.compile.trade_report import trade_table, write_trade
+    from kenpin.runtime.maps import MapFolder
     from kenpin.runtime.selftest import open_tested
 
     console = plain_console()
+    if options.maps:
+        folder_to_write(options.maps)
     if options.json:
         file_to_write(options.json)
     if options.report:
         _page_to_write(options.report)
-    dataset = read_dataset(options.dataset)
+    dataset = read_dataset(dataset_folder(options.dataset, options.layout, options.category))
     bundle = read_bundle(options.bundle)
     frame = bundle.manifest.frame
     tile_px = options.tile_px or wide_side(frame.height_px, frame.width_px)
     with Steps(console) as steps:
         with steps.step("golden frames"):
             pipeline = open_tested(bundle)
-        with steps.step("judge") as progress:
-            found = evaluate(pipeline, dataset, progress, tile_px=tile_px)
+        with steps.step("judge") as progress, ExitStack() as stack:
+            maps = None
+            if options.maps:
+                maps = stack.enter_context(MapFolder(options.maps, options.maps_as))
+            found = evaluate(pipeline, dataset, progress, tile_px=tile_px, maps=maps)
         for note in found.notes:
             steps.say(f"warning: {note}")
         pictures: Galleries = {}
@@ -400,6 +431,18 @@ def _eval(options: argparse.Namespace) -> int:
         tree = _figures(found, rows)
         options.json.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     return Exit.REFUSED if found.refused else Exit.DONE
+
+
+def _data(options: argparse.Namespace) -> int:
+    from kenpin.compile.layouts import ANY, counts_in, laid_out
+
+    folder_to_write(options.output)
+    layout = options.layout or ANY
+    folder = laid_out(options.source, layout, options.category, options.output)
+    for place, count in counts_in(folder).items():
+        sys.stderr.write(f"  {place}: {count} images\n")
+    sys.stdout.write(f"{folder}\n")
+    return Exit.DONE
 
 
 def _figures(found: Evaluation, rows: list[Row]) -> dict[str, Any]:
@@ -481,9 +524,10 @@ def _tune(options: argparse.Namespace) -> int:
         raise ConfigError(
             "a search needs Optuna, which is not installed; pip install kenpin[compile,tune]"
         )
+    from kenpin.compile.layouts import recipe_with_images
     from kenpin.compile.recipe_search.command import tune
 
-    return tune(options, load_recipe(options.recipe, options.set))
+    return tune(options, recipe_with_images(load_recipe(options.recipe, options.set)))
 
 
 def _threshold(options: argparse.Namespace) -> int:

@@ -11,16 +11,22 @@ from numpy.typing import NDArray
 
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import ImageError, is_image, list_files, list_images, printable
+from kenpin.compile.layouts import ANY, laid_out
+from kenpin.compile.layouts.base import GOOD, MASK_FOLDERS, candidates
 from kenpin.config.errors import ConfigError
 
-__all__ = ["GOOD", "Dataset", "Labelled", "doubts", "drawn_defect", "read_dataset"]
+__all__ = [
+    "GOOD",
+    "Dataset",
+    "Labelled",
+    "dataset_folder",
+    "doubts",
+    "drawn_defect",
+    "read_dataset",
+]
 
 Mask = NDArray[np.bool_]
 
-GOOD = "good"
-# MVTec's name for the folder of masks, and what others call it.
-_MASK_FOLDERS = ("ground_truth", "masks", "mask", "labels")
-_SUFFIXES = ("_mask", "", "_gt", "_label")
 # Defects are small: a mask that marks more of its image than this has black and white exchanged.
 _MOST_MARKED = 0.5
 # JPEG leaves grey around what was drawn in black and white.
@@ -53,6 +59,19 @@ class Dataset:
         return len(self.images)
 
 
+def dataset_folder(source: Path, layout: str | None = None, category: str | None = None) -> Path:
+    """The folder with test/ that `read_dataset` reads: the source, or what it is laid out in.
+
+    Raises
+    ------
+    ConfigError, ImageError
+        If the source is of no known layout.
+    """
+    if layout is None and category is None and (source / "test" / GOOD).is_dir():
+        return source
+    return laid_out(source, layout or ANY, category)
+
+
 def read_dataset(folder: Path) -> Dataset:
     """The test images of an MVTec-like folder.
 
@@ -81,7 +100,7 @@ def read_dataset(folder: Path) -> Dataset:
         if kind != GOOD and not masks:
             notes.append(
                 f"{kind}: no masks, so its pixels are not compared; looked for "
-                f"{kind}/<name>_mask.png and the like in {', '.join(_MASK_FOLDERS)}"
+                f"{kind}/<name>_mask.png and the like in {', '.join(MASK_FOLDERS)}"
             )
         found += [
             Labelled(file, printable(file.relative_to(test)), kind, masks.get(file)) for file in own
@@ -105,8 +124,8 @@ def _masks_of(folder: Path, place: Path, images: list[Path]) -> dict[Path, Path]
     masks: dict[Path, Path] = {}
     for file in images:
         below = file.relative_to(place).parent
-        there = [folder / name / place.name / below for name in _MASK_FOLDERS]
-        mask = next(iter(_candidates(file, there)), None)
+        there = [folder / name / place.name / below for name in MASK_FOLDERS]
+        mask = next(iter(candidates(file, there)), None)
         if mask is not None:
             masks[file] = mask
     if masks and len(masks) < len(images):
@@ -117,18 +136,6 @@ def _masks_of(folder: Path, place: Path, images: list[Path]) -> dict[Path, Path]
             "draw it, all black if nothing is to be seen"
         )
     return masks
-
-
-def _candidates(image: Path, folders: list[Path]) -> Iterator[Path]:
-    for folder in folders:
-        if not folder.is_dir():
-            continue
-        for suffix in _SUFFIXES:
-            stem = image.stem + suffix
-            # By listing and not by name: 000_mask.PNG is a mask, too.
-            yield from sorted(
-                path for path in folder.iterdir() if path.stem == stem and is_image(path)
-            )
 
 
 def drawn_defect(mask: Path, shape: tuple[int, ...]) -> Mask:

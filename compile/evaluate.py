@@ -18,6 +18,7 @@ from kenpin.compile.pixel_metrics import aupro, pixel_auroc, pro_curve
 from kenpin.runtime.judging.join import upsample
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Outcome
+from kenpin.runtime.maps import MapFolder
 from kenpin.runtime.web.pipeline import WebPipeline
 
 __all__ = ["Evaluation", "Refused", "Scored", "evaluate", "wide_side"]
@@ -120,6 +121,7 @@ def evaluate(
     progress: Callable[[int, int], None],
     *,
     tile_px: int | None = None,
+    maps: MapFolder | None = None,
 ) -> Evaluation:
     """Judge every image and compare with its label.
 
@@ -133,6 +135,8 @@ def evaluate(
         inside it: a defect tile is one whose mask has any pixel. Within-strip
         figures compare only tiles of the same image, so that a difference
         between images cannot pass for the detection of a defect.
+    maps
+        Takes the map of every image.
     """
     threshold = pipeline.thresholds.ok
     tally = _DatasetTally(tile_px)
@@ -143,6 +147,8 @@ def evaluate(
             tally.refuse(item, str(error))
         else:
             judged = pipeline.judge_single(Frame(pixels, 0, number, item.name))
+            if maps:
+                maps.add(number, item.name, judged, (pixels.shape[0], pixels.shape[1]))
             tally.add(item, number, judged, pixels.shape)
         progress(number + 1, len(dataset))
     images = Scored(

@@ -13,6 +13,7 @@ from kenpin.compile.doubts import doubts_about
 from kenpin.compile.images import GoodImages, check_ng
 from kenpin.compile.imported_network import ImportedNetwork
 from kenpin.compile.inspected import inspected_columns
+from kenpin.compile.layouts import recipe_with_images
 from kenpin.compile.network import FeatureNetwork, OwnNetwork
 from kenpin.compile.progress import Steps
 from kenpin.config.errors import ConfigError
@@ -64,6 +65,7 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
     ConfigError
         If they do not, or the weights cannot be had.
     """
+    recipe = recipe_with_images(recipe)
     grid = TileGrid.of(recipe.frame, recipe.tiles)
     network: FeatureNetwork
     network = OwnNetwork(recipe, weights) if recipe.model is None else ImportedNetwork(recipe)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kenpin.camera.files.listing import list_images
 from kenpin.compile.guard import sample_tiles, with_twins
 from kenpin.compile.imported_network import ImportedNetwork
+from kenpin.compile.layouts import recipe_with_images
 from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ImportedSpec
 from kenpin.config.recipe import Recipe
@@ -77,6 +78,7 @@ def prove(recipe: Recipe, bundle: Bundle) -> Proof:
     ConfigError
         If the network gives features: what is made of them is not its own.
     """
+    recipe = recipe_with_images(recipe)
     network = ImportedNetwork(recipe)
     method = bundle.manifest.method
     if not isinstance(method, ImportedSpec):

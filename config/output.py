@@ -5,10 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from kenpin.config.errors import OutputError
 
-__all__ = ["file_to_write", "folder_to_write"]
+__all__ = ["MAP_FORMATS", "file_to_write", "folder_to_write"]
+
+# Of score maps as numbers: files of one page, float32.
+MAP_FORMATS: Final = ("tiff", "npy")
 
 
 def folder_to_write(folder: Path, room_bytes: int = 1 << 20) -> None:

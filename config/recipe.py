@@ -51,6 +51,10 @@ SAFE_WEIGHT_BITS: Final = 7
 class ImagesSpec(Settings):
     """Which photographs to learn from. Relative paths start at the recipe's folder.
 
+    good      the folder of good images; with `layout` a whole data set: a folder, an
+              archive, or a list
+    layout    of that data set, such as mvtec, visa or csv; "auto" recognises it
+    category  one of several products in it
     turn_deg  turns each photograph clockwise before anything else: recorded
               with the web running across, for example
     joined    continuous geometry only: the files, in the order of their names,
@@ -66,6 +70,8 @@ class ImagesSpec(Settings):
     """
 
     good: Path
+    layout: str | None = None
+    category: str | None = None
     ng: Path | None = None
     group: str | None = Field(default=None, min_length=1)
     exclude: tuple[str, ...] = ()
@@ -85,6 +91,15 @@ class ImagesSpec(Settings):
                 "been seen, so none is held back; remove the line"
             )
         return tree
+
+    @model_validator(mode="after")
+    def _category_of_a_layout(self) -> Self:
+        if self.category is not None and self.layout is None:
+            raise ValueError(
+                "category names a product of a data set, and no layout is given; set layout to "
+                '"auto", or to the one it has'
+            )
+        return self
 
 
 class TileSpec(Settings):

@@ -30,13 +30,14 @@ from kenpin.camera.source import FrameSource
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.frame import FrameSpec
-from kenpin.config.output import folder_to_write
+from kenpin.config.output import MAP_FORMATS, folder_to_write
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.fitting import in_grey_levels, misfit
 from kenpin.runtime.judging.overlay import overlay
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
+from kenpin.runtime.maps import MapFolder
 from kenpin.runtime.selftest import open_tested
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.roll import RollBook
@@ -54,6 +55,7 @@ EXAMPLES = """examples:
   edge-replay recording/ --bundle bundles/current
   edge-replay recording/ --bundle bundles/current --rate-hz 20 --budget-ms 40
   edge-replay recording/ --bundle bundles/current --overlays pictures/
+  edge-replay recording/ --bundle bundles/current --maps maps/        as numbers a pixel
   edge-replay recording/ --bundle bundles/current --rolls rolls/      the map of a web
   edge-replay recording/ --bundle bundles/current --publish tcp://127.0.0.1:5556
   python -m kenpin.runtime.wire.subscriber tcp://127.0.0.1:5556      prints them elsewhere
@@ -100,6 +102,7 @@ def replay(
     overlays: Path | None,
     budget_us: int | None,
     rolls: RollBook | None = None,
+    maps: MapFolder | None = None,
 ) -> Tally:
     """Judge every frame of a source, publish each verdict at once, print a line for each.
 
@@ -125,6 +128,8 @@ def replay(
             _tell(rolls.add(judged.verdict.web))
         if judged.verdict.reason is Reason.MODEL_ERROR:
             log.error("model_error", frame=frame.index, detail=judged.verdict.detail)
+        if maps:
+            maps.add(frame.index, judged.verdict.frame_name, judged, _size(frame, judged))
         if overlays:
             _draw(frame, judged, pipeline.bundle.manifest.frame, overlays)
     if rolls:
@@ -151,6 +156,14 @@ def _line(verdict: Verdict) -> str:
         f"{verdict.frame_index:6d}  {name:<20} {score:>8} / {limit:<8} {spent:8.1f} ms  "
         f"{verdict.frame_name}{detail}\n"
     )
+
+
+def _size(frame: Frame | LostFrame, judged: Judgement) -> tuple[int, int] | None:
+    """(height, width) that a part's map belongs to; a web's has lines of its own."""
+    if isinstance(frame, LostFrame) or judged.verdict.web is not None:
+        return None
+    height, width = frame.pixels.shape[:2]
+    return height, width
 
 
 def _draw(frame: Frame | LostFrame, judged: Judgement, expected: FrameSpec, folder: Path) -> None:
@@ -215,6 +228,15 @@ def _parser() -> argparse.ArgumentParser:
         "--wait-s", type=float, default=0.0, help="wait so long for a first subscriber"
     )
     parser.add_argument("--overlays", type=Path, metavar="DIR", help="write pictures there")
+    parser.add_argument(
+        "--maps",
+        type=Path,
+        metavar="DIR",
+        help="write maps there as numbers, scores.csv, boxes.csv",
+    )
+    parser.add_argument(
+        "--maps-as", choices=MAP_FORMATS, default="tiff", help="float32; default: tiff"
+    )
     parser.add_argument("--rolls", type=Path, metavar="DIR", help="write a web's roll maps there")
     parser.add_argument("--roll-name", default="", help="of the roll; default: roll-0001")
     parser.add_argument("--fail-on-ng", action="store_true", help="exit with 10 if a frame is NG")
@@ -232,7 +254,7 @@ def _positive(text: str) -> float:
 def _replay(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
     budget_us = None if options.budget_ms is None else round(options.budget_ms * 1000)
-    for folder in (options.overlays, options.rolls):
+    for folder in (options.overlays, options.maps, options.rolls):
         if folder:
             folder_to_write(folder)
     with ExitStack() as stack:
@@ -259,7 +281,10 @@ def _replay(options: argparse.Namespace) -> int:
             if options.wait_s and not feed.wait_for_subscriber(options.wait_s):
                 sys.stderr.write(f"warning: nobody subscribed within {options.wait_s:g} s\n")
             feed.state(State.CONTINUOUS)
-        tally = replay(source, pipeline, feed, options.overlays, budget_us, rolls)
+        maps = None
+        if options.maps:
+            maps = stack.enter_context(MapFolder(options.maps, options.maps_as))
+        tally = replay(source, pipeline, feed, options.overlays, budget_us, rolls, maps)
         if feed:
             feed.state(State.READY)
     sys.stdout.write(tally.text() + "\n")

@@ -15,13 +15,14 @@ from typing import cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from kenpin.camera.files.jpeg import JpegError, decode_jpeg
 from kenpin.camera.files.listing import ImageError
 from kenpin.camera.files.orientation import orientation_of, turned
 from kenpin.camera.frame import Pixels
 
-__all__ = ["decode_pixels", "encode_png", "fit_to", "read_pixels", "write_png"]
+__all__ = ["decode_pixels", "encode_float_tiff", "encode_png", "fit_to", "read_pixels", "write_png"]
 
 # Of a file that is no image, in the message.
 _SHOWN_BYTES = 8
@@ -108,6 +109,13 @@ def encode_png(pixels: Pixels) -> bytes:
     # Grain hardly compresses: level 1 is several times faster than the default
     # and a few per cent larger.
     encoded = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+    return bytes(encoded.tobytes())
+
+
+def encode_float_tiff(values: NDArray[np.float32]) -> bytes:
+    """(H, W) float32 as the bytes of a TIFF with one page, bit for bit, uncompressed."""
+    # What all readers of floating-point TIFFs know: most know no predictor.
+    encoded = cv2.imencode(".tiff", values, [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1]
     return bytes(encoded.tobytes())
 
 

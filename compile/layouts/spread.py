@@ -1,0 +1,115 @@
+"""Any data set as folders of kenpin's own layout, which everything else reads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from kenpin.camera.files.images import read_pixels, write_png
+from kenpin.camera.files.listing import printable
+from kenpin.compile.layouts.base import GOOD, Sample, Split, divided
+from kenpin.compile.layouts.shapes import Drawing
+from kenpin.config.errors import ConfigError
+
+__all__ = ["spread"]
+
+# In a folder's name; what labels have besides becomes a hyphen.
+_UNFIT = re.compile(r"[^\w.+-]+")
+
+
+def spread(samples: Iterable[Sample], cache: Path, name: str) -> Path:
+    """Lay images and masks out below `cache`; a folder that was made before is used again.
+
+    Raises
+    ------
+    ConfigError
+        If there are no good images to learn from, or two images have one name.
+    """
+    placed = [(sample, split) for sample, split in divided(samples)]
+    if not any(sample.kind == GOOD and split == "train" for sample, split in placed):
+        raise ConfigError(
+            f"{name}: {len(placed)} images, none of which is good and for training; "
+            "expected good images to learn from"
+        )
+    folder = cache / f"{_fit(name)}-{_digest(placed)[:16]}"
+    if folder.is_dir():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=cache))
+    try:
+        for sample, split in placed:
+            _place(sample, split, staging)
+        _rename(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def _rename(staging: Path, folder: Path) -> None:
+    try:
+        staging.replace(folder)
+    except OSError:
+        # Somebody else laid the same out in between.
+        if not folder.is_dir():
+            raise
+
+
+def _place(sample: Sample, split: Split, folder: Path) -> None:
+    kind, name = _fit(sample.kind), _below(sample.name)
+    # What is wrong is learned from by no method; `images.ng` may name it.
+    place = "ng" if kind != GOOD and split == "train" else split
+    target = folder / place / kind / name
+    _link(sample.file, target)
+    if sample.mask is None or place == "ng":
+        return
+    masks = folder / "ground_truth" / kind / name.parent
+    if isinstance(sample.mask, Drawing):
+        height, width = read_pixels(sample.file).shape[:2]
+        masks.mkdir(parents=True, exist_ok=True)
+        write_png(masks / f"{name.stem}_mask.png", sample.mask.mask(height, width))
+    else:
+        _link(sample.mask, masks / f"{name.stem}_mask{sample.mask.suffix}")
+
+
+def _link(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.symlink_to(file.resolve())
+    except FileExistsError:
+        raise ConfigError(
+            f"{printable(file)}: is named like {printable(target.readlink())}; give images of one "
+            "kind different names"
+        ) from None
+
+
+def _below(name: str) -> PurePosixPath:
+    """A name that stays within its folder."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return PurePosixPath(*(part for part in parts if part not in ("/", "..")))
+
+
+def _fit(word: str) -> str:
+    return _UNFIT.sub("-", word).strip(".-") or "unnamed"
+
+
+def _digest(placed: list[tuple[Sample, Split]]) -> str:
+    """Of names, labels, and the state of the files they lead to."""
+    digest = hashlib.sha256()
+    for sample, split in placed:
+        told = [sample.name, sample.kind, split, _state(sample.file)]
+        if sample.mask is not None:
+            drawn = isinstance(sample.mask, Drawing)
+            told.append(repr(sample.mask) if drawn else _state(sample.mask))
+        digest.update(os.fsencode("\0".join(told) + "\n"))
+    return digest.hexdigest()
+
+
+def _state(file: Path | Drawing) -> str:
+    assert isinstance(file, Path)
+    state = file.stat()
+    return f"{file.resolve()} {state.st_size} {state.st_mtime_ns}"
