@@ -85,6 +85,8 @@ class Served:
     def __init__(self, port: int, live: LiveLine, changes: BundleChanges, wanted: list[str]):
         self.port, self.live, self.changes, self.wanted = port, live, changes, wanted
         self.url = f"http://127.0.0.1:{port}/"
+        # Addresses that change something.
+        self.changing: list[str] = []
         self.cookie = self.csrf = ""
 
     def ask(
@@ -152,8 +154,10 @@ def served(folder: Path, bundles: Path | None = None, **page: Any) -> Iterator[S
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
+    page_served = Served(listener.getsockname()[1], live, changes, wanted)
+    page_served.changing = [route.path for route in app.routes if "POST" in (route.methods or ())]
     try:
-        yield Served(listener.getsockname()[1], live, changes, wanted)
+        yield page_served
     finally:
         server.should_exit = True
         thread.join(20)
