@@ -16,6 +16,7 @@ from kenpin.compile.build_report import BuildResult, report_of, versions
 from kenpin.compile.build_task import BuildTask
 from kenpin.compile.calibrate import calibrate
 from kenpin.compile.clusters import Cluster, crowded_tiles
+from kenpin.compile.drift import drift_record
 from kenpin.compile.fitting import FitTask, arrays_in, fitting_of, leave_outs
 from kenpin.compile.golden import golden_frames
 from kenpin.compile.good_scores import GoodScores, likeness, score_good
@@ -197,6 +198,7 @@ def _manifest(task: BuildTask, judged: _Judged, quantization: QuantizationRecord
     ng = ng_scores(task, judged.stages)
     threshold = calibrate(recipe.threshold, good, list(ng.values()), strips=task.strips)
     golden = golden_frames(task, judged.stages)
+    drift = drift_record(task, judged.good)
     return Manifest(
         name=recipe.name,
         versions=versions(),
@@ -216,6 +218,7 @@ def _manifest(task: BuildTask, judged: _Judged, quantization: QuantizationRecord
         files=file_hashes(task.folder),
         web=recipe.web,
         blend=judged.blend,
+        drift=drift,
     )
 
 

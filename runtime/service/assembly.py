@@ -128,6 +128,7 @@ def _supervisor(
         threads=line.inspection.threads or max(1, (os.cpu_count() or 2) - 1),
         cpus=line.inspection.cpus,
         web=line.web,
+        drift=line.drift,
         make_pipeline=make_pipeline,
     )
     limits = HangLimits(

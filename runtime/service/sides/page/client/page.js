@@ -70,7 +70,7 @@ async function begin() {
   $("only_ng").addEventListener("change", drawStrip);
   $("ng_open").addEventListener("click", () => { withMap = !withMap; drawLast(); });
   $("large_close").addEventListener("click", () => $("large").close());
-  bindThreshold(); bindReview();
+  bindThreshold(); bindReview(); bindRolls();
   openTab(location.hash.slice(1) || "live");
   addEventListener("hashchange", () => openTab(location.hash.slice(1)));
   let wide = innerWidth;
