@@ -334,9 +334,11 @@ def test_who_is_taken_off_or_changed_is_logged_out(accounts) -> None:
 
 
 def test_people_log_in_over_http_and_may_do_what_their_role_may(accounts, tmp_path) -> None:
-    with served(tmp_path, accounts=tmp_path / "people.json") as one:
+    notice = "For staff of plant 2."
+    with served(tmp_path, accounts=tmp_path / "people.json", notice=notice) as one:
         one.visit()
         assert one.ask("/api/state")[0] == 401
+        assert one.ask("/api/me")[1]["notice"] == notice, "it is told before the login"
         assert one.ask("/login", {"name": "otto", "password": "wrong"})[0] == 401
         status, _, headers = one.ask("/login", {"name": "otto", "password": "battery staple"})
         assert status == 200

@@ -162,6 +162,7 @@ class _Pages:
             "languages": list(LANGUAGES),
             "line": self._line.name,
             "login": self._sessions.needed,
+            "notice": self._spec.notice,
         }
         if session is not None:
             answer |= {"user": session.user, "role": session.role, "csrf": session.csrf}

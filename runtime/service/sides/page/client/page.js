@@ -56,6 +56,7 @@ async function begin() {
   $("line").textContent = me.line;
   if (!me.user) {
     $("login").hidden = false;
+    $("notice").textContent = me.notice;
     $("login").addEventListener("submit", async e => {
       e.preventDefault();
       const form = new FormData($("login")), answer = await post("/login", { name: form.get("name"), password: form.get("password") });
