@@ -143,6 +143,8 @@ def test_an_alarm_that_was_seen_says_by_whom_until_it_is_another(page: Served) -
     assert live.tree()["alarms"][0]["acknowledged"] is None
     assert page.ask("/api/acknowledge", {"part": "camera"})[0] == 200
     assert page.ask("/api/acknowledge", {"part": "nothing"})[0] == 404
+    (entry,) = [entry for entry in page.audit.entries() if entry.what == "alarm"]
+    assert (entry.item, entry.who.via, entry.after) == ("camera", "page", {"acknowledged": True})
 
 
 # -- whom it turns away -------------------------------------------------------------------

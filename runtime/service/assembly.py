@@ -112,7 +112,8 @@ def _audit(line: Line) -> AuditQueue:
     )
     started = Who("service")
     audit.note(started, "setting", line.name, settings_of(line))
-    audit.note(started, "key", f"{line.name}: trust", trusted_of(line))
+    for item, hashes in trusted_of(line).items():
+        audit.note(started, "key", item, hashes)
     return audit
 
 
