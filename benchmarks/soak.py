@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -30,7 +31,7 @@ from edge_run import machine
 from everything_on import Lines, everything_on
 from slopes import slope_of
 
-__all__ = ["EVERY_S", "resident_kib"]
+__all__ = ["EVERY_S", "good", "one_process", "resident_kib"]
 
 EVERY_S = 10.0
 WRITTEN_EVERY_S = 60.0
@@ -96,13 +97,26 @@ def good(seen: dict[str, Any], limit_kib_min: float) -> bool:
     """Whether what was seen is as it should be; each process's slope is printed."""
     print(seen["about"])
     print(*(f"{name}: {count}" for name, count in sorted(seen["counts"].items())), sep=", ")
-    print(*seen["complaints"], *(f"unsteady: {what}" for what in seen["unsteady"]), sep="\n")
+    changes = [f"{s} s: another {name}" for s, name in seen["unsteady"]]
+    print(*seen["complaints"], *changes, sep="\n")
     grown = False
-    for name, samples in seen["kib"].items():
-        slope = slope_of([(s, kib) for s, kib, _ in samples if s >= seen["warm_up_s"]])
+    for name in seen["kib"]:
+        slope = slope_of([(s, kib) for s, kib, _ in one_process(seen, name)])
         print(f"{name:24} {slope or 'too few samples for a slope'}")
         grown = grown or slope is None or slope.low > 60 * limit_kib_min
     return not (grown or seen["unsteady"] or seen["complaints"])
+
+
+def one_process(seen: dict[str, Any], name: str) -> list[tuple[float, float, float]]:
+    """The longest stretch of samples of one and the same process, each without its warm-up."""
+    ends = [s for s, other in seen["unsteady"] if other == name]
+    stretches = itertools.pairwise([0.0, *ends, float("inf")])
+    warm_up_s = seen["warm_up_s"]
+    found = [
+        [sample for sample in seen["kib"][name] if begin + warm_up_s <= sample[0] < end]
+        for begin, end in stretches
+    ]
+    return max(found, key=len)
 
 
 class Soak:
@@ -111,7 +125,7 @@ class Soak:
     samples     (s, own KiB, share KiB) of each process
     counts      verdicts by reason, visits, reviews, …
     complaints  what simulated PLCs found
-    unsteady    when a process came or went, and which
+    unsteady    (s, name) of each process that came or went
     cpu         seconds of a core that all processes had, in the time that was seen
     """
 
@@ -121,7 +135,7 @@ class Soak:
         self.samples: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
         self.counts: Counter[str] = Counter()
         self.complaints: list[str] = []
-        self.unsteady: list[str] = []
+        self.unsteady: list[tuple[int, str]] = []
         self.log: list[str] = []
         self.cpu_s: dict[str, float] = {}
         self._written_s = 0.0
@@ -135,7 +149,7 @@ class Soak:
                 self.seconds = now
                 pids = dict(lines.pids())
                 self.unsteady += [
-                    f"{now:.0f} s: {name} was {before.get(name)}, is {pids.get(name)}"
+                    (round(now), name)
                     for name in sorted({*before, *pids})
                     if before.get(name) != pids.get(name)
                 ]

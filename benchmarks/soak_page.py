@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from curves import svg
 from slopes import slope_of
-from soak import good
+from soak import good, one_process
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -66,24 +67,31 @@ def figures(seen: dict[str, Any]) -> str:
         f"{seen['load'][2]:.1f} in the last 15 minutes), on {seen['machine']}. All of kenpin's "
         f"processes together had {cores:.0%} of a core.",
         "Counted: " + ", ".join(f"{name} {count:,}" for name, count in counts) + ".",
-        "| process | KiB at first | KiB at last | highest | own memory, KiB/h (95 %) "
-        "| share of all, KiB/h (95 %) |\n| --- | --- | --- | --- | --- | --- |\n"
-        + "\n".join(_row(name, all_, seen["warm_up_s"]) for name, all_ in seen["kib"].items()),
+        "| process | minutes | KiB at first | KiB at last | highest | own memory, KiB/h (95 %) "
+        "| share of all, KiB/h (95 %) |\n| --- | --- | --- | --- | --- | --- | --- |\n"
+        + "\n".join(_row(name, one_process(seen, name)) for name in seen["kib"]),
     ]
     if seen["unsteady"]:
-        said.append("Processes came and went: " + "; ".join(seen["unsteady"]) + ".")
+        changed = Counter(name for _, name in seen["unsteady"])
+        many = ", ".join(f"{name} ({count})" for name, count in sorted(changed.items()))
+        said.append(
+            f"Processes were not found where they had been, or were others: {many}. Of each the "
+            "longest stretch of one process counts, without its first "
+            f"{seen['warm_up_s'] / 60:.0f} minutes."
+        )
     if seen["complaints"]:
         said.append(f"{len(seen['complaints'])} of the simulated PLCs found a promise broken.")
     return "\n\n".join(said)
 
 
-def _row(name: str, samples: list[tuple[float, float, float]], warm_up_s: float) -> str:
-    own = slope_of([(s, kib) for s, kib, _ in samples if s >= warm_up_s])
-    share = slope_of([(s, kib) for s, _, kib in samples if s >= warm_up_s])
+def _row(name: str, samples: list[tuple[float, float, float]]) -> str:
+    own = slope_of([(s, kib) for s, kib, _ in samples])
+    share = slope_of([(s, kib) for s, _, kib in samples])
     if own is None or share is None:
-        return f"| {name} | {len(samples)} samples: too few | | | | |"
+        return f"| {name} | {len(samples)} samples of one process: too few | | | | | |"
+    minutes = (samples[-1][0] - samples[0][0]) / 60
     return (
-        f"| {name} | {own.first:,.0f} | {own.last:,.0f} | {own.highest:,.0f} "
+        f"| {name} | {minutes:.0f} | {own.first:,.0f} | {own.last:,.0f} | {own.highest:,.0f} "
         f"| {own.an_hour:.0f} ({own.low:.0f} to {own.high:.0f}) "
         f"| {share.an_hour:.0f} ({share.low:.0f} to {share.high:.0f}) |"
     )
