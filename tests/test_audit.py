@@ -181,7 +181,7 @@ def test_keys_and_their_changes_are_logged(
 
 
 def test_who_may_use_an_opc_ua_server_is_logged_and_what_nobody_logged_is_at_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "opcua"
     assert main(["keys", "certificate", "box-7", str(folder)]) == Exit.DONE
@@ -198,12 +198,18 @@ def test_who_may_use_an_opc_ua_server_is_logged_and_what_nobody_logged_is_at_the
     assert "horse" not in text
     assert "staple" not in text
     toml = line_toml(tmp_path, tmp_path / "store")
-    bridge = f'[[bridges]]\nkind = "opcua"\nusers = "{folder / "users"}"\n'
-    toml.write_text(toml.read_text() + bridge)
-    line = load_line(toml)
-    before = trusted_of(line)["web-1: opcua users"]
+    own = f'certificate = "{folder}/box-7.pem"\nprivate_key = "{folder}/box-7.key"\n'
+    admitting = f'trusted = "{folder}/trusted"\nusers = "{folder}/users"\n'
+    toml.write_text(f'{toml.read_text()}[[bridges]]\nkind = "opcua"\n{own}{admitting}')
+    line, trusted = load_line(toml), folder / "trusted"
+    before = trusted_of(line)
+    trusted.mkdir()
+    (trusted / "mes.pem").write_text("somebody's")
     (folder / "users").write_text("")
-    assert trusted_of(line)["web-1: opcua users"] != before
+    now = trusted_of(line)
+    assert [item for item in now if now[item] != before[item]] == [
+        "web-1: opcua trusted", "web-1: opcua users",
+    ]  # fmt: skip
     assert [log.path for log in logs_of(line)][1:] == [folder / "audit.jsonl"]
 
 
