@@ -16,7 +16,7 @@ from kenpin.runtime.bundles.manifest import QuantizationRecord
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
 
-__all__ = ["choose_precision"]
+__all__ = ["choose_precision", "in_int8"]
 
 # Of what a build draws at random: see `BuildTask.random`.
 CALIBRATION_STREAM, GUARD_STREAM = 1, 2
@@ -32,14 +32,7 @@ def choose_precision(
     int8_model = None
     if settings.precision == "int8":
         with steps.step("quantise to INT8"):
-            rng = np.random.default_rng([seed, CALIBRATION_STREAM])
-            count = max(settings.calibration_tiles, 2 * prepared.batch)
-            if settings.calibrate_on == "normals":
-                tiles = sample_tiles(files, grid, recipe.frame, count, rng, turn, lamp)
-            else:
-                normals = sample_tiles(files, grid, recipe.frame, count // 2, rng, turn, lamp)
-                tiles = np.concatenate([normals, with_twins(normals, halo, rng)])
-            int8_model = quantize(fp32_model, tiles, settings.weight_bits)
+            int8_model = in_int8(prepared, fp32_model, files, lamp)
     with steps.step("compare FP32 and INT8 on twins"):
         rng = np.random.default_rng([seed, GUARD_STREAM])
         record = compare(
@@ -55,3 +48,17 @@ def choose_precision(
         return fp32_model, record.model_copy(update={"processors": "any"})
     processors = "any" if largest_weight(int8_model) <= LARGEST[SAFE_WEIGHT_BITS] else "vnni"
     return int8_model, record.model_copy(update={"processors": processors})
+
+
+def in_int8(prepared: Prepared, fp32_model: Any, files: list[Path], lamp: Lamp) -> Any:
+    """An INT8 copy of a network, its ranges over good tiles and, unless told not to, twins."""
+    recipe, grid = prepared.recipe, prepared.grid
+    settings, turn = recipe.quantize, recipe.images.turn_deg
+    rng = np.random.default_rng([recipe.images.seed, CALIBRATION_STREAM])
+    count = max(settings.calibration_tiles, 2 * prepared.batch)
+    if settings.calibrate_on == "normals":
+        tiles = sample_tiles(files, grid, recipe.frame, count, rng, turn, lamp)
+    else:
+        normals = sample_tiles(files, grid, recipe.frame, count // 2, rng, turn, lamp)
+        tiles = np.concatenate([normals, with_twins(normals, recipe.tiles.halo_px, rng)])
+    return quantize(fp32_model, tiles, settings.weight_bits)

@@ -248,6 +248,7 @@ METHODS: Registry[Method] = Registry(
         "imported": "kenpin.config.imported:IMPORTED",
         "padim": "kenpin.config.methods:PADIM",
         "patchcore": "kenpin.config.methods:PATCHCORE",
+        "stfpm": "kenpin.config.trained:STFPM",
     },
 )
 
