@@ -245,6 +245,7 @@ METHODS: Registry[Method] = Registry(
     Method,
     {
         "baseline": "kenpin.config.methods:BASELINE",
+        "dfm": "kenpin.config.dfm:DFM",
         "imported": "kenpin.config.imported:IMPORTED",
         "padim": "kenpin.config.methods:PADIM",
         "patchcore": "kenpin.config.methods:PATCHCORE",
