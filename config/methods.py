@@ -246,6 +246,7 @@ METHODS: Registry[Method] = Registry(
     {
         "baseline": "kenpin.config.methods:BASELINE",
         "dfm": "kenpin.config.dfm:DFM",
+        "fastflow": "kenpin.config.trained:FASTFLOW",
         "imported": "kenpin.config.imported:IMPORTED",
         "padim": "kenpin.config.methods:PADIM",
         "patchcore": "kenpin.config.methods:PATCHCORE",
