@@ -250,6 +250,7 @@ METHODS: Registry[Method] = Registry(
         "imported": "kenpin.config.imported:IMPORTED",
         "padim": "kenpin.config.methods:PADIM",
         "patchcore": "kenpin.config.methods:PATCHCORE",
+        "reverse_distillation": "kenpin.config.trained:REVERSE_DISTILLATION",
         "stfpm": "kenpin.config.trained:STFPM",
     },
 )
