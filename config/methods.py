@@ -248,6 +248,7 @@ METHODS: Registry[Method] = Registry(
         "dfm": "kenpin.config.dfm:DFM",
         "fastflow": "kenpin.config.trained:FASTFLOW",
         "imported": "kenpin.config.imported:IMPORTED",
+        "metric": "kenpin.config.trained:METRIC",
         "padim": "kenpin.config.methods:PADIM",
         "patchcore": "kenpin.config.methods:PATCHCORE",
         "reverse_distillation": "kenpin.config.trained:REVERSE_DISTILLATION",
