@@ -245,6 +245,7 @@ METHODS: Registry[Method] = Registry(
     Method,
     {
         "baseline": "kenpin.config.methods:BASELINE",
+        "cflow": "kenpin.config.trained:CFLOW",
         "dfm": "kenpin.config.dfm:DFM",
         "fastflow": "kenpin.config.trained:FASTFLOW",
         "imported": "kenpin.config.imported:IMPORTED",
