@@ -247,6 +247,7 @@ METHODS: Registry[Method] = Registry(
         "baseline": "kenpin.config.methods:BASELINE",
         "cflow": "kenpin.config.trained:CFLOW",
         "dfm": "kenpin.config.dfm:DFM",
+        "efficientad": "kenpin.config.trained:EFFICIENTAD",
         "fastflow": "kenpin.config.trained:FASTFLOW",
         "imported": "kenpin.config.imported:IMPORTED",
         "metric": "kenpin.config.trained:METRIC",
