@@ -249,6 +249,7 @@ METHODS: Registry[Method] = Registry(
         "dfm": "kenpin.config.dfm:DFM",
         "efficientad": "kenpin.config.trained:EFFICIENTAD",
         "fastflow": "kenpin.config.trained:FASTFLOW",
+        "ganomaly": "kenpin.config.trained:GANOMALY",
         "imported": "kenpin.config.imported:IMPORTED",
         "metric": "kenpin.config.trained:METRIC",
         "padim": "kenpin.config.methods:PADIM",
