@@ -287,14 +287,14 @@ def test_the_box_gives_the_map_that_torch_gives_and_training_again_the_same(
         trained(tiny, tmp_path / str(n), f'name="{method}",{BRIEF}{OWN.get(method, "")}')
         for n in (0, 1)
     )
-    first, second = (one.torch().state_dict() for one in (network, again))
+    first, second = (one.joint().state_dict() for one in (network, again))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
     tiles = tiles_of(tiny)
     for apart, model in ((False, network.model(2)), (True, network.apart(2))):
         found = maps_of(Engine(model), tiles)
         with torch.no_grad():
-            expected = network.torch(apart=apart)(torch.from_numpy(tiles)).numpy()
+            expected = network.joint(apart=apart)(torch.from_numpy(tiles)).numpy()
         assert found.shape == expected.shape == (4, 6, 6, 1 + apart)
         assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
         values = MapScorer(int(apart)).distances(found).values

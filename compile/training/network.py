@@ -150,9 +150,10 @@ class TrainedNetwork:
 
             learned = trainer.train(head, show)
             progress(learned.steps, learned.steps)
+        again = f"; method.steps = {learned.steps} repeats it" if learned.ended == "minutes" else ""
         steps.say(
             f"  best after {learned.best} of {learned.steps} steps, twins told from good tiles "
-            f"with AUROC {learned.separation:.3f}; ended by: {learned.ended}"
+            f"with AUROC {learned.separation:.3f}; ended by: {learned.ended}{again}"
         )
         return learned
 
@@ -176,21 +177,23 @@ class TrainedNetwork:
 
     def model(self, batch: int) -> Any:
         """See `FeatureNetwork`: of the network that was trained on all good images."""
-        return self._converted([self._done.whole], batch)
+        return self._converted(self.joint(), batch)
 
     def apart(self, batch: int) -> Any:
         """The networks of the folds as one, which gives a map of each."""
-        return self._converted(self._done.folds, batch)
+        return self._converted(self.joint(apart=True), batch)
 
     @property
     def learned(self) -> tuple[Head, Pool]:
         """What was trained on all good images, and on which tiles."""
         return self._done.whole.head, self._done.pool
 
-    def torch(self, *, apart: bool = False) -> Joint:
-        """The same before they are converted, in evaluation mode."""
+    def joint(self, *, apart: bool = False) -> Joint:
+        """The same in torch, in evaluation mode."""
         done = self._done
-        return self._joint(done.folds if apart else [done.whole])
+        learned = done.folds if apart else [done.whole]
+        heads, scales = [one.head for one in learned], [one.scale for one in learned]
+        return Joint(self._backbone, heads, self.plan.margin, scales).eval()
 
     @property
     def _done(self) -> _Trained:
@@ -198,10 +201,5 @@ class TrainedNetwork:
             raise ValueError("the network is asked for before it was trained")
         return self._trained
 
-    def _joint(self, learned: list[Learned]) -> Joint:
-        heads = [one.head for one in learned]
-        scales = [one.scale for one in learned]
-        return Joint(self._backbone, heads, self.plan.margin, scales).eval()
-
-    def _converted(self, learned: list[Learned], batch: int) -> Any:
-        return convert(self._joint(learned), batch, self.plan.channels, self.plan.size_px)
+    def _converted(self, joint: Joint, batch: int) -> Any:
+        return convert(joint, batch, self.plan.channels, self.plan.size_px)
