@@ -120,8 +120,12 @@ class CflowHead(Head):
 
     def settle(self, shown: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
         """See `Head`: the mean of good features is what is usual."""
-        means = [[one.mean() for one in self.embedding.unlikely(taps)] for _, taps in shown]
-        self.embedding.usual.copy_(torch.tensor(means).mean(dim=0))
+        with torch.no_grad():
+            means = [
+                torch.stack([one.mean() for one in self.embedding.unlikely(taps)])
+                for _, taps in shown
+            ]
+            self.embedding.usual.copy_(torch.stack(means).mean(dim=0))
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """See `Head`."""

@@ -185,10 +185,12 @@ class Trainer:
         """Some of the tiles that are learned from, evenly over all."""
         learn = self.chosen.learn
         some = learn[:: max(1, len(learn) // SETTLED_TILES)]
-        with torch.no_grad():
-            for start in range(0, len(some), self.spec.batch):
-                tiles = torch.from_numpy(self.pool.tiles[some[start : start + self.spec.batch]])
-                yield tiles, self.backbone(tiles)
+        for start in range(0, len(some), self.spec.batch):
+            tiles = torch.from_numpy(self.pool.tiles[some[start : start + self.spec.batch]])
+            # Around the yield it would hold for whoever asks, too.
+            with torch.no_grad():
+                taps = self.backbone(tiles)
+            yield tiles, taps
 
     def _quality(self, head: Head, good: U8, twins: U8) -> _Quality:
         scores = [self._maps(head, tiles).max(axis=(1, 2)) for tiles in (good, twins)]
