@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from kenpin.config.methods import Method, MethodSettings
+from kenpin.config.methods import Method, MethodSettings, MethodSpec
 from kenpin.config.settings import Settings
 
 __all__ = [
     "CFLOW",
     "EFFICIENTAD",
+    "ENSEMBLE",
     "FASTFLOW",
     "GANOMALY",
     "METRIC",
@@ -24,6 +25,7 @@ __all__ = [
     "CflowSpec",
     "DrawnSpec",
     "EfficientAdSpec",
+    "EnsembleSpec",
     "FastflowSpec",
     "GanomalySpec",
     "MetricLoss",
@@ -277,6 +279,40 @@ class GanomalySpec(TrainedSpec):
         return _whole_tiles("ganomaly")
 
 
+class EnsembleSpec(TrainedSpec):
+    """Two or more trained methods on one backbone: one network, one map, one threshold.
+
+    members  the tables of the methods; how long and by what they are trained is said here
+    join     "max" of their maps or their "sum", each map in the measure of good tiles
+    """
+
+    tap_strides: ClassVar[tuple[int, ...]] = (4, 8, 16)
+
+    name: Literal["ensemble"]
+    members: tuple[MethodSpec, ...] = Field(min_length=2, max_length=4)
+    join: Literal["max", "sum"] = "max"
+
+    @model_validator(mode="after")
+    def _of_trained_ones(self) -> Self:
+        for number, member in enumerate(self.members):
+            if not isinstance(member, TrainedSpec) or isinstance(member, EnsembleSpec):
+                raise ValueError(
+                    f"members.{number} is {member.name}; expected methods that are trained: stfpm, "
+                    "fastflow, reverse_distillation, cflow, efficientad, ganomaly, metric"
+                )
+            for name in ("minutes", "steps", "folds", "batch", "patience", "every"):
+                if getattr(member, name) != TrainedSpec.model_fields[name].default:
+                    raise ValueError(
+                        f"members.{number}.{name} is said for all members at once; move it to "
+                        f"method.{name}"
+                    )
+        return self
+
+    def unfit_for_webs(self) -> str:
+        """See `MethodSettings`."""
+        return next((why for one in self.members if (why := one.unfit_for_webs())), "")
+
+
 def trained(settings: type[TrainedSpec], fitting: str) -> Method:
     """A method whose network gives the map: its scorer is the same for all of them.
 
@@ -295,5 +331,6 @@ FASTFLOW = trained(FastflowSpec, "kenpin.compile.training.fastflow:FASTFLOW")
 REVERSE_DISTILLATION = trained(
     ReverseDistillationSpec, "kenpin.compile.training.reverse_distillation:REVERSE_DISTILLATION"
 )
+ENSEMBLE = trained(EnsembleSpec, "kenpin.compile.training.ensemble:ENSEMBLE")
 EFFICIENTAD = trained(EfficientAdSpec, "kenpin.compile.training.efficientad:EFFICIENTAD")
 GANOMALY = trained(GanomalySpec, "kenpin.compile.training.ganomaly:GANOMALY")

@@ -80,6 +80,7 @@ def test_an_installed_package_is_found_by_name() -> None:
         "cflow",
         "dfm",
         "efficientad",
+        "ensemble",
         "fastflow",
         "ganomaly",
         "imported",

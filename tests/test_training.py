@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -45,7 +46,11 @@ from web_lines import compile_web, some_web, spoiled
 U8 = NDArray[np.uint8]
 # Some seconds of training in all: what is tested is the way, not how much is learned.
 BRIEF = "steps=4,every=2,batch=4,folds=2"
-OWN = {"efficientad": ",distill_steps=1,width=8,features=8", "ganomaly": ",width=8"}
+OWN = {
+    "efficientad": ",distill_steps=1,width=8,features=8",
+    "ensemble": ',members=[{name="stfpm"},{name="fastflow"}]',
+    "ganomaly": ",width=8",
+}
 SMALL = "tiles={size_px=64,halo_px=8}"
 TINY = """
 name = "tiny"
@@ -65,6 +70,7 @@ WHOLE_TILES = ("ganomaly", "metric")
 ASKED = {
     "cflow": ('place="tile"', "method.place"),
     "efficientad": ("autoencoder=true", "method.autoencoder"),
+    "ensemble": ('members=[{name="stfpm"},{name="metric"}]', "method metric judges a tile"),
 }
 TRAINED = sorted(
     name for name in METHODS.names() if issubclass(METHODS.find(name).settings, TrainedSpec)
@@ -306,7 +312,8 @@ def test_the_box_gives_the_map_that_torch_gives_and_training_again_the_same(
 def test_each_judges_webs_or_says_why_not(tmp_path: Path, method: str) -> None:
     recipe = tmp_path / "web.toml"
     recipe.write_text(WEB)
-    table = f'method={{name="{method}"}}'
+    own = OWN["ensemble"] if method == "ensemble" else ""
+    table = f'method={{name="{method}"{own}}}'
     if method in WHOLE_TILES:
         with pytest.raises(ConfigError, match=f"method {method} judges a tile as a whole"):
             load_recipe(recipe, [table])
@@ -386,6 +393,21 @@ def test_tiles_that_do_not_fit_the_network_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
         prepare(load_recipe(tiny, ['method={name="stfpm"}', settings]))
+
+
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        ('{name="stfpm"},{name="padim"}', "members.1 is padim; expected methods that are trained"),
+        ('{name="stfpm"},{name="cflow",batch=4}', "members.1.batch is said for all members"),
+        ('{name="stfpm"}', "members"),
+    ],
+)
+def test_members_that_cannot_be_joined_are_refused(
+    tiny: Path, members: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        load_recipe(tiny, [f'method={{name="ensemble",members=[{members}]}}'])
 
 
 def test_too_few_tiles_are_refused(tiny: Path, tmp_path: Path) -> None:
