@@ -28,6 +28,8 @@ __all__ = ["METRIC", "MetricHead", "spread_out"]
 # Of what a step draws at random.
 TWINS = 7
 SMALLEST = 1e-6
+# A place is told from the others by this share of the usual length of features at least.
+STANDS_OUT = 1e-3
 
 
 def spread_out(rows: Tensor, count: int) -> Tensor:
@@ -79,9 +81,13 @@ class _Nearest(nn.Module):
         found = functional.relu((maps * slope[:, :, None, None]).sum(dim=1, keepdim=True))
         m = self._margin
         core = found[:, :, m : found.shape[2] - m, m : found.shape[3] - m]
-        highest = core.amax(dim=(2, 3), keepdim=True) + SMALLEST
+        # Where no place stands out, as in a core of one place, all of them are it.
+        usual = maps.square().sum(dim=1, keepdim=True).sqrt().mean(dim=(2, 3), keepdim=True)
+        floor = STANDS_OUT * usual / length[:, :, None, None]
+        highest = core.amax(dim=(2, 3), keepdim=True)
+        shares = ((found + floor) / (highest + floor)).clamp(max=1)
         distance = functional.relu(1 - cosine)[:, :, None, None]
-        return onto_grid((found / highest).clamp(max=1) * distance, self._factor, "nearest")
+        return onto_grid(shares * distance, self._factor, "nearest")
 
 
 class MetricHead(Head):
