@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from rich.console import Console
 
 import kenpin
 from bundles import Workshop, with_patch
+from fake_reader import FakeReader
 from kenpin.camera.files.images import read_pixels
-from kenpin.compile.dfm import beside, within
+from kenpin.compile.dfm import DFM, beside, within
+from kenpin.compile.fitting import FitTask, arrays_in
+from kenpin.compile.parts import Parts
+from kenpin.compile.progress import Steps
+from kenpin.config.dfm import DfmSpec
+from kenpin.runtime.judging.padim import PadimScorer
+from kenpin.runtime.judging.tiling import TileGrid
+
+# 2 rows x 3 columns of tiles.
+GRID = TileGrid(height=32, width=48, size=16, halo=0, stride=16)
 
 
 def some_covariance(seed: int) -> np.ndarray:
@@ -44,6 +60,41 @@ def test_within_the_kept_directions_the_length_is_mahalanobis(seed: int) -> None
         assert np.linalg.norm(found @ x) == pytest.approx(
             float(x @ np.linalg.inv(own) @ x) ** 0.5, rel=1e-6
         )
+
+
+@pytest.mark.parametrize("score", ["reconstruction", "likelihood"])
+@pytest.mark.parametrize("granularity", ["single", "columns"])
+def test_a_part_is_forgotten_as_if_it_had_never_been_seen(
+    tmp_path: Path, score: str, granularity: str
+) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((6, 6, 4, 4, 5)).astype(np.float32)
+    spec = DfmSpec.model_validate({"name": "dfm", "score": score, "granularity": granularity})
+    parts = Parts(("a", "b", "c"), "group", np.arange(6) // 2, np.ones(6, np.intp))
+
+    def task(chosen: NDArray[np.float32], name: str, ways: list[Parts]) -> FitTask:
+        reader: Any = FakeReader(chosen)
+        (tmp_path / name).mkdir()
+        steps = Steps(Console(file=io.StringIO()))
+        scratch = tmp_path / f"{name}-scratch"
+        return FitTask(reader, reader.files, GRID, tmp_path / name, steps, ways, scratch)
+
+    def scorer(arrays: Mapping[str, NDArray[np.float32]]) -> PadimScorer:
+        return PadimScorer(arrays["mean"], arrays["whitening"], np.zeros(6, np.intp), granularity)  # type: ignore[arg-type]
+
+    whole = task(images, "whole", [parts])
+    assert DFM.fit(spec, whole) == {
+        "patches_per_model": 6 * 6 * (16 if granularity == "single" else 4)
+    }
+    (leave,) = DFM.leave_outs(spec, whole, scorer)
+    without = task(images[2:], "without", [parts])
+    DFM.fit(spec, replace(without, ways=[]))
+    anew = scorer(arrays_in(without.folder))
+    np.testing.assert_allclose(
+        leave.without(0).distances(images[0]).values,
+        anew.distances(images[0]).values,
+        rtol=1e-3, atol=1e-4,
+    )  # fmt: skip
 
 
 def test_a_bundle_of_it_finds_a_patch(workshop: Workshop, tmp_path: Path) -> None:

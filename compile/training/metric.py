@@ -86,7 +86,8 @@ class _Nearest(nn.Module):
         floor = STANDS_OUT * usual / length[:, :, None, None]
         highest = core.amax(dim=(2, 3), keepdim=True)
         shares = ((found + floor) / (highest + floor)).clamp(max=1)
-        distance = functional.relu(1 - cosine)[:, :, None, None]
+        # 1 - cosine, from the difference: near each other the product has no digits left.
+        distance = 0.5 * (unit - nearest).square().sum(dim=1)[:, None, None, None]
         return onto_grid(shares * distance, self._factor, "nearest")
 
 
