@@ -27,6 +27,8 @@ FABRIC = SHARED / "data" / "aitex_fabric03"
 pytestmark = [
     pytest.mark.real,
     pytest.mark.shared,
+    # A build's golden frames are scored under SSE4.1, too: minutes beside other work.
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not FABRIC.is_dir(), reason=f"{FABRIC} is not there"),
 ]
 
