@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,14 +20,17 @@ from kenpin.config.methods import MethodSettings
 from kenpin.config.recipe import QuantizeSpec
 from kenpin.runtime.bundles.manifest import QuantizationRecord
 from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.imported import ImportedScorer
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["QuantizationError", "compare", "sample_tiles", "with_twins"]
+__all__ = ["QuantizationError", "compare", "sample_tiles", "share_kept", "with_twins"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
+# (N, C, S, S) tiles to (N, cells, cells, D) features.
+Run = Callable[[U8], F32]
 
 
 class QuantizationError(Exception):
@@ -41,15 +45,20 @@ def sample_tiles(
     rng: np.random.Generator,
     turn_deg: int,
     lamp: Lamp,
+    *,
+    in_order: bool = False,
 ) -> U8:
     """(count, C, S, S) uint8: random tiles of random images, of any tile row of a web.
 
     Evened out as a whole, which is nearly what a window of a web is on the box.
+    `in_order`: not random tiles, but those of a frame one after the other, again and again.
     """
     tiles = np.empty((count, frame.channels, grid.size, grid.size), np.uint8)
     order = np.resize(rng.permutation(len(files)), count)
     web = frame.geometry == "continuous"
     numbers = rng.random(count) if web else rng.integers(len(grid), size=count)
+    if in_order:
+        numbers = np.arange(count) % len(grid)
     # Each image is read once, however many tiles it gives.
     for index in np.unique(order):
         pixels = lamp.even(load(files[index], frame, turn_deg))
@@ -100,23 +109,16 @@ def compare(
         FP32's (the median of the kind: one odd twin must not fail a recipe),
         or twins and normals lose more than `max_separation_loss` of AUROC.
     """
-    rng = np.random.default_rng(seed)
-    half = len(normals) // 2
-    probes, judged = normals[:half], normals[half:]
-    pasted = with_twins(judged, halo_px, rng)
+    trial = _Trial.of(normals, halo_px, method, seed)
     engines: dict[Literal["fp32", "int8"], Engine] = {"fp32": fp32}
     if int8 is not None:
         engines["int8"] = int8
     scores: dict[Literal["fp32", "int8"], dict[Literal["normals", "twins"], list[float]]] = {}
     separation: dict[Literal["fp32", "int8"], float] = {}
     for name, engine in engines.items():
-        probe = fitting_of(method).probe
-        scorer = probe(method, _features(engine, probes), np.random.default_rng(seed))
-        good, bad = (_scores(engine, scorer, tiles) for tiles in (judged, pasted))
+        good, bad = trial.scores(partial(_features, engine))
         scores[name] = {"normals": good, "twins": bad}
-        separation[name] = auroc(
-            np.array(good + bad), np.repeat([False, True], [len(good), len(bad)])
-        )
+        separation[name] = _separation(good, bad)
     ratios = {} if int8 is None else _ratios(scores["fp32"]["twins"], scores["int8"]["twins"])
     record = QuantizationRecord(
         settings=settings, scores=scores, score_ratios=ratios, separation=separation
@@ -125,9 +127,63 @@ def compare(
     return record
 
 
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """Tiles that two precisions of one network are compared on.
+
+    probes  normals that a small model of the recipe's method is fitted on
+    normals, twins
+            that it scores
+    """
+
+    probes: U8
+    normals: U8
+    twins: U8
+    method: MethodSettings
+    seed: int
+
+    @classmethod
+    def of(cls, tiles: U8, halo_px: int, method: MethodSettings, seed: int) -> _Trial:
+        """Half of the tiles fit, the other half and its twins are scored."""
+        half = len(tiles) // 2
+        twins = with_twins(tiles[half:], halo_px, np.random.default_rng(seed))
+        return cls(tiles[:half], tiles[half:], twins, method, seed)
+
+    def scores(self, run: Run) -> tuple[list[float], list[float]]:
+        """Scores of the normals and of the twins, on a network's own features."""
+        probe = fitting_of(self.method).probe
+        scorer = probe(self.method, run(self.probes), np.random.default_rng(self.seed))
+        return _scores(run(self.normals), scorer), _scores(run(self.twins), scorer)
+
+
+def share_kept(
+    fp32: Engine, normals: U8, halo_px: int, method: MethodSettings, seed: int
+) -> Callable[[Run], float]:
+    """What tells of a network how much of FP32's scores it keeps: 1 is all.
+
+    The lowest ratio of any kind of twin, less the separation that is lost.
+    """
+    trial = _Trial.of(normals, halo_px, method, seed)
+    good, bad = trial.scores(partial(_features, fp32))
+    separation = _separation(good, bad)
+
+    def kept(run: Run) -> float:
+        own_good, own_bad = trial.scores(run)
+        lost = max(0.0, separation - _separation(own_good, own_bad))
+        return min(1.0, *_ratios(bad, own_bad).values()) - lost
+
+    return kept
+
+
+def _separation(good: list[float], bad: list[float]) -> float:
+    return auroc(np.array(good + bad), np.repeat([False, True], [len(good), len(bad)]))
+
+
 def _ratios(fp32: list[float], int8: list[float]) -> dict[str, float]:
     """INT8's score over FP32's of the same twin: the median of each kind."""
-    each = np.array(int8) / np.array(fp32)
+    wide, narrow = np.array(fp32), np.array(int8)
+    # What FP32 does not see either, no precision can lose.
+    each = np.divide(narrow, wide, out=np.ones_like(wide), where=wide > 0)
     kinds = len(TWIN_KINDS)
     return {kind: float(np.median(each[n::kinds])) for n, kind in enumerate(TWIN_KINDS)}
 
@@ -165,7 +221,10 @@ def _features(engine: Engine, tiles: U8) -> F32:
     return engine.features(fill, len(tiles))[0]
 
 
-def _scores(engine: Engine, scorer: Scorer, tiles: U8) -> list[float]:
-    features = _features(engine, tiles)
+def _scores(features: F32, scorer: Scorer) -> list[float]:
     # Distances one tile at a time: a scorer expects the tiles of one frame.
-    return [float(scorer.distances(one[None]).values.max()) for one in features]
+    found = [scorer.distances(one[None]) for one in features]
+    if isinstance(scorer, ImportedScorer) and scorer.spec.own_score:
+        # Its network's score is an image's, and the map only says where.
+        return [float(f.score) for f in found if f.score is not None]
+    return [float(f.values.max()) for f in found]

@@ -6,14 +6,15 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from kenpin.compile.extractor import Extractor
 from kenpin.config.recipe import SAFE_WEIGHT_BITS
 from kenpin.runtime.judging.telemetry import silence
 
@@ -22,10 +23,20 @@ import nncf  # noqa: E402
 import openvino as ov  # noqa: E402
 from openvino import opset13 as opset  # noqa: E402
 
-__all__ = ["LARGEST", "convert", "largest_weight", "quantize", "save"]
+__all__ = [
+    "LARGEST",
+    "convert",
+    "largest_weight",
+    "quantize",
+    "quantize_within",
+    "quantized_operations",
+    "save",
+    "weighing_operations",
+]
 
 U8 = NDArray[np.uint8]
 I8 = NDArray[np.int8]
+F32 = NDArray[np.float32]
 
 # Submodules of these names keep their precision; conversion keeps the names.
 FLOAT_PARTS = ("embedding", "in_float")
@@ -35,13 +46,13 @@ LARGEST = {7: 63, 8: 127}
 WEIGHING = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
 
 
-def convert(network: nn.Module, batch: int, channels: int, size_px: int) -> Any:
-    """The FP32 `openvino.Model` of a network that takes tiles, its shape static."""
+def convert(extractor: Extractor, batch: int, channels: int, size_px: int) -> Any:
+    """The FP32 `openvino.Model` of an extractor, its shape static."""
     example = torch.zeros(batch, channels, size_px, size_px, dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
         # Tracing warns that shapes become constants; static shapes are the aim.
         warnings.simplefilter("ignore")
-        model = ov.convert_model(network, example_input=example, input=[example.shape])
+        model = ov.convert_model(extractor, example_input=example, input=[example.shape])
     model.inputs[0].get_node().set_friendly_name("tiles")
     return model
 
@@ -59,6 +70,55 @@ def quantize(model: Any, tiles: U8, bits: Literal[7, 8] = SAFE_WEIGHT_BITS) -> A
     bits
         Of the weights. With 7 no sum of products saturates on any x86-64; 8 need VNNI.
     """
+    # NNCF draws progress bars of its own on stdout, where ours or nothing belongs.
+    with contextlib.redirect_stdout(io.StringIO()):
+        quantized = nncf.quantize(model, **_settings(model, tiles, bits))
+    _narrow(quantized, model, LARGEST[bits])
+    return quantized
+
+
+def quantize_within(
+    model: Any,
+    tiles: U8,
+    worth: Callable[[Callable[[U8], F32]], float],
+    allowed: float,
+    bits: Literal[7, 8] = SAFE_WEIGHT_BITS,
+) -> Any:
+    """An INT8 copy of which no more is lost than is allowed: the rest stays float.
+
+    Layers go back to float one by one, those first that cost most.
+
+    Parameters
+    ----------
+    tiles
+        As for `quantize`.
+    worth
+        Of a network, which turns (N, C, S, S) tiles into features: 1 is FP32's.
+    allowed
+        Less than 1 by so much at most.
+    """
+    settings = _settings(model, tiles, bits)
+    advanced = settings.pop("advanced_parameters")
+
+    def validated(compiled: Any, _: Any) -> float:
+        return worth(lambda shown: _run(compiled, shown))
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        quantized = nncf.quantize_with_accuracy_control(
+            model,
+            validation_dataset=nncf.Dataset([tiles[:1]]),
+            validation_fn=validated,
+            max_drop=allowed,
+            drop_type=nncf.DropType.ABSOLUTE,
+            advanced_quantization_parameters=advanced,
+            **settings,
+        )
+    _narrow(quantized, model, LARGEST[bits])
+    return quantized
+
+
+def _settings(model: Any, tiles: U8, bits: Literal[7, 8]) -> dict[str, Any]:
+    """What NNCF is told in any case."""
     batch = model.inputs[0].shape[0]
     usable = len(tiles) // batch * batch
     if not usable:
@@ -73,20 +133,33 @@ def quantize(model: Any, tiles: U8, bits: Literal[7, 8] = SAFE_WEIGHT_BITS) -> A
     nncf.set_log_level(logging.ERROR)
     minmax = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
     fix = nncf.OverflowFix.ENABLE if bits == SAFE_WEIGHT_BITS else nncf.OverflowFix.DISABLE
-    # NNCF draws progress bars of its own on stdout, where ours or nothing belongs.
-    with contextlib.redirect_stdout(io.StringIO()):
-        quantized = nncf.quantize(
-            model,
-            nncf.Dataset(batches),
-            subset_size=len(batches),
-            preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(names=in_float, validate=False),
-            advanced_parameters=nncf.AdvancedQuantizationParameters(
-                overflow_fix=fix, activations_range_estimator_params=minmax
-            ),
-        )
-    _narrow(quantized, model, LARGEST[bits])
-    return quantized
+    return {
+        "calibration_dataset": nncf.Dataset(batches),
+        "subset_size": len(batches),
+        "preset": nncf.QuantizationPreset.MIXED,
+        "ignored_scope": nncf.IgnoredScope(names=in_float, validate=False),
+        "advanced_parameters": nncf.AdvancedQuantizationParameters(
+            overflow_fix=fix, activations_range_estimator_params=minmax
+        ),
+    }
+
+
+def _run(compiled: Any, tiles: U8) -> F32:
+    """Features of tiles by a compiled network, batch by batch."""
+    batch = compiled.inputs[0].shape[0]
+    padded = np.concatenate([tiles, np.repeat(tiles[-1:], -len(tiles) % batch, axis=0)])
+    parts = [np.array(compiled(padded[at : at + batch])[0]) for at in range(0, len(padded), batch)]
+    return np.concatenate(parts)[: len(tiles)]
+
+
+def weighing_operations(model: Any) -> int:
+    """How many operations of a model weigh."""
+    return sum(op.get_type_name() in WEIGHING for op in model.get_ordered_ops())
+
+
+def quantized_operations(model: Any) -> int:
+    """How many of them have INT8 weights."""
+    return len(_weighing(model))
 
 
 def largest_weight(model: Any) -> int:
