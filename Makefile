@@ -42,6 +42,8 @@ real-partners: $(BIN)/python
 	@$(BIN)/python -m pip install --quiet -c constraints.txt build==1.6.1 pipx==1.18.4 \
 	  twine==7.0.0 "cyclonedx-python-lib[json-validation]==11.12.0" || \
 	  echo "no build, twine, pipx or cyclonedx: tests that need them skip" >&2
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[track]" || \
+	  echo "no TensorBoard, MLflow or wandb: their tests skip" >&2
 
 demo: install
 	$(BIN)/python -m kenpin.compile.demo demo

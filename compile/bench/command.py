@@ -1,0 +1,34 @@
+"""edge-compile bench: a grid of methods, backbones, seeds and data sets into one table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kenpin.compile.bench.grid import load_grid
+from kenpin.compile.bench.run import bench
+from kenpin.compile.bench.track import tracker_of
+from kenpin.config.exits import Exit
+from kenpin.config.output import folder_to_write
+
+__all__ = ["run_bench"]
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    """The command; returns its exit code."""
+    grid_file: Path = options.grid
+    grid = load_grid(grid_file)
+    trackers = [tracker_of(asked) for asked in options.track]
+    folder_to_write(options.output)
+    results = bench(grid, options.output, _say, trackers, title=grid_file.stem)
+    refused = sum(bool(result.why) for result in results)
+    if refused:
+        _say(f"{refused} of {len(results)} cells were refused: see why in bench.csv")
+    sys.stdout.write(f"{options.output / 'bench.html'}\n")
+    return Exit.DONE
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

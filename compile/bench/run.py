@@ -1,0 +1,154 @@
+"""The cells of a grid one by one: compiled, measured, kept, told."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kenpin.compile.bench.grid import Cell, Grid, cells_of
+from kenpin.compile.bench.page import as_page
+from kenpin.compile.bench.results import Result, Results, as_csv
+from kenpin.compile.bench.track import Run, Tracker
+from kenpin.compile.build import build
+from kenpin.compile.build_report import BuildResult
+from kenpin.compile.dataset import read_dataset
+from kenpin.compile.evaluate import evaluate
+from kenpin.compile.guard import QuantizationError
+from kenpin.compile.lowest import ProcessorError
+from kenpin.compile.progress import Steps
+from kenpin.config.errors import ConfigError
+from kenpin.runtime.bundles.durable import replace_file
+from kenpin.runtime.bundles.manifest import BundleError
+from kenpin.runtime.selftest import open_tested
+
+__all__ = ["bench"]
+
+# A cell that cannot be compiled is a row that says why, not the end of the bench.
+_REFUSALS = (ConfigError, QuantizationError, ProcessorError, BundleError)
+_MB = 1e6
+
+
+def bench(
+    grid: Grid,
+    folder: Path,
+    say: Callable[[str], None],
+    trackers: Iterable[Tracker] = (),
+    title: str = "bench",
+) -> list[Result]:
+    """Do what `folder` does not have yet, and write bench.csv and bench.html after each cell.
+
+    Returns
+    -------
+    All results, in the grid's order.
+
+    Raises
+    ------
+    ConfigError, ImageError
+        If a data set cannot be read.
+    """
+    cells = list(cells_of(grid))
+    known = Results(folder)
+    # Only what was measured now says how long the rest will take.
+    begun, done = time.monotonic(), 0
+    results: list[Result] = []
+    waiting = sum(known.find(_key(cell)) is None for cell in cells)
+    say(f"{len(cells)} cells, {len(cells) - waiting} of them known from before")
+    for cell in cells:
+        key = _key(cell)
+        result = known.find(key)
+        if result is None:
+            result = _measured(cell, folder)
+            known.add(key, result)
+            done += 1
+            left_s = (time.monotonic() - begun) / done * (waiting - done)
+            say(f"{cell.label}: {_told(result)}; {left_s / 60:.0f} min left")
+            run = Run(cell.label, _plain(cell.tree), _numbers(result))
+            for tracker in trackers:
+                tracker(run)
+        results.append(result)
+        replace_file(folder / "bench.csv", as_csv(results).encode())
+        replace_file(folder / "bench.html", as_page(title, results).encode())
+    return results
+
+
+def _key(cell: Cell) -> str:
+    """Of everything that decides a cell's figures: recipe, images, the program."""
+    told = [version("kenpin"), cell.set, cell.dataset.name, cell.tree]
+    text = json.dumps(told, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _measured(cell: Cell, folder: Path) -> Result:
+    begun = time.monotonic()
+    names = cell.set, cell.method, cell.backbone, cell.seed
+    store = folder / "bundles"
+    store.mkdir(exist_ok=True)
+    try:
+        with Steps(Console(file=io.StringIO())) as steps:
+            made = build(cell.recipe, store, steps, lowest=False)
+            pipeline = open_tested(made.bundle)
+            with steps.step("judge") as progress:
+                found = evaluate(pipeline, read_dataset(cell.dataset), progress)
+            # The bundle is named by its recipe and comes again from it; hundreds fill a disk.
+            size_mb = _bytes(made) / _MB
+    except _REFUSALS as error:
+        return Result(*names, why=str(error).splitlines()[0])
+    finally:
+        shutil.rmtree(store)
+    images, pixels = found.images, found.pixels
+    return Result(
+        *names,
+        images["auroc"], images["f1"], pixels["auroc"], pixels["aupro"],
+        images["false_rejects"], images["good"], images["escapes"], images["ng"],
+        images["threshold"], _frame_ms(made), size_mb,
+        round(time.monotonic() - begun, 1), found.bundle,
+    )  # fmt: skip
+
+
+def _frame_ms(made: BuildResult) -> float | None:
+    """A frame's median time, as the build measured it; None of a web, which has no frames."""
+    speed: dict[str, Any] = json.loads(made.report_file.read_text(encoding="utf-8"))["speed"]
+    median = speed.get("median_ms")
+    return None if median is None or made.bundle.manifest.web is not None else round(median, 3)
+
+
+def _bytes(made: BuildResult) -> int:
+    return sum(file.stat().st_size for file in made.bundle.folder.rglob("*") if file.is_file())
+
+
+def _told(result: Result) -> str:
+    if result.why:
+        return f"refused: {result.why}"
+    auroc = "-" if result.auroc is None else f"{result.auroc:.4f}"
+    return (
+        f"AUROC {auroc}, {result.false_rejects} of {result.good} rejected, {result.escapes} of "
+        f"{result.ng} escape, {result.seconds:.0f} s"
+    )
+
+
+def _plain(tree: dict[str, Any], above: str = "") -> dict[str, str]:
+    """A recipe's settings as "tiles.size_px" to "256"."""
+    found: dict[str, str] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            found |= _plain(value, f"{above}{name}.")
+        else:
+            found[f"{above}{name}"] = str(value)
+    return found
+
+
+def _numbers(result: Result) -> dict[str, float]:
+    names = (
+        "auroc", "f1", "pixel_auroc", "aupro", "false_rejects", "good", "escapes", "ng",
+        "threshold", "frame_ms", "bundle_mb", "seconds",
+    )  # fmt: skip
+    return {name: float(value) for name in names if (value := getattr(result, name)) is not None}

@@ -1,0 +1,189 @@
+"""A grid of recipes into one table, which goes on where it ended."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kenpin.camera.files.images import write_png
+from kenpin.camera.synthetic import SyntheticWeb
+from kenpin.compile.bench.grid import Grid, cells_of, load_grid
+from kenpin.compile.bench.page import as_page
+from kenpin.compile.bench.results import Result, Results
+from kenpin.compile.bench.run import bench
+from kenpin.compile.bench.track import Run, tracker_of
+from kenpin.compile.cli import main as edge_compile
+from kenpin.config.errors import ConfigError
+from kenpin.config.exits import Exit
+from test_imported import with_spot
+
+HEIGHT, WIDTH = 96, 160
+GRID = """
+seeds = [0, 1]
+
+[recipe]
+frame = { height_px = 96, width_px = 160 }
+tiles = { size_px = 64, halo_px = 16 }
+threshold = { false_rejects = 0.05 }
+quantize = { precision = "fp32" }
+report = { twins_each = 0 }
+
+[[sets]]
+name = "cloth"
+source = "cloth"
+layout = "folders"
+
+[[methods]]
+name = "baseline"
+
+[[methods]]
+name = "padim"
+recipe.method = { name = "padim", dimensions = 4, granularity = "single" }
+
+[[methods]]
+name = "impossible"
+recipe.method = { name = "padim", dimensions = 100000 }
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def grid_file(tmp_path: Path) -> Path:
+    web = SyntheticWeb(HEIGHT, WIDTH, 3)
+    for place, numbers in (("good", range(14)), ("spot", range(20, 23))):
+        (tmp_path / "cloth" / place).mkdir(parents=True)
+        for number in numbers:
+            pixels = web.frame(number).pixels
+            pixels = with_spot(pixels) if place == "spot" else pixels
+            write_png(tmp_path / "cloth" / place / f"{number}.png", pixels)
+    file = tmp_path / "grid.toml"
+    file.write_text(GRID)
+    return file
+
+
+def test_a_bench_fills_its_table_and_goes_on_where_it_ended(
+    grid_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "bench"
+    assert edge_compile(["bench", str(grid_file), "-o", str(folder)]) == Exit.DONE
+    said = capsys.readouterr()
+    assert said.out.strip() == str(folder / "bench.html")
+    with (folder / "bench.csv").open(newline="") as text:
+        rows = list(csv.DictReader(text))
+    assert [(row["method"], row["backbone"], row["seed"]) for row in rows] == [
+        ("baseline", "none", "0"), ("baseline", "none", "1"),
+        ("padim", "gabor", "0"), ("padim", "gabor", "1"),
+        ("impossible", "gabor", "0"), ("impossible", "gabor", "1"),
+    ]  # fmt: skip
+    for row in rows[:4]:
+        assert float(row["auroc"]) > 0.9
+        assert int(row["ng"]) == 3
+        assert float(row["frame_ms"]) > 0
+        assert row["why"] == ""
+    assert "dimensions" in rows[4]["why"]
+    assert rows[4]["auroc"] == ""
+    assert "2 of 6 cells were refused" in said.err
+    assert not (folder / "bundles").exists()
+    # The machine stopped within the last line, and nothing else is measured again.
+    lines = (folder / "results.jsonl").read_text().splitlines(keepends=True)
+    (folder / "results.jsonl").write_text("".join(lines[:-1]) + lines[-1][:40])
+    assert edge_compile(["bench", str(grid_file), "-o", str(folder)]) == Exit.DONE
+    assert "6 cells, 5 of them known from before" in capsys.readouterr().err
+    again = (folder / "results.jsonl").read_text().splitlines(keepends=True)
+    assert again[:-1] == lines[:-1]
+    page = (folder / "bench.html").read_text()
+    assert page.count('<td class="why">') == 6
+    # Another recipe is another cell.
+    grid_file.write_text(GRID.replace("size_px = 64", "size_px = 96").replace("[0, 1]", "[0]"))
+    grid = load_grid(grid_file)
+    told: list[str] = []
+    bench(grid.model_copy(update={"methods": grid.methods[:1]}), folder, told.append)
+    assert told[0] == "1 cells, 0 of them known from before"
+
+
+def test_a_grid_says_what_is_wrong_with_it(tmp_path: Path, grid_file: Path) -> None:
+    def refused(match: str, old: str, new: str) -> None:
+        grid_file.write_text(GRID.replace(old, new))
+        with pytest.raises(ConfigError, match=match):
+            next(iter(cells_of(load_grid(grid_file)))).recipe  # noqa: B018 made when asked
+
+    refused("sets: ", "[[sets]]", "[[datasets]]")
+    refused("two are called the same", 'name = "padim"\n', 'name = "baseline"\n')
+    refused("no such folder", 'source = "cloth"', 'source = "none"')
+    refused("cloth, baseline, none, seed 0: tiles.size_px", "size_px = 64", "size_px = 1")
+
+
+def test_a_seed_is_put_wherever_a_recipe_has_one(grid_file: Path) -> None:
+    cells = list(cells_of(load_grid(grid_file)))
+    padim = next(cell for cell in cells if cell.method == "padim" and cell.seed == 1)
+    assert padim.recipe.images.seed == 1
+    assert getattr(padim.recipe.method, "seed") == 1  # noqa: B009 padim has one
+    assert isinstance(load_grid(grid_file), Grid)
+
+
+def test_the_page_marks_the_best_of_each_data_set_and_tells_the_spread() -> None:
+    def result(method: str, seed: int, auroc: float, ms: float) -> Result:
+        return Result("<set>", method, "gabor", seed, auroc=auroc, frame_ms=ms)
+
+    page = as_page(
+        "a & b", [result("x", 0, 0.9, 5), result("x", 1, 0.8, 5), result("y", 0, 0.7, 2)]
+    )
+    assert "<h1>a &amp; b</h1>" in page
+    assert "&lt;set&gt;" in page
+    assert '<td class="best">0.8500 ± 0.0500</td>' in page
+    assert '<td class="best">2.00</td>' in page
+    assert "<td>0.7000</td>" in page
+
+
+def test_results_that_are_damaged_in_the_middle_are_named(tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_text('torn\n{"key": "a", "result": {}}\n')
+    with pytest.raises(ConfigError, match="line 1 is damaged"):
+        Results(tmp_path)
+
+
+RUN = Run("cloth, padim, seed 0", {"tiles.size_px": "64"}, {"auroc": 0.97, "escapes": 1.0})
+
+
+def test_a_tracker_that_is_not_known_or_not_installed_is_named(tmp_path: Path) -> None:
+    for asked in ("tensorboard", "excel=there", "wandb="):
+        with pytest.raises(ConfigError, match="expected KIND=FOLDER"):
+            tracker_of(asked)
+
+
+@pytest.mark.real
+def test_tensorboard_reads_what_was_tracked(tmp_path: Path) -> None:
+    reader: Any = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    tracker_of(f"tensorboard={tmp_path}")(RUN)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    found = reader.EventAccumulator(str(folder))
+    found.Reload()
+    assert found.Scalars("auroc")[0].value == pytest.approx(0.97)
+
+
+@pytest.mark.real
+def test_mlflow_reads_what_was_tracked(tmp_path: Path) -> None:
+    tracking: Any = pytest.importorskip("mlflow.tracking")
+    track = tracker_of(f"mlflow={tmp_path / 'runs'}")
+    track(RUN)
+    track(RUN)
+    client = tracking.MlflowClient(tracking_uri=(tmp_path / "runs").as_uri())
+    experiment = client.get_experiment_by_name("kenpin")
+    runs = client.search_runs([experiment.experiment_id])
+    assert [run.data.metrics["auroc"] for run in runs] == [0.97, 0.97]
+    assert runs[0].data.params == {"tiles.size_px": "64"}
+
+
+@pytest.mark.real
+def test_weights_and_biases_keeps_what_was_tracked_and_sends_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    tracker_of(f"wandb={tmp_path}")(RUN)
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    (file,) = folder.glob("*.wandb")
+    assert b"auroc" in file.read_bytes()
