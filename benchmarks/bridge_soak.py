@@ -17,8 +17,7 @@ import time
 from pathlib import Path
 
 from edge_run import EDGE_RUN, RunningLine, Workshop, line_toml, machine
-from slopes import theil_sen
-from soak import EVERY_S, resident_kib
+from soak import EVERY_S, resident_kib, theil_sen
 
 from bridge_process import free_port
 from mosquitto import Mosquitto

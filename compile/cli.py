@@ -56,6 +56,7 @@ EXAMPLES = """examples:
   edge-compile inspect bundles/current      what is in a bundle
   edge-compile threshold bundles/current --false-rejects 2%
   edge-compile tune recipe.toml --line-rate 20khz   the recipe that finds most in that time
+  edge-compile bench grid.toml -o bench     methods x backbones x seeds x data sets
   edge-compile verify bundles/current       is every byte as it was compiled?
   edge-compile key plant.pem                make a key pair: plant.pem and plant.pub
   edge-compile sign bundles/current --key plant.pem
@@ -81,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         expected[QuantizationError] = expected[ProcessorError] = Exit.QUANTIZATION
     actions = {
+        "bench": _bench,
         "build": _build,
         "data": _data,
         "check": _check,
@@ -122,6 +124,18 @@ def _parser() -> argparse.ArgumentParser:
         help="the recipe to write; default: the folder's name with .toml, here",
     )
     _recipe_commands(command)
+    sub = command("bench", "Try methods on backbones on data sets with seeds: one table.")
+    sub.add_argument("grid", type=Path, metavar="GRID.toml")
+    sub.add_argument(
+        "-o", "--output", type=Path, default=Path("bench"), metavar="DIR", help="goes on from there"
+    )
+    sub.add_argument(
+        "--track",
+        action="append",
+        default=[],
+        metavar="KIND=DIR",
+        help="results also for tensorboard, mlflow or wandb, in files: kenpin[track]",
+    )
     _tune_arguments(command("tune", "Search for the recipe that finds most within a frame's time."))
     sub = command("data", "Lay a data set out as kenpin reads it, and say what is in it.")
     sub.add_argument("source", type=Path, metavar="SOURCE", help="a folder, an archive, or a list")
@@ -157,6 +171,12 @@ def _recipe_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
         "--prove",
         action="store_true",
         help="compare the bundle with the network alone, Anomalib's by its own inferencer",
+    )
+    imported.add_argument(
+        "--anomalib",
+        type=Path,
+        metavar="PYTHON",
+        help="for --prove: the python of an environment that has Anomalib; default: this one",
     )
     check = command("check", "Check a recipe, its weights and every image, without compiling.")
     for sub in (build, check, imported):
@@ -333,7 +353,7 @@ def _import(options: argparse.Namespace) -> int:
     if not options.prove:
         return Exit.DONE
     recipe = load_recipe(_recipe_file(options.recipe), options.set)
-    proof = prove(recipe, read_bundle(options.output / "current"))
+    proof = prove(recipe, read_bundle(options.output / "current"), options.anomalib)
     plain_console().print(str(proof), soft_wrap=True)
     return Exit.DONE if proof.holds else Exit.BUNDLE
 
@@ -517,6 +537,12 @@ def _threshold_changes(options: argparse.Namespace) -> dict[str, Any]:
     if options.escape_cost is not None:
         changes |= {"method": "cost", "escape_cost": options.escape_cost}
     return changes
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from kenpin.compile.bench.command import run_bench
+
+    return run_bench(options)
 
 
 def _tune(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.fitting import Embedding, fitting_of
+from kenpin.compile.model_ensemble import model_files
 from kenpin.compile.model_file import (
     ANOMALIB_MAP,
     ANOMALIB_SCORE,
@@ -21,20 +22,19 @@ from kenpin.compile.model_file import (
     colours_of,
     flat_map,
     make_static,
-    model_file,
     names_of,
     output_of,
-    read,
     said_by,
-    sha256_of,
     size_of,
     static_batch,
+    step_of,
 )
 from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ImportedSpec
 from kenpin.config.methods import MethodSettings
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.judging.telemetry import silence
+from kenpin.runtime.judging.tiling import TileGrid
 
 silence()
 import openvino as ov  # noqa: E402
@@ -52,9 +52,12 @@ ALIKE = 1e-5
 class ImportedNetwork:
     """What an imported network is to a build; see `kenpin.compile.network.FeatureNetwork`.
 
-    file     that it is read from
+    file     that it is read from, or those of the tiles
     said     its outputs that are used
-    size     the side of its input, px
+    size     the side of a tile, px
+    batch_of_its_own
+             images at once that it takes alone; None if it takes any number
+    seen     (height, width) of its input: a tile, or the whole frame, in a tile's upper left
     halo_px  around the part of a tile that counts
 
     Raises
@@ -73,14 +76,16 @@ class ImportedNetwork:
             raise ConfigError("model.file is missing: the network to import; name it")
         self._recipe, self._spec = recipe, spec
         self.halo_px = recipe.tiles.halo_px
-        self.file = model_file(spec.file)
-        self._inner = read(self.file)
+        self.file = model_files(spec.file)
+        self._inner = self.file.read()
         self.said = said_by(self._inner, spec, self.file)
         self._channels_last = channels_last(self._inner, spec, self.file)
-        self.size = size_of(self._inner, recipe.tiles.size_px, self._channels_last, self.file)
+        self.size = recipe.tiles.size_px
+        self.seen = size_of(self._inner, recipe, self._channels_last, self.file)
         self._colours = colours_of(self._inner, self._channels_last)
-        self.weights_sha256: str | None = sha256_of(self.file)
-        self._static = static_batch(self._inner)
+        self.weights_sha256: str | None = self.file.sha256()
+        self.batch_of_its_own = static_batch(self._inner)
+        self._fits_the_grid()
         method = recipe.method
         if isinstance(method, ImportedSpec):
             if self.said.features:
@@ -88,9 +93,10 @@ class ImportedNetwork:
                     "model.features are for a method that judges by them; set method.name to "
                     "padim or patchcore"
                 )
-            self.method: MethodSettings = method.model_copy(
-                update={"own_score": self._own_score(method)}
-            )
+            own: dict[str, Any] = {"own_score": self._own_score(method)}
+            if self.file.shape is not None:
+                own["share"] = "tile"
+            self.method: MethodSettings = method.model_copy(update=own)
             self.patch_stride_px: int = self._cell_px(method)
         else:
             if not self.said.features:
@@ -113,13 +119,38 @@ class ImportedNetwork:
                 taps, self.patch_stride_px, method, margin
             )
         self.layers: tuple[str, ...] = self.said.names
-        self.dimensions = int(self.model(self._static or 1).outputs[0].shape[3])
+        self.dimensions = int(self.model(self.batch_of_its_own or 1).outputs[0].shape[3])
+
+    def _fits_the_grid(self) -> None:
+        """Networks of tiles: as many as the frame has, each in its place."""
+        shape, method = self.file.shape, self._recipe.method
+        if shape is None:
+            if isinstance(method, ImportedSpec) and method.share == "tile":
+                raise ConfigError(
+                    f'{self.file.name}: is one network, and method.share is "tile"; name a folder '
+                    "with one for each tile, or leave method.share out"
+                )
+            return
+        grid = TileGrid.of(self._recipe.frame, self._recipe.tiles)
+        if shape != (grid.rows, grid.cols):
+            raise ConfigError(
+                f"{self.file.name}: has networks for {shape[0]} x {shape[1]} tiles, and the frame "
+                f"is cut into {grid.rows} x {grid.cols}; set frame, tiles.size_px, tiles.halo_px "
+                "and tiles.stride_px to what they were trained for"
+            )
+        if not isinstance(method, ImportedSpec) and method.share != "tile":
+            raise ConfigError(
+                f"{self.file.name}: has a network for each tile, whose features no others share; "
+                'set method.share to "tile"'
+            )
 
     def model(self, batch: int) -> Any:
         """(batch, C, S, S) uint8 tiles to (batch, cells, cells, D) float32, its shape static."""
         tiles, inner = self._shown(batch)
         if self.said.features:
-            found = _spliced(self._embedding, [output_of(inner, n) for n in self.said.features])
+            taps = [output_of(inner, name) for name in self.said.features]
+            taps = [self._as_tile(tap, 2, self.seen[0] // int(tap.shape[2])) for tap in taps]
+            found = _spliced(self._embedding, taps)
             found = opset.transpose(found, np.array([0, 2, 3, 1]))
         else:
             found = self._distances(inner, batch)
@@ -132,13 +163,15 @@ class ImportedNetwork:
     def _shown(self, batch: int) -> tuple[Any, Any]:
         """The input, and the network behind what must be done before it."""
         size, frame_channels = self.size, self._recipe.frame.channels
-        inner = read(self.file)
+        inner = self.file.read()
         make_static(inner, self.input_shape(batch), self.file)
         port = inner.inputs[0]
         tiles = opset.parameter([batch, frame_channels, size, size], ov.Type.u8, name="tiles")
         tiles.set_friendly_name("tiles")
         # The name keeps NNCF away from it.
         shown = opset.convert(tiles, "f32", name="in_float_grey")
+        if self.seen != (size, size):
+            shown = _cut(shown, (0, 0), self.seen, (2, 3))
         if self._colours == 3 and frame_channels == 1:
             shown = opset.concat([shown] * 3, 1)
         elif self._colours != frame_channels:
@@ -187,8 +220,10 @@ class ImportedNetwork:
 
     def input_shape(self, batch: int) -> list[int]:
         """Of the network itself, for so many images."""
-        size, colours = self.size, self._colours
-        return [batch, size, size, colours] if self._channels_last else [batch, colours, size, size]
+        (height, width), colours = self.seen, self._colours
+        if self._channels_last:
+            return [batch, height, width, colours]
+        return [batch, colours, height, width]
 
     def shown(self, tile: U8) -> NDArray[Any]:
         """A tile as the network itself takes it, in numpy: what the wrapped one is compared with.
@@ -197,7 +232,9 @@ class ImportedNetwork:
         ----------
         tile : (C, S, S) uint8
         """
-        image = np.broadcast_to(tile, (self._colours, *tile.shape[1:])).astype(np.float32)
+        height, width = self.seen
+        planes = np.broadcast_to(tile, (self._colours, *tile.shape[1:]))[:, :height, :width]
+        image: NDArray[Any] = planes.astype(np.float32)
         if len(tile) == 3 and self._order() == "bgr":
             image = image[::-1]
         port = self._inner.inputs[0]
@@ -226,8 +263,9 @@ class ImportedNetwork:
         layout = "NHWC" if self._channels_last else "NCHW"
         values = self._values(self._inner.inputs[0])
         outside = "" if self._spec.mean else "; normalised inside, if at all"
+        height, width = self.seen
         return (
-            f"{self.file.name}: {outputs}; input {layout} {self.size} x {self.size}, "
+            f"{self.file.name}: {outputs}; input {layout} {height} x {width}, "
             f"{self._colours} colours, {values}{outside}"
         )
 
@@ -243,16 +281,10 @@ class ImportedNetwork:
         parts = []
         if self.said.map:
             found = flat_map(output_of(inner, self.said.map), self.said.map, self.file)
-            step = self.size // int(found.shape[1])
+            step = self.seen[0] // int(found.shape[1])
             inside = cell // step
             first, count = tiles.halo_px // step, cells * inside
-            found = opset.slice(
-                found,
-                np.array([first, first]),
-                np.array([first + count, first + count]),
-                np.array([1, 1]),
-                np.array([1, 2]),
-            )
+            found = _cut(self._as_tile(found, 1, step), (first, first), (count, count), (1, 2))
             split = np.array([batch, cells, inside, cells, inside])
             found = opset.transpose(opset.reshape(found, split, False), np.array([0, 1, 3, 2, 4]))
             flat = np.array([batch, cells, cells, inside * inside])
@@ -264,20 +296,33 @@ class ImportedNetwork:
             parts.append(opset.broadcast(score, np.array([batch, cells, cells, 1])))
         return parts[0] if len(parts) == 1 else opset.concat(parts, 3)
 
+    def _as_tile(self, found: Any, axis: int, step: int) -> Any:
+        """An output with a value every `step` px brought to a tile's size, its border repeated."""
+        sides = [int(n) for n in found.shape[axis : axis + 2]]
+        side = self.size // step
+        if sides == [side, side]:
+            return found
+        after = np.zeros(len(found.shape), np.int64)
+        after[axis : axis + 2] = [side - n for n in sides]
+        return opset.pad(found, np.zeros_like(after), after, "edge").output(0)
+
     def _cell_px(self, method: ImportedSpec) -> int:
         """Pixels from one place of the map to the next."""
         core, halo = self._recipe.tiles.core_px, self._recipe.tiles.halo_px
         if not self.said.map:
             largest = next(c for c in (32, 16, 8, 4, 2, 1) if not core % c and not halo % c)
             return method.cell_px or largest
-        _, inner = self._shown(self._static or 1)
-        side = int(flat_map(output_of(inner, self.said.map), self.said.map, self.file).shape[1])
-        if self.size % side:
+        _, inner = self._shown(self.batch_of_its_own or 1)
+        found = flat_map(output_of(inner, self.said.map), self.said.map, self.file)
+        rows, cols = (int(n) for n in found.shape[1:])
+        step = step_of((rows, cols), self.seen)
+        if step is None:
+            height, width = self.seen
             raise ConfigError(
-                f"{self.file.name}: its map of {side} x {side} is no whole part of tiles of "
-                f"{self.size} px; set tiles.size_px to a multiple of {side}"
+                f"{self.file.name}: its map of {rows} x {cols} is no whole part of images of "
+                f"{height} x {width} px; set tiles.size_px to a multiple of {rows}, or export it "
+                "for such a size"
             )
-        step = self.size // side
         cell = method.cell_px or max(step, SMALLEST_CELL_PX)
         if cell % step or core % cell or halo % cell:
             raise ConfigError(
@@ -287,24 +332,26 @@ class ImportedNetwork:
         return cell
 
     def _taps(self) -> list[Tap]:
-        _, inner = self._shown(self._static or 1)
+        _, inner = self._shown(self.batch_of_its_own or 1)
         taps = []
         for name in self.said.features:
             shape = [int(n) for n in output_of(inner, name).shape]
-            if len(shape) != 4 or shape[2] != shape[3] or self.size % shape[2]:
+            step = step_of(shape[2:], self.seen) if len(shape) == 4 else None
+            if step is None or self.size % step:
+                height, width = self.seen
                 raise ConfigError(
                     f"{self.file.name}: the output {name} has the shape {shape}; expected "
-                    f"features (N, C, h, h) with h a whole part of {self.size}"
+                    f"features (N, C, h, w) with h and w whole parts of {height} x {width} px"
                 )
-            taps.append(Tap(name, self.size // shape[2], shape[1]))
+            taps.append(Tap(name, step, shape[1]))
         if [tap.stride_px for tap in taps] != sorted(tap.stride_px for tap in taps):
             raise ConfigError("model.features: name them from fine to coarse")
         return taps
 
     def fitting_batch(self, wanted: int) -> int:
         """See `FeatureNetwork`: as many as wanted if its tiles do not mix then; else its own."""
-        if self._static is not None and self._static > 1:
-            return self._static
+        if self.batch_of_its_own is not None and self.batch_of_its_own > 1:
+            return self.batch_of_its_own
         return wanted if wanted == 1 or self._mixes_nothing(wanted) else 1
 
     def _own_score(self, method: ImportedSpec) -> bool:
@@ -346,6 +393,13 @@ class ImportedNetwork:
             ov.Model(results, [tiles], "raw"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
         )
         return lambda pixels: [np.array(value) for value in compiled(pixels).values()]
+
+
+def _cut(found: Any, first: Sequence[int], size: Sequence[int], axes: Sequence[int]) -> Any:
+    """A window of an output along two axes."""
+    end = [a + n for a, n in zip(first, size, strict=True)]
+    steps = np.ones(len(axes), np.int64)
+    return opset.slice(found, np.array(first), np.array(end), steps, np.array(axes))
 
 
 class _Listed(nn.Module):

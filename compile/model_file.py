@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ModelSpec
+from kenpin.config.recipe import Recipe
 from kenpin.runtime.judging.telemetry import silence
 
 silence()
@@ -27,17 +29,21 @@ __all__ = [
     "make_static",
     "model_file",
     "names_of",
+    "networks_in",
     "output_of",
     "read",
     "said_by",
     "sha256_of",
     "size_of",
     "static_batch",
+    "step_of",
 ]
 
 # As Anomalib names what its exported networks say; theirs take red, green and blue from 0 to 1.
 ANOMALIB_MAP, ANOMALIB_SCORE = "anomaly_map", "pred_score"
-READ = (".xml", ".onnx")
+READ = (".xml", ".onnx", ".pt2")
+# A side that this divides is fit for cells of any size.
+_WHOLE_CELLS_PX = 32
 # What runs code while it is being loaded, or may.
 CODE = (
     ".pt",
@@ -45,13 +51,20 @@ CODE = (
     ".ckpt",
     ".pkl",
     ".pickle",
-    ".pt2",
     ".bin",
     ".h5",
     ".keras",
     ".joblib",
     ".py",
 )
+
+
+class Named(Protocol):
+    """Where a network was read from, for messages."""
+
+    @property
+    def name(self) -> str:
+        """Without the folders above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +90,12 @@ def model_file(path: Path) -> Path:
         If there is none, or only what would run code while it is loaded.
     """
     if path.is_dir():
-        found = sorted(file for suffix in READ for file in path.rglob(f"*{suffix}"))
+        found = networks_in(path)
         if len(found) != 1:
             told = ", ".join(str(file.relative_to(path)) for file in found) or "none"
-            raise ConfigError(f"{path}: expected one .xml or .onnx in it, found {told}; name it")
+            raise ConfigError(
+                f"{path}: expected one {', '.join(READ)} in it, found {told}; name it"
+            )
         return found[0]
     if path.suffix == ".bin" and path.with_suffix(".xml").is_file():
         path = path.with_suffix(".xml")
@@ -90,12 +105,20 @@ def model_file(path: Path) -> Path:
             "network to ONNX or OpenVINO IR where you trained it, and import that"
         )
     if path.suffix.lower() not in READ:
-        raise ConfigError(f"{path}: expected OpenVINO IR (.xml) or ONNX (.onnx)")
+        raise ConfigError(
+            f"{path}: expected OpenVINO IR (.xml), ONNX (.onnx), or an exported program (.pt2)"
+        )
     if not path.is_file():
         raise ConfigError(f"{path}: there is no such file")
     if path.suffix.lower() == ".xml" and not path.with_suffix(".bin").is_file():
         raise ConfigError(f"{path}: its weights {path.with_suffix('.bin').name} are not beside it")
     return path
+
+
+def networks_in(folder: Path) -> list[Path]:
+    """The networks of a folder and of those below it, in the first format that is there."""
+    kinds = (sorted(folder.rglob(f"*{suffix}")) for suffix in READ)
+    return next((files for files in kinds if files), [])
 
 
 def read(file: Path) -> Any:
@@ -106,6 +129,11 @@ def read(file: Path) -> Any:
     ConfigError
         If it cannot, or the network has more than one input.
     """
+    if file.suffix == ".pt2":
+        # torch is loaded for these alone.
+        from kenpin.compile.exported_program import converted
+
+        return _with_one_input(converted(file), file)
     try:
         # No extension is loaded, so operations that are not OpenVINO's own are refused here.
         model = ov.Core().read_model(file)
@@ -115,6 +143,10 @@ def read(file: Path) -> Any:
             f"{file}: OpenVINO cannot read it: {lines[-1] if lines else error}; operations of "
             "one's own would be code that a box loads, and are refused"
         ) from None
+    return _with_one_input(model, file)
+
+
+def _with_one_input(model: Any, file: Path) -> Any:
     if len(model.inputs) != 1:
         names = ", ".join(port.any_name for port in model.inputs)
         raise ConfigError(f"{file}: has the inputs {names}; expected one, the image")
@@ -140,7 +172,7 @@ def output_of(model: Any, name: str) -> Any:
     return port.get_node().input_value(0)
 
 
-def said_by(model: Any, spec: ModelSpec, file: Path) -> Said:
+def said_by(model: Any, spec: ModelSpec, file: Named) -> Said:
     """Which outputs are used: those named, Anomalib's, or the only one, as its shape tells."""
     said = Said(spec.map, spec.score, spec.features)
     known = names_of(model)
@@ -177,7 +209,7 @@ def _told(model: Any) -> str:
     )
 
 
-def channels_last(model: Any, spec: ModelSpec, file: Path) -> bool:
+def channels_last(model: Any, spec: ModelSpec, file: Named) -> bool:
     """Whether the input is (N, H, W, C): as its shape tells, or the recipe."""
     shape = model.inputs[0].partial_shape
     if shape.rank.is_dynamic or len(shape) != 4:
@@ -206,22 +238,42 @@ def static_batch(model: Any) -> int | None:
     return None if dimension.is_dynamic else int(dimension.get_length())
 
 
-def size_of(model: Any, wanted: int, channels_last: bool, file: Path) -> int:
-    """The side of its input: its own, or the recipe's where it takes any."""
+def size_of(model: Any, recipe: Recipe, channels_last: bool, file: Named) -> tuple[int, int]:
+    """(height, width) of its input: its own, or the tiles' side where it takes any.
+
+    Tiles are square. A network that is not takes the frame as a whole: it lies in the upper
+    left of one tile, and what the tile has besides is not shown to it.
+
+    Raises
+    ------
+    ConfigError
+        If its size is neither that of a tile nor that of the whole frame.
+    """
     shape = model.inputs[0].partial_shape
-    sides = [shape[1], shape[2]] if channels_last else [shape[2], shape[3]]
-    fixed = [n.get_length() for n in sides if not n.is_dynamic]
-    if len(set(fixed)) > 1:
-        raise ConfigError(f"{file.name}: its input is {shape}; tiles are square: export it so")
-    if fixed and fixed[0] != wanted:
+    sides = (shape[1], shape[2]) if channels_last else (shape[2], shape[3])
+    side = recipe.tiles.size_px
+    height, width = (side if n.is_dynamic else int(n.get_length()) for n in sides)
+    if height == width == side:
+        return side, side
+    if height == width:
         raise ConfigError(
-            f"{file.name}: takes images of {fixed[0]} x {fixed[0]} px, tiles.size_px is {wanted}; "
-            f"set tiles.size_px to {fixed[0]}"
+            f"{file.name}: takes images of {height} x {width} px, tiles.size_px is {side}; "
+            f"set tiles.size_px to {height}"
         )
-    return wanted
+    frame, tiles = recipe.frame, recipe.tiles
+    whole = frame.geometry == "indexed" and (frame.height_px, frame.width_px) == (height, width)
+    if not whole or tiles.halo_px or side < max(height, width):
+        square = -(-max(height, width) // _WHOLE_CELLS_PX) * _WHOLE_CELLS_PX
+        raise ConfigError(
+            f"{file.name}: takes images of {height} x {width} px, and tiles are square, so it must "
+            f"see the frame as a whole: set frame.height_px to {height}, frame.width_px to {width} "
+            f'(and frame.fit to "resize" for photographs of another size), tiles.size_px to '
+            f"{square} and tiles.halo_px to 0"
+        )
+    return height, width
 
 
-def make_static(model: Any, shape: list[int], file: Path) -> None:
+def make_static(model: Any, shape: list[int], file: Named) -> None:
     """Give the input this shape, and with it all outputs theirs."""
     if list(model.inputs[0].partial_shape) != shape:
         try:
@@ -236,14 +288,19 @@ def make_static(model: Any, shape: list[int], file: Path) -> None:
         )
 
 
-def flat_map(found: Any, name: str, file: Path) -> Any:
-    """(N, h, h) float32 of an output (N, 1, h, h), (N, h, h, 1) or (N, h, h)."""
+def flat_map(found: Any, name: str, file: Named) -> Any:
+    """(N, h, w) float32 of an output (N, 1, h, w), (N, h, w, 1) or (N, h, w)."""
     shape = [int(n) for n in found.shape]
     sides = [n for n in shape[1:] if n != 1]
-    if len(sides) != 2 or sides[0] != sides[1]:
-        raise ConfigError(
-            f"{file.name}: the output {name} has the shape {shape}; expected a square map"
-        )
+    if len(sides) != 2:
+        raise ConfigError(f"{file.name}: the output {name} has the shape {shape}; expected a map")
     if found.element_type != ov.Type.f32:
         found = opset.convert(found, "f32").output(0)
     return opset.reshape(found, np.array([shape[0], *sides]), False).output(0)
+
+
+def step_of(sides: Sequence[int], seen: tuple[int, int]) -> int | None:
+    """Pixels from one value to the next of an output (h, w); None if that is no whole number."""
+    steps = {whole / part for whole, part in zip(seen, sides, strict=True)}
+    step = steps.pop()
+    return None if steps or step != int(step) else int(step)

@@ -53,6 +53,7 @@ class ModelSpec(Settings):
 class ImportedSpec(MethodSettings):
     """What a network says is the distance: an anomaly map, a score a tile, or both.
 
+    share      "tile": each tile has a network of its own, as in Anomalib's tiled ensemble
     worse      which way its numbers grow
     zero       its number that counts as 0; what is better is 0, too
     cell_px    pixels from one place of the map to the next; each is the worst within.
@@ -68,7 +69,7 @@ class ImportedSpec(MethodSettings):
     }
 
     name: Literal["imported"]
-    share: Literal["frame"] = "frame"
+    share: Literal["frame", "tile"] = "frame"
     worse: Literal["higher", "lower"] = "higher"
     zero: float = 0.0
     cell_px: Literal[1, 2, 4, 8, 16, 32] | None = None
@@ -86,7 +87,7 @@ class ImportedSpec(MethodSettings):
 
     def unfit_for_webs(self) -> str:
         """See `MethodSettings`."""
-        return self._whole("a web")
+        return super().unfit_for_webs() or self._whole("a web")
 
     def unfit_for_masks(self) -> str:
         """See `MethodSettings`."""

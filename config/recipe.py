@@ -183,6 +183,7 @@ class ScoreSpec(Settings):
     """How one map comes about, whose maximum becomes the score.
 
     smooth_sigma_px  blurs the network's map
+    seam_sigma_px    blurs it near the borders of tiles alone, for networks of single tiles
     normalise        whose good places the network's map is measured by: those of the
                      same position (parts that lie alike), the same column (webs), or
                      "none" for all alike
@@ -195,6 +196,7 @@ class ScoreSpec(Settings):
     """
 
     smooth_sigma_px: float = Field(default=4.0, ge=0, le=64)
+    seam_sigma_px: float = Field(default=0.0, ge=0, le=64)
     normalise: Literal["auto"] | Places = "auto"
     bands_px: Literal["auto"] | tuple[BandSigma, ...] = "auto"
     join: Literal["auto"] | Join = "auto"
@@ -208,7 +210,7 @@ class ScoreSpec(Settings):
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Bundles keep the content hash they had before there were bands.
-        tree: dict[str, Any] = handler(self)
+        tree: dict[str, Any] = as_before(self, handler(self), "seam_sigma_px")
         return {name: value for name, value in tree.items() if value != "auto"}
 
 
@@ -303,6 +305,10 @@ class Recipe(Settings):
         if self.images.augment is not None:
             raise ValueError(
                 "images.augment is for parts: a web shows itself in every place already; remove it"
+            )
+        if self.score.seam_sigma_px:
+            raise ValueError(
+                "score.seam_sigma_px is for parts: a web has no tile of its own; remove it"
             )
         if self.images.mask is not None:
             raise ValueError("images.mask is for parts; a web has web.ignore and web.edges")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,31 @@ from openvino import opset13 as opset
 from rich.console import Console
 
 from kenpin.camera.files.images import write_png
+from kenpin.camera.files.listing import list_images
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
+from kenpin.compile import precision
 from kenpin.compile.build import build
 from kenpin.compile.cli import main as edge_compile
+from kenpin.compile.guard import QuantizationError
 from kenpin.compile.imported_network import ImportedNetwork
 from kenpin.compile.model_file import model_file
+from kenpin.compile.precision import choose_precision
+from kenpin.compile.prepare import prepare
 from kenpin.compile.progress import Steps
 from kenpin.compile.prove import prove
+from kenpin.compile.quantize import quantized_operations, weighing_operations
 from kenpin.config.errors import ConfigError
+from kenpin.config.imported import ImportedSpec
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.imported import ImportedScorer
+from kenpin.runtime.judging.join import Joiner, ScoreMap
+from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.pipeline import Pipeline
+from kenpin.runtime.judging.scoring import TileDistances
+from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Outcome
 from kenpin.runtime.web.pipeline import WebPipeline
 
@@ -243,17 +255,184 @@ def test_what_anomalib_exports_scores_as_anomalibs_own_inferencer_does(tmp_path:
     assert proof.holds, str(proof)
 
 
-@pytest.mark.real
-@pytest.mark.skipif(
-    find_spec("anomalib") is None, reason="Anomalib is not installed beside kenpin[compile]"
-)
-def test_anomalib_itself_says_so(tmp_path: Path) -> None:
-    recipe = recipe_of(
-        tmp_path, ANOMALIB, model={"values": None}, tiles={"size_px": SIZE, "halo_px": 0}
+def looked_at(recipe: Recipe, pixels: NDArray[np.uint8]) -> tuple[ScoreMap, TileDistances]:
+    """The joined map of a frame and what it was joined of, without compiling a bundle."""
+    network, grid = ImportedNetwork(recipe), TileGrid.of(recipe.frame, recipe.tiles)
+    engine = Engine(network.model(network.fitting_batch(len(grid))))
+    found, _ = engine.features(
+        lambda first, batch: grid.fill(pixels, range(first, len(grid)), batch), len(grid)
     )
-    proof = prove(recipe, compiled(tmp_path, recipe))
-    assert "OpenVINOInferencer" in proof.by
+    assert isinstance(network.method, ImportedSpec)
+    distances = ImportedScorer(network.method).distances(found)
+    joiner = Joiner(grid, network.patch_stride_px, recipe.score.seam_sigma_px)
+    return joiner.join(distances.values), distances
+
+
+def worst_in(values: NDArray[Any], cell: int) -> NDArray[Any]:
+    """The highest value of each cell of a frame's map."""
+    return values.reshape(HEIGHT // cell, cell, WIDTH // cell, cell).max(axis=(1, 3))
+
+
+def spotted() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A frame with a spot, and how far each pixel is from middle grey."""
+    pixels = with_spot(SyntheticWeb(HEIGHT, WIDTH, SEED).frame(40).pixels)
+    return pixels, np.abs(pixels / np.float32(255) - np.float32(0.46))
+
+
+def not_square(folder: Path, said: str) -> Path:
+    image = opset.parameter([1, 3, HEIGHT, WIDTH], ov.Type.f32, name="image")
+    off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+    known = {
+        "map": off,
+        "score": opset.reduce_max(off, np.array([1, 2, 3]), False),
+        "features": opset.avg_pool(image, [8, 8], [0, 0], [0, 0], [8, 8], False),
+    }
+    return saved(folder, image, **{said: known[said]})
+
+
+def test_a_network_that_is_not_square_sees_the_frame_as_a_whole(tmp_path: Path) -> None:
+    whole = {"size_px": 160, "halo_px": 0}
+    recipe = recipe_of(tmp_path, not_square(tmp_path, "map"), tiles=whole)
+    pixels, expected = spotted()
+    found, _ = looked_at(recipe, pixels)
+    np.testing.assert_allclose(found.values, worst_in(expected, found.stride_px), atol=2e-6)
+    bundle = compiled(tmp_path, recipe)
+    judged = Pipeline(bundle).judge(Frame(pixels, 0, 0))
+    assert judged.verdict.score == pytest.approx(float(expected.max()), abs=2e-6)
+    assert prove(recipe, bundle).holds
+    # Its score stands for all of the frame.
+    recipe = recipe_of(tmp_path, not_square(tmp_path, "score"), tiles=whole)
+    found, _ = looked_at(recipe, pixels)
+    np.testing.assert_allclose(found.values, expected.max(), atol=2e-6)
+    # Its features have a place for each eighth pixel of a tile.
+    recipe = recipe_of(
+        tmp_path, not_square(tmp_path, "features"), tiles=whole, model={"features": ("features",)},
+        method={"name": "padim"}, quantize={"precision": "fp32"},
+    )  # fmt: skip
+    assert ImportedNetwork(recipe).model(1).outputs[0].shape[1:3] == [20, 20]
+
+
+def test_a_network_that_is_not_square_is_refused_unless_the_frame_is_its_own(
+    tmp_path: Path,
+) -> None:
+    image = opset.parameter([1, 3, HEIGHT, WIDTH], ov.Type.f32, name="image")
+    file = saved(tmp_path, image, map=opset.abs(grey(image, False)))
+    whole = {"size_px": 160, "halo_px": 0}
+    for tables in (
+        {"tiles": {"size_px": 128, "halo_px": 0}},
+        {"tiles": {"size_px": 160, "halo_px": 16}},
+        {"tiles": whole, "frame": {"height_px": WIDTH, "width_px": HEIGHT}},
+        {"tiles": whole, "frame": {"geometry": "continuous", "width_px": WIDTH}},
+    ):
+        with pytest.raises(ConfigError, match=r"set frame\.height_px to 96.*size_px to 160"):
+            ImportedNetwork(recipe_of(tmp_path, file, **tables))
+
+
+def test_int8_keeps_in_float_what_would_lose_defects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+    mean = np.full((1, 1, 3, 3), 1 / 9, np.float32)
+    smooth = opset.convolution(off, mean, [1, 1], [1, 1], [1, 1], [1, 1])
+    never = opset.relu(opset.negative(smooth))
+    # A weight beside which the other is nothing in eight bits, for what never comes.
+    unequal = np.array([1000, 1], np.float32).reshape(1, 2, 1, 1)
+    both = opset.concat([never, smooth], 1)
+    found = opset.convolution(both, unequal, [1, 1], [0, 0], [0, 0], [1, 1])
+    file = saved(tmp_path, image, map=opset.relu(found))
+    recipe = recipe_of(
+        tmp_path, file,
+        quantize={"precision": "int8", "guard_tiles": 16, "calibration_tiles": 16},
+    )  # fmt: skip
+    prepared, files = prepare(recipe), list_images(recipe.images.good)
+    fp32 = prepared.network.model(prepared.batch)
+    told = io.StringIO()
+    with Steps(Console(file=told)) as steps:
+        model, record = choose_precision(prepared, fp32, files, Lamp(None), steps)
+    assert min(record.score_ratios.values()) >= 0.9
+    assert (quantized_operations(model), weighing_operations(model)) == (1, 2)
+    assert "1 of 2 convolutions and products stay in float" in told.getvalue()
+    # Where nothing is left in INT8, it is refused as a network of ours would be.
+    monkeypatch.setattr(precision, "_within", lambda model, _: model)
+    with (
+        Steps(Console(file=io.StringIO())) as steps,
+        pytest.raises(QuantizationError, match="INT8 shrinks the scores"),
+    ):
+        choose_precision(prepared, fp32, files, Lamp(None), steps)
+
+
+def ensemble(folder: Path, rows: int, cols: int) -> Path:
+    """A network for each tile: the n-th, counted from 1, sees n times what the first would."""
+    for number in range(rows * cols):
+        image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+        off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+        found = opset.multiply(off, np.float32(number + 1))
+        place = folder / f"tile{number // cols}_{number % cols}"
+        place.mkdir(parents=True)
+        score = opset.reduce_max(found, np.array([1, 2, 3]), False)
+        saved(place, image, anomaly_map=found, pred_score=score)
+    return folder
+
+
+WHOLE: dict[str, Any] = {"size_px": SIZE, "halo_px": 0}
+
+
+def test_each_tile_has_a_network_of_its_own(tmp_path: Path) -> None:
+    folder = ensemble(tmp_path / "networks", 2, 3)
+    recipe = recipe_of(tmp_path, folder, tiles=WHOLE, model={"values": None})
+    assert ImportedNetwork(recipe).method.share == "tile"
+    pixels, off = spotted()
+    times = 1 + np.arange(6).reshape(2, 3).repeat(SIZE, 0).repeat(SIZE, 1)[:HEIGHT, :WIDTH]
+    found, distances = looked_at(recipe, pixels)
+    worst = worst_in(times * off, found.stride_px)
+    np.testing.assert_allclose(found.values, worst, atol=2e-6)
+    assert distances.score == pytest.approx(float((times * off).max()), abs=2e-5)
+    bundle = compiled(tmp_path, recipe)
+    judged = Pipeline(bundle).judge(Frame(pixels, 0, 0))
+    assert judged.verdict.score == pytest.approx(distances.score, abs=2e-5)
+    proof = prove(recipe, bundle)
+    assert proof.tiles == 12
     assert proof.holds, str(proof)
+
+
+def test_seams_between_networks_of_tiles_are_blurred_and_nothing_else(tmp_path: Path) -> None:
+    folder = ensemble(tmp_path / "networks", 2, 3)
+    maps = []
+    for seam_sigma_px in (0, 8):
+        recipe = recipe_of(
+            tmp_path, folder, tiles=WHOLE, model={"values": None},
+            score={"seam_sigma_px": seam_sigma_px},
+        )  # fmt: skip
+        found, _ = looked_at(recipe, spotted()[0])
+        maps.append(found.values)
+    cell = found.stride_px
+    changed = np.abs(maps[1] - maps[0]) > 1e-5
+    middles = (np.arange(WIDTH // cell) + 0.5) * cell
+    far = np.minimum(np.abs(middles - 64), np.abs(middles - 128)) > 0.1 * SIZE
+    assert not changed[: 56 // cell, far].any()
+    assert changed[:, ~far].all()
+    with pytest.raises(ValueError, match="a web has no tile of its own"):
+        recipe_of(
+            tmp_path, folder, score={"seam_sigma_px": 2},
+            frame={"geometry": "continuous", "width_px": WIDTH},
+        )  # fmt: skip
+
+
+def test_networks_of_tiles_must_fit_the_frame(tmp_path: Path) -> None:
+    folder = ensemble(tmp_path / "networks", 2, 2)
+
+    def refused(match: str, file: Path, **tables: Any) -> None:
+        with pytest.raises(ConfigError, match=match):
+            ImportedNetwork(recipe_of(tmp_path, file, tiles=WHOLE, **tables))
+
+    refused(r"networks for 2 x 2 tiles, and the frame is cut into 2 x 3", folder)
+    refused(
+        'is one network, and method.share is "tile"', folder / "tile0_0",
+        method={"name": "imported", "share": "tile"},
+    )  # fmt: skip
+    (folder / "tile1_0" / "model.xml").unlink()
+    refused("none for row 1, column 0", folder)
 
 
 def test_tiles_that_a_batch_would_mix_are_shown_one_by_one(tmp_path: Path) -> None:
@@ -295,7 +474,7 @@ def test_what_cannot_be_seen_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_what_would_run_code_or_is_no_network_is_refused(tmp_path: Path) -> None:
-    for name in ("model.pt", "model.ckpt", "model.pkl", "model.pt2"):
+    for name in ("model.pt", "model.ckpt", "model.pkl", "model.joblib"):
         with pytest.raises(ConfigError, match="run code while they are loaded"):
             model_file(tmp_path / name)
     with pytest.raises(ConfigError, match=r"expected OpenVINO IR \(\.xml\) or ONNX"):

@@ -18,6 +18,8 @@ F32 = NDArray[np.float32]
 
 # The kernel reaches this many sigmas; the weight beyond is below 1e-4.
 REACH_SIGMAS = 4.0
+# Of a tile's side: so far from its border a seam is smoothed, Anomalib's SeamSmoothing.width.
+SEAM_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,10 +50,15 @@ class ScoreMap:
 
 @dataclass(frozen=True)
 class Joiner:
-    """Undoes the tiling of a grid, at one position every `patch_stride` pixels."""
+    """Undoes the tiling of a grid, at one position every `patch_stride` pixels.
+
+    seam_sigma_px  blurs the map near the borders of tiles alone, so far as Anomalib's tiled
+                   ensemble does: networks that were trained for their tile need not agree there
+    """
 
     grid: TileGrid
     patch_stride: int
+    seam_sigma_px: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("size", "halo", "stride"):
@@ -118,7 +125,28 @@ class Joiner:
         total /= self._overlaps
         return self._map(total[:h, :w])
 
+    @cached_property
+    def _near_seams(self) -> NDArray[np.bool_]:
+        """(rows, cols): whether a position lies near a border of a tile within the frame."""
+        down, across = (
+            self._near(tiles, positions)
+            for tiles, positions in zip((self.grid.rows, self.grid.cols), self.shape, strict=True)
+        )
+        near: NDArray[np.bool_] = down[:, None] | across[None, :]
+        return near
+
+    def _near(self, tiles: int, positions: int) -> NDArray[np.bool_]:
+        starts = np.arange(1, tiles) * self.grid.stride
+        ends = starts - self.grid.stride + self.grid.core
+        middles = (np.arange(positions) + 0.5) * self.patch_stride
+        far = np.abs(middles[:, None] - np.concatenate([starts, ends])[None, :])
+        near: NDArray[np.bool_] = (far <= SEAM_SHARE * self.grid.size).any(axis=1)
+        return near
+
     def _map(self, values: F32) -> ScoreMap:
+        if self.seam_sigma_px:
+            blurred = _blurred(values, self.seam_sigma_px / self.patch_stride)
+            values = np.where(self._near_seams, blurred, values)
         size = (self.grid.height, self.grid.width)
         return ScoreMap(np.ascontiguousarray(values), self.patch_stride, size)
 

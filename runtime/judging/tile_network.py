@@ -22,6 +22,7 @@ class TileNetwork:
     patch_stride_px  from one patch of the map to the next
     sigma_px         of the smoothing
     look             joins the network's map with bands of brightness; None leaves it alone
+    seam_sigma_px    of the smoothing near borders of tiles, before all other
     lamp             evens frames out before the network; by default it leaves them as they are
     """
 
@@ -32,3 +33,4 @@ class TileNetwork:
     sigma_px: float
     look: Look | None = None
     lamp: Lamp = field(default_factory=Lamp)
+    seam_sigma_px: float = 0.0

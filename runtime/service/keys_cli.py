@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import getpass
-import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +25,6 @@ from kenpin.runtime.wire.keys import (
 )
 
 __all__ = ["main"]
-
-_VIA = "edge-run keys"
 
 EXAMPLES = """examples:
   edge-run keys new /etc/kenpin/keys                 the line's keys, once
@@ -137,9 +134,6 @@ def _revoke(options: argparse.Namespace) -> int:
 def _certificate(options: argparse.Namespace) -> int:
     today = datetime.datetime.now(datetime.UTC)
     made, secret = make_certificate(options.folder, options.name, options.address, today=today)
-    keys_audit(options.folder).write(
-        who_runs(_VIA), "key", made.name, after=hashlib.sha256(made.read_bytes()).hexdigest()
-    )
     _say(f"made {made}, for whoever must trust it, and {secret}, for {options.name} alone")
     return Exit.DONE
 
@@ -149,14 +143,7 @@ def _user(options: argparse.Namespace) -> int:
         password = getpass.getpass(f"Password of {options.name}: ")
     else:
         password = sys.stdin.readline().rstrip("\n")
-    another = set_user(options.folder, options.name, password)
-    keys_audit(options.folder.parent).write(
-        who_runs(_VIA),
-        "account",
-        options.name,
-        before="a password" if another else None,
-        after="another password" if another else "a password",
-    )
+    set_user(options.folder, options.name, password)
     _say(f"{options.name} may use the OPC UA servers that name {options.folder}")
     return Exit.DONE
 
@@ -167,7 +154,7 @@ def _admitted(options: argparse.Namespace) -> dict[str, bytes]:
 
 def _log(options: argparse.Namespace, name: str, before: bytes | None, after: bytes | None) -> None:
     keys_audit(options.folder).write(
-        who_runs(_VIA),
+        who_runs("edge-run keys"),
         "key",
         name,
         before=None if before is None else before.decode(),

@@ -1,0 +1,189 @@
+"""Runs in the peers' own environment: every kind of Anomalib's models, exported, and what it says.
+
+    .venv-peers/bin/python benchmarks/peers/anomalib_exports.py FOLDER [MODEL …]
+
+Each gets FOLDER/<model>/ as Anomalib exports it, with images beside it and what Anomalib's own
+OpenVINOInferencer says of them (said.npz), and how it was exported, or why not (facts.json).
+Weights are random, statistics of synthetic images: nothing is downloaded, and agreement does not
+depend on what was learned.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from anomalib_models import MEAN, SPREAD, allow_torchvision
+
+SIZE, GOOD, SHOWN = 256, 16, 4
+BATCH = 4
+
+
+def main() -> int:
+    """Make those that are named, or all."""
+    allow_torchvision()
+    import timm
+
+    # Some models ask for published weights and have no other way.
+    timm.create_model = partial(_random, timm.create_model)
+    folder = Path(sys.argv[1])
+    for name in sys.argv[2:] or list(_made()):
+        place = folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        facts = made(name, place)
+        (place / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
+        sys.stdout.write(f"{name}: {facts}\n")
+        sys.stdout.flush()
+    return 0
+
+
+def made(name: str, folder: Path) -> dict[str, str]:
+    """Fit one, export it, and ask Anomalib's inferencer; what went another way is told."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    good, shown = weave(GOOD, rng), weave(SHOWN, rng)
+    shown[2, 80:112, 120:152] = 250
+    shown[3, 160:176, :] = 10
+    model = _made()[name]()
+    _fitted(name, model, good)
+    _post_processed(model, [*good, *shown], len(good))
+    facts = {}
+    # As users export; where the file then cannot be used, for one image a call.
+    for how, more in (
+        ("plain", {}),
+        ("one image a call", {"dynamic_shapes": None, "dynamic_axes": None}),
+    ):
+        try:
+            xml = model.to_openvino(folder, input_size=(SIZE, SIZE), onnx_kwargs=more)
+            told = _told(xml, shown)
+        except Exception as error:  # noqa: BLE001 what Anomalib cannot do is what is asked
+            facts[how] = f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}"
+            continue
+        np.savez_compressed(folder / "said.npz", images=shown, **told)
+        return {**facts, how: "exported"}
+    return facts
+
+
+def weave(count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count, SIZE, SIZE) uint8 of cloth."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    phase = rng.uniform(0, 6, (count, 2, 1, 1))
+    cloth = 118 + 40 * np.sin(x / 1.4 + phase[:, 0]) * np.sin(y / 1.1 + phase[:, 1])
+    return np.clip(cloth + rng.normal(0, 5, cloth.shape), 0, 255).astype(np.uint8)
+
+
+def _random(create: Any, *names: Any, **settings: Any) -> Any:
+    return create(*names, **{**settings, "pretrained": False})
+
+
+def _made() -> dict[str, Callable[[], Any]]:
+    from anomalib import models
+
+    plain = {"evaluator": False, "visualizer": False}
+    small = {**plain, "backbone": "resnet18"}
+    offline = {**small, "pre_trained": False}
+    flow = {**offline, "layers": ("layer2", "layer3"), "coupling_blocks": 2}
+    return {
+        "padim": lambda: models.Padim(**offline),
+        "patchcore": lambda: models.Patchcore(**offline),
+        "fastflow": lambda: models.Fastflow(**offline),
+        "reverse_distillation": lambda: models.ReverseDistillation(**offline),
+        "stfpm": lambda: models.Stfpm(**small),
+        "cflow": lambda: models.Cflow(**flow),
+        "dfm": lambda: models.Dfm(**offline),
+        "efficient_ad": lambda: models.EfficientAd(**plain),
+    }
+
+
+def batches(images: np.ndarray | list[np.ndarray]) -> list[torch.Tensor]:
+    """Normalised as Anomalib's pre-processor does."""
+    grey = torch.from_numpy(np.stack(list(images))[:, None].astype(np.float32) / 255)
+    return list(((grey.expand(-1, 3, -1, -1) - MEAN) / SPREAD).split(BATCH))
+
+
+def _fitted(name: str, model: Any, good: np.ndarray) -> None:
+    """Statistics, where the model rests on some."""
+    inner = model.model
+    if name in ("padim", "patchcore", "dfm"):
+        inner.train()
+        inner.feature_extractor.eval()
+        with torch.no_grad():
+            for batch in batches(good):
+                inner(batch)
+        if name == "patchcore":
+            inner.subsample_embedding(0.02)
+        else:
+            inner.fit()
+    elif name == "efficient_ad":
+        # Its normalised maps are raw ones without quantiles, which two images give.
+        with torch.no_grad():
+            maps = [inner.get_maps(batch, normalize=False) for batch in _unnormalised(good)]
+        student, autoencoder = (torch.cat([pair[n] for pair in maps]) for n in (0, 1))
+        for what, values in (("st", student), ("ae", autoencoder)):
+            for key, share in (("qa", 0.9), ("qb", 0.995)):
+                inner.quantiles[f"{key}_{what}"] = torch.nn.Parameter(
+                    torch.quantile(values.flatten()[::17], share), requires_grad=False
+                )
+    elif name == "fastflow":
+        _trained(model, good)
+    inner.eval()
+
+
+def _unnormalised(good: np.ndarray) -> list[torch.Tensor]:
+    """EfficientAD normalises in the network."""
+    return [batch * SPREAD + MEAN for batch in batches(good)]
+
+
+def _trained(model: Any, good: np.ndarray) -> None:
+    """Two steps: a flow that has learned nothing is the identity."""
+    optimiser = model.configure_optimizers()
+    for batch in batches(good)[:2]:
+        model.model.train()
+        model.model.feature_extractor.eval()
+        loss = model.loss(*model.model(batch))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
+def _post_processed(model: Any, images: list[np.ndarray], good: int) -> None:
+    """Give the post-processor the limits that a validation set would give it."""
+    own = type(model).__name__ == "EfficientAd"
+    with torch.no_grad():
+        found = [model.model(b) for b in (_unnormalised if own else batches)(np.stack(images))]
+    scores = torch.cat([part.pred_score.flatten() for part in found])
+    limits = {
+        "image_min": scores.min(), "image_max": scores.max(),
+        "_image_threshold": scores[:good].max(),
+    }  # fmt: skip
+    if found[0].anomaly_map is not None:
+        maps = torch.cat([part.anomaly_map.flatten(1) for part in found])
+        limits |= {
+            "pixel_min": maps.min(), "pixel_max": maps.max(), "_pixel_threshold": maps[:good].max(),
+        }  # fmt: skip
+    for name, value in limits.items():
+        setattr(model.post_processor, name, value)
+    model.eval()
+
+
+def _told(xml: Path, shown: np.ndarray) -> dict[str, np.ndarray]:
+    """What Anomalib's own inferencer says, in FP32."""
+    from anomalib.deploy import OpenVINOInferencer
+
+    inferencer = OpenVINOInferencer(xml, device="CPU", config={"INFERENCE_PRECISION_HINT": "f32"})
+    told = [inferencer.predict(np.repeat(image[..., None], 3, axis=2)) for image in shown]
+    scores = np.array([float(np.asarray(one.pred_score).max()) for one in told], np.float32)
+    maps = [one.anomaly_map for one in told]
+    if maps[0] is None:
+        return {"scores": scores}
+    return {"scores": scores, "maps": np.stack([np.asarray(part).squeeze() for part in maps])}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""Run by a Python that has Anomalib, which need not be kenpin's: what its inferencer says.
+
+    python anomalib_inferencer.py MODEL IMAGES.npy SAID.npz
+
+Images are (N, H, W, 3) float32 from 0 to 1. Nothing of kenpin is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+import numpy as np
+
+__all__ = ["main"]
+
+
+def main(model: str, images: str, said: str) -> None:
+    """Ask image by image, in FP32."""
+    inferencer = import_module("anomalib.deploy").OpenVINOInferencer(
+        model, device="CPU", config={"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    # A copy each: it writes into what it is given.
+    told = [inferencer.predict(image.copy()) for image in np.load(images)]
+    # DFM with a Gaussian has no map.
+    maps = [one.anomaly_map for one in told if one.anomaly_map is not None]
+    np.savez(
+        said,
+        scores=np.array([float(np.asarray(one.pred_score).max()) for one in told], np.float32),
+        maps=np.array([np.asarray(part, np.float32).squeeze() for part in maps], np.float32),
+        version=version("anomalib"),
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,92 @@
+"""Every kind of Anomalib's models, exported by Anomalib itself, against its own inferencer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kenpin.camera.files.images import write_png
+from kenpin.camera.frame import Frame
+from kenpin.compile.cli import main as edge_compile
+from kenpin.config.exits import Exit
+from kenpin.runtime.bundles.bundle import read_bundle
+from kenpin.runtime.judging.pipeline import Pipeline
+
+ROOT = Path(__file__).parents[1]
+PEERS = ROOT / "benchmarks" / "peers"
+PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+SIZE = 256
+MODELS = (
+    "padim", "patchcore", "fastflow", "reverse_distillation", "stfpm", "cflow", "dfm",
+    "efficient_ad",
+)  # fmt: skip
+RECIPE = f"""
+name = "theirs"
+images = {{ good = "good" }}
+frame = {{ height_px = {SIZE}, width_px = {SIZE} }}
+tiles = {{ size_px = {SIZE}, halo_px = 0 }}
+report = {{ twins_each = 0, speed_s = 0.1 }}
+threshold = {{ false_rejects = 0.05 }}
+"""
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(
+        not PYTHON.exists(), reason="Anomalib is not installed: make bench-peers makes .venv-peers"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where Anomalib has exported its models: made here, or kept by whoever set the variable."""
+    kept = os.environ.get("KENPIN_ANOMALIB_EXPORTS")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("anomalib")
+    missing = [name for name in MODELS if not (folder / name / "facts.json").exists()]
+    if missing:
+        command = [PYTHON, PEERS / "anomalib_exports.py", folder, *missing]
+        subprocess.run(command, check=True, cwd=folder, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_of_anomalibs_is_imported_in_one_command_and_says_what_its_inferencer_says(
+    exports: Path,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    facts = json.loads((exports / name / "facts.json").read_text())
+    assert "exported" in facts.values(), facts
+    monkeypatch.setenv("PYTHONPATH", str(PEERS / "site"))
+    said = np.load(exports / name / "said.npz")
+    (tmp_path / "good").mkdir()
+    for number in range(8):
+        # The weave wanders; the first two images show no defect.
+        image = np.roll(said["images"][number % 2], 7 * number, axis=1)
+        write_png(tmp_path / "good" / f"{number}.png", image)
+    recipe, store = tmp_path / "theirs.toml", tmp_path / "bundles"
+    recipe.write_text(RECIPE)
+    command = ["import", str(exports / name), str(recipe), "-o", str(store)]
+    assert edge_compile([*command, "--prove", "--anomalib", str(PYTHON)]) == Exit.DONE
+    told = capsys.readouterr().out
+    assert "OpenVINOInferencer" in told
+    print(name, told.splitlines()[-1])
+    pipeline = Pipeline(read_bundle(store / "current"))
+    for image, whole, score in zip(said["images"], said["maps"], said["scores"], strict=True):
+        judged = pipeline.judge(Frame(image.copy(), 0, 0))
+        assert judged.score_map is not None
+        cell = judged.score_map.stride_px
+        step = SIZE // len(whole)
+        inside = cell // step
+        cells = len(whole) // inside
+        worst = whole.reshape(cells, inside, cells, inside).max(axis=(1, 3))
+        np.testing.assert_allclose(judged.score_map.values, worst, atol=1e-4)
+        assert judged.verdict.score == pytest.approx(float(score), abs=1e-4)
