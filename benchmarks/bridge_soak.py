@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 from edge_run import EDGE_RUN, RunningLine, Workshop, line_toml, machine
-from soak import EVERY_S, resident_kib, theil_sen
+from slopes import theil_sen
+from soak import EVERY_S, resident_kib
 
 from bridge_process import free_port
 from mosquitto import Mosquitto

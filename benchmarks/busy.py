@@ -8,11 +8,13 @@ Ends at the first round that is not green. The two are endless loops at normal p
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 _LOOP = "while True: pass"
 _TESTS = ("-m", "clock and not alone and not real", "-n", "2", "--dist", "loadfile")
@@ -40,15 +42,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def loops(count: int) -> Iterator[None]:
-    """So many endless loops, until the end."""
-    running = [subprocess.Popen([sys.executable, "-c", _LOOP]) for _ in range(count)]
+def loops(count: int, nice: int = 0) -> Iterator[None]:
+    """So many endless loops of that niceness, until the end."""
+    running = [_loop(nice) for _ in range(count)]
     try:
         yield
     finally:
         for loop in running:
             loop.kill()
             loop.wait()
+
+
+def _loop(nice: int) -> subprocess.Popen[bytes]:
+    # Linux's autogroups weigh sessions against one another, whatever niceness is within one: a
+    # loop that is meant to be nice needs a session, and a group that is nice.
+    loop = subprocess.Popen([sys.executable, "-c", _LOOP], start_new_session=nice != 0)
+    if nice:
+        os.setpriority(os.PRIO_PROCESS, loop.pid, nice)
+        group = Path("/proc") / str(loop.pid) / "autogroup"
+        if group.exists():
+            group.write_text(str(nice))
+    return loop
 
 
 if __name__ == "__main__":

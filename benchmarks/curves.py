@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -17,13 +18,14 @@ _LINE_PX = 14
 _POINTS = 700
 
 
-def svg(curves: Curves, across: str, up: str) -> str:
-    """A picture of curves from zero upwards; a name stands beside its curve's last point."""
+def svg(curves: Curves, across: str, up: str, low: float = 0.0) -> str:
+    """A picture of curves from `low` upwards; a name stands beside its curve's last point."""
     x_end = max(x for points in curves.values() for x, _ in points)
-    y_end = 1.05 * max(y for points in curves.values() for _, y in points)
+    y_end = low + 1.05 * (max(y for points in curves.values() for _, y in points) - low)
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return _LEFT + (_RIGHT - _LEFT) * x / x_end, _BOTTOM - (_BOTTOM - _TOP) * y / y_end
+        height = (y - low) / (y_end - low)
+        return _LEFT + (_RIGHT - _LEFT) * x / x_end, _BOTTOM - (_BOTTOM - _TOP) * height
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
@@ -32,11 +34,11 @@ def svg(curves: Curves, across: str, up: str) -> str:
         f'<text x="{_LEFT}" y="22" font-size="14">{escape(up)}</text>',
         f'<text x="{_RIGHT}" y="{_HEIGHT - 8}" text-anchor="end">{escape(across)}</text>',
     ]
-    for y in _ticks(y_end):
+    for y in _ticks(low, y_end):
         at = place(0, y)[1]
         parts.append(f'<path d="M{_LEFT} {at:.1f}H{_RIGHT}" stroke="#e4e4e4"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{y:g}</text>')
-    for x in _ticks(x_end):
+    for x in _ticks(0, x_end):
         at = place(x, 0)[0]
         parts.append(f'<text x="{at:.1f}" y="{_BOTTOM + 18}" text-anchor="middle">{x:g}</text>')
     ends = _apart({name: place(*points[-1])[1] for name, points in curves.items()})
@@ -51,15 +53,15 @@ def svg(curves: Curves, across: str, up: str) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _ticks(end: float) -> list[float]:
-    """Round numbers from 0, at most seven, up to the end."""
+def _ticks(begin: float, end: float) -> list[float]:
+    """Round numbers, at most seven, from the beginning to the end."""
     step = next(
         base * 10**power
         for power in range(-6, 12)
         for base in (1, 2, 5)
-        if end / (base * 10**power) <= 6
+        if (end - begin) / (base * 10**power) <= 6
     )
-    return [step * number for number in range(int(end / step) + 1)]
+    return [step * number for number in range(math.ceil(begin / step), int(end / step) + 1)]
 
 
 def _apart(wanted: Mapping[str, float]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from kenpin.compile.build_report import BuildResult, report_of, versions
 from kenpin.compile.build_task import BuildTask
 from kenpin.compile.calibrate import calibrate
 from kenpin.compile.clusters import Cluster, crowded_tiles
+from kenpin.compile.drift import drift_record
 from kenpin.compile.fitting import FitTask, arrays_in, fitting_of, leave_outs
 from kenpin.compile.golden import golden_frames
 from kenpin.compile.good_scores import GoodScores, likeness, score_good
@@ -25,8 +26,8 @@ from kenpin.compile.leave_out import Unseen
 from kenpin.compile.lowest import ProcessorError, Rerun, rerun
 from kenpin.compile.ng_scores import ng_scores
 from kenpin.compile.odd_pictures import draw_odd
-from kenpin.compile.precision import choose_precision
-from kenpin.compile.prepare import look_through, prepare
+from kenpin.compile.precision import choose_precision, in_int8
+from kenpin.compile.prepare import Prepared, look_through, prepare
 from kenpin.compile.progress import Steps
 from kenpin.compile.quantize import save
 from kenpin.compile.reporting.advice import advise
@@ -35,6 +36,7 @@ from kenpin.compile.reporting.figures import bundle_tree, images_tree, seen_tree
 from kenpin.compile.reporting.page import write_report
 from kenpin.compile.reporting.speed import measure_speed
 from kenpin.compile.trade_report import trade_of, write_trade
+from kenpin.compile.training.network import TrainedNetwork
 from kenpin.compile.twin_scores import twin_scores
 from kenpin.compile.unseen_maps import UnseenMaps, join_maps, look_at
 from kenpin.config.recipe import Recipe
@@ -77,15 +79,20 @@ def build(
     # With what only the network could tell.
     recipe = prepared.recipe
     images, inspected = look_through(prepared, steps)
-    with steps.step("network to OpenVINO"):
-        fp32_model = prepared.network.model(prepared.batch)
     grey = images.grey_range(recipe.image_quality)
     lamp = Lamp(grey.even_to)
+    network = prepared.network
+    trained = network if isinstance(network, TrainedNetwork) else None
+    if trained is not None:
+        trained.learn(images, prepared.grid, lamp, steps, store)
+    with steps.step("network to OpenVINO"):
+        fp32_model = network.model(prepared.batch)
     model, quantization = choose_precision(prepared, fp32_model, images.files, lamp, steps)
     with staging_folder(store) as folder, staging_folder(store) as scratch:
         save(model, folder / "features.xml")
         engine = Engine(folder / "features.xml")
-        task = BuildTask(prepared, images, grey, engine, folder, scratch, steps)
+        apart = None if trained is None else _apart(trained, prepared, images.files, lamp, steps)
+        task = BuildTask(prepared, images, grey, engine, folder, scratch, steps, apart)
         if recipe.images.mask is not None and inspected is not None:
             np.save(folder / "mask.npy", inspected)
         ways = Ways.of(recipe.score, web=task.strips, network=recipe.method.backbone is None)
@@ -95,6 +102,8 @@ def build(
         pictures = _draw_odd(task, judged, manifest)
         shown = _picture(task, judged, manifest)
         bundle, again = _seal(task, manifest, store, lowest)
+        if trained is not None:
+            trained.forget()
         stem = store / bundle.folder.name
         if pictures.is_dir():
             shutil.copytree(pictures, f"{stem}.odd", dirs_exist_ok=True)
@@ -113,6 +122,17 @@ def build(
     }
     write_report(page, report, shown.galleries)
     return BuildResult(bundle, page.with_suffix(".json"), page, advice, good, again, clusters)
+
+
+def _apart(
+    network: TrainedNetwork, prepared: Prepared, files: list[Path], lamp: Lamp, steps: Steps
+) -> Engine:
+    """What judges good images: networks that have not seen them, as INT8 if the bundle's is."""
+    with steps.step("networks of the folds to OpenVINO"):
+        model = network.apart(prepared.batch)
+        if prepared.recipe.quantize.precision == "int8":
+            model = in_int8(prepared, model, files, lamp)
+        return Engine(model)
 
 
 def _crowds(
@@ -152,7 +172,7 @@ def _fit(task: BuildTask, ways: Ways) -> _Fitted:
     support = fitting.fit(method, work)
     leaves = leave_outs(fitting, method, work, task.scorer)
     look = Look(() if method.joins_nothing else ways.sigmas_px, task.stride_px)
-    stages_of = partial(task.stages, look=look)
+    stages_of = partial(task.stages, look=look, engine=task.apart)
     unseen, *by_image = [
         Unseen(stages_of, leave, way, images.webs, task.load)
         for leave, way in zip(leaves, divided, strict=True)
@@ -197,6 +217,7 @@ def _manifest(task: BuildTask, judged: _Judged, quantization: QuantizationRecord
     ng = ng_scores(task, judged.stages)
     threshold = calibrate(recipe.threshold, good, list(ng.values()), strips=task.strips)
     golden = golden_frames(task, judged.stages)
+    drift = drift_record(task, judged.good)
     return Manifest(
         name=recipe.name,
         versions=versions(),
@@ -216,6 +237,7 @@ def _manifest(task: BuildTask, judged: _Judged, quantization: QuantizationRecord
         files=file_hashes(task.folder),
         web=recipe.web,
         blend=judged.blend,
+        drift=drift,
     )
 
 

@@ -39,6 +39,7 @@ class BuildTask:
     """A recipe, its images and its network at work.
 
     engine   runs the network that goes into the bundle
+    apart    runs what judges good images as if never seen, where that is another network
     folder   of the bundle in the making
     scratch  for what no bundle holds; removed at the end
     """
@@ -50,6 +51,7 @@ class BuildTask:
     folder: Path
     scratch: Path
     steps: Steps
+    apart: Engine | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -115,8 +117,15 @@ class BuildTask:
         """The recipe's method with its statistics."""
         return load_scorer(arrays, self.recipe.method, self.features, self.grid)
 
-    def stages(self, scorer: Scorer, look: Look) -> Stages | WebStages:
+    def stages(
+        self, scorer: Scorer, look: Look, engine: Engine | None = None
+    ) -> Stages | WebStages:
         """The steps of the box, for parts or for webs.
+
+        Parameters
+        ----------
+        engine
+            What makes features, if not the bundle's network.
 
         Raises
         ------
@@ -126,8 +135,8 @@ class BuildTask:
         recipe, stride = self.recipe, self.stride_px
         score = recipe.score
         network = TileNetwork(
-            self.grid, self.engine, scorer, stride, score.smooth_sigma_px, look, self.lamp,
-            score.seam_sigma_px,
+            self.grid, engine or self.engine, scorer, stride, score.smooth_sigma_px,
+            look, self.lamp, score.seam_sigma_px,
         )  # fmt: skip
         if recipe.web is not None:
             try:

@@ -15,7 +15,7 @@ from kenpin.compile.fitting import Embedding, fitting_of
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import MethodSettings, PadimSpec, PatchCoreSpec
 
-__all__ = ["Extractor", "PadimEmbedding", "PatchCoreEmbedding"]
+__all__ = ["Extractor", "PadimEmbedding", "PatchCoreEmbedding", "onto_grid"]
 
 
 class PadimEmbedding(Embedding):
@@ -67,7 +67,7 @@ class PadimEmbedding(Embedding):
             # A product with ones and zeros chooses, too: OpenVINO's own choice of channels
             # turned the whole map over first and took a fifth of the network's time.
             part = functional.conv2d(_inside(tap, first), mixing)
-            parts.append(_onto_grid(part, factor, "nearest", self._margin, first))
+            parts.append(onto_grid(part, factor, "nearest", self._margin, first))
         return torch.cat(parts, dim=1) if self._selects else torch.stack(parts).sum(dim=0)
 
 
@@ -96,7 +96,7 @@ class PatchCoreEmbedding(Embedding):
         for tap, factor in zip(taps, self._factors, strict=True):
             first = _first(factor, self._margin, "bilinear")
             pooled = self._pooled(tap, first)
-            parts.append(_onto_grid(pooled, factor, "bilinear", self._margin, first))
+            parts.append(onto_grid(pooled, factor, "bilinear", self._margin, first))
         return torch.cat(parts, dim=1)
 
     def _pooled(self, tap: Tensor, first: int) -> Tensor:
@@ -119,8 +119,18 @@ def _first(factor: float, margin: int, mode: str) -> int:
     return max(0, margin // round(factor) - (mode == "bilinear"))
 
 
-def _onto_grid(tap: Tensor, factor: float, mode: str, margin: int, first: int) -> Tensor:
-    """A tap without its `first` outermost pixels, on the grid's core."""
+def onto_grid(
+    tap: Tensor, factor: float, mode: str = "bilinear", margin: int = 0, first: int = 0
+) -> Tensor:
+    """A tap without its `first` outermost pixels, on the grid's core.
+
+    Parameters
+    ----------
+    factor
+        The tap's stride in those of the grid.
+    margin
+        Cells of the grid around the core.
+    """
     if factor == 1:
         return tap
     if factor < 1:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -18,18 +19,30 @@ from kenpin.compile.fitting import FitTask, LoadArrays
 from kenpin.compile.leave_out import LeaveOut
 from kenpin.compile.parts import Parts
 from kenpin.config.errors import ConfigError
-from kenpin.config.methods import Granularity, PadimSpec
+from kenpin.config.methods import Granularity, PadimSpec, Share
 from kenpin.runtime.judging.gaussian_sums import GaussianSums
 from kenpin.runtime.judging.padim import PadimScorer
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.sharing import group_count, group_patches, model_count, model_of_tile
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["PADIM", "Folds", "PadimLeaveOut", "fit_padim", "make_folds"]
+__all__ = [
+    "PADIM",
+    "Folds",
+    "GaussianSpec",
+    "PadimLeaveOut",
+    "Whiten",
+    "fit_gaussians",
+    "fit_padim",
+    "foldings_of",
+    "make_folds",
+]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Index = NDArray[np.intp]
+# Of some of the groups, from the first to before the last: (groups, D, D).
+Whiten = Callable[[GaussianSums, int, int], F64]
 
 ARRAYS = ("mean", "whitening")
 
@@ -65,8 +78,22 @@ class Folds:
         return int(self.of_part.max()) + 1
 
 
+class GaussianSpec(Protocol):
+    """Settings of a method that rests on means and covariances."""
+
+    @property
+    def share(self) -> Share:
+        """Which tiles have the same."""
+        ...
+
+    @property
+    def granularity(self) -> Granularity:
+        """Which patches of a tile have the same."""
+        ...
+
+
 def make_folds(
-    folder: Path, parts: Parts, grid: TileGrid, reader: FeatureReader, spec: PadimSpec
+    folder: Path, parts: Parts, grid: TileGrid, reader: FeatureReader, spec: GaussianSpec
 ) -> Folds:
     """Parts dealt into as many folds as memory and disk allow, neighbours together.
 
@@ -107,6 +134,21 @@ def fit_padim(
     progress: Callable[[int, int], None],
     foldings: Sequence[Folds] = (),
 ) -> int:
+    """See `fit_gaussians`; the matrices whiten."""
+    whiten = partial(GaussianSums.whitening, shrinkage=spec.shrinkage)
+    return fit_gaussians(reader, files, grid, spec, whiten, folder, progress, foldings)
+
+
+def fit_gaussians(
+    reader: FeatureReader,
+    files: list[Path],
+    grid: TileGrid,
+    spec: GaussianSpec,
+    whiten: Whiten,
+    folder: Path,
+    progress: Callable[[int, int], None],
+    foldings: Sequence[Folds] = (),
+) -> int:
     """Write `mean.npy`, `whitening.npy` and `support.npy`, the patches behind each Gaussian.
 
     Gives how many these are.
@@ -116,6 +158,8 @@ def fit_padim(
 
     Parameters
     ----------
+    whiten
+        Makes the matrices.
     foldings
         Ways to leave parts out, each with statistics of its own; see `Folds`.
 
@@ -129,9 +173,9 @@ def fit_padim(
     models = model_count(grid, spec.share)
     members = model_of_tile(grid, spec.share)
     shape = (models, groups, dims)
-    whole = _Statistics(folder, shape, spec.shrinkage)
+    whole = _Statistics(folder, shape, whiten)
     less = [
-        [_Statistics(one.folder / str(n), shape, spec.shrinkage) for n in range(one.count)]
+        [_Statistics(one.folder / str(n), shape, whiten) for n in range(one.count)]
         for one in foldings
     ]
     held = 1 + sum(one.count for one in foldings)
@@ -160,7 +204,7 @@ def fit_padim(
     return fewest
 
 
-def _groups(reader: FeatureReader, spec: PadimSpec) -> int:
+def _groups(reader: FeatureReader, spec: GaussianSpec) -> int:
     try:
         return group_count(reader.cells, spec.granularity)
     except ValueError as error:
@@ -170,12 +214,12 @@ def _groups(reader: FeatureReader, spec: PadimSpec) -> int:
 class _Statistics:
     """`mean.npy` and `whitening.npy` of a folder, being written."""
 
-    def __init__(self, folder: Path, shape: tuple[int, int, int], shrinkage: float) -> None:
+    def __init__(self, folder: Path, shape: tuple[int, int, int], whiten: Whiten) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         square = (*shape, shape[2])
         self._mean = open_memmap(folder / "mean.npy", "w+", np.float32, shape)
         self._white = open_memmap(folder / "whitening.npy", "w+", np.float32, square)
-        self._shrinkage = shrinkage
+        self._whiten = whiten
 
     def write(self, k: int, sums: GaussianSums) -> None:
         """Model k, from its sums."""
@@ -188,7 +232,7 @@ class _Statistics:
         groups = self._mean.shape[1]
         for start in range(0, groups, WHITENING_BLOCK):
             stop = min(groups, start + WHITENING_BLOCK)
-            self._white[k, start:stop] = sums.whitening(start, stop, self._shrinkage)
+            self._white[k, start:stop] = self._whiten(sums, start, stop)
         self._mean.flush()
         self._white.flush()
 
@@ -255,7 +299,8 @@ class _Gatherer:
             gathered.add(found)
 
 
-def _foldings(spec: PadimSpec, task: FitTask) -> list[Folds]:
+def foldings_of(spec: GaussianSpec, task: FitTask) -> list[Folds]:
+    """One for each of the task's ways."""
     return [
         make_folds(task.scratch / str(number), parts, task.grid, task.reader, spec)
         for number, parts in enumerate(task.ways)
@@ -273,16 +318,21 @@ class _PadimFitting:
 
     def fit(self, spec: PadimSpec, task: FitTask) -> dict[str, int]:
         """See `Fitting`."""
-        foldings = _foldings(spec, task)
         with task.steps.step("fit PaDiM") as progress:
             fewest = fit_padim(
-                task.reader, task.files, task.grid, spec, task.folder, progress, foldings
+                task.reader,
+                task.files,
+                task.grid,
+                spec,
+                task.folder,
+                progress,
+                foldings_of(spec, task),
             )
         return {"patches_per_gaussian": fewest}
 
     def leave_outs(self, spec: PadimSpec, task: FitTask, load: LoadArrays) -> list[LeaveOut]:
         """See `Forgetting`."""
-        return [PadimLeaveOut(folds, load) for folds in _foldings(spec, task)]
+        return [PadimLeaveOut(folds, load) for folds in foldings_of(spec, task)]
 
     def probe(self, spec: PadimSpec, features: F32, rng: np.random.Generator) -> PadimScorer:  # noqa: ARG002
         """See `Fitting`: one Gaussian of all patches."""

@@ -32,7 +32,7 @@ from kenpin.runtime.bundles.manifest import QuantizationRecord
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
 
-__all__ = ["choose_precision"]
+__all__ = ["choose_precision", "in_int8"]
 
 U8 = NDArray[np.uint8]
 
@@ -70,6 +70,12 @@ def choose_precision(
         return fp32_model, record.model_copy(update={"processors": "any"})
     processors = "any" if largest_weight(int8_model) <= LARGEST[SAFE_WEIGHT_BITS] else "vnni"
     return int8_model, record.model_copy(update={"processors": processors})
+
+
+def in_int8(prepared: Prepared, fp32_model: Any, files: list[Path], lamp: Lamp) -> Any:
+    """An INT8 copy of a network, its ranges over good tiles and, unless told not to, twins."""
+    drawn = _Drawn(prepared, files, lamp)
+    return quantize(fp32_model, drawn.calibration(), prepared.recipe.quantize.weight_bits)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.compile.doubts import doubts_about
+from kenpin.compile.fitting import fitting_of
 from kenpin.compile.images import GoodImages, check_ng
 from kenpin.compile.imported_network import ImportedNetwork
 from kenpin.compile.inspected import inspected_columns
 from kenpin.compile.layouts import recipe_with_images
 from kenpin.compile.network import FeatureNetwork, OwnNetwork
 from kenpin.compile.progress import Steps
+from kenpin.compile.training.fitting import MapFitting
+from kenpin.compile.training.network import TrainedNetwork
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
 from kenpin.config.web import WebSpec
@@ -67,13 +70,21 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
     """
     recipe = recipe_with_images(recipe)
     grid = TileGrid.of(recipe.frame, recipe.tiles)
-    network: FeatureNetwork
-    network = OwnNetwork(recipe, weights) if recipe.model is None else ImportedNetwork(recipe)
+    network = _network(recipe, weights)
     try:
         joiner = Joiner(grid, network.patch_stride_px)
     except ValueError as error:
         raise ConfigError(f"tiles: {error}") from None
     return Prepared(recipe.model_copy(update={"method": network.method}), grid, network, joiner)
+
+
+def _network(recipe: Recipe, weights: Path | None) -> FeatureNetwork:
+    if recipe.model is not None:
+        return ImportedNetwork(recipe)
+    fitting = fitting_of(recipe.method)
+    if isinstance(fitting, MapFitting):
+        return TrainedNetwork(recipe, weights, fitting)
+    return OwnNetwork(recipe, weights)
 
 
 def look_through(prepared: Prepared, steps: Steps) -> tuple[GoodImages, NDArray[np.float32] | None]:

@@ -9,7 +9,14 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 __all__ = ["OnProgress", "Steps"]
 
@@ -29,6 +36,7 @@ class Steps:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
+                TimeRemainingColumn(),
                 console=console,
             )
 
@@ -45,6 +53,11 @@ class Steps:
     ) -> None:
         if self._bars:
             self._bars.stop()
+
+    @property
+    def live(self) -> bool:
+        """Whether bars are drawn, which tell more than lines."""
+        return self._bars is not None
 
     def say(self, text: str) -> None:
         """A line that stays; give a `plain_console` if it may hold brackets."""

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from kenpin.compile.extractor import Extractor
 from kenpin.config.recipe import SAFE_WEIGHT_BITS
 from kenpin.runtime.judging.telemetry import silence
 
@@ -46,13 +46,13 @@ LARGEST = {7: 63, 8: 127}
 WEIGHING = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
 
 
-def convert(extractor: Extractor, batch: int, channels: int, size_px: int) -> Any:
-    """The FP32 `openvino.Model` of an extractor, its shape static."""
+def convert(network: nn.Module, batch: int, channels: int, size_px: int) -> Any:
+    """The FP32 `openvino.Model` of a network that takes tiles, its shape static."""
     example = torch.zeros(batch, channels, size_px, size_px, dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
         # Tracing warns that shapes become constants; static shapes are the aim.
         warnings.simplefilter("ignore")
-        model = ov.convert_model(extractor, example_input=example, input=[example.shape])
+        model = ov.convert_model(network, example_input=example, input=[example.shape])
     model.inputs[0].get_node().set_friendly_name("tiles")
     return model
 

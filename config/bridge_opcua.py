@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -38,6 +39,12 @@ class OpcuaSettings(BridgeSettings):
     hold_ms: float = Field(default=100, ge=20, le=10_000)
     recipes: tuple[str, ...] = Field(default=(), max_length=1000)
     max_connections: int = Field(default=8, ge=1, le=64)
+
+    @property
+    def admitting(self) -> Mapping[str, Path]:
+        """Who may connect, and under which name."""
+        named = {"trusted": self.trusted, "users": self.users}
+        return {key: path for key, path in named.items() if path is not None}
 
     @field_validator("address")
     @classmethod

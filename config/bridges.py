@@ -7,6 +7,7 @@ process. A `BridgeKind` names both. Further kinds are brought by installed packa
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +48,11 @@ class BridgeSettings(Listening):
     def called(self) -> str:
         """By what name it is known."""
         return self.name or self.kind
+
+    @property
+    def admitting(self) -> Mapping[str, Path]:
+        """Files and folders that say who may come, by their keys: the audit log knows of each."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from kenpin.config.bridges import BridgeSpec
 from kenpin.config.camera import CameraSpec
+from kenpin.config.drift import DriftSpec
 from kenpin.config.page import PageSpec
 from kenpin.config.settings import Listening, Settings, anchored, load
 from kenpin.config.sides import SideSpec
@@ -226,6 +227,7 @@ class Line(Settings):
     web      lanes, gates and rolls of this line, instead of the recipe's
     sides    further processes beside the line, of installed packages
     bridges  other protocols that the line can be reached by
+    drift    when pictures that no longer look as the good images did are an alarm
     """
 
     name: Token
@@ -251,6 +253,7 @@ class Line(Settings):
     bridges: tuple[BridgeSpec, ...] = ()
     watchdog: WatchdogSpec = WatchdogSpec()
     uninspected: UninspectedSpec = UninspectedSpec()
+    drift: DriftSpec = DriftSpec()
     log: LogSpec = LogSpec()
 
     @model_validator(mode="after")

@@ -245,9 +245,18 @@ METHODS: Registry[Method] = Registry(
     Method,
     {
         "baseline": "kenpin.config.methods:BASELINE",
+        "cflow": "kenpin.config.trained:CFLOW",
+        "dfm": "kenpin.config.dfm:DFM",
+        "efficientad": "kenpin.config.trained:EFFICIENTAD",
+        "ensemble": "kenpin.config.trained:ENSEMBLE",
+        "fastflow": "kenpin.config.trained:FASTFLOW",
+        "ganomaly": "kenpin.config.trained:GANOMALY",
         "imported": "kenpin.config.imported:IMPORTED",
+        "metric": "kenpin.config.trained:METRIC",
         "padim": "kenpin.config.methods:PADIM",
         "patchcore": "kenpin.config.methods:PATCHCORE",
+        "reverse_distillation": "kenpin.config.trained:REVERSE_DISTILLATION",
+        "stfpm": "kenpin.config.trained:STFPM",
     },
 )
 

@@ -31,6 +31,7 @@ class PageSpec(Listening):
                     may do what `local_role` may
     certificate, private_key
                     TLS, as PEM files; a must for an address that is not loopback
+    notice          who may use it and what is recorded, say: shown to whoever is to log in
     language        until the reader chooses another
     shifts          when they begin, by the box's clock
     pictures_per_s  of good frames, at most; the last NG is always shown
@@ -43,6 +44,7 @@ class PageSpec(Listening):
     local_role: Role = "set"
     certificate: Path | None = None
     private_key: Path | None = None
+    notice: str = Field(default="", max_length=1000)
     language: Language = "en"
     shifts: tuple[Clock, ...] = ("06:00", "14:00", "22:00")
     pictures_per_s: float = Field(default=2.0, gt=0, le=10)

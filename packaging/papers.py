@@ -11,8 +11,17 @@ from wheels import Wheel
 __all__ = ["copyright_of", "notice_of"]
 
 _FORMAT = "https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
-# Texts that every Debian has, by SPDX identifier.
-_COMMON = {"Apache-2.0": "Apache-2.0", "MPL-2.0": "MPL-2.0"}
+# Texts that every Debian has, by SPDX identifier. The Lesser GPL adds to the GPL: both count.
+_COMMON = {
+    "Apache-2.0": ("Apache-2.0",),
+    "LGPL-3.0-or-later": ("LGPL-3", "GPL-3"),
+    "MPL-2.0": ("MPL-2.0",),
+}
+# Whoever has the box may exchange such a library: docs/decisions/0065.
+_EXCHANGED = """
+ It is delivered unchanged, as Python source, and may be exchanged: put another
+ version in the place of its folder below /opt/kenpin/current/lib, and, as root,
+ python3 -m compileall --invalidation-mode unchecked-hash FOLDER"""
 
 
 def copyright_of(holder: str, home: str, wheels: Sequence[Wheel]) -> str:
@@ -30,12 +39,14 @@ def copyright_of(holder: str, home: str, wheels: Sequence[Wheel]) -> str:
             f"Files: {names}\nCopyright: {wheel.authors}\nLicense: {_short(wheel.licence)}\n"
             f"Comment: {wheel.name} {wheel.version}, as published on pypi.org. Its licence, and\n"
             " those of what it is made of, are in /usr/share/doc/kenpin/NOTICE.gz."
+            + (_EXCHANGED if wheel.licence.startswith("LGPL") else "")
         )
     for licence in sorted({"Apache-2.0", *(_short(wheel.licence) for wheel in wheels)}):
-        common = _COMMON.get(licence)
+        names = _COMMON.get(licence, ())
+        texts = " and ".join(f"/usr/share/common-licenses/{name}" for name in names)
         where = (
-            f"On Debian systems the full text is in /usr/share/common-licenses/{common}."
-            if common
+            f"On Debian systems the full text is in {texts}."
+            if texts
             else "The full text is in /usr/share/doc/kenpin/NOTICE.gz."
         )
         parts.append(f"License: {licence}\n {where}")

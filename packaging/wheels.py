@@ -121,6 +121,7 @@ def _licence(told: Message) -> str:
         "MIT License": "MIT",
         "BSD License": "BSD-3-Clause",
         "Apache Software License": "Apache-2.0",
+        "GNU Lesser General Public License v3 or later (LGPLv3+)": "LGPL-3.0-or-later",
     }
     for classifier in told.get_all("Classifier", []):
         if classifier.startswith("License ::"):

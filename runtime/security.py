@@ -18,7 +18,7 @@ from kenpin.runtime.box.host import clock
 from kenpin.runtime.box.listeners import examine_listeners
 from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
-from kenpin.runtime.service.audit import AuditError, audit_of, keys_audit
+from kenpin.runtime.service.audit import AuditError, logs_of
 from kenpin.runtime.wire.endpoints import is_local
 from kenpin.runtime.wire.keys import KeysError, read_admitted, read_line
 
@@ -145,9 +145,7 @@ def _bundles(line: Line) -> Iterator[Finding]:
 
 
 def _audit(line: Line) -> Iterator[Finding]:
-    logs = [audit_of(line)]
-    logs += [] if line.wire.keys is None else [keys_audit(line.wire.keys)]
-    for log in logs:
+    for log in logs_of(line):
         try:
             checked = log.verify()
         except AuditError as error:

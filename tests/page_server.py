@@ -18,6 +18,7 @@ import uvicorn
 from kenpin.config.line import Line
 from kenpin.config.page import PageSpec
 from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict
+from kenpin.runtime.service.audit import AuditLog, audit_of
 from kenpin.runtime.service.sides.messages import ArchiveCounts, LineTotals
 from kenpin.runtime.service.sides.page.app import make_app
 from kenpin.runtime.service.sides.page.changes import BundleChanges
@@ -82,9 +83,19 @@ def fill(live: LiveLine, n: int = 40, bundle: str = "small@0123456789ab") -> Non
 class Served:
     """A page, its address, and a browser of sorts."""
 
-    def __init__(self, port: int, live: LiveLine, changes: BundleChanges, wanted: list[str]):
+    def __init__(
+        self,
+        port: int,
+        live: LiveLine,
+        changes: BundleChanges,
+        wanted: list[str],
+        audit: AuditLog,
+    ):
         self.port, self.live, self.changes, self.wanted = port, live, changes, wanted
+        self.audit = audit
         self.url = f"http://127.0.0.1:{port}/"
+        # Addresses that change something.
+        self.changing: list[str] = []
         self.cookie = self.csrf = ""
 
     def ask(
@@ -152,8 +163,10 @@ def served(folder: Path, bundles: Path | None = None, **page: Any) -> Iterator[S
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
+    page_served = Served(listener.getsockname()[1], live, changes, wanted, audit_of(line))
+    page_served.changing = [route.path for route in app.routes if "POST" in (route.methods or ())]
     try:
-        yield Served(listener.getsockname()[1], live, changes, wanted)
+        yield page_served
     finally:
         server.should_exit = True
         thread.join(20)

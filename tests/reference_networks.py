@@ -23,11 +23,16 @@ BATCH_NORM_EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Residual:
-    """Blocks per stage; bottleneck blocks have that width in the first stage."""
+    """Blocks per stage; bottleneck blocks have that width in the first stage.
+
+    groups, squeezes  ResNeXt's, and squeeze and excitation by the names of timm's files
+    """
 
     blocks: tuple[int, ...]
     bottleneck: bool = False
     width: int = 64
+    groups: int = 1
+    squeezes: bool = False
 
 
 RESIDUAL = {
@@ -35,6 +40,7 @@ RESIDUAL = {
     "resnet34": Residual((3, 4, 6, 3)),
     "resnet50": Residual((3, 4, 6, 3), bottleneck=True),
     "wide_resnet50_2": Residual((3, 4, 6, 3), bottleneck=True, width=128),
+    "se_resnext101": Residual((3, 4, 23, 3), bottleneck=True, width=128, groups=32, squeezes=True),
 }
 
 # t, c, n, s of the paper's table 2.
@@ -76,6 +82,13 @@ class Weights:
         assert weight.shape == shape
         return functional.conv2d(x, weight, None, stride, side // 2, groups=groups)
 
+    def mix(self, x: Tensor, key: str, outside: int) -> Tensor:
+        if self._makes:
+            values = self._rng.uniform(-0.5, 0.5, size=outside)
+            self.state[f"{key}.bias"] = torch.from_numpy(values).float()
+        mixed = self.convolve(x, key, outside, 1)
+        return mixed + self.state[f"{key}.bias"].double().view(1, -1, 1, 1)
+
     def normalise(self, x: Tensor, key: str) -> Tensor:
         names = {"running_mean": (-0.3, 0.3), "running_var": (0.5, 2), "weight": (0.5, 1.2)}
         for name, ends in (names | {"bias": (-0.3, 0.3)}).items():
@@ -108,15 +121,21 @@ def resnet(name: str, weights: Weights, tiles: NDArray[np.uint8], last: int) -> 
 def _block(
     shape: Residual, weights: Weights, x: Tensor, key: str, planes: int, stride: int
 ) -> Tensor:
-    def step(y: Tensor, number: int, outside: int, side: int, stride: int) -> Tensor:
-        y = weights.convolve(y, f"{key}.conv{number}", outside, side, stride)
+    def step(
+        y: Tensor, number: int, outside: int, side: int, stride: int, groups: int = 1
+    ) -> Tensor:
+        y = weights.convolve(y, f"{key}.conv{number}", outside, side, stride, groups)
         return weights.normalise(y, f"{key}.bn{number}")
 
     if shape.bottleneck:
         width, outside = planes * shape.width // 64, planes * 4
         y = functional.relu(step(x, 1, width, 1, 1))
-        y = functional.relu(step(y, 2, width, 3, stride))
+        y = functional.relu(step(y, 2, width, 3, stride, shape.groups))
         y = step(y, 3, outside, 1, 1)
+        if shape.squeezes:
+            usual = y.mean(dim=(2, 3), keepdim=True)
+            narrow = functional.relu(weights.mix(usual, f"{key}.se.fc1", outside // 16))
+            y = y * torch.sigmoid(weights.mix(narrow, f"{key}.se.fc2", outside))
     else:
         outside = planes
         y = functional.relu(step(x, 1, planes, 3, stride))

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
-from kenpin.runtime.service.audit import AuditError, AuditLog, Who, audit_of
+from kenpin.runtime.service.audit import AuditError, AuditLog, Who, audit_of, logs_of
 from kenpin.runtime.service.cli import main
-from kenpin.runtime.service.line_audit import AuditQueue, settings_of
+from kenpin.runtime.service.line_audit import AuditQueue, settings_of, trusted_of
+from running_line import line_toml
 
 MIKA = Who("page", user="mika")
 
@@ -177,6 +178,39 @@ def test_keys_and_their_changes_are_logged(
     ]  # fmt: skip
     assert rows[2]["before"] == rows[1]["after"] != "null"
     assert rows[2]["after"] == "null"
+
+
+def test_who_may_use_an_opc_ua_server_is_logged_and_what_nobody_logged_is_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "opcua"
+    assert main(["keys", "certificate", "box-7", str(folder)]) == Exit.DONE
+    for password in ("correct horse", "battery staple"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(password))
+        assert main(["keys", "user", "plc-1", str(folder / "users")]) == Exit.DONE
+    entries = AuditLog(folder / "audit.jsonl").entries()
+    assert [(e.what, e.item, e.before, e.after) for e in entries[1:]] == [
+        ("account", "plc-1", None, "a password"),
+        ("account", "plc-1", "a password", "another password"),
+    ]
+    assert (entries[0].what, entries[0].item) == ("key", "box-7.pem")
+    text = (folder / "audit.jsonl").read_text()
+    assert "horse" not in text
+    assert "staple" not in text
+    toml = line_toml(tmp_path, tmp_path / "store")
+    own = f'certificate = "{folder}/box-7.pem"\nprivate_key = "{folder}/box-7.key"\n'
+    admitting = f'trusted = "{folder}/trusted"\nusers = "{folder}/users"\n'
+    toml.write_text(f'{toml.read_text()}[[bridges]]\nkind = "opcua"\n{own}{admitting}')
+    line, trusted = load_line(toml), folder / "trusted"
+    before = trusted_of(line)
+    trusted.mkdir()
+    (trusted / "mes.pem").write_text("somebody's")
+    (folder / "users").write_text("")
+    now = trusted_of(line)
+    assert [item for item in now if now[item] != before[item]] == [
+        "web-1: opcua trusted", "web-1: opcua users",
+    ]  # fmt: skip
+    assert [log.path for log in logs_of(line)][1:] == [folder / "audit.jsonl"]
 
 
 def test_an_altered_log_has_an_exit_code_of_its_own(

@@ -20,7 +20,12 @@ from bundles import HEIGHT, SEED, WIDTH
 from kenpin.camera.files.images import write_png
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
+from kenpin.config.drift import DriftSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.bundles.manifest import BundleError, canonical
+from kenpin.runtime.bundles.signature import make_key, sign
+from kenpin.runtime.drift.reference import Reference
+from kenpin.runtime.drift.watch import Cause, DriftWatch
 from kenpin.runtime.judging.coreset import covering_radius, farthest_first
 from kenpin.runtime.judging.gaussian_sums import GaussianSums
 from kenpin.runtime.judging.tiling import TileGrid
@@ -32,6 +37,7 @@ from kenpin.runtime.selftest import open_tested
 from kenpin.runtime.service.cli import main as edge_run
 from kenpin.runtime.service.lessons import lessons_in
 from kenpin.runtime.service.reviews import Reviews
+from kenpin.runtime.web.pipeline import open_pipeline
 from page_server import counts, served
 
 WEB = SyntheticWeb(HEIGHT, WIDTH, SEED)
@@ -112,6 +118,24 @@ def test_the_network_is_the_same_and_the_manifest_says_where_it_came_from(
         n: patchcore.manifest.files[n] for n in same
     }
     open_tested(fresh)  # its golden frames score what it says
+
+
+def test_what_was_learnt_is_no_drift_any_more(patchcore: Bundle, learnt: Updated) -> None:
+    assert learnt.bundle is not None
+    frames = [streaked(number) for number in range(8)]
+
+    def told(bundle: Bundle) -> Cause | None:
+        reference = Reference.of(bundle)
+        assert reference is not None
+        watch = DriftWatch(reference, DriftSpec(window=40, alarms_per_look=0.01), None)
+        pipeline = open_pipeline(bundle, overhear=watch.features, oversee=watch.pixels)
+        with watch.looking():
+            for number in range(40):
+                pipeline.judge(Frame(frames[number % 8], 0, number))
+        return watch.standing().cause
+
+    assert told(patchcore) is not None
+    assert told(read_bundle(learnt.bundle.folder)) is None
 
 
 def test_rows_join_the_bank_as_the_coreset_was_chosen(patchcore: Bundle, learnt: Updated) -> None:
@@ -315,3 +339,35 @@ def test_the_page_logs_reviews_learns_beside_itself_and_asks_for_the_bundle(
     assert (review["before"]["word"], review["after"]["word"]) == ("spot", "hole")
     assert (learnt["what"], learnt["why"]) == ("bundle", "a new loom")
     assert learnt["after"]["bundle"] == made
+
+
+def test_where_bundles_are_signed_what_was_learnt_waits_for_a_signature(
+    patchcore: Bundle, tmp_path: Path
+) -> None:
+    line_with(tmp_path, patchcore)
+    store, keys, private = tmp_path / "store", tmp_path / "keys", tmp_path / "plant.pem"
+    keys.mkdir()
+    shutil.copy(make_key(private), keys)
+    sign(store / patchcore.folder.name, canonical(patchcore.manifest), private)
+    archive = str(tmp_path / "archive")
+    with served(tmp_path, store, archive=archive, trust=keys) as page:
+        page.live.counts(counts(patchcore.label))
+        page.visit()
+        assert page.ask("/api/learn", {"why": "a new loom"})[0] == 200
+        deadline = time.monotonic() + 120
+        while page.changes.state["step"] == "learning" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        told = page.changes.state
+        assert told["step"] == "proposed", told
+        # Nothing is asked of the line, and nothing is in its store.
+        assert page.wanted == []
+        assert sorted(item.name for item in store.iterdir()) == ["current", patchcore.folder.name]
+        # Another change may follow.
+        assert page.ask("/api/threshold", {"ok": 9.0, "why": "meanwhile"})[0] == 200
+    proposal = tmp_path / "proposals" / told["bundle"]
+    with pytest.raises(BundleError, match="sign"):
+        read_bundle(proposal, keys)
+    sign(proposal, canonical(read_bundle(proposal).manifest), private)
+    assert read_bundle(proposal, keys).manifest.update is not None
+    learnt, _ = [json.loads(x) for x in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert (learnt["what"], learnt["after"]["bundle"]) == ("bundle", told["bundle"])

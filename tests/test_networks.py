@@ -87,6 +87,7 @@ def test_the_first_layer_takes_raw_grey_levels_as_if_they_were_normalised_colour
         ("resnet34", ("layer2",)),
         ("resnet50", ("layer1", "layer2")),
         ("wide_resnet50_2", ("layer1",)),
+        ("se_resnext101", ("layer1", "layer2")),
         ("mobilenet_v2", ("features.3", "features.6", "features.13")),
     ],
 )

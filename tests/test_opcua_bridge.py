@@ -37,8 +37,6 @@ def opcua(line: LyingLine, **settings: object) -> Iterator[tuple[OpcuaSettings, 
         yield found, process
 
 
-# On a crowded machine events may overtake each other: docs/bridges/opcua.md.
-@pytest.mark.alone
 def test_every_promise_holds_through_opcua_whatever_goes_wrong(tmp_path: Path) -> None:
     with LyingLine(tmp_path) as line, opcua(line) as (settings, process):
         watch = inspect(line, settings, process, Each(Fault.BROKER_AWAY), parts=50)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import load_line
-from kenpin.config.page import LANGUAGES, PageSpec
+from kenpin.config.page import LANGUAGES, ROLES, PageSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import canonical
 from kenpin.runtime.bundles.signature import make_key, sign
@@ -143,6 +143,8 @@ def test_an_alarm_that_was_seen_says_by_whom_until_it_is_another(page: Served) -
     assert live.tree()["alarms"][0]["acknowledged"] is None
     assert page.ask("/api/acknowledge", {"part": "camera"})[0] == 200
     assert page.ask("/api/acknowledge", {"part": "nothing"})[0] == 404
+    (entry,) = [entry for entry in page.audit.entries() if entry.what == "alarm"]
+    assert (entry.item, entry.who.via, entry.after) == ("camera", "page", {"acknowledged": True})
 
 
 # -- whom it turns away -------------------------------------------------------------------
@@ -178,6 +180,24 @@ def test_a_body_is_exactly_what_is_expected_and_small(page: Served) -> None:
         assert page.ask("/api/acknowledge", body)[0] == 400
     assert page.ask("/api/acknowledge", raw=b"{" * 1000)[0] == 400
     assert page.ask("/api/acknowledge", raw=b" " * 200_000)[0] == 413
+
+
+def test_no_change_is_made_without_session_secret_kind_and_size(page: Served) -> None:
+    """Every address that changes something, those of tomorrow included."""
+    guarded = [path for path in page.changing if path != "/login"]
+    assert {"/api/threshold", "/api/learn", "/api/back", "/api/review"} < set(guarded)
+    for path in guarded:
+        assert page.ask(path, {}, Cookie="")[0] == 401, path
+        assert page.ask(path, {}, X_Kenpin="")[0] == 403, path
+        assert page.ask(path, {}, X_Kenpin="guéssed".encode().decode("latin-1"))[0] == 403, path
+        assert page.ask(path, {}, Origin="http://evil.example")[0] == 403, path
+        assert page.ask(path, {}, Host="evil.example")[0] == 403, path
+        if path != "/logout":
+            assert page.ask(path, raw=b"a=b", Content_Type="text/plain")[0] == 415, path
+            assert page.ask(path, raw=b" " * 200_000)[0] == 413, path
+            assert page.ask(path, {"unheard": "of"})[0] == 400, path
+        # GET changes nothing.
+        assert page.ask(path, method="GET")[0] == (409 if path == "/api/threshold" else 405), path
 
 
 @pytest.mark.parametrize(
@@ -283,10 +303,44 @@ def test_a_login_makes_a_new_session_and_the_old_cookie_is_void(accounts) -> Non
     assert sessions.of(second) is None
 
 
-def test_people_log_in_over_http_and_may_do_what_their_role_may(accounts, tmp_path) -> None:
+def test_each_role_may_do_what_those_before_it_may_and_no_more(accounts, tmp_path) -> None:
+    needed = {
+        "/api/threshold": "set", "/api/learn": "set", "/api/back": "set", "/api/review": "review",
+        "/api/acknowledge": "look", "/logout": "look",
+    }  # fmt: skip
     with served(tmp_path, accounts=tmp_path / "people.json") as one:
+        assert set(one.changing) == {*needed, "/login"}
+        for number, role in enumerate(ROLES):
+            accounts.set(f"p{number}", "battery staple", role)
+            one.cookie = ""
+            answer = one.ask("/login", {"name": f"p{number}", "password": "battery staple"})
+            one.cookie = answer[2]["Set-Cookie"].partition(";")[0]
+            one.visit()
+            for path, asked in needed.items():
+                # What is allowed is looked at further, and this body will not do.
+                may = number >= [str(one) for one in ROLES].index(asked)
+                found = one.ask(path, raw=b"{}", Content_Type="text/plain")[0]
+                assert (found == 403) == (not may), (role, path, found)
+
+
+def test_who_is_taken_off_or_changed_is_logged_out(accounts) -> None:
+    sessions = Logins(accounts, "look")
+    jana, _ = sessions.log_in("jana", "correct horse", "a", None)
+    otto, _ = sessions.log_in("otto", "battery staple", "b", None)
+    assert sessions.of(jana)
+    accounts.set("otto", "battery staple", "review")
+    assert sessions.of(otto) is None
+    assert sessions.of(jana)
+    accounts.remove("jana")
+    assert sessions.of(jana) is None
+
+
+def test_people_log_in_over_http_and_may_do_what_their_role_may(accounts, tmp_path) -> None:
+    notice = "For staff of plant 2."
+    with served(tmp_path, accounts=tmp_path / "people.json", notice=notice) as one:
         one.visit()
         assert one.ask("/api/state")[0] == 401
+        assert one.ask("/api/me")[1]["notice"] == notice, "it is told before the login"
         assert one.ask("/login", {"name": "otto", "password": "wrong"})[0] == 401
         status, _, headers = one.ask("/login", {"name": "otto", "password": "battery staple"})
         assert status == 200

@@ -75,7 +75,22 @@ def bundle(site: Path, workshop: Workshop, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.usefixtures("installed")
 def test_an_installed_package_is_found_by_name() -> None:
     assert "edges" in BACKBONES.names()
-    assert METHODS.names() == ["baseline", "imported", "padim", "patchcore", "zscore"]
+    assert METHODS.names() == [
+        "baseline",
+        "cflow",
+        "dfm",
+        "efficientad",
+        "ensemble",
+        "fastflow",
+        "ganomaly",
+        "imported",
+        "metric",
+        "padim",
+        "patchcore",
+        "reverse_distillation",
+        "stfpm",
+        "zscore",
+    ]
     assert SIDES.names() == ["archive", "bridge", "journal", "page", "preview", "rolls", "status"]
     assert SOURCES.find("testcard").settings.__name__ == "TestcardSettings"
 

@@ -9,12 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 import browser
 from kenpin.config.page import LANGUAGES
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
-from page_server import Served, counts, fill, served
+from kenpin.runtime.judging.verdict import (
+    LaneVerdict,
+    Outcome,
+    Thresholds,
+    WebDefect,
+    WebFindings,
+)
+from kenpin.runtime.service.reviews import Reviews
+from kenpin.runtime.service.sides.messages import DriftTold
+from page_server import Served, counts, fill, served, verdict
 from running_line import RunningLine, line_toml
+from test_learning import reviewed
 
 pytestmark = [
     pytest.mark.real,
@@ -165,3 +176,102 @@ def test_a_threshold_is_moved_applied_and_taken_back_on_a_running_line(
     entries = [json.loads(one) for one in (store / "audit.jsonl").read_text().splitlines()]
     whys = [(one["what"], one["why"]) for one in entries if one["why"]]
     assert whys == [("threshold", "a trial"), ("bundle", "a trial")]
+
+
+def test_the_running_roll_zooms_and_keeps_its_place_while_it_runs(page: Served) -> None:
+    try:
+        for number in range(40):
+            page.live.verdict(1000 + number, verdict(True, 0.5, web=stretch(number)))
+        with browser.Browser(browser.find() or "", *SIZES["phone"]) as chromium:
+            opened(page, "rolls", chromium)
+            box = "document.querySelector('#running .scroll')"
+            chromium.until(f"{box} != null")
+            assert chromium.value(f"{box}.scrollWidth <= {box}.clientWidth + 1")
+            assert chromium.value("document.querySelectorAll('#running .spot').length") == 4
+            lanes = "[...document.querySelectorAll('#running .lanes b')].map(e => e.innerText)"
+            assert chromium.value(lanes) == ["left", "right"]
+            # By the keyboard, on the map itself.
+            chromium.value(f"{box}.focus()")
+            for kind in ("keyDown", "keyUp"):
+                chromium.call("Input.dispatchKeyEvent", type=kind, text="+", key="+")
+            chromium.until(f"{box}.scrollWidth > 1.4 * {box}.clientWidth")
+            chromium.value("$('zoom').value = 8; draw()")
+            assert chromium.value(f"{box}.scrollLeft + {box}.clientWidth > {box}.scrollWidth - 8")
+            chromium.value(f"{box}.scrollLeft = 100")
+            page.live.verdict(2000, verdict(True, 0.5, web=stretch(40)))
+            chromium.until("line.web.end_line == 41 * 256")
+            assert 60 < chromium.value(f"{box}.scrollLeft") < 140
+            assert chromium.value("document.activeElement.className") == "scroll"
+            # The page itself does not move sideways.
+            assert chromium.value("document.documentElement.scrollWidth") <= SIZES["phone"][0]
+    finally:
+        fill(page.live, bundle=page.live.tree()["bundle"])
+
+
+def stretch(number: int) -> WebFindings:
+    """256 lines of a web of two lanes; every tenth with a defect."""
+    limits, bad = Thresholds(1.0, 1.0), number % 10 == 4
+    lanes = tuple(
+        LaneVerdict(name, Outcome.OK, None, 0.5, limits, ()) for name in ("left", "right")
+    )
+    found = WebDefect(
+        number=number + 1, first_line=256 * number, end_line=256 * number + 9, left_px=1,
+        right_px=9, area_px=50, peak=2.0, mean=1.5, peak_line=256 * number + 4, peak_px=5,
+        lane="right", lanes=("right",), open=False, cut=False, continues=None, absorbed=(),
+        web_mm=25.6 * number, length_mm=1.0, left_mm=0.1, width_mm=0.8, area_mm2=0.5,
+    )  # fmt: skip
+    return WebFindings(
+        first_line=256 * number, end_line=256 * (number + 1), first_mm=25.6 * number,
+        end_mm=25.6 * (number + 1), lanes=lanes, defects=(found,) if bad else (),
+        n_defects=int(bad), gaps=(), gates=(), map_line=None,
+    )  # fmt: skip
+
+
+def test_the_button_learns_from_what_was_reviewed_on_a_running_line(
+    patchcore: Bundle, tmp_path: Path
+) -> None:
+    store, archive = tmp_path / "store", reviewed(tmp_path / "archive", 8, 1)
+    store.mkdir()
+    shutil.copytree(patchcore.folder, store / patchcore.folder.name)
+    (store / "current").symlink_to(patchcore.folder.name)
+    reviews = Reviews(archive)
+    for number in range(1, 9):
+        reviews.say(number, "good", "jana")
+    toml = line_toml(
+        tmp_path,
+        store,
+        page="port = 0",
+        archive=f'folder = "{archive}", min_free_bytes = 0, ok_every = 0',
+        trigger='mode = "free", budget_ms = 4000, max_in_flight = 8',
+    )
+    with RunningLine(toml) as line, browser.Browser(browser.find() or "") as chromium:
+        line.until(lambda m: m.get("type") == "verdict")
+        (told,) = [json.loads(one) for one in line.log if '"event": "page"' in one][:1]
+        chromium.visit(f"{told['address']}/#review")
+        chromium.until(READY.format("review"))
+        chromium.value(
+            "document.getElementById('learn_reason').value = 'a new loom';"
+            "document.getElementById('learn').requestSubmit()"
+        )
+        chromium.until("document.getElementById('learnt').innerText.length > 0")
+        learnt = line.until(lambda m: m.get("type") == "verdict" and m["bundle"] != patchcore.label)
+        chromium.until("document.getElementById('learnt').innerText.includes('in force')")
+    made = read_bundle(store / "-".join(learnt["bundle"].rsplit("@", 1)))
+    assert made.manifest.update is not None
+    assert len(made.manifest.update.frames) == 8
+
+
+def test_health_says_what_has_drifted_in_the_readers_words(page: Served, patchcore: Bundle) -> None:
+    told = counts(patchcore.label)
+    try:
+        with browser.Browser(browser.find() or "") as chromium:
+            opened(page, "health", chromium)
+            sentence = "document.getElementById('drift_told').innerText"
+            chromium.until(f"{sentence}.startsWith('This bundle holds nothing')")
+            drift = DriftTold("dirt", {"lamp": 0.1, "dirt": 0.9}, 300)
+            page.live.counts(structs.replace(told, drift=drift))
+            chromium.until(f"{sentence}.startsWith('There is dirt on lens')")
+            cells = "[...document.querySelectorAll('#drift td')].map(e => e.innerText)"
+            assert chromium.value(cells) == ["Light", "10%", "Dirt on lens or sensor", "90%"]
+    finally:
+        page.live.counts(told)

@@ -48,7 +48,8 @@ class BoxLine:
     def configure(self, trigger: str = TRIGGER, **tables: str) -> None:
         at = f"/run/kenpin/{self.name}"
         tables = {
-            "wire": f'ctl = "ipc://{at}/ctl", pub = "ipc://{at}/pub", ipc_group = true',
+            "wire": f'ctl = "ipc://{at}/ctl", pub = "ipc://{at}/pub", img = "ipc://{at}/img", '
+            "ipc_group = true",
             "camera": SYNTHETIC,
             "inspection": "threads = 1",
         } | tables
@@ -273,7 +274,16 @@ SIDES = {
     "archive": f'folder = "{ARCHIVE}"',
     "status": "port = 9464",
     "page": "port = 8470",
-    "bridges": '[{ kind = "modbus", port = 5020 }]',
+    "bridges": '[{ kind = "modbus", port = 5020 }, { kind = "opcua", port = 4840 }]',
+}
+# A web, and the book of its rolls.
+ROLLS = "/var/lib/kenpin/web-1/rolls"
+WEB = {
+    "trigger": 'mode = "free", budget_ms = 5000, max_in_flight = 8',
+    "camera": 'kind = "synthetic", height_px = 100, width_px = 160, seed = 3, rate_hz = 2',
+    "web": "along = { line_pitch_mm = 0.5 }, mm_per_px = 0.5, offset_to_gate_mm = 2000, "
+    'lanes = [{ name = "all", left_px = 0, right_px = 160 }]',
+    "rolls": f'folder = "{ROLLS}"',
 }
 
 
@@ -285,7 +295,9 @@ SIDES = {
         ("kenpin-archive", "archive"),
         ("kenpin-status", "status"),
         ("kenpin-page", "page"),
+        ("kenpin-preview", "img"),
         ("kenpin-modbus", "modbus"),
+        ("kenpin-opcua", "opcua"),
     ],
 )
 def test_a_process_that_dies_is_replaced_and_the_log_and_an_alarm_say_so(
@@ -298,16 +310,36 @@ def test_a_process_that_dies_is_replaced_and_the_log_and_an_alarm_say_so(
     box.run(f"install -d -o kenpin -g kenpin {ARCHIVE}")
     line.start()
     try:
-        box.until(lambda: line.pid(comm) > 0, f"there is no {comm}")
-        gateway, pid, count = line.pid(), line.pid(comm), len(line.heard("alarm", source=source))
-        box.run(f"kill -KILL {pid}")
-        box.until(lambda: line.pid(comm) not in (0, pid), f"{comm} was not replaced")
-        box.until(lambda: len(line.heard("alarm", source=source)) > count, "no alarm was logged")
-        box.until(lambda: bool(line.heard("alarm_over", source=source)), "the alarm does not end")
-        assert line.pid() == gateway, "the service itself was started again"
+        is_replaced(line, comm, source)
         assert line.ask("part-1")["verdict"] in (1, 2)
     finally:
         line.stop()
+
+
+def test_the_book_of_rolls_that_dies_is_replaced_and_an_alarm_says_so(
+    box: Box, web_bundle: Bundle
+) -> None:
+    line = BoxLine(box)
+    line.configure(**WEB)
+    line.install(web_bundle)
+    box.run(f"install -d -o kenpin -g kenpin {ROLLS}")
+    line.start()
+    try:
+        is_replaced(line, "kenpin-rolls", "rolls")
+    finally:
+        line.stop()
+
+
+def is_replaced(line: BoxLine, comm: str, source: str) -> None:
+    """Kill a process; another one comes, an alarm comes and ends, and the gateway stays."""
+    box = line.box
+    box.until(lambda: line.pid(comm) > 0, f"there is no {comm}")
+    gateway, pid, count = line.pid(), line.pid(comm), len(line.heard("alarm", source=source))
+    box.run(f"kill -KILL {pid}")
+    box.until(lambda: line.pid(comm) not in (0, pid), f"{comm} was not replaced")
+    box.until(lambda: len(line.heard("alarm", source=source)) > count, "no alarm was logged")
+    box.until(lambda: bool(line.heard("alarm_over", source=source)), "the alarm does not end")
+    assert line.pid() == gateway, "the service itself was started again"
 
 
 def test_two_lines_live_side_by_side_and_stop_together(line: BoxLine, patchcore: Bundle) -> None:
@@ -425,7 +457,7 @@ def complaints(line: BoxLine) -> list[dict[str, Any]]:
     return [told for told in alarms if told["detail"] != "starting"]
 
 
-SANDBOXED = ("archive", "status", "page", "modbus")
+SANDBOXED = ("archive", "status", "page", "img", "modbus", "opcua")
 # A word of a Modbus server: a request for registers 100 to 102, and how the answer begins.
 MODBUS = """
 import socket
@@ -433,6 +465,17 @@ asked = bytes([0, 1, 0, 0, 0, 6, 1, 3, 0, 100, 0, 3])
 with socket.create_connection(("127.0.0.1", 5020), 5) as line:
     line.sendall(asked)
     print(line.recv(9)[:9].hex())
+"""
+
+
+# Of an OPC UA server: HELLO, and how the answer begins.
+OPCUA = """
+import socket, struct
+url = b"opc.tcp://127.0.0.1:4840"
+asked = struct.pack("<5I", 0, 65536, 65536, 0, 0) + struct.pack("<I", len(url)) + url
+with socket.create_connection(("127.0.0.1", 4840), 5) as line:
+    line.sendall(b"HELF" + struct.pack("<I", 8 + len(asked)) + asked)
+    print(line.recv(4).decode())
 """
 
 
@@ -454,6 +497,7 @@ def test_the_sandbox_lets_archive_recording_keys_status_page_and_bridges_work(
         | {
             "archive": SIDES["archive"] + ", ok_every = 1",
             "bridges": '[{ kind = "modbus", port = 5020, '
+            'keys = "/var/lib/kenpin/web-1/plc.key_secret" }, { kind = "opcua", port = 4840, '
             'keys = "/var/lib/kenpin/web-1/plc.key_secret" }]',
         },
     )
@@ -469,6 +513,9 @@ def test_the_sandbox_lets_archive_recording_keys_status_page_and_bridges_work(
         # Seven bytes of header, function 3, six bytes of registers.
         asked = lambda: box.run("python3 /root/modbus.py", check=False).stdout.strip()  # noqa: E731
         box.until(lambda: asked() == "000100000009010306", "no bridge")
+        (box.root / "root/opcua.py").write_text(OPCUA)
+        greeted = lambda: box.run("python3 /root/opcua.py", check=False).stdout.strip()  # noqa: E731
+        box.until(lambda: greeted() == "ACKF", "no OPC UA server")
         listened = box.run(
             "cd /var/lib/kenpin/web-1 && timeout 20 runuser -u kenpin -- edge-plc "
             "--ctl tcp://127.0.0.1:5555 --pub tcp://127.0.0.1:5556 --keys plc.key_secret "

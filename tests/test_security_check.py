@@ -187,6 +187,22 @@ def test_a_disk_is_asked_and_what_cannot_be_known_is_no_complaint(
     assert words in found["SMART of sda"].found
 
 
+def test_a_virtual_disk_has_no_smart_and_smartctl_is_not_asked(tmp_path: Path) -> None:
+    root = box(tmp_path / "root")
+    (root / "sys/block/vda/device").mkdir(parents=True)
+    (root / "sys/block/vda/device/driver").symlink_to("../../../../bus/virtio/drivers/virtio_blk")
+    found = {f.name: f for f in examine_disks(tmp_path, root, lambda name: f"asked about {name}")}
+    assert found["SMART of vda"].grade == "unknown"
+    assert "virtual" in found["SMART of vda"].found
+
+
+@pytest.mark.skipif(
+    not shutil.which("smartctl", path="/usr/sbin:/sbin"), reason="smartctl is not installed"
+)
+def test_the_real_smartctl_says_why_it_knows_nothing() -> None:
+    assert "Unable to detect device type" in str(smartctl("null"))
+
+
 @pytest.mark.parametrize(
     ("printed", "told"),
     [

@@ -39,6 +39,7 @@ BACKBONES: Registry[Family] = Registry(
         "resnet18": "kenpin.compile.backbones.resnet:RESNET18",
         "resnet34": "kenpin.compile.backbones.resnet:RESNET34",
         "resnet50": "kenpin.compile.backbones.resnet:RESNET50",
+        "se_resnext101": "kenpin.compile.backbones.resnet:SE_RESNEXT101",
         "wide_resnet50_2": "kenpin.compile.backbones.resnet:WIDE_RESNET50_2",
     },
 )

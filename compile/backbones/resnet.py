@@ -1,7 +1,8 @@
 """Residual networks in torchvision's layout, in plain torch.
 
 He et al., Deep Residual Learning, CVPR 2016 (arXiv:1512.03385); the wide
-variant: Zagoruyko and Komodakis, BMVC 2016 (arXiv:1605.07146).
+variant: Zagoruyko and Komodakis, BMVC 2016 (arXiv:1605.07146); in groups: Xie et al., ResNeXt,
+CVPR 2017 (arXiv:1611.05431); with squeeze and excitation: Hu et al., CVPR 2018 (arXiv:1709.01507).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +23,7 @@ __all__ = [
     "RESNET34",
     "RESNET50",
     "RESNETS",
+    "SE_RESNEXT101",
     "WIDE_RESNET50_2",
     "ResNet",
     "ResNetShape",
@@ -29,11 +32,18 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ResNetShape:
-    """Blocks per stage; `bottleneck` blocks are 4 times as wide outside as `width` inside."""
+    """Blocks per stage; `bottleneck` blocks are 4 times as wide outside as `width` inside.
+
+    groups    that the middle convolution of a bottleneck falls into
+    squeezes  each bottleneck ends with squeeze and excitation: channels are weighed by what
+              the whole tile shows
+    """
 
     blocks: tuple[int, int, int, int]
     bottleneck: bool
     width: int = 64
+    groups: int = 1
+    squeezes: bool = False
 
 
 RESNETS = {
@@ -41,13 +51,18 @@ RESNETS = {
     "resnet34": ResNetShape((3, 4, 6, 3), bottleneck=False),
     "resnet50": ResNetShape((3, 4, 6, 3), bottleneck=True),
     "wide_resnet50_2": ResNetShape((3, 4, 6, 3), bottleneck=True, width=128),
+    "se_resnext101": ResNetShape(
+        (3, 4, 23, 3), bottleneck=True, width=128, groups=32, squeezes=True
+    ),
 }
 
 BOTTLENECK_EXPANSION = 4
+# Of the channels that squeeze and excitation goes through.
+REDUCTION = 16
 
 
-def _conv(inside: int, outside: int, side: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inside, outside, side, stride, padding=side // 2, bias=False)
+def _conv(inside: int, outside: int, side: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inside, outside, side, stride, padding=side // 2, groups=groups, bias=False)
 
 
 class _Basic(nn.Module):
@@ -65,21 +80,45 @@ class _Basic(nn.Module):
         return functional.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
+class _Squeeze(nn.Module):
+    """Names as in timm's files."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, channels // REDUCTION, 1)
+        self.fc2 = nn.Conv2d(channels // REDUCTION, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        usual = x.mean(dim=(2, 3), keepdim=True)
+        return x * torch.sigmoid(self.fc2(functional.relu(self.fc1(usual))))
+
+
 class _Bottleneck(nn.Module):
-    def __init__(self, inside: int, width: int, stride: int, outside: int) -> None:
+    def __init__(
+        self,
+        inside: int,
+        width: int,
+        stride: int,
+        outside: int,
+        groups: int = 1,
+        *,
+        squeezes: bool = False,
+    ) -> None:
         super().__init__()
         self.conv1 = _conv(inside, width, 1)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv(width, width, 3, stride)
+        self.conv2 = _conv(width, width, 3, stride, groups)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = _conv(width, outside, 1)
         self.bn3 = nn.BatchNorm2d(outside)
+        self.se = _Squeeze(outside) if squeezes else None
         self.downsample = _shortcut(inside, outside, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = functional.relu(self.bn1(self.conv1(x)))
         y = functional.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
+        y = y if self.se is None else self.se(y)
         return functional.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
@@ -96,7 +135,11 @@ class ResNet(Backbone):
         super().__init__()
         self.conv1 = nn.Conv2d(channels + 1, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        block = _Bottleneck if shape.bottleneck else _Basic
+        block = (
+            partial(_Bottleneck, groups=shape.groups, squeezes=shape.squeezes)
+            if shape.bottleneck
+            else _Basic
+        )
         inside = 64
         taps = []
         self._stages = []
@@ -129,12 +172,12 @@ class ResNet(Backbone):
         return found
 
 
-def _family(name: str, digits: str) -> Family:
+def _family(name: str, digits: str | None) -> Family:
     return Family(
         partial(ResNet, RESNETS[name]),
         ("layer1", "layer2", "layer3", "layer4"),
         {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"},
-        Weights("conv1.weight", f"{TORCHVISION}{name}-{digits}.pth"),
+        Weights("conv1.weight", digits and f"{TORCHVISION}{name}-{digits}.pth"),
     )
 
 
@@ -142,3 +185,6 @@ RESNET18 = _family("resnet18", "f37072fd")
 RESNET34 = _family("resnet34", "b627a593")
 RESNET50 = _family("resnet50", "0676ba61")
 WIDE_RESNET50_2 = _family("wide_resnet50_2", "95faca4d")
+# Of timm's seresnext101_32x4d or a training of one's own with its names: nobody publishes a
+# plain file with its hash.
+SE_RESNEXT101 = _family("se_resnext101", None)

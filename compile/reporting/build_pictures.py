@@ -9,6 +9,7 @@ from kenpin.compile.good_scores import GoodScores
 from kenpin.compile.joined import Joined
 from kenpin.compile.map_store import MapStore
 from kenpin.compile.progress import OnProgress
+from kenpin.compile.reporting.measure import picture_measure
 from kenpin.compile.reporting.page import Galleries
 from kenpin.compile.reporting.seen import (
     Seen,
@@ -17,6 +18,8 @@ from kenpin.compile.reporting.seen import (
     look_at_twins,
     samples,
 )
+from kenpin.compile.training.metric import MetricHead
+from kenpin.compile.training.network import TrainedNetwork
 from kenpin.compile.twin_scores import Twin
 from kenpin.runtime.bundles.manifest import Manifest
 from kenpin.runtime.judging.pipeline import Stages
@@ -69,4 +72,9 @@ def picture_build(
         "usual": seen.usual,
         "samples": samples(images.files, images.folder, task.load),
     }
+    network = task.prepared.network
+    if isinstance(network, TrainedNetwork):
+        head, pool = network.learned
+        if isinstance(head, MetricHead):
+            galleries["embedding"] = picture_measure(task, network.plan, head, pool)
     return Pictured(seen, galleries)

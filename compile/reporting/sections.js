@@ -35,6 +35,7 @@ function galleries() {
     gallery("Defects drawn in, and found: the faintest", P.faintest, "", "small"),
     gallery(D.labelled ? "NG images that score lowest" : "NG images: the lowest scores", P.ng_low, "These escape, or come nearest to it."), gallery("NG images: the highest scores", P.ng_high),
     gallery("Good images of the labelled set that score highest", P.good_high, "These are rejected, or come nearest to it."), gallery("Good images of the labelled set that score lowest", P.good_low),
+    gallery("What the learned measure tells apart", P.embedding, "First all tiles in a plane; then those farthest from everything good, each beside the good tile that it is nearest to.", "small"),
     gallery("Good images as they usually are", P.usual, "", "few"), gallery("What was learned from", P.samples, "", "few"),
   ].filter(Boolean);
   if (!shown.length) return null;

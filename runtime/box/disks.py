@@ -25,6 +25,8 @@ _PATIENCE_S = 20.0
 _WORN_PERCENT = 90
 # ATA's attributes that count sectors which could not be read, or were given up.
 _BAD_SECTORS = {5: "reallocated", 197: "pending", 198: "uncorrectable"}
+# Drivers of disks that a host makes up: they have no SMART, and smartctl knows no such kind.
+_VIRTUAL = ("virtio_blk", "vbd")
 _EXCHANGE = "copy the bundles away and exchange the disk"
 
 
@@ -40,8 +42,7 @@ def examine_disks(folder: Path, root: Path = Path("/"), ask: Ask | None = None) 
     """
     findings = [*_file_systems(root)]
     for name in _devices(root):
-        wear = root / "sys/block" / name / "device/life_time"
-        findings.append(_flash(name, wear) if wear.is_file() else _smart(name, ask or smartctl))
+        findings.append(_device(root / "sys/block" / name / "device", name, ask or smartctl))
     if folder.exists():
         findings.append(_space(folder))
     return findings
@@ -60,6 +61,14 @@ def _file_systems(root: Path) -> Iterator[Finding]:
 def _devices(root: Path) -> list[str]:
     """Disks that something drives; not loops, memory, or what is made of other disks."""
     return sorted(path.parent.name for path in (root / "sys/block").glob("*/device"))
+
+
+def _device(place: Path, name: str, ask: Ask) -> Finding:
+    driver, wear = place / "driver", place / "life_time"
+    if driver.is_symlink() and driver.readlink().name in _VIRTUAL:
+        told = "a virtual disk has none: ask whoever keeps the host"
+        return Finding(f"SMART of {name}", "unknown", told)
+    return _flash(name, wear) if wear.is_file() else _smart(name, ask)
 
 
 def _flash(name: str, file: Path) -> Finding:

@@ -73,10 +73,6 @@ class Results:
             self.overrun = False
         return kept
 
-    def known(self, seq: int) -> bool:
-        """Whether a verdict was added."""
-        return seq in self._known
-
     def taken(self, seq: int) -> bool:
         """Whether a verdict that comes once more has been acknowledged, or given up."""
         number = self._known.get(seq)

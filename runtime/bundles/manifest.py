@@ -31,6 +31,7 @@ __all__ = [
     "BundleError",
     "ChallengeRecord",
     "DataRecord",
+    "DriftRecord",
     "FeatureRecord",
     "GoldenFrame",
     "GoodScore",
@@ -245,6 +246,22 @@ class UpdateRecord(Settings):
     challenge: ChallengeRecord
 
 
+class DriftRecord(Settings):
+    """What the good images look like, for whoever watches whether frames still do.
+
+    looks        images that were looked at; of webs, blocks of lines as high as a tile's core
+    independent  as how many of them they count, by quantity, and "columns" and "material":
+                 neighbours resemble each other
+    limits       lowest, median and highest of each quantity, see `look_at`
+    material     the largest distance of one that the statistics had not seen, see `Material`
+    """
+
+    looks: int = Field(ge=3)
+    independent: dict[str, float]
+    limits: dict[str, tuple[float, float, float]]
+    material: float = Field(gt=0)
+
+
 class Manifest(Settings):
     """`manifest.json`: the bundle's whole content, each file by its SHA-256."""
 
@@ -268,13 +285,14 @@ class Manifest(Settings):
     web: WebSpec | None = None
     blend: BlendRecord | None = None
     update: UpdateRecord | None = None
+    drift: DriftRecord | None = None
 
 
 def canonical(manifest: Manifest) -> bytes:
     """The one byte sequence of a manifest: sorted keys, no NaN, a line each."""
     tree = manifest.model_dump(mode="json")
-    optional = (tree, "web"), (tree, "blend"), (tree, "update"), (tree["grey"], "even_to")
-    for table, name in optional:
+    optional = [(tree, name) for name in ("web", "blend", "update", "drift")]
+    for table, name in [*optional, (tree["grey"], "even_to")]:
         # Bundles keep the content hash they had before there was such a thing.
         if table[name] is None:
             del table[name]

@@ -25,7 +25,7 @@ from kenpin.runtime.judging.network import load_mask, load_network
 from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.regions import defects_of
 from kenpin.runtime.judging.rule import Evidence, verdict_on
-from kenpin.runtime.judging.scoring import OnFeatures
+from kenpin.runtime.judging.scoring import OnFeatures, OnPixels
 from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Defect, Reason, Thresholds, Verdict
@@ -190,6 +190,7 @@ class Pipeline:
         exhaustive: bool = False,
         tuning: Tuning | None = None,
         overhear: OnFeatures | None = None,
+        oversee: OnPixels | None = None,
     ) -> None:
         """Load the network and the statistics.
 
@@ -207,6 +208,8 @@ class Pipeline:
             Device, batch and streams; None takes those of the file beside the bundle.
         overhear
             Told of the features of every tile that is measured.
+        oversee
+            Told of the pixels of every whole frame, also of one that is too dark to be judged.
 
         Raises
         ------
@@ -228,6 +231,7 @@ class Pipeline:
         self._grey = manifest.grey
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
+        self._oversee = oversee
         self._stages = _stages(
             bundle, self.grid, threads, tuning, exhaustive=exhaustive, overhear=overhear
         )
@@ -283,9 +287,15 @@ class Pipeline:
         pixels = in_grey_levels(frame.pixels, self._frame)
         dark = grey_fault(pixels, self._grey)
         watch.mark("check")
+        if dark and self._oversee is None:
+            return (Reason.IMAGE_QUALITY, dark), None
+        inner = fitted(pixels, self._frame)
+        if self._oversee is not None:
+            self._oversee(inner)
+            watch.mark("drift")
         if dark:
             return (Reason.IMAGE_QUALITY, dark), None
-        measured = self._stages.measure(fitted(pixels, self._frame), watch)
+        measured = self._stages.measure(inner, watch)
         laid = placed(measured.score_map, self._frame, *pixels.shape[:2])
         return None, replace(measured, score_map=laid)
 

@@ -19,6 +19,7 @@ from kenpin.runtime.judging.tiling import TileGrid
 __all__ = [
     "LoadScorer",
     "OnFeatures",
+    "OnPixels",
     "Overheard",
     "Scorer",
     "TileDistances",
@@ -30,6 +31,8 @@ F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
 # Called with (tiles, cells, cells, D) features, which belong to the network again afterwards.
 OnFeatures = Callable[[F32], None]
+# Called with (H, W) or (H, W, 3) uint8 pixels of a whole frame, in the light that it came in.
+OnPixels = Callable[[NDArray[Any]], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -41,6 +41,7 @@ from kenpin.runtime.learning.challenge import (
     record_of,
     refusals,
 )
+from kenpin.runtime.learning.drift import DriftLearner
 from kenpin.runtime.learning.learner import CannotLearnError, Learner, load_learner
 from kenpin.runtime.selftest import scored, selftest
 from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
@@ -80,18 +81,21 @@ class Updated:
 class _Ears:
     """Hands what is judged to the learners, of the frame that is being judged."""
 
-    def __init__(self, learner: Learner, bands: BandLearner) -> None:
+    def __init__(self, learner: Learner, bands: BandLearner, drift: DriftLearner) -> None:
         self._learner = learner
         self._bands = bands
+        self.drift = drift
         self.frame: int | None = None
 
     def __call__(self, features: F32) -> None:
         if self.frame is not None:
             self._learner.take(self.frame, features)
+            self.drift.hear(features)
 
     def see(self, frame: int, pixels: Pixels) -> None:
         """The frame that was just judged counts."""
         self._bands.take(frame, pixels)
+        self.drift.see(pixels)
 
     def arrays(self, left_out: Collection[int] = ()) -> tuple[dict[str, F32], int]:
         """See `Learner`."""
@@ -139,7 +143,7 @@ def update(
         try:
             learner = load_learner(base, grid, scratch)
             earlier = sum(one.name.startswith(PREFIX) for one in base.manifest.good_scores)
-            ears = _Ears(learner, BandLearner(base, earlier))
+            ears = _Ears(learner, BandLearner(base, earlier), DriftLearner(base))
             say("prove the bundle")
             pipeline = open_pipeline(base, threads=threads, overhear=ears)
             selftest(pipeline)
@@ -148,12 +152,13 @@ def update(
             say("judge each as if never seen")
             scores = _unseen_scores(base, ears, heard, alone, threads)
             changed, added = ears.arrays()
+            drift, wider = ears.drift.widened()
             challenge = [*known_of(base), *known]
             say(f"judge {len(challenge)} known frames, before and after")
             before = list(answers(pipeline, challenge))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        manifest = _with_scores(base.manifest, heard, scores)
+        manifest = _with_scores(base.manifest, heard, scores).model_copy(update={"drift": drift})
         told = replace(base, arrays={**base.arrays, **changed}, manifest=manifest)
         learnt = open_pipeline(told, threads=threads)
         after = list(answers(learnt, challenge))
@@ -166,7 +171,9 @@ def update(
             say("write the bundle")
             golden = [one.model_copy(update={"score": score}) for one, score in scored(learnt)]
             update_of = {"update": record, "golden": golden}
-            done = _written(base, manifest.model_copy(update=update_of), changed, folder, store)
+            done = _written(
+                base, manifest.model_copy(update=update_of), {**changed, **wider}, folder, store
+            )
     return Updated(
         done,
         why,

@@ -15,7 +15,7 @@ from kenpin.runtime.service.coordinator import CAMERA_WORKS
 from kenpin.runtime.service.inspection.changeover import Change
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.line_parts import LineParts
-from kenpin.runtime.service.sides.messages import LineTotals
+from kenpin.runtime.service.sides.messages import DriftTold, LineTotals
 from kenpin.runtime.service.sides.rolls import Rolls
 from kenpin.runtime.service.sides.side import MakeSide, Side, Surroundings
 
@@ -86,6 +86,7 @@ class AllSides:
 
     def _counts(self) -> LineTotals:
         parts, ledger, facts = self._parts, self._parts.ledger, self._parts.supervisor.facts
+        drift = parts.supervisor.line.drift if parts.supervisor.line else None
         pids = {"gateway": os.getpid(), "acquisition": parts.acquisition.pid}
         pids |= parts.supervisor.pids
         pids |= {side.process.name.removeprefix("kenpin-"): side.process.pid for side in self._all}
@@ -113,6 +114,7 @@ class AllSides:
             archive=next((side.archived for side in self._all if side.archived), None),
             pids={name: pid for name, pid in pids.items() if pid is not None},
             alarms=self._parts.alarms.open,
+            drift=None if drift is None else DriftTold(drift.cause, drift.shares, drift.looks),
         )
 
 

@@ -112,7 +112,8 @@ def _audit(line: Line) -> AuditQueue:
     )
     started = Who("service")
     audit.note(started, "setting", line.name, settings_of(line))
-    audit.note(started, "key", f"{line.name}: trust", trusted_of(line))
+    for item, hashes in trusted_of(line).items():
+        audit.note(started, "key", item, hashes)
     return audit
 
 
@@ -128,6 +129,7 @@ def _supervisor(
         threads=line.inspection.threads or max(1, (os.cpu_count() or 2) - 1),
         cpus=line.inspection.cpus,
         web=line.web,
+        drift=line.drift,
         make_pipeline=make_pipeline,
     )
     limits = HangLimits(

@@ -38,6 +38,7 @@ __all__ = [
     "Who",
     "audit_of",
     "keys_audit",
+    "logs_of",
     "store_audit",
     "who_runs",
 ]
@@ -118,6 +119,16 @@ def store_audit(store: Path) -> AuditLog:
 def keys_audit(folder: Path) -> AuditLog:
     """The log of a folder of keys."""
     return AuditLog(folder / _NAME)
+
+
+def logs_of(line: Line) -> list[AuditLog]:
+    """The line's own log, and those beside the keys and the users that it names."""
+    found = [audit_of(line)]
+    if line.wire.keys is not None:
+        found.append(keys_audit(line.wire.keys))
+    beside = {path.parent for bridge in line.bridges for path in bridge.admitting.values()}
+    found += [keys_audit(folder) for folder in sorted(beside) if any(folder.glob("audit.*"))]
+    return found
 
 
 def who_runs(via: str) -> Who:

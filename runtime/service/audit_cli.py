@@ -13,7 +13,7 @@ from pathlib import Path
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.line import load_line
-from kenpin.runtime.service.audit import AuditEntry, AuditError, AuditLog, audit_of, keys_audit
+from kenpin.runtime.service.audit import AuditEntry, AuditError, AuditLog, logs_of
 
 __all__ = ["main"]
 
@@ -65,8 +65,7 @@ def _logs(path: Path) -> list[AuditLog]:
             raise ConfigError(f"{path}: no such log; give a line's settings or its audit.jsonl")
         return [AuditLog(path)]
     line = load_line(path)
-    keys = [] if line.wire.keys is None else [keys_audit(line.wire.keys)]
-    return [audit_of(line), *keys]
+    return logs_of(line)
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -26,6 +26,7 @@ from kenpin.runtime.service.audit import Who
 from kenpin.runtime.service.commands import Commander
 from kenpin.runtime.service.coordinator import CAMERA_WORKS
 from kenpin.runtime.service.inspection.messages import (
+    Drifted,
     Failed,
     Gone,
     InspectionEvent,
@@ -289,6 +290,8 @@ class Gateway:
                 self._manager.ready(f"{event.facts.label} is proven; the camera is being opened")
         elif isinstance(event, SelftestEnded):
             self._selftested(event)
+        elif isinstance(event, Drifted):
+            self._alarms.note("drift", event.detail, bool(event.cause))
         elif isinstance(event, TookOver):
             stuck = f"the inspection keeps niceness {event.niceness}; set LimitNICE=+0 in the unit"
             self._alarms.note("niceness", stuck, event.niceness > 0)
@@ -307,6 +310,8 @@ class Gateway:
         """A bundle has proven itself and judges from now on: what was said before is void."""
         self._coordinator.refusal = None
         self._alarms.note("inspection", "", False)
+        # It counts from its own first frame.
+        self._alarms.note("drift", "", False)
         facts = self._supervisor.facts
         if facts:
             self._sides.in_force(facts)

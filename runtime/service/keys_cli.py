@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import getpass
+import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from kenpin.runtime.wire.keys import (
 )
 
 __all__ = ["main"]
+
+_VIA = "edge-run keys"
 
 EXAMPLES = """examples:
   edge-run keys new /etc/kenpin/keys                 the line's keys, once
@@ -134,6 +137,9 @@ def _revoke(options: argparse.Namespace) -> int:
 def _certificate(options: argparse.Namespace) -> int:
     today = datetime.datetime.now(datetime.UTC)
     made, secret = make_certificate(options.folder, options.name, options.address, today=today)
+    keys_audit(options.folder).write(
+        who_runs(_VIA), "key", made.name, after=hashlib.sha256(made.read_bytes()).hexdigest()
+    )
     _say(f"made {made}, for whoever must trust it, and {secret}, for {options.name} alone")
     return Exit.DONE
 
@@ -143,7 +149,14 @@ def _user(options: argparse.Namespace) -> int:
         password = getpass.getpass(f"Password of {options.name}: ")
     else:
         password = sys.stdin.readline().rstrip("\n")
-    set_user(options.folder, options.name, password)
+    another = set_user(options.folder, options.name, password)
+    keys_audit(options.folder.parent).write(
+        who_runs(_VIA),
+        "account",
+        options.name,
+        before="a password" if another else None,
+        after="another password" if another else "a password",
+    )
     _say(f"{options.name} may use the OPC UA servers that name {options.folder}")
     return Exit.DONE
 
@@ -154,7 +167,7 @@ def _admitted(options: argparse.Namespace) -> dict[str, bytes]:
 
 def _log(options: argparse.Namespace, name: str, before: bytes | None, after: bytes | None) -> None:
     keys_audit(options.folder).write(
-        who_runs("edge-run keys"),
+        who_runs(_VIA),
         "key",
         name,
         before=None if before is None else before.decode(),

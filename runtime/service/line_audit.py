@@ -7,6 +7,7 @@ import queue
 import re
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from kenpin.config.line import Line
@@ -44,14 +45,20 @@ def _shown(name: str, value: Any) -> Any:
     return value
 
 
-def trusted_of(line: Line) -> dict[str, str]:
-    """The SHA-256 of every key that may sign a bundle of the line, by its file's name."""
-    if line.trust is None or not line.trust.is_dir():
+def trusted_of(line: Line) -> dict[str, dict[str, str]]:
+    """Whose bundles are taken and who may come through a bridge: SHA-256 of each file, by item."""
+    places = {"trust": line.trust}
+    for bridge in line.bridges:
+        places |= {f"{bridge.called} {key}": path for key, path in bridge.admitting.items()}
+    return {f"{line.name}: {name}": _hashes(place) for name, place in places.items()}
+
+
+def _hashes(place: Path | None) -> dict[str, str]:
+    if place is None:
         return {}
+    files = sorted(place.iterdir()) if place.is_dir() else [place]
     return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(line.trust.iterdir())
-        if path.is_file()
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()
     }
 
 

@@ -22,7 +22,7 @@ from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.network import load_network
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stopwatch
 from kenpin.runtime.judging.processor import check_processor
-from kenpin.runtime.judging.scoring import OnFeatures, Scorer
+from kenpin.runtime.judging.scoring import OnFeatures, OnPixels, Scorer
 from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds, WebResume
@@ -49,11 +49,13 @@ def open_pipeline(
     exhaustive: bool = False,
     tuning: Tuning | None = None,
     overhear: OnFeatures | None = None,
+    oversee: OnPixels | None = None,
 ) -> Pipeline | WebPipeline:
     """The pipeline that a bundle's geometry asks for; both have `judge` and `judge_single`.
 
     `web` is the line's own table, instead of the bundle's; `tuning` how its network is run,
-    instead of what lies beside it; `overhear` is told of the features of every tile.
+    instead of what lies beside it; `overhear` is told of the features of every tile,
+    `oversee` of the pixels of every whole frame.
 
     Raises
     ------
@@ -70,6 +72,7 @@ def open_pipeline(
             exhaustive=exhaustive,
             tuning=tuning,
             overhear=overhear,
+            oversee=oversee,
         )
     if web is not None:
         raise BundleError(
@@ -84,6 +87,7 @@ def open_pipeline(
         exhaustive=exhaustive,
         tuning=tuning,
         overhear=overhear,
+        oversee=oversee,
     )
 
 
@@ -158,6 +162,7 @@ class WebPipeline:
         exhaustive: bool = False,
         tuning: Tuning | None = None,
         overhear: OnFeatures | None = None,
+        oversee: OnPixels | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         """Load the network and the statistics.
@@ -176,6 +181,8 @@ class WebPipeline:
             Device, batch and streams; None takes those of the file beside the bundle.
         overhear
             Told of the features of every tile that is measured.
+        oversee
+            Told of the pixels of every whole frame.
         beat
             Called at every tile row: the watchdog's proof of progress.
 
@@ -199,6 +206,7 @@ class WebPipeline:
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
         self._beat = beat
+        self._oversee = oversee
         self.stages, self._recipes = _both_stages(
             bundle, self.grid, web, threads, tuning, exhaustive=exhaustive, overhear=overhear
         )
@@ -388,7 +396,11 @@ class WebPipeline:
             state.along.lines(first, frame.capture.encoder_lines)
         elif frame.capture.encoder is not None:
             state.along.anchor(first, frame.capture.encoder)
-        for piece in state.stream.feed(in_grey_levels(pixels, self._frame)):
+        pixels = in_grey_levels(pixels, self._frame)
+        if self._oversee is not None:
+            self._oversee(pixels)
+            watch.mark("drift")
+        for piece in state.stream.feed(pixels):
             state.add(piece)
         return None
 

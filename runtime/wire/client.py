@@ -30,6 +30,7 @@ from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.errors import WireError
 from kenpin.runtime.wire.link import RECEIVE_HWM, Keys, Link, connecting, published, subscribing
 from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES, Encoding
+from kenpin.runtime.wire.own_parts import OwnParts
 from kenpin.runtime.wire.verdict_messages import StateMessage, VerdictMessage
 
 __all__ = ["Heard", "LineClient", "LineSilentError", "RefusedError"]
@@ -37,6 +38,8 @@ __all__ = ["Heard", "LineClient", "LineSilentError", "RefusedError"]
 # What nobody has asked for yet; beyond it the oldest are dropped and counted.
 KEPT = 10_000
 _AGAIN_S = 1.0
+# Between two looks whether what was published early has waited long enough.
+_LOOK_S = 0.02
 # Between two attempts to come in under a name that is taken.
 _TAKEN_S = 0.5
 # Numbers from 32768 are chosen by the line.
@@ -137,6 +140,9 @@ class LineClient:
         self._backlog = backlog
         self._kept: deque[Heard] = deque()
         self.dropped = 0
+        self._own = OwnParts()
+        # Published, and waiting for what the line says to us about the same part.
+        self._early: Heard | None = None
         # Whether the line took the last trigger of `judge` for a new part.
         self.fresh = False
         self._greet = False
@@ -188,6 +194,8 @@ class LineClient:
         if kind in ("hello", "trigger"):
             fields = {"session": self._session} | fields
         self.say_raw(self._codec.pack({"v": 1, "type": kind} | fields), within_s=within_s)
+        if kind == "trigger":
+            self._own.asked(fields["session"], fields.get("trig", ""))
 
     def say_raw(self, *parts: bytes, within_s: float = 5.0) -> None:
         """Send anything at all, such as what a line must refuse."""
@@ -234,28 +242,48 @@ class LineClient:
 
     def _receive(self, timeout_s: float, wake: int | None = None) -> Heard | None:
         end_s = time.monotonic() + timeout_s
-        links = [link for link in (self._ctl, self._pub) if link]
         while True:
-            for link in links:
-                try:
-                    parts = link.socket.recv_multipart(zmq.NOBLOCK)
-                except zmq.Again:
-                    # What came before a hang-up has been read first.
-                    self._mend(link)
-                    continue
-                heard = self._read(parts, time.monotonic_ns(), to_all=link is self._pub)
-                if heard is not None:
-                    return heard
+            heard = self._next()
+            if heard is not None:
+                return heard
             left_s = end_s - time.monotonic()
-            if left_s <= 0 or self._poll(links, left_s, wake):
+            if left_s <= 0 or self._poll(left_s, wake):
                 return None
 
-    def _poll(self, links: list[Link], left_s: float, wake: int | None) -> bool:
+    def _next(self) -> Heard | None:
+        """A message that is there: what is said to us comes before what is published of it."""
+        if self._ctl is not None and (said := self._take(self._ctl)) is not None:
+            self._own.told(said.kind, said.fields)
+            return said
+        if self._early is None and self._pub is not None:
+            self._early = self._take(self._pub)
+        found = self._early
+        if found is None or self._own.early(
+            found.kind, found.fields, found.at_ns, time.monotonic_ns()
+        ):
+            return None
+        self._early = None
+        return found
+
+    def _take(self, link: Link) -> Heard | None:
+        try:
+            parts = link.socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            # What came before a hang-up has been read first.
+            self._mend(link)
+            return None
+        return self._read(parts, time.monotonic_ns(), to_all=link is self._pub)
+
+    def _poll(self, left_s: float, wake: int | None) -> bool:
         """Wait for a message, or a hang-up; whether `wake` ended it."""
         poller = zmq.Poller()
         if wake is not None:
             poller.register(wake, zmq.POLLIN)
-        for link in links:
+        if self._early is not None:
+            left_s = min(left_s, _LOOK_S)
+        for link in (self._ctl, None if self._early else self._pub):
+            if link is None:
+                continue
             greeting = self._greet and link is self._ctl
             poller.register(link.socket, zmq.POLLIN | (zmq.POLLOUT if greeting else 0))
             poller.register(link.hangups, zmq.POLLIN)

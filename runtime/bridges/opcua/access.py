@@ -141,8 +141,8 @@ def certificates_in(folder: Path, now: datetime.datetime) -> set[bytes]:
     return found
 
 
-def set_user(path: Path, name: str, password: str) -> None:
-    """Give a user a password, a new one if he is there.
+def set_user(path: Path, name: str, password: str) -> bool:
+    """Give a user a password, a new one if he is there; whether he was.
 
     Raises
     ------
@@ -154,6 +154,7 @@ def set_user(path: Path, name: str, password: str) -> None:
         raise ConfigError(f"a password of {len(password)} characters; expected 8 or more")
     salt = secrets.token_bytes(16)
     users = _read_users(path) if path.exists() else {}
+    known = name in users
     users[name] = salt.hex(), _hashed(password, salt).hex()
     lines = [f"{user}:{pair[0]}:{pair[1]}\n" for user, pair in sorted(users.items())]
     beside = path.with_name(f".{path.name}.new")
@@ -161,6 +162,7 @@ def set_user(path: Path, name: str, password: str) -> None:
     beside.touch(0o640)
     beside.write_text("".join(lines), encoding="ascii")
     beside.replace(path)
+    return known
 
 
 def knows(path: Path, name: str, password: str) -> bool:

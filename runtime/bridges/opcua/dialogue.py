@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import re
 import secrets
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +26,6 @@ _ANSWER_S = 1.0
 _REMEMBERED = 64
 # A verdict of before is not published any more when it is told.
 _FRESH_NS = 300_000_000
-# How long what is published may wait for what is said to us, which the line says again until it
-# is acknowledged.
-_HELD_NS = 1_000_000_000
 # As the line's own, kenpin.runtime.wire.field_types.
 _SESSION = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
@@ -92,7 +89,6 @@ class OpcuaDialogue:
         self._acknowledges = False
         self._deadlines: OrderedDict[str, int] = OrderedDict()
         self._awaited: dict[str, asyncio.Future[tuple[str, Mapping[str, Any]]]] = {}
-        self._held: deque[tuple[Notice, int]] = deque()
         # Parts that the line knew already when they were triggered.
         self._asked_again: set[str] = set()
         self.prepared = ""
@@ -251,35 +247,16 @@ class OpcuaDialogue:
             self._forget()
             self.greet_again()
         if message.topic:
-            self._published(message, now_ns)
+            self._published(message)
         else:
             self._told(message.kind, message.fields, now_ns)
 
-    def _published(self, message: Heard, now_ns: int) -> None:
+    def _published(self, message: Heard) -> None:
         kind, fields = message.kind, message.fields
         if kind == "verdict" and not self._facts.triggered:
             self._keep(fields, None)
         what = {"verdict": "result", "alarm": "alarm"}.get(kind, "line")
-        self._held.append((Notice(what, fields, message.topic), now_ns + _HELD_NS))
-        self.release(now_ns)
-
-    def release(self, now_ns: int) -> None:
-        """Tell what was published, in its order.
-
-        It comes over another socket than what is said to us, and may overtake it: a verdict on a
-        part of ours is held until it was said to us as well.
-        """
-        while self._held:
-            notice, until_ns = self._held[0]
-            if self._early(notice) and now_ns < until_ns:
-                return
-            self._held.popleft()
-            self._tell(notice)
-
-    def _early(self, notice: Notice) -> bool:
-        fields = notice.fields
-        ours = bool(self._session) and fields.get("session") == self._session
-        return notice.what == "result" and ours and not self.results.known(fields["seq"])
+        self._tell(Notice(what, fields, message.topic))
 
     def _told(self, kind: str, fields: Mapping[str, Any], now_ns: int) -> None:
         ours = bool(self._session) and fields.get("session") == self._session
@@ -335,7 +312,6 @@ class OpcuaDialogue:
             taken = True
         if taken:
             self._say("ack", seq=seq)
-        self.release(now_ns)
 
     def _keep(self, fields: Mapping[str, Any], deadline_ns: int | None) -> Kept | None:
         return self.results.add(fields, act_until_ns(fields, deadline_ns, self._hold_ms))

@@ -80,7 +80,6 @@ class OpcuaPlc:
         self._arrived: queue.SimpleQueue[Heard | WireError] = queue.SimpleQueue()
         self._unacknowledged: set[int] = set()
         self._boot = ""
-        self._look = False
         self._tasks: list[asyncio.Task[None]] = []
         self._loop = asyncio.new_event_loop()
         self._commands: asyncio.Queue[_Work] = asyncio.Queue()
@@ -195,7 +194,8 @@ class OpcuaPlc:
     async def _hello(self) -> None:
         while (await self._call("Line.OpenSession", ua.Variant(self._session)))[0]:
             await asyncio.sleep(_AGAIN_S)
-        self._look = True
+        # Of parts before: their events went to a connection that has gone.
+        await self._list_results(missed=True)
 
     async def _trigger(self, trig: str) -> None:
         part = str(int(trig) % 1000)
@@ -277,12 +277,11 @@ class OpcuaPlc:
         """Ask for what was not acknowledged, as a PLC does that may have missed an event."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            if self._look or self._unacknowledged:
-                self._look = False
+            if self._unacknowledged:
                 with contextlib.suppress(OSError, TimeoutError, ua.UaError):
                     await self._list_results()
 
-    async def _list_results(self) -> None:
+    async def _list_results(self, *, missed: bool = False) -> None:
         given = [ua.Variant(0, ua.VariantType.Int32)]
         for kind in (
             "MeasIdDataType", "PartIdDataType", "RecipeIdExternalDataType",
@@ -295,10 +294,17 @@ class OpcuaPlc:
         found = await self._call("ResultManagement.GetResultListFiltered", *given)
         listed = set()
         for result in found[3] or []:
-            fields = reduced(json.loads(result.ResultContent[-1].Value))
+            fields, now_ns = (
+                reduced(json.loads(result.ResultContent[-1].Value)),
+                time.monotonic_ns(),
+            )
             listed.add(fields["seq"])
-            if fields.get("session") == self._session:
-                self._arrived.put(Heard("verdict", fields, time.monotonic_ns()))
+            # An answer overtakes events that are under way, so a result is read in the list only
+            # if its event has come, or will come no more.
+            known = missed or fields["seq"] in self._unacknowledged
+            known |= now_ns - fields["t_mono_ns"] > _FRESH_NS
+            if known and fields.get("session") == self._session:
+                self._arrived.put(Heard("verdict", fields, now_ns))
         self._unacknowledged &= listed
 
 

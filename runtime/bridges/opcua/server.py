@@ -153,7 +153,6 @@ class _Bridge:
 
     async def _look(self) -> None:
         await self._system.show(self.dialogue.line, time.monotonic_ns())
-        self.dialogue.release(time.monotonic_ns())
         self.dialogue.greet_again()
         if self._listening:
             where = f"{self._settings.address}:{self._settings.port}"

@@ -22,13 +22,17 @@ from kenpin.processes.progress import Progress
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.layout import MANIFEST
 from kenpin.runtime.bundles.manifest import BundleError
+from kenpin.runtime.drift.reference import Reference
+from kenpin.runtime.drift.watch import DriftWatch
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
+from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
 from kenpin.runtime.selftest import golden_scores
 from kenpin.runtime.service.inspection.messages import (
     AT_ONCE,
     AlsoFound,
     BundleFacts,
+    Drifted,
     EndWeb,
     Failed,
     FromInspection,
@@ -52,6 +56,8 @@ __all__ = ["run"]
 _IDLE_S = 0.03
 # Hashing in pieces of this size, 1 ms each, keeps triggers waiting no longer.
 _PIECE_BYTES = 1 << 20
+# Of frames, between two words on how the pictures stand; another cause is told at once.
+_DRIFT_EVERY = 20
 # Of a sentence for the log; what goes out on the wire is cut shorter there.
 _MOST_CHARS = 2000
 
@@ -86,26 +92,36 @@ def run(spec: InspectorSpec, ring: FrameRing, channel: _Channel, progress: Progr
     pulse = _Pulse(progress)
     pulse()
     try:
-        bundle, pipeline = _prepare(spec, channel, pulse)
+        bundle, pipeline, drift = _prepare(spec, channel, pulse)
     except BundleError as error:
         _fail(channel, error)
         return
     channel.send(PhaseChanged(Phase.READY, _facts(bundle, pipeline, pulse)))
-    _InspectionLoop(ring, channel, pulse, pipeline).run()
+    _InspectionLoop(ring, channel, pulse, pipeline, drift).run()
 
 
 class _SelftestError(BundleError):
     """The bundle is whole, but this box computes something else with it."""
 
 
-def _prepare(spec: InspectorSpec, channel: _Channel, pulse: _Pulse) -> tuple[Bundle, Any]:
+def _prepare(
+    spec: InspectorSpec, channel: _Channel, pulse: _Pulse
+) -> tuple[Bundle, Any, DriftWatch | None]:
     _tell(channel, Phase.VERIFYING)
     bundle = read_bundle(spec.bundle, spec.trust)
     _tell(channel, Phase.COMPILING)
+    drift = _drift_watch(spec, bundle)
     if spec.make_pipeline:
         pipeline = spec.make_pipeline(bundle, clock_ns=pulse, threads=spec.threads)
     else:
-        pipeline = open_pipeline(bundle, web=spec.web, clock_ns=pulse, threads=spec.threads)
+        pipeline = open_pipeline(
+            bundle,
+            web=spec.web,
+            clock_ns=pulse,
+            threads=spec.threads,
+            overhear=drift.features if drift else None,
+            oversee=drift.pixels if drift else None,
+        )
     _tell(channel, Phase.WARMING)
     # The first inferences allocate and touch memory; only later ones show the pace.
     for _ in range(2):
@@ -117,7 +133,17 @@ def _prepare(spec: InspectorSpec, channel: _Channel, pulse: _Pulse) -> tuple[Bun
     gc.freeze()
     gc.disable()
     sys.setswitchinterval(2e-4)
-    return bundle, pipeline
+    return bundle, pipeline, drift
+
+
+def _drift_watch(spec: InspectorSpec, bundle: Bundle) -> DriftWatch | None:
+    reference = Reference.of(bundle) if spec.drift.watch else None
+    if reference is None:
+        return None
+    manifest = bundle.manifest
+    grid = TileGrid.of(manifest.frame, manifest.tiles)
+    web = manifest.frame.geometry == "continuous"
+    return DriftWatch(reference, spec.drift, grid.core if web else None)
 
 
 def _golden(pipeline: Pipeline | WebPipeline) -> dict[str, float]:
@@ -154,11 +180,21 @@ def _facts(bundle: Bundle, pipeline: Pipeline | WebPipeline, pulse: _Pulse) -> B
 class _InspectionLoop:
     """Jobs first, one at a time; between them a step of the self-test; else a tick and a pause."""
 
-    def __init__(self, ring: FrameRing, channel: _Channel, pulse: _Pulse, pipeline: Any) -> None:
+    def __init__(
+        self,
+        ring: FrameRing,
+        channel: _Channel,
+        pulse: _Pulse,
+        pipeline: Any,
+        drift: DriftWatch | None,
+    ) -> None:
         self._ring = ring
         self._channel = channel
         self._pulse = pulse
         self._pipeline = pipeline
+        self._drift = drift
+        self._drift_told = Drifted()
+        self._drift_in = 0
         self._jobs: deque[Judge | EndWeb] = deque()
         self._selftest: Iterator[None] | None = None
         self._stopping = False
@@ -166,6 +202,7 @@ class _InspectionLoop:
 
     def run(self) -> None:
         """Until told to stop, or until nobody listens any more."""
+        self._tell_drift()
         while True:
             self._pulse()
             for message in self._channel.receive():
@@ -207,7 +244,8 @@ class _InspectionLoop:
             frame = frame_in(self._ring, command.ticket)
             if command.resume is not None and isinstance(self._pipeline, WebPipeline):
                 self._pipeline.resume(command.resume)
-            judged = self._pipeline.judge(frame)
+            with self._drift.looking() if self._drift else contextlib.nullcontext():
+                judged = self._pipeline.judge(frame)
             self._lay_down(judged, command.ticket)
             verdict = judged.verdict
         except StaleTicketError as error:
@@ -215,6 +253,23 @@ class _InspectionLoop:
         sent = _as_sent(verdict)
         self._channel.send(Judged(command.job, sent))
         self._send_rest(verdict, sent)
+        self._tell_drift()
+
+    def _tell_drift(self) -> None:
+        """Now and then, and when what has changed is another thing."""
+        if self._drift is None:
+            return
+        now = self._drift.standing()
+        self._drift_in -= 1
+        cause = "" if now.cause is None else now.cause.value
+        if self._drift_in > 0 and cause == self._drift_told.cause:
+            return
+        detail = shorten(now.detail, _MOST_CHARS)
+        self._drift_told, self._drift_in = (
+            Drifted(cause, detail, now.shares, now.looks),
+            _DRIFT_EVERY,
+        )
+        self._channel.send(self._drift_told)
 
     def _send_rest(self, verdict: Verdict, sent: Verdict) -> None:
         """After the verdict, which waits for nothing: the defects it has no room for."""

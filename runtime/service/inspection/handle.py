@@ -18,6 +18,7 @@ from kenpin.runtime.judging.verdict import WebResume
 from kenpin.runtime.service.inspection.messages import (
     AlsoFound,
     BundleFacts,
+    Drifted,
     EndWeb,
     FromInspection,
     Gone,
@@ -52,6 +53,7 @@ class InspectionProcess:
         self.spec = spec
         self.phase = Phase.STARTING
         self.facts: BundleFacts | None = None
+        self.drift = Drifted()
         self.progress = Progress()
         self._jobs: dict[int, Ticket] = {}
         # OpenBLAS would start a thread for each core, and they wait for each other:
@@ -136,6 +138,8 @@ class InspectionProcess:
             elif isinstance(message, Judged):
                 self._jobs.pop(message.job, None)
                 event = structs.replace(message, inspection=self.number)
+            elif isinstance(message, Drifted):
+                self.drift = message
             elif isinstance(message, PhaseChanged):
                 self.phase, self.facts = message.phase, message.facts or self.facts
             found.append(event)

@@ -6,12 +6,13 @@ No numpy here: the gateway reads this too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from kenpin.camera.acquisition.ring import Ticket
+from kenpin.config.drift import DriftSpec
 from kenpin.config.web import WebSpec
 from kenpin.processes.channel import Message, Stop
 from kenpin.runtime.judging.verdict import (
@@ -26,6 +27,7 @@ __all__ = [
     "AT_ONCE",
     "AlsoFound",
     "BundleFacts",
+    "Drifted",
     "EndWeb",
     "Failed",
     "FromInspection",
@@ -104,6 +106,7 @@ class InspectorSpec:
     cpus: tuple[int, ...] | None = None
     niceness: int = 0
     web: WebSpec | None = None
+    drift: DriftSpec = field(default_factory=DriftSpec)
     make_pipeline: Callable[..., Any] | None = None
 
 
@@ -190,11 +193,29 @@ class TookOver(Message, frozen=True):
     niceness: int
 
 
+class Drifted(Message, frozen=True):
+    """How the pictures stand beside the good images.
+
+    cause   what has changed: "lamp", "focus", "dirt", "material"; empty: nothing
+    detail  that in a sentence
+    shares  of the last looks, those outside the good images, by each cause that is watched:
+            none, where the bundle holds nothing to compare with
+    looks   so many since the inspection's start
+    """
+
+    cause: str = ""
+    detail: str = ""
+    shares: Mapping[str, float] = {}
+    looks: int = 0
+
+
 class LinkSet(Message, frozen=True):
     """The store's link leads to the bundle in force, as a process beside it reports."""
 
 
-FromInspection = Judged | AlsoFound | WebEnded | PhaseChanged | SelftestEnded | TookOver | Failed
+FromInspection = (
+    Judged | AlsoFound | WebEnded | PhaseChanged | SelftestEnded | TookOver | Drifted | Failed
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ __all__ = [
     "ArchiveCounts",
     "ArchiveReport",
     "BundleChanged",
+    "DriftTold",
     "FromRolls",
     "GenericReport",
     "Lent",
@@ -106,10 +107,19 @@ class ArchiveCounts(Message, frozen=True):
     holds: Mapping[str, int]
 
 
+class DriftTold(Message, frozen=True):
+    """How the pictures stand beside the good images; see `Drifted`."""
+
+    cause: str
+    shares: Mapping[str, float]
+    looks: int
+
+
 class LineTotals(Message, frozen=True):
     """All that is known of the line at one moment: totals since its start.
 
     alarms  what needs a person, by the part that it is about
+    drift   None until an inspection has said
     """
 
     state: str
@@ -125,6 +135,7 @@ class LineTotals(Message, frozen=True):
     archive: ArchiveCounts | None
     pids: Mapping[str, int]
     alarms: Mapping[str, str]
+    drift: DriftTold | None = None
 
 
 class VerdictTimes(Message, frozen=True):

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from kenpin.runtime.service.sides.messages import ArchiveCounts, LineTotals
+from kenpin.runtime.service.sides.messages import ArchiveCounts, DriftTold, LineTotals
 
 __all__ = ["LineMetrics"]
 
@@ -24,6 +24,8 @@ _OF_BUDGET = (0.5, 0.7, 0.8, 0.9, 1.0, 1.1)
 # Scores that the quantiles are taken of: the newest.
 _SCORES = 1000
 _QUANTILES = (0.5, 0.9, 0.99, 1.0)
+# As `drift.watch.Cause` has them, which brings numpy.
+_CAUSES = ("lamp", "focus", "dirt", "material")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -125,6 +127,29 @@ class LineMetrics(Collector):
             yield limits
         if s.archive:
             yield from self._archive(s.archive)
+        yield from self._drift(s.drift)
+
+    def _drift(self, drift: DriftTold | None) -> Iterable[Metric]:
+        watched = GaugeMetricFamily(
+            "edge_drift_watched",
+            "the bundle holds what frames are compared with, for this cause",
+            labels=["line", "cause"],
+        )
+        outside = GaugeMetricFamily(
+            "edge_drift_outside",
+            "share of the last frames that lie outside all good images",
+            labels=["line", "cause"],
+        )
+        named = GaugeMetricFamily(
+            "edge_drift", "the pictures have changed, and this is why", labels=["line", "cause"]
+        )
+        shares = {} if drift is None else drift.shares
+        for cause in _CAUSES:
+            watched.add_metric([self._line, cause], cause in shares)
+            if drift is not None and cause in shares:
+                outside.add_metric([self._line, cause], shares[cause])
+                named.add_metric([self._line, cause], cause == drift.cause)
+        yield from (watched, outside, named)
 
     def _archive(self, archive: ArchiveCounts) -> Iterable[Metric]:
         kept = self._counter("edge_archive_kept", "entries written", "verdict")

@@ -48,6 +48,7 @@ class Accounts:
         self._hasher = hasher or PasswordHasher()
         # A name that nobody has takes as long as a wrong password.
         self._nobody = self._hasher.hash(secrets.token_hex(8))
+        self._seen: tuple[object, dict[str, dict[str, str]]] | None = None
 
     def read(self) -> dict[str, dict[str, str]]:
         """All people.
@@ -109,6 +110,24 @@ class Accounts:
             return None
         return None if known is None else ROLES[[str(r) for r in ROLES].index(known["role"])]
 
+    def stamp(self, name: str) -> str:
+        """What is kept of a person, as a token that changes with password and role; "" if nothing.
+
+        Raises
+        ------
+        ConfigError
+            If the file cannot be read as accounts.
+        """
+        try:
+            at = self._file.stat()
+            seen = at.st_ino, at.st_mtime_ns, at.st_size, at.st_mode
+        except OSError:
+            seen = None
+        if seen is None or self._seen is None or self._seen[0] != seen:
+            self._seen = seen, self.read()
+        known = self._seen[1].get(name)
+        return "" if known is None else f"{known['role']} {known['hash']}"
+
     def _write(self, known: dict[str, dict[str, str]]) -> None:
         replace_file(self._file, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
         os.chmod(self._file, 0o640)  # noqa: PTH101
@@ -120,13 +139,17 @@ def _whole(one: Any) -> bool:
 
 @dataclass(slots=True)
 class Login:
-    """One browser: who sits there, what they may do, and a secret that its requests must know."""
+    """One browser: who sits there, what they may do, and a secret that its requests must know.
+
+    stamp  of the person when they logged in; another one, and the session is over
+    """
 
     user: str
     role: Role
     csrf: str
     begun: float
     seen: float
+    stamp: str = ""
 
     def may(self, role: Role) -> bool:
         """Whether what needs this role is allowed."""
@@ -167,8 +190,19 @@ class Logins:
             if now - session.begun > LIFE_S or now - session.seen > IDLE_S:
                 del self._all[token]
                 return None
+            if self._accounts is not None and not self._still(session):
+                del self._all[token]
+                return None
             session.seen = now
             return session
+
+    def _still(self, session: Login) -> bool:
+        """Whether the person is there, with the role and the password that they came with."""
+        assert self._accounts is not None
+        try:
+            return self._accounts.stamp(session.user) == session.stamp
+        except ConfigError:
+            return False
 
     def guest(self) -> tuple[str, Login]:
         """A session without login, on a page that needs none: its cookie."""
@@ -194,6 +228,8 @@ class Logins:
             # Counted before it is checked: a hundred tries at once are a hundred tries.
             for key in keys:
                 self._count(key)
+        # Before: whoever changes meanwhile is logged out again.
+        stamp = self._accounts.stamp(name)
         role = self._accounts.check(name, password)
         if role is None:
             raise PermissionError("name or password is wrong")
@@ -201,17 +237,17 @@ class Logins:
             for key in keys:
                 self._wrong.pop(key, None)
             self._all.pop(old or "", None)
-        return self._opened(name, role)
+        return self._opened(name, role, stamp)
 
     def log_out(self, token: str | None) -> None:
         """End a session."""
         with self._lock:
             self._all.pop(token or "", None)
 
-    def _opened(self, user: str, role: Role) -> tuple[str, Login]:
+    def _opened(self, user: str, role: Role, stamp: str = "") -> tuple[str, Login]:
         now = self._clock()
         token = secrets.token_urlsafe(32)
-        session = Login(user, role, secrets.token_urlsafe(32), now, now)
+        session = Login(user, role, secrets.token_urlsafe(32), now, now, stamp)
         with self._lock:
             while len(self._all) >= MOST_SESSIONS:
                 del self._all[min(self._all, key=lambda one: self._all[one].seen)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -134,7 +135,10 @@ class _Pages:
                 return _no(401, "log in first")
             if not session.may(role):
                 return _no(403, f"{session.user} may {session.role}, this needs {role}")
-            if request.method == "POST" and request.headers.get("x-kenpin") != session.csrf:
+            told = request.headers.get("x-kenpin", "")
+            if request.method == "POST" and not secrets.compare_digest(
+                told.encode(), session.csrf.encode()
+            ):
                 return _no(403, "the request does not come from the page; load it again")
             try:
                 return await handler(request, session)
@@ -158,6 +162,7 @@ class _Pages:
             "languages": list(LANGUAGES),
             "line": self._line.name,
             "login": self._sessions.needed,
+            "notice": self._spec.notice,
         }
         if session is not None:
             answer |= {"user": session.user, "role": session.role, "csrf": session.csrf}

@@ -7,9 +7,11 @@ import ipaddress
 from collections.abc import MutableMapping
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from kenpin.config.page import PageSpec
 
@@ -39,13 +41,18 @@ class Guard:
     change something those of other sites are refused by `Origin` and `Sec-Fetch-Site`.
     """
 
-    def __init__(self, app: ASGIApp, spec: PageSpec) -> None:
+    def __init__(self, app: Starlette, spec: PageSpec) -> None:
         self._app = app
         self._tls = spec.certificate is not None
         own = {spec.address.lower(), *(host.lower() for host in spec.hosts)}
         self._hosts = own | set(_LOCAL) if spec.loopback else own
         # Bound to every address of the machine: any of them, but no name that is not given.
         self._any_address = _everywhere(spec.address)
+
+    @property
+    def routes(self) -> list[Route]:
+        """All addresses of the application."""
+        return [route for route in self._app.routes if isinstance(route, Route)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""

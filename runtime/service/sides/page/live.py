@@ -218,6 +218,7 @@ class LiveLine:
                 "total": _total(counts),
                 "alarms": self._alarms(counts),
                 "archive": _archive(counts),
+                "drift": _drift(counts),
                 "strip": strip,
                 "last_ng": last_ng,
                 "pictured_ng": pictured,
@@ -288,6 +289,13 @@ def _archive(counts: LineTotals | None) -> dict[str, Any] | None:
     }
 
 
+def _drift(counts: LineTotals | None) -> dict[str, Any] | None:
+    if counts is None or counts.drift is None:
+        return None
+    drift = counts.drift
+    return {"cause": drift.cause, "shares": dict(drift.shares), "looks": drift.looks}
+
+
 def _running(verdict: Verdict) -> dict[str, Any]:
     web = verdict.web
     assert web is not None
@@ -297,5 +305,14 @@ def _running(verdict: Verdict) -> dict[str, Any]:
 def _stretch(verdict: Verdict) -> dict[str, Any]:
     web = verdict.web
     assert web is not None
-    lanes = [{"name": lane.name, "ok": lane.outcome is Outcome.OK} for lane in web.lanes]
-    return {"first_line": web.first_line, "end_line": web.end_line, "lanes": lanes}
+    return {
+        "first_line": web.first_line,
+        "end_line": web.end_line,
+        "first_mm": web.first_mm,
+        "end_mm": web.end_mm,
+        "lanes": [{"name": lane.name, "ok": lane.outcome is Outcome.OK} for lane in web.lanes],
+        "defects": [
+            {"line": found.peak_line, "mm": found.web_mm, "lane": found.lane, "peak": found.peak}
+            for found in web.defects
+        ],
+    }

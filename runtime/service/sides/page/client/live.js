@@ -94,14 +94,53 @@ function drawHealth() {
   $("camera").textContent = line.camera ? `${t(line.camera.up ? "camera_up" : "camera_down")} (${line.camera.state})` : "–";
   const a = line.archive, d = line.disk, plain = k => k.replaceAll("_", " "), gb = v => number(v / 1e9, 1);
   $("disk").textContent = d ? t("disk_free", { free: gb(d.free_bytes), total: gb(d.total_bytes) }) : t("disk_unknown");
+  drawDrift();
   $("archive").replaceChildren(a ? table([t("archive"), ""], [...Object.entries(a.holds).map(([k, v]) => [t("holds", { what: plain(k) }), number(v)]), ...Object.entries(a.kept).map(([k, v]) => [t("kept", { what: plain(k) }), number(v)]), ...Object.entries(a.dropped).map(([k, v]) => [t("dropped", { what: plain(k) }), number(v)])]) : make("p", { class: "soft" }, t("no_archive")));
 }
-async function drawRolls() {
-  const w = line.web;
-  $("running").replaceChildren(w ? make("div", {}, make("p", {}, t("lines_judged", { n: number(w.end_line) }) + (w.end_mm === null ? "" : ` · ${number(w.end_mm / 1000, 2)} m`)), runningMap(w)) : make("p", { class: "soft" }, t("no_web")));
+// How the pictures stand beside the good images; a bundle of before holds nothing to compare with.
+function drawDrift() {
+  const d = line.drift, watched = d ? Object.keys(d.shares) : [];
+  $("drift_told").textContent = !watched.length ? t("drift_unwatched") : d.cause ? t(`drift_is_${d.cause}`) : t("drift_none");
+  $("drift").replaceChildren(watched.length ? table([t("drift_cause"), t("drift_outside")], watched.map(cause => [t(`drift_${cause}`), percent(d.shares[cause])])) : "");
 }
-// The newest stretches of the web, lane by lane: the last one on the right.
+function drawRolls() {
+  const w = line.web, box = $("running"), old = box.querySelector(".scroll");
+  if (!w) { box.replaceChildren(make("p", { class: "soft" }, t("no_web"))); return; }
+  // Beside the map: they stay when it is moved.
+  const lanes = w.rows.length ? w.rows[0].lanes : [], names = make("div", { class: "lanes" }, ...lanes.map(lane => make("b", {}, lane.name)));
+  const before = old ? { at: old.scrollLeft / Math.max(1, old.scrollWidth), atEnd: old.scrollLeft + old.clientWidth > old.scrollWidth - 8, held: document.activeElement === old } : { at: 1, atEnd: true, held: false };
+  const scroll = make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": t("running_roll") }, runningMap(w));
+  box.replaceChildren(make("p", {}, t("lines_judged", { n: number(w.end_line) }) + (w.end_mm === null ? "" : ` · ${number(w.end_mm / 1000, 2)} m`)), make("div", { class: "map" }, names, scroll), make("p", { class: "soft" }, t("map_hint")));
+  scroll.scrollLeft = before.atEnd ? scroll.scrollWidth : before.at * scroll.scrollWidth;
+  if (before.held) scroll.focus();
+}
+// The newest stretches of the web, lane by lane: the last one on the right. Wider than the card
+// when zoomed; then it is moved, and follows the web only while its end is in view.
 function runningMap(w) {
-  const width = 900, each = 22, lanes = w.rows.length ? w.rows[0].lanes : [], height = lanes.length * (each + 4) + 4, step = width / Math.max(40, w.rows.length);
-  return svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": t("running_roll") }, ...w.rows.flatMap((row, k) => row.lanes.map((lane, n) => svg("rect", { class: lane.ok ? "fgood" : "fbad", x: k * step, y: n * (each + 4) + 2, width: Math.max(1, step - 1), height: each }))), ...lanes.map((lane, n) => note(6, n * (each + 4) + 18, lane.name, "start", "strong")));
+  const zoom = Number($("zoom").value), shown = Math.max(220, ($("running").clientWidth || 600) - 90), width = shown * zoom, each = 26, rows = w.rows, lanes = rows.length ? rows[0].lanes : [], bottom = lanes.length * (each + 4) + 4;
+  const first = rows.length ? rows[0].first_line : 0, end = rows.length ? rows[rows.length - 1].end_line : 1, x = l => (l - first) / Math.max(1, end - first) * width;
+  const laneTop = n => n * (each + 4) + 2, named = new Map(lanes.map((lane, n) => [lane.name, n]));
+  const told = (from, to, row) => (row.first_mm === null || row.end_mm === null ? [`${number(from)}`, `${number(to)}`] : [`${number(row.first_mm / 1000, 2)} m`, `${number(row.end_mm / 1000, 2)} m`]);
+  const parts = rows.flatMap(row => row.lanes.map((lane, n) => {
+    const [from, to] = told(row.first_line, row.end_line, row), box = svg("rect", { class: lane.ok ? "fgood" : "fbad", x: x(row.first_line), y: laneTop(n), width: Math.max(1, x(row.end_line) - x(row.first_line) - (zoom > 2 ? 1 : 0)), height: each });
+    box.append(title(t("roll_place", { lane: lane.name, from, to, what: t(lane.ok ? "ok" : "ng") })));
+    return box;
+  }));
+  for (const row of rows) for (const d of row.defects) {
+    if (!named.has(d.lane)) continue;
+    const spot = svg("circle", { class: "spot", cx: Math.min(width - 4, Math.max(4, x(d.line))), cy: laneTop(named.get(d.lane)) + each / 2, r: Math.min(8, 2 + zoom) });
+    spot.append(title(t("roll_place", { lane: d.lane, from: d.mm === null ? number(d.line) : `${number(d.mm / 1000, 3)} m`, to: "", what: short(d.peak) })));
+    parts.push(spot);
+  }
+  for (let k = 0, ticks = Math.max(2, Math.round(width / 130)); k <= ticks; k++) {
+    const l = first + k / ticks * (end - first), row = rows.find(r => l <= r.end_line), mm = row && row.first_mm !== null && row.end_mm !== null ? row.first_mm + (l - row.first_line) / Math.max(1, row.end_line - row.first_line) * (row.end_mm - row.first_mm) : null;
+    parts.push(rule(x(l), bottom, x(l), bottom + 5), note(x(l), bottom + 19, mm === null ? number(l) : `${number(mm / 1000, 2)} m`, k === 0 ? "start" : k === ticks ? "end" : "middle"));
+  }
+  return svg("svg", { viewBox: `0 0 ${width} ${bottom + 24}`, width, height: bottom + 24, role: "img", "aria-label": t("running_roll") }, ...parts);
+}
+const title = text => { const e = svg("title", {}); e.textContent = text; return e; };
+function zoomBy(times) { $("zoom").value = Number($("zoom").value) * times; draw(); }
+function bindRolls() {
+  $("zoom").addEventListener("input", draw);
+  $("running").addEventListener("keydown", e => { if (e.key === "+" || e.key === "-") { zoomBy(e.key === "+" ? 1.5 : 1 / 1.5); e.preventDefault(); } });
 }

@@ -56,6 +56,7 @@ async function begin() {
   $("line").textContent = me.line;
   if (!me.user) {
     $("login").hidden = false;
+    $("notice").textContent = me.notice;
     $("login").addEventListener("submit", async e => {
       e.preventDefault();
       const form = new FormData($("login")), answer = await post("/login", { name: form.get("name"), password: form.get("password") });
@@ -70,7 +71,7 @@ async function begin() {
   $("only_ng").addEventListener("change", drawStrip);
   $("ng_open").addEventListener("click", () => { withMap = !withMap; drawLast(); });
   $("large_close").addEventListener("click", () => $("large").close());
-  bindThreshold(); bindReview();
+  bindThreshold(); bindReview(); bindRolls();
   openTab(location.hash.slice(1) || "live");
   addEventListener("hashchange", () => openTab(location.hash.slice(1)));
   let wide = innerWidth;

@@ -1,0 +1,1 @@
+"""Networks that are trained on good images, and whose output is the map: a file for each method."""

@@ -1,0 +1,66 @@
+"""Anomaly twins of tiles: known failures drawn into good ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.config.trained import DrawnSpec
+from kenpin.runtime.judging.subtle_twins import MOST_OF_FIELD, SIZES_PX, Subtle, draw
+
+__all__ = ["drawn_into"]
+
+U8 = NDArray[np.uint8]
+
+# Sides of what is cut out, as shares of the core's side, where the recipe says nothing.
+CUT_SHARE = (0.08, 0.25)
+
+
+def drawn_into(tiles: U8, spec: DrawnSpec, halo_px: int, rng: np.random.Generator) -> U8:
+    """A copy of every tile with one defect in its core, the kinds in turn.
+
+    Parameters
+    ----------
+    tiles : (N, C, S, S) uint8
+    """
+    twins = tiles.copy()
+    size = tiles.shape[2]
+    core = slice(halo_px, size - halo_px)
+    for number, tile in enumerate(twins):
+        kind = spec.kinds[number % len(spec.kinds)]
+        # Rows, columns and, where there are several, colours: a view, drawn into.
+        pixels = tile[0] if len(tile) == 1 else tile.transpose(1, 2, 0)
+        if kind == "cut_paste":
+            _cut_paste(pixels[core, core], spec, rng)
+            continue
+        side = _side(kind, spec, size - 2 * halo_px, rng)
+        contrast = round(rng.uniform(*spec.contrast))
+        draw(pixels, Subtle(kind, side, contrast), (core, core), rng)
+    return twins
+
+
+def _side(kind: str, spec: DrawnSpec, core_px: int, rng: np.random.Generator) -> int:
+    most = int(MOST_OF_FIELD * core_px)
+    if spec.size_px is not None:
+        low, high = spec.size_px
+        return min(most, int(rng.integers(low, high + 1)))
+    fitting = [size for size in SIZES_PX[kind] if size <= most] or [most]
+    return int(rng.choice(fitting))
+
+
+def _cut_paste(core: U8, spec: DrawnSpec, rng: np.random.Generator) -> None:
+    """A piece of the core once more, at another place of it.
+
+    References
+    ----------
+    Li et al., CutPaste, CVPR 2021 (arXiv:2104.04015), 2.1; without their changes of colour.
+    """
+    side = min(core.shape[:2])
+    if spec.size_px is None:
+        low, high = (max(2, int(share * side)) for share in CUT_SHARE)
+    else:
+        low, high = (min(px, side // 2) for px in spec.size_px)
+    height, width = (int(n) for n in rng.integers(low, high + 1, 2))
+    room = core.shape[0] - height + 1, core.shape[1] - width + 1
+    (top, left), (to, at) = (rng.integers(room) for _ in range(2))
+    core[to : to + height, at : at + width] = core[top : top + height, left : left + width].copy()

@@ -1,0 +1,98 @@
+"""FastFlow: how unlikely a backbone's features are, by a flow that keeps their places.
+
+Yu et al., FastFlow: Unsupervised Anomaly Detection and Localization via 2D Normalizing Flows,
+2021 (arXiv:2111.07677).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kenpin.compile.backbones import Tap
+from kenpin.compile.training.fitting import MapFitting
+from kenpin.compile.training.flow import Flow, Standardized, Subnet, negative_log_likelihood
+from kenpin.compile.training.head import Head, Plan, descend, on_one_grid
+from kenpin.config.trained import FastflowSpec
+
+__all__ = ["FASTFLOW", "FastflowHead"]
+
+# Section 4.2 of the paper.
+DECAY = 1e-5
+
+
+def _subnet(side: int, ratio: float) -> Subnet:
+    """Two convolutions; the last begins at zero, so that a flow begins as it is."""
+
+    def make(inside: int, outside: int) -> nn.Module:
+        hidden = max(1, int(ratio * inside))
+        last = nn.Conv2d(hidden, outside, side, padding=side // 2)
+        nn.init.zeros_(last.weight)
+        assert last.bias is not None, "it has one by default"
+        nn.init.zeros_(last.bias)
+        first = nn.Conv2d(inside, hidden, side, padding=side // 2)
+        return nn.Sequential(first, nn.ReLU(), last)
+
+    return make
+
+
+class _Flows(nn.Module):
+    """A flow for each tap."""
+
+    def __init__(self, taps: Sequence[Tap], grid_px: int, spec: FastflowSpec) -> None:
+        super().__init__()
+        self._taps, self._grid_px = tuple(taps), grid_px
+        # Large and small kernels in turn, as the paper has it for residual networks.
+        kernels = [
+            _subnet(3 if n % 2 == 0 else 1, spec.hidden_ratio) for n in range(spec.couplings)
+        ]
+        self.norms = nn.ModuleList(Standardized(tap.channels) for tap in taps)
+        self.flows = nn.ModuleList(Flow(tap.channels, kernels) for tap in taps)
+
+    def noise(self, maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Of each tap the noise and the logarithm of the determinant."""
+        return [
+            flow(norm(one)) for one, norm, flow in zip(maps, self.norms, self.flows, strict=True)
+        ]
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """(N, 1, cells, cells): half the mean square of the noise, the mean of all taps.
+
+        The paper takes exp of its negative, which tells large values from larger ones no more.
+        """
+        found = [0.5 * noise.square().mean(dim=1, keepdim=True) for noise, _ in self.noise(maps)]
+        return torch.stack(on_one_grid(found, self._taps, self._grid_px)).mean(dim=0)
+
+
+class FastflowHead(Head):
+    """Flows over a backbone's features; in float, for they compute exponentials."""
+
+    def __init__(self, plan: Plan, spec: FastflowSpec) -> None:
+        super().__init__()
+        self.embedding = _Flows(plan.taps, plan.grid_px, spec)
+        self._rate = spec.rate
+
+    def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:  # noqa: ARG002
+        """See `Head`."""
+        found: Tensor = self.embedding(taps)
+        return found
+
+    def learn(
+        self,
+        tiles: Tensor,  # noqa: ARG002
+        taps: list[Tensor],
+        optimizers: list[torch.optim.Optimizer],
+        step: int,  # noqa: ARG002
+    ) -> None:
+        """See `Head`: eq. 2, the likelihood of good features."""
+        each = [negative_log_likelihood(*one).mean() for one in self.embedding.noise(taps)]
+        descend(torch.stack(each).sum(), optimizers[0])
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """See `Head`."""
+        return [torch.optim.Adam(self.parameters(), self._rate, weight_decay=DECAY)]
+
+
+FASTFLOW = MapFitting(FastflowHead)

@@ -1,0 +1,88 @@
+"""Normalising flows: invertible steps from features to noise, whose likelihood is known exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Coupling", "Flow", "Standardized", "negative_log_likelihood"]
+
+# The logarithm of a scale stays within this: features that no good tile has shown would
+# otherwise be blown up beyond float32.
+CLAMP = 2.0
+# Makes the network of a coupling: channels in, channels out.
+Subnet = Callable[[int, int], nn.Module]
+
+
+class Standardized(nn.Module):
+    """Each channel with mean 0 and deviation 1 over good tiles, as training has found them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) to the same."""
+        found: Tensor = self.norm(x)
+        return found
+
+
+class Coupling(nn.Module):
+    """One half of the channels is scaled and shifted as the other half says.
+
+    References
+    ----------
+    Dinh et al., Real NVP, ICLR 2017 (arXiv:1605.08803), eq. 7 and 8.
+    """
+
+    def __init__(self, channels: int, first: bool, subnet: Subnet, told: int = 0) -> None:
+        """`first`: whether the first half speaks; `told`: channels of a condition."""
+        super().__init__()
+        self._cut = channels // 2
+        self._first = first
+        speaks = self._cut if first else channels - self._cut
+        self._changes = channels - speaks
+        self.subnet = subnet(speaks + told, 2 * self._changes)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(N, C, h, w) to the same, and (N, 1, h, w) the logarithm of its determinant."""
+        low, high = x[:, : self._cut], x[:, self._cut :]
+        speaks, changed = (low, high) if self._first else (high, low)
+        asked = speaks if condition is None else torch.cat([speaks, condition], dim=1)
+        said = self.subnet(asked)
+        scale = CLAMP * torch.tanh(said[:, : self._changes] / CLAMP)
+        changed = changed * torch.exp(scale) + said[:, self._changes :]
+        parts = [speaks, changed] if self._first else [changed, speaks]
+        return torch.cat(parts, dim=1), scale.sum(dim=1, keepdim=True)
+
+
+class Flow(nn.Module):
+    """Couplings one after the other, the halves speaking in turn.
+
+    The paper's fixed random order of channels between couplings is left out: what chooses
+    channels costs OpenVINO more than a coupling.
+    """
+
+    def __init__(self, channels: int, subnets: list[Subnet], told: int = 0) -> None:
+        super().__init__()
+        self.couplings = nn.ModuleList(
+            Coupling(channels, number % 2 == 0, subnet, told)
+            for number, subnet in enumerate(subnets)
+        )
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(N, C, h, w) features to noise, and the logarithm of the determinant at each place."""
+        total: Tensor | None = None
+        for coupling in self.couplings:
+            x, own = coupling(x, condition)
+            total = own if total is None else total + own
+        assert total is not None, "a flow has a coupling"
+        return x, total
+
+
+def negative_log_likelihood(noise: Tensor, log_det: Tensor) -> Tensor:
+    """(N, 1, h, w), for each channel, without the constant of a Gaussian."""
+    half_square = 0.5 * noise.square().sum(dim=1, keepdim=True)
+    return (half_square - log_det) * (1 / noise.shape[1])

@@ -1,0 +1,205 @@
+"""A network that is trained on the good images before it becomes a bundle's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kenpin.compile.backbones import BACKBONES, build_backbone
+from kenpin.compile.images import GoodImages
+from kenpin.compile.progress import Steps
+from kenpin.compile.quantize import convert
+from kenpin.compile.training.fitting import MapFitting
+from kenpin.compile.training.head import Head, Joint, Plan
+from kenpin.compile.training.plain import PlainNetwork
+from kenpin.compile.training.pool import Pool, choose, fold_of, gather
+from kenpin.compile.training.trainer import Learned, Look, Trainer
+from kenpin.config.errors import ConfigError
+from kenpin.config.methods import MethodSettings
+from kenpin.config.recipe import Recipe
+from kenpin.config.trained import TrainedSpec
+from kenpin.runtime.judging.lamp import Lamp
+from kenpin.runtime.judging.tiling import TileGrid
+
+__all__ = ["TrainedNetwork"]
+
+# Beside the bundles, until the one that they are for is sealed.
+TRAININGS = ".trainings"
+# Without a terminal a line in so many seconds says how far a training is.
+TOLD_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """What came out: the bundle's network, and one for each fold of the good images."""
+
+    pool: Pool
+    whole: Learned
+    folds: list[Learned]
+
+
+class TrainedNetwork:
+    """A backbone as it comes and what is trained beside it; see `kenpin.compile.network`.
+
+    Raises
+    ------
+    ConfigError
+        If tiles, layers and method do not fit each other, or the weights cannot be had.
+    """
+
+    dimensions = 1
+
+    def __init__(self, recipe: Recipe, weights: Path | None, fitting: MapFitting) -> None:
+        method = recipe.method
+        assert isinstance(method, TrainedSpec), "a MapFitting belongs to a TrainedSpec"
+        self._recipe, self._spec, self._fitting = recipe, method, fitting
+        self.method: MethodSettings = method
+        channels, size = recipe.frame.channels, recipe.tiles.size_px
+        built = build_backbone(recipe.backbone, method.tap_strides, channels, weights)
+        self._backbone = built.network.requires_grad_(requires_grad=False)
+        taps, grid, halo = built.network.taps, built.grid_px, recipe.tiles.halo_px
+        unit = max(grid, taps[-1].stride_px)
+        if size % unit:
+            raise ConfigError(
+                f"tiles.size_px {size} is not a multiple of {unit}, the stride of "
+                f"{taps[-1].layer}, whose map would be stretched; use a multiple of it"
+            )
+        if halo % grid:
+            raise ConfigError(
+                f"tiles.halo_px {halo} is not a multiple of {grid}, the distance of the places of "
+                "the map (`backbone.grid_px`); use a multiple of it"
+            )
+        family = BACKBONES.find(recipe.backbone.name)
+        layers = tuple(tap.layer for tap in taps)
+        fresh = (
+            partial(PlainNetwork, taps, channels)
+            if family.weights is None
+            else partial(family.make, layers, channels)
+        )
+        self.plan = Plan(self._backbone, fresh, channels, size, grid, halo)
+        self.name = recipe.backbone.name
+        self.layers = layers
+        self.weights_sha256 = built.weights_sha256
+        self.patch_stride_px = grid
+        self._trained: _Trained | None = None
+
+    def fitting_batch(self, wanted: int) -> int:
+        """See `FeatureNetwork`: any."""
+        return wanted
+
+    def learn(
+        self, images: GoodImages, grid: TileGrid, lamp: Lamp, steps: Steps, store: Path
+    ) -> None:
+        """All trainings: for each fold of the good images without it, and of all.
+
+        What was interrupted goes on from `store`; `forget` removes what lies there.
+        """
+        spec = self._spec
+        with steps.step("cut tiles to train on") as progress:
+            pool = gather(images, self._recipe, grid, lamp, spec.seed, progress)
+        folder = store / TRAININGS / self._digest(images)
+        of_part = fold_of(len(images.parts), spec.folds)
+        folds = int(of_part.max()) + 1
+        steps.say(
+            f"{folds + 1} trainings of {spec.minutes:g} min at most, {len(pool.tiles)} tiles; "
+            "interrupted, the same command goes on with them"
+        )
+        less = [
+            self._train(pool, np.flatnonzero(of_part == fold), f"{fold + 1} of {folds + 1}",
+                        folder / f"without-{fold}.pt", steps)
+            for fold in range(folds)
+        ]  # fmt: skip
+        nobody = np.empty(0, np.intp)
+        label = f"{folds + 1} of {folds + 1}"
+        whole = self._train(pool, nobody, label, folder / "whole.pt", steps)
+        self._folder = folder
+        self._trained = _Trained(pool, whole, less)
+
+    def forget(self) -> None:
+        """Remove what interrupted trainings would have gone on from."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _train(self, pool: Pool, without: Any, label: str, file: Path, steps: Steps) -> Learned:
+        spec = self._spec
+        # Which parts say when to stop differs from fold to fold, and not from run to run.
+        rng = np.random.default_rng([spec.seed, len(without), *without[:1]])
+        chosen = choose(pool, without, rng)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.seed)
+            head = self._fitting.head(self.plan, spec)
+        plan = self.plan
+        trainer = Trainer(self._backbone, pool, chosen, spec, plan.halo_px, plan.margin, file)
+        name = f"train {spec.name}, {label}"
+        told_s = 0.0
+        with steps.step(name) as progress:
+
+            def show(look: Look) -> None:
+                nonlocal told_s
+                progress(round(look.seconds), round(look.seconds + look.left_s))
+                if not steps.live and look.seconds >= told_s + TOLD_S:
+                    told_s = look.seconds
+                    steps.say(f"{name}: {look}")
+
+            learned = trainer.train(head, show)
+            progress(learned.steps, learned.steps)
+        again = f"; method.steps = {learned.steps} repeats it" if learned.ended == "minutes" else ""
+        steps.say(
+            f"  best after {learned.best} of {learned.steps} steps, twins told from good tiles "
+            f"with AUROC {learned.separation:.3f}; ended by: {learned.ended}{again}"
+        )
+        return learned
+
+    def _digest(self, images: GoodImages) -> str:
+        """Of all that a training depends on, but for how long it may take."""
+        recipe = self._recipe
+        method = self._spec.model_dump(mode="json", exclude={"minutes", "steps", "patience"})
+        told = {
+            "method": method,
+            "backbone": recipe.backbone.model_dump(mode="json", exclude={"weights"}),
+            "weights": self.weights_sha256,
+            "frame": recipe.frame.model_dump(mode="json"),
+            "tiles": recipe.tiles.model_dump(mode="json"),
+            "images": [images.digest, recipe.images.turn_deg, recipe.images.joined],
+            "augment": recipe.images.model_dump(mode="json")["augment"],
+            "parts": [list(images.parts.names), images.parts.of_web.tolist()],
+            "light": recipe.image_quality.model_dump(mode="json"),
+            "torch": torch.__version__,
+        }
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+    def model(self, batch: int) -> Any:
+        """See `FeatureNetwork`: of the network that was trained on all good images."""
+        return self._converted(self.joint(), batch)
+
+    def apart(self, batch: int) -> Any:
+        """The networks of the folds as one, which gives a map of each."""
+        return self._converted(self.joint(apart=True), batch)
+
+    @property
+    def learned(self) -> tuple[Head, Pool]:
+        """What was trained on all good images, and on which tiles."""
+        return self._done.whole.head, self._done.pool
+
+    def joint(self, *, apart: bool = False) -> Joint:
+        """The same in torch, in evaluation mode."""
+        done = self._done
+        learned = done.folds if apart else [done.whole]
+        heads, scales = [one.head for one in learned], [one.scale for one in learned]
+        return Joint(self._backbone, heads, self.plan.margin, scales).eval()
+
+    @property
+    def _done(self) -> _Trained:
+        if self._trained is None:
+            raise ValueError("the network is asked for before it was trained")
+        return self._trained
+
+    def _converted(self, joint: Joint, batch: int) -> Any:
+        return convert(joint, batch, self.plan.channels, self.plan.size_px)

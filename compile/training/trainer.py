@@ -1,0 +1,255 @@
+"""One training: until nothing gets better, or its steps or minutes are over.
+
+It can be interrupted anywhere and goes on from its last look at held-out tiles, to the same
+bits: what a step sees and draws depends on its number alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kenpin.compile.backbones import Backbone
+from kenpin.compile.metrics import auroc
+from kenpin.compile.training.checkpoint import load_checkpoint, save_checkpoint
+from kenpin.compile.training.drawn import drawn_into
+from kenpin.compile.training.head import Head
+from kenpin.compile.training.pool import Chosen, Pool
+from kenpin.config.errors import ConfigError
+from kenpin.config.trained import TrainedSpec
+
+__all__ = ["Learned", "Look", "Trainer"]
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+Clock = Callable[[], float]
+
+# A map's measure is what so many of the places of held-out good tiles stay below: their largest
+# value would be one place's.
+MEASURE_QUANTILE = 0.99
+# Tiles that a head measures itself by.
+SETTLED_TILES = 256
+# Of what a training draws at random.
+ORDER, TWINS = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where a training stood when held-out tiles were looked at.
+
+    left_s      that it still takes at most
+    separation  how well twins are told from good tiles, at its best so far: AUROC
+    """
+
+    step: int
+    seconds: float
+    left_s: float
+    separation: float
+
+    def __str__(self) -> str:
+        return (
+            f"step {self.step}, AUROC of twins {self.separation:.3f}, "
+            f"{self.left_s / 60:.1f} min left at most"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A training that has ended.
+
+    scale       the held-out good tiles' 0.99 quantile, which counts as 1
+    steps       that were taken, and after which of them it was the best
+    separation  AUROC of twins against the good tiles they were drawn into, held-out ones
+    ended       by what
+    """
+
+    head: Head
+    scale: float
+    steps: int
+    best: int
+    separation: float
+    ended: Literal["no better", "steps", "minutes"]
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class _Quality:
+    """How well twins stand out: told apart first, and how far where that is the same."""
+
+    separation: float
+    distance: float
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What one training of a head needs.
+
+    margin  places of the map at each border that do not count
+    file    where its checkpoint lies
+    clock   seconds, monotonic
+    """
+
+    backbone: Backbone
+    pool: Pool
+    chosen: Chosen
+    spec: TrainedSpec
+    halo_px: int
+    margin: int
+    file: Path
+    clock: Clock = time.monotonic
+
+    def train(self, head: Head, told: Callable[[Look], None]) -> Learned:
+        """Train a head, or go on with it, and leave it as it was at its best."""
+        spec = self.spec
+        good = self.pool.tiles[self.chosen.check]
+        twins = drawn_into(good, spec.twins, self.halo_px, self._random(TWINS))
+        state = _State(head)
+        if (saved := load_checkpoint(self.file)) is not None:
+            state.take(saved)
+        begun = self.clock() - state.seconds
+        while (ended := self._ended(state)) is None:
+            head.train()
+            for _ in range(min(spec.every, spec.steps - state.step)):
+                self._step(head, state)
+                state.seconds = self.clock() - begun
+                if state.seconds >= 60 * spec.minutes:
+                    break
+            if state.step > head.warm_up:
+                head.eval()
+                head.settle(self._shown())
+                state.note(self._quality(head, good, twins))
+            state.seconds = self.clock() - begun
+            save_checkpoint(self.file, state.tree())
+            told(Look(state.step, state.seconds, self._left(state), state.quality.separation))
+        if not state.best_step:
+            raise ConfigError(
+                f"method {spec.name}: the training ended by its {ended} after {state.step} steps, "
+                f"of which the first {head.warm_up} only prepare; raise method.minutes, and the "
+                "same command goes on"
+            )
+        head.load_state_dict(state.best)
+        head.eval()
+        scale = float(np.quantile(self._maps(head, good), MEASURE_QUANTILE))
+        # A head that says 0 everywhere has no measure, and needs none.
+        scale = scale if scale > 0 and math.isfinite(scale) else 1.0
+        return Learned(head, scale, state.step, state.best_step, state.quality.separation, ended)
+
+    def _ended(self, state: _State) -> Literal["no better", "steps", "minutes"] | None:
+        if state.waited >= self.spec.patience:
+            return "no better"
+        if state.step >= self.spec.steps:
+            return "steps"
+        return "minutes" if state.seconds >= 60 * self.spec.minutes else None
+
+    def _left(self, state: _State) -> float:
+        """Seconds that it still takes at most."""
+        each = state.seconds / state.step
+        return max(
+            0.0,
+            min(60 * self.spec.minutes - state.seconds, each * (self.spec.steps - state.step)),
+        )
+
+    def _step(self, head: Head, state: _State) -> None:
+        tiles = torch.from_numpy(self.pool.tiles[self._batch(state.step)])
+        with torch.no_grad():
+            taps = self.backbone(tiles)
+        head.learn(tiles, taps, state.optimizers, state.step)
+        state.step += 1
+
+    def _batch(self, step: int) -> NDArray[np.intp]:
+        """Numbers of the tiles of a step: each once in every round, in another order."""
+        learn, size = self.chosen.learn, self.spec.batch
+        first = step * size
+        places = np.arange(first, first + size)
+        rounds = places // len(learn)
+        found = np.empty(size, np.intp)
+        for number in np.unique(rounds):
+            order = self._random(ORDER, int(number)).permutation(len(learn))
+            own = rounds == number
+            found[own] = learn[order[places[own] % len(learn)]]
+        return found
+
+    def _random(self, *stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.spec.seed, *stream])
+
+    def _shown(self) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        """Some of the tiles that are learned from, evenly over all."""
+        learn = self.chosen.learn
+        some = learn[:: max(1, len(learn) // SETTLED_TILES)]
+        for start in range(0, len(some), self.spec.batch):
+            tiles = torch.from_numpy(self.pool.tiles[some[start : start + self.spec.batch]])
+            # Around the yield it would hold for whoever asks, too.
+            with torch.no_grad():
+                taps = self.backbone(tiles)
+            yield tiles, taps
+
+    def _quality(self, head: Head, good: U8, twins: U8) -> _Quality:
+        scores = [self._maps(head, tiles).max(axis=(1, 2)) for tiles in (good, twins)]
+        together = np.concatenate(scores)
+        if not np.isfinite(together).all():
+            return _Quality(0.0, -math.inf)
+        bad = np.repeat([False, True], [len(part) for part in scores])
+        spread = float(scores[0].std()) or 1.0
+        apart = (float(np.median(scores[1])) - float(np.median(scores[0]))) / spread
+        return _Quality(round(auroc(together.astype(np.float64), bad), 4), apart)
+
+    def _maps(self, head: Head, tiles: U8) -> F32:
+        """(N, cells, cells) of the tiles' cores, unscaled."""
+        m = self.margin
+        found = []
+        with torch.no_grad():
+            for start in range(0, len(tiles), self.spec.batch):
+                part = torch.from_numpy(tiles[start : start + self.spec.batch])
+                whole: Tensor = head(part, self.backbone(part))[:, 0]
+                found.append(whole[:, m : whole.shape[1] - m, m : whole.shape[2] - m].numpy())
+        return np.concatenate(found)
+
+
+class _State:
+    """Where a training stands: all that a checkpoint holds."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self.optimizers = head.optimizers()
+        self.best = copy.deepcopy(head.state_dict())
+        self.step, self.best_step, self.waited = 0, 0, 0
+        self.seconds = 0.0
+        self.quality = _Quality(-1.0, -math.inf)
+
+    def note(self, quality: _Quality) -> None:
+        """One look more: the best so far, or not."""
+        if quality > self.quality:
+            self.quality, self.best_step, self.waited = quality, self.step, 0
+            self.best = copy.deepcopy(self._head.state_dict())
+        else:
+            self.waited += 1
+
+    def tree(self) -> dict[str, Any]:
+        """As it is written."""
+        return {
+            "head": self._head.state_dict(),
+            "best": self.best,
+            "optimizers": [one.state_dict() for one in self.optimizers],
+            "counts": [self.step, self.best_step, self.waited],
+            "seconds": self.seconds,
+            "quality": [self.quality.separation, self.quality.distance],
+        }
+
+    def take(self, tree: dict[str, Any]) -> None:
+        """As it was written."""
+        self._head.load_state_dict(tree["head"])
+        self.best = tree["best"]
+        for own, saved in zip(self.optimizers, tree["optimizers"], strict=True):
+            own.load_state_dict(saved)
+        self.step, self.best_step, self.waited = tree["counts"]
+        self.seconds = tree["seconds"]
+        self.quality = _Quality(*tree["quality"])

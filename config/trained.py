@@ -1,0 +1,336 @@
+"""Methods whose network is trained on the good images: what may be set of each.
+
+What all of them share is `TrainedSpec`. Each says of itself whether endless webs suit it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from kenpin.config.methods import Method, MethodSettings, MethodSpec
+from kenpin.config.settings import Settings
+
+__all__ = [
+    "CFLOW",
+    "EFFICIENTAD",
+    "ENSEMBLE",
+    "FASTFLOW",
+    "GANOMALY",
+    "METRIC",
+    "REVERSE_DISTILLATION",
+    "STFPM",
+    "CflowSpec",
+    "DrawnSpec",
+    "EfficientAdSpec",
+    "EnsembleSpec",
+    "FastflowSpec",
+    "GanomalySpec",
+    "MetricLoss",
+    "MetricSpec",
+    "ReverseDistillationSpec",
+    "StfpmSpec",
+    "TrainedSpec",
+    "TwinKind",
+    "trained",
+]
+
+MetricLoss = Literal["arcface", "cosface", "sphereface", "l2_softmax", "center"]
+TwinKind = Literal["spot", "scratch", "stain", "band", "grain", "cut_paste"]
+EVERY_KIND: tuple[TwinKind, ...] = ("spot", "scratch", "stain", "band", "grain", "cut_paste")
+# Drawn by hand into photographs, defects below this are lost in most cameras' noise; above the
+# upper one every network finds them.
+CONTRASTS = (12.0, 60.0)
+
+
+def _whole_tiles(name: str) -> str:
+    return (
+        f"method {name} judges a tile as a whole, so a line's verdict would depend on where the "
+        "tile rows happen to fall on the material; use a method that judges places: stfpm, "
+        "fastflow, reverse_distillation, cflow, dfm, patchcore or padim"
+    )
+
+
+class DrawnSpec(Settings):
+    """Anomaly twins: what is drawn into good tiles, for failures that are known by their looks.
+
+    kinds     of defects, drawn in turn
+    contrast  grey levels that they differ by from what is around them, from and to
+    size_px   diameter of spots and stains, width of scratches and bands, side of what is cut
+              out and pasted elsewhere, from and to; by default each kind's own sizes
+    """
+
+    kinds: tuple[TwinKind, ...] = Field(default=EVERY_KIND, min_length=1)
+    contrast: tuple[float, float] = CONTRASTS
+    size_px: tuple[int, int] | None = None
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        low, high = self.contrast
+        if not 1 <= low <= high <= 255:
+            raise ValueError(
+                f"twins.contrast is {low:g} to {high:g}; expected grey levels from 1 to 255, the "
+                "lower one first"
+            )
+        if self.size_px is not None and not 1 <= self.size_px[0] <= self.size_px[1]:
+            raise ValueError(
+                f"twins.size_px is {self.size_px[0]} to {self.size_px[1]}; expected pixels from 1 "
+                "on, the smaller first"
+            )
+        return self
+
+
+class TrainedSpec(MethodSettings):
+    """What every trained method's table `[method]` has.
+
+    minutes   that one training may take; there are `folds` + 1 of them
+    steps     that one training may take; what `minutes` cut short is repeated by them
+    folds     good images are dealt into so many, by part: each is judged by a network that
+              has seen nothing of it
+    batch     tiles that a step learns from
+    patience  looks at held-out tiles without getting better, after which a training ends
+    every     steps from one look to the next
+    twins     drawn into held-out tiles, for these looks
+    seed      of first weights and of the order of tiles
+    """
+
+    name: str
+    share: Literal["frame"] = "frame"
+    minutes: float = Field(default=10.0, gt=0, le=24 * 60)
+    steps: int = Field(default=20_000, ge=1)
+    folds: int = Field(default=3, ge=2, le=10)
+    batch: int = Field(default=16, ge=2, le=256)
+    patience: int = Field(default=8, ge=1)
+    every: int = Field(default=50, ge=1)
+    twins: DrawnSpec = DrawnSpec()
+    seed: int = Field(default=0, ge=0)
+
+
+class StfpmSpec(TrainedSpec):
+    """Student-teacher feature pyramid matching (Wang et al., arXiv:2103.04257).
+
+    rate  of learning
+    """
+
+    tap_strides: ClassVar[tuple[int, ...]] = (4, 8, 16)
+
+    name: Literal["stfpm"]
+    rate: float = Field(default=0.4, gt=0)
+
+
+class FastflowSpec(TrainedSpec):
+    """FastFlow (Yu et al., arXiv:2111.07677).
+
+    couplings     steps of the flow of each layer
+    hidden_ratio  channels inside a coupling's network, as a share of those that speak
+    rate          of learning
+    """
+
+    tap_strides: ClassVar[tuple[int, ...]] = (4, 8, 16)
+
+    name: Literal["fastflow"]
+    couplings: int = Field(default=8, ge=1, le=32)
+    hidden_ratio: float = Field(default=1.0, gt=0, le=4)
+    rate: float = Field(default=1e-3, gt=0)
+
+
+class ReverseDistillationSpec(TrainedSpec):
+    """Reverse distillation (Deng and Li, arXiv:2201.10703).
+
+    width  channels of the summary that all features go through
+    rate   of learning
+    """
+
+    tap_strides: ClassVar[tuple[int, ...]] = (4, 8, 16)
+
+    name: Literal["reverse_distillation"]
+    width: int = Field(default=128, ge=8, le=1024)
+    rate: float = Field(default=5e-3, gt=0)
+
+
+class CflowSpec(TrainedSpec):
+    """CFLOW (Gudovskiy et al., arXiv:2107.12571).
+
+    couplings       steps of the flow of each layer
+    hidden_ratio    channels inside a coupling's network, as a share of those that it is told
+    place           "tile": a feature's likelihood depends on where in its tile it lies, as in
+                    the paper; "none": it does not
+    place_channels  that tell the place
+    rate            of learning
+    """
+
+    tap_strides: ClassVar[tuple[int, ...]] = (4, 8, 16)
+
+    name: Literal["cflow"]
+    couplings: int = Field(default=8, ge=1, le=32)
+    hidden_ratio: float = Field(default=2.0, gt=0, le=4)
+    place: Literal["tile", "none"] = "tile"
+    place_channels: int = Field(default=128, ge=8, le=512, multiple_of=4)
+    rate: float = Field(default=2e-4, gt=0)
+
+    @classmethod
+    def web_defaults(cls) -> dict[str, Any]:
+        """The material has no fixed place under the tile rows."""
+        return {"place": "none"}
+
+    def unfit_for_webs(self) -> str:
+        """See `MethodSettings`."""
+        if self.place == "tile":
+            return (
+                'method.place "tile" tells scan lines of a tile apart, but the material has no '
+                "fixed place under the tile rows: the same thread would be judged differently "
+                'each time; use "none"'
+            )
+        return ""
+
+
+class MetricSpec(TrainedSpec):
+    """Deep metric learning with anomaly twins: the distance to the nearest good tile, by cosine.
+
+    loss        arcface, cosface, sphereface, l2_softmax or center: what a training minimises
+    margin, scale
+                of the loss; by default its paper's own
+    dimensions  of an embedding
+    prototypes  good tiles that the bundle compares with
+    twins       drawn into good tiles to learn from, too: each kind is a class
+    rate        of learning
+    """
+
+    tap_strides: ClassVar[tuple[int, ...]] = (16,)
+    # The highest place of the map is the distance itself, which a blur would lower.
+    table_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"score": {"smooth_sigma_px": 0.0}}
+
+    name: Literal["metric"]
+    loss: MetricLoss = "arcface"
+    margin: float | None = Field(default=None, ge=0, le=4)
+    scale: float | None = Field(default=None, gt=0, le=256)
+    dimensions: int = Field(default=128, ge=8, le=1024)
+    prototypes: int = Field(default=64, ge=1, le=1024)
+    rate: float = Field(default=1e-3, gt=0)
+
+    def unfit_for_webs(self) -> str:
+        """See `MethodSettings`."""
+        return _whole_tiles("metric")
+
+
+class EfficientAdSpec(TrainedSpec):
+    """EfficientAD (Batzner et al., arXiv:2303.14535).
+
+    distill_steps  of the training in which the teacher learns from the backbone
+    width          channels of the first layer of teacher and student; the paper's is 128
+    features       of the teacher; the paper's are 384
+    autoencoder    whether what only a whole tile shows is judged, too
+    rate           of learning
+    """
+
+    tap_strides: ClassVar[tuple[int, ...]] = (8, 16)
+
+    name: Literal["efficientad"]
+    distill_steps: int = Field(default=500, ge=1)
+    width: int = Field(default=64, ge=8, le=512)
+    features: int = Field(default=128, ge=8, le=1024)
+    autoencoder: bool = True
+    rate: float = Field(default=1e-3, gt=0)
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if self.steps <= self.distill_steps:
+            raise ValueError(
+                f"steps {self.steps} end with the teacher's, {self.distill_steps}; expected more"
+            )
+        return self
+
+    @classmethod
+    def web_defaults(cls) -> dict[str, Any]:
+        """The autoencoder sees a tile as a whole."""
+        return {"autoencoder": False}
+
+    def unfit_for_webs(self) -> str:
+        """See `MethodSettings`."""
+        if self.autoencoder:
+            return (
+                "method.autoencoder judges a tile as a whole, so a line's verdict would depend on "
+                "where the tile rows happen to fall on the material; set it to false"
+            )
+        return ""
+
+
+class GanomalySpec(TrainedSpec):
+    """GANomaly (Akcay et al., arXiv:1805.06725).
+
+    latent  numbers that a tile is encoded as
+    width   channels of the first layer
+    rate    of learning
+    """
+
+    tap_strides: ClassVar[tuple[int, ...]] = (8,)
+    # The highest place of the map is the score itself, which a blur would lower.
+    table_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"score": {"smooth_sigma_px": 0.0}}
+
+    name: Literal["ganomaly"]
+    latent: int = Field(default=100, ge=2, le=1024)
+    width: int = Field(default=32, ge=4, le=256)
+    rate: float = Field(default=2e-4, gt=0)
+
+    def unfit_for_webs(self) -> str:
+        """See `MethodSettings`."""
+        return _whole_tiles("ganomaly")
+
+
+class EnsembleSpec(TrainedSpec):
+    """Two or more trained methods on one backbone: one network, one map, one threshold.
+
+    members  the tables of the methods; how long and by what they are trained is said here
+    join     "max" of their maps or their "sum", each map in the measure of good tiles
+    """
+
+    tap_strides: ClassVar[tuple[int, ...]] = (4, 8, 16)
+
+    name: Literal["ensemble"]
+    members: tuple[MethodSpec, ...] = Field(min_length=2, max_length=4)
+    join: Literal["max", "sum"] = "max"
+
+    @model_validator(mode="after")
+    def _of_trained_ones(self) -> Self:
+        for number, member in enumerate(self.members):
+            if not isinstance(member, TrainedSpec) or isinstance(member, EnsembleSpec):
+                raise ValueError(
+                    f"members.{number} is {member.name}; expected methods that are trained: stfpm, "
+                    "fastflow, reverse_distillation, cflow, efficientad, ganomaly, metric"
+                )
+            for name in ("minutes", "steps", "folds", "batch", "patience", "every"):
+                if getattr(member, name) != TrainedSpec.model_fields[name].default:
+                    raise ValueError(
+                        f"members.{number}.{name} is said for all members at once; move it to "
+                        f"method.{name}"
+                    )
+        return self
+
+    def unfit_for_webs(self) -> str:
+        """See `MethodSettings`."""
+        return next((why for one in self.members if (why := one.unfit_for_webs())), "")
+
+
+def trained(settings: type[TrainedSpec], fitting: str) -> Method:
+    """A method whose network gives the map: its scorer is the same for all of them.
+
+    Parameters
+    ----------
+    fitting
+        The `kenpin.compile.training.fitting.MapFitting`, as "package.module:object".
+    """
+    return Method(settings, "kenpin.runtime.judging.trained:load_trained", fitting)
+
+
+STFPM = trained(StfpmSpec, "kenpin.compile.training.stfpm:STFPM")
+CFLOW = trained(CflowSpec, "kenpin.compile.training.cflow:CFLOW")
+METRIC = trained(MetricSpec, "kenpin.compile.training.metric:METRIC")
+FASTFLOW = trained(FastflowSpec, "kenpin.compile.training.fastflow:FASTFLOW")
+REVERSE_DISTILLATION = trained(
+    ReverseDistillationSpec, "kenpin.compile.training.reverse_distillation:REVERSE_DISTILLATION"
+)
+ENSEMBLE = trained(EnsembleSpec, "kenpin.compile.training.ensemble:ENSEMBLE")
+EFFICIENTAD = trained(EfficientAdSpec, "kenpin.compile.training.efficientad:EFFICIENTAD")
+GANOMALY = trained(GanomalySpec, "kenpin.compile.training.ganomaly:GANOMALY")

@@ -1,0 +1,429 @@
+"""Methods whose network is trained on the good images."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+import kenpin
+from bundles import Workshop, made_once, with_patch
+from kenpin.camera.files.images import read_pixels, write_png
+from kenpin.camera.frame import Frame
+from kenpin.camera.synthetic import SyntheticWeb
+from kenpin.compile.guard import sample_tiles
+from kenpin.compile.images import GoodImages
+from kenpin.compile.prepare import Prepared, prepare
+from kenpin.compile.progress import Steps
+from kenpin.compile.training.drawn import drawn_into
+from kenpin.compile.training.head import Head
+from kenpin.compile.training.network import TrainedNetwork
+from kenpin.compile.training.pool import Pool, choose, fold_of
+from kenpin.compile.training.trainer import Learned, Look, Trainer
+from kenpin.config.errors import ConfigError
+from kenpin.config.exits import Exit
+from kenpin.config.methods import METHODS
+from kenpin.config.recipe import load_recipe
+from kenpin.config.trained import DrawnSpec, StfpmSpec, TrainedSpec
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.lamp import Lamp
+from kenpin.runtime.judging.trained import MapScorer
+from kenpin.runtime.replay import main as edge_replay
+from kenpin.runtime.web.pipeline import WebPipeline
+from web_lines import compile_web, some_web, spoiled
+
+U8 = NDArray[np.uint8]
+# Some seconds of training in all: what is tested is the way, not how much is learned.
+BRIEF = "steps=2,every=1,batch=2,folds=2"
+OWN = {
+    "efficientad": ",distill_steps=1,width=8,features=8",
+    "ensemble": ',members=[{name="stfpm"},{name="fastflow"}]',
+    "ganomaly": ",width=8",
+}
+SMALL = "tiles={size_px=64,halo_px=8}"
+TINY = """
+name = "tiny"
+images.good = "good"
+frame = { height_px = 32, width_px = 32 }
+tiles = { size_px = 48, halo_px = 8 }
+engine.batch = 2
+method.name = "padim"
+"""
+WEB = """
+name = "web"
+images.good = "good"
+frame = { geometry = "continuous", width_px = 160 }
+method.name = "padim"
+"""
+# Those whose steps draw at random or descend twice, and one that does neither.
+DRAWING = ("efficientad", "ganomaly", "metric", "stfpm")
+# After two steps all tiles are alike but for the last digits of their cosines.
+ALIKE = {"metric": 1e-3}
+WHOLE_TILES = ("ganomaly", "metric")
+ASKED = {
+    "cflow": ('place="tile"', "method.place"),
+    "efficientad": ("autoencoder=true", "method.autoencoder"),
+    "ensemble": ('members=[{name="stfpm"},{name="metric"}]', "method metric judges a tile"),
+}
+TRAINED = sorted(
+    name for name in METHODS.names() if issubclass(METHODS.find(name).settings, TrainedSpec)
+)
+
+
+def quiet() -> Steps:
+    return Steps(Console(file=io.StringIO()))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe for eight small frames, of one tile each."""
+    folder = tmp_path_factory.mktemp("tiny")
+    web = SyntheticWeb(64, 64, 5)
+    (folder / "good").mkdir()
+    for number in range(8):
+        write_png(folder / "good" / f"{number}.png", web.frame(number).pixels[:32, :32].copy())
+    recipe = folder / "tiny.toml"
+    recipe.write_text(TINY)
+    return recipe
+
+
+def prepared_for(recipe: Path, method: str, *changes: str) -> tuple[Prepared, GoodImages]:
+    """Before the network is trained."""
+    prepared = prepare(load_recipe(recipe, [f"method={{{method}}}", *changes]))
+    spec, frame = prepared.recipe.images, prepared.recipe.frame
+    images = GoodImages.check(spec, frame, prepared.grid, lambda *_: None, prepared.edges)
+    return prepared, images
+
+
+def trained(recipe: Path, store: Path, method: str) -> TrainedNetwork:
+    """After some steps."""
+    prepared, images = prepared_for(recipe, method)
+    network = prepared.network
+    assert isinstance(network, TrainedNetwork)
+    network.learn(images, prepared.grid, Lamp(None), quiet(), store)
+    return network
+
+
+def tiles_of(recipe: Path) -> U8:
+    """Four tiles: white patches in every other one."""
+    prepared, images = prepared_for(recipe, 'name="stfpm"')
+    rng = np.random.default_rng(0)
+    tiles = sample_tiles(images.files, prepared.grid, prepared.recipe.frame, 4, rng, 0, Lamp(None))
+    tiles[::2, :, 20:30, 20:30] = 255
+    return tiles
+
+
+def maps_of(engine: Engine, tiles: U8) -> NDArray[np.float32]:
+    """As the box's engine computes them."""
+
+    def fill(first: int, batch: U8) -> int:
+        part = tiles[first : first + len(batch)]
+        batch[: len(part)] = part
+        return len(part)
+
+    return engine.features(fill, len(tiles))[0]
+
+
+# -- one training ----------------------------------------------------------------------------------
+
+
+class Counting(Head):
+    """Says how bright a place is, times what it has learned, a step each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(1))
+        self.seen: list[bytes] = []
+        self.worse_after = 10**9
+
+    def forward(self, tiles: torch.Tensor, taps: list[torch.Tensor]) -> torch.Tensor:
+        bright = torch.nn.functional.avg_pool2d(tiles.float(), 8).abs()
+        return bright * self.gain.clamp(min=0)
+
+    def learn(
+        self,
+        tiles: torch.Tensor,
+        taps: list[torch.Tensor],
+        optimizers: list[torch.optim.Optimizer],
+        step: int,
+    ) -> None:
+        self.seen.append(tiles.numpy().tobytes())
+        optimizers[0].zero_grad()
+        (self.gain * (1.0 if step < self.worse_after else -1.0)).sum().backward()
+        optimizers[0].step()
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        return [torch.optim.SGD(self.parameters(), 0.1, momentum=0.9)]
+
+
+class NoTaps(torch.nn.Module):
+    taps = ()
+
+    def forward(self, tiles: torch.Tensor) -> list[torch.Tensor]:
+        return []
+
+
+def trainer(file: Path, clock: Iterator[float] | None = None, **settings: Any) -> Trainer:
+    rng = np.random.default_rng(1)
+    tiles = rng.integers(90, 110, (20, 1, 32, 32), np.uint8)
+    pool = Pool(tiles, np.arange(20) // 4, np.ones(20, bool))
+    spec = StfpmSpec.model_validate({"name": "stfpm", "batch": 4, "every": 5, **settings})
+    chosen = choose(pool, np.array([0]), rng)
+    ticks = count(0, 0) if clock is None else clock
+    return Trainer(NoTaps(), pool, chosen, spec, 0, 0, file, lambda: next(ticks))  # type: ignore[arg-type]
+
+
+def run(one: Trainer, head: Counting | None = None) -> tuple[Learned, list[Look]]:
+    looks: list[Look] = []
+    return one.train(head or Counting(), looks.append), looks
+
+
+def test_a_training_that_was_cut_off_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    whole, seen = Counting(), Counting()
+    run(trainer(tmp_path / "whole.pt", steps=20), whole)
+    run(trainer(tmp_path / "cut.pt", steps=10), Counting())
+    learned, _ = run(trainer(tmp_path / "cut.pt", steps=20), seen)
+    assert torch.equal(whole.gain, seen.gain)
+    assert learned.steps == 20
+    # Only what was left is done, and with the tiles that were next.
+    assert seen.seen == whole.seen[10:]
+
+
+def test_each_tile_is_seen_once_in_every_round(tmp_path: Path) -> None:
+    head = Counting()
+    one = trainer(tmp_path / "a.pt", steps=8)
+    run(one, head)
+    shown = b"".join(head.seen)
+    tile = one.pool.tiles[0].nbytes
+    tiles = [shown[at : at + tile] for at in range(0, len(shown), tile)]
+    learn = len(one.chosen.learn)
+    assert len(set(tiles[:learn])) == learn
+    assert set(tiles[:learn]) == {one.pool.tiles[n].tobytes() for n in one.chosen.learn}
+
+
+def test_a_training_ends_when_held_out_tiles_get_no_better(tmp_path: Path) -> None:
+    learned, looks = run(trainer(tmp_path / "a.pt", patience=3))
+    # A gain tells nothing apart better: the first look is the best one.
+    assert (learned.ended, learned.steps, learned.best) == ("no better", 20, 5)
+    assert len(looks) == 4
+
+
+def test_a_training_ends_with_its_minutes_and_says_what_is_left(tmp_path: Path) -> None:
+    learned, looks = run(trainer(tmp_path / "a.pt", count(0, 1), minutes=0.2))
+    assert learned.ended == "minutes"
+    assert learned.steps < 20
+    assert looks[0].left_s < 12
+    assert "min left at most" in str(looks[0])
+    # What is over is not begun again, unless it may take longer.
+    again, _ = run(trainer(tmp_path / "a.pt", count(0, 1), minutes=0.2))
+    assert again.steps == learned.steps
+    longer, _ = run(trainer(tmp_path / "a.pt", count(0, 1), minutes=0.4))
+    assert longer.steps > learned.steps
+
+
+def test_a_damaged_checkpoint_begins_anew(tmp_path: Path) -> None:
+    file = tmp_path / "a.pt"
+    file.write_bytes(b"no checkpoint")
+    learned, _ = run(trainer(file, steps=5))
+    assert learned.steps == 5
+
+
+# -- what it learns from ---------------------------------------------------------------------------
+
+
+def test_a_training_sees_nothing_of_the_parts_it_must_not_see() -> None:
+    parts = np.repeat(np.arange(9), 3)
+    pool = Pool(np.zeros((27, 1, 8, 8), np.uint8), parts, np.ones(27, bool))
+    folds = fold_of(9, 3)
+    for fold in range(3):
+        without = np.flatnonzero(folds == fold)
+        chosen = choose(pool, without, np.random.default_rng(fold))
+        learned, held = set(parts[chosen.learn]), set(parts[chosen.check])
+        assert not learned & set(without)
+        assert not held & set(without)
+        # What says when to stop is of other parts than what is learned from.
+        assert not learned & held
+        assert held
+
+
+def test_changed_copies_say_nothing_about_when_to_stop() -> None:
+    parts, photo = np.repeat(np.arange(4), 4), np.tile([True, False], 8)
+    pool = Pool(np.zeros((16, 1, 8, 8), np.uint8), parts, photo)
+    chosen = choose(pool, np.empty(0, np.intp), np.random.default_rng(0))
+    assert photo[chosen.check].all()
+    assert not photo[chosen.learn].all()
+
+
+@pytest.mark.parametrize("kind", ["spot", "scratch", "stain", "band", "grain", "cut_paste"])
+def test_twins_are_drawn_as_the_recipe_says_and_within_the_core(kind: str) -> None:
+    tiles = np.random.default_rng(0).integers(0, 255, (6, 1, 64, 64), np.uint8)
+    spec = DrawnSpec.model_validate({"kinds": [kind], "contrast": [40, 60], "size_px": [6, 10]})
+    twins = drawn_into(tiles, spec, 8, np.random.default_rng(1))
+    changed = (twins != tiles)[:, 0]
+    assert changed.any(axis=(1, 2)).all()
+    outside = changed.copy()
+    outside[:, 8:56, 8:56] = False
+    assert not outside.any()
+    if kind in ("spot", "cut_paste"):
+        assert all(one.any(axis=1).sum() <= 12 for one in changed)
+
+
+def test_twin_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="the lower one first"):
+        DrawnSpec(contrast=(50, 20))
+    with pytest.raises(ValueError, match="the smaller first"):
+        DrawnSpec(size_px=(9, 3))
+
+
+# -- every method ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_the_box_gives_the_map_that_torch_gives_and_training_again_the_same(
+    tiny: Path, tmp_path: Path, method: str
+) -> None:
+    table = f'name="{method}",{BRIEF}{OWN.get(method, "")}'
+    network = trained(tiny, tmp_path / "first", table)
+    if method in DRAWING:
+        again = trained(tiny, tmp_path / "again", table).joint().state_dict()
+        for name, value in network.joint().state_dict().items():
+            assert torch.equal(value, again[name]), name
+    tiles = tiles_of(tiny)
+    # What judges good images: a map for each fold, whose network is the bundle's in kind.
+    found = maps_of(Engine(network.apart(2)), tiles)
+    with torch.no_grad():
+        expected = network.joint(apart=True)(torch.from_numpy(tiles)).numpy()
+    assert found.shape == expected.shape == (4, 4, 4, 2)
+    assert np.isfinite(found).all()
+    assert np.abs(found - expected).max() <= ALIKE.get(method, 1e-4) * np.abs(expected).max()
+    for fold in (0, 1):
+        values = MapScorer(fold).distances(found).values
+        np.testing.assert_array_equal(values, np.maximum(found[..., fold], 0))
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_each_judges_webs_or_says_why_not(tmp_path: Path, method: str) -> None:
+    recipe = tmp_path / "web.toml"
+    recipe.write_text(WEB)
+    own = OWN["ensemble"] if method == "ensemble" else ""
+    table = f'method={{name="{method}"{own}}}'
+    if method in WHOLE_TILES:
+        with pytest.raises(ConfigError, match=f"method {method} judges a tile as a whole"):
+            load_recipe(recipe, [table])
+        return
+    load_recipe(recipe, [table])
+    if method in ASKED:
+        asked, complaint = ASKED[method]
+        with pytest.raises(ConfigError, match=complaint):
+            load_recipe(recipe, [f'method={{name="{method}",{asked}}}'])
+
+
+# -- bundles ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def students(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Compiled with a student and a teacher."""
+    method = 'method={name="stfpm",steps=60,every=20,batch=8,folds=2}'
+    made = made_once(
+        tmp_path_factory, "students", lambda folder: workshop.build(folder, method, SMALL)
+    )
+    return read_bundle(made)
+
+
+def test_a_student_becomes_a_bundle_that_is_guarded_and_judges(
+    students: Bundle, workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = students.manifest
+    assert manifest.quantization.settings.precision == "int8"
+    assert min(manifest.quantization.score_ratios.values()) >= 0.9
+    assert (manifest.method.name, manifest.features.dimensions) == ("stfpm", 1)
+    good = read_pixels(workshop.data / "test" / "good" / "000.png")
+    inspector = kenpin.load(students.folder)
+    assert inspector.judge(good).ok
+    assert inspector.judge(with_patch(good)).reason is kenpin.Reason.DEFECT
+    (tmp_path / "frames").mkdir()
+    write_png(tmp_path / "frames" / "a.png", good)
+    write_png(tmp_path / "frames" / "b.png", with_patch(good))
+    assert edge_replay([str(tmp_path / "frames"), "--bundle", str(students.folder)]) == Exit.DONE
+    assert "2 frames: 1 OK, 1 NG" in capsys.readouterr().out
+
+
+def test_nothing_of_a_training_is_left_when_its_bundle_is_sealed(students: Bundle) -> None:
+    trainings = students.folder.parent / ".trainings"
+    assert not trainings.exists() or not any(trainings.iterdir())
+
+
+def test_a_student_judges_webs_alike_however_they_are_cut(tmp_path: Path) -> None:
+    bundle = compile_web(
+        tmp_path,
+        'method={name="stfpm",steps=30,every=15,batch=8,folds=2}',
+        'quantize.precision="fp32"',
+    )
+    web = spoiled(some_web(500), (200, 60, 30, 30))
+    scores = []
+    for cuts in ((500,), (77, 300, 123)):
+        pipeline = WebPipeline(bundle)
+        ends = np.cumsum(cuts)
+        found = [
+            pipeline.judge(Frame(web[end - lines : end].copy(), 0, number), last=end == 500)
+            for number, (end, lines) in enumerate(zip(ends, cuts, strict=True))
+        ]
+        scores.append(max(one.verdict.score or 0 for one in found))
+        assert any(one.verdict.reason is kenpin.Reason.DEFECT for one in found)
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ("tiles={size_px=72,halo_px=8}", "tiles.size_px 72 is not a multiple of 16"),
+        ("tiles={size_px=64,halo_px=12}", "tiles.halo_px 12 is not a multiple of 8"),
+    ],
+)
+def test_tiles_that_do_not_fit_the_network_are_refused(
+    tiny: Path, settings: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        prepare(load_recipe(tiny, ['method={name="stfpm"}', settings]))
+
+
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        ('{name="stfpm"},{name="padim"}', "members.1 is padim; expected methods that are trained"),
+        ('{name="stfpm"},{name="cflow",batch=4}', "members.1.batch is said for all members"),
+        ('{name="stfpm"}', "members"),
+    ],
+)
+def test_members_that_cannot_be_joined_are_refused(
+    tiny: Path, members: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        load_recipe(tiny, [f'method={{name="ensemble",members=[{members}]}}'])
+
+
+def test_too_few_tiles_are_refused(tiny: Path, tmp_path: Path) -> None:
+    prepared, images = prepared_for(tiny, 'name="stfpm"')
+    network = prepared.network
+    assert isinstance(network, TrainedNetwork)
+    with pytest.raises(ConfigError, match="0 tiles to train on, expected at least"):
+        network.learn(replace(images, files=[]), prepared.grid, Lamp(None), quiet(), tmp_path)
+
+
+def test_minutes_that_only_prepare_are_told(tmp_path: Path) -> None:
+    head = Counting()
+    head.warm_up = 100
+    with pytest.raises(ConfigError, match=r"raise method\.minutes"):
+        run(trainer(tmp_path / "a.pt", count(0, 1), minutes=0.2), head)
