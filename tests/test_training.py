@@ -56,7 +56,7 @@ TINY = """
 name = "tiny"
 images.good = "good"
 frame = { height_px = 32, width_px = 32 }
-tiles = { size_px = 48, halo_px = 8 }
+tiles = { size_px = 64, halo_px = 16 }
 engine.batch = 2
 method.name = "padim"
 """
@@ -397,6 +397,16 @@ def test_tiles_that_do_not_fit_the_network_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
         prepare(load_recipe(tiny, ['method={name="stfpm"}', settings]))
+
+
+def test_tiles_that_cannot_be_halved_once_more_are_refused(tiny: Path, tmp_path: Path) -> None:
+    prepared, images = prepared_for(
+        tiny, 'name="reverse_distillation"', "tiles={size_px=48,halo_px=8}"
+    )
+    network = prepared.network
+    assert isinstance(network, TrainedNetwork)
+    with pytest.raises(ConfigError, match="size_px 48 is not a multiple of 32: method reverse"):
+        network.learn(images, prepared.grid, Lamp(None), quiet(), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -197,11 +197,14 @@ class EfficientAdHead(Head):
         descend((said - wanted).square().mean(), optimizer)
 
     def settle(self, shown: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
-        """See `Head`: quantiles of both maps."""
+        """See `Head`: quantiles of both maps, of the cores: borders would be most of the top."""
         with torch.no_grad():
             maps = [self.embedding.raw(self._pairs(centred(tiles))) for tiles, _ in shown]
+        m = -(-self._halo_px // STRIDE_PX)
         for number in range(len(self.embedding.low)):
-            values = torch.cat([one[number].flatten() for one in maps]).numpy()
+            whole = [one[number] for one in maps]
+            cores = [one[:, :, m : one.shape[2] - m, m : one.shape[3] - m] for one in whole]
+            values = torch.cat([one.flatten() for one in cores]).numpy()
             low, high = np.quantile(values, (LOW, HIGH))
             self.embedding.low[number] = float(low)
             self.embedding.high[number] = float(max(high, low * 1.001 + 1e-12))

@@ -16,6 +16,7 @@ from kenpin.compile.backbones import Tap
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.head import Head, Plan, descend, on_one_grid
 from kenpin.compile.training.plain import Residual
+from kenpin.config.errors import ConfigError
 from kenpin.config.trained import ReverseDistillationSpec
 
 __all__ = ["REVERSE_DISTILLATION", "ReverseHead"]
@@ -132,6 +133,13 @@ class ReverseHead(Head):
 
     def __init__(self, plan: Plan, spec: ReverseDistillationSpec) -> None:
         super().__init__()
+        twice = 2 * plan.taps[-1].stride_px
+        if plan.size_px % twice:
+            raise ConfigError(
+                f"tiles.size_px {plan.size_px} is not a multiple of {twice}: method "
+                f"reverse_distillation halves the map of {plan.taps[-1].layer} once more; use a "
+                "multiple of it"
+            )
         self.summary = _Summary(plan.taps, spec.width)
         self.decoder = _Decoder(plan.taps, spec.width)
         self.embedding = _Apart(plan.taps, plan.grid_px)
