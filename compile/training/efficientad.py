@@ -29,8 +29,10 @@ __all__ = ["EFFICIENTAD", "EfficientAdHead"]
 STRIDE_PX = 4
 # Section 3.2: of all squared differences the largest share alone is learned from.
 HARD_SHARE = 0.001
-# Section 3.4: quantiles of good maps that become 0 and 0.1.
-LOW, HIGH, HIGH_IS = 0.9, 0.995, 0.1
+# Section 3.4: the quantile of good maps that becomes 1. The paper takes off their 0.9 quantile
+# first; here that would make most good places the same, 0, and a threshold rests on them.
+HIGH = 0.995
+SMALLEST = 1e-12
 DECAY = 1e-5
 BOTTLENECK = 64
 # Of what a step draws at random.
@@ -105,13 +107,11 @@ class _Target(nn.Module):
 class _Apart(nn.Module):
     """Both maps in the measure of good ones, and their mean."""
 
-    low: Tensor
     high: Tensor
 
     def __init__(self, grid_px: int, maps: int) -> None:
         super().__init__()
         self._factor = STRIDE_PX / grid_px
-        self.register_buffer("low", torch.zeros(maps))
         self.register_buffer("high", torch.ones(maps))
 
     def raw(self, pairs: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
@@ -119,12 +119,8 @@ class _Apart(nn.Module):
         return [(one - other).square().mean(dim=1, keepdim=True) for one, other in pairs]
 
     def forward(self, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
-        found = [
-            (one - self.low[n]) * (HIGH_IS / (self.high[n] - self.low[n]))
-            for n, one in enumerate(self.raw(pairs))
-        ]
-        mean = torch.stack(found).mean(dim=0)
-        return functional.relu(onto_grid(mean, self._factor))
+        found = [one * (1 / self.high[n]) for n, one in enumerate(self.raw(pairs))]
+        return onto_grid(torch.stack(found).mean(dim=0), self._factor)
 
 
 class EfficientAdHead(Head):
@@ -197,17 +193,15 @@ class EfficientAdHead(Head):
         descend((said - wanted).square().mean(), optimizer)
 
     def settle(self, shown: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
-        """See `Head`: quantiles of both maps, of the cores: borders would be most of the top."""
+        """See `Head`: a quantile of both maps, of the cores: borders would be most of the top."""
         with torch.no_grad():
             maps = [self.embedding.raw(self._pairs(centred(tiles))) for tiles, _ in shown]
         m = -(-self._halo_px // STRIDE_PX)
-        for number in range(len(self.embedding.low)):
+        for number in range(len(self.embedding.high)):
             whole = [one[number] for one in maps]
             cores = [one[:, :, m : one.shape[2] - m, m : one.shape[3] - m] for one in whole]
             values = torch.cat([one.flatten() for one in cores]).numpy()
-            low, high = np.quantile(values, (LOW, HIGH))
-            self.embedding.low[number] = float(low)
-            self.embedding.high[number] = float(max(high, low * 1.001 + 1e-12))
+            self.embedding.high[number] = max(float(np.quantile(values, HIGH)), SMALLEST)
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """See `Head`: the teacher's, and its pupils'."""
