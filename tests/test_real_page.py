@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -242,6 +243,7 @@ def test_the_button_learns_from_what_was_reviewed_on_a_running_line(
         store,
         page="port = 0",
         archive=f'folder = "{archive}", min_free_bytes = 0, ok_every = 0',
+        camera='kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 5',
         trigger='mode = "free", budget_ms = 4000, max_in_flight = 8',
     )
     with RunningLine(toml) as line, browser.Browser(browser.find() or "") as chromium:
@@ -253,9 +255,14 @@ def test_the_button_learns_from_what_was_reviewed_on_a_running_line(
             "document.getElementById('learn_reason').value = 'a new loom';"
             "document.getElementById('learn').requestSubmit()"
         )
-        chromium.until("document.getElementById('learnt').innerText.length > 0")
-        learnt = line.until(lambda m: m.get("type") == "verdict" and m["bundle"] != patchcore.label)
+        # At the lowest priority it takes a minute, and more beside other work.
+        deadline = time.monotonic() + 300
+        step = "line.change.step"
+        while chromium.value(step) not in ("active", "refused") and time.monotonic() < deadline:
+            line.listen(0.2)
+        assert chromium.value(step) == "active", chromium.value("line.change.detail")
         chromium.until("document.getElementById('learnt').innerText.includes('in force')")
+        learnt = line.until(lambda m: m.get("type") == "verdict" and m["bundle"] != patchcore.label)
     made = read_bundle(store / "-".join(learnt["bundle"].rsplit("@", 1)))
     assert made.manifest.update is not None
     assert len(made.manifest.update.frames) == 8
