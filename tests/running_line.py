@@ -17,8 +17,9 @@ import msgpack
 import zmq
 
 from faulty_pipelines import inject
-from kenpin.runtime.wire.client import LineClient
+from kenpin.runtime.wire.client import LineClient, WireOptions
 from kenpin.runtime.wire.keys import ClientKeys
+from kenpin.runtime.wire.link import Keys
 
 __all__ = [
     "PATIENCE_S",
@@ -252,9 +253,18 @@ class RunningLine:
 class Client:
     """A client that keeps everything it is told, and when."""
 
-    def __init__(self, endpoint: str, name: str, **how: Any) -> None:
-        self._line = LineClient(endpoint, name=name, **how)
-        self.encoding = how.get("encoding", "msgpack")
+    def __init__(
+        self,
+        endpoint: str,
+        name: str,
+        *,
+        session: str | None = None,
+        encoding: str = "msgpack",
+        keys: Keys | None = None,
+    ) -> None:
+        options = WireOptions(encoding, keys=keys)
+        self._line = LineClient(endpoint, name=name, session=session, options=options)
+        self.encoding = encoding
         self.say_raw = self._line.say_raw
         self.heard: list[tuple[float, dict[str, Any]]] = []
 

@@ -16,7 +16,7 @@ import zmq
 
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.service.error_limit import MISTAKES
-from kenpin.runtime.wire.client import LineClient, LineSilentError, RefusedError
+from kenpin.runtime.wire.client import LineClient, LineSilentError, RefusedError, WireOptions
 from kenpin.runtime.wire.errors import WireError
 from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES, Encoding
 from kenpin.runtime.wire.verdict_messages import State
@@ -119,7 +119,7 @@ def test_what_cannot_be_read_is_told_and_the_next_message_is_read(tmp_path: Path
     with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.bind(endpoint)
-        with LineClient(None, endpoint, line="a", encoding=Encoding.JSON) as client:
+        with LineClient(None, endpoint, line="a", options=WireOptions(Encoding.JSON)) as client:
 
             def publish(topic: str, payload: bytes) -> None:
                 socket.send_multipart([topic.encode(), payload])
@@ -212,7 +212,9 @@ def test_a_line_with_curve_answers_those_who_know_its_key() -> None:
 
         server = threading.Thread(target=serve)
         server.start()
-        with LineClient(endpoint, keys=_Keys(line_public, public, secret)) as client:
+        with LineClient(
+            endpoint, options=WireOptions(keys=_Keys(line_public, public, secret))
+        ) as client:
             client.reset(PATIENCE_S)
         with LineClient(endpoint) as stranger, pytest.raises(LineSilentError):
             stranger.reset(0.3)

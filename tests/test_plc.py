@@ -24,7 +24,7 @@ from kenpin.runtime.plc.faults import BETWEEN, Fault, Faults
 from kenpin.runtime.plc.histogram import Histogram
 from kenpin.runtime.plc.limits import PlcLimits
 from kenpin.runtime.plc.watch import Watch
-from kenpin.runtime.wire.client import LineClient
+from kenpin.runtime.wire.client import LineClient, WireOptions
 from lying_line import LyingLine
 from running_line import RunningLine, line_toml
 
@@ -117,7 +117,7 @@ def inspect(
     plan = Plan(rate_hz=None if free else rate_hz, count=free or parts, seconds=10, prefix="plc-x-")
     drive = Drive(
         connect,
-        lambda: LineClient(None, line.pub, backlog=1).close,
+        lambda: LineClient(None, line.pub, options=WireOptions(backlog=1)).close,
         watch,
         plan,
         Once(kinds),

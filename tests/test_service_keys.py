@@ -16,7 +16,7 @@ from kenpin.config.line import load_line
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.plc.cli import main as edge_plc
 from kenpin.runtime.service.check import _wire
-from kenpin.runtime.wire.client import LineClient, LineSilentError
+from kenpin.runtime.wire.client import LineClient, LineSilentError, WireOptions
 from kenpin.runtime.wire.keys import ClientKeys, new_client, new_line, read_client, revoke
 from running_line import PATIENCE_S, SERVE_LINE, RunningLine, line_toml
 
@@ -76,7 +76,7 @@ def test_a_line_with_keys_serves_the_admitted_alone_and_raises_an_alarm(
     unknown = read_client(tmp_path / "plc")
     stranger = ClientKeys(*_pair(), unknown.line)
     for name, found in (("plain", None), ("stranger", stranger)):
-        intruder = LineClient(wire["ctl"], name=name, keys=found)
+        intruder = LineClient(wire["ctl"], name=name, options=WireOptions(keys=found))
         with pytest.raises(LineSilentError):
             intruder.say("trigger", trig=name, within_s=0.5)
         alarm = line.until(lambda m: m["type"] == "alarm" and m["source"] == "access", "an alarm")

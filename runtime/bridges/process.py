@@ -16,7 +16,7 @@ from kenpin.config.registry import load_object
 from kenpin.config.text import shorten
 from kenpin.processes.channel import Channel, Message, Stop
 from kenpin.runtime.bridges.link import LineLink, Unsaid
-from kenpin.runtime.wire.client import Heard, LineClient
+from kenpin.runtime.wire.client import Heard, LineClient, WireOptions
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 from kenpin.runtime.wire.keys import read_client
 
@@ -118,9 +118,11 @@ class Bridged:
             facts.pub if listen else None,
             name=f"bridge-{self._name}{suffix}",
             line=facts.line,
-            encoding=facts.encoding,
-            pub_encoding=facts.pub_encoding,
-            keys=read_client(self._keys) if self._keys else None,
+            options=WireOptions(
+                facts.encoding,
+                facts.pub_encoding,
+                read_client(self._keys) if self._keys else None,
+            ),
         )
 
     def link(self, hear: Callable[[Heard | Unsaid], None], **how: Any) -> LineLink:

@@ -9,7 +9,6 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from kenpin.config.errors import ConfigError
@@ -21,7 +20,7 @@ from kenpin.runtime.plc.published import WELL
 from kenpin.runtime.plc.screen import Screen, lines, report
 from kenpin.runtime.plc.via import Bridge, PlcClient, bridge_of
 from kenpin.runtime.plc.watch import Watch
-from kenpin.runtime.wire.client import LineClient, LineSilentError
+from kenpin.runtime.wire.client import LineClient, LineSilentError, WireOptions
 from kenpin.runtime.wire.errors import WireError
 from kenpin.runtime.wire.keys import ClientKeys, read_client
 from kenpin.runtime.wire.map_encoding import Encoding
@@ -186,20 +185,20 @@ def _connections(
 ) -> tuple[Callable[[], PlcClient], Callable[[], Callable[[], None]]]:
     """What makes a client of the line, and what makes a subscriber that never reads."""
     ctl, pub, encoding, pub_encoding = where
-    client_of = partial(LineClient, encoding=encoding, pub_encoding=pub_encoding, keys=keys)
+    options = WireOptions(encoding, pub_encoding, keys)
 
     def connect() -> PlcClient:
         if bridge is not None:
             return bridge.connect(session)
         try:
-            return client_of(ctl, pub, name=name, session=session)
+            return LineClient(ctl, pub, name=name, session=session, options=options)
         except ValueError as error:
             raise ConfigError(f"{error}; expected tcp://ADDRESS:PORT or ipc:///PATH") from error
 
     def stall() -> Callable[[], None]:
         if bridge is not None:
             return bridge.stall()
-        return LineClient(None, pub, encoding=pub_encoding, keys=keys, backlog=1).close
+        return LineClient(None, pub, options=WireOptions(pub_encoding, keys=keys, backlog=1)).close
 
     return connect, stall
 

@@ -19,7 +19,7 @@ from kenpin.runtime.bridges.process import BridgedLine, facts_of
 from kenpin.runtime.plc.faults import BETWEEN, Fault
 from kenpin.runtime.plc.limits import PlcLimits
 from kenpin.runtime.plc.listener import pid_of_listener
-from kenpin.runtime.wire.client import Heard, LineClient, LineSilentError
+from kenpin.runtime.wire.client import Heard, LineClient, LineSilentError, WireOptions
 from kenpin.runtime.wire.errors import WireError
 
 __all__ = ["Bridge", "PlcClient", "bridge_of", "child_of_service"]
@@ -216,7 +216,10 @@ def bridge_of(line: Line, toml: Path, name: str, poll_s: float) -> Bridge:
         raise ConfigError(f"{toml}: no bridge {name}; expected one of [[bridges]]: {names}")
     wire = line.wire
     listener = LineClient(
-        None, wire.pub, line=line.name, encoding=wire.pub_encoding or wire.encoding
+        None,
+        wire.pub,
+        line=line.name,
+        options=WireOptions(wire.pub_encoding or wire.encoding),
     )
     find = partial(child_of_service, toml, found[0].called)
     return Bridge(found[0], facts_of(line), listener, find, poll_s)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kenpin.runtime.bundles.manifest import BundleError
     from kenpin.runtime.inspector import Inspector, VerdictWithMap, WebInspector, load
     from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
-    from kenpin.runtime.wire.client import LineClient
+    from kenpin.runtime.wire.client import LineClient, WireOptions
 
 __all__ = [
     "BundleError",
@@ -34,6 +34,7 @@ __all__ = [
     "Verdict",
     "VerdictWithMap",
     "WebInspector",
+    "WireOptions",
     "__version__",
     "build",
     "load",
@@ -51,6 +52,7 @@ _HOMES = {
     "Verdict": "kenpin.runtime.judging.verdict",
     "VerdictWithMap": "kenpin.runtime.inspector",
     "WebInspector": "kenpin.runtime.inspector",
+    "WireOptions": "kenpin.runtime.wire.client",
     "build": "kenpin.compile.offline",
     "load": "kenpin.runtime.inspector",
 }
