@@ -21,16 +21,16 @@ $(BIN)/python:
 	  echo "no virtual environment can be made: install python3-venv" >&2; exit 1; }
 
 $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[compile,backbones,dev,modbus,mqtt,opcua,page,tune]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[compile,backbones,cluster,dev,modbus,mqtt,opcua,page,store,tune]"
 	touch $@
 
 # What the tests of `make test-real` meet; each skips, and says so, where its partner is missing.
 real-partners: $(BIN)/python
-	@{ command -v chromium && command -v mmdebstrap && command -v lintian && \
+	@{ command -v chromium && command -v mmdebstrap && command -v lintian && command -v prometheus && \
 	  PATH="$$PATH:/usr/sbin" command -v mosquitto; } >/dev/null || \
 	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -q && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends \
-	      chromium fonts-dejavu-core mmdebstrap lintian mosquitto; } || \
+	      chromium fonts-dejavu-core mmdebstrap lintian mosquitto prometheus; } || \
 	  echo "not all partners could be installed: tests that need them skip" >&2
 	@test -e "$$(npm root --global 2>/dev/null)/axe-core/axe.min.js" || \
 	  { command -v npm >/dev/null && npm install --silent --global axe-core@4.14.1; } || \

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from kenpin.compile.build_task import BuildTask
 from kenpin.compile.calibrate import calibrate
 from kenpin.compile.clusters import Cluster, crowded_tiles
 from kenpin.compile.drift import drift_record
-from kenpin.compile.fitting import FitTask, arrays_in, fitting_of, leave_outs
+from kenpin.compile.fitting import FitTask, arrays_in, fitting_of
 from kenpin.compile.golden import golden_frames
 from kenpin.compile.good_scores import GoodScores, likeness, score_good
 from kenpin.compile.inspected import draw_inspected
@@ -35,11 +34,15 @@ from kenpin.compile.reporting.build_pictures import Pictured, picture_build
 from kenpin.compile.reporting.figures import bundle_tree, images_tree, seen_tree
 from kenpin.compile.reporting.page import write_report
 from kenpin.compile.reporting.speed import measure_speed
+from kenpin.compile.spread_build import SpreadReader, spread_unseen
 from kenpin.compile.trade_report import trade_of, write_trade
 from kenpin.compile.training.network import TrainedNetwork
 from kenpin.compile.twin_scores import twin_scores
 from kenpin.compile.unseen_maps import UnseenMaps, join_maps, look_at
+from kenpin.compile.unseen_ways import unseen_ways
+from kenpin.compile.workbench import NETWORK
 from kenpin.config.recipe import Recipe
+from kenpin.processes.cluster import Workers
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BlendRecord, Manifest, QuantizationRecord, TwinScores
 from kenpin.runtime.bundles.pack import file_hashes, seal, staging_folder
@@ -60,10 +63,12 @@ def build(
     *,
     weights: Path | None = None,
     lowest: bool = True,
+    cluster: Workers | None = None,
 ) -> BuildResult:
     """Compile a recipe into `store/<name>-<hash>`.
 
     `lowest` runs the golden frames again under the lowest instruction set: some seconds.
+    `cluster` takes a part of the long steps, and changes no bit of what comes out.
 
     Raises
     ------
@@ -89,10 +94,10 @@ def build(
         fp32_model = network.model(prepared.batch)
     model, quantization = choose_precision(prepared, fp32_model, images.files, lamp, steps)
     with staging_folder(store) as folder, staging_folder(store) as scratch:
-        save(model, folder / "features.xml")
-        engine = Engine(folder / "features.xml")
+        save(model, folder / NETWORK)
+        engine = Engine(folder / NETWORK)
         apart = None if trained is None else _apart(trained, prepared, images.files, lamp, steps)
-        task = BuildTask(prepared, images, grey, engine, folder, scratch, steps, apart)
+        task = BuildTask(prepared, images, grey, engine, folder, scratch, steps, apart, cluster)
         if recipe.images.mask is not None and inspected is not None:
             np.save(folder / "mask.npy", inspected)
         ways = Ways.of(recipe.score, web=task.strips, network=recipe.method.backbone is None)
@@ -111,7 +116,7 @@ def build(
     good = judged.good
     clusters = _crowds(task, good, inspected, Path(f"{stem}.inspected.png"))
     with steps.step("measure the speed"):
-        speed = measure_speed(bundle, images.files, task.load, recipe.report.speed_s)
+        speed = measure_speed(bundle, images.files, task.bench.load, recipe.report.speed_s)
     advice = advise(manifest, good, clusters)
     page = Path(f"{stem}.report.html")
     report = {
@@ -165,18 +170,16 @@ def _fit(task: BuildTask, ways: Ways) -> _Fitted:
     # Only where nobody said what shows what is there something to find out.
     parts = images.parts
     divided = [parts, parts.by_image()] if parts.how == "blocks" else [parts]
-    work = FitTask(
-        task.reader(), images.files, task.grid, task.folder, task.steps, divided, task.scratch
-    )
-    fitting = fitting_of(method)
-    support = fitting.fit(method, work)
-    leaves = leave_outs(fitting, method, work, task.scorer)
+    bench, cluster = task.bench, task.cluster
+    reader = bench.reader() if cluster is None else SpreadReader(bench, cluster)
+    work = FitTask(reader, images.files, task.grid, task.folder, task.steps, divided, task.scratch)
+    support = fitting_of(method).fit(method, work)
     look = Look(() if method.joins_nothing else ways.sigmas_px, task.stride_px)
-    stages_of = partial(task.stages, look=look, engine=task.apart)
-    unseen, *by_image = [
-        Unseen(stages_of, leave, way, images.webs, task.load)
-        for leave, way in zip(leaves, divided, strict=True)
-    ]
+    if cluster is None or task.apart is not None:
+        # Another network, which judges good images alone, lies nowhere for others to see.
+        unseen, *by_image = unseen_ways(bench, work, images.webs, look, task.apart)
+    else:
+        unseen, *by_image = spread_unseen(cluster, bench, work, images.webs, look)
     return _Fitted(support, unseen, by_image[0] if by_image else None)
 
 
@@ -208,7 +211,7 @@ def _judge(task: BuildTask, ways: Ways, fitted: _Fitted) -> _Judged:
     good = score_good(images, task.recipe.images.keep, joined, alike, task.steps)
     twins = twin_scores(joined.scored(looked.twins))
     look = load_blend(arrays_in(task.folder), blend, task.shape, stride) or Look((), stride)
-    stages = task.stages(task.scorer(arrays_in(task.folder)), look)
+    stages = task.bench.stages(task.bench.scorer(arrays_in(task.folder)), look)
     return _Judged(good, twins, looked, joined, blend, stages)
 
 

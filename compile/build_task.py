@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kenpin.compile.feature_reader import FeatureReader
-from kenpin.compile.fitting import arrays_in
-from kenpin.compile.images import GoodImages, load
+from kenpin.compile.images import GoodImages
 from kenpin.compile.prepare import Prepared
 from kenpin.compile.progress import Steps
-from kenpin.config.errors import ConfigError
+from kenpin.compile.workbench import Workbench
 from kenpin.config.recipe import Recipe
+from kenpin.processes.cluster import Workers
 from kenpin.runtime.bundles.manifest import FeatureRecord, GreyRange
-from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.engine import Engine
-from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.network import load_mask
-from kenpin.runtime.judging.pipeline import Stages
-from kenpin.runtime.judging.scoring import Scorer, load_scorer
-from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
-from kenpin.runtime.web.stages import WebStages
 
 __all__ = ["BuildTask"]
-
-F32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -42,6 +29,7 @@ class BuildTask:
     apart    runs what judges good images as if never seen, where that is another network
     folder   of the bundle in the making
     scratch  for what no bundle holds; removed at the end
+    cluster  whose workers take a part of the long steps; None: all is done here
     """
 
     prepared: Prepared
@@ -52,6 +40,7 @@ class BuildTask:
     scratch: Path
     steps: Steps
     apart: Engine | None = None
+    cluster: Workers | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -79,11 +68,6 @@ class BuildTask:
         rows, cols = self.prepared.joiner.shape
         return (1 if self.strips else rows), cols
 
-    @property
-    def lamp(self) -> Lamp:
-        """Brings frames to the brightness of the good images."""
-        return Lamp(self.grey.even_to)
-
     @cached_property
     def features(self) -> FeatureRecord:
         """What the network gives for one tile."""
@@ -103,45 +87,7 @@ class BuildTask:
         """For one kind of what is drawn at random, by the recipe's seed."""
         return np.random.default_rng([self.recipe.images.seed, stream])
 
-    def load(self, file: Path) -> NDArray[Any]:
-        """An image as the recipe's frame."""
-        return load(file, self.recipe.frame, self.recipe.images.turn_deg)
-
-    def reader(self) -> FeatureReader:
-        """Gives features of image files."""
-        return FeatureReader(
-            self.engine, self.grid, self.recipe.frame, self.recipe.images, self.lamp
-        )
-
-    def scorer(self, arrays: Mapping[str, F32]) -> Scorer:
-        """The recipe's method with its statistics."""
-        return load_scorer(arrays, self.recipe.method, self.features, self.grid)
-
-    def stages(
-        self, scorer: Scorer, look: Look, engine: Engine | None = None
-    ) -> Stages | WebStages:
-        """The steps of the box, for parts or for webs.
-
-        Parameters
-        ----------
-        engine
-            What makes features, if not the bundle's network.
-
-        Raises
-        ------
-        ConfigError
-            If the web's lanes do not fit.
-        """
-        recipe, stride = self.recipe, self.stride_px
-        score = recipe.score
-        network = TileNetwork(
-            self.grid, engine or self.engine, scorer, stride, score.smooth_sigma_px,
-            look, self.lamp, score.seam_sigma_px,
-        )  # fmt: skip
-        if recipe.web is not None:
-            try:
-                return WebStages(network, recipe.web)
-            except ValueError as error:
-                raise ConfigError(f"web: {error}") from None
-        mask = load_mask(arrays_in(self.folder), self.grid, stride)
-        return Stages(network, mask)
+    @cached_property
+    def bench(self) -> Workbench:
+        """Reads and judges images with the network and what is fitted."""
+        return Workbench(self.recipe, self.features, self.grey, self.engine, self.folder)

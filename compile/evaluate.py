@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,13 @@ from kenpin.camera.frame import Frame
 from kenpin.compile.dataset import GOOD, Dataset, Labelled, doubts, drawn_defect
 from kenpin.compile.metrics import auroc, f1_at, roc_curve, within_group_auroc
 from kenpin.compile.pixel_metrics import aupro, pixel_auroc, pro_curve
+from kenpin.processes.cluster import Workers
+from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.join import upsample
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Outcome
 from kenpin.runtime.maps import MapFolder
+from kenpin.runtime.spread import AT_ONCE, opened, packed
 from kenpin.runtime.web.pipeline import WebPipeline
 
 __all__ = ["Evaluation", "Refused", "Scored", "evaluate", "wide_side"]
@@ -122,6 +125,7 @@ def evaluate(
     *,
     tile_px: int | None = None,
     maps: MapFolder | None = None,
+    cluster: Workers | None = None,
 ) -> Evaluation:
     """Judge every image and compare with its label.
 
@@ -137,19 +141,23 @@ def evaluate(
         between images cannot pass for the detection of a defect.
     maps
         Takes the map of every image.
+    cluster
+        Whose workers judge the images; None: they are judged here, with the same figures.
     """
     threshold = pipeline.thresholds.ok
     tally = _DatasetTally(tile_px)
-    for number, item in enumerate(dataset.images):
-        try:
-            pixels = read_pixels(item.file)
-        except ImageError as error:
-            tally.refuse(item, str(error))
+    if cluster is None:
+        looks: Iterator[_Look] = (_look(pipeline, each) for each in enumerate(dataset.images))
+    else:
+        looks = _spread(cluster, pipeline.bundle, dataset)
+    for number, (item, look) in enumerate(zip(dataset.images, looks, strict=True)):
+        if isinstance(look, str):
+            tally.refuse(item, look)
         else:
-            judged = pipeline.judge_single(Frame(pixels, 0, number, item.name))
+            judged, shape = look
             if maps:
-                maps.add(number, item.name, judged, (pixels.shape[0], pixels.shape[1]))
-            tally.add(item, number, judged, pixels.shape)
+                maps.add(number, item.name, judged, (shape[0], shape[1]))
+            tally.add(item, number, judged, shape)
         progress(number + 1, len(dataset))
     images = Scored(
         np.array([score for _, score, _ in tally.judged]),
@@ -169,6 +177,33 @@ def evaluate(
         refused=tally.refused,
         notes=[*dataset.notes, *doubts(tally.marked)],
     )
+
+
+# What came of an image: a verdict with the image's shape, or why it cannot be read.
+_Look = tuple[Judgement, tuple[int, ...]] | str
+
+
+def _look(pipeline: Pipeline | WebPipeline, numbered: tuple[int, Labelled]) -> _Look:
+    number, item = numbered
+    try:
+        pixels = read_pixels(item.file)
+    except ImageError as error:
+        return str(error)
+    return pipeline.judge_single(Frame(pixels, 0, number, item.name)), pixels.shape
+
+
+def _spread(cluster: Workers, bundle: Bundle, dataset: Dataset) -> Iterator[_Look]:
+    """The same by the workers of a cluster, which read the images from the same paths."""
+    seen = [replace(item, file=item.file.absolute()) for item in dataset.images]
+    numbered = list(enumerate(seen))
+    pieces = (numbered[first : first + AT_ONCE] for first in range(0, len(numbered), AT_ONCE))
+    for looks in cluster.in_order(_look_at, cluster.send(packed(bundle)), pieces):
+        yield from looks
+
+
+def _look_at(pack: bytes, numbered: list[tuple[int, Labelled]]) -> list[_Look]:
+    pipeline = opened(pack)
+    return [_look(pipeline, each) for each in numbered]
 
 
 class _DatasetTally:

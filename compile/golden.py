@@ -30,7 +30,7 @@ def golden_frames(task: BuildTask, stages: Stages | WebStages) -> list[GoldenFra
     (folder / "golden").mkdir()
     golden = []
     for number, source in enumerate(sources):
-        pixels = task.load(files[source])
+        pixels = task.bench.load(files[source])
         if isinstance(stages, WebStages):
             # Two tile rows and a part: the first, a later one, and the end of a web.
             pixels = np.ascontiguousarray(pixels[: 5 * stages.grid.core // 2])

@@ -85,7 +85,14 @@ class Unseen:
     ) -> Iterator[LeftOut]:
         """Judge all good images, or some, by their numbers: part by part, one map at a time."""
         chosen = range(len(self.webs)) if only is None else only
-        order = sorted(chosen, key=lambda web: (self.parts.parts_of(web)[0], web))
+        yield from self.in_turn(
+            sorted(chosen, key=lambda web: (self.parts.parts_of(web)[0], web)), progress
+        )
+
+    def in_turn(
+        self, order: Sequence[int], progress: Callable[[int, int], None]
+    ) -> Iterator[LeftOut]:
+        """Judge the images or webs with these numbers, one after the other."""
         for done, web in enumerate(order):
             own = self.parts.parts_of(web)
             single = len(own) == 1

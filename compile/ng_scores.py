@@ -27,7 +27,7 @@ def ng_scores(task: BuildTask, stages: Stages | WebStages) -> dict[str, float]:
             return _of_strips(task, stages, files, folder, progress)
         scores = {}
         for number, file in enumerate(files):
-            scores[name_in(folder, file)] = stages.measure(task.load(file)).score
+            scores[name_in(folder, file)] = stages.measure(task.bench.load(file)).score
             progress(number + 1, len(files))
         return scores
 
@@ -38,7 +38,7 @@ def _of_strips(
     webs = [files] if task.recipe.images.joined else [[file] for file in files]
     scores = {}
     for number, web in enumerate(webs):
-        for strip, score in enumerate(stages.scores(map(task.load, web))):
+        for strip, score in enumerate(stages.scores(map(task.bench.load, web))):
             scores[f"{name_in(folder, web[0])}#{strip}"] = score
         progress(number + 1, len(webs))
     return scores

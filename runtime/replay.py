@@ -13,32 +13,29 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import structlog
-from numpy.typing import NDArray
 
+from kenpin.camera.files.archive_source import ArchiveSource, Then
 from kenpin.camera.files.folder_source import open_folder
 from kenpin.camera.files.image_source import ImageSource
-from kenpin.camera.files.images import write_png
 from kenpin.camera.files.listing import ImageError
 from kenpin.camera.files.recording_format import RecordingError
 from kenpin.camera.files.recording_source import RecordingSource
-from kenpin.camera.frame import Frame, LostFrame
+from kenpin.camera.paced_source import PacedSource
 from kenpin.camera.source import FrameSource
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.config.frame import FrameSpec
 from kenpin.config.output import MAP_FORMATS, folder_to_write
+from kenpin.processes.cluster import add_dask, open_cluster
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
-from kenpin.runtime.judging.fitting import in_grey_levels, misfit
-from kenpin.runtime.judging.overlay import overlay
-from kenpin.runtime.judging.pipeline import Judgement, Pipeline
+from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
 from kenpin.runtime.maps import MapFolder
 from kenpin.runtime.selftest import open_tested
+from kenpin.runtime.spread import AT_ONCE, Replayed, picture_of, replayed, size_of
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.roll import RollBook
 from kenpin.runtime.wire.authentication import AccessControl
@@ -57,6 +54,8 @@ EXAMPLES = """examples:
   edge-replay recording/ --bundle bundles/current --overlays pictures/
   edge-replay recording/ --bundle bundles/current --maps maps/        as numbers a pixel
   edge-replay recording/ --bundle bundles/current --rolls rolls/      the map of a web
+  edge-replay --archive s3://plant/web-1 --bundle tomorrow/   which verdicts would be others?
+  edge-replay recording/ --bundle tomorrow/ --dask tcp://scheduler:8786   on many machines
   edge-replay recording/ --bundle bundles/current --publish tcp://127.0.0.1:5556
   python -m kenpin.runtime.wire.subscriber tcp://127.0.0.1:5556      prints them elsewhere
 
@@ -73,9 +72,16 @@ class Tally:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
     total_us: list[int] = field(default_factory=list)
+    changed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    compared: int = 0
 
-    def add(self, verdict: Verdict) -> None:
-        """Count a verdict."""
+    def add(self, verdict: Verdict, then: Then | None = None) -> None:
+        """Count a verdict, and whether an archive tells of another one."""
+        if then is not None:
+            self.compared += 1
+            before = Outcome(then.verdict)
+            if before is not verdict.outcome:
+                self.changed[before.name, verdict.outcome.name] += 1
         self.outcomes[verdict.outcome] += 1
         if verdict.reason is not None:
             self.reasons[verdict.reason] += 1
@@ -92,7 +98,17 @@ class Tally:
             f"{self.outcomes[Outcome.NG]} NG"
             + (f" ({reasons})" if reasons else "")
             + f"; latency p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+            + self._comparison()
         )
+
+    def _comparison(self) -> str:
+        if not self.compared:
+            return ""
+        changes = ", ".join(
+            f"{count} that were {then} are {now}"
+            for (then, now), count in sorted(self.changed.items())
+        )
+        return f"\n{self.compared} archived verdicts: {changes or 'all as they were'}"
 
 
 def replay(
@@ -108,8 +124,7 @@ def replay(
 
     The frames of a web are blocks of one web, which ends with the last of them.
     """
-    log = structlog.get_logger()
-    tally = Tally()
+    told = _Told(overlays, rolls, maps)
     while not source.exhausted:
         frame = source.grab(POLL_S)
         if frame is None:
@@ -122,19 +137,41 @@ def replay(
             judged = pipeline.judge(frame)
         if feed:
             feed.verdict(judged.verdict, budget_us)
-        tally.add(judged.verdict)
-        sys.stdout.write(_line(judged.verdict))
-        if rolls and judged.verdict.web:
-            _tell(rolls.add(judged.verdict.web))
-        if judged.verdict.reason is Reason.MODEL_ERROR:
-            log.error("model_error", frame=frame.index, detail=judged.verdict.detail)
-        if maps:
-            maps.add(frame.index, judged.verdict.frame_name, judged, _size(frame, judged))
-        if overlays:
-            _draw(frame, judged, pipeline.bundle.manifest.frame, overlays)
-    if rolls:
-        _tell(rolls.close())
-    return tally
+        expected = pipeline.bundle.manifest.frame
+        picture = picture_of(frame, judged, expected) if overlays else None
+        then = source.then(frame.name) if isinstance(source, ArchiveSource) else None
+        told.add(Replayed(judged, size_of(frame, judged), picture, then))
+    return told.ended()
+
+
+class _Told:
+    """What people are told of one verdict after the other: a line, a picture, a roll's map."""
+
+    def __init__(
+        self, overlays: Path | None, rolls: RollBook | None, maps: MapFolder | None
+    ) -> None:
+        self._overlays, self._rolls, self._maps = overlays, rolls, maps
+        self._log = structlog.get_logger()
+        self._tally = Tally()
+
+    def add(self, one: Replayed) -> None:
+        verdict, picture, then = one.verdict, one.picture, one.then
+        self._tally.add(verdict, then)
+        sys.stdout.write(_line(verdict, then))
+        if self._rolls and verdict.web:
+            _tell(self._rolls.add(verdict.web))
+        if verdict.reason is Reason.MODEL_ERROR:
+            self._log.error("model_error", frame=verdict.frame_index, detail=verdict.detail)
+        if self._maps:
+            self._maps.add(verdict.frame_index, verdict.frame_name, one.judged, one.size)
+        if self._overlays and picture:
+            (self._overlays / picture.name).write_bytes(picture.png)
+
+    def ended(self) -> Tally:
+        """All that it came to."""
+        if self._rolls:
+            _tell(self._rolls.close())
+        return self._tally
 
 
 def _tell(pages: list[Path]) -> None:
@@ -142,13 +179,15 @@ def _tell(pages: list[Path]) -> None:
         sys.stdout.write(f"roll map: {page}\n")
 
 
-def _line(verdict: Verdict) -> str:
+def _line(verdict: Verdict, then: Then | None = None) -> str:
     web = verdict.web
     name = verdict.outcome.name if verdict.reason is None else f"NG {verdict.reason}"
     score = "-" if verdict.score is None else f"{verdict.score:.3f}"
     limit = "-" if verdict.thresholds is None else f"{verdict.thresholds.ok:.3f}"
     spent = verdict.stages_us["total"] / 1000
     detail = f"  {verdict.detail}" if verdict.detail else ""
+    if then is not None and then.verdict != verdict.outcome:
+        detail = f"  was {f'NG {then.reason}' if then.reason else 'OK'}{detail}"
     if web is not None:
         found = f", {web.n_defects} defects" if web.n_defects else ""
         detail = f"  lines [{web.first_line}, {web.end_line}){found}{detail}"
@@ -156,27 +195,6 @@ def _line(verdict: Verdict) -> str:
         f"{verdict.frame_index:6d}  {name:<20} {score:>8} / {limit:<8} {spent:8.1f} ms  "
         f"{verdict.frame_name}{detail}\n"
     )
-
-
-def _size(frame: Frame | LostFrame, judged: Judgement) -> tuple[int, int] | None:
-    """(height, width) that a part's map belongs to; a web's has lines of its own."""
-    if isinstance(frame, LostFrame) or judged.verdict.web is not None:
-        return None
-    height, width = frame.pixels.shape[:2]
-    return height, width
-
-
-def _draw(frame: Frame | LostFrame, judged: Judgement, expected: FrameSpec, folder: Path) -> None:
-    if isinstance(frame, LostFrame):
-        return
-    pixels: NDArray[Any] = frame.pixels
-    if not misfit(pixels, expected):
-        pixels = in_grey_levels(pixels, expected)
-    elif pixels.dtype != np.uint8:
-        return
-    picture = overlay(pixels, judged.score_map, judged.verdict)
-    stem = Path(frame.name).with_suffix("").as_posix().replace("/", "-")
-    write_png(folder / f"{frame.index:06d}-{judged.verdict.outcome.name}-{stem}.png", picture)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -208,7 +226,16 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("frames", type=Path, metavar="FRAMES", help="folder of recorded frames")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "frames", type=Path, nargs="?", metavar="FRAMES", help="folder of recorded frames"
+    )
+    what.add_argument(
+        "--archive",
+        metavar="WHERE",
+        help="a line's archive instead: a folder, or a URL such as s3://bucket/line; says which "
+        "verdicts would be others",
+    )
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--rate-hz", type=_positive, help="frames per second; default: flat out")
     parser.add_argument(
@@ -239,6 +266,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rolls", type=Path, metavar="DIR", help="write a web's roll maps there")
     parser.add_argument("--roll-name", default="", help="of the roll; default: roll-0001")
+    add_dask(parser)
     parser.add_argument("--fail-on-ng", action="store_true", help="exit with 10 if a frame is NG")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -258,14 +286,15 @@ def _replay(options: argparse.Namespace) -> int:
         if folder:
             folder_to_write(folder)
     with ExitStack() as stack:
-        source = open_folder(
-            options.frames, as_timed=options.as_timed, rate_hz=options.rate_hz, loop=options.loop
-        )
+        source = _source(options, bundle)
         stack.callback(source.close)
         for path in source.ignored if isinstance(source, ImageSource) else ():
             sys.stderr.write(f"warning: {path} is no image and is left out\n")
         for what in source.missing if isinstance(source, RecordingSource) else ():
             sys.stderr.write(f"warning: {options.frames}: {what}\n")
+        if options.dask:
+            assert isinstance(source, ImageSource | RecordingSource | ArchiveSource)
+            return _concluded(_on_cluster(options, bundle, source, _maps(options, stack)), options)
         feed = _feed(options, bundle, stack) if options.publish else None
         pipeline = open_tested(
             bundle,
@@ -281,15 +310,59 @@ def _replay(options: argparse.Namespace) -> int:
             if options.wait_s and not feed.wait_for_subscriber(options.wait_s):
                 sys.stderr.write(f"warning: nobody subscribed within {options.wait_s:g} s\n")
             feed.state(State.CONTINUOUS)
-        maps = None
-        if options.maps:
-            maps = stack.enter_context(MapFolder(options.maps, options.maps_as))
+        maps = _maps(options, stack)
         tally = replay(source, pipeline, feed, options.overlays, budget_us, rolls, maps)
         if feed:
             feed.state(State.READY)
+    return _concluded(tally, options)
+
+
+def _source(options: argparse.Namespace, bundle: Bundle) -> PacedSource:
+    if options.archive is None:
+        return open_folder(
+            options.frames, as_timed=options.as_timed, rate_hz=options.rate_hz, loop=options.loop
+        )
+    if bundle.manifest.frame.geometry == "continuous":
+        raise ConfigError(
+            "--archive: a web's frames cannot be judged without those beside them, which an "
+            "archive does not keep; replay a recording"
+        )
+    if options.as_timed:
+        raise ConfigError("--as-timed is for recordings: an archive keeps some frames alone")
+    return ArchiveSource(options.archive, rate_hz=options.rate_hz, loop=options.loop)
+
+
+def _maps(options: argparse.Namespace, stack: ExitStack) -> MapFolder | None:
+    return stack.enter_context(MapFolder(options.maps, options.maps_as)) if options.maps else None
+
+
+def _concluded(tally: Tally, options: argparse.Namespace) -> int:
     sys.stdout.write(tally.text() + "\n")
     failed = options.fail_on_ng and tally.outcomes[Outcome.NG]
     return Exit.NG if failed else Exit.DONE
+
+
+def _on_cluster(
+    options: argparse.Namespace,
+    bundle: Bundle,
+    source: ImageSource | RecordingSource | ArchiveSource,
+    maps: MapFolder | None,
+) -> Tally:
+    """The same verdicts, by the workers of a cluster, in the order of the frames."""
+    timed = ("rate_hz", "as_timed", "loop", "budget_ms", "publish", "rolls", "threads")
+    for name in timed:
+        if getattr(options, name):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is of one machine that judges one frame after the "
+                "other; leave it away, or --dask"
+            )
+    told = _Told(options.overlays, None, maps)
+    with open_cluster(options.dask) as cluster:
+        sys.stderr.write(f"{len(source)} frames, {cluster}\n")
+        wanted = {"pictures": options.overlays is not None, "maps": maps is not None}
+        for one in replayed(cluster, bundle, source.cuts(AT_ONCE), **wanted):
+            told.add(one)
+    return told.ended()
 
 
 def _rolls(options: argparse.Namespace, pipeline: Pipeline | WebPipeline) -> RollBook | None:

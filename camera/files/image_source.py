@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from kenpin.camera.files.images import read_pixels
@@ -11,7 +12,7 @@ from kenpin.camera.files.listing import ImageError, is_image, list_files, name_i
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.paced_source import PacedSource
 
-__all__ = ["ImageSource"]
+__all__ = ["ImageCut", "ImageSource"]
 
 _NEVER_ON_THE_LINE = ("train", "ground_truth")
 
@@ -62,12 +63,38 @@ class ImageSource(PacedSource):
         """The number of files: of frames, when it does not loop."""
         return len(self._files)
 
+    def cuts(self, size: int) -> Iterator[ImageCut]:
+        """The files in pieces of that size, each of which others can play; once, not in a loop."""
+        for first in range(0, len(self._files), size):
+            yield ImageCut(first, tuple(self._files[first : first + size]))
+
     def _make(self, position: int) -> Frame | LostFrame:
         path, name = self._files[position % len(self._files)]
-        try:
-            return Frame(read_pixels(path), 0, position, name)
-        except ImageError as error:
-            return LostFrame(0, position, str(error), name)
+        return _read(path, name, position)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCut:
+    """A piece of an `ImageSource`, to be read elsewhere.
+
+    first  number of its first frame
+    files  each with the name of its frame
+    """
+
+    first: int
+    files: tuple[tuple[Path, str], ...]
+
+    def frames(self) -> Iterator[Frame | LostFrame]:
+        """The same frames that the source would have handed out, captured at no time."""
+        for number, (path, name) in enumerate(self.files):
+            yield _read(path, name, self.first + number)
+
+
+def _read(path: Path, name: str, index: int) -> Frame | LostFrame:
+    try:
+        return Frame(read_pixels(path), 0, index, name)
+    except ImageError as error:
+        return LostFrame(0, index, str(error), name)
 
 
 def _recorded_in(folder: Path) -> tuple[list[Path], tuple[Path, ...]]:

@@ -33,6 +33,7 @@ __all__ = [
     "list_entries",
     "missing_from",
     "read_entry",
+    "whole",
 ]
 
 LABEL = "recording.json"
@@ -124,7 +125,7 @@ def list_entries(folder: Path) -> list[RecordingEntry]:
     if label.get("checksums") == KIND:
         entries = _proven(entries, ended="entries" in label)
     # Only what was being written when the power went may be torn: the last ones.
-    while entries and not _whole(entries[-1]):
+    while entries and not whole(entries[-1]):
         entries.pop()
     return entries
 
@@ -189,7 +190,8 @@ def missing_from(folder: Path, entries: Sequence[RecordingEntry]) -> list[str]:
     return found
 
 
-def _whole(entry: RecordingEntry) -> bool:
+def whole(entry: RecordingEntry) -> bool:
+    """Whether `read_entry` can read it."""
     try:
         read_entry(entry)
     except RecordingError:

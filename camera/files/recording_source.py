@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kenpin.camera.files.recording_format import (
+    RecordingEntry,
     RecordingError,
     list_entries,
     missing_from,
     read_entry,
+    whole,
 )
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.paced_source import PacedSource
 
-__all__ = ["RecordingSource"]
+__all__ = ["RecordingCut", "RecordingSource"]
 
 
 class RecordingSource(PacedSource):
@@ -64,6 +66,20 @@ class RecordingSource(PacedSource):
         """The number of files."""
         return len(self._entries)
 
+    def cuts(self, size: int) -> Iterator[RecordingCut]:
+        """The entries in pieces of about that size, each of which others can play; once.
+
+        Each begins with an entry that can be read now, for what is damaged gets its number
+        from the one before.
+        """
+        first = 0
+        while first < len(self._entries):
+            end = first + size
+            while end < len(self._entries) and not whole(self._entries[end]):
+                end += 1
+            yield RecordingCut(self._first.index, first, tuple(self._entries[first:end]))
+            first = end
+
     def _make(self, position: int) -> Frame | LostFrame:
         rounds, place = divmod(position, len(self._entries))
         found = self._entry(place)
@@ -80,14 +96,40 @@ class RecordingSource(PacedSource):
     def _entry(self, place: int) -> Frame | LostFrame:
         if self._read is not None and self._read[0] == place:
             return self._read[1]
-        try:
-            found = read_entry(self._entries[place])
-        except RecordingError as error:
-            before = self._read[1] if self._read else None
-            index = before.index + _count(before) if before else place
-            found = LostFrame(before.captured_ns if before else 0, index, str(error))
+        found = _read_after(self._read[1] if self._read else None, self._entries[place], place)
         self._read = place, found
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingCut:
+    """A piece of a `RecordingSource`, to be read elsewhere.
+
+    index    that the camera counted when the recording began
+    first    place of its first entry in the recording
+    """
+
+    index: int
+    first: int
+    entries: tuple[RecordingEntry, ...]
+
+    def frames(self) -> Iterator[Frame | LostFrame]:
+        """The same frames that the source would have handed out."""
+        found: Frame | LostFrame | None = None
+        for number, entry in enumerate(self.entries):
+            found = _read_after(found, entry, self.first + number)
+            yield replace(found, index=found.index - self.index)
+
+
+def _read_after(
+    before: Frame | LostFrame | None, entry: RecordingEntry, place: int
+) -> Frame | LostFrame:
+    """An entry; where it is damaged, what was lost, by the entry before it."""
+    try:
+        return read_entry(entry)
+    except RecordingError as error:
+        index = before.index + _count(before) if before else place
+        return LostFrame(before.captured_ns if before else 0, index, str(error))
 
 
 def _count(entry: Frame | LostFrame) -> int:

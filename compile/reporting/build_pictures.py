@@ -61,7 +61,7 @@ def picture_build(
     low, high = (
         ([], [])
         if folder is None
-        else look_at_ng(stages, folder, manifest.ng_scores, task.load, limit, stride)
+        else look_at_ng(stages, folder, manifest.ng_scores, task.bench.load, limit, stride)
     )
     galleries = {
         "highest": seen.highest,
@@ -70,7 +70,7 @@ def picture_build(
         "ng_low": low,
         "ng_high": high,
         "usual": seen.usual,
-        "samples": samples(images.files, images.folder, task.load),
+        "samples": samples(images.files, images.folder, task.bench.load),
     }
     network = task.prepared.network
     if isinstance(network, TrainedNetwork):

@@ -1,0 +1,62 @@
+"""A replay by more and more worker processes of this machine: frames a second, and the ratio.
+
+    quiet python benchmarks/cluster.py BUNDLE FRAMES --workers 1 2 --repeat 20
+
+Each number of workers gets a cluster of its own, each worker one thread. The clock runs from the
+second piece on: what a worker needs to open the bundle counts once, not for each frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from distributed import Client, LocalCluster
+from edge_run import machine
+
+from kenpin.camera.files.image_source import ImageSource
+from kenpin.camera.files.listing import list_images
+from kenpin.processes.cluster import Workers
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.spread import replayed
+
+
+def frames_a_second(bundle: Bundle, files: list[Path], workers: int, size: int) -> float:
+    """Of a replay in pieces of that many frames, once every worker has opened the bundle."""
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as local,
+        Client(local) as client,
+    ):
+        told = replayed(Workers(client), bundle, ImageSource(files).cuts(size), pictures=False)
+        warm = 2 * workers * size
+        for _ in range(warm):
+            next(told)
+        begun = time.perf_counter()
+        judged = sum(1 for _ in told)
+        return judged / (time.perf_counter() - begun)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("frames", type=Path)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeat", type=int, default=10, help="each frame so often")
+    parser.add_argument("--piece", type=int, default=16)
+    options = parser.parse_args(argv)
+    bundle, files = read_bundle(options.bundle), list_images(options.frames) * options.repeat
+    print(f"{machine()}\n{bundle.label}, {len(files)} frames")
+    alone = 0.0
+    for workers in options.workers:
+        rate = frames_a_second(bundle, files, workers, options.piece)
+        alone = alone or rate
+        print(f"{workers} workers: {rate:7.1f} frames/s, {rate / alone:.2f} x", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
