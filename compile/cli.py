@@ -19,6 +19,7 @@ from kenpin.config.errors import ConfigError, OutputError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.output import MAP_FORMATS, file_to_write, folder_to_write
 from kenpin.config.recipe import load_recipe
+from kenpin.processes.cluster import add_dask, maybe_cluster
 from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.bundles.manifest import BundleError, canonical
 
@@ -48,6 +49,7 @@ EXAMPLES = """examples:
   edge-compile build photographs/ -o bundles  the same, and compile it
   edge-compile check recipe.toml            do settings and images fit together?
   edge-compile build recipe.toml -o bundles
+  edge-compile build recipe.toml -o /shared/bundles --dask tcp://scheduler:8786
   edge-compile import model.onnx recipe.toml -o bundles --prove
   edge-compile eval bundles/current DATASET AUROC, AUPRO, escapes, false rejects
   edge-compile eval bundles/current DATASET --report eval.html
@@ -60,6 +62,7 @@ EXAMPLES = """examples:
   edge-compile verify bundles/current       is every byte as it was compiled?
   edge-compile key plant.pem                make a key pair: plant.pem and plant.pub
   edge-compile sign bundles/current --key plant.pem
+  edge-compile publish bundles/current s3://plant-bundles --line web-1 --key plant.pem
 
 A recipe is a TOML file; config/ holds commented examples. A DATASET has
 test/good/, test/<defect>/ and ground_truth/<defect>/<name>_mask.png, white where
@@ -76,6 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         ImageError: Exit.IMAGES,
         BundleError: Exit.BUNDLE,
     }
+    if options.command == "publish":
+        from kenpin.runtime.bundles.depot import DepotError
+
+        expected[DepotError] = Exit.BUNDLE
     if options.command in ("build", "check", "import", "tune"):
         from kenpin.compile.guard import QuantizationError
         from kenpin.compile.lowest import ProcessorError
@@ -91,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "init": _init,
         "inspect": _inspect,
         "key": _key,
+        "publish": _publish,
         "sign": _sign,
         "threshold": _threshold,
         "tune": _tune,
@@ -195,6 +203,7 @@ def _recipe_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
             help="change one setting of the recipe: --set backbone.name=resnet18",
         )
     for sub in (build, imported):
+        add_dask(sub)
         sub.add_argument("-o", "--output", type=Path, default=Path("bundles"), metavar="DIR")
     check.add_argument(
         "--picture", type=Path, metavar="FILE", help="draw there what is not inspected"
@@ -224,6 +233,7 @@ def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
         metavar="FILE.html",
         help="a page with curves and pictures, one file, and its figures as .json beside it",
     )
+    add_dask(sub)
     sub.add_argument(
         "--tile-px", type=int, help="also judge squares of this side (default: strips only)"
     )
@@ -240,6 +250,13 @@ def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
     sub = command("sign", "Sign a bundle: whoever holds the key vouches for its content.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
     sub.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
+    sub = command("publish", "Bring a bundle to a depot, and order it for lines, which pull it.")
+    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    sub.add_argument("depot", metavar="DEPOT", help="a folder, or a URL such as s3://bucket/depot")
+    sub.add_argument(
+        "--line", action="append", default=[], metavar="NAME", help="that is to run it; repeatable"
+    )
+    sub.add_argument("--key", type=Path, metavar="FILE", help="signs bundle and orders")
 
 
 def _layout_arguments(sub: argparse.ArgumentParser) -> None:
@@ -268,6 +285,7 @@ def _tune_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         help="what `edge-doctor measure` wrote on the box; default: this machine",
     )
+    add_dask(sub)
     sub.add_argument("--lines", type=int, default=1024, help="of a web's frame; default: 1024")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for build")
     sub.add_argument(
@@ -366,8 +384,10 @@ def _build(options: argparse.Namespace) -> int:
     recipe = load_recipe(_recipe_file(options.recipe), options.set)
     # Minutes later is too late to learn that the bundle has no place.
     folder_to_write(options.output, ROOM_BYTES)
-    with Steps(plain_console()) as steps:
-        result = build(recipe, options.output, steps, weights=options.weights)
+    with Steps(plain_console()) as steps, maybe_cluster(options.dask) as cluster:
+        if cluster is not None:
+            steps.say(str(cluster))
+        result = build(recipe, options.output, steps, weights=options.weights, cluster=cluster)
         steps.say(summary(result))
     console, manifest = plain_console(), result.bundle.manifest
     console.print(trade_table(trade_of(manifest)))
@@ -422,14 +442,16 @@ def _eval(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
     frame = bundle.manifest.frame
     tile_px = options.tile_px or wide_side(frame.height_px, frame.width_px)
-    with Steps(console) as steps:
+    with Steps(console) as steps, maybe_cluster(options.dask) as cluster:
         with steps.step("golden frames"):
             pipeline = open_tested(bundle)
         with steps.step("judge") as progress, ExitStack() as stack:
             maps = None
             if options.maps:
                 maps = stack.enter_context(MapFolder(options.maps, options.maps_as))
-            found = evaluate(pipeline, dataset, progress, tile_px=tile_px, maps=maps)
+            found = evaluate(
+                pipeline, dataset, progress, tile_px=tile_px, maps=maps, cluster=cluster
+            )
         for note in found.notes:
             steps.say(f"warning: {note}")
         pictures: Galleries = {}
@@ -511,6 +533,22 @@ def _sign(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
     identity = sign(bundle.folder, canonical(bundle.manifest), options.key)
     sys.stdout.write(f"{bundle.label}: signed by key {identity[:_KEY_DIGITS]}\n")
+    return Exit.DONE
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from kenpin.runtime.bundles.depot import Depot
+    from kenpin.runtime.bundles.signature import sign
+
+    bundle = read_bundle(options.bundle)
+    depot = Depot.at(options.depot)
+    if options.key is not None:
+        sign(bundle.folder, canonical(bundle.manifest), options.key)
+    name = depot.put(bundle)
+    sys.stdout.write(f"{name}: published\n")
+    for line in options.line:
+        order = depot.order(line, name, options.key)
+        sys.stdout.write(f"{line}: order {order.serial}\n")
     return Exit.DONE
 
 

@@ -118,7 +118,7 @@ class _Eyes:
 
     def __init__(self, task: BuildTask) -> None:
         self._heard: list[F32] = []
-        self._stages = task.stages(
+        self._stages = task.bench.stages(
             Overheard(_Unmeasured(), lambda found: self._heard.append(mean_features(found))),
             Bands((), task.stride_px),
         )
@@ -156,7 +156,7 @@ def _pictures(
 ) -> Iterator[tuple[NDArray[Any], list[int]]]:
     """Each image or web that has places, whole, and which of its strips they are."""
     for web, chosen in groupby(places, key=lambda place: place[0]):
-        blocks = [task.load(file) for file in task.images.webs[web]]
+        blocks = [task.bench.load(file) for file in task.images.webs[web]]
         pixels = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         yield pixels, [strip for _, strip in chosen]
 

@@ -90,7 +90,7 @@ def _ng_tiles(task: BuildTask) -> tuple[U8, list[str]]:
     chosen = files[:: max(1, len(files) * len(grid) // POINTS)]
     tiles = np.empty((len(chosen), *shape), np.uint8)
     for file, own in zip(chosen, tiles, strict=True):
-        grid.fill(task.lamp.even(task.load(file)), range(len(grid)), own)
+        grid.fill(task.bench.lamp.even(task.bench.load(file)), range(len(grid)), own)
     names = [name_in(folder, file) for file in chosen for _ in range(len(grid))]
     return tiles.reshape(-1, *shape[1:]), names
 

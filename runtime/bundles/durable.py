@@ -9,7 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
-__all__ = ["adopt", "copy_file", "lock", "point", "replace_file", "sync", "sync_tree"]
+__all__ = ["adopt", "copy_file", "hold", "lock", "point", "replace_file", "sync", "sync_tree"]
 
 _PIECE_BYTES = 1 << 20
 _LOOK_AGAIN_S = 0.01
@@ -30,6 +30,18 @@ def lock(handle: int, patience_s: float) -> bool:
             time.sleep(_LOOK_AGAIN_S)
         else:
             return True
+
+
+def hold(folder: Path) -> int:
+    """An open handle on a folder in use, for as long as nobody may remove it; see `lock`.
+
+    Any number of processes may hold it.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # Where somebody is removing it just now, what was read of it is in memory.
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return handle
 
 
 def sync(path: Path) -> None:

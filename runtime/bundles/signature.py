@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -24,7 +25,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.runtime.bundles.durable import replace_file
 from kenpin.runtime.bundles.layout import SIGNATURES
 
-__all__ = ["SignatureError", "make_key", "sign", "signer"]
+__all__ = ["SignatureError", "check_text", "make_key", "sign", "sign_text", "signer"]
 
 # What is signed begins so: a signature of anything else is none of a bundle.
 _PURPOSE = b"kenpin bundle 1\n"
@@ -90,25 +91,54 @@ def signer(folder: Path, manifest: bytes, trust: Path) -> str:
     SignatureError
         If there is no signature by any of them, or a wrong one.
     """
-    keys = _trusted(trust)
     try:
         found = _read(folder)
     except ConfigError as error:
         raise SignatureError(str(error)) from None
+    try:
+        return _voucher(_message(manifest), found, trust)
+    except SignatureError as error:
+        raise SignatureError(
+            f"{folder}: {error}; copy the bundle again, or have it signed with edge-compile sign"
+        ) from None
+
+
+def sign_text(text: str, private: Path) -> tuple[str, str]:
+    """The id of a key, and its signature of a text that begins with what it is for.
+
+    Raises
+    ------
+    ConfigError
+        As `sign`.
+    """
+    key = _private_key(private)
+    return _identity(key.public_key()), base64.b64encode(key.sign(text.encode())).decode()
+
+
+def check_text(text: str, signatures: Mapping[str, str], trust: Path) -> str:
+    """The name of the trusted key that has signed a text.
+
+    Raises
+    ------
+    SignatureError
+        If there is no signature by any of them, or a wrong one.
+    """
+    return _voucher(text.encode(), signatures, trust)
+
+
+def _voucher(message: bytes, found: Mapping[str, str], trust: Path) -> str:
+    keys = _trusted(trust)
     for identity, (name, key) in keys.items():
         if identity in found:
             try:
-                key.verify(base64.b64decode(found[identity], validate=True), _message(manifest))
+                key.verify(base64.b64decode(found[identity], validate=True), message)
             except (InvalidSignature, binascii.Error):
-                raise SignatureError(
-                    f"{folder}: the signature by {name} is not of this content; copy the bundle "
-                    "again, or have it signed again"
-                ) from None
+                raise SignatureError(f"the signature by {name} is not of this content") from None
             return name
     names = ", ".join(sorted(name for name, _ in keys.values()))
     raise SignatureError(
-        f"{folder}: signed by {len(found)} keys, none of them trusted here ({names}); sign it "
-        "with edge-compile sign, or add the signer's public key to the folder of trusted keys"
+        f"signed by {len(found)} keys, none of them trusted here ({names}); the signer's public "
+        "key belongs into the folder of trusted keys"
     )
 
 

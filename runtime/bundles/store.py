@@ -189,6 +189,30 @@ class Store:
                 point(self.folder / "previous", self.folder / now)
         return before
 
+    def prune(self) -> list[str]:
+        """Remove all bundles but `current` and `previous`; the names of those that went.
+
+        One that a running line judges with stays, whatever the links say by now.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written, or somebody else is changing it.
+        """
+        gone = []
+        with _explained(self.folder), self._alone():
+            self._sweep()
+            for entry in self.entries():
+                folder = self.folder / entry.name
+                if entry.current or entry.previous or not _free(folder):
+                    continue
+                # Under another name it is no bundle, so that nobody finds half of one.
+                leaving = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.folder))
+                folder.rename(leaving / entry.name)
+                shutil.rmtree(leaving)
+                gone.append(entry.name)
+        return gone
+
     def _switch(self, name: str) -> None:
         now = self.current
         if now == name:
@@ -260,6 +284,15 @@ class Store:
             yield
         finally:
             os.close(handle)
+
+
+def _free(folder: Path) -> bool:
+    """Whether no running line holds a bundle."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return lock(handle, 0)
+    finally:
+        os.close(handle)
 
 
 def _make_parents(folder: Path, name: str) -> None:

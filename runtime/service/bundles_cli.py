@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   edge-run bundles list /etc/kenpin/web-1.toml
   edge-run bundles rollback /etc/kenpin/web-1.toml
   edge-run bundles prove /etc/kenpin/web-1.toml
+  edge-run bundles pull /etc/kenpin/web-1.toml s3://plant-bundles
   edge-run bundles update /etc/kenpin/web-1.toml --why "a new loom"
 
 STORE is a line's settings, or the folder that holds its bundles. A running line
@@ -32,6 +33,7 @@ here changes what it judges with. A power cut leaves the old bundle or the new.
 
 def main(argv: Sequence[str]) -> int:
     """The command; returns its exit code."""
+    from kenpin.runtime.bundles.depot import DepotError
     from kenpin.runtime.bundles.manifest import BundleError
 
     options = _parser().parse_args(argv)
@@ -39,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
         ConfigError: Exit.CONFIG,
         StoreError: Exit.BUNDLE,
         BundleError: Exit.BUNDLE,
+        DepotError: Exit.BUNDLE,
         AuditError: Exit.AUDIT,
     }
     return run(lambda: int(options.action(options)), expected, debug=options.debug)
@@ -65,6 +68,16 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("install", _install, "Verify a bundle, copy it into the store, make it current.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder edge-compile wrote")
+    sub.add_argument("--files-only", action="store_true", help="do not run the golden frames")
+    sub.add_argument("--no-switch", action="store_true", help="leave `current` as it is")
+    _add_why(sub)
+    sub = command(
+        "pull",
+        _pull,
+        "Fetch the bundle that a depot orders for a line; keep that and the last one.",
+    )
+    sub.add_argument("depot", metavar="DEPOT", help="a folder, or a URL such as s3://bucket/depot")
+    sub.add_argument("--line", metavar="NAME", help="whose order; default: the settings' line")
     sub.add_argument("--files-only", action="store_true", help="do not run the golden frames")
     sub.add_argument("--no-switch", action="store_true", help="leave `current` as it is")
     _add_why(sub)
@@ -136,6 +149,29 @@ def _install(options: argparse.Namespace) -> int:
     sys.stdout.write(f"{bundle.folder.name}: installed, {len(bundle.manifest.files)} files\n")
     _tell(store)
     return Exit.DONE
+
+
+def _pull(options: argparse.Namespace) -> int:
+    from kenpin.runtime.bundles.depot import Depot, pull
+
+    depot = Depot.at(options.depot)
+    line = options.line or _line_name(options)
+    with _logged(options) as store:
+        prove = None if options.files_only else _golden
+        found = pull(store, depot, line, prove, switch=not options.no_switch)
+    sys.stdout.write(f"{found.bundle}: {'is here already' if found.was_here else 'fetched'}\n")
+    for name in found.gone:
+        sys.stdout.write(f"{name}: removed, for it is neither current nor previous\n")
+    _tell(store)
+    return Exit.DONE
+
+
+def _line_name(options: argparse.Namespace) -> str:
+    if options.store.suffix != ".toml":
+        raise ConfigError("--line: a folder does not say whose order to fetch; name the line")
+    from kenpin.config.line import load_line
+
+    return load_line(options.store).name
 
 
 def _golden(bundle: object) -> None:

@@ -20,6 +20,7 @@ from kenpin.config.text import shorten
 from kenpin.processes.channel import Channel, Stop
 from kenpin.processes.progress import Progress
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.bundles.durable import hold
 from kenpin.runtime.bundles.layout import MANIFEST
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.drift.reference import Reference
@@ -109,6 +110,8 @@ def _prepare(
 ) -> tuple[Bundle, Any, DriftWatch | None]:
     _tell(channel, Phase.VERIFYING)
     bundle = read_bundle(spec.bundle, spec.trust)
+    # Until this process ends: whoever tidies the store up leaves the folder alone.
+    hold(bundle.folder)
     _tell(channel, Phase.COMPILING)
     drift = _drift_watch(spec, bundle)
     if spec.make_pipeline:
