@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from kenpin.compile.fitting import FitTask, LoadArrays, arrays_in
 from kenpin.compile.leave_out import LeaveOut
 from kenpin.compile.other_banks import PatchCoreLeaveOut
 from kenpin.compile.parts import Parts
+from kenpin.compile.patch_sample import mean_of, sampled
 from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PatchCoreSpec
@@ -26,7 +25,7 @@ from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.sharing import model_count, model_of_tile, patch_positions
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["PATCHCORE", "Reservoir", "fit_patchcore", "k_centre_greedy", "random_projection"]
+__all__ = ["PATCHCORE", "fit_patchcore", "k_centre_greedy"]
 
 F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
@@ -36,65 +35,6 @@ DEFAULT_ROWS = 2000
 POINTS_AT_ONCE = 2048
 # Rows of the probe: a random bank is enough to compare two precisions.
 PROBE_ROWS = 1000
-
-
-class Reservoir:
-    """A uniform random sample of a stream of rows, at most `size` of them.
-
-    Each row keeps the tag that it came with.
-
-    References
-    ----------
-    Vitter, Random sampling with a reservoir, ACM TOMS 1985, algorithm R.
-    """
-
-    def __init__(self, size: int, dimensions: int, rng: np.random.Generator) -> None:
-        self.seen = 0
-        self._rows = np.empty((size, dimensions), np.float32)
-        self._tags = np.empty(size, np.int32)
-        self._rng = rng
-
-    @property
-    def rows(self) -> F32:
-        """(min(seen, size), D) float32."""
-        return self._rows[: self.seen]
-
-    @property
-    def tags(self) -> NDArray[np.int32]:
-        """(min(seen, size),) whose each row is."""
-        return self._tags[: self.seen]
-
-    def add(self, rows: F32, tag: int = 0) -> None:
-        """Take in (N, D) rows."""
-        size = len(self._rows)
-        free = min(max(0, size - self.seen), len(rows))
-        self._rows[self.seen : self.seen + free] = rows[:free]
-        self._tags[self.seen : self.seen + free] = tag
-        self.seen += free
-        rest = rows[free:]
-        if len(rest):
-            # Row number i (from 1) of the stream stays with chance size / i.
-            numbers = np.arange(self.seen + 1, self.seen + len(rest) + 1)
-            slots = (self._rng.random(len(rest)) * numbers).astype(np.intp)
-            for row in np.flatnonzero(slots < size):
-                self._rows[slots[row]] = rest[row]
-                self._tags[slots[row]] = tag
-            self.seen += len(rest)
-
-
-def random_projection(rows: F32, dimensions: int, rng: np.random.Generator) -> F32:
-    """Rows in fewer random directions, distances kept within a few per cent.
-
-    Unchanged when `dimensions` is 0 or would not be fewer.
-
-    References
-    ----------
-    Johnson and Lindenstrauss 1984; PatchCore 3.2 selects in such a space.
-    """
-    if not 0 < dimensions < rows.shape[1]:
-        return rows
-    directions = rng.standard_normal((rows.shape[1], dimensions)) / math.sqrt(dimensions)
-    return rows @ directions.astype(np.float32)
 
 
 def k_centre_greedy(
@@ -118,24 +58,14 @@ def k_centre_greedy(
     ----------
     Sener and Savarese, ICLR 2018, algorithm 1 (arXiv:1708.00489).
     """
-    # Centred, so that the products below lose fewer digits.
+    # Centred, so that products lose fewer digits.
     points = points - points.mean(axis=0)
     squares = np.einsum("nd,nd->n", points, points)
     # What rounding leaves of a distance that is really zero.
-    noise = 8 * np.finfo(np.float32).eps * float(squares.max())
-    gap = np.full(len(points), np.inf, np.float32)
-    chosen = [first]
-    while len(chosen) < min(rows, len(points)):
-        last = chosen[-1]
-        np.minimum(gap, squares - 2 * (points @ points[last]) + squares[last], out=gap)
-        gap[last] = 0
-        farthest = int(gap.argmax())
-        if gap[farthest] <= noise:
-            break
-        chosen.append(farthest)
-        if progress:
-            progress(len(chosen), rows)
-    return np.array(chosen, np.intp)
+    noise = float(8 * np.finfo(np.float32).eps * squares.max())
+    gap = squares - 2 * (points @ points[first]) + squares[first]
+    gap[first] = 0
+    return np.append(first, farthest_first(points, gap, noise, rows - 1, progress))
 
 
 def stand_ins(points: F32, part_of: NDArray[np.int32], chosen: Index) -> Index:
@@ -229,30 +159,27 @@ def fit_patchcore(
     models = model_count(grid, spec.share)
     rngs = [np.random.default_rng(seed) for seed in np.random.SeedSequence(spec.seed).spawn(models)]
     place = patch_positions(grid, reader.cells) if spec.position_weight else None
-    sample = _sampled(reader, files, model_of_tile(grid, spec.share), place, spec, rngs, progress)
+    members = model_of_tile(grid, spec.share)
+    sample = sampled(reader, files, members, place, spec, rngs, ways, progress)
+    if sample.place is not None:
+        np.save(folder / "place.npy", sample.place)
     pools = sample.pools
-    if place is not None:
-        scale = spec.position_weight * _spread([p.rows[:, : reader.dimensions] for p in pools])
-        for pool in pools:
-            pool.rows[:, reader.dimensions :] *= scale
-        np.save(folder / "place.npy", place * scale)
-    centre = _mean([pool.rows for pool in pools])
+    centre = mean_of([pool.rows for pool in pools])
     banks = []
     others: list[list[tuple[NDArray[np.int32], F32]]] = [[] for _ in ways]
     step = progress("coreset")
     for k, (pool, rng) in enumerate(zip(pools, rngs, strict=True)):
-        wanted = _rows(spec, pool.seen, spec.candidates // models)
-        points = random_projection(pool.rows, spec.projection_dimensions, rng)
-        first = int(rng.integers(len(points)))
+        wanted = _rows(spec, pool.seen, models)
+        first = int(rng.integers(len(pool.points)))
 
         def count(done: int, total: int, k: int = k) -> None:
             step(k * total + done, models * total)
 
-        chosen = k_centre_greedy(points, wanted, first, count)
+        chosen = k_centre_greedy(pool.points, wanted, first, count)
         banks.append(pool.rows[chosen] - centre)
         for parts, kept in zip(ways, others, strict=True):
             part_of = sample.parts(parts)[pool.tags]
-            stand_in = stand_ins(points, part_of, chosen)
+            stand_in = stand_ins(pool.points, part_of, chosen)
             kept.append((part_of[chosen], pool.rows[stand_in] - centre))
     # Equal heights make one array; banks differ only where patches repeat.
     height = min(len(bank) for bank in banks)
@@ -267,62 +194,13 @@ def fit_patchcore(
     return sum(pool.seen for pool in pools), height
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """Patches of the good images, a pool for each model.
-
-    origins  image or web, and tile row, of each unit that was read: the pools' tags count them
-    """
-
-    pools: list[Reservoir]
-    origins: list[tuple[int, int]]
-
-    def parts(self, parts: Parts) -> NDArray[np.int32]:
-        """The part of each unit."""
-        return np.array([parts.of(*origin) for origin in self.origins], np.int32)
-
-
-def _sampled(
-    reader: FeatureReader,
-    files: list[Path],
-    members: Index,
-    place: F32 | None,
-    spec: PatchCoreSpec,
-    rngs: list[np.random.Generator],
-    progress: Callable[[str], OnProgress],
-) -> _Sample:
-    """A pass over the images, with the places of their patches behind their features."""
-    width = reader.dimensions + (0 if place is None else place.shape[3])
-    pools = [Reservoir(spec.candidates // len(rngs), width, rng) for rng in rngs]
-    origins = []
-    for number, unit in enumerate(reader.units(files, progress=progress("features"))):
-        origins.append((unit.web, unit.row))
-        rows = unit.features
-        rows = rows if place is None else np.concatenate([rows, place], axis=-1)
-        for k, pool in enumerate(pools):
-            pool.add(rows[members == k].reshape(-1, width), number)
-    return _Sample(pools, origins)
-
-
-def _mean(parts: list[F32]) -> F32:
-    total = sum(part.sum(axis=0, dtype=np.float64) for part in parts)
-    mean: F32 = (total / sum(len(part) for part in parts)).astype(np.float32)
-    return mean
-
-
-def _spread(parts: list[F32]) -> np.float32:
-    """Standard deviation of all features together: the root of their summed variances."""
-    mean = _mean(parts)
-    total = sum(float(np.square(part - mean, dtype=np.float64).sum()) for part in parts)
-    return np.float32(math.sqrt(total / sum(len(part) for part in parts)))
-
-
-def _rows(spec: PatchCoreSpec, patches: int, candidates: int) -> int:
+def _rows(spec: PatchCoreSpec, patches: int, models: int) -> int:
     if spec.coreset_ratio is not None:
         wanted = max(1, int(patches * spec.coreset_ratio))
     else:
         wanted = min(spec.coreset_rows or DEFAULT_ROWS, patches)
-    if wanted > candidates:
+    candidates = spec.candidates // models
+    if spec.coreset == "sampled" and wanted > candidates:
         raise ConfigError(
             f"a coreset of {wanted} rows is more than the {candidates} candidate patches of each "
             "model; raise method.candidates or lower the coreset"

@@ -13,11 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.registry import Registry, settings_by
-from kenpin.config.settings import Settings
+from kenpin.config.settings import Settings, as_before
 
 __all__ = [
     "METHODS",
@@ -149,6 +155,9 @@ class PadimSpec(MethodSettings):
 class PatchCoreSpec(MethodSettings):
     """PatchCore (Roth et al., arXiv:2106.08265).
 
+    coreset                what its rows are chosen from: `sampled`, patches drawn from all
+                           alike; `streamed`, a net that every patch is near to, so that
+                           rare ones count, which takes longer
     candidates             patches kept by a seeded reservoir for the coreset to
                            choose from; bounds memory whatever the image count
     projection_dimensions  greedy selection measures in this many random
@@ -165,6 +174,7 @@ class PatchCoreSpec(MethodSettings):
     name: Literal["patchcore"]
     coreset_rows: int | None = Field(default=None, ge=1)
     coreset_ratio: float | None = Field(default=None, gt=0, le=1)
+    coreset: Literal["sampled", "streamed"] = "sampled"
     candidates: int = Field(default=100_000, ge=100)
     projection_dimensions: int = Field(default=128, ge=0)
     neighbourhood: Literal[1, 3, 5] = 3
@@ -176,9 +186,15 @@ class PatchCoreSpec(MethodSettings):
     def _one_size(self) -> Self:
         if self.coreset_rows is not None and self.coreset_ratio is not None:
             raise ValueError("coreset_rows and coreset_ratio are both given; expected only one")
+        if self.coreset == "streamed" and self.coreset_rows is None:
+            raise ValueError('coreset = "streamed" needs coreset_rows: a net is made for so many')
         if self.reweight_neighbours == 1:
             raise ValueError("reweight_neighbours 1 weighs a score by itself; expected 0 or >= 2")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return as_before(self, handler(self), "coreset")
 
     @property
     def scores_images(self) -> bool:
