@@ -27,8 +27,9 @@ OnProgress = Callable[[int, int], None]
 class Steps:
     """The steps of a long job, each with a count where one is known."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, watch: Callable[[], None] = lambda: None) -> None:
+        """`watch` is called wherever a step gets on, and may end the job by an exception."""
+        self._console, self._watch = console, watch
         self._bars: Progress | None = None
         if console.is_terminal:
             self._bars = Progress(
@@ -72,6 +73,7 @@ class Steps:
             bars = self._bars
 
             def show(done: int, total: int) -> None:
+                self._watch()
                 bars.update(task, completed=done, total=total)
 
             yield show
@@ -82,6 +84,7 @@ class Steps:
 
         def count(_done: int, total: int) -> None:
             nonlocal counted
+            self._watch()
             counted = total
 
         yield count

@@ -12,7 +12,7 @@ import pytest
 
 from bundles import Workshop
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.recipe_search.attempt import Attempt, Found, few
+from kenpin.compile.recipe_search.attempt import Attempt, Found, OutOfTimeError, few
 from kenpin.compile.recipe_search.space import Space
 from kenpin.compile.recipe_search.study import (
     HEADROOM,
@@ -104,6 +104,25 @@ def test_what_is_too_slow_or_clearly_worse_at_a_glance_is_not_compiled_whole(
     assert any("is no slower" in one.why for one in told)
     for one in told:
         assert one.found or one.why
+
+
+def test_a_recipe_that_takes_too_long_to_compile_is_given_up_but_not_the_users_own(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    with pytest.raises(OutOfTimeError, match="not compiled within 0 s"):
+        Attempt(tmp_path, 0.01, 128, most_s=0).quick(recipe)
+
+    class Slow(Formula):
+        def whole(self, recipe: Recipe) -> Found:
+            if self.most_s < 99:
+                raise OutOfTimeError("not compiled within 9 s")
+            return super().whole(recipe)
+
+    attempt = Slow(tmp_path, 0.01, 128, most_s=9)
+    told = run(RecipeSearch(tmp_path, recipe, Space(recipe, {"gabor": None}), attempt), 6)
+    assert told[0].found is not None
+    assert any(one.why == "not compiled within 9 s" for one in told)
+    assert all(one.found is None for one in told[1:])
 
 
 def test_a_search_that_was_broken_off_goes_on_where_it_was(tmp_path: Path, recipe: Recipe) -> None:

@@ -4,36 +4,50 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
 from rich.console import Console
 
 from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.build import build
 from kenpin.compile.build_report import BuildResult
 from kenpin.compile.guard import QuantizationError
+from kenpin.compile.images import load
 from kenpin.compile.lowest import ProcessorError
 from kenpin.compile.progress import Steps
+from kenpin.compile.reporting.speed import measure_speed
 from kenpin.compile.trade import ShareFound
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PatchCoreSpec
 from kenpin.config.recipe import Recipe
+from kenpin.processes.cluster import Workers
+from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.bundles.manifest import BundleError, Manifest
 from kenpin.runtime.bundles.operating_point import operating_point
+from kenpin.runtime.tune import candidates, choose, measure, write_tuning
 
-__all__ = ["REFUSALS", "WEB_LINES", "Attempt", "Found", "attempted", "few"]
+__all__ = ["REFUSALS", "WEB_LINES", "Attempt", "Found", "OutOfTimeError", "attempted", "few"]
 
 # Of a web's frame, where nobody says how many it has.
 WEB_LINES = 1024
 # At first glance: one image of so many, and no fewer than so many in all.
 EVERY, FEWEST = 4, 24
 QUICK_TWINS, QUICK_ROWS, QUICK_TILES, QUICK_S = 2, 500, 64, 0.5
+# Rounds in which numbers of streams are compared.
+STREAM_ROUNDS = 8
 # A recipe that cannot be compiled is one more answer of a search, not its end.
 REFUSALS = (ConfigError, QuantizationError, ProcessorError, BundleError)
+
+
+class OutOfTimeError(Exception):
+    """A recipe takes longer to compile than a search may spend on one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,7 @@ class Found:
     ms        a frame's median time here, or what it comes to on the box
     seconds   that it took to find out
     bundle    the name of the bundle's folder
+    streams   inferences side by side, that were the fastest here
     """
 
     share: float
@@ -54,6 +69,7 @@ class Found:
     ms: float
     seconds: float
     bundle: str
+    streams: int = 1
 
     @property
     def separation(self) -> float:
@@ -70,6 +86,8 @@ class Attempt:
     lines    of a web's frame, whose time counts
     slower   how many times as long as here the box takes: its network, its arithmetic
     boxed    what was measured on the box, as its file says it; empty: this machine counts
+    most_s   that one recipe may take, at first glance and as a whole
+    cluster  whose workers take a part of each build; frames are timed here
     """
 
     store: Path
@@ -77,6 +95,8 @@ class Attempt:
     lines: int
     slower: tuple[float, float] = (1.0, 1.0)
     boxed: str = ""
+    most_s: float = math.inf
+    cluster: Workers | None = None
 
     def quick(self, recipe: Recipe) -> Found:
         """With few images, few twins and a small bank; nothing is kept.
@@ -85,24 +105,48 @@ class Attempt:
         ------
         REFUSALS
             If the recipe cannot be compiled.
+        OutOfTimeError
+            If that takes longer than `most_s`.
         """
         with tempfile.TemporaryDirectory(dir=self.store) as folder:
             return self._tried(few(recipe), Path(folder))
 
     def whole(self, recipe: Recipe) -> Found:
-        """As `edge-compile build` makes it; the bundle is kept.
+        """As `edge-compile build` makes it; the bundle is kept, with its fastest streams beside it.
 
         Raises
         ------
-        REFUSALS
-            If the recipe cannot be compiled.
+        REFUSALS, OutOfTimeError
+            As `quick`.
         """
-        return self._tried(recipe, self.store)
+        found = self._tried(recipe, self.store)
+        return found if self.boxed else self._streamed(found, recipe)
+
+    def _streamed(self, found: Found, recipe: Recipe) -> Found:
+        """With the number of streams that is clearly faster than one, where there is one."""
+        bundle = read_bundle(self.store / found.bundle)
+        tuning = choose(measure(bundle, candidates(bundle, (), "CPU", None), STREAM_ROUNDS))
+        if tuning.streams == 1:
+            return found
+        write_tuning(bundle.folder, tuning)
+
+        def own(file: Path) -> NDArray[Any]:
+            return load(file, recipe.frame, recipe.images.turn_deg)
+
+        files = list_images(recipe.images.good)
+        speed = measure_speed(bundle, files, own, recipe.report.speed_s)
+        ms = 1e3 * self.lines / speed.lines_per_s if recipe.web else speed.median_ms
+        return replace(found, ms=round(ms, 3), streams=tuning.streams)
 
     def _tried(self, recipe: Recipe, store: Path) -> Found:
         begun = time.monotonic()
-        with Steps(Console(file=io.StringIO())) as steps:
-            result = build(recipe, store, steps, lowest=False)
+
+        def watch() -> None:
+            if time.monotonic() > begun + self.most_s:
+                raise OutOfTimeError(f"not compiled within {self.most_s:.0f} s")
+
+        with Steps(Console(file=io.StringIO()), watch) as steps:
+            result = build(recipe, store, steps, lowest=False, cluster=self.cluster)
         twins, ng = attempted(result.bundle.manifest, self.rate)
         ms = self._frame_ms(result)
         return Found(

@@ -28,11 +28,14 @@ from kenpin.config.output import folder_to_write
 from kenpin.config.recipe import Recipe
 from kenpin.config.settings import problems
 from kenpin.config.threshold import Rate
+from kenpin.processes.cluster import maybe_cluster
 from kenpin.runtime.box.yardstick import measure_box, read_yardstick
 
 __all__ = ["tune"]
 
 ROOM_BYTES = 1 << 30
+# Of a search's time one recipe may take so much: a slow one must not be all that was tried.
+MOST_SHARE = 0.25
 
 
 def tune(options: argparse.Namespace, recipe: Recipe) -> int:
@@ -59,12 +62,14 @@ def tune(options: argparse.Namespace, recipe: Recipe) -> int:
             f"{yardstick.host} takes {slower[0]:.2f} times as long as this machine for the "
             f"network, {slower[1]:.2f} times for the rest\n"
         )
-    attempt = Attempt(store, _rate(options, recipe), lines, slower, boxed)
+    most_s = 60 * options.minutes * MOST_SHARE
     space = Space(recipe, usable_backbones(_backbones(options.backbone)))
-    search = RecipeSearch(folder, recipe, space, attempt)
-    split = _split(recipe, attempt.rate)
-    sys.stderr.write(f"{budget.words}; {split}\n")
-    search.run(budget, 60 * options.minutes, options.trials, _say)
+    with maybe_cluster(options.dask) as cluster:
+        attempt = Attempt(store, _rate(options, recipe), lines, slower, boxed, most_s, cluster)
+        search = RecipeSearch(folder, recipe, space, attempt)
+        split = _split(recipe, attempt.rate)
+        sys.stderr.write(f"{budget.words}; {split}\n")
+        search.run(budget, 60 * options.minutes, options.trials, _say)
     result = SearchResult(search.tried, chosen(search.tried, budget), budget, split)
     kept = {one.found.bundle for one in front(result.tried) if one.found}
     for one in result.tried:
@@ -78,7 +83,8 @@ def tune(options: argparse.Namespace, recipe: Recipe) -> int:
     sys.stdout.write(
         f"{folder / 'tuned.toml'}: number {result.best.number}, with the reason of each choice; "
         f"the others are in {folder / 'trials'}\n{folder / 'tuned.html'}: open it in a browser\n"
-        "streams are the box's own: `edge-doctor tune` there, then `edge-doctor rate` proves it\n"
+        "streams are the machine's own: they are beside each bundle for this one, and `edge-doctor "
+        "tune` finds the box's, where `edge-doctor rate` proves it\n"
     )
     return Exit.DONE
 
@@ -129,7 +135,9 @@ def _say(one: Tried) -> None:
     if one.found is None:
         told = one.why
     else:
-        told = f"{one.found.share:.1%} found, {one.found.ms:.2f} ms, {one.found.seconds:.0f} s"
+        streams = f" by {one.found.streams} streams" if one.found.streams > 1 else ""
+        told = f"{one.found.share:.1%} found, {one.found.ms:.2f} ms{streams}, "
+        told += f"{one.found.seconds:.0f} s"
     sys.stderr.write(f"{one.number:3d}  {settings}: {told}\n")
 
 

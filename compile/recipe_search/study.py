@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from kenpin.compile.recipe_search.attempt import REFUSALS, Attempt, Found
+from kenpin.compile.recipe_search.attempt import REFUSALS, Attempt, Found, OutOfTimeError
 from kenpin.compile.recipe_search.space import Option, Space
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe, load_recipe
@@ -188,14 +189,18 @@ class RecipeSearch:
         done = self.tried
         if any(one.found and one.settings == trial.user_attrs["settings"] for one in done):
             return None, "was tried before"
+        # The user's own recipe is what others are compared with, however long it takes.
+        attempt = self._attempt if trial.number else replace(self._attempt, most_s=math.inf)
         try:
             recipe = load_recipe(file)
-            quick = self._attempt.quick(recipe)
+            quick = attempt.quick(recipe)
             trial.set_user_attr("quick", asdict(quick))
             # The user's own recipe is what others are compared with, however it does.
             if trial.number and (why := _hopeless(quick, done, budget)):
                 return None, why
-            return self._attempt.whole(recipe), ""
+            return attempt.whole(recipe), ""
+        except OutOfTimeError as error:
+            return None, str(error)
         except REFUSALS as error:
             return None, f"cannot be compiled: {error}"
 
