@@ -98,18 +98,18 @@ def _measured(cell: Cell, folder: Path) -> Result:
             pipeline = open_tested(made.bundle)
             with steps.step("judge") as progress:
                 found = evaluate(pipeline, read_dataset(cell.dataset), progress)
-            # The bundle is named by its recipe and comes again from it; hundreds fill a disk.
-            size_mb = _bytes(made) / _MB
+        frame_ms, size_mb = _frame_ms(made), _bytes(made) / _MB
     except _REFUSALS as error:
         return Result(*names, why=str(error).splitlines()[0])
     finally:
+        # The bundle is named by its recipe and comes again from it; hundreds fill a disk.
         shutil.rmtree(store)
     images, pixels = found.images, found.pixels
     return Result(
         *names,
         images["auroc"], images["f1"], pixels["auroc"], pixels["aupro"],
         images["false_rejects"], images["good"], images["escapes"], images["ng"],
-        images["threshold"], _frame_ms(made), size_mb,
+        images["threshold"], frame_ms, size_mb,
         round(time.monotonic() - begun, 1), found.bundle,
     )  # fmt: skip
 
