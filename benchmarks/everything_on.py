@@ -67,10 +67,9 @@ class Lines:
         for name, line in self.running.items():
             yield f"{name}: gateway", line.process.pid
             for pid in line.children():
-                comm = _comm(pid)
-                # multiprocessing's own, which tidies up shared memory.
-                called = "resource tracker" if comm.startswith("python") else comm
-                yield f"{name}: {called.removeprefix('kenpin-')}", pid
+                # Not multiprocessing's own, which tidies up, nor one that has no name yet.
+                if (comm := _comm(pid)).startswith("kenpin-"):
+                    yield f"{name}: {comm.removeprefix('kenpin-')}", pid
         for name, spoken in self.beside.items():
             yield name, spoken.process.pid
 
@@ -177,7 +176,7 @@ def _comm(pid: int) -> str:
     try:
         return (Path("/proc") / str(pid) / "comm").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
-        return "ended"
+        return ""
 
 
 class Visitor:
