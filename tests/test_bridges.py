@@ -23,6 +23,7 @@ from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
 from kenpin.runtime.bridges.modbus.registers import END, STATUS_AT
 from kenpin.runtime.bridges.modbus.requests import ModbusError, Requests, stall
+from kenpin.runtime.bridges.process import STARTING, BridgeReport
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.plc.book import Promise
 from kenpin.runtime.plc.cli import main as edge_plc
@@ -382,6 +383,37 @@ def test_edge_plc_names_the_bridges_that_there_are(
     assert "--line-toml" in capsys.readouterr().err
     assert edge_plc(["--line-toml", toml, "--fault", "bridge-killed"]) == Exit.CONFIG
     assert "--via" in capsys.readouterr().err
+
+
+class Starting:
+    """A bridge's process that says so, and then reads its libraries for long."""
+
+    pid, ended, killed = 7, "", False
+
+    def __init__(self) -> None:
+        self.told = [BridgeReport("", STARTING)]
+
+    def poll(self) -> list[BridgeReport]:
+        told, self.told = self.told, []
+        return told
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+def test_a_bridge_may_read_its_libraries_for_a_minute_and_no_longer(tmp_path: Path) -> None:
+    toml = with_bridge(line_toml(tmp_path, tmp_path), kind='"modbus"', port=free_port())
+    line, now = load_line(toml), [0]
+    unused: Any = None
+    around = Surroundings(line, "", unused, unused, unused, unused, lambda: now[0])
+    handle = BridgeSide(line.bridges[0], around)
+    slow: Any = Starting()
+    handle.process = slow
+    handle.poll()
+    for second, killed in ((60, False), (71, True)):
+        now[0] = second * 10**9
+        handle.poll()
+        assert slow.killed == killed
 
 
 def test_a_bridge_that_hangs_is_replaced_and_told(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from kenpin.runtime.wire.keys import read_client
 __all__ = [
     "ALIVE_S",
     "NICENESS",
+    "STARTING",
     "BridgeReport",
     "BridgeWork",
     "Bridged",
@@ -33,6 +34,8 @@ __all__ = [
 
 # Between two signs of life of a bridge; the gateway replaces one that hangs.
 ALIVE_S = 1.0
+# Why a bridge is not reached whose libraries are still being read.
+STARTING = "starting"
 # A gate waits for it, so less than the archive's; the line still comes first.
 NICENESS = 5
 
@@ -102,7 +105,7 @@ class Bridged:
         self._keys = keys
         self._name = name
         self._channel = channel
-        self._report = BridgeReport("", "starting")
+        self._report = BridgeReport("", STARTING)
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
 

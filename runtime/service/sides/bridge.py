@@ -8,7 +8,14 @@ from kenpin.config.bridges import BRIDGES, BridgeSettings
 from kenpin.processes.channel import Stop
 from kenpin.processes.child import NAME_CHARS, Body
 from kenpin.processes.side import SideProcess
-from kenpin.runtime.bridges.process import ALIVE_S, NICENESS, BridgeReport, attend, facts_of
+from kenpin.runtime.bridges.process import (
+    ALIVE_S,
+    NICENESS,
+    STARTING,
+    BridgeReport,
+    attend,
+    facts_of,
+)
 from kenpin.runtime.service.sides.side import Side, Surroundings
 
 __all__ = ["BridgeSide"]
@@ -48,7 +55,9 @@ class BridgeSide(Side):
         if self.process.pid != self._pid:
             self._pid, self._heard_ns = self.process.pid, now_ns + _START_NS
         for message in found:
-            self._heard_ns, self._fault = now_ns, message.fault
+            # The first sign comes before its libraries are read: it keeps a start's patience.
+            until_ns = self._heard_ns if message.fault == STARTING else now_ns
+            self._heard_ns, self._fault = max(now_ns, until_ns), message.fault
             if message.address and message.address != self._address:
                 self._address = message.address
                 self._log.info("bridge", name=self.part, address=message.address)
