@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,9 @@ class LyingLine(threading.Thread):
         self._later: list[tuple[int, str, dict[str, Any]]] = []
         self._unacked: OrderedDict[int, tuple[bytes, dict[str, Any], int, int]] = OrderedDict()
         self._overrun = False
+        # Kinds and fields that a test wants published; taken by the loop.
+        self.to_publish: deque[tuple[str, dict[str, Any]]] = deque()
+        self.commands: list[dict[str, Any]] = []
 
     # -- the loop --
 
@@ -119,6 +122,9 @@ class LyingLine(threading.Thread):
             self._due.remove(item)
             _, client, trig, opened = item
             self._conclude(client, trig, opened, victim=self._victim == trig)
+        while self.to_publish:
+            kind, fields = self.to_publish.popleft()
+            self._publish(kind, self._head(kind) | fields)
         for late in [late for late in self._later if late[0] <= now]:
             self._later.remove(late)
             self._publish(late[1], late[2])
@@ -141,7 +147,7 @@ class LyingLine(threading.Thread):
         return StateMessage(
             v=1, type="state", box="box-7", line="web-1", boot=self._boot, state=self._state,
             selftest=False, degraded=False, bundle=self._bundle, last_seq=self._seq,
-            counts=counts, sim=True, t_mono_ns=now, t_wall_ns=now,
+            counts=counts, sim=True, t_mono_ns=now, t_wall_ns=time.time_ns(),
         ).model_dump(mode="json")  # fmt: skip
 
     def _publish(self, kind: str, fields: dict[str, Any]) -> None:
@@ -188,6 +194,19 @@ class LyingLine(threading.Thread):
         elif command["type"] == "trigger":
             self._session = command["session"]
             self._trigger(client, command["trig"])
+        else:
+            self._change(client, command)
+
+    def _change(self, client: bytes, command: dict[str, Any]) -> None:
+        """Commands that are about the line, not about a part."""
+        self.commands.append(command)
+        said = {"reset": ["resetting"], "prepare": ["preparing", "prepared"]}
+        for kind in said.get(command["type"], ["active"]):
+            fields = {} if kind == "resetting" else {"bundle": command["bundle"], "detail": ""}
+            self._say(client, self._head(kind) | fields)
+        if command["type"] == "activate":
+            self._bundle = command["bundle"]
+            self._publish("state", self._state_fields())
 
     def _trigger(self, client: bytes, trig: str) -> None:
         now = time.monotonic_ns()
@@ -295,7 +314,7 @@ class LyingLine(threading.Thread):
             sim=True,
         )  # fmt: skip
         message = verdict_message(
-            verdict, who, Envelope(self._seq, now, now, deadline_us=BUDGET_MS * 1000)
+            verdict, who, Envelope(self._seq, now, time.time_ns(), deadline_us=BUDGET_MS * 1000)
         )
         fields: dict[str, Any] = message.model_dump(mode="json") | {"trig": trig}
         if trig is not None:

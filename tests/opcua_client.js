@@ -44,7 +44,15 @@ async function main(url) {
     const found = Object.fromEntries(wanted.map((name, n) => [name, fields[n].value]));
     if (found.ResultId) resolve(found);
   }));
-  await new Promise((resolve) => item.on("initialized", resolve));
+  const conditions = ClientMonitoredItem.create(
+    subscription, { nodeId: resolveNodeId(`ns=${own};s=VisionSystem`), attributeId: AttributeIds.EventNotifier },
+    { queueSize: 100, discardOldest: true,
+      filter: constructEventFilter(["ConditionName", "Retain", "Message", "ActiveState.Id"]) },
+    TimestampsToReturn.Both);
+  const condition = new Promise((resolve) => conditions.on("changed", ([name, retain, message]) => {
+    if (name.value === "camera") resolve({ retain: retain.value, message: message.value.text });
+  }));
+  await Promise.all([item, conditions].map((one) => new Promise((resolve) => one.on("initialized", resolve))));
 
   const made = async (number, Id) => ({
     dataType: DataType.ExtensionObject,
@@ -58,9 +66,39 @@ async function main(url) {
     ],
   });
   const result = await heard;
+
+  // The other methods, and a condition; what each gives last is its Error.
+  const call = async (object, method, given) => {
+    const found = await session.call({
+      objectId: path(object), methodId: path(`${object}.${method}`), inputArguments: given,
+    });
+    return found.outputArguments.map((one) => one.value);
+  };
+  const last = (values) => values[values.length - 1];
+  const number = (value, dataType) => ({ dataType, value });
+  const cause = [number([0, 0], DataType.Int64), number("", DataType.String)];
+  const outerPath = "VisionStateMachine";
+  const errors = {
+    stop: last(await call(automatic, "Stop", cause)), abort: last(await call(automatic, "Abort", cause)),
+    reset: last(await call(outerPath, "Reset", cause)), halt: last(await call(outerPath, "Halt", cause)),
+    select: last(await call(outerPath, "SelectModeAutomatic", [])),
+  };
+  const none = number(0, DataType.UInt32), forever = number(0, DataType.Int32);
+  const recipes = await call("RecipeManagement", "GetRecipeListFiltered", [
+    await made(3002, ""), await made(3003, ""), number(2, DataType.Int32), none, none, forever]);
+  const next = "next@0123456789ab";
+  const prepared = await call("RecipeManagement", "PrepareRecipe", [await made(3002, ""), await made(3013, next)]);
+  const activated = await call("Line", "ActivateRecipe", [await made(3013, next)]);
+  errors.prepare = last(prepared);
+  errors.activate = last(activated);
+  const results = await call("ResultManagement", "GetResultListFiltered", [
+    forever, await made(3015, ""), await made(3004, ""), await made(3002, ""), await made(3013, ""),
+    await made(3008, ""), await made(3008, ""), await made(3003, ""), await made(3016, ""), none, none, forever]);
+
   process.stdout.write(JSON.stringify({
     outer, inner, status: called.statusCode.name, error: called.outputArguments[1].value,
-    job: called.outputArguments[0].value.id,
+    job: called.outputArguments[0].value.id, errors, recipes: recipes[3].map((recipe) => recipe.id),
+    results: last(results), condition: await condition,
     result: {
       id: result.ResultId.id, meas: result.MeasId.id, part: result.PartId.id, job: result.JobId.id,
       recipe: result.InternalRecipeId.id, state: result.ResultState, simulated: result.IsSimulated,

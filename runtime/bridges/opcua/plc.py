@@ -207,7 +207,7 @@ class OpcuaPlc:
             self._structure("ProductIdDataType", ""), nothing,
         )  # fmt: skip
         if error:
-            about = {"type": "error", "about": "trigger", "trig": trig, "boot": self._boot or None}
+            about: dict[str, Any] = {"type": "error", "about": "trigger", "trig": trig}
             about |= {"reason": _REASONS.get(error), "detail": f"trigger {trig} refused: {error}"}
             self._arrived.put(Heard("error", about, time.monotonic_ns()))
 
@@ -247,6 +247,8 @@ class OpcuaPlc:
     def event_notification(self, event: Any) -> None:
         """An event came, on the thread of ours."""
         at_ns = time.monotonic_ns()
+        if event.Said is None:
+            return  # of the state machine, which the line's own state tells as well
         try:
             fields: dict[str, Any] = json.loads(event.Said)
             if fields["type"] in ("verdict", "state"):
