@@ -1,4 +1,4 @@
-"""The MQTT bridge: what may be set of it."""
+"""Bridges to an MQTT broker: what may be set of them."""
 
 from __future__ import annotations
 
@@ -10,33 +10,28 @@ from pydantic import Field, StringConstraints, model_validator
 
 from kenpin.config.bridges import BridgeKind, BridgeSettings
 
-__all__ = ["MqttSettings"]
+__all__ = ["BrokerSettings", "Level", "MqttSettings"]
 
 # No wildcards, and no level that is empty: topics are made of it.
-_Level = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Level = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
-class MqttSettings(BridgeSettings):
-    """A client of an MQTT broker; docs/bridges/mqtt.md has its topics.
+class BrokerSettings(BridgeSettings):
+    """A client of an MQTT broker.
 
     host, port     of the broker. One that is not on this computer needs `ca`, `user` and
                    `password_file`: TLS, and a name to be let in under
     ca             certificates that the broker's must be signed by
     password_file  its first line; for the service's user alone
-    prefix         every topic begins with it
     store_bytes    verdicts that are kept while the broker is away; with more, the oldest are lost
-    clients        who may trigger through the broker, each under a name of its own
     """
 
-    kind: Literal["mqtt"]
     host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]{1,253}$")] = "127.0.0.1"
     port: int = Field(default=1883, ge=1, le=65535)
     ca: Path | None = None
     user: str | None = None
     password_file: Path | None = None
-    prefix: _Level = "kenpin"
     store_bytes: int = Field(default=10_000_000, ge=0, le=1_000_000_000)
-    clients: int = Field(default=8, ge=1, le=64)
 
     @model_validator(mode="after")
     def _strangers_are_kept_out(self) -> Self:
@@ -49,6 +44,26 @@ class MqttSettings(BridgeSettings):
         if (self.user is None) != (self.password_file is None):
             raise ValueError("user and password_file go together; set both or none")
         return self
+
+
+class MqttSettings(BrokerSettings):
+    """Topics of our own with JSON; docs/bridges/mqtt.md has them.
+
+    prefix         every topic begins with it
+    clients        who may trigger through the broker, each under a name of its own
+    picture_bytes  of the newest pictures of NG parts, kept for whoever asks; 0: none. They are
+                   those of wire.img
+    """
+
+    kind: Literal["mqtt"]
+    prefix: Level = "kenpin"
+    clients: int = Field(default=8, ge=1, le=64)
+    picture_bytes: int = Field(default=0, ge=0, le=1_000_000_000)
+
+    @property
+    def wants_pictures(self) -> bool:
+        """Whether the line must show pictures."""
+        return self.picture_bytes > 0
 
 
 def _on_this_computer(host: str) -> bool:

@@ -54,6 +54,11 @@ class BridgeSettings(Listening):
         """Files and folders that say who may come, by their keys: the audit log knows of each."""
         return {}
 
+    @property
+    def wants_pictures(self) -> bool:
+        """Whether the line must show pictures."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class BridgeKind:

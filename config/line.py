@@ -288,6 +288,11 @@ class Line(Settings):
             raise ValueError(
                 "bridges: wire.encoding struct says too little for them; use msgpack or json"
             )
+        seers = [bridge.called for bridge in self.bridges if bridge.wants_pictures]
+        if seers and wire.img is None:
+            raise ValueError(
+                f"bridges: {', '.join(seers)} keeps pictures, and the line shows none; set wire.img"
+            )
         if any(endpoint.endswith((":*", ":0")) for endpoint in (wire.ctl, wire.pub)):
             raise ValueError("bridges: they must know wire.ctl and wire.pub; give each a port")
         if wire.keys is not None and (bare := [b.called for b in self.bridges if b.keys is None]):

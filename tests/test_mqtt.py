@@ -15,6 +15,7 @@ from kenpin.config.bridge_mqtt import MqttSettings
 from kenpin.runtime.bridges.link import Unsaid
 from kenpin.runtime.bridges.mqtt.backlog import Backlog
 from kenpin.runtime.bridges.mqtt.hub import FRESH_NS, Hub, Outgoing
+from kenpin.runtime.bridges.mqtt.pictures import Pictures
 from kenpin.runtime.wire.client import Heard
 from wire_samples import verdict_message
 
@@ -41,12 +42,13 @@ class Link:
 class Played:
     """A hub between a broker and a line that a test plays."""
 
-    def __init__(self, *, most: int = 2) -> None:
+    def __init__(self, *, most: int = 2, room_bytes: int = 100) -> None:
         self.sent: list[Outgoing] = []
         self.there = True
         self.links: dict[str, Link] = {}
         self.told: dict[str, Callable[[Heard | Unsaid], None]] = {}
-        self.hub = Hub(self._send, self._open, Backlog(10_000), most)
+        self.pictures = Pictures(room_bytes)
+        self.hub = Hub(self._send, self._open, Backlog(10_000), most, self.pictures)
 
     def _send(self, outgoing: Outgoing) -> bool:
         if self.there:
@@ -161,6 +163,46 @@ def test_more_clients_than_allowed_are_turned_away() -> None:
     played.say("in/b/hello", session="1")
     assert "1 clients are there already" in played.error
     assert set(played.links) == {"a"}
+
+
+def test_a_client_gets_the_picture_that_it_asks_for() -> None:
+    played = Played()
+    played.say("in/a/picture")
+    assert "none yet" in played.error
+    for seq in (3, 4, 5):
+        played.pictures.add("boot", seq, bytes([seq]) * 40)
+    played.say("in/a/picture")
+    assert (played.sent[-1].topic, played.sent[-1].payload) == ("to/a/picture/5", b"\5" * 40)
+    assert not played.sent[-1].retain
+    played.say("in/a/picture", seq=4)
+    assert played.sent[-1].topic == "to/a/picture/4"
+    played.say("in/a/picture", seq=3)
+    assert "no picture of verdict 3: kept are 4 to 5" in played.error
+    played.say("in/a/picture", seq="4")
+    assert "seq" in played.error
+    played.say("in/a/picture", retained=True)
+    assert "without retain" in played.error
+    assert played.links == {}, "looking at pictures is no talk with the line"
+    played.pictures.add("another boot", 1, b"new")
+    played.say("in/a/picture", seq=4)
+    assert "kept are 1 to 1" in played.error
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 200)), max_size=40))
+def test_pictures_never_take_more_than_their_room(added: list[tuple[int, int]]) -> None:
+    pictures = Pictures(300)
+    for seq, size in added:
+        pictures.add("boot", seq, bytes(size))
+        kept = [found for n in range(1, 10) if (found := pictures.find(n))]
+        assert sum(len(picture) for _, picture in kept) == pictures.used_bytes <= 300
+        assert pictures.find(None) is not None
+
+
+def test_a_bridge_that_keeps_none_says_so() -> None:
+    played = Played(room_bytes=0)
+    played.pictures.add("boot", 1, b"x")
+    played.say("in/a/picture")
+    assert "set picture_bytes" in played.error
 
 
 @given(st.text(max_size=40), st.binary(max_size=200), st.booleans())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import ipaddress
 import json
@@ -198,6 +199,42 @@ def test_a_real_line_keeps_its_promises_through_mqtt(
         assert (code, found["triggers"], found["open"]) == (Exit.DONE, 40, 0)
         assert set(found["faults"]) == set(faults)
         assert running.stop() == 0
+
+
+def test_a_client_of_the_broker_sees_the_picture_of_a_rejected_part(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    png, good = b"\x89PNG" + bytes(300_000), b"a good part's"
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    img = context.socket(zmq.XPUB)
+    img.setsockopt(zmq.LINGER, 0)
+    img.bind(f"ipc://{tmp_path}/img")
+    with LyingLine(tmp_path) as line:
+        facts = dataclasses.replace(lying_facts(line), img=f"ipc://{tmp_path}/img")
+        settings = MqttSettings(kind="mqtt", port=broker.port, picture_bytes=1_000_000)
+        with BridgeProcess(settings, facts) as process:
+            until(lambda: any(t.address for t in process.told), process.fault)
+            assert img.poll(10_000), "it never subscribed"
+            for seq, verdict, shown in ((17, 2, png), (18, 1, good)):
+                head = {"boot": "b", "seq": seq, "verdict": verdict, "type": "img"}
+                img.send_multipart([b"v1/img/web-1", json.dumps(head).encode(), shown])
+            until(lambda: picture(broker.port) == png, "another picture")
+    context.destroy(linger=0)
+
+
+def picture(port: int) -> bytes:
+    """The newest picture of an NG part, as a client of the broker gets it."""
+    got: list[bytes] = []
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+    client.on_message = lambda _client, _data, message: got.append(message.payload)
+    client.on_subscribe = lambda *_: client.publish("kenpin/web-1/in/hmi/picture", "{}")
+    client.on_connect = lambda *_: client.subscribe("kenpin/web-1/to/hmi/#")
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    until(lambda: bool(got), "no answer")
+    client.disconnect()
+    client.loop_stop()
+    return got[0]
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:

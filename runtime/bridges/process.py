@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import zmq
+import zmq.asyncio
 
 from kenpin.config.bridges import BRIDGES, BridgeSettings
 from kenpin.config.line import Line
@@ -19,6 +22,7 @@ from kenpin.runtime.bridges.link import LineLink, Unsaid
 from kenpin.runtime.wire.client import Heard, LineClient, WireOptions
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 from kenpin.runtime.wire.keys import read_client
+from kenpin.runtime.wire.link import connecting
 
 __all__ = [
     "ALIVE_S",
@@ -54,6 +58,7 @@ class BridgedLine:
     triggered  verdicts answer TRIGGER messages; else every frame gets one
     ctl, pub   endpoints to connect to
     settings   the first 12 digits of the SHA-256 of all that is set of it
+    img        endpoint of pictures; empty: it shows none
     """
 
     box: str
@@ -65,6 +70,7 @@ class BridgedLine:
     encoding: str
     pub_encoding: str
     settings: str = ""
+    img: str = ""
 
 
 def facts_of(line: Line) -> BridgedLine:
@@ -81,6 +87,7 @@ def facts_of(line: Line) -> BridgedLine:
         encoding=wire.encoding,
         pub_encoding=wire.pub_encoding or wire.encoding,
         settings=hashlib.sha256(line.model_dump_json().encode()).hexdigest()[:12],
+        img=_connectable(wire.img) if wire.img else "",
     )
 
 
@@ -144,6 +151,22 @@ class Bridged:
                 raise
 
         return LineLink(self.client(**how), heard, asyncio.get_running_loop())
+
+    @contextlib.contextmanager
+    def pictures(self, topic: bytes) -> Iterator[zmq.asyncio.Socket]:
+        """What the line shows: at most two pictures wait to be read."""
+        with zmq.asyncio.Context() as context:
+            keys = read_client(self._keys) if self._keys else None
+            socket = connecting(context, zmq.SUB, keys)
+            # Pictures are longer than messages; they come from our own line.
+            socket.setsockopt(zmq.MAXMSGSIZE, -1)
+            socket.setsockopt(zmq.RCVHWM, 2)
+            socket.subscribe(topic)
+            socket.connect(self.facts.img)
+            try:
+                yield socket
+            finally:
+                socket.close(linger=0)
 
     def tell(self, *, address: str = "", fault: str = "") -> None:
         """Where the bridge is reached, or why it is not: an alarm says so, until the next."""

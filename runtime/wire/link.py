@@ -6,13 +6,15 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import zmq
 
 from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES
 
 __all__ = ["RECEIVE_HWM", "Keys", "Link", "Published", "connecting", "published", "subscribing"]
+
+SocketKind = TypeVar("SocketKind", bound=zmq.Socket[Any])
 
 RECEIVE_HWM = 1000
 _REOPEN_S = 0.1
@@ -94,9 +96,7 @@ class Link:
         self.socket.close(linger=linger_ms)
 
 
-def connecting(
-    context: zmq.Context[zmq.Socket[bytes]], kind: int, keys: Keys | None
-) -> zmq.Socket[bytes]:
+def connecting(context: zmq.Context[SocketKind], kind: int, keys: Keys | None) -> SocketKind:
     """A socket of a reader, bounded, with its keys on."""
     socket = context.socket(kind)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)

@@ -9,14 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pydantic import ValidationError
-
 from kenpin.runtime.bridges.link import Unsaid
 from kenpin.runtime.bridges.mqtt.backlog import Backlog
+from kenpin.runtime.bridges.mqtt.commands import parsed
+from kenpin.runtime.bridges.mqtt.pictures import Pictures, asked_for
 from kenpin.runtime.wire.client import Heard
-from kenpin.runtime.wire.commands import COMMANDS, KINDS
-from kenpin.runtime.wire.errors import explain_command
-from kenpin.runtime.wire.map_encoding import MAX_COMMAND_BYTES
 
 __all__ = ["FRESH_NS", "ClientLink", "Hub", "Outgoing", "base_topic"]
 
@@ -69,6 +66,8 @@ class Hub:
     open   makes a link for a client, given its name and who hears what it is told
     store  verdicts that wait for the broker
     most   clients that may talk with the line
+    pictures
+           of NG parts, for whoever asks
     """
 
     def __init__(
@@ -77,8 +76,10 @@ class Hub:
         open_link: Callable[[str, Callable[[Heard | Unsaid], None]], ClientLink],
         store: Backlog,
         most: int,
+        pictures: Pictures,
     ) -> None:
         self._send = send
+        self._pictures = pictures
         self._open = open_link
         self.store = store
         self._most = most
@@ -118,10 +119,13 @@ class Hub:
         name, _, kind = topic.removeprefix("in/").partition("/")
         if not topic.startswith("in/") or not _NAME.fullmatch(name):
             return  # nobody to answer
+        if kind == "picture" and not retained:
+            self._show(name, payload)
+            return
         why = "a retained command: the part has long gone; publish it without retain"
         fields: dict[str, Any] | None = None
         if not retained:
-            fields, why = _command(kind, payload)
+            fields, why = parsed(kind, payload)
         if fields is None:
             self._error(name, kind, None, why)
             return
@@ -132,6 +136,15 @@ class Hub:
             link.begin(fields["session"])
         else:
             link.say(kind, **fields)
+
+    def _show(self, name: str, payload: bytes) -> None:
+        """Give a client the picture that it asks for."""
+        seq, why = asked_for(payload)
+        found = None if why else self._pictures.find(seq)
+        if found is None:
+            self._error(name, "picture", None, why or self._pictures.why_not(seq))
+        elif not self._send(Outgoing(f"to/{name}/picture/{found[0]}", found[1])):
+            self._error(name, "picture", None, "too much is waiting for the broker; ask again")
 
     def _link(self, name: str) -> ClientLink | None:
         link = self._links.get(name)
@@ -155,29 +168,6 @@ class Hub:
         for link in self._links.values():
             link.close()
         self._links.clear()
-
-
-def _command(kind: str, payload: bytes) -> tuple[dict[str, Any] | None, str]:
-    """The fields of a command, or why there are none."""
-    if kind not in KINDS:
-        return None, f"{kind!r} is no command; expected one of: {', '.join(sorted(KINDS))}"
-    if len(payload) > MAX_COMMAND_BYTES:
-        return None, f"{len(payload)} bytes, at most {MAX_COMMAND_BYTES} are allowed"
-    try:
-        found = json.loads(payload or b"{}")
-    except (ValueError, RecursionError):
-        return None, "not readable; expected a JSON object"
-    if not isinstance(found, dict):
-        return None, f"found a {type(found).__name__}, expected a JSON object"
-    try:
-        command = COMMANDS.validate_python({**found, "v": 1, "type": kind})
-    except ValidationError as error:
-        return None, explain_command(error)
-    fields = command.model_dump(exclude={"v", "type"}, exclude_none=True)
-    if kind in ("hello", "trigger") and "session" not in fields:
-        # The broker hides whether a program has started anew and counts from 1 again.
-        return None, f"{kind} without a session; name one that is new at each start"
-    return fields, ""
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:

@@ -10,13 +10,13 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from kenpin.config.bridge_mqtt import MqttSettings
+from kenpin.config.bridge_mqtt import BrokerSettings, MqttSettings
 from kenpin.runtime.bridges.mqtt.hub import FRESH_NS, base_topic
 from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.wire.client import Heard, LineSilentError
@@ -32,13 +32,14 @@ _PUBLISHED = ("verdict", "state", "hb", "alarm", "late", "roll")
 
 def open_plc(settings: MqttSettings, facts: BridgedLine, session: str, _poll_s: float) -> MqttPlc:
     """A PLC that talks with the line through this bridge; see `BridgeKind.plc`."""
-    return MqttPlc(settings, facts.line, session)
+    return MqttPlc(settings, facts.line, session, base_topic(settings.prefix, facts.line))
 
 
 class MqttPlc:
     """Like a `LineClient`, through a broker on this computer: clocks are compared.
 
     session  names the PLC and its session
+    base     what every topic of the line begins with
 
     Raises
     ------
@@ -48,8 +49,8 @@ class MqttPlc:
 
     numbered = "seq"
 
-    def __init__(self, settings: MqttSettings, line: str, session: str) -> None:
-        self._base = base_topic(settings.prefix, line)
+    def __init__(self, settings: BrokerSettings, line: str, session: str, base: str) -> None:
+        self._base = base
         self._line = line
         self._session = session
         self._name = f"plc-{session}"
@@ -66,14 +67,17 @@ class MqttPlc:
         self._where = f"mqtt://{settings.host}:{settings.port}"
         self._enter(settings)
 
-    def _enter(self, settings: MqttSettings) -> None:
+    def _topics(self) -> list[str]:
+        """That it subscribes to."""
         topics = [f"{self._base}to/{self._name}/+", f"{self._base}alarm/+", f"{self._base}health"]
-        topics += [self._base + kind for kind in _PUBLISHED if kind != "alarm"]
+        return topics + [self._base + kind for kind in _PUBLISHED if kind != "alarm"]
+
+    def _enter(self, settings: BrokerSettings) -> None:
         try:
             self._client.connect(settings.host, settings.port, keepalive=5)
         except OSError as error:
             raise LineSilentError(f"no broker at {self._where} ({error})") from None
-        self._client.subscribe([(topic, 0) for topic in topics])
+        self._client.subscribe([(topic, 0) for topic in self._topics()])
         self._client.loop_start()
         if not self._subscribed.wait(_CONNECT_S):
             self.close()
@@ -104,14 +108,17 @@ class MqttPlc:
             fields = {"session": self._session} | fields
         if kind == "hello":
             self._greet_s = time.monotonic() + _GREET_S
-        self._publish(kind, json.dumps(fields).encode())
+        self._publish(*self._command(kind, fields))
 
     def say_raw(self, *parts: bytes, within_s: float = 5.0) -> None:  # noqa: ARG002
         """Publish what is no command."""
-        self._publish("trigger", b"".join(parts))
+        self._publish(self._command("trigger", {"trig": "0"})[0], b"".join(parts))
 
-    def _publish(self, kind: str, payload: bytes) -> None:
-        topic = f"{self._base}in/{self._name}/{kind}"
+    def _command(self, kind: str, fields: Mapping[str, Any]) -> tuple[str, bytes]:
+        """Topic and payload of a command."""
+        return f"{self._base}in/{self._name}/{kind}", json.dumps(fields).encode()
+
+    def _publish(self, topic: str, payload: bytes) -> None:
         if self._client.publish(topic, payload).rc != mqtt.MQTT_ERR_SUCCESS:
             raise LineSilentError(f"no broker at {self._where}")
 
@@ -139,16 +146,22 @@ class MqttPlc:
         return self._ready.pop(0)
 
     def _read(self, at_ns: int, topic: str, payload: bytes, retained: bool) -> None:
-        fields = _fields(payload)
-        kind = str(fields.get("type"))
-        if kind in ("verdict", "state"):
-            decode(payload, Encoding.JSON)
+        fields = self._fields(payload)
         if topic.startswith(f"{self._base}to/"):
-            self._greet_s = math.inf if kind == "state" else self._greet_s
-            self._ready.append(Heard(kind, fields, at_ns))
-            return
-        if retained or kind == "health":
-            return  # true once: nothing of now is learnt from what a broker has kept
+            self._told(fields, at_ns)
+        # Retained was true once: nothing of now is learnt from what a broker has kept.
+        elif not retained and fields["type"] != "health":
+            self._overheard(fields, at_ns)
+
+    def _told(self, fields: dict[str, Any], at_ns: int) -> None:
+        """The line said something to us."""
+        if fields["type"] == "state":
+            self._greet_s = math.inf
+        self._ready.append(Heard(fields["type"], fields, at_ns))
+
+    def _overheard(self, fields: dict[str, Any], at_ns: int) -> None:
+        """The line said something to all."""
+        kind = fields["type"]
         # A broker, or a bridge, that stood still hands on what waited in it. A gate looks at
         # the age of what it hears, and so do we.
         if at_ns - fields.get("t_mono_ns", 0) > FRESH_NS:
@@ -160,18 +173,21 @@ class MqttPlc:
             self._ready.append(Heard("state", state, at_ns, published.replace("hb", "state")))
         self._ready.append(Heard(kind, fields, at_ns, published))
 
+    @staticmethod
+    def _fields(payload: bytes) -> dict[str, Any]:
+        """A message of the line, as it came."""
+        try:
+            found = json.loads(payload)
+        except ValueError as error:
+            raise WireError(f"not readable: {error}") from None
+        if not isinstance(found, dict) or not isinstance(found.get("type"), str):
+            raise WireError(f"found a {type(found).__name__}, expected a map with a type")
+        if found["type"] in ("verdict", "state"):
+            decode(payload, Encoding.JSON)
+        return found
 
-def _fields(payload: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(payload)
-    except ValueError as error:
-        raise WireError(f"not readable: {error}") from None
-    if not isinstance(found, dict):
-        raise WireError(f"found a {type(found).__name__}, expected a map with a type")
-    return found
 
-
-def _client(settings: MqttSettings) -> mqtt.Client:
+def _client(settings: BrokerSettings) -> mqtt.Client:
     client = mqtt.Client(
         CallbackAPIVersion.VERSION2, f"edge-plc-{secrets.token_hex(6)}", clean_session=True
     )
@@ -187,7 +203,7 @@ def _without_delay(_client: Any, _data: Any, opened: Any) -> None:
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def stall(settings: MqttSettings) -> Callable[[], None]:
+def stall(settings: BrokerSettings) -> Callable[[], None]:
     """A subscriber to everything that never reads; what ends him."""
     client = _client(settings)
     client.connect(settings.host, settings.port, keepalive=3600)
