@@ -189,6 +189,7 @@ BRIDGES: Registry[BridgeKind] = Registry(
         "modbus": "kenpin.config.bridges:MODBUS",
         "mqtt": "kenpin.config.bridge_mqtt:MQTT",
         "opcua": "kenpin.config.bridge_opcua:OPCUA",
+        "sparkplug": "kenpin.config.bridge_sparkplug:SPARKPLUG",
     },
 )
 
