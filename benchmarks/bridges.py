@@ -3,9 +3,10 @@
     python benchmarks/bridges.py --parts 500
 
 The real edge-run with a small bundle; a part is triggered directly, and the next ones through each
-bridge, in turn. A PLC that looks every 10 ms at its registers waits for its look: that is the PLC's
-time, not the bridge's, so a row with looks as fast as they come stands beside it. MQTT needs
-mosquitto, which is started here. The line's own time, from TRIGGER to verdict, is in all of them.
+bridge, in turn. A PLC that looks every 10 ms at its registers waits for its look: that is the
+PLC's time, not the bridge's, so a row with looks as fast as they come stands beside it. MQTT and
+Sparkplug need mosquitto, which is started here. The line's own time, from TRIGGER to verdict, is
+in all of them.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def main() -> int:
         with contextlib.ExitStack() as stack:
             if MOSQUITTO is not None:
                 broker = stack.enter_context(Mosquitto(folder, free_port()))
-                text += f'[[bridges]]\nkind = "mqtt"\nport = {broker.port}\n'
+                for kind in ("mqtt", "sparkplug"):
+                    text += f'[[bridges]]\nkind = "{kind}"\nport = {broker.port}\n'
             toml.write_text(toml.read_text() + text)
             line = stack.enter_context(RunningLine(toml, command=EDGE_RUN))
             line.state("operational.ready")

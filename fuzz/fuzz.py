@@ -30,7 +30,16 @@ DICTIONARY += ["true", "NaN", "Infinity", "schema_version", "camera", "kind", "s
 DICTIONARY += ["ctl", "pub", "tcp://", "ipc://", "[[", "curve", "public-key"]
 
 # Targets whose inputs are no tree.
-_BYTES = ("line", "keys", "command-struct", "message-struct", "modbus")
+_BYTES = (
+    "line",
+    "keys",
+    "command-struct",
+    "message-struct",
+    "modbus",
+    "mqtt",
+    "sparkplug",
+    "opcua",
+)
 NASTY: list[Any] = [
     None, True, False, 0, 1, -1, 2**63, 2**64 - 1, -(2**63), 0.0, -0.0, 1e308, float("nan"),
     float("inf"), "", "\x00", "x" * 300, "\ud800", "\U0010ffff" * 130, [], {}, [[]], {"v": 1},

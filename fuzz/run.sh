@@ -5,7 +5,7 @@ here=$(dirname "$0")
 seconds=$1
 shift
 [ $# -gt 0 ] || set -- command-msgpack command-json command-struct \
-  message-msgpack message-json message-struct manifest line keys modbus
+  message-msgpack message-json message-struct manifest line keys modbus mqtt sparkplug opcua
 for target; do
   echo "== $target"
   "${PYTHON:-python}" "$here/fuzz.py" "$target" -max_total_time="$seconds" -max_len=9000 \

@@ -10,6 +10,7 @@ import struct
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from zmq.utils import z85
@@ -20,7 +21,15 @@ from kenpin.config.line import load_line
 from kenpin.config.text import shorten
 from kenpin.runtime.bridges.modbus.dialogue import ModbusDialogue
 from kenpin.runtime.bridges.modbus.registers import CONTROL, CONTROL_AT, END
+from kenpin.runtime.bridges.mqtt.backlog import Backlog
+from kenpin.runtime.bridges.mqtt.hub import Hub
+from kenpin.runtime.bridges.mqtt.pictures import Pictures
+from kenpin.runtime.bridges.opcua.dialogue import OpcuaDialogue
 from kenpin.runtime.bridges.process import BridgedLine
+from kenpin.runtime.bridges.sparkplug.node import asks_rebirth, commands_of
+from kenpin.runtime.bridges.sparkplug.payload import DataType, Metric, Payload, PayloadError
+from kenpin.runtime.bridges.sparkplug.payload import decode as read_payload
+from kenpin.runtime.bridges.sparkplug.payload import encode as write_payload
 from kenpin.runtime.bundles.manifest import BundleError, parse_manifest
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
@@ -96,6 +105,58 @@ def _modbus(payload: bytes) -> None:
         at += 2 + 2 * count
 
 
+def _mqtt(payload: bytes) -> None:
+    """A client of the broker that publishes whatever it likes: topic, a zero byte, payload."""
+    hub = Hub(lambda _: True, lambda *_: Deaf(), Backlog(1000), 2, Pictures(100))
+    topic, _, said = payload.partition(b"\0")
+    hub.said("in/" + topic.decode(errors="replace"), said, retained=False)
+    for kind in ("trigger", "hello", "ack", "picture"):
+        hub.said(f"in/plc/{kind}", said, retained=False)
+
+
+def _sparkplug(payload: bytes) -> None:
+    """A host that publishes whatever it likes; what was read can be written again."""
+    for read in (asks_rebirth, commands_of):
+        with suppress(PayloadError):
+            read(payload)
+    with suppress(PayloadError):
+        found = read_payload(payload)
+        again = replace(found, metrics=tuple(_typed(metric) for metric in found.metrics))
+        assert read_payload(write_payload(again, with_types=True)).seq == found.seq
+
+
+def _typed(metric: Metric) -> Metric:
+    kinds = {bool: DataType.BOOLEAN, int: DataType.UINT64, str: DataType.STRING}
+    kind = kinds.get(type(metric.value))
+    return Metric(metric.name, metric.value if kind else None, kind, metric.timestamp)
+
+
+class Deaf:
+    """A line that nobody answers from."""
+
+    def say(self, kind: str, **fields: object) -> None:
+        assert kind not in fields
+
+    def begin(self, session: str) -> None:
+        assert session
+
+    def close(self) -> None:
+        """Nothing was open."""
+
+
+def _opcua(payload: bytes) -> None:
+    """Ids as a client writes them into a method's structures."""
+    text = payload.decode(errors="replace")
+    dialogue = OpcuaDialogue(
+        _FACTS, ("a@0123456789ab",), 100, lambda *_, **__: None, lambda _: None, lambda _: True
+    )
+    assert dialogue.found(text) is None
+    for asked in (dialogue.acknowledge(None, text), dialogue.prepare(None, text + "?")):
+        with suppress(StopIteration):
+            asked.send(None)
+            raise AssertionError("a method waits for the line")
+
+
 def _memory() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
@@ -111,6 +172,9 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "line": _line,
     "keys": _keys,
     "modbus": _modbus,
+    "mqtt": _mqtt,
+    "sparkplug": _sparkplug,
+    "opcua": _opcua,
 }
 
 
@@ -147,6 +211,21 @@ def good(target: str) -> list[bytes]:
         return [b"\n".join(lines)]
     if target == "modbus":
         return [bytes([0, 15, 0, 7, 0, 0, 0, 0, 0, 7, 0, 0, 0, 1]) + bytes(20)]
+    if target == "mqtt":
+        return [b'plc-1/trigger\0{"trig": "7", "session": "3"}', b'plc-1/picture\0{"seq": 3}']
+    if target == "sparkplug":
+        trigger = (
+            Metric("Command/Session", "77", DataType.STRING, 5),
+            Metric("Command/Trigger", "p-1", DataType.STRING),
+            Metric("Command/Acknowledge", 3, DataType.UINT64, historical=True),
+            Metric("Node Control/Rebirth", True, DataType.BOOLEAN),
+            Metric("d", 0.5, DataType.DOUBLE),
+        )
+        return [
+            write_payload(Payload(trigger, 7, 255), with_types=typed) for typed in (True, False)
+        ]
+    if target == "opcua":
+        return [b"4711/left", b"/"]
     if target == "manifest":
         return [b'{"schema_version": 1, "name": "a", "versions": {}, "files": {}}']
     if target.startswith("command"):
