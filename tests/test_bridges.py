@@ -255,6 +255,18 @@ def test_a_bridge_that_alters_a_verdict_breaks_a_promise() -> None:
     assert watch.book.broken[Promise.SAME] == 1
 
 
+def test_a_look_that_came_late_by_our_own_fault_loses_no_heartbeat() -> None:
+    """Of a counter whoever sleeps sees only the last number."""
+    beat, ms = {"hb_seq": 5, "state": ""}, 10**6
+    for napped_ms, broken in ((0, 1), (400, 0)):
+        watch = Watch(PlcLimits(beats_a_look=3), "400", 0, session="77")
+        watch.pulse.beat(beat, 1000 * ms)
+        if napped_ms:
+            watch.clocks.held_up(1010 * ms, (1010 + napped_ms) * ms)
+        watch.pulse.beat(beat | {"hb_seq": 11}, 1600 * ms)
+        assert watch.book.broken[Promise.SEQUENCE] == broken
+
+
 def test_strangers_are_not_let_in(line: LyingLine) -> None:
     with modbus(line, address="0.0.0.0", allow=("127.0.0.1", "::1")) as (settings, _):
         with socket.create_connection(

@@ -45,7 +45,7 @@ class Watch:
         self.clocks = Clocks()
         self.parts = PartBook(self.book, self.clocks, limits, prefix, session)
         self.numbers = Numbers(self.book, numbered)
-        self.pulse = Pulse(self.book, limits, now_ns)
+        self.pulse = Pulse(self.book, self.clocks, limits, now_ns)
         self.bundles = Bundles(self.book, limits)
         self.reasons: Counter[str] = Counter()
         self.stages: dict[str, Histogram] = {}
