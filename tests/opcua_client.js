@@ -75,7 +75,7 @@ async function main(url) {
     return found.outputArguments.map((one) => one.value);
   };
   const last = (values) => values[values.length - 1];
-  const number = (value, dataType) => ({ dataType, value });
+  const number = (value, dataType) => ({ dataType, arrayType: VariantArrayType.Scalar, value });
   const cause = [number([0, 0], DataType.Int64), number("", DataType.String)];
   const outerPath = "VisionStateMachine";
   const errors = {

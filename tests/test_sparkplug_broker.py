@@ -92,24 +92,37 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Life]]:
 
             until(lambda: count("DDATA") > 3, f"no data: {process.fault}")
             where = f"spBv1.0/{GROUP}/%s/{NODE}"
-            host.publish(f"{where % 'DCMD'}/{DEVICE}", command(Session="77"))
-            host.publish(f"{where % 'DCMD'}/{DEVICE}", command(Session="77", Trigger="p-1"))
+            device = f"{where % 'DCMD'}/{DEVICE}"
+            host.publish(device, command(Session="77"))
+
+            def judged() -> bool:
+                """As a host does that was not heard: it asks once more about the same part."""
+                host.publish(device, command(Session="77", Trigger="p-1"))
+                time.sleep(0.2)
+                return "p-1" in _triggers(_lives(tap)[0])
+
+            until(judged, "the host's part was never judged")
             until(lambda: count("DDATA") > 300, "not 300 messages")
             rebirth = PAYLOAD(timestamp=time.time_ns() // 10**6)
             rebirth.metrics.add(name=REBIRTH, boolean_value=True)
             host.publish(where % "NCMD", rebirth.SerializeToString())
-            until(lambda: count("DBIRTH") == 2, "no rebirth")
+            until(lambda: count("NBIRTH") == 2, "no rebirth")
             before = count("DDATA")
             until(lambda: count("DDATA") > before + 5, "no data after the rebirth")
             tap.cut()
             until(lambda: count("NBIRTH") == 3, "it did not come back")
-            until(lambda: count("DBIRTH") == 3, "the line was not born again")
+            until(lambda: _lives(tap)[-1].of("DBIRTH") != [], "the line was not born again")
             line.__exit__()
-            until(lambda: count("DDEATH") == 1, "the line's end was not told")
+            until(lambda: _lives(tap)[-1].sent[-1].kind == "DDEATH", "its end was not told")
         host.disconnect()
         host.loop_stop()
         until(lambda: DISCONNECT in _lives(tap)[-1].order, "no goodbye")
         yield _lives(tap)
+
+
+def _triggers(life: Life) -> set[str]:
+    data = (metric for sent in life.of("DDATA") for metric in sent.says.metrics)
+    return {metric.string_value for metric in data if metric.name == "Verdict/Trigger"}
 
 
 def _lives(tap: Tap) -> list[Life]:
@@ -454,11 +467,13 @@ def test_in_each_session_the_assertion_holds(name: str, lives: list[Life]) -> No
 
 def test_the_sessions_hold_what_the_assertions_are_about(lives: list[Life]) -> None:
     first, second = lives
-    assert [len(first.of(kind)) for kind in ("NBIRTH", "DBIRTH", "NDEATH")] == [2, 2, 0]
+    assert [len(first.of(kind)) for kind in ("NBIRTH", "NDEATH")] == [2, 0]
+    assert [len(second.of(kind)) for kind in ("NBIRTH", "NDEATH")] == [1, 1]
+    # On a crowded machine a line may be silent for 300 ms: it dies, and is born again.
+    assert len(first.of("DBIRTH")) == 2 + len(first.of("DDEATH"))
+    assert len(second.of("DBIRTH")) == len(second.of("DDEATH")) > 0
     assert len(first.of("DDATA")) > 300, "numbers begin again after 255"
-    assert [len(second.of(kind)) for kind in ("NBIRTH", "DBIRTH", "DDEATH", "NDEATH")] == [1] * 4
-    said = [m.string_value for s in first.of("DDATA") for m in s.says.metrics]
-    assert "p-1" in said, "the part that a host triggered"
+    assert "p-1" in _triggers(first), "the part that a host triggered"
 
 
 def test_bdseq_counts_the_sessions(lives: list[Life]) -> None:
@@ -478,9 +493,7 @@ def test_a_rebirth_is_the_whole_birth_with_the_same_bdseq(lives: list[Life]) -> 
 
 def test_the_end_of_the_line_is_a_death_of_the_device(lives: list[Life]) -> None:
     """tck-id-operational-behavior-device-ddeath."""
-    kinds = [sent.kind for sent in lives[-1].sent]
-    assert kinds.index("DDEATH") > kinds.index("DBIRTH")
-    assert kinds[-1] == "NDEATH"
+    assert [sent.kind for sent in lives[-1].sent][-2:] == ["DDEATH", "NDEATH"]
 
 
 # -- promises --------------------------------------------------------------------------------------
@@ -532,9 +545,12 @@ def test_verdicts_that_waited_for_the_broker_are_told_as_history(
         until(lambda: len(numbers(historical=True)) > 5, "nothing was kept")
         fresh = len(numbers(historical=False))
         until(lambda: len(numbers(historical=False)) > fresh + 20, "it does not go on")
-        found = numbers(historical=True) | numbers(historical=False)
+
+        def missing() -> set[int]:
+            found = numbers(historical=True) | numbers(historical=False)
+            return set(range(min(found), max(found) - 20)) - found
+
+        # QoS 0: what was under way when the broker died is lost, and seen by its number.
+        until(lambda: len(missing()) <= 5, "history ends before it is told")
     host.disconnect()
     host.loop_stop()
-    missing = set(range(min(found), max(found) - 5)) - found
-    # QoS 0: what was under way when the broker died is lost, and seen by its number.
-    assert len(missing) <= 5, sorted(missing)
