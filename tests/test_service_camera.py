@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kenpin.camera.simulator import Simulator
 from kenpin.runtime.bundles.bundle import Bundle
-from running_line import RunningLine, line_toml
+from running_line import PATIENCE_S, Client, RunningLine, line_toml
 
 pytestmark = pytest.mark.clock
 
@@ -85,41 +87,38 @@ def test_a_camera_that_gives_nothing_is_answered_by_the_deadline(
 JUDGED = (None, "defect", "unsure", "image_quality")
 
 
-@pytest.mark.parametrize(
-    ("fault", "remedy", "reasons"),
-    [
-        ("lost", "back", {"camera_lost"}),
-        ("stall", "resume", {"no_frame", "camera_lost"}),
-        ("incomplete 1", "clear", {"incomplete_frame"}),
-        ("width 128", "width truth", {"incomplete_frame"}),
-        ("SIGKILL", "", {"camera_lost", "no_frame"}),
-        ("SIGSTOP", "", {"camera_lost", "no_frame"}),
-    ],
-)
+FAULTS = [
+    ("lost", "back", {"camera_lost"}),
+    ("stall", "resume", {"no_frame", "camera_lost"}),
+    ("incomplete 1", "clear", {"incomplete_frame"}),
+    ("width 128", "width truth", {"incomplete_frame"}),
+    ("SIGKILL", "", {"camera_lost", "no_frame"}),
+    ("SIGSTOP", "", {"camera_lost", "no_frame"}),
+]
+
+
+def judged_again(plc: Client, ids: Iterator[str], *, after: str) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while plc.ask(next(ids))["reason"] not in JUDGED:
+        assert time.monotonic() < until, f"the camera does not come back after {after}"
+        plc.hear(0.1)
+
+
 def test_a_due_trigger_is_answered_with_the_fault_and_the_next_part_is_judged_again(
-    simulator: Simulator,
-    patchcore: Bundle,
-    tmp_path: Path,
-    fault: str,
-    remedy: str,
-    reasons: set[str],
+    simulator: Simulator, patchcore: Bundle, tmp_path: Path
 ) -> None:
-    toml = triggered(simulator, patchcore, tmp_path)
-    with RunningLine(toml) as line:
+    with RunningLine(triggered(simulator, patchcore, tmp_path)) as line:
         line.state("operational.ready")
         plc = line.client()
-        assert plc.ask("before")["reason"] in JUDGED
-        if fault.startswith("SIG"):
-            os.kill(line.child("kenpin-acquire"), getattr(signal, fault))
-        else:
-            simulator.tell(fault)
-        assert plc.ask("meanwhile")["reason"] in reasons
-        if remedy:
-            simulator.tell(remedy)
-        until = time.monotonic() + 30
-        for number in range(1000):
-            if plc.ask(f"after-{number}")["reason"] in JUDGED:
-                break
-            assert time.monotonic() < until, "the camera does not come back"
-            time.sleep(0.1)
+        ids = map(str, itertools.count())
+        judged_again(plc, ids, after="the start")
+        for fault, remedy, reasons in FAULTS:
+            if fault.startswith("SIG"):
+                os.kill(line.child("kenpin-acquire"), getattr(signal, fault))
+            else:
+                simulator.tell(fault)
+            assert plc.ask(next(ids))["reason"] in reasons, fault
+            if remedy:
+                simulator.tell(remedy)
+            judged_again(plc, ids, after=fault)
         assert line.stop() == 0
