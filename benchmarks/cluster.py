@@ -27,7 +27,9 @@ from kenpin.runtime.spread import replayed
 def frames_a_second(bundle: Bundle, files: list[Path], workers: int, size: int) -> float:
     """Of a replay in pieces of that many frames, once every worker has opened the bundle."""
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as local,
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+        ) as local,
         Client(local) as client,
     ):
         told = replayed(Workers(client), bundle, ImageSource(files).cuts(size), pictures=False)

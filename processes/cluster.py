@@ -213,7 +213,7 @@ def _client(where: str, stack: ExitStack) -> Client:
     from distributed import Client, LocalCluster
 
     if where == LOCAL:
-        local = LocalCluster(threads_per_worker=1, dashboard_address=None, processes=True)
+        local = LocalCluster(threads_per_worker=1, dashboard_address="127.0.0.1:0", processes=True)
         return Client(stack.enter_context(local))
     try:
         return Client(where, timeout=CONNECT_S)

@@ -37,7 +37,10 @@ class DaskCluster:
         own = os.environ | {"DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
         with log:
             process = subprocess.Popen(
-                [*command, "--no-dashboard", *arguments], stdout=log, stderr=log, env=own
+                [*command, "--dashboard-address", "127.0.0.1:0", *arguments],
+                stdout=log,
+                stderr=log,
+                env=own,
             )
         self.processes.append(process)
         return process
