@@ -74,7 +74,8 @@ def in_turn(toml: Path, looks_ms: list[float], parts: int) -> dict[str, list[flo
         session = str(time.time_ns() // 10**6 % 32000 + 1)
         way = f"{kind} {look_ms:g}" if kind == "modbus" else kind
         ways: dict[str, PlcClient] = {
-            "direct": LineClient(line.wire.ctl, name="direct", session=session),
+            # A session of its own: OPC UA tells everybody, and each takes its own session's.
+            "direct": LineClient(line.wire.ctl, name="direct", session=f"{session}-direct"),
             way: bridge.connect(session),
         }
         for client in ways.values():
