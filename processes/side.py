@@ -35,6 +35,7 @@ class SideProcess(Generic[Sent, Heard]):
     greet    what it is told first, each time that it is started
     refused  what it was to be told and could not take
     ended    why it is away; empty while it is there
+    heard    whether the one that runs now has said anything yet
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class SideProcess(Generic[Sent, Heard]):
         self.refused = 0
         self.restarts = 0
         self.ended = ""
+        self.heard = False
 
     @property
     def pid(self) -> int | None:
@@ -93,6 +95,7 @@ class SideProcess(Generic[Sent, Heard]):
                 self.start()
             return []
         found = self._child.receive()
+        self.heard = self.heard or bool(found)
         why = self._child.gone
         if why:
             now = self._clock_ns()
@@ -100,6 +103,7 @@ class SideProcess(Generic[Sent, Heard]):
             self._restart_ns = now + self._back_off.failed(now - self._child.started_ns)
             self._child.close()
             self._child = None
+            self.heard = False
         elif found or self._clock_ns() - self._child.started_ns > _BACK_NS:
             self.ended = ""
         return found

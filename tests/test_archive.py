@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from kenpin.config.line import ArchiveSpec, Line, LineTriggerSpec, RingSpec
 from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict, WebFindings
 from kenpin.runtime.service.ledger import LedgerEntry
 from kenpin.runtime.service.sides.archive import Archive, lendable
+from kenpin.runtime.service.sides.loans import Loans
 from kenpin.runtime.service.sides.messages import LineTotals
 from kenpin.runtime.service.sides.side import Surroundings
 from kenpin.runtime.wire.web_limits import fitted
@@ -133,6 +135,30 @@ def test_so_many_slots_are_lent_and_no_more(bench: Bench) -> None:
     assert bench.archive.kept == {"ng": 4}
     bench.moved_ns += 60_000_000_000
     assert bench.archive.alarm == ""
+
+
+class Borrower:
+    """A process that keeps what it is lent."""
+
+    ended, heard, killed = "", False, False
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+@pytest.mark.parametrize(("heard", "spared_s", "killed_s"), [(False, 59, 61), (True, 2, 4)])
+def test_a_process_that_has_not_said_a_word_is_not_taken_for_hung(
+    heard: bool, spared_s: int, killed_s: int
+) -> None:
+    now, side = [0], Borrower()
+    side.heard = heard
+    unused: Any = side
+    loans = Loans(unused, 1, 3_000_000_000, unused, lambda: now[0])
+    loans.lend(unused)
+    for second, killed in ((spared_s, False), (killed_s, True)):
+        now[0] = second * 10**9
+        loans.look()
+        assert side.killed == killed
 
 
 def test_a_process_that_hangs_is_replaced_and_its_slots_come_back(bench: Bench) -> None:

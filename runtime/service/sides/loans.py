@@ -14,6 +14,10 @@ from kenpin.runtime.service.sides.messages import Lent
 __all__ = ["Loans", "lent"]
 
 
+# One that has not said a word yet still reads its libraries, which takes long on a busy box.
+_START_NS = 60_000_000_000
+
+
 class Loans:
     """At most so many slots; a process that keeps one too long hangs, and is ended.
 
@@ -62,7 +66,8 @@ class Loans:
             while self._lent:
                 self._give_back(self._lent.popitem()[0])
             return count
-        if self._lent and self._clock_ns() - min(self._lent.values()) > self._hung_ns:
+        may_keep_ns = self._hung_ns if self._side.heard else max(self._hung_ns, _START_NS)
+        if self._lent and self._clock_ns() - min(self._lent.values()) > may_keep_ns:
             self._side.kill()
         return 0
 
