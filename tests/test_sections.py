@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bundles import Workshop
+from bundles import IN_FLOAT, Workshop
 from kenpin.camera.frame import Frame
 from kenpin.compile.blending import Blender, Ways
 from kenpin.compile.map_store import Item, MapStore
@@ -87,7 +87,8 @@ def test_a_section_where_nothing_is_inspected_changes_no_other(tmp_path: Path) -
 
 
 def test_a_bundle_with_a_threshold_for_each_tile_scales_its_maps(tmp_path: Path) -> None:
-    bundle = Workshop.open(tmp_path).build(tmp_path / "store", 'threshold={each="tile"}').bundle
+    workshop = Workshop.open(tmp_path)
+    bundle = workshop.build(tmp_path / "store", 'threshold={each="tile"}', IN_FLOAT).bundle
     record = bundle.manifest.blend
     assert record is not None
     assert record.each == "tile"
@@ -120,7 +121,7 @@ def test_lanes_must_be_there_and_an_own_map_is_left_alone(tmp_path: Path) -> Non
 
 def test_a_webs_lanes_have_levels_that_hold_however_it_is_cut(tmp_path: Path) -> None:
     lanes = "[{name='a',left_px=0,right_px=80},{name='b',left_px=80,right_px=152}]"
-    bundle = compile_web(tmp_path, f"web.lanes={lanes}", 'threshold={each="lane"}')
+    bundle = compile_web(tmp_path, f"web.lanes={lanes}", 'threshold={each="lane"}', IN_FLOAT)
     gain = np.array(bundle.arrays["section_gain"])
     assert gain.shape == (1, WIDTH // 8)
     # What belongs to no lane keeps its measure.

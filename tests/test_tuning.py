@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
-from bundles import Workshop
 from kenpin.config.errors import ConfigError
 from kenpin.config.tuning import Tuning, load_tuning, tuning_file
 from kenpin.runtime.bundles.bundle import read_bundle
@@ -17,9 +18,10 @@ from kenpin.runtime.judging.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tuning")
-    return Workshop.open(folder).build(folder / "store").bundle
+def bundle(patchcore, tmp_path_factory):
+    """A copy, beside which a box's tuning may lie."""
+    folder = tmp_path_factory.mktemp("tuning") / patchcore.folder.name
+    return read_bundle(shutil.copytree(patchcore.folder, folder))
 
 
 def features_of(engine, count=5):
