@@ -194,7 +194,9 @@ def test_a_training_that_was_cut_off_goes_on_to_the_same_bits(tmp_path: Path) ->
     run(trainer(tmp_path / "whole.pt", steps=20), whole)
     run(trainer(tmp_path / "cut.pt", steps=10), Counting())
     learned, _ = run(trainer(tmp_path / "cut.pt", steps=20), seen)
-    assert torch.equal(whole.gain, seen.gain)
+    ends = [torch.load(tmp_path / name, weights_only=True) for name in ("whole.pt", "cut.pt")]
+    # Where the trainings ended, not where they were at their best.
+    assert torch.equal(ends[0]["head"]["gain"], ends[1]["head"]["gain"])
     assert learned.steps == 20
     # Only what was left is done, and with the tiles that were next.
     assert seen.seen == whole.seen[10:]
