@@ -65,7 +65,12 @@ def k_centre_greedy(
     noise = float(8 * np.finfo(np.float32).eps * squares.max())
     gap = squares - 2 * (points @ points[first]) + squares[first]
     gap[first] = 0
-    return np.append(first, farthest_first(points, gap, noise, rows - 1, progress))
+
+    def count(done: int, _total: int) -> None:
+        if progress:
+            progress(1 + done, rows)
+
+    return np.append(first, farthest_first(points, gap, noise, rows - 1, count))
 
 
 def stand_ins(points: F32, part_of: NDArray[np.int32], chosen: Index) -> Index:
