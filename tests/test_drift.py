@@ -151,6 +151,15 @@ def test_what_lamp_and_focus_do_to_features_is_no_other_material(reference: Refe
     assert seen(watch, map(cloth, range(1000, 1060)), lambda k: features_of(k) + moved) is None
 
 
+def test_where_lamp_and_focus_move_all_of_the_features_there_is_no_distance() -> None:
+    """A network that was trained here, or brought, often has one feature: its map."""
+    means = np.linspace(0.9, 1.1, GOOD, dtype=np.float32)[:, None]
+    blind = Material.fitted(means, np.ones((3, 1), np.float32))
+    assert {blind.distance(mean) for mean in (*means, means[0] * 7)} == {0.0}
+    unmoved = Material.fitted(means, np.zeros((3, 1), np.float32))
+    assert unmoved.distance(means[0] * 7) > 10 * unmoved.distance(means[0])
+
+
 def test_good_frames_raise_nothing_and_a_mended_lamp_ends_the_alarm(reference: Reference) -> None:
     watch = DriftWatch(reference, QUICK, None)
     assert seen(watch, map(cloth, range(1000, 1300))) is None

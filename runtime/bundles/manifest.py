@@ -253,13 +253,14 @@ class DriftRecord(Settings):
     independent  as how many of them they count, by quantity, and "columns" and "material":
                  neighbours resemble each other
     limits       lowest, median and highest of each quantity, see `look_at`
-    material     the largest distance of one that the statistics had not seen, see `Material`
+    material     the largest distance of one that the statistics had not seen, see `Material`;
+                 0: lamp and focus leave nothing of the features, and nobody watches it
     """
 
     looks: int = Field(ge=3)
     independent: dict[str, float]
     limits: dict[str, tuple[float, float, float]]
-    material: float = Field(gt=0)
+    material: float = Field(ge=0)
 
 
 class Manifest(Settings):

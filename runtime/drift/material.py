@@ -108,7 +108,12 @@ class Material:
         return {f"drift_{name}": getattr(self, name) for name in _NAMES}
 
     def distance(self, features: F32) -> float:
-        """Of a frame's mean features, (D,), from good material: dimensionless, usually about 1."""
+        """Of a frame's mean features, (D,), from good material: dimensionless, usually about 1.
+
+        0 where lamp and focus move all that there is, as of a network whose one feature is a map.
+        """
+        if np.count_nonzero(self.known.any(axis=1)) == len(self.mean):
+            return 0.0
         delta = (features - self.mean) / self.scale
         delta -= (self.known @ delta) @ self.known
         along = self.axes @ delta
