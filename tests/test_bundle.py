@@ -56,7 +56,8 @@ def test_a_store_leads_to_its_current_bundle(patchcore: Bundle) -> None:
 
 def test_arrays_are_the_bytes_that_were_hashed_and_cannot_be_written(patchcore: Bundle) -> None:
     joined = {f"{which}_{what}" for which in ("network", "band") for what in ("mean", "gain")}
-    assert set(patchcore.arrays) == {"bank", "bank_sq", "centre"} | joined
+    drift = {f"drift_{what}" for what in ("axes", "columns", "known", "mean", "scale", "spread")}
+    assert set(patchcore.arrays) == {"bank", "bank_sq", "centre"} | joined | drift
     for name, array in patchcore.arrays.items():
         np.testing.assert_array_equal(array, np.load(patchcore.folder / f"{name}.npy"))
         assert not array.flags.writeable

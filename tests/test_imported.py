@@ -477,7 +477,7 @@ def test_what_would_run_code_or_is_no_network_is_refused(tmp_path: Path) -> None
     for name in ("model.pt", "model.ckpt", "model.pkl", "model.joblib"):
         with pytest.raises(ConfigError, match="run code while they are loaded"):
             model_file(tmp_path / name)
-    with pytest.raises(ConfigError, match=r"expected OpenVINO IR \(\.xml\) or ONNX"):
+    with pytest.raises(ConfigError, match=r"expected OpenVINO IR \(\.xml\), ONNX \(\.onnx\), or"):
         model_file(tmp_path / "model.tflite")
     with pytest.raises(ConfigError, match="found none"):
         model_file(tmp_path)

@@ -142,7 +142,7 @@ def test_a_missing_table_is_named(recipe, table):
             {"method": 'name = "patchcore"\nreweight_neighbours = 1'},
             "reweight_neighbours 1 weighs a score by itself",
         ),
-        ({"method": 'name = "stfpm"'}, "method: "),
+        ({"method": 'name = "svdd"'}, "method: "),
         ({"threshold": 'method = "f1"'}, 'threshold method "f1" needs `images.ng`'),
         ({"threshold": 'method = "fixed"'}, 'method "fixed" needs `ok`'),
         ({"threshold": "ok = 3.0"}, '`ok` and `ng` belong to method "fixed"'),
