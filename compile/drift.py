@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kenpin.compile.build_task import BuildTask
 from kenpin.compile.good_scores import GoodScores
 from kenpin.runtime.bundles.manifest import DriftRecord
-from kenpin.runtime.drift.look import QUANTITIES, Look, look_at, mean_features
+from kenpin.runtime.drift.look import QUANTITIES, PictureLook, look_at, mean_features
 from kenpin.runtime.drift.material import Material
 from kenpin.runtime.drift.reference import COLUMNS, MATERIAL
 from kenpin.runtime.judging.blend import Look as Bands
@@ -46,7 +46,7 @@ def drift_record(task: BuildTask, good: GoodScores) -> DriftRecord | None:
         return None
     with task.steps.step("look at light, focus and material") as progress:
         eyes = _Eyes(task)
-        looks: list[Look] = []
+        looks: list[PictureLook] = []
         heard: list[F32] = []
         moved: list[list[F32]] = []
         tried = set(np.linspace(0, len(places) - 1, min(_TRIED, len(places))).astype(int))

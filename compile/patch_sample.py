@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kenpin.compile.feature_reader import FeatureReader
 from kenpin.compile.parts import Parts
 from kenpin.compile.progress import OnProgress
-from kenpin.compile.streamed_coreset import Net, Pool, random_projection
+from kenpin.compile.streamed_coreset import Net, StreamedPool, random_projection
 from kenpin.config.methods import PatchCoreSpec
 
 __all__ = ["Reservoir", "Sample", "mean_of", "sampled"]
@@ -79,7 +79,7 @@ class Sample:
     place    what a patch's place is told by, scaled as in the pools' rows; None: it does not count
     """
 
-    pools: list[Pool]
+    pools: list[StreamedPool]
     origins: list[tuple[int, int]]
     place: F32 | None
 
@@ -126,7 +126,7 @@ def sampled(
         place = place * scale
     fewer = spec.projection_dimensions
     drawn = [
-        Pool(pool.rows, random_projection(pool.rows, fewer, rng), pool.tags, pool.seen)
+        StreamedPool(pool.rows, random_projection(pool.rows, fewer, rng), pool.tags, pool.seen)
         for pool, rng in zip(pools, rngs, strict=True)
     ]
     return Sample(drawn, origins, place)

@@ -42,7 +42,7 @@ LOOKED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class _Place:
+class _BenchAt:
     """Where a worker finds what it needs: a `Workbench`, described."""
 
     recipe: Recipe
@@ -51,7 +51,7 @@ class _Place:
     folder: Path
 
     @classmethod
-    def of(cls, bench: Workbench) -> _Place:
+    def of(cls, bench: Workbench) -> _BenchAt:
         return cls(bench.recipe, bench.features, bench.grey, bench.folder.absolute())
 
     def bench(self) -> Workbench:
@@ -80,7 +80,7 @@ class SpreadReader(FeatureReader):
     def __init__(self, bench: Workbench, cluster: Workers) -> None:
         images, frame = bench.recipe.images, bench.recipe.frame
         super().__init__(bench.engine, bench.grid, frame, images, bench.lamp)
-        self._cluster, self._place = cluster, _Place.of(bench)
+        self._cluster, self._place = cluster, _BenchAt.of(bench)
         self._joined = frame.geometry == "continuous" and images.joined
         # Of a web nobody knows how long it is.
         self._each_bytes = 4 * len(bench.grid) * self.cells**2 * self.dimensions
@@ -109,7 +109,7 @@ class SpreadReader(FeatureReader):
                 progress(min(start + size, len(files)), len(files))
 
 
-def _read(place: _Place, piece: tuple[list[Path], Index | None]) -> list[Unit]:
+def _read(place: _BenchAt, piece: tuple[list[Path], Index | None]) -> list[Unit]:
     files, tiles = piece
     return list(place.bench().reader().units(files, tiles))
 
@@ -118,7 +118,7 @@ def _read(place: _Place, piece: tuple[list[Path], Index | None]) -> list[Unit]:
 class _FittedThere:
     """What a worker needs to leave parts out of fitted statistics."""
 
-    place: _Place
+    place: _BenchAt
     files: list[Path]
     webs: list[list[Path]]
     ways: list[Parts]
@@ -161,7 +161,7 @@ def spread_unseen(
         return here
     sent = cluster.send(
         _FittedThere(
-            _Place.of(bench),
+            _BenchAt.of(bench),
             [file.absolute() for file in fitted.files],
             [[file.absolute() for file in web] for web in webs],
             list(fitted.ways),

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from kenpin.runtime.judging.coreset import farthest_first
 
-__all__ = ["BLOCK_ROWS", "Net", "Pool", "directions_of", "random_projection"]
+__all__ = ["BLOCK_ROWS", "Net", "StreamedPool", "directions_of", "random_projection"]
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -35,7 +35,7 @@ POINTS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class StreamedPool:
     """What the coreset of one model is chosen from.
 
     rows    (N, D) float32
@@ -128,10 +128,10 @@ class Net:
         self._take_all()
         return self._net.rows[: self._count]
 
-    def pool(self) -> Pool:
+    def pool(self) -> StreamedPool:
         """What a coreset is chosen from: the net and its witnesses."""
         found = self._candidates()
-        return Pool(found.rows, found.points, found.tags, self.seen)
+        return StreamedPool(found.rows, found.points, found.tags, self.seen)
 
     def _candidates(self) -> _Patches:
         self._take_all()

@@ -27,7 +27,7 @@ from kenpin.runtime.bridges.mqtt.pictures import Pictures
 from kenpin.runtime.bridges.opcua.dialogue import OpcuaDialogue
 from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.bridges.sparkplug.node import asks_rebirth, commands_of
-from kenpin.runtime.bridges.sparkplug.payload import DataType, Metric, Payload, PayloadError
+from kenpin.runtime.bridges.sparkplug.payload import Metric, MetricType, Payload, PayloadError
 from kenpin.runtime.bridges.sparkplug.payload import decode as read_payload
 from kenpin.runtime.bridges.sparkplug.payload import encode as write_payload
 from kenpin.runtime.bundles.manifest import BundleError, parse_manifest
@@ -126,7 +126,7 @@ def _sparkplug(payload: bytes) -> None:
 
 
 def _typed(metric: Metric) -> Metric:
-    kinds = {bool: DataType.BOOLEAN, int: DataType.UINT64, str: DataType.STRING}
+    kinds = {bool: MetricType.BOOLEAN, int: MetricType.UINT64, str: MetricType.STRING}
     kind = kinds.get(type(metric.value))
     return Metric(metric.name, metric.value if kind else None, kind, metric.timestamp)
 
@@ -215,11 +215,11 @@ def good(target: str) -> list[bytes]:
         return [b'plc-1/trigger\0{"trig": "7", "session": "3"}', b'plc-1/picture\0{"seq": 3}']
     if target == "sparkplug":
         trigger = (
-            Metric("Command/Session", "77", DataType.STRING, 5),
-            Metric("Command/Trigger", "p-1", DataType.STRING),
-            Metric("Command/Acknowledge", 3, DataType.UINT64, historical=True),
-            Metric("Node Control/Rebirth", True, DataType.BOOLEAN),
-            Metric("d", 0.5, DataType.DOUBLE),
+            Metric("Command/Session", "77", MetricType.STRING, 5),
+            Metric("Command/Trigger", "p-1", MetricType.STRING),
+            Metric("Command/Acknowledge", 3, MetricType.UINT64, historical=True),
+            Metric("Node Control/Rebirth", True, MetricType.BOOLEAN),
+            Metric("d", 0.5, MetricType.DOUBLE),
         )
         return [
             write_payload(Payload(trigger, 7, 255), with_types=typed) for typed in (True, False)

@@ -12,7 +12,7 @@ from kenpin.camera.files.images import write_png
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.bench.grid import Grid, cells_of, load_grid
 from kenpin.compile.bench.page import as_page
-from kenpin.compile.bench.results import Result, Results
+from kenpin.compile.bench.results import BenchResults, Result
 from kenpin.compile.bench.run import bench
 from kenpin.compile.bench.track import Run, tracker_of
 from kenpin.compile.cli import main as edge_compile
@@ -145,7 +145,7 @@ def test_the_page_marks_the_best_of_each_data_set_and_tells_the_spread() -> None
 def test_results_that_are_damaged_in_the_middle_are_named(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text('torn\n{"key": "a", "result": {}}\n')
     with pytest.raises(ConfigError, match="line 1 is damaged"):
-        Results(tmp_path)
+        BenchResults(tmp_path)
 
 
 RUN = Run("cloth, padim, seed 0", {"tiles.size_px": "64"}, {"auroc": 0.97, "escapes": 1.0})

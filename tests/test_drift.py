@@ -30,7 +30,7 @@ from kenpin.runtime.drift.look import DETAIL, LIGHT, QUANTITIES, look_at
 from kenpin.runtime.drift.material import Material
 from kenpin.runtime.drift.reference import COLUMNS, MATERIAL, Reference
 from kenpin.runtime.drift.votes import outside_at_most, votes_needed
-from kenpin.runtime.drift.watch import Cause, DriftWatch
+from kenpin.runtime.drift.watch import DriftCause, DriftWatch
 from kenpin.runtime.service.sides.messages import DriftTold
 from kenpin.runtime.service.sides.metrics import LineMetrics
 from kenpin.runtime.web.pipeline import open_pipeline
@@ -89,18 +89,18 @@ def halved(pixels: U8) -> U8:
     return np.rint(pixels * fade).astype(np.uint8)
 
 
-WORSE: dict[str, tuple[Cause, Callable[[U8], Any], str]] = {
-    "a lamp that fades": (Cause.LAMP, lambda p: (p * 0.85).astype(np.uint8), "darker"),
-    "a lamp turned up": (Cause.LAMP, lambda p: cv2.convertScaleAbs(p, alpha=1.2), "brighter"),
-    "half a lamp": (Cause.LAMP, halved, r"% (darker \(left|brighter \(right) quarter"),
-    "a blur": (Cause.FOCUS, lambda p: cv2.GaussianBlur(p, (0, 0), 1.0), "weaker"),
-    "a streak": (Cause.DIRT, streaked, "columns 40 to 42 of 96 are 1[0-9]% darker"),
+WORSE: dict[str, tuple[DriftCause, Callable[[U8], Any], str]] = {
+    "a lamp that fades": (DriftCause.LAMP, lambda p: (p * 0.85).astype(np.uint8), "darker"),
+    "a lamp turned up": (DriftCause.LAMP, lambda p: cv2.convertScaleAbs(p, alpha=1.2), "brighter"),
+    "half a lamp": (DriftCause.LAMP, halved, r"% (darker \(left|brighter \(right) quarter"),
+    "a blur": (DriftCause.FOCUS, lambda p: cv2.GaussianBlur(p, (0, 0), 1.0), "weaker"),
+    "a streak": (DriftCause.DIRT, streaked, "columns 40 to 42 of 96 are 1[0-9]% darker"),
 }
 
 
 def seen(
     watch: DriftWatch, pictures: Iterable[Any], features: Callable[[int], F32] = features_of
-) -> Cause | None:
+) -> DriftCause | None:
     """What is named after some frames; it was named as soon as enough lay outside."""
     with watch.looking():
         for number, pixels in enumerate(pictures):
@@ -127,7 +127,7 @@ def test_another_material_is_named_even_if_it_is_darker_and_smoother(reference: 
         return features_of(number) + np.float32(0.5)
 
     smooth = (cv2.GaussianBlur(cloth(1000 + k), (0, 0), 1.0) // 2 for k in range(60))
-    assert seen(watch, smooth, others) is Cause.MATERIAL
+    assert seen(watch, smooth, others) is DriftCause.MATERIAL
     assert "other material" in watch.standing().detail
 
 
@@ -140,8 +140,8 @@ def test_what_is_noticed_a_little_later_may_still_be_the_cause(reference: Refere
         return features_of(number) + np.float32(0.5)
 
     smooth = [cv2.GaussianBlur(cloth(1000 + k), (0, 0), 1.0) for k in range(60)]
-    assert seen(watch, smooth[:25], others) is Cause.FOCUS
-    assert seen(watch, smooth[25:], others) is Cause.MATERIAL
+    assert seen(watch, smooth[:25], others) is DriftCause.FOCUS
+    assert seen(watch, smooth[25:], others) is DriftCause.MATERIAL
     assert re.search("focus.* may follow from it", watch.standing().detail)
 
 
@@ -163,17 +163,17 @@ def test_where_lamp_and_focus_move_all_of_the_features_there_is_no_distance() ->
 def test_good_frames_raise_nothing_and_a_mended_lamp_ends_the_alarm(reference: Reference) -> None:
     watch = DriftWatch(reference, QUICK, None)
     assert seen(watch, map(cloth, range(1000, 1300))) is None
-    assert seen(watch, (cloth(k) // 2 for k in range(60))) is Cause.LAMP
+    assert seen(watch, (cloth(k) // 2 for k in range(60))) is DriftCause.LAMP
     assert seen(watch, map(cloth, range(2000, 2060))) is None
     assert watch.standing().detail == ""
 
 
 def test_the_sentence_and_the_first_cause_stay_while_it_gets_worse(reference: Reference) -> None:
     watch = DriftWatch(reference, QUICK, None)
-    assert seen(watch, ((cloth(k) * 0.9).astype(np.uint8) for k in range(90))) is Cause.LAMP
+    assert seen(watch, ((cloth(k) * 0.9).astype(np.uint8) for k in range(90))) is DriftCause.LAMP
     detail = watch.standing().detail
     blurred = (cv2.GaussianBlur(cloth(k), (0, 0), 2.0) // 2 for k in range(60))
-    assert seen(watch, blurred) is Cause.LAMP
+    assert seen(watch, blurred) is DriftCause.LAMP
     assert watch.standing().detail == detail
 
 
@@ -270,7 +270,7 @@ def test_a_compiled_bundle_knows_its_good_images_and_takes_further_ones(patchcor
     known = Reference.of(patchcore)
     assert known is not None
     watch = DriftWatch(known, DriftSpec(), None)
-    assert set(watch.watched) >= {Cause.FOCUS, Cause.DIRT, Cause.MATERIAL}
+    assert set(watch.watched) >= {DriftCause.FOCUS, DriftCause.DIRT, DriftCause.MATERIAL}
     pipeline = open_pipeline(patchcore, overhear=watch.features, oversee=watch.pixels)
     web = SyntheticWeb(128, 320, 3)
     with watch.looking():

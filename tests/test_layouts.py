@@ -20,7 +20,15 @@ from kenpin.camera.files.listing import list_images
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.dataset import dataset_folder, read_dataset
 from kenpin.compile.layouts import LAYOUTS, counts_in, laid_out, recipe_with_images
-from kenpin.compile.layouts.shapes import Drawing, Ellipse, Line, Polygon, Runs, box, decoded_counts
+from kenpin.compile.layouts.shapes import (
+    Drawing,
+    Ellipse,
+    Polygon,
+    Polyline,
+    Runs,
+    box,
+    decoded_counts,
+)
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
 
@@ -324,7 +332,7 @@ def test_shapes_are_drawn_as_their_tools_mean_them() -> None:
     assert drawn(ring).sum() == 64 - 16
     # Thinner than a pixel, and beyond the border.
     assert drawn(Polygon(((3.1, 2.1), (9.2, 2.2), (9.1, 2.3)))).sum() >= 6
-    assert drawn(Line(((W, H),)))[-1, -1]
+    assert drawn(Polyline(((W, H),)))[-1, -1]
     assert drawn(box(-5, -5, 2, 2)).sum() == 4
     assert 45 <= drawn(Ellipse((8, 8), (4, 4))).sum() <= 55
     with pytest.raises(ValueError, match="which has 24"):

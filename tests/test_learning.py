@@ -25,7 +25,7 @@ from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import BundleError, canonical
 from kenpin.runtime.bundles.signature import make_key, sign
 from kenpin.runtime.drift.reference import Reference
-from kenpin.runtime.drift.watch import Cause, DriftWatch
+from kenpin.runtime.drift.watch import DriftCause, DriftWatch
 from kenpin.runtime.judging.coreset import covering_radius, farthest_first
 from kenpin.runtime.judging.gaussian_sums import GaussianSums
 from kenpin.runtime.judging.tiling import TileGrid
@@ -124,7 +124,7 @@ def test_what_was_learnt_is_no_drift_any_more(patchcore: Bundle, learnt: Updated
     assert learnt.bundle is not None
     frames = [streaked(number) for number in range(8)]
 
-    def told(bundle: Bundle) -> Cause | None:
+    def told(bundle: Bundle) -> DriftCause | None:
         reference = Reference.of(bundle)
         assert reference is not None
         watch = DriftWatch(reference, DriftSpec(window=40, alarms_per_look=0.01), None)

@@ -14,8 +14,8 @@ from kenpin.config.bridge_sparkplug import SparkplugSettings
 from kenpin.runtime.bridges.sparkplug.metrics import COMMANDS, METRICS, SAID, TO, metrics_of
 from kenpin.runtime.bridges.sparkplug.node import REBIRTH, EdgeNode, asks_rebirth, commands_of
 from kenpin.runtime.bridges.sparkplug.payload import (
-    DataType,
     Metric,
+    MetricType,
     Payload,
     PayloadError,
     decode,
@@ -27,26 +27,27 @@ from wire_samples import verdict_message
 
 THEIRS = payload_class()
 U64 = st.integers(0, 2**64 - 1)
-_VALUES: dict[DataType, st.SearchStrategy[Any]] = {
-    DataType.INT32: st.integers(-(2**31), 2**31 - 1),
-    DataType.INT64: st.integers(-(2**63), 2**63 - 1),
-    DataType.UINT64: U64,
-    DataType.DOUBLE: st.floats(allow_nan=False),
-    DataType.BOOLEAN: st.booleans(),
-    DataType.STRING: st.text(),
-    DataType.DATETIME: U64,
-    DataType.TEXT: st.text(),
+_VALUES: dict[MetricType, st.SearchStrategy[Any]] = {
+    MetricType.INT32: st.integers(-(2**31), 2**31 - 1),
+    MetricType.INT64: st.integers(-(2**63), 2**63 - 1),
+    MetricType.UINT64: U64,
+    MetricType.DOUBLE: st.floats(allow_nan=False),
+    MetricType.BOOLEAN: st.booleans(),
+    MetricType.STRING: st.text(),
+    MetricType.DATETIME: U64,
+    MetricType.TEXT: st.text(),
 }
 _WHERE = {
-    DataType.INT32: "int_value", DataType.INT64: "long_value", DataType.UINT64: "long_value",
-    DataType.DOUBLE: "double_value", DataType.BOOLEAN: "boolean_value",
-    DataType.STRING: "string_value", DataType.DATETIME: "long_value", DataType.TEXT: "string_value",
+    MetricType.INT32: "int_value", MetricType.INT64: "long_value", MetricType.UINT64: "long_value",
+    MetricType.DOUBLE: "double_value", MetricType.BOOLEAN: "boolean_value",
+    MetricType.STRING: "string_value", MetricType.TEXT: "string_value",
+    MetricType.DATETIME: "long_value",
 }  # fmt: skip
 
 
 @st.composite
 def metrics(draw: st.DrawFn) -> Metric:
-    datatype = draw(st.sampled_from(DataType))
+    datatype = draw(st.sampled_from(MetricType))
     value = draw(st.none() | _VALUES[datatype])
     stamp = draw(st.none() | U64)
     return Metric(draw(st.text()), value, datatype, stamp, draw(st.booleans()))
@@ -127,7 +128,7 @@ def test_what_is_no_payload_is_refused_by_name(data: bytes, why: str) -> None:
 
 
 def test_a_value_of_another_type_is_not_written() -> None:
-    for metric in (Metric("a", 1, DataType.STRING), Metric("a", True, DataType.INT32)):
+    for metric in (Metric("a", 1, MetricType.STRING), Metric("a", True, MetricType.INT32)):
         with pytest.raises(PayloadError, match="a: "):
             encode(Payload((metric,)), with_types=True)
 
@@ -221,7 +222,10 @@ def test_a_host_commands_the_line() -> None:
         (command(Session="a b"), "session"),
         (command(Acknowledge=0), "seq"),
         (command(Reset=False), "write true"),
-        (encode(Payload((Metric("Verdict/Outcome", 1, DataType.INT32),)), with_types=True), "writ"),
+        (
+            encode(Payload((Metric("Verdict/Outcome", 1, MetricType.INT32),)), with_types=True),
+            "writ",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_refused_with_its_reason(payload: bytes, why: str) -> None:
@@ -232,7 +236,7 @@ def test_what_cannot_be_written_is_refused_with_its_reason(payload: bytes, why: 
 
 def test_only_true_asks_for_a_rebirth() -> None:
     for value, wanted in ((True, True), (False, False), (None, False)):
-        metric = Metric(REBIRTH, value, DataType.BOOLEAN)
+        metric = Metric(REBIRTH, value, MetricType.BOOLEAN)
         assert asks_rebirth(encode(Payload((metric,)), with_types=False)) is wanted
     with pytest.raises(PayloadError, match="at most 8192"):
         asks_rebirth(bytes(8193))

@@ -26,10 +26,10 @@ from kenpin.compile.images import GoodImages
 from kenpin.compile.prepare import Prepared, prepare
 from kenpin.compile.progress import Steps
 from kenpin.compile.training.drawn import drawn_into
-from kenpin.compile.training.head import Head
+from kenpin.compile.training.head import TrainedHead
 from kenpin.compile.training.network import TrainedNetwork
 from kenpin.compile.training.pool import Pool, choose, fold_of
-from kenpin.compile.training.trainer import Learned, Look, Trainer
+from kenpin.compile.training.trainer import Learned, Trainer, TrainingLook
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.methods import METHODS
@@ -138,7 +138,7 @@ def maps_of(engine: Engine, tiles: U8) -> NDArray[np.float32]:
 # -- one training ----------------------------------------------------------------------------------
 
 
-class Counting(Head):
+class Counting(TrainedHead):
     """Says how bright a place is, times what it has learned, a step each."""
 
     def __init__(self) -> None:
@@ -184,8 +184,8 @@ def trainer(file: Path, clock: Iterator[float] | None = None, **settings: Any) -
     return Trainer(NoTaps(), pool, chosen, spec, 0, 0, file, lambda: next(ticks))  # type: ignore[arg-type]
 
 
-def run(one: Trainer, head: Counting | None = None) -> tuple[Learned, list[Look]]:
-    looks: list[Look] = []
+def run(one: Trainer, head: Counting | None = None) -> tuple[Learned, list[TrainingLook]]:
+    looks: list[TrainingLook] = []
     return one.train(head or Counting(), looks.append), looks
 
 

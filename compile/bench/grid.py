@@ -23,7 +23,7 @@ NO_BACKBONE = "none"
 Tree = dict[str, Any]
 
 
-class Choice(Settings):
+class GridChoice(Settings):
     """A method or a backbone: tables of a recipe under a name.
 
     name    in the table of results
@@ -34,7 +34,7 @@ class Choice(Settings):
     recipe: Tree = Field(default={})
 
 
-class DataSet(Choice):
+class DataSet(GridChoice):
     """A data set: what it is read from, and what a recipe must say of it, such as [frame].
 
     source    a folder, an archive, or a list; relative to the grid's file
@@ -54,8 +54,8 @@ class Grid(Settings):
     """
 
     sets: tuple[DataSet, ...] = Field(min_length=1)
-    methods: tuple[Choice, ...] = Field(min_length=1)
-    backbones: tuple[Choice, ...] = (Choice(name="gabor"),)
+    methods: tuple[GridChoice, ...] = Field(min_length=1)
+    backbones: tuple[GridChoice, ...] = (GridChoice(name="gabor"),)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     recipe: Tree = Field(default={})
 

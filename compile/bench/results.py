@@ -13,7 +13,7 @@ from typing import Any
 from kenpin.config.errors import ConfigError
 from kenpin.runtime.bundles.durable import replace_file
 
-__all__ = ["Result", "Results", "as_csv"]
+__all__ = ["BenchResults", "Result", "as_csv"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Result:
     why: str = ""
 
 
-class Results:
+class BenchResults:
     """The lines of `results.jsonl`: each is a cell's key and its figures."""
 
     def __init__(self, folder: Path) -> None:

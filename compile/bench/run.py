@@ -16,7 +16,7 @@ from rich.console import Console
 
 from kenpin.compile.bench.grid import Cell, Grid, cells_of
 from kenpin.compile.bench.page import as_page
-from kenpin.compile.bench.results import Result, Results, as_csv
+from kenpin.compile.bench.results import BenchResults, Result, as_csv
 from kenpin.compile.bench.track import Run, Tracker
 from kenpin.compile.build import build
 from kenpin.compile.build_report import BuildResult
@@ -56,7 +56,7 @@ def bench(
         If a data set cannot be read.
     """
     cells = list(cells_of(grid))
-    known = Results(folder)
+    known = BenchResults(folder)
     # Only what was measured now says how long the rest will take.
     begun, done = time.monotonic(), 0
     results: list[Result] = []

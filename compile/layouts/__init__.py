@@ -9,7 +9,7 @@ from typing import Final
 
 from kenpin.camera.files.listing import list_images, printable
 from kenpin.compile.layouts.archives import is_archive, unpack
-from kenpin.compile.layouts.base import Layout
+from kenpin.compile.layouts.base import DatasetLayout
 from kenpin.compile.layouts.spread import spread
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
@@ -21,7 +21,7 @@ __all__ = ["ANY", "LAYOUTS", "cache_folder", "counts_in", "laid_out", "recipe_wi
 LAYOUTS: Final = Registry(
     "kenpin.layouts",
     "layout",
-    Layout,
+    DatasetLayout,
     {
         "csv": "kenpin.compile.layouts.csv_list:CSV_LIST",
         "coco": "kenpin.compile.layouts.coco:COCO",

@@ -17,8 +17,8 @@ __all__ = [
     "DEFECT",
     "GOOD",
     "MASK_FOLDERS",
-    "Layout",
-    "Sample",
+    "DatasetLayout",
+    "LabelledImage",
     "Split",
     "candidates",
     "category_in",
@@ -46,7 +46,7 @@ _TEST_EVERY = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class LabelledImage:
     """An image of a data set, and what its makers say of it.
 
     file   where it lies
@@ -66,7 +66,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DatasetLayout:
     """How a data set lies on a disk; an entry point in the group kenpin.layouts.
 
     expected    in the words of an error: "train/good/, test/<defect>/"
@@ -77,7 +77,7 @@ class Layout:
 
     expected: str
     looks_like: Callable[[Path], bool]
-    read: Callable[[Path, str | None], Iterable[Sample]]
+    read: Callable[[Path, str | None], Iterable[LabelledImage]]
 
 
 def category_in(root: Path, category: str | None, is_one: Callable[[Path], bool]) -> Path:
@@ -105,7 +105,7 @@ def category_in(root: Path, category: str | None, is_one: Callable[[Path], bool]
     return chosen[0]
 
 
-def divided(samples: Iterable[Sample]) -> Iterator[tuple[Sample, Split]]:
+def divided(samples: Iterable[LabelledImage]) -> Iterator[tuple[LabelledImage, Split]]:
     """Each image and what it is for.
 
     Where nobody said, defects are for testing, and so is every fifth good part: chosen by
@@ -171,7 +171,7 @@ def folder_in(root: Path, names: Iterable[str]) -> Path | None:
     return next((folders[name] for name in names if name in folders), None)
 
 
-def masked_images(folder: Path, masks: Iterable[Path], root: Path) -> Iterator[Sample]:
+def masked_images(folder: Path, masks: Iterable[Path], root: Path) -> Iterator[LabelledImage]:
     """Images of a folder with those masks beside them that mark something; else they are good."""
     masks = list(masks)
     for file in list_images(folder):
@@ -179,7 +179,7 @@ def masked_images(folder: Path, masks: Iterable[Path], root: Path) -> Iterator[S
         mask = next(candidates(file, [place / below for place in masks]), None)
         drawn = mask is not None and marks_something(mask)
         split = split_in(file.relative_to(root).parts)
-        yield Sample(
+        yield LabelledImage(
             file, name_in(folder, file), DEFECT if drawn else GOOD, split, mask if drawn else None
         )
 

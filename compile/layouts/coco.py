@@ -9,7 +9,7 @@ from typing import Any
 
 from kenpin.camera.files.listing import printable
 from kenpin.compile.layouts.annotated import image_beside, kind_of_labels, read_json
-from kenpin.compile.layouts.base import Layout, Sample, split_in
+from kenpin.compile.layouts.base import DatasetLayout, LabelledImage, split_in
 from kenpin.compile.layouts.shapes import (
     Drawing,
     Polygon,
@@ -35,7 +35,7 @@ def _is_one(root: Path) -> bool:
     return bool(files) and {"images", "annotations"} <= read_json(files[0]).keys()
 
 
-def _read(root: Path, category: str | None) -> Iterator[Sample]:
+def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
     if category is not None:
         raise ConfigError(
             f"{printable(root)}: COCO's annotations have no products; remove the name"
@@ -51,7 +51,7 @@ def _read(root: Path, category: str | None) -> Iterator[Sample]:
             ) from None
 
 
-def _samples(tree: dict[str, Any], file: Path) -> Iterator[Sample]:
+def _samples(tree: dict[str, Any], file: Path) -> Iterator[LabelledImage]:
     names = {item["id"]: item["name"] for item in tree.get("categories", [])}
     shapes: dict[Any, list[Shape]] = defaultdict(list)
     labels: dict[Any, list[str]] = defaultdict(list)
@@ -65,7 +65,7 @@ def _samples(tree: dict[str, Any], file: Path) -> Iterator[Sample]:
         split = split_in([*Path(name).parts, *words])
         image = image_beside(file, name, words[-1])
         drawn = Drawing(tuple(shapes[number])) if shapes[number] else None
-        yield Sample(image, name, kind_of_labels(labels[number]), split, drawn)
+        yield LabelledImage(image, name, kind_of_labels(labels[number]), split, drawn)
 
 
 def _shapes(item: dict[str, Any]) -> list[Shape]:
@@ -80,4 +80,6 @@ def _shapes(item: dict[str, Any]) -> list[Shape]:
     return [box(left, top, left + width, top + height)]
 
 
-COCO = Layout("a .json with images, categories, annotations; images beside it", _is_one, _read)
+COCO = DatasetLayout(
+    "a .json with images, categories, annotations; images beside it", _is_one, _read
+)

@@ -10,8 +10,8 @@ from kenpin.camera.files.listing import printable
 from kenpin.compile.layouts.base import (
     DEFECT,
     GOOD,
-    Layout,
-    Sample,
+    DatasetLayout,
+    LabelledImage,
     kind_of,
     marks_something,
     split_in,
@@ -57,7 +57,7 @@ def read_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         yield reader.line_num, dict(zip(names, row, strict=True))
 
 
-def _read(file: Path, category: str | None) -> Iterator[Sample]:
+def _read(file: Path, category: str | None) -> Iterator[LabelledImage]:
     for line, row in read_rows(file):
         known = {key: _of(row, names) for key, names in _COLUMNS.items()}
         if category is not None and known["category"] != category:
@@ -78,7 +78,9 @@ def _read(file: Path, category: str | None) -> Iterator[Sample]:
                 )
         kind = _kind(known["kind"], row, mask)
         name = printable(Path(known["image"]).name if image.is_absolute() else known["image"])
-        yield Sample(image, name, kind, split_in([known["split"]]), None if kind == GOOD else mask)
+        yield LabelledImage(
+            image, name, kind, split_in([known["split"]]), None if kind == GOOD else mask
+        )
 
 
 def _of(row: dict[str, str], names: tuple[str, ...]) -> str:
@@ -92,7 +94,7 @@ def _kind(label: str, row: dict[str, str], mask: Path | None) -> str:
     return DEFECT if mask is not None and marks_something(mask) else GOOD
 
 
-CSV_LIST = Layout(
+CSV_LIST = DatasetLayout(
     "a .csv with the columns image, and perhaps kind, split, mask, category",
     lambda path: path.is_file() and path.suffix.lower() in (".csv", ".tsv"),
     _read,

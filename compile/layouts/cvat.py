@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 
 from kenpin.camera.files.listing import printable
 from kenpin.compile.layouts.annotated import image_beside, kind_of_labels
-from kenpin.compile.layouts.base import GOOD, Layout, Sample, kind_of, split_in
+from kenpin.compile.layouts.base import GOOD, DatasetLayout, LabelledImage, kind_of, split_in
 from kenpin.compile.layouts.shapes import (
     Drawing,
     Ellipse,
-    Line,
     Polygon,
+    Polyline,
     Runs,
     Shape,
     box,
@@ -51,7 +51,7 @@ def _is_one(root: Path) -> bool:
     return found.tag == "annotations" and found.find("image") is not None
 
 
-def _read(root: Path, category: str | None) -> Iterator[Sample]:
+def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
     if category is not None:
         raise ConfigError(
             f"{printable(root)}: CVAT's annotations have no products; remove the name"
@@ -70,7 +70,7 @@ def _read(root: Path, category: str | None) -> Iterator[Sample]:
         kind = _kind(image)
         drawn = Drawing(shapes) if shapes and kind != GOOD else None
         split = split_in([subset, *Path(name).parts])
-        yield Sample(image_beside(file, name, subset), name, kind, split, drawn)
+        yield LabelledImage(image_beside(file, name, subset), name, kind, split, drawn)
 
 
 def _kind(image: Element) -> str:
@@ -102,8 +102,8 @@ def _runs(part: Element) -> Runs:
 
 _DRAWN: dict[str, Callable[[Element], Shape]] = {
     "polygon": lambda part: Polygon(_points(part)),
-    "polyline": lambda part: Line(_points(part)),
-    "points": lambda part: Line(_points(part)),
+    "polyline": lambda part: Polyline(_points(part)),
+    "points": lambda part: Polyline(_points(part)),
     "box": lambda part: box(*(_number(part, name) for name in ("xtl", "ytl", "xbr", "ybr"))),
     "ellipse": lambda part: Ellipse(
         (_number(part, "cx"), _number(part, "cy")), (_number(part, "rx"), _number(part, "ry"))
@@ -111,4 +111,4 @@ _DRAWN: dict[str, Callable[[Element], Shape]] = {
     "mask": _runs,
 }
 
-CVAT = Layout("annotations.xml of CVAT for images 1.1; images beside it", _is_one, _read)
+CVAT = DatasetLayout("annotations.xml of CVAT for images 1.1; images beside it", _is_one, _read)

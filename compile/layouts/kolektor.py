@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from kenpin.compile.layouts.base import Layout, Sample, Split, category_in, masked_images
+from kenpin.compile.layouts.base import (
+    DatasetLayout,
+    LabelledImage,
+    Split,
+    category_in,
+    masked_images,
+)
 
 __all__ = ["KOLEKTOR"]
 
@@ -18,7 +24,7 @@ def _is_one(folder: Path) -> bool:
     return train.is_dir() and any(path.stem.endswith(_MASK) for path in train.iterdir())
 
 
-def _read(root: Path, category: str | None) -> Iterator[Sample]:
+def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
     root = category_in(root, category, _is_one)
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
@@ -28,6 +34,6 @@ def _read(root: Path, category: str | None) -> Iterator[Sample]:
                 yield replace(sample, split=split)
 
 
-KOLEKTOR = Layout(
+KOLEKTOR = DatasetLayout(
     "train/ and test/, with 10000.png and its mask 10000_GT.png beside it", _is_one, _read
 )

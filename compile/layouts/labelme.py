@@ -12,8 +12,8 @@ import numpy as np
 from kenpin.camera.files.images import decode_pixels
 from kenpin.camera.files.listing import list_files, list_images, name_in, printable
 from kenpin.compile.layouts.annotated import kind_of_labels, read_json
-from kenpin.compile.layouts.base import Layout, Sample, category_in, split_in
-from kenpin.compile.layouts.shapes import Drawing, Ellipse, Line, Polygon, Runs, Shape, box
+from kenpin.compile.layouts.base import DatasetLayout, LabelledImage, category_in, split_in
+from kenpin.compile.layouts.shapes import Drawing, Ellipse, Polygon, Polyline, Runs, Shape, box
 from kenpin.config.errors import ConfigError
 
 __all__ = ["LABELME"]
@@ -30,14 +30,14 @@ def _is_one(root: Path) -> bool:
     return bool(files) and {"shapes", "imagePath"} <= read_json(files[0]).keys()
 
 
-def _read(root: Path, category: str | None) -> Iterator[Sample]:
+def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
     root = category_in(root, category, _is_one)
     files = {file.with_suffix(""): file for file in _annotations(root)}
     for image in list_images(root):
         file = files.get(image.with_suffix(""))
         split = split_in(image.relative_to(root).parts)
         if file is None:
-            yield Sample(image, name_in(root, image), kind_of_labels([]), split)
+            yield LabelledImage(image, name_in(root, image), kind_of_labels([]), split)
             continue
         try:
             items = read_json(file)["shapes"]
@@ -48,7 +48,7 @@ def _read(root: Path, category: str | None) -> Iterator[Sample]:
                 f"{printable(file)}: is not as Labelme has it ({type(error).__name__}: {error}); "
                 "expected shapes, each with label, points and shape_type"
             ) from None
-        yield Sample(image, name_in(root, image), kind, split, drawn if items else None)
+        yield LabelledImage(image, name_in(root, image), kind, split, drawn if items else None)
 
 
 def _shape(item: dict[str, Any], file: Path) -> Shape:
@@ -66,7 +66,7 @@ def _shape(item: dict[str, Any], file: Path) -> Shape:
     if kind == "mask":
         return _runs(item["mask"], points[0], file)
     if kind in ("line", "linestrip", "point", "points", "polygon"):
-        return Line(points)
+        return Polyline(points)
     raise ValueError(f"shape_type {kind!r} is not known")
 
 
@@ -83,4 +83,4 @@ def _runs(encoded: str, corner: tuple[float, float], file: Path) -> Runs:
     )
 
 
-LABELME = Layout("images, each with a .json of its name that holds shapes", _is_one, _read)
+LABELME = DatasetLayout("images, each with a .json of its name that holds shapes", _is_one, _read)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kenpin.camera.files.listing import list_images, name_in
-from kenpin.compile.layouts.base import GOOD, Layout, Sample, candidates, category_in
+from kenpin.compile.layouts.base import GOOD, DatasetLayout, LabelledImage, candidates, category_in
 
 __all__ = ["MTD"]
 
@@ -20,7 +20,7 @@ def _is_one(folder: Path) -> bool:
     return (folder / _FREE / "Imgs").is_dir()
 
 
-def _read(root: Path, category: str | None) -> Iterator[Sample]:
+def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
     root = category_in(root, category, _is_one)
     for folder in sorted(root.glob(f"{_PREFIX}*/Imgs")):
         name = folder.parent.name
@@ -31,9 +31,11 @@ def _read(root: Path, category: str | None) -> Iterator[Sample]:
                 continue
             tile = _TILE.search(file.stem)
             mask = None if kind == GOOD else next(candidates(file, [folder]), None)
-            yield Sample(
+            yield LabelledImage(
                 file, name_in(folder, file), kind, None, mask, tile.group(1) if tile else None
             )
 
 
-MTD = Layout("MT_Free/Imgs/, MT_Crack/Imgs/ and others, masks as .png beside .jpg", _is_one, _read)
+MTD = DatasetLayout(
+    "MT_Free/Imgs/, MT_Crack/Imgs/ and others, masks as .png beside .jpg", _is_one, _read
+)

@@ -9,8 +9,8 @@ from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.layouts.base import (
     GOOD,
     MASK_FOLDERS,
-    Layout,
-    Sample,
+    DatasetLayout,
+    LabelledImage,
     Split,
     candidates,
     category_in,
@@ -24,7 +24,7 @@ def _is_category(folder: Path, good: str) -> bool:
     return (folder / "train" / good).is_dir() and (folder / "test").is_dir()
 
 
-def _read(folder: Path, category: str | None, good: str) -> Iterator[Sample]:
+def _read(folder: Path, category: str | None, good: str) -> Iterator[LabelledImage]:
     folder = category_in(folder, category, lambda path: _is_category(path, good))
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
@@ -35,7 +35,7 @@ def _read(folder: Path, category: str | None, good: str) -> Iterator[Sample]:
                 below = file.relative_to(place).parent
                 found = next(candidates(file, [mask / below for mask in masks]), None)
                 mask = None if kind == GOOD else found
-                yield Sample(file, name_in(place, file), kind, split, mask)
+                yield LabelledImage(file, name_in(place, file), kind, split, mask)
 
 
 def _looks_like(folder: Path, good: str) -> bool:
@@ -44,12 +44,12 @@ def _looks_like(folder: Path, good: str) -> bool:
     )
 
 
-MVTEC = Layout(
+MVTEC = DatasetLayout(
     "train/good/, test/good/, test/<defect>/, ground_truth/<defect>/, perhaps for each category",
     lambda path: _looks_like(path, GOOD),
     lambda path, category: _read(path, category, GOOD),
 )
-BTAD = Layout(
+BTAD = DatasetLayout(
     "01/, 02/, 03/, each with train/ok/, test/ok/, test/ko/, ground_truth/ko/",
     lambda path: _looks_like(path, "ok"),
     lambda path, category: _read(path, category, "ok"),

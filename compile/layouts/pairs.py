@@ -9,8 +9,8 @@ from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.layouts.base import (
     GOOD,
     MASK_FOLDERS,
-    Layout,
-    Sample,
+    DatasetLayout,
+    LabelledImage,
     candidates,
     category_in,
     folder_in,
@@ -32,7 +32,7 @@ def _is_pair(root: Path) -> bool:
     return images is not None and masks is not None
 
 
-def _read_pairs(root: Path, category: str | None) -> Iterator[Sample]:
+def _read_pairs(root: Path, category: str | None) -> Iterator[LabelledImage]:
     root = category_in(root, category, _is_pair)
     images, masks = folder_in(root, _IMAGES), folder_in(root, MASK_FOLDERS)
     assert images is not None
@@ -44,7 +44,7 @@ def _is_kinds(root: Path) -> bool:
     return folder_in(root, _GOOD_FOLDERS) is not None
 
 
-def _read_kinds(root: Path, category: str | None) -> Iterator[Sample]:
+def _read_kinds(root: Path, category: str | None) -> Iterator[LabelledImage]:
     root = category_in(root, category, _is_kinds)
     masks = [root / name for name in MASK_FOLDERS]
     for place in sorted(path for path in root.iterdir() if path.is_dir()):
@@ -57,8 +57,10 @@ def _read_kinds(root: Path, category: str | None) -> Iterator[Sample]:
             if kind != GOOD:
                 mask = next(candidates(file, [folder / below for folder in masks]), None)
             split = split_in(below.parts)
-            yield Sample(file, name_in(place, file), kind, split, mask)
+            yield LabelledImage(file, name_in(place, file), kind, split, mask)
 
 
-PAIRS = Layout("images/ and masks/, a mask for each image with a defect", _is_pair, _read_pairs)
-FOLDERS = Layout("good/, and a folder for each kind of defect", _is_kinds, _read_kinds)
+PAIRS = DatasetLayout(
+    "images/ and masks/, a mask for each image with a defect", _is_pair, _read_pairs
+)
+FOLDERS = DatasetLayout("good/, and a folder for each kind of defect", _is_kinds, _read_kinds)

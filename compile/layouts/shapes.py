@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 __all__ = [
     "Drawing",
     "Ellipse",
-    "Line",
     "Polygon",
+    "Polyline",
     "Runs",
     "Shape",
     "box",
@@ -48,11 +48,11 @@ class Polygon:
                 marked |= end > first
         if not marked:
             # A hair may lie between the middles of all pixels, and is a defect all the same.
-            Line((*self.corners, self.corners[0])).draw(mask)
+            Polyline((*self.corners, self.corners[0])).draw(mask)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Polyline:
     """What lies along points (x, y), one pixel wide; a single point is one pixel."""
 
     points: tuple[Point, ...]
@@ -117,7 +117,7 @@ class Runs:
         part[window[: part.shape[0], : part.shape[1]]] = _MARKED
 
 
-Shape: TypeAlias = Polygon | Line | Ellipse | Runs
+Shape: TypeAlias = Polygon | Polyline | Ellipse | Runs
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.files.listing import printable
-from kenpin.compile.layouts.base import GOOD, Sample, Split, divided
+from kenpin.compile.layouts.base import GOOD, LabelledImage, Split, divided
 from kenpin.compile.layouts.shapes import Drawing
 from kenpin.config.errors import ConfigError
 
@@ -22,7 +22,7 @@ __all__ = ["spread"]
 _UNFIT = re.compile(r"[^\w.+-]+")
 
 
-def spread(samples: Iterable[Sample], cache: Path, name: str) -> Path:
+def spread(samples: Iterable[LabelledImage], cache: Path, name: str) -> Path:
     """Lay images and masks out below `cache`; a folder that was made before is used again.
 
     Raises
@@ -59,7 +59,7 @@ def _rename(staging: Path, folder: Path) -> None:
             raise
 
 
-def _place(sample: Sample, split: Split, folder: Path) -> None:
+def _place(sample: LabelledImage, split: Split, folder: Path) -> None:
     kind, name = _fit(sample.kind), _below(sample.name)
     # What is wrong is learned from by no method; `images.ng` may name it.
     place = "ng" if kind != GOOD and split == "train" else split
@@ -97,7 +97,7 @@ def _fit(word: str) -> str:
     return _UNFIT.sub("-", word).strip(".-") or "unnamed"
 
 
-def _digest(placed: list[tuple[Sample, Split]]) -> str:
+def _digest(placed: list[tuple[LabelledImage, Split]]) -> str:
     """Of names, labels, and the state of the files they lead to."""
     digest = hashlib.sha256()
     for sample, split in placed:

@@ -9,8 +9,8 @@ from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.layouts.base import (
     DEFECT,
     GOOD,
-    Layout,
-    Sample,
+    DatasetLayout,
+    LabelledImage,
     candidates,
     category_in,
     split_in,
@@ -27,7 +27,7 @@ def _is_category(folder: Path) -> bool:
     return (folder / "Data" / "Images" / "Normal").is_dir()
 
 
-def _read(root: Path, category: str | None) -> Iterator[Sample]:
+def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
     folder = category_in(root, category, _is_category)
     images, masks = folder / "Data" / "Images", folder / "Data" / "Masks" / "Anomaly"
     splits = _division(folder)
@@ -35,7 +35,7 @@ def _read(root: Path, category: str | None) -> Iterator[Sample]:
         for file in list_images(images / place):
             mask = None if kind == GOOD else next(candidates(file, [masks]), None)
             split = split_in([splits.get(file, "")])
-            yield Sample(file, name_in(images, file), kind, split, mask)
+            yield LabelledImage(file, name_in(images, file), kind, split, mask)
 
 
 def _division(folder: Path) -> dict[Path, str]:
@@ -46,7 +46,7 @@ def _division(folder: Path) -> dict[Path, str]:
     return {folder.parent / row["image"]: row["split"] for _, row in read_rows(listed)}
 
 
-VISA = Layout(
+VISA = DatasetLayout(
     "<category>/Data/Images/Normal/, Anomaly/, Data/Masks/Anomaly/, and split_csv/1cls.csv",
     lambda path: path.is_dir() and any(_is_category(p) for p in (path, *path.iterdir())),
     _read,

@@ -15,7 +15,7 @@ from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.build_task import BuildTask
 from kenpin.compile.reporting.pictures import Picture, jpeg
 from kenpin.compile.training.drawn import drawn_into
-from kenpin.compile.training.head import Plan
+from kenpin.compile.training.head import HeadPlan
 from kenpin.compile.training.metric import MetricHead
 from kenpin.compile.training.pool import Pool
 from kenpin.config.trained import MetricSpec
@@ -34,7 +34,7 @@ GAP_PX = 6
 BATCH = 32
 
 
-def picture_measure(task: BuildTask, plan: Plan, head: MetricHead, pool: Pool) -> list[Picture]:
+def picture_measure(task: BuildTask, plan: HeadPlan, head: MetricHead, pool: Pool) -> list[Picture]:
     """A picture of all embeddings in a plane, then what lies farthest beside its nearest good tile.
 
     Parameters
@@ -71,7 +71,7 @@ def in_a_plane(rows: F32) -> F32:
     return plane
 
 
-def _embedded(plan: Plan, head: MetricHead, tiles: U8) -> F32:
+def _embedded(plan: HeadPlan, head: MetricHead, tiles: U8) -> F32:
     found = []
     with torch.no_grad():
         for start in range(0, len(tiles), BATCH):

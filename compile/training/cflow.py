@@ -16,7 +16,7 @@ from torch.nn import functional
 from kenpin.compile.backbones import Tap
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.flow import Flow, Standardized, Subnet, negative_log_likelihood
-from kenpin.compile.training.head import Head, Plan, descend, on_one_grid
+from kenpin.compile.training.head import HeadPlan, TrainedHead, descend, on_one_grid
 from kenpin.config.trained import CflowSpec
 
 __all__ = ["CFLOW", "CflowHead", "places"]
@@ -55,12 +55,12 @@ def _subnet(ratio: float) -> Subnet:
     return make
 
 
-class _Flows(nn.Module):
+class _ConditionalFlows(nn.Module):
     """A flow for each tap, told the place or not, and what it usually says of good features."""
 
     usual: Tensor
 
-    def __init__(self, plan: Plan, spec: CflowSpec) -> None:
+    def __init__(self, plan: HeadPlan, spec: CflowSpec) -> None:
         super().__init__()
         taps: Sequence[Tap] = plan.taps
         self._taps, self._grid_px = tuple(taps), plan.grid_px
@@ -94,16 +94,16 @@ class _Flows(nn.Module):
         return torch.stack(on_one_grid(less, self._taps, self._grid_px)).sum(dim=0)
 
 
-class CflowHead(Head):
+class CflowHead(TrainedHead):
     """Flows over a backbone's features, place by place; in float."""
 
-    def __init__(self, plan: Plan, spec: CflowSpec) -> None:
+    def __init__(self, plan: HeadPlan, spec: CflowSpec) -> None:
         super().__init__()
-        self.embedding = _Flows(plan, spec)
+        self.embedding = _ConditionalFlows(plan, spec)
         self._rate = spec.rate
 
     def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:  # noqa: ARG002
-        """See `Head`."""
+        """See `TrainedHead`."""
         found: Tensor = self.embedding(taps)
         return found
 
@@ -114,12 +114,12 @@ class CflowHead(Head):
         optimizers: list[torch.optim.Optimizer],
         step: int,  # noqa: ARG002
     ) -> None:
-        """See `Head`: eq. 6."""
+        """See `TrainedHead`: eq. 6."""
         each = [one.mean() for one in self.embedding.unlikely(taps)]
         descend(torch.stack(each).sum(), optimizers[0])
 
     def settle(self, shown: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
-        """See `Head`: the mean of good features is what is usual."""
+        """See `TrainedHead`: the mean of good features is what is usual."""
         with torch.no_grad():
             means = [
                 torch.stack([one.mean() for one in self.embedding.unlikely(taps)])
@@ -128,7 +128,7 @@ class CflowHead(Head):
             self.embedding.usual.copy_(torch.stack(means).mean(dim=0))
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """See `Head`."""
+        """See `TrainedHead`."""
         return [torch.optim.Adam(self.parameters(), self._rate)]
 
 

@@ -21,7 +21,7 @@ from kenpin.compile.extractor import onto_grid
 from kenpin.compile.training.drawn import drawn_into
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.flow import Standardized
-from kenpin.compile.training.head import Head, Plan, descend
+from kenpin.compile.training.head import HeadPlan, TrainedHead, descend
 from kenpin.config.trained import EfficientAdSpec
 
 __all__ = ["EFFICIENTAD", "EfficientAdHead"]
@@ -39,7 +39,7 @@ BOTTLENECK = 64
 TWINS = 9
 
 
-class _Patches(nn.Module):
+class _PatchDescription(nn.Module):
     """Table 6, PDN-S: what 33 px around a place look like, a value every 4 px."""
 
     def __init__(self, inside: int, width: int, outside: int) -> None:
@@ -104,7 +104,7 @@ class _Target(nn.Module):
         return found
 
 
-class _Apart(nn.Module):
+class _SquaresApart(nn.Module):
     """Both maps in the measure of good ones, and their mean."""
 
     high: Tensor
@@ -123,10 +123,10 @@ class _Apart(nn.Module):
         return onto_grid(torch.stack(found).mean(dim=0), self._factor)
 
 
-class EfficientAdHead(Head):
+class EfficientAdHead(TrainedHead):
     """Teacher, student and, unless it is left out, autoencoder."""
 
-    def __init__(self, plan: Plan, spec: EfficientAdSpec) -> None:
+    def __init__(self, plan: HeadPlan, spec: EfficientAdSpec) -> None:
         super().__init__()
         self.warm_up = spec.distill_steps
         self._backbone = (plan.backbone,)
@@ -134,13 +134,13 @@ class EfficientAdHead(Head):
         inside, channels = plan.channels + 1, spec.features
         both = 2 if spec.autoencoder else 1
         self.target = _Target(plan.taps, channels, spec.seed)
-        self.teacher = _Patches(inside, spec.width, channels)
-        self.student = _Patches(inside, spec.width, both * channels)
+        self.teacher = _PatchDescription(inside, spec.width, channels)
+        self.student = _PatchDescription(inside, spec.width, both * channels)
         self.whole = _Whole(inside, channels, plan.size_px) if spec.autoencoder else None
-        self.embedding = _Apart(plan.grid_px, both)
+        self.embedding = _SquaresApart(plan.grid_px, both)
 
     def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:  # noqa: ARG002
-        """See `Head`."""
+        """See `TrainedHead`."""
         found: Tensor = self.embedding(self._pairs(centred(tiles)))
         return found
 
@@ -160,7 +160,7 @@ class EfficientAdHead(Head):
         optimizers: list[torch.optim.Optimizer],
         step: int,
     ) -> None:
-        """See `Head`: first the teacher, then its pupils."""
+        """See `TrainedHead`: first the teacher, then its pupils."""
         if step < self.warm_up:
             self._distill(tiles, taps, optimizers[0], step)
             return
@@ -193,7 +193,7 @@ class EfficientAdHead(Head):
         descend((said - wanted).square().mean(), optimizer)
 
     def settle(self, shown: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
-        """See `Head`: a quantile of both maps, of the cores: borders would be most of the top."""
+        """See `TrainedHead`: a quantile of both maps, of the cores: borders would be most of it."""
         with torch.no_grad():
             maps = [self.embedding.raw(self._pairs(centred(tiles))) for tiles, _ in shown]
         m = -(-self._halo_px // STRIDE_PX)
@@ -204,7 +204,7 @@ class EfficientAdHead(Head):
             self.embedding.high[number] = max(float(np.quantile(values, HIGH)), SMALLEST)
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """See `Head`: the teacher's, and its pupils'."""
+        """See `TrainedHead`: the teacher's, and its pupils'."""
         pupils = [*self.student.parameters()]
         if self.whole is not None:
             pupils += self.whole.parameters()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kenpin.compile.fitting import fitting_of
 from kenpin.compile.training.fitting import MapFitting
-from kenpin.compile.training.head import Head, Plan
+from kenpin.compile.training.head import HeadPlan, TrainedHead
 from kenpin.config.trained import EnsembleSpec
 
 __all__ = ["ENSEMBLE", "EnsembleHead"]
@@ -38,10 +38,10 @@ class _Joined(nn.Module):
         return scaled.sum(dim=1, keepdim=True)
 
 
-class EnsembleHead(Head):
+class EnsembleHead(TrainedHead):
     """Each member learns by itself, from the same tiles; the box runs all of them."""
 
-    def __init__(self, plan: Plan, spec: EnsembleSpec) -> None:
+    def __init__(self, plan: HeadPlan, spec: EnsembleSpec) -> None:
         super().__init__()
         heads = [_head_of(member)(plan, member) for member in spec.members]
         self.warm_up = max(head.warm_up for head in heads)
@@ -50,11 +50,11 @@ class EnsembleHead(Head):
         self._margin = plan.margin
         self._counts = [len(head.optimizers()) for head in heads]
 
-    def _heads(self) -> list[Head]:
-        return [cast(Head, one) for one in self.members]
+    def _heads(self) -> list[TrainedHead]:
+        return [cast(TrainedHead, one) for one in self.members]
 
     def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:
-        """See `Head`."""
+        """See `TrainedHead`."""
         found: Tensor = self.embedding([head(tiles, taps) for head in self.members])
         return found
 
@@ -65,14 +65,14 @@ class EnsembleHead(Head):
         optimizers: list[torch.optim.Optimizer],
         step: int,
     ) -> None:
-        """See `Head`."""
+        """See `TrainedHead`."""
         first = 0
         for head, count in zip(self._heads(), self._counts, strict=True):
             head.learn(tiles, taps, optimizers[first : first + count], step)
             first += count
 
     def settle(self, shown: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
-        """See `Head`: first each member, then what each one's map is worth."""
+        """See `TrainedHead`: first each member, then what each one's map is worth."""
         held: Shown = list(shown)
         m = self._margin
         for number, head in enumerate(self._heads()):
@@ -86,11 +86,11 @@ class EnsembleHead(Head):
             self.embedding.factors[number] = 1 / usual if usual > 0 else 1.0
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """See `Head`: those of all members."""
+        """See `TrainedHead`: those of all members."""
         return [one for head in self._heads() for one in head.optimizers()]
 
 
-def _head_of(member: Any) -> Callable[[Plan, Any], Head]:
+def _head_of(member: Any) -> Callable[[HeadPlan, Any], TrainedHead]:
     fitting = fitting_of(member)
     assert isinstance(fitting, MapFitting), "a member is a TrainedSpec"
     return fitting.head

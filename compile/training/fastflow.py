@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kenpin.compile.backbones import Tap
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.flow import Flow, Standardized, Subnet, negative_log_likelihood
-from kenpin.compile.training.head import Head, Plan, descend, on_one_grid
+from kenpin.compile.training.head import HeadPlan, TrainedHead, descend, on_one_grid
 from kenpin.config.trained import FastflowSpec
 
 __all__ = ["FASTFLOW", "FastflowHead"]
@@ -66,16 +66,16 @@ class _Flows(nn.Module):
         return torch.stack(on_one_grid(found, self._taps, self._grid_px)).mean(dim=0)
 
 
-class FastflowHead(Head):
+class FastflowHead(TrainedHead):
     """Flows over a backbone's features; in float, for they compute exponentials."""
 
-    def __init__(self, plan: Plan, spec: FastflowSpec) -> None:
+    def __init__(self, plan: HeadPlan, spec: FastflowSpec) -> None:
         super().__init__()
         self.embedding = _Flows(plan.taps, plan.grid_px, spec)
         self._rate = spec.rate
 
     def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:  # noqa: ARG002
-        """See `Head`."""
+        """See `TrainedHead`."""
         found: Tensor = self.embedding(taps)
         return found
 
@@ -86,12 +86,12 @@ class FastflowHead(Head):
         optimizers: list[torch.optim.Optimizer],
         step: int,  # noqa: ARG002
     ) -> None:
-        """See `Head`: eq. 2, the likelihood of good features."""
+        """See `TrainedHead`: eq. 2, the likelihood of good features."""
         each = [negative_log_likelihood(*one).mean() for one in self.embedding.noise(taps)]
         descend(torch.stack(each).sum(), optimizers[0])
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """See `Head`."""
+        """See `TrainedHead`."""
         return [torch.optim.Adam(self.parameters(), self._rate, weight_decay=DECAY)]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kenpin.compile.backbones import Tap
 from kenpin.compile.fitting import Embedding, FitTask, LoadArrays
 from kenpin.compile.leave_out import LeaveOut
-from kenpin.compile.training.head import Head, Plan
+from kenpin.compile.training.head import HeadPlan, TrainedHead
 from kenpin.compile.training.pool import fold_of
 from kenpin.config.errors import ConfigError
 from kenpin.config.trained import TrainedSpec
@@ -46,7 +46,7 @@ class MapFitting:
     head  makes what is trained: all that tells one method from another
     """
 
-    head: Callable[[Plan, Any], Head]
+    head: Callable[[HeadPlan, Any], TrainedHead]
 
     def embedding(
         self,

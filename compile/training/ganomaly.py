@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from kenpin.compile.backbones.base import centred
 from kenpin.compile.training.fitting import MapFitting
-from kenpin.compile.training.head import Head, Plan, descend
+from kenpin.compile.training.head import HeadPlan, TrainedHead, descend
 from kenpin.config.trained import GanomalySpec
 
 __all__ = ["GANOMALY", "GanomalyHead"]
@@ -35,7 +35,7 @@ def _halvings(size_px: int) -> int:
     return count
 
 
-class _Encoder(nn.Module):
+class _TileEncoder(nn.Module):
     """Halved again and again, and then a vector: the features before it are the discriminator's."""
 
     def __init__(self, inside: int, width: int, outside: int, size_px: int) -> None:
@@ -57,7 +57,7 @@ class _Encoder(nn.Module):
         return found
 
 
-class _Decoder(nn.Module):
+class _TileDecoder(nn.Module):
     """A vector to a tile, its greys around zero."""
 
     def __init__(self, latent: int, width: int, channels: int, size_px: int) -> None:
@@ -87,7 +87,7 @@ class _Decoder(nn.Module):
 class _Changed(nn.Module):
     """How far apart both codes are, and where the tile was drawn differently."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: HeadPlan) -> None:
         super().__init__()
         self._grid_px, self._margin = plan.grid_px, plan.margin
 
@@ -102,17 +102,17 @@ class _Changed(nn.Module):
         return (places / highest).clamp(max=1) * score
 
 
-class GanomalyHead(Head):
+class GanomalyHead(TrainedHead):
     """Generator and discriminator; the box runs the generator alone, and no backbone."""
 
-    def __init__(self, plan: Plan, spec: GanomalySpec) -> None:
+    def __init__(self, plan: HeadPlan, spec: GanomalySpec) -> None:
         super().__init__()
         size, channels, width = plan.size_px, plan.channels, spec.width
         self._channels, self._rate = channels, spec.rate
-        self.encoder = _Encoder(channels, width, spec.latent, size)
-        self.decoder = _Decoder(spec.latent, width, channels, size)
-        self.again = _Encoder(channels, width, spec.latent, size)
-        self.critic = _Encoder(channels, width, 1, size)
+        self.encoder = _TileEncoder(channels, width, spec.latent, size)
+        self.decoder = _TileDecoder(spec.latent, width, channels, size)
+        self.again = _TileEncoder(channels, width, spec.latent, size)
+        self.critic = _TileEncoder(channels, width, 1, size)
         self.embedding = _Changed(plan)
 
     def _drawn(self, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -123,7 +123,7 @@ class GanomalyHead(Head):
         return grey, drawn, code, self.again(drawn)
 
     def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:  # noqa: ARG002
-        """See `Head`."""
+        """See `TrainedHead`."""
         found: Tensor = self.embedding(*self._drawn(tiles))
         return found
 
@@ -134,7 +134,7 @@ class GanomalyHead(Head):
         optimizers: list[torch.optim.Optimizer],
         step: int,  # noqa: ARG002
     ) -> None:
-        """See `Head`: eq. 5, then the discriminator tells what is drawn from what is real."""
+        """See `TrainedHead`: eq. 5, then drawn and real tiles are told apart."""
         grey, drawn, code, again = self._drawn(tiles)
         seen, fooled = self.critic.features(grey), self.critic.features(drawn)
         loss = (
@@ -150,7 +150,7 @@ class GanomalyHead(Head):
         )
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """See `Head`: the generator's, and the discriminator's."""
+        """See `TrainedHead`: the generator's, and the discriminator's."""
         generator = [
             *self.encoder.parameters(),
             *self.decoder.parameters(),

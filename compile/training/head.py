@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from kenpin.compile.backbones import Backbone, Tap
 from kenpin.compile.extractor import onto_grid
 
-__all__ = ["Head", "Joint", "Plan", "on_one_grid"]
+__all__ = ["HeadPlan", "Joint", "TrainedHead", "on_one_grid"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class HeadPlan:
     """What a head is made for.
 
     backbone  as it comes, its weights fixed
@@ -50,7 +50,7 @@ class Plan:
         return self.halo_px // self.grid_px
 
 
-class Head(nn.Module):
+class TrainedHead(nn.Module):
     """The part of a network that one training makes.
 
     forward: (N, C, S, S) uint8 tiles and the backbone's taps of them, to the map of the whole
@@ -108,7 +108,7 @@ def on_one_grid(maps: Sequence[Tensor], taps: Sequence[Tap], grid_px: int) -> li
     ]
 
 
-class _Core(nn.Module):
+class _CoreMap(nn.Module):
     """Maps of whole tiles to those of their cores, each in its own measure."""
 
     def __init__(self, margin: int, scales: Sequence[float]) -> None:
@@ -130,13 +130,13 @@ class Joint(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, heads: Sequence[Head], margin: int, scales: Sequence[float]
+        self, backbone: Backbone, heads: Sequence[TrainedHead], margin: int, scales: Sequence[float]
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleList(heads)
         # The name is what keeps this part from being quantised.
-        self.embedding = _Core(margin, scales)
+        self.embedding = _CoreMap(margin, scales)
 
     def forward(self, tiles: Tensor) -> Tensor:
         """See the class."""

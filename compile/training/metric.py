@@ -18,7 +18,7 @@ from torch.nn import functional
 from kenpin.compile.extractor import onto_grid
 from kenpin.compile.training.drawn import drawn_into
 from kenpin.compile.training.fitting import MapFitting
-from kenpin.compile.training.head import Head, Plan, descend
+from kenpin.compile.training.head import HeadPlan, TrainedHead, descend
 from kenpin.compile.training.margins import MarginLoss
 from kenpin.compile.training.plain import Residual
 from kenpin.config.trained import MetricSpec
@@ -48,7 +48,7 @@ class _Nearest(nn.Module):
 
     bank: Tensor
 
-    def __init__(self, plan: Plan, dimensions: int, prototypes: int) -> None:
+    def __init__(self, plan: HeadPlan, dimensions: int, prototypes: int) -> None:
         super().__init__()
         stride = plan.taps[-1].stride_px
         self._factor = stride / plan.grid_px
@@ -91,10 +91,10 @@ class _Nearest(nn.Module):
         return onto_grid(shares * distance, self._factor, "nearest")
 
 
-class MetricHead(Head):
+class MetricHead(TrainedHead):
     """Layers that learn the measure, behind the backbone's coarsest tap."""
 
-    def __init__(self, plan: Plan, spec: MetricSpec) -> None:
+    def __init__(self, plan: HeadPlan, spec: MetricSpec) -> None:
         super().__init__()
         # Not a module of its own: it is the backbone that everything shares.
         self._backbone = (plan.backbone,)
@@ -112,7 +112,7 @@ class MetricHead(Head):
         self.loss = MarginLoss(spec.loss, spec.dimensions, classes, spec.margin, spec.scale)
 
     def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:  # noqa: ARG002
-        """See `Head`."""
+        """See `TrainedHead`."""
         found: Tensor = self.embedding(self.layers(taps[-1]))
         return found
 
@@ -127,7 +127,7 @@ class MetricHead(Head):
         optimizers: list[torch.optim.Optimizer],
         step: int,
     ) -> None:
-        """See `Head`: the good tiles and as many twins of them."""
+        """See `TrainedHead`: the good tiles and as many twins of them."""
         spec = self._spec
         rng = np.random.default_rng([spec.seed, TWINS, step])
         drawn = torch.from_numpy(drawn_into(tiles.numpy(), spec.twins, self._halo_px, rng))
@@ -139,7 +139,7 @@ class MetricHead(Head):
         descend(self.loss(self.embedding.embedded(maps), classes), optimizers[0])
 
     def settle(self, shown: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
-        """See `Head`: good embeddings that stand for all."""
+        """See `TrainedHead`: good embeddings that stand for all."""
         with torch.no_grad():
             rows = torch.cat([self.embedded(taps) for _, taps in shown])
             chosen = spread_out(rows, len(self.embedding.bank))
@@ -148,7 +148,7 @@ class MetricHead(Head):
             self.embedding.bank.copy_(torch.cat([chosen, left]))
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """See `Head`."""
+        """See `TrainedHead`."""
         return [torch.optim.Adam(self.parameters(), self._spec.rate)]
 
 

@@ -18,10 +18,10 @@ from kenpin.compile.images import GoodImages
 from kenpin.compile.progress import Steps
 from kenpin.compile.quantize import convert
 from kenpin.compile.training.fitting import MapFitting
-from kenpin.compile.training.head import Head, Joint, Plan
+from kenpin.compile.training.head import HeadPlan, Joint, TrainedHead
 from kenpin.compile.training.plain import PlainNetwork
 from kenpin.compile.training.pool import Pool, choose, fold_of, gather
-from kenpin.compile.training.trainer import Learned, Look, Trainer
+from kenpin.compile.training.trainer import Learned, Trainer, TrainingLook
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import MethodSettings
 from kenpin.config.recipe import Recipe
@@ -84,7 +84,7 @@ class TrainedNetwork:
             if family.weights is None
             else partial(family.make, layers, channels)
         )
-        self.plan = Plan(self._backbone, fresh, channels, size, grid, halo)
+        self.plan = HeadPlan(self._backbone, fresh, channels, size, grid, halo)
         self.name = recipe.backbone.name
         self.layers = layers
         self.weights_sha256 = built.weights_sha256
@@ -141,7 +141,7 @@ class TrainedNetwork:
         told_s = 0.0
         with steps.step(name) as progress:
 
-            def show(look: Look) -> None:
+            def show(look: TrainingLook) -> None:
                 nonlocal told_s
                 progress(round(look.seconds), round(look.seconds + look.left_s))
                 if not steps.live and look.seconds >= told_s + TOLD_S:
@@ -184,7 +184,7 @@ class TrainedNetwork:
         return self._converted(self.joint(apart=True), batch)
 
     @property
-    def learned(self) -> tuple[Head, Pool]:
+    def learned(self) -> tuple[TrainedHead, Pool]:
         """What was trained on all good images, and on which tiles."""
         return self._done.whole.head, self._done.pool
 

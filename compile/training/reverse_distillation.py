@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.training.fitting import MapFitting
-from kenpin.compile.training.head import Head, Plan, descend, on_one_grid
+from kenpin.compile.training.head import HeadPlan, TrainedHead, descend, on_one_grid
 from kenpin.compile.training.plain import Residual
 from kenpin.config.errors import ConfigError
 from kenpin.config.trained import ReverseDistillationSpec
@@ -105,7 +105,7 @@ class _Decoder(nn.Module):
         return found[::-1]
 
 
-class _Apart(nn.Module):
+class _AnglesApart(nn.Module):
     """Angles between features and what was made of their summary."""
 
     def __init__(self, taps: Sequence[Tap], grid_px: int) -> None:
@@ -128,10 +128,10 @@ class _Apart(nn.Module):
         ]
 
 
-class ReverseHead(Head):
+class ReverseHead(TrainedHead):
     """Summary and decoder behind the backbone, which is the teacher and the encoder."""
 
-    def __init__(self, plan: Plan, spec: ReverseDistillationSpec) -> None:
+    def __init__(self, plan: HeadPlan, spec: ReverseDistillationSpec) -> None:
         super().__init__()
         twice = 2 * plan.taps[-1].stride_px
         if plan.size_px % twice:
@@ -142,11 +142,11 @@ class ReverseHead(Head):
             )
         self.summary = _Summary(plan.taps, spec.width)
         self.decoder = _Decoder(plan.taps, spec.width)
-        self.embedding = _Apart(plan.taps, plan.grid_px)
+        self.embedding = _AnglesApart(plan.taps, plan.grid_px)
         self._rate = spec.rate
 
     def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:  # noqa: ARG002
-        """See `Head`."""
+        """See `TrainedHead`."""
         found: Tensor = self.embedding(taps, self._given(taps))
         return found
 
@@ -157,7 +157,7 @@ class ReverseHead(Head):
         optimizers: list[torch.optim.Optimizer],
         step: int,  # noqa: ARG002
     ) -> None:
-        """See `Head`: eq. 2, at each place as written, not over the flattened map."""
+        """See `TrainedHead`: eq. 2, at each place as written, not over the flattened map."""
         apart = self.embedding.layers(taps, self._given(taps))
         descend(torch.stack([one.mean() for one in apart]).sum(), optimizers[0])
 
@@ -166,7 +166,7 @@ class ReverseHead(Head):
         return given
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """See `Head`."""
+        """See `TrainedHead`."""
         return [torch.optim.Adam(self.parameters(), self._rate, betas=BETAS)]
 
 

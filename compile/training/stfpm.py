@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.training.fitting import MapFitting
-from kenpin.compile.training.head import Head, Plan, descend, on_one_grid
+from kenpin.compile.training.head import HeadPlan, TrainedHead, descend, on_one_grid
 from kenpin.config.trained import StfpmSpec
 
 __all__ = ["STFPM", "StudentHead"]
@@ -51,17 +51,17 @@ def _unit(maps: Tensor) -> Tensor:
     return functional.normalize(maps, dim=1)
 
 
-class StudentHead(Head):
+class StudentHead(TrainedHead):
     """A student beside the backbone, which is its teacher."""
 
-    def __init__(self, plan: Plan, spec: StfpmSpec) -> None:
+    def __init__(self, plan: HeadPlan, spec: StfpmSpec) -> None:
         super().__init__()
         self.student = plan.fresh()
         self.embedding = _Apart(plan.taps, plan.grid_px)
         self._rate = spec.rate
 
     def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:
-        """See `Head`."""
+        """See `TrainedHead`."""
         found: Tensor = self.embedding(taps, self.student(tiles))
         return found
 
@@ -72,12 +72,12 @@ class StudentHead(Head):
         optimizers: list[torch.optim.Optimizer],
         step: int,  # noqa: ARG002
     ) -> None:
-        """See `Head`: eq. 3 and 4."""
+        """See `TrainedHead`: eq. 3 and 4."""
         apart = self.embedding.layers(taps, self.student(tiles))
         descend(torch.stack([one.mean() for one in apart]).sum(), optimizers[0])
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
-        """See `Head`."""
+        """See `TrainedHead`."""
         return [
             torch.optim.SGD(
                 self.student.parameters(), self._rate, momentum=MOMENTUM, weight_decay=DECAY

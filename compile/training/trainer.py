@@ -23,12 +23,12 @@ from kenpin.compile.backbones import Backbone
 from kenpin.compile.metrics import auroc
 from kenpin.compile.training.checkpoint import load_checkpoint, save_checkpoint
 from kenpin.compile.training.drawn import drawn_into
-from kenpin.compile.training.head import Head
+from kenpin.compile.training.head import TrainedHead
 from kenpin.compile.training.pool import Chosen, Pool
 from kenpin.config.errors import ConfigError
 from kenpin.config.trained import TrainedSpec
 
-__all__ = ["Learned", "Look", "Trainer"]
+__all__ = ["Learned", "Trainer", "TrainingLook"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -44,7 +44,7 @@ ORDER, TWINS = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TrainingLook:
     """Where a training stood when held-out tiles were looked at.
 
     left_s      that it still takes at most
@@ -73,7 +73,7 @@ class Learned:
     ended       by what
     """
 
-    head: Head
+    head: TrainedHead
     scale: float
     steps: int
     best: int
@@ -107,7 +107,7 @@ class Trainer:
     file: Path
     clock: Clock = time.monotonic
 
-    def train(self, head: Head, told: Callable[[Look], None]) -> Learned:
+    def train(self, head: TrainedHead, told: Callable[[TrainingLook], None]) -> Learned:
         """Train a head, or go on with it, and leave it as it was at its best."""
         spec = self.spec
         good = self.pool.tiles[self.chosen.check]
@@ -129,7 +129,9 @@ class Trainer:
                 state.note(self._quality(head, good, twins))
             state.seconds = self.clock() - begun
             save_checkpoint(self.file, state.tree())
-            told(Look(state.step, state.seconds, self._left(state), state.quality.separation))
+            told(
+                TrainingLook(state.step, state.seconds, self._left(state), state.quality.separation)
+            )
         if not state.best_step:
             raise ConfigError(
                 f"method {spec.name}: the training ended by its {ended} after {state.step} steps, "
@@ -158,7 +160,7 @@ class Trainer:
             min(60 * self.spec.minutes - state.seconds, each * (self.spec.steps - state.step)),
         )
 
-    def _step(self, head: Head, state: _State) -> None:
+    def _step(self, head: TrainedHead, state: _State) -> None:
         tiles = torch.from_numpy(self.pool.tiles[self._batch(state.step)])
         with torch.no_grad():
             taps = self.backbone(tiles)
@@ -192,7 +194,7 @@ class Trainer:
                 taps = self.backbone(tiles)
             yield tiles, taps
 
-    def _quality(self, head: Head, good: U8, twins: U8) -> _Quality:
+    def _quality(self, head: TrainedHead, good: U8, twins: U8) -> _Quality:
         scores = [self._maps(head, tiles).max(axis=(1, 2)) for tiles in (good, twins)]
         together = np.concatenate(scores)
         if not np.isfinite(together).all():
@@ -202,7 +204,7 @@ class Trainer:
         apart = (float(np.median(scores[1])) - float(np.median(scores[0]))) / spread
         return _Quality(round(auroc(together.astype(np.float64), bad), 4), apart)
 
-    def _maps(self, head: Head, tiles: U8) -> F32:
+    def _maps(self, head: TrainedHead, tiles: U8) -> F32:
         """(N, cells, cells) of the tiles' cores, unscaled."""
         m = self.margin
         found = []
@@ -217,7 +219,7 @@ class Trainer:
 class _State:
     """Where a training stands: all that a checkpoint holds."""
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: TrainedHead) -> None:
         self._head = head
         self.optimizers = head.optimizers()
         self.best = copy.deepcopy(head.state_dict())

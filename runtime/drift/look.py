@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BOTH_SIDES", "DETAIL", "LIGHT", "QUANTITIES", "Look", "look_at", "mean_features"]
+__all__ = ["BOTH_SIDES", "DETAIL", "LIGHT", "QUANTITIES", "PictureLook", "look_at", "mean_features"]
 
 F32 = NDArray[np.float32]
 
@@ -41,7 +41,7 @@ _POSITIONS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class PictureLook:
     """One picture, as it came from the camera.
 
     values   (len(QUANTITIES),) float32, natural logarithms: of grey levels, of the deviation
@@ -54,7 +54,7 @@ class Look:
     columns: F32
 
 
-def look_at(pixels: NDArray[Any]) -> Look:
+def look_at(pixels: NDArray[Any]) -> PictureLook:
     """Measure a picture.
 
     Parameters
@@ -77,7 +77,7 @@ def look_at(pixels: NDArray[Any]) -> Look:
     width = max(3, round(len(columns) * _AROUND) | 1)
     around = cv2.blur(columns[None], (width, 1), borderType=cv2.BORDER_REFLECT_101)[0]
     beside = np.asarray(columns / np.maximum(around, 1) - 1, np.float32)
-    return Look(np.array(values, np.float32), beside)
+    return PictureLook(np.array(values, np.float32), beside)
 
 
 def _detail(a: NDArray[Any], b: NDArray[Any], far: NDArray[Any], from_: NDArray[Any]) -> float:

@@ -22,7 +22,7 @@ from kenpin.runtime.drift.look import BOTH_SIDES, DETAIL, LIGHT, QUANTITIES, loo
 from kenpin.runtime.drift.reference import COLUMNS, MATERIAL, Reference
 from kenpin.runtime.drift.votes import outside_at_most, votes_needed
 
-__all__ = ["Cause", "DriftWatch", "Standing"]
+__all__ = ["DriftCause", "DriftStanding", "DriftWatch"]
 
 F32 = NDArray[np.float32]
 Bits = NDArray[np.bool_]
@@ -33,7 +33,7 @@ _DOUBT = 0.05
 _MOST_DIRTY = 0.25
 
 
-class Cause(StrEnum):
+class DriftCause(StrEnum):
     """What has changed."""
 
     LAMP = "lamp"
@@ -45,11 +45,11 @@ class Cause(StrEnum):
 # The first one that is out is named: dirt and another material change light and detail too,
 # while neither lamp nor focus moves the material, whose distance leaves out what they do; and
 # a blur takes contrast, which is the lamp's.
-_NAMED = (Cause.DIRT, Cause.MATERIAL, Cause.FOCUS, Cause.LAMP)
+_NAMED = (DriftCause.DIRT, DriftCause.MATERIAL, DriftCause.FOCUS, DriftCause.LAMP)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DriftStanding:
     """How the pictures stand.
 
     cause   what has changed; None: nothing
@@ -58,7 +58,7 @@ class Standing:
     looks   so many have been counted
     """
 
-    cause: Cause | None
+    cause: DriftCause | None
     detail: str
     shares: dict[str, float]
     looks: int
@@ -123,10 +123,10 @@ class DriftWatch:
         self._high = np.where(self._one_sided, np.float32(np.inf), self._high)
         self._columns = reference.columns + np.array([[-1], [1]], np.float32) * spec.slack
         self._votes = {
-            Cause.LAMP: self._votes_of(LIGHT, 2),
-            Cause.FOCUS: self._votes_of(DETAIL, 1),
-            Cause.DIRT: self._votes_of([COLUMNS] * self._columns.shape[1], 2),
-            Cause.MATERIAL: self._votes_of([MATERIAL], 1),
+            DriftCause.LAMP: self._votes_of(LIGHT, 2),
+            DriftCause.FOCUS: self._votes_of(DETAIL, 1),
+            DriftCause.DIRT: self._votes_of([COLUMNS] * self._columns.shape[1], 2),
+            DriftCause.MATERIAL: self._votes_of([MATERIAL], 1),
         }
         self._recent = np.zeros((spec.window, len(QUANTITIES) + 1), np.float32)
         self._profile = np.zeros(self._columns.shape[1], np.float32)
@@ -134,8 +134,8 @@ class DriftWatch:
         self._looks = 0
         self._counting = False
         self._pieces: list[NDArray[Any]] = []
-        self._out: dict[Cause, Bits] = {}
-        self._named: Cause | None = None
+        self._out: dict[DriftCause, Bits] = {}
+        self._named: DriftCause | None = None
         self._named_at = 0
         self._detail = ""
 
@@ -144,7 +144,7 @@ class DriftWatch:
         return _Votes(self._spec.window, independent, tails, self._spec.alarms_per_look)
 
     @property
-    def watched(self) -> list[Cause]:
+    def watched(self) -> list[DriftCause]:
         """What the good images are enough for."""
         return [cause for cause, votes in self._votes.items() if votes.watched]
 
@@ -181,10 +181,10 @@ class DriftWatch:
             return
         found = self._reference.material.distance(mean_features(features))
         self._distance += (found - self._distance) / 50
-        votes = self._votes[Cause.MATERIAL]
+        votes = self._votes[DriftCause.MATERIAL]
         limit = self._reference.furthest * (1 + self._spec.slack)
         # What is no number is no good material either.
-        self._out[Cause.MATERIAL] = votes.add(np.array([not found <= limit]))
+        self._out[DriftCause.MATERIAL] = votes.add(np.array([not found <= limit]))
 
     def _look(self, pixels: NDArray[Any]) -> None:
         look = look_at(pixels)
@@ -194,13 +194,13 @@ class DriftWatch:
         self._profile += (look.columns - self._profile) / min(self._looks, 50)
         outside = (values < self._low) | (values > self._high)
         split = len(LIGHT)
-        self._out[Cause.LAMP] = self._votes[Cause.LAMP].add(outside[:split])
-        self._out[Cause.FOCUS] = self._votes[Cause.FOCUS].add(outside[split:])
+        self._out[DriftCause.LAMP] = self._votes[DriftCause.LAMP].add(outside[:split])
+        self._out[DriftCause.FOCUS] = self._votes[DriftCause.FOCUS].add(outside[split:])
         low, high = self._columns
         stray = (look.columns < low) | (look.columns > high)
-        self._out[Cause.DIRT] = self._votes[Cause.DIRT].add(stray)
+        self._out[DriftCause.DIRT] = self._votes[DriftCause.DIRT].add(stray)
 
-    def standing(self) -> Standing:
+    def standing(self) -> DriftStanding:
         """How the pictures stand now; the sentence stays while the cause does."""
         cause = next((one for one in _NAMED if self._is_out(one)), None)
         if (
@@ -217,22 +217,22 @@ class DriftWatch:
             self._named = cause
             self._detail = "" if cause is None else self._sentence(cause)
         shares = {cause.value: self._votes[cause].share for cause in self.watched}
-        return Standing(cause, self._detail, shares, self._looks)
+        return DriftStanding(cause, self._detail, shares, self._looks)
 
-    def _is_out(self, cause: Cause) -> bool:
+    def _is_out(self, cause: DriftCause) -> bool:
         out = self._out.get(cause)
         if out is None or not out.any():
             return False
-        return cause is not Cause.DIRT or float(out.mean()) <= _MOST_DIRTY
+        return cause is not DriftCause.DIRT or float(out.mean()) <= _MOST_DIRTY
 
     # -- in words --------------------------------------------------------------------------
 
-    def _sentence(self, cause: Cause) -> str:
+    def _sentence(self, cause: DriftCause) -> str:
         told = {
-            Cause.LAMP: self._lamp,
-            Cause.FOCUS: self._focus,
-            Cause.DIRT: self._dirt,
-            Cause.MATERIAL: self._material,
+            DriftCause.LAMP: self._lamp,
+            DriftCause.FOCUS: self._focus,
+            DriftCause.DIRT: self._dirt,
+            DriftCause.MATERIAL: self._material,
         }
         others = [one.value for one in _NAMED if one is not cause and self._is_out(one)]
         also = f"; {' and '.join(others)} may follow from it" if others else ""
@@ -241,7 +241,7 @@ class DriftWatch:
         return f"{cause.value}: {told[cause]()}, in {counted} outside all good images{also}"
 
     def _lamp(self) -> str:
-        counts = self._votes[Cause.LAMP].counts
+        counts = self._votes[DriftCause.LAMP].counts
         often = [n for n in range(len(LIGHT)) if counts[n] >= 0.9 * counts.max()]
         # All light first, then where, and contrast last: that follows from both.
         worst = 0 if 0 in often else max(often, key=lambda n: (n != 1, abs(self._changed(n))))
@@ -256,7 +256,7 @@ class DriftWatch:
         return f"{what} than the good images; look at lamp, exposure and aperture"
 
     def _focus(self) -> str:
-        worst = int(self._votes[Cause.FOCUS].counts.argmax())
+        worst = int(self._votes[DriftCause.FOCUS].counts.argmax())
         share = self._changed(len(LIGHT) + worst)
         return (
             f"fine detail {DETAIL[worst].partition('_')[2]} is "
@@ -265,12 +265,12 @@ class DriftWatch:
         )
 
     def _dirt(self) -> str:
-        counts = np.where(self._out[Cause.DIRT], self._votes[Cause.DIRT].counts, 0)
+        counts = np.where(self._out[DriftCause.DIRT], self._votes[DriftCause.DIRT].counts, 0)
         changed = self._profile - self._reference.columns.mean(axis=0)
         # Those around a streak are brighter than before against those around them.
         often = np.where(counts >= 0.9 * counts.max(), np.abs(changed), 0)
         worst = int(often.argmax())
-        alike = self._out[Cause.DIRT] & (np.sign(changed) == np.sign(changed[worst]))
+        alike = self._out[DriftCause.DIRT] & (np.sign(changed) == np.sign(changed[worst]))
         first, last = _run_around(alike, worst)
         share = float(changed[first : last + 1].mean())
         return (

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from kenpin.camera.frame import Pixels
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import DriftRecord
-from kenpin.runtime.drift.look import QUANTITIES, Look, look_at, mean_features
+from kenpin.runtime.drift.look import QUANTITIES, PictureLook, look_at, mean_features
 from kenpin.runtime.drift.reference import Reference
 from kenpin.runtime.judging.fitting import fitted, in_grey_levels
 from kenpin.runtime.judging.tiling import TileGrid
@@ -32,7 +32,7 @@ class DriftLearner:
         self._block = TileGrid.of(manifest.frame, manifest.tiles).core if web else None
         self._reference = Reference.of(bundle)
         self._record = manifest.drift
-        self._looks: list[Look] = []
+        self._looks: list[PictureLook] = []
         self._distances: list[float] = []
 
     def hear(self, features: F32) -> None:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kenpin.runtime.bridges.sparkplug.payload import DataType, Metric
+from kenpin.runtime.bridges.sparkplug.payload import Metric, MetricType
 
 __all__ = ["COMMANDS", "METRICS", "SAID", "TO", "TO_ALL", "TO_COMMANDER", "metrics_of", "typed"]
 
 SAID, TO = "Said/Message", "Said/To"
 TO_ALL, TO_COMMANDER = "all", "commander"
 _MS = 1_000_000
-_TEXT, _NUMBER, _FLAG = DataType.STRING, DataType.UINT64, DataType.BOOLEAN
+_TEXT, _NUMBER, _FLAG = MetricType.STRING, MetricType.UINT64, MetricType.BOOLEAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class _Shown:
     """One metric, and what it is of a message of this kind."""
 
     kind: str
-    datatype: DataType
+    datatype: MetricType
     of: Callable[[Mapping[str, Any]], Any]
 
 
@@ -33,18 +33,18 @@ def _key(name: str) -> Callable[[Mapping[str, Any]], Any]:
 _SHOWN: Mapping[str, _Shown] = {
     "Verdict/Seq": _Shown("verdict", _NUMBER, _key("seq")),
     "Verdict/Boot": _Shown("verdict", _TEXT, _key("boot")),
-    "Verdict/Outcome": _Shown("verdict", DataType.INT32, _key("verdict")),
-    "Verdict/Code": _Shown("verdict", DataType.INT32, _key("code")),
+    "Verdict/Outcome": _Shown("verdict", MetricType.INT32, _key("verdict")),
+    "Verdict/Code": _Shown("verdict", MetricType.INT32, _key("code")),
     "Verdict/Reason": _Shown("verdict", _TEXT, _key("reason")),
-    "Verdict/Score": _Shown("verdict", DataType.DOUBLE, _key("score")),
-    "Verdict/Threshold": _Shown("verdict", DataType.DOUBLE, _key("thr")),
+    "Verdict/Score": _Shown("verdict", MetricType.DOUBLE, _key("score")),
+    "Verdict/Threshold": _Shown("verdict", MetricType.DOUBLE, _key("thr")),
     "Verdict/Trigger": _Shown("verdict", _TEXT, _key("trig")),
     "Verdict/Session": _Shown("verdict", _TEXT, _key("session")),
     "Verdict/Frame": _Shown("verdict", _NUMBER, _key("frame")),
     "Verdict/Bundle": _Shown("verdict", _TEXT, _key("bundle")),
     "Verdict/Defects": _Shown("verdict", _NUMBER, lambda v: v.get("n_defects", 0)),
     "Verdict/Simulated": _Shown("verdict", _FLAG, _key("sim")),
-    "Verdict/Time": _Shown("verdict", DataType.DATETIME, lambda v: v["t_wall_ns"] // _MS),
+    "Verdict/Time": _Shown("verdict", MetricType.DATETIME, lambda v: v["t_wall_ns"] // _MS),
     "Line/State": _Shown("state", _TEXT, _key("state")),
     "Line/Boot": _Shown("state", _TEXT, _key("boot")),
     "Line/Bundle": _Shown("state", _TEXT, _key("bundle")),
@@ -59,7 +59,7 @@ _SHOWN: Mapping[str, _Shown] = {
 }
 
 # What may be written by DCMD, and which command of the line it is; a session goes with others.
-COMMANDS: Mapping[str, tuple[str, DataType]] = {
+COMMANDS: Mapping[str, tuple[str, MetricType]] = {
     "Command/Session": ("hello", _TEXT),
     "Command/Trigger": ("trigger", _TEXT),
     "Command/Acknowledge": ("ack", _NUMBER),
@@ -70,9 +70,9 @@ COMMANDS: Mapping[str, tuple[str, DataType]] = {
 }
 
 # Every metric that the device will ever tell, as its birth must name them.
-METRICS: Mapping[str, DataType] = {
+METRICS: Mapping[str, MetricType] = {
     **{name: shown.datatype for name, shown in _SHOWN.items()},
-    SAID: DataType.TEXT,
+    SAID: MetricType.TEXT,
     TO: _TEXT,
     **{name: datatype for name, (_, datatype) in COMMANDS.items()},
 }

@@ -11,8 +11,8 @@ from typing import Any
 from kenpin.runtime.bridges.mqtt.commands import checked
 from kenpin.runtime.bridges.sparkplug.metrics import COMMANDS, METRICS, metrics_of, stays, typed
 from kenpin.runtime.bridges.sparkplug.payload import (
-    DataType,
     Metric,
+    MetricType,
     Payload,
     PayloadError,
     decode,
@@ -61,14 +61,14 @@ class EdgeNode:
 
     def death(self) -> bytes:
         """NDEATH, to be published before a DISCONNECT: bdSeq alone [topics-ndeath-payload]."""
-        return encode(Payload((Metric(_BDSEQ, self._bdseq, DataType.INT64),)), with_types=True)
+        return encode(Payload((Metric(_BDSEQ, self._bdseq, MetricType.INT64),)), with_types=True)
 
     def birth(self, now_ms: int) -> bytes:
         """NBIRTH, the first message, and again when a host asks for it [payloads-nbirth-seq]."""
         self._seq, self.born = 0, False
         metrics = (
-            Metric(_BDSEQ, self._bdseq, DataType.INT64, now_ms),
-            Metric(REBIRTH, False, DataType.BOOLEAN, now_ms),
+            Metric(_BDSEQ, self._bdseq, MetricType.INT64, now_ms),
+            Metric(REBIRTH, False, MetricType.BOOLEAN, now_ms),
         )
         return encode(Payload(metrics, now_ms, 0), with_types=True)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["DataType", "Metric", "Payload", "PayloadError", "decode", "encode", "signed"]
+__all__ = ["Metric", "MetricType", "Payload", "PayloadError", "decode", "encode", "signed"]
 
 Value = bool | int | float | str | bytes | None
 _U64 = (1 << 64) - 1
@@ -27,7 +27,7 @@ class PayloadError(ValueError):
     """Bytes that are no payload, or one that says what is not read here."""
 
 
-class DataType(IntEnum):
+class MetricType(IntEnum):
     """Those of the specification's data types that are used; the numbers are its own."""
 
     INT32 = 3
@@ -52,7 +52,7 @@ class Metric:
 
     name: str
     value: Value = None
-    datatype: DataType | None = None
+    datatype: MetricType | None = None
     timestamp: int | None = None
     historical: bool = False
 
@@ -109,15 +109,15 @@ def _metric(metric: Metric, *, with_types: bool) -> bytes:
 def _value(metric: Metric) -> bytes:
     value, kind = metric.value, metric.datatype
     whole = isinstance(value, int) and not isinstance(value, bool)
-    if kind is DataType.BOOLEAN and isinstance(value, bool):
+    if kind is MetricType.BOOLEAN and isinstance(value, bool):
         return _number(14, int(value))
-    if kind is DataType.INT32 and whole:
+    if kind is MetricType.INT32 and whole:
         return _number(10, int(value) & _U32)  # type: ignore[arg-type]
-    if kind in (DataType.INT64, DataType.UINT64, DataType.DATETIME) and whole:
+    if kind in (MetricType.INT64, MetricType.UINT64, MetricType.DATETIME) and whole:
         return _number(11, int(value) & _U64)  # type: ignore[arg-type]
-    if kind is DataType.DOUBLE and isinstance(value, int | float):
+    if kind is MetricType.DOUBLE and isinstance(value, int | float):
         return _varint(13 << 3 | _FIXED64) + struct.pack("<d", value)
-    if kind in (DataType.STRING, DataType.TEXT) and isinstance(value, str):
+    if kind in (MetricType.STRING, MetricType.TEXT) and isinstance(value, str):
         return _bytes(15, value.encode())
     raise PayloadError(f"{metric.name}: {value!r} is no {kind.name if kind else 'value'}")
 
@@ -184,11 +184,11 @@ def _read_metric(data: bytes) -> Metric:
     return Metric(name, value, datatype, timestamp, historical)
 
 
-def signed(value: Value, datatype: DataType | None) -> Value:
+def signed(value: Value, datatype: MetricType | None) -> Value:
     """A number as its type means it: protobuf has them all without a sign."""
     if isinstance(value, bool) or not isinstance(value, int):
         return value
-    for kind, bits in ((DataType.INT32, 32), (DataType.INT64, 64)):
+    for kind, bits in ((MetricType.INT32, 32), (MetricType.INT64, 64)):
         if datatype is kind and value >> (bits - 1):
             return value - (1 << bits)
     return value
@@ -268,11 +268,11 @@ def _refused(_found: int | bytes, _wire: int, what: str) -> Value:
     raise PayloadError(f"{what}: a DataSet, Template or extension, which is not read here")
 
 
-def _datatype(number: int) -> DataType | None:
+def _datatype(number: int) -> MetricType | None:
     return _DATATYPES.get(number)
 
 
-_DATATYPES = {int(kind): kind for kind in DataType}
+_DATATYPES = {int(kind): kind for kind in MetricType}
 _VALUES: dict[int, Callable[[int | bytes, int, str], Value]] = {
     10: _uint32,
     11: _whole,
