@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from kenpin.camera.files.listing import ImageError
-from kenpin.compile.progress import Steps
-from kenpin.config.console import plain_console
-from kenpin.config.errors import ConfigError, OutputError
+from kenpin.compile.commands import bundles, evaluation, recipes
+from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.config.output import MAP_FORMATS, file_to_write, folder_to_write
-from kenpin.config.recipe import load_recipe
-from kenpin.processes.cluster import add_dask, maybe_cluster
-from kenpin.runtime.bundles.bundle import read_bundle
-from kenpin.runtime.bundles.manifest import BundleError, canonical
-
-if TYPE_CHECKING:  # what they load is loaded by the command that needs it
-    from kenpin.compile.evaluate import Evaluation
-    from kenpin.compile.trade import Row
+from kenpin.config.output import MAP_FORMATS
+from kenpin.processes.cluster import add_dask
+from kenpin.runtime.bundles.manifest import BundleError
 
 __all__ = ["main"]
-
-# torch and nncf take seconds to import and are not on the box, so the commands
-# that need them import them themselves.
-
-# More than any bundle seen; a disk that has less is as good as full.
-ROOM_BYTES = 64 << 20
-
-# Of a key's number, for people.
-_KEY_DIGITS = 16
-# How good images were told to show the same part.
-HOW = {
-    "group": "named by images.group",
-    "blocks": "neighbours by name, for images.group is not given",
-    "lines": "pieces along the web",
-}
 
 EXAMPLES = """examples:
   edge-compile init photographs/            look at images, write a commented recipe
@@ -89,21 +62,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         expected[QuantizationError] = expected[ProcessorError] = Exit.QUANTIZATION
     actions = {
-        "bench": _bench,
-        "build": _build,
-        "data": _data,
-        "check": _check,
-        "eval": _eval,
-        "import": _import,
-        "init": _init,
-        "inspect": _inspect,
-        "key": _key,
-        "publish": _publish,
-        "sign": _sign,
-        "threshold": _threshold,
-        "tune": _tune,
-        "update": _update,
-        "verify": _verify,
+        "bench": recipes.bench,
+        "build": recipes.build_bundle,
+        "data": recipes.lay_out,
+        "check": recipes.check,
+        "eval": evaluation.evaluate_bundle,
+        "import": recipes.import_model,
+        "init": recipes.init,
+        "inspect": bundles.inspect,
+        "key": bundles.key,
+        "publish": bundles.publish,
+        "sign": bundles.sign_bundle,
+        "threshold": bundles.threshold,
+        "tune": recipes.tune_recipe,
+        "update": bundles.update_bundle,
+        "verify": bundles.verify,
     }
     return run(lambda: actions[options.command](options), expected, debug=options.debug)
 
@@ -310,353 +283,6 @@ def _threshold_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--ok", type=float, help="the largest score that is good, set by hand")
     sub.add_argument("--ng", type=float, help="with --ok: scores up to here are NG as unsure")
     sub.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: beside the old one")
-
-
-def _init(options: argparse.Namespace) -> int:
-    file = options.output or _first_name(options.folder)
-    if file.exists():
-        raise OutputError(f"{file}: is there already; name another with -o, or remove it")
-    _write_first(options.folder, file)
-    return Exit.DONE
-
-
-def _recipe_file(given: Path) -> Path:
-    """The recipe's file; of a folder of images the one that `init` wrote, now or before."""
-    if not given.is_dir():
-        return given
-    file = _first_name(given)
-    if file.exists():
-        sys.stderr.write(f"{file}: the recipe for {given}, as it is\n")
-    else:
-        _write_first(given, file)
-    return file
-
-
-def _first_name(folder: Path) -> Path:
-    from kenpin.compile.first_recipe import bundle_name
-
-    return Path(f"{bundle_name(folder)}.toml")
-
-
-def _write_first(folder: Path, file: Path) -> None:
-    """Look at a folder, write a recipe and a contact sheet, and say what was assumed."""
-    from kenpin.camera.files.images import write_png
-    from kenpin.compile.first_look import look_at
-    from kenpin.compile.first_recipe import bundle_name, contact_sheet, first_recipe
-
-    sheet = file.with_suffix(".contact-sheet.png")
-    for made in (file, sheet):
-        file_to_write(made)
-    with Steps(plain_console()) as steps:
-        with steps.step("look at the images") as progress:
-            look = look_at(folder, progress)
-        first = first_recipe(look, bundle_name(folder))
-        file.write_text(first.text, encoding="utf-8")
-        load_recipe(file)
-        write_png(sheet, contact_sheet(look))
-        steps.say(f"{file}: a recipe, which assumes that")
-        for line in first.assumed:
-            steps.say(f"  * {line}")
-        if look.labelled is not None:
-            steps.say(f"{look.labelled} holds a test set: edge-compile eval BUNDLE {look.labelled}")
-        steps.say(f"{sheet}: look at it; is everything on it good?")
-
-
-def _import(options: argparse.Namespace) -> int:
-    from kenpin.compile.prove import prove
-
-    # As TOML's basic strings are JSON's.
-    options.set = [*options.set, f"model.file={json.dumps(str(options.model.resolve()))}"]
-    _build(options)
-    if not options.prove:
-        return Exit.DONE
-    recipe = load_recipe(_recipe_file(options.recipe), options.set)
-    proof = prove(recipe, read_bundle(options.output / "current"), options.anomalib)
-    plain_console().print(str(proof), soft_wrap=True)
-    return Exit.DONE if proof.holds else Exit.BUNDLE
-
-
-def _build(options: argparse.Namespace) -> int:
-    from kenpin.compile.build import build
-    from kenpin.compile.report import summary
-    from kenpin.compile.trade_report import limits_table, trade_of, trade_table
-
-    recipe = load_recipe(_recipe_file(options.recipe), options.set)
-    # Minutes later is too late to learn that the bundle has no place.
-    folder_to_write(options.output, ROOM_BYTES)
-    with Steps(plain_console()) as steps, maybe_cluster(options.dask) as cluster:
-        if cluster is not None:
-            steps.say(str(cluster))
-        result = build(recipe, options.output, steps, weights=options.weights, cluster=cluster)
-        steps.say(summary(result))
-    console, manifest = plain_console(), result.bundle.manifest
-    console.print(trade_table(trade_of(manifest)))
-    if manifest.twin_scores:
-        console.print(limits_table(manifest, manifest.threshold.ok))
-    return Exit.DONE
-
-
-def _check(options: argparse.Namespace) -> int:
-    from kenpin.compile.inspected import draw_inspected, share_in_words
-    from kenpin.compile.prepare import look_through, prepare
-
-    recipe = load_recipe(_recipe_file(options.recipe), options.set)
-    if options.picture:
-        file_to_write(options.picture)
-    with Steps(plain_console()) as steps:
-        prepared = prepare(recipe, options.weights)
-        images, inspected = look_through(prepared, steps)
-        grid, tap = prepared.grid, prepared.network
-        steps.say(
-            f"{grid.rows} x {grid.cols} tiles of {grid.size} px a frame, cores of {grid.core} px "
-            f"every {grid.stride} px; {tap.dimensions} features every {tap.patch_stride_px} px\n"
-            f"{len(images.files)} good images, {len(images.parts)} parts: {HOW[images.parts.how]}"
-        )
-        steps.say(share_in_words(inspected))
-        if options.picture:
-            stride = tap.patch_stride_px
-            draw_inspected(images.files[0], recipe, inspected, stride, options.picture)
-        steps.say("the recipe can be compiled")
-    return Exit.DONE
-
-
-def _eval(options: argparse.Namespace) -> int:
-    from kenpin.compile.dataset import dataset_folder, read_dataset
-    from kenpin.compile.evaluate import evaluate, wide_side
-    from kenpin.compile.report import accuracy
-    from kenpin.compile.reporting.eval_report import evaluation_pictures, evaluation_tree
-    from kenpin.compile.reporting.page import Galleries, write_report
-    from kenpin.compile.trade import operating_table
-    from kenpin.compile.trade_report import trade_table, write_trade
-    from kenpin.runtime.maps import MapFolder
-    from kenpin.runtime.selftest import open_tested
-
-    console = plain_console()
-    if options.maps:
-        folder_to_write(options.maps)
-    if options.json:
-        file_to_write(options.json)
-    if options.report:
-        _page_to_write(options.report)
-    dataset = read_dataset(dataset_folder(options.dataset, options.layout, options.category))
-    bundle = read_bundle(options.bundle)
-    frame = bundle.manifest.frame
-    tile_px = options.tile_px or wide_side(frame.height_px, frame.width_px)
-    with Steps(console) as steps, maybe_cluster(options.dask) as cluster:
-        with steps.step("golden frames"):
-            pipeline = open_tested(bundle)
-        with steps.step("judge") as progress, ExitStack() as stack:
-            maps = None
-            if options.maps:
-                maps = stack.enter_context(MapFolder(options.maps, options.maps_as))
-            found = evaluate(
-                pipeline, dataset, progress, tile_px=tile_px, maps=maps, cluster=cluster
-            )
-        for note in found.notes:
-            steps.say(f"warning: {note}")
-        pictures: Galleries = {}
-        if options.report:
-            with steps.step("draw the report's pictures"):
-                pictures = evaluation_pictures(pipeline, dataset, found)
-    for table in accuracy(found):
-        console.print(table)
-    rows = operating_table(
-        bundle.manifest.good_scores, bundle.manifest.twin_scores, found.ng, found.good
-    )
-    console.print(trade_table(rows))
-    if options.report:
-        name = options.dataset.resolve().name
-        write_report(options.report, evaluation_tree(bundle, name, dataset, found, rows), pictures)
-        sys.stderr.write(f"{options.report}: open it in a browser\n")
-    if options.json:
-        write_trade(bundle.manifest, rows, options.json.with_suffix(""))
-        tree = _figures(found, rows)
-        options.json.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
-    return Exit.REFUSED if found.refused else Exit.DONE
-
-
-def _data(options: argparse.Namespace) -> int:
-    from kenpin.compile.layouts import ANY, counts_in, laid_out
-
-    folder_to_write(options.output)
-    layout = options.layout or ANY
-    folder = laid_out(options.source, layout, options.category, options.output)
-    for place, count in counts_in(folder).items():
-        sys.stderr.write(f"  {place}: {count} images\n")
-    sys.stdout.write(f"{folder}\n")
-    return Exit.DONE
-
-
-def _figures(found: Evaluation, rows: list[Row]) -> dict[str, Any]:
-    """All of an evaluation, for a script."""
-    return {
-        "bundle": found.bundle,
-        "images": found.images,
-        "pixels": found.pixels,
-        "tiles": found.tiles,
-        "scores": found.scores,
-        "refused": [asdict(item) for item in found.refused],
-        "notes": found.notes,
-        "trade": [row.tree() for row in rows],
-    }
-
-
-def _page_to_write(page: Path) -> None:
-    """See that a page and its figures can be written."""
-    if page.suffix != ".html":
-        raise OutputError(f"{page}: a report is a page; give a name that ends in .html")
-    file_to_write(page)
-    file_to_write(page.with_suffix(".json"))
-
-
-def _inspect(options: argparse.Namespace) -> int:
-    from kenpin.compile.report import contents
-
-    plain_console().print(contents(read_bundle(options.bundle)))
-    return Exit.DONE
-
-
-def _key(options: argparse.Namespace) -> int:
-    from kenpin.runtime.bundles.signature import make_key
-
-    public = make_key(options.private)
-    sys.stdout.write(
-        f"{options.private}: keep it secret, and off the box\n"
-        f"{public}: put it into the folder that `trust` names in the line's settings\n"
-    )
-    return Exit.DONE
-
-
-def _sign(options: argparse.Namespace) -> int:
-    from kenpin.runtime.bundles.signature import sign
-
-    bundle = read_bundle(options.bundle)
-    identity = sign(bundle.folder, canonical(bundle.manifest), options.key)
-    sys.stdout.write(f"{bundle.label}: signed by key {identity[:_KEY_DIGITS]}\n")
-    return Exit.DONE
-
-
-def _publish(options: argparse.Namespace) -> int:
-    from kenpin.runtime.bundles.depot import Depot
-    from kenpin.runtime.bundles.signature import sign
-
-    bundle = read_bundle(options.bundle)
-    depot = Depot.at(options.depot)
-    if options.key is not None:
-        sign(bundle.folder, canonical(bundle.manifest), options.key)
-    name = depot.put(bundle)
-    sys.stdout.write(f"{name}: published\n")
-    for line in options.line:
-        order = depot.order(line, name, options.key)
-        sys.stdout.write(f"{line}: order {order.serial}\n")
-    return Exit.DONE
-
-
-def _verify(options: argparse.Namespace) -> int:
-    bundle = read_bundle(options.bundle, options.trust)
-    lines = [f"{bundle.label}: all {len(bundle.manifest.files)} files are as they were compiled"]
-    if not options.files_only:
-        from kenpin.runtime.selftest import selftest
-        from kenpin.runtime.web.pipeline import open_pipeline
-
-        for name, score in selftest(open_pipeline(bundle)).items():
-            lines.append(f"  {name} scores {score:.6g}, as recorded")
-    sys.stdout.write("\n".join(lines) + "\n")
-    return Exit.DONE
-
-
-def _threshold_changes(options: argparse.Namespace) -> dict[str, Any]:
-    """What is asked of the method, as the recipe's table would say it; empty: set by hand."""
-    changes: dict[str, Any] = {}
-    if options.false_rejects is not None:
-        changes = {"method": "false_rejects", "false_rejects": options.false_rejects}
-    if options.f1:
-        changes |= {"method": "f1"}
-    if options.escape_cost is not None:
-        changes |= {"method": "cost", "escape_cost": options.escape_cost}
-    return changes
-
-
-def _bench(options: argparse.Namespace) -> int:
-    from kenpin.compile.bench.command import run_bench
-
-    return run_bench(options)
-
-
-def _tune(options: argparse.Namespace) -> int:
-    if find_spec("optuna") is None:
-        raise ConfigError(
-            "a search needs Optuna, which is not installed; pip install kenpin[compile,tune]"
-        )
-    from kenpin.compile.layouts import recipe_with_images
-    from kenpin.compile.recipe_search.command import tune
-
-    return tune(options, recipe_with_images(load_recipe(options.recipe, options.set)))
-
-
-def _threshold(options: argparse.Namespace) -> int:
-    from pydantic import ValidationError
-
-    from kenpin.compile.calibrate import calibrate
-    from kenpin.compile.trade_report import trade_of, trade_table, write_trade
-    from kenpin.config.recipe import ThresholdSpec
-    from kenpin.config.settings import problems
-    from kenpin.runtime.bundles.pack import by_hand, rethreshold
-    from kenpin.runtime.selftest import open_tested
-
-    bundle = read_bundle(options.bundle)
-    manifest = bundle.manifest
-    changes = _threshold_changes(options)
-    if (options.ok is not None) + bool(changes) != 1 or (options.ng and options.ok is None):
-        plain_console().print(trade_table(trade_of(manifest)))
-        raise ConfigError(
-            "choose one threshold: --false-rejects RATE (a row of the table above, or any other), "
-            "--f1, --escape-cost TIMES, or --ok SCORE [--ng SCORE]"
-        )
-    # Whoever sets a threshold does so from scores: they must be those that the box will see.
-    open_tested(bundle)
-    try:
-        if options.ok is not None:
-            record = by_hand(manifest.threshold, options.ok, options.ng)
-        else:
-            band = manifest.threshold.settings.unsure_band
-            spec = ThresholdSpec.model_validate({"unsure_band": band, **changes})
-            record = calibrate(
-                spec,
-                manifest.good_scores,
-                list(manifest.ng_scores.values()),
-                strips=manifest.frame.geometry == "continuous",
-            )
-    except ValidationError as error:
-        raise ConfigError(f"thresholds: {problems(error)}") from None
-    store = options.output or bundle.folder.parent
-    fresh = rethreshold(bundle, record, store)
-    write_trade(fresh.manifest, trade_of(fresh.manifest), store / fresh.folder.name)
-    sys.stderr.write(
-        f"OK up to {record.ok:.6g}: {record.source}\n{fresh.folder.parent / 'current'} names it: a "
-        "line that starts from now on judges by it; one that runs goes on as it is until PREPARE "
-        "and ACTIVATE\n"
-    )
-    sys.stdout.write(f"{fresh.folder}\n")
-    return Exit.DONE
-
-
-def _update(options: argparse.Namespace) -> int:
-    from kenpin.runtime.learning.update import update
-    from kenpin.runtime.service.lessons import lessons_in
-    from kenpin.runtime.service.relearn import told_of
-
-    bundle = read_bundle(options.bundle)
-    lessons = lessons_in(options.reviews)
-    store = options.output or bundle.folder.parent
-    with Steps(plain_console()) as steps:
-        found = update(bundle, lessons.wrong, lessons.known, store, say=steps.say)
-    told = told_of(found)
-    sys.stderr.write(told["text"] + "\n")
-    if found.bundle is None:
-        return Exit.REFUSED
-    sys.stdout.write(f"{found.bundle.folder}\n")
-    return Exit.DONE
 
 
 if __name__ == "__main__":

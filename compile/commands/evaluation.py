@@ -1,0 +1,103 @@
+"""A bundle against images that people have labelled."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kenpin.compile.progress import Steps
+from kenpin.config.console import plain_console
+from kenpin.config.errors import OutputError
+from kenpin.config.exits import Exit
+from kenpin.config.output import file_to_write, folder_to_write
+from kenpin.processes.cluster import maybe_cluster
+from kenpin.runtime.bundles.bundle import read_bundle
+
+if TYPE_CHECKING:  # what they load is loaded by the command that needs it
+    from kenpin.compile.evaluate import Evaluation
+    from kenpin.compile.trade import Row
+
+__all__ = ["evaluate_bundle"]
+
+
+def evaluate_bundle(options: argparse.Namespace) -> int:
+    """Judge a labelled data set by a bundle."""
+    from kenpin.compile.dataset import dataset_folder, read_dataset
+    from kenpin.compile.evaluate import evaluate, wide_side
+    from kenpin.compile.report import accuracy
+    from kenpin.compile.reporting.eval_report import evaluation_pictures, evaluation_tree
+    from kenpin.compile.reporting.page import Galleries, write_report
+    from kenpin.compile.trade import operating_table
+    from kenpin.compile.trade_report import trade_table, write_trade
+    from kenpin.runtime.maps import MapFolder
+    from kenpin.runtime.selftest import open_tested
+
+    console = plain_console()
+    if options.maps:
+        folder_to_write(options.maps)
+    if options.json:
+        file_to_write(options.json)
+    if options.report:
+        _page_to_write(options.report)
+    dataset = read_dataset(dataset_folder(options.dataset, options.layout, options.category))
+    bundle = read_bundle(options.bundle)
+    frame = bundle.manifest.frame
+    tile_px = options.tile_px or wide_side(frame.height_px, frame.width_px)
+    with Steps(console) as steps, maybe_cluster(options.dask) as cluster:
+        with steps.step("golden frames"):
+            pipeline = open_tested(bundle)
+        with steps.step("judge") as progress, ExitStack() as stack:
+            maps = None
+            if options.maps:
+                maps = stack.enter_context(MapFolder(options.maps, options.maps_as))
+            found = evaluate(
+                pipeline, dataset, progress, tile_px=tile_px, maps=maps, cluster=cluster
+            )
+        for note in found.notes:
+            steps.say(f"warning: {note}")
+        pictures: Galleries = {}
+        if options.report:
+            with steps.step("draw the report's pictures"):
+                pictures = evaluation_pictures(pipeline, dataset, found)
+    for table in accuracy(found):
+        console.print(table)
+    rows = operating_table(
+        bundle.manifest.good_scores, bundle.manifest.twin_scores, found.ng, found.good
+    )
+    console.print(trade_table(rows))
+    if options.report:
+        name = options.dataset.resolve().name
+        write_report(options.report, evaluation_tree(bundle, name, dataset, found, rows), pictures)
+        sys.stderr.write(f"{options.report}: open it in a browser\n")
+    if options.json:
+        write_trade(bundle.manifest, rows, options.json.with_suffix(""))
+        tree = _figures(found, rows)
+        options.json.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+    return Exit.REFUSED if found.refused else Exit.DONE
+
+
+def _figures(found: Evaluation, rows: list[Row]) -> dict[str, Any]:
+    """All of an evaluation, for a script."""
+    return {
+        "bundle": found.bundle,
+        "images": found.images,
+        "pixels": found.pixels,
+        "tiles": found.tiles,
+        "scores": found.scores,
+        "refused": [asdict(item) for item in found.refused],
+        "notes": found.notes,
+        "trade": [row.tree() for row in rows],
+    }
+
+
+def _page_to_write(page: Path) -> None:
+    """See that a page and its figures can be written."""
+    if page.suffix != ".html":
+        raise OutputError(f"{page}: a report is a page; give a name that ends in .html")
+    file_to_write(page)
+    file_to_write(page.with_suffix(".json"))
