@@ -62,13 +62,12 @@ $(PEERS)/installed: benchmarks/peers/requirements.txt
 	$(PEERS)/bin/python -m pip install --quiet -r benchmarks/peers/requirements.txt
 	touch $@
 
-# Two files at a time those that compute; then three at a time those that wait for processes and
-# clocks, which should not wait for the former; then, one by one, those that measure. All share
-# their bundles.
+# Two files at a time: those that compute; then those that wait for processes and clocks, which
+# should not wait for the former; then, one by one, those that measure. All share their bundles.
 test: install
 	builds=$$(mktemp -d) && trap 'rm -rf "$$builds"' EXIT && export KENPIN_TEST_BUILDS="$$builds" && \
 	$(BIN)/python -m pytest -m "not clock and not alone and not real" -n 2 --dist loadfile && \
-	$(BIN)/python -m pytest -m "clock and not alone and not real" -n 3 --dist loadfile && \
+	$(BIN)/python -m pytest -m "clock and not alone and not real" -n 2 --dist loadfile && \
 	$(BIN)/python -m pytest -m "alone and not real"
 
 # The same tests of processes and clocks while two others want both cores: ROUNDS times in a row.
