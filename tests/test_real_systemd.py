@@ -75,7 +75,9 @@ class BoxLine:
     def until_it_sees(self) -> None:
         """Wait for the camera, which READY does not wait for."""
         told = lambda: self.box.unit(self.unit, "StatusText")["StatusText"]  # noqa: E731
-        self.box.until(lambda: told().startswith("operational"), "the camera does not come")
+        # Initialized, it knows its bundle and waits for the camera.
+        sees = ("operational.ready", "operational.single", "operational.continuous")
+        self.box.until(lambda: told().startswith(sees), "the camera does not come")
 
     def stop(self) -> None:
         self.box.run(f"systemctl stop {self.unit}")
@@ -99,8 +101,9 @@ class BoxLine:
             f"for p in $(cat /sys/fs/cgroup{group}/cgroup.procs); do "
             'echo "$p $(cat /proc/$p/comm)"; done'
         ).stdout
-        found = [int(n) for n, name in map(str.split, told.splitlines()) if name == comm]
-        return max(found, default=0)
+        # One that ended in between has no name.
+        named = (text.partition(" ") for text in told.splitlines())
+        return max((int(number) for number, _, name in named if name == comm), default=0)
 
     def restarts(self) -> int:
         return int(self.box.unit(self.unit, "NRestarts")["NRestarts"])
