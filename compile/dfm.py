@@ -20,7 +20,7 @@ from kenpin.compile.backbones import Tap
 from kenpin.compile.extractor import PatchCoreEmbedding
 from kenpin.compile.fitting import FitTask, LoadArrays
 from kenpin.compile.leave_out import LeaveOut
-from kenpin.compile.padim import PadimLeaveOut, fit_gaussians, foldings_of
+from kenpin.compile.padim import PadimLeaveOut, fit_gaussians, foldings_of, one_gaussian
 from kenpin.config.dfm import DfmSpec
 from kenpin.config.methods import PatchCoreSpec
 from kenpin.runtime.judging.gaussian_sums import GaussianSums
@@ -99,12 +99,7 @@ class _DfmFitting:
 
     def probe(self, spec: DfmSpec, features: F32, rng: np.random.Generator) -> PadimScorer:  # noqa: ARG002
         """See `Fitting`: one model of all patches."""
-        rows = features.reshape(-1, features.shape[-1])
-        sums = GaussianSums(1, rows.shape[1])
-        sums.add(rows[None])
-        mean = sums.mean()[None].astype(np.float32)
-        matrix = _matrix(sums, 0, 1, spec=spec)[None].astype(np.float32)
-        return PadimScorer(mean, matrix, np.zeros(1, np.intp), "single")
+        return one_gaussian(features, partial(_matrix, spec=spec))
 
 
 DFM = _DfmFitting()

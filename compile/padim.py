@@ -307,6 +307,23 @@ def foldings_of(spec: GaussianSpec, task: FitTask) -> list[Folds]:
     ]
 
 
+def one_gaussian(features: F32, whiten: Whiten) -> PadimScorer:
+    """One Gaussian of all patches, whatever their places: what a probe measures by.
+
+    Parameters
+    ----------
+    features : (..., D) float32
+    whiten
+        See `fit_gaussians`.
+    """
+    rows = features.reshape(-1, features.shape[-1])
+    sums = GaussianSums(1, rows.shape[1])
+    sums.add(rows[None])
+    mean = sums.mean()[None].astype(np.float32)
+    matrix = whiten(sums, 0, 1)[None].astype(np.float32)
+    return PadimScorer(mean, matrix, np.zeros(1, np.intp), "single")
+
+
 class _PadimFitting:
     """See `Fitting`."""
 
@@ -336,12 +353,7 @@ class _PadimFitting:
 
     def probe(self, spec: PadimSpec, features: F32, rng: np.random.Generator) -> PadimScorer:  # noqa: ARG002
         """See `Fitting`: one Gaussian of all patches."""
-        rows = features.reshape(-1, features.shape[-1])
-        sums = GaussianSums(1, rows.shape[1])
-        sums.add(rows[None])
-        mean = sums.mean()[None].astype(np.float32)
-        whitening = sums.whitening(0, 1, spec.shrinkage)[None].astype(np.float32)
-        return PadimScorer(mean, whitening, np.zeros(1, np.intp), "single")
+        return one_gaussian(features, lambda sums, *span: sums.whitening(*span, spec.shrinkage))
 
 
 PADIM = _PadimFitting()
