@@ -11,7 +11,7 @@ from kenpin.camera.files.listing import ImageError
 from kenpin.compile.commands import bundles, evaluation, recipes
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.config.output import MAP_FORMATS
+from kenpin.config.output import add_maps
 from kenpin.processes.cluster import add_dask
 from kenpin.runtime.bundles.manifest import BundleError
 
@@ -190,15 +190,7 @@ def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
         "dataset", type=Path, metavar="DATASET", help="a folder, an archive, or a list"
     )
     _layout_arguments(sub)
-    sub.add_argument(
-        "--maps",
-        type=Path,
-        metavar="DIR",
-        help="write maps there as numbers, scores.csv, boxes.csv",
-    )
-    sub.add_argument(
-        "--maps-as", choices=MAP_FORMATS, default="tiff", help="float32; default: tiff"
-    )
+    add_maps(sub)
     sub.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     sub.add_argument(
         "--report",

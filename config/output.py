@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,10 +10,23 @@ from typing import Final
 
 from kenpin.config.errors import OutputError
 
-__all__ = ["MAP_FORMATS", "file_to_write", "folder_to_write"]
+__all__ = ["MAP_FORMATS", "add_maps", "file_to_write", "folder_to_write"]
 
 # Of score maps as numbers: files of one page, float32.
 MAP_FORMATS: Final = ("tiff", "npy")
+
+
+def add_maps(parser: argparse.ArgumentParser) -> None:
+    """--maps and --maps-as, for whoever judges many images."""
+    parser.add_argument(
+        "--maps",
+        type=Path,
+        metavar="DIR",
+        help="write maps there as numbers, scores.csv, boxes.csv",
+    )
+    parser.add_argument(
+        "--maps-as", choices=MAP_FORMATS, default="tiff", help="float32; default: tiff"
+    )
 
 
 def folder_to_write(folder: Path, room_bytes: int = 1 << 20) -> None:

@@ -27,7 +27,7 @@ from kenpin.camera.paced_source import PacedSource
 from kenpin.camera.source import FrameSource
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
-from kenpin.config.output import MAP_FORMATS, folder_to_write
+from kenpin.config.output import add_maps, folder_to_write
 from kenpin.processes.cluster import add_dask, open_cluster
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
@@ -255,15 +255,7 @@ def _parser() -> argparse.ArgumentParser:
         "--wait-s", type=float, default=0.0, help="wait so long for a first subscriber"
     )
     parser.add_argument("--overlays", type=Path, metavar="DIR", help="write pictures there")
-    parser.add_argument(
-        "--maps",
-        type=Path,
-        metavar="DIR",
-        help="write maps there as numbers, scores.csv, boxes.csv",
-    )
-    parser.add_argument(
-        "--maps-as", choices=MAP_FORMATS, default="tiff", help="float32; default: tiff"
-    )
+    add_maps(parser)
     parser.add_argument("--rolls", type=Path, metavar="DIR", help="write a web's roll maps there")
     parser.add_argument("--roll-name", default="", help="of the roll; default: roll-0001")
     add_dask(parser)
