@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -107,12 +108,17 @@ class Material:
         """For a bundle."""
         return {f"drift_{name}": getattr(self, name) for name in _NAMES}
 
+    @cached_property
+    def _blind(self) -> bool:
+        """Whether lamp and focus move every direction that there is."""
+        return bool(np.count_nonzero(self.known.any(axis=1)) == len(self.mean))
+
     def distance(self, features: F32) -> float:
         """Of a frame's mean features, (D,), from good material: dimensionless, usually about 1.
 
         0 where lamp and focus move all that there is, as of a network whose one feature is a map.
         """
-        if np.count_nonzero(self.known.any(axis=1)) == len(self.mean):
+        if self._blind:
             return 0.0
         delta = (features - self.mean) / self.scale
         delta -= (self.known @ delta) @ self.known
