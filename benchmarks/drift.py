@@ -29,7 +29,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from edge_run import machine
+from edge_run import RECIPE, machine
 from numpy.typing import NDArray
 
 import kenpin
@@ -51,29 +51,6 @@ GOOD_SEED = 7
 RAMP, STEADY = 10_000, 200
 # Of each change, where it comes all at once.
 SUDDEN = 0.4
-SMALL = """
-name = "small"
-[images]
-good = "{good}"
-[frame]
-height_px = 128
-width_px = 320
-[tiles]
-size_px = 192
-halo_px = 32
-[quantize]
-calibration_tiles = 40
-guard_tiles = 20
-[report]
-twins_each = 1
-speed_s = 0
-[method]
-name = "patchcore"
-coreset_rows = 300
-candidates = 4000
-[engine]
-batch = 2
-"""
 
 
 class Watched:
@@ -108,7 +85,7 @@ def small_bundle(folder: Path, seed: int) -> Bundle:
     """Compiled from 40 good frames."""
     write_dataset(folder / "data", SyntheticWeb(HEIGHT, WIDTH, seed), train=TRAIN, good=0, each=0)
     recipe = folder / "small.toml"
-    recipe.write_text(SMALL.format(good=folder / "data" / "train" / "good"))
+    recipe.write_text(RECIPE.format(good=folder / "data" / "train" / "good"))
     return kenpin.build(recipe, folder / "store", lowest=False).bundle
 
 

@@ -10,10 +10,19 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from bundles import Workshop
+from bundles import RECIPE, Workshop
 from running_line import RunningLine, line_toml
 
-__all__ = ["EDGE_RUN", "RunningLine", "Workshop", "line_toml", "machine", "percentiles", "table"]
+__all__ = [
+    "EDGE_RUN",
+    "RECIPE",
+    "RunningLine",
+    "Workshop",
+    "line_toml",
+    "machine",
+    "percentiles",
+    "table",
+]
 
 EDGE_RUN = (sys.executable, "-m", "kenpin.runtime.service.cli")
 
