@@ -114,6 +114,33 @@ def test_a_triggered_source_gives_one_frame_for_each_trigger_and_names_it(ring, 
         ring.release(event.ticket)
 
 
+class Forgetful(LiveAdapter):
+    """A camera that gives no frame for its first trigger, and could be waited for long."""
+
+    def __init__(self) -> None:
+        super().__init__(frames(), triggered=True)
+        self.trigger_s = 1000.0
+        self._fired = 0
+
+    def fire(self) -> None:
+        self._fired += 1
+        if self._fired > 1:
+            super().fire()
+
+
+def test_the_next_part_does_not_wait_for_a_frame_that_nobody_wants_any_more(acquire):
+    acquisition = acquire(Forgetful)
+    until(acquisition, state(CameraState.ARMED))
+    now = time.monotonic_ns()
+    for number, until_ns in ((1, now + 50_000_000), (2, now), (3, now + 60_000_000_000)):
+        assert acquisition.trigger(number, until_ns)
+    (*before, event) = until(acquisition, a_frame)
+    assert event.trigger == 3
+    lost = {other.trigger: other.detail for other in before if isinstance(other, FramesLost)}
+    assert "gave no frame within" in lost[1]
+    assert "its deadline had passed before the camera was free" in lost[2]
+
+
 def test_a_killed_process_is_started_again_and_held_frames_survive(ring, acquire):
     acquisition = acquire(partial(web, None, 100.0))
     (*_, first) = until(acquisition, a_frame)

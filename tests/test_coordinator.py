@@ -74,9 +74,11 @@ class Camera:
     def __init__(self) -> None:
         self.state = CameraState.STREAMING
         self.asked: list[int] = []
+        self.until_ns: int | None = None
 
-    def trigger(self, number: int) -> bool:
+    def trigger(self, number: int, until_ns: int | None = None) -> bool:
         self.asked.append(number)
+        self.until_ns = until_ns
         return True
 
 
@@ -407,11 +409,14 @@ def test_thousands_of_lost_frames_are_answered_in_portions() -> None:
 
 
 def test_a_smaller_budget_of_a_trigger_counts_and_a_larger_one_does_not() -> None:
-    coordinator, *_ = desk_of(triggered=True)
+    coordinator, _, eye, *_ = desk_of(triggered=True)
     shorter, _ = coordinator.trigger("plc", "a", None, budget_ns=BUDGET // 2)
     longer, _ = coordinator.trigger("plc", "b", None, budget_ns=2 * BUDGET)
     assert shorter.deadline_ns - shorter.opened_ns == BUDGET // 2
     assert longer.deadline_ns - longer.opened_ns == BUDGET
+    for entry in (shorter, longer):
+        coordinator.start(entry)
+        assert eye.until_ns == entry.deadline_ns
 
 
 @pytest.mark.parametrize("web", [None, WebSpec()])
