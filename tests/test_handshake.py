@@ -19,7 +19,7 @@ from running_line import Client, RunningLine, line_toml
 pytestmark = pytest.mark.clock
 
 STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
-TRIGGER = 'mode = "software", budget_ms = 400'
+TRIGGER = 'mode = "software", budget_ms = 2000'
 CODECS: dict[str, tuple[Any, Any]] = {
     "msgpack": (msgpack.packb, msgpack.unpackb),
     "json": (lambda fields: json.dumps(fields).encode(), json.loads),
@@ -62,10 +62,10 @@ def test_the_whole_handshake(plc: Client) -> None:
     state = plc.of_kind("state")
     assert state["state"] == "operational.ready"
     seq = state["last_seq"] + 1
-    plc.say("trigger", trig="4711", recipe="small", budget_us=350_000)
+    plc.say("trigger", trig="4711", recipe="small", budget_us=1_900_000)
     ack = plc.of_kind("trigger_ack")
     assert (ack["trig"], ack["fresh"], ack["overrun"]) == ("4711", True, False)
-    assert 0 < ack["deadline_ns"] - ack["t_mono_ns"] <= 350_000_000
+    assert 0 < ack["deadline_ns"] - ack["t_mono_ns"] <= 1_900_000_000
     acquired = plc.of_kind("acquired")
     verdict = plc.of_kind("verdict")
     assert acquired["frame"] == verdict["frame"]
@@ -78,7 +78,7 @@ def test_the_whole_handshake(plc: Client) -> None:
     plc.settled()
     assert plc.hear(0.1) == []
     # The same id: the same verdict, and no other part.
-    plc.say("trigger", trig="4711", recipe="small", budget_us=350_000)
+    plc.say("trigger", trig="4711", recipe="small", budget_us=1_900_000)
     assert plc.of_kind("trigger_ack")["fresh"] is False
     assert plc.of_kind("verdict") == verdict
     plc.say("trigger", trig="4711", recipe="other")
@@ -139,7 +139,7 @@ def test_everything_published_obeys_its_schema_and_a_newcomer_hears_state_and_al
         assert "60000000" not in plc.of_kind("error")["detail"], "it has room for the beginning"
         line.logs("Input should be less than or equal to 60000000 (found 60000001)")
         line.fault("sleep 0.6")
-        assert plc.ask("1")["reason"] == "late"
+        assert plc.ask("1", budget_us=400_000)["reason"] == "late"
         heard += listen(early, pub, until="late")
         while "ready" not in plc_state(plc):
             pass

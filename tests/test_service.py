@@ -71,7 +71,7 @@ STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 @pytest.fixture
 def triggered(start: Start) -> RunningLine:
     """A line that waits for triggers."""
-    line = start(trigger=SOFTWARE.format(150), camera=STILL)
+    line = start(trigger=SOFTWARE.format(2000), camera=STILL)
     line.state("operational.ready")
     return line
 
@@ -133,7 +133,7 @@ def test_a_wrong_recipe_and_nonsense_are_answered_and_harm_nobody(triggered: Run
 
 
 def test_golden_frames_are_judged_on_demand_and_on_schedule(start: Start) -> None:
-    line = start(trigger=SOFTWARE.format(500), camera=STILL, selftest="every_s = 1")
+    line = start(trigger=SOFTWARE.format(2000), camera=STILL, selftest="every_s = 1")
     line.state("operational.ready")
     plc = line.client()
     plc.say("selftest")
@@ -146,7 +146,7 @@ def test_golden_frames_are_judged_on_demand_and_on_schedule(start: Start) -> Non
 def test_a_bundle_that_changes_on_the_disk_ends_ready_until_it_is_whole_and_reset(
     own_bundle: Path, tmp_path: Path, name: str
 ) -> None:
-    toml = line_toml(tmp_path, own_bundle, trigger=SOFTWARE.format(500), camera=STILL)
+    toml = line_toml(tmp_path, own_bundle, trigger=SOFTWARE.format(2000), camera=STILL)
     file = own_bundle / name
     whole = file.read_bytes()
     with RunningLine(toml) as line:

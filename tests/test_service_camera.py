@@ -33,7 +33,7 @@ def triggered(simulator: Simulator, bundle: Bundle, folder: Path) -> Path:
         folder,
         bundle.folder,
         camera=camera(simulator, more=triggers),
-        trigger='mode = "software", budget_ms = 400',
+        trigger='mode = "software", budget_ms = 1000',
     )
 
 

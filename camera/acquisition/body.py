@@ -94,7 +94,7 @@ class _AcquisitionLoop:
         self._fresh = True
         self._connections = 0
         self._ticket: Ticket | None = None
-        self._asked: deque[int] = deque()
+        self._asked: deque[TakeFrame] = deque()
         self._fired_ns = 0
         self._early = 0
         self._last_ns = 0
@@ -136,7 +136,7 @@ class _AcquisitionLoop:
     def _refuse_asked(self, why: str) -> None:
         """Answer triggers at once that no frame can come for, not after their deadline."""
         while self._asked:
-            self._tell_loss(Loss.CAMERA, why, trigger=self._asked.popleft())
+            self._tell_loss(Loss.CAMERA, why, trigger=self._asked.popleft().number)
 
     # -- grabbing ----------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class _AcquisitionLoop:
         self._progress.tick(time.monotonic_ns())
         for message in self._channel.receive():
             if isinstance(message, TakeFrame):
-                self._asked.append(message.number)
+                self._asked.append(message)
             else:
                 self.stopping = True
         if self._channel.ended:
@@ -181,7 +181,12 @@ class _AcquisitionLoop:
 
     def _fire(self, source: LiveSource) -> None:
         """One trigger at a time is in the camera, so no frame can be another's."""
-        if self._asked and not self._fired_ns:
+        if self._fired_ns:
+            return
+        while self._asked and self._overdue(time.monotonic_ns()):
+            detail = "its deadline had passed before the camera was free"
+            self._tell_loss(Loss.NONE, detail, trigger=self._asked.popleft().number)
+        if self._asked:
             # From before the camera is told: its exposure may begin before it has answered.
             fired_ns = time.monotonic_ns()
             source.fire()
@@ -190,7 +195,9 @@ class _AcquisitionLoop:
     def _watch(self, source: LiveSource) -> None:
         """Notice a trigger without a frame, and a camera that has fallen silent."""
         now = time.monotonic_ns()
-        if self._fired_ns and now - self._fired_ns > source.trigger_s * 1e9:
+        # A part that waits must not wait for the frame of one that was answered without.
+        given_up = len(self._asked) > 1 and self._overdue(now)
+        if self._fired_ns and (given_up or now - self._fired_ns > source.trigger_s * 1e9):
             waited = (now - self._fired_ns) / 1e6
             detail = f"the camera gave no frame within {waited:.0f} ms of its trigger"
             if self._early:
@@ -271,6 +278,11 @@ class _AcquisitionLoop:
             detail = "nobody listened to word of the frame: the inspection is behind"
             self._answered(Loss.OVERRUN, detail, 1, rows, frame.captured_ns)
 
+    def _overdue(self, now_ns: int) -> bool:
+        """Whether nobody waits any more for the frame of the first trigger."""
+        until_ns = self._asked[0].until_ns
+        return until_ns is not None and now_ns > until_ns
+
     def _asked_for(self, frame: Frame) -> int | None:
         """The trigger that a frame answers: none, if its exposure began before it was fired."""
         if not self._fired_ns:
@@ -279,7 +291,7 @@ class _AcquisitionLoop:
         if began_ns is None or began_ns < self._fired_ns:
             self._early += 1
             return None
-        return self._asked[0]
+        return self._asked[0].number
 
     def _count_absence(self, source: LiveSource, frame: Frame | LostFrame) -> None:
         """Lines that passed by while the camera was away: by its rate, if it has one."""
@@ -306,7 +318,7 @@ class _AcquisitionLoop:
         captured_ns: int | None = None,
     ) -> None:
         """A loss, which is also the answer to the trigger in the camera, if there is one."""
-        number = self._asked[0] if self._fired_ns else None
+        number = self._asked[0].number if self._fired_ns else None
         self._trigger_done()
         self._tell_loss(loss, detail, count, lines, captured_ns, number)
 

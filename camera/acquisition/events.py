@@ -78,9 +78,14 @@ CameraEvent = FrameArrived | FramesLost | CameraChanged
 
 
 class TakeFrame(Message, frozen=True):
-    """Trigger the camera; the frame, or its loss, will be told with this number."""
+    """Trigger the camera; the frame, or its loss, will be told with this number.
+
+    until_ns  CLOCK_MONOTONIC; from then on nobody waits for the frame, and the next
+              trigger need not either; None: as long as the camera is given
+    """
 
     number: int
+    until_ns: int | None = None
 
 
 ToAcquisition = TakeFrame | Stop

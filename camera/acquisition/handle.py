@@ -83,9 +83,12 @@ class Acquisition:
             body, ToAcquisition, CameraEvent, progress=Progress(), clock_ns=self._clock_ns
         )
 
-    def trigger(self, number: int) -> bool:
-        """Ask for a frame, named by a number; False if the process cannot be told."""
-        if self._child is None or not self._child.send(TakeFrame(number)):
+    def trigger(self, number: int, until_ns: int | None = None) -> bool:
+        """Ask for a frame, named by a number; False if the process cannot be told.
+
+        until_ns  when its deadline is over, CLOCK_MONOTONIC; see `TakeFrame`
+        """
+        if self._child is None or not self._child.send(TakeFrame(number, until_ns)):
             return False
         self._asked.add(number)
         return True

@@ -48,7 +48,7 @@ class Camera(Protocol):
         """Where the camera stands."""
         ...
 
-    def trigger(self, number: int) -> bool:
+    def trigger(self, number: int, until_ns: int | None = None) -> bool:
         """Ask for a frame; False if nobody can be asked."""
         ...
 
@@ -146,7 +146,7 @@ class Coordinator:
     def start(self, entry: LedgerEntry) -> None:
         """Ask for the frame of a new trigger, or answer at once why there will be none."""
         refused = self._refused(entry)
-        if refused is None and not self._camera.trigger(entry.number):
+        if refused is None and not self._camera.trigger(entry.number, entry.deadline_ns):
             refused = Answer.ng(Reason.CAMERA_LOST, "the acquisition process cannot be told")
         if refused is not None:
             self._conclude(entry.number, refused)
