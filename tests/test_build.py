@@ -9,11 +9,12 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from bundles import ENSEMBLE, PADIM, Workshop, stages_of, with_patch
+from bundles import ENSEMBLE, IN_FLOAT, PADIM, Workshop, stages_of, with_patch
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.files.listing import ImageError, list_images
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
+from kenpin.compile.build_report import BuildResult
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.guard import QuantizationError, sample_tiles, with_twins
 from kenpin.compile.report import summary
@@ -56,12 +57,15 @@ def test_the_float_remainder_is_pinned(patchcore: Bundle) -> None:
     assert "f16" not in precisions
 
 
-def test_compiling_twice_gives_the_same_content(
-    workshop: Workshop, patchcore: Bundle, tmp_path: Path
-) -> None:
-    again = workshop.build(tmp_path).bundle
-    assert again.manifest.files == patchcore.manifest.files
-    assert again.sha256 == patchcore.sha256
+@pytest.fixture(scope="module")
+def again(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> BuildResult:
+    """The PatchCore bundle, compiled once more, and what is told of it."""
+    return workshop.build(tmp_path_factory.mktemp("again"))
+
+
+def test_compiling_twice_gives_the_same_content(again: BuildResult, patchcore: Bundle) -> None:
+    assert again.bundle.manifest.files == patchcore.manifest.files
+    assert again.bundle.sha256 == patchcore.sha256
 
 
 def test_another_seed_gives_another_bundle(
@@ -171,7 +175,7 @@ def test_every_share_builds_and_passes_its_self_test(
 ) -> None:
     extra = ',granularity="1/4",dimensions=10' if name == "padim" else ",coreset_ratio=0.02"
     method = f'method={{name="{name}",share="{share}"{extra}}}'
-    bundle = workshop.build(tmp_path, method).bundle
+    bundle = workshop.build(tmp_path, method, IN_FLOAT).bundle
     array = bundle.arrays["mean" if name == "padim" else "bank"]
     assert array.shape[0] == {"tile": 3, "column": 3, "frame": 1}[share]
     assert Pipeline(bundle).bundle.label == read_bundle(tmp_path).label
@@ -212,17 +216,20 @@ def test_an_ng_image_among_the_good_is_named(workshop: Workshop, tmp_path: Path)
     picture = result.bundle.folder.with_name(f"{result.bundle.folder.name}.odd") / "005.png"
     assert read_pixels(picture).shape[2] == 3
     assert "probably not good, by their multiple" in summary(result)
-    kept = workshop.build(tmp_path / "out", f'images={{good="{folder}",keep=["005.png"]}}')
+    keep = f'images={{good="{folder}",keep=["005.png"]}}'
+    kept = workshop.build(tmp_path / "kept", keep, IN_FLOAT)
     assert kept.good.odd == []
-    assert kept.bundle.manifest.threshold.ok >= odd
-    gone = workshop.build(tmp_path / "out", f'images={{good="{folder}",exclude=["005.png"]}}')
+    [own] = [one.score for one in kept.bundle.manifest.good_scores if one.name == "005.png"]
+    assert kept.bundle.manifest.threshold.ok >= own > max(others)
+    exclude = f'images={{good="{folder}",exclude=["005.png"]}}'
+    gone = workshop.build(tmp_path / "gone", exclude, IN_FLOAT)
     assert "005.png" not in gone.bundle.manifest.data.fitted
     with pytest.raises(ConfigError, match=r"images\.exclude: .* holds no image '999\.png'"):
         workshop.build(tmp_path / "out", f'images={{good="{folder}",exclude=["999.png"]}}')
 
 
-def test_clean_images_raise_no_suspicion(workshop: Workshop, tmp_path: Path) -> None:
-    assert workshop.build(tmp_path).good.odd == []
+def test_clean_images_raise_no_suspicion(again: BuildResult) -> None:
+    assert again.good.odd == []
 
 
 def test_an_unreadable_image_is_named_and_nothing_is_left_behind(
@@ -259,15 +266,12 @@ def test_the_f1_threshold_uses_the_ng_folder(workshop: Workshop, tmp_path: Path)
     assert (chosen.rule, threshold.rule) == ("cost", "f1")
 
 
-def test_the_report_holds_what_the_content_hash_leaves_out(
-    workshop: Workshop, tmp_path: Path
-) -> None:
-    result = workshop.build(tmp_path)
-    report = json.loads(result.report_file.read_text())
-    assert report["bundle"] == result.bundle.folder.name
+def test_the_report_holds_what_the_content_hash_leaves_out(again: BuildResult) -> None:
+    report = json.loads(again.report_file.read_text())
+    assert report["bundle"] == again.bundle.folder.name
     assert report["seconds"] > 0
     assert report["fit"]["coreset_rows"] == 300
-    assert not result.report_file.is_relative_to(result.bundle.folder)
+    assert not again.report_file.is_relative_to(again.bundle.folder)
 
 
 def test_sampled_tiles_are_tiles_of_the_images_and_twins_differ_inside_the_core(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,9 +209,12 @@ def test_twelve_bits_of_colour_are_compiled_judged_and_measured_as_the_grey_they
 
 
 def test_a_trimmed_photograph_is_judged_and_its_peak_lies_in_the_photograph(
-    workshop: Workshop, tmp_path: Path
+    workshop: Workshop, patchcore: Bundle
 ) -> None:
-    bundle = workshop.build(tmp_path, "frame.fit=trim").bundle
+    # Its images have the frame's size: trimmed, the same would have been compiled.
+    manifest = patchcore.manifest
+    trimmed = manifest.frame.model_copy(update={"fit": "trim"})
+    bundle = replace(patchcore, manifest=manifest.model_copy(update={"frame": trimmed}))
     whole = read_pixels(workshop.data / "test" / "good" / "000.png")
     photograph = np.pad(whole, ((64, 70), (32, 40)), mode="reflect")
     photograph[64 + 50 : 64 + 70, 32 + 100 : 32 + 120] = 255

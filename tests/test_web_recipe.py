@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bundles import HEIGHT, WIDTH, Workshop, with_patch
+from bundles import HEIGHT, IN_FLOAT, WIDTH, Workshop, with_patch
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame
 from kenpin.compile.cli import main as edge_compile
@@ -119,8 +119,8 @@ def test_turned_photographs_make_the_same_bundle(tmp_path: Path) -> None:
         write_png(turned / file.name, np.ascontiguousarray(np.rot90(read_pixels(file))))
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    plain = compile_web(tmp_path / "a", good=good)
-    other = compile_web(tmp_path / "b", "images.turn_deg=90", good=turned)
+    plain = compile_web(tmp_path / "a", IN_FLOAT, good=good)
+    other = compile_web(tmp_path / "b", IN_FLOAT, "images.turn_deg=90", good=turned)
     assert plain.manifest.good_scores == other.manifest.good_scores
     assert plain.manifest.threshold.ok == other.manifest.threshold.ok
     frame = Frame(some_web(300), 0, 0)
@@ -143,7 +143,8 @@ def test_a_recipe_for_webs_is_checked_by_the_command(
 
 def masked(workshop: Workshop, folder: Path, mask: Any) -> Bundle:
     write_png(folder / "mask.png", mask)
-    return workshop.build(folder / "store", f"images.mask={folder / 'mask.png'}").bundle
+    changes = (f"images.mask={folder / 'mask.png'}", IN_FLOAT)
+    return workshop.build(folder / "store", *changes).bundle
 
 
 def test_a_mask_takes_part_of_the_frame_out_of_the_verdict(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from blends import alone, blended, uneven
 from kenpin.camera.frame import Capture, Frame, LostFrame
+from kenpin.compile.prepare import prepare
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.blend import load_blend
@@ -29,7 +30,7 @@ from kenpin.runtime.judging.verdict import Cause, Outcome, Reason, WebDefect
 from kenpin.runtime.selftest import selftest
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.stages import slots_agree
-from web_lines import compile_web, cut, some_web, spoiled
+from web_lines import compile_web, cut, some_web, spoiled, web_recipe
 
 LINES = 700
 PLACES = ((60, 40, 9, 30), (180, 20, 150, 6), (400, 100, 20, 20), (560, 60, 12, 12))
@@ -94,13 +95,12 @@ def covered_once(judged: list[Judgement], first: int, end: int) -> None:
     assert at == end
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_a_tile_has_the_same_features_in_every_slot_of_the_batch(
-    precision: str, web_bundle: Bundle, tmp_path: Path
+    web_bundle: Bundle, tmp_path: Path
 ) -> None:
-    if precision == "fp32":
-        web_bundle = compile_web(tmp_path, 'quantize.precision="fp32"')
     assert slots_agree(load_engine(web_bundle, None))
+    in_float = prepare(web_recipe(tmp_path))
+    assert slots_agree(Engine(in_float.network.model(in_float.batch)))
 
 
 def test_a_processor_where_slots_matter_is_refused(

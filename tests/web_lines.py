@@ -15,7 +15,7 @@ from kenpin.camera.files.images import write_png
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.build import build
 from kenpin.compile.progress import Steps
-from kenpin.config.recipe import load_recipe
+from kenpin.config.recipe import Recipe, load_recipe
 from kenpin.runtime.bundles.bundle import Bundle
 
 WIDTH, SEED = 160, 11
@@ -58,14 +58,20 @@ def write_webs(folder: Path, heights: Sequence[int], seed: int = SEED) -> Path:
     return folder
 
 
-def compile_web(folder: Path, *changes: str, good: Path | None = None) -> Bundle:
-    """A bundle for continuous geometry, compiled from webs of unequal length."""
+def web_recipe(folder: Path, *changes: str, good: Path | None = None) -> Recipe:
+    """A recipe for webs of unequal length, which are written too."""
     if good is None:
         good = write_webs(folder / "webs", (400, 333, 512, 290, 640, 401))
     recipe = folder / "web.toml"
     recipe.write_text(RECIPE.format(good=good))
+    return load_recipe(recipe, changes)
+
+
+def compile_web(folder: Path, *changes: str, good: Path | None = None) -> Bundle:
+    """A bundle for continuous geometry."""
+    recipe = web_recipe(folder, *changes, good=good)
     with Steps(Console(file=io.StringIO())) as steps:
-        return build(load_recipe(recipe, changes), folder / "store", steps, lowest=False).bundle
+        return build(recipe, folder / "store", steps, lowest=False).bundle
 
 
 def some_web(lines: int, seed: int = SEED) -> NDArray[np.uint8]:
