@@ -25,7 +25,7 @@ settings.register_profile("kenpin", deadline=None, derandomize=True, max_example
 settings.load_profile("kenpin")
 
 pytest_plugins = ["gentl_producer"]
-pytest.register_assert_rewrite("source_contract", "running_line")
+pytest.register_assert_rewrite("bridge_promises", "source_contract", "running_line")
 
 
 @pytest.fixture(scope="session", autouse=True)

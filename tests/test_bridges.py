@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from bridge_process import BridgeProcess, free_port, lying_facts
+from bridge_promises import check_every_promise, check_real_line, with_bridge
 from kenpin.config.bridges import BRIDGES, BridgeSettings, ModbusSettings
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
@@ -38,20 +39,11 @@ from kenpin.runtime.service.sides.side import Surroundings
 from kenpin.runtime.wire.client import LineClient
 from lying_line import LyingLine
 from running_line import PATIENCE_S, RunningLine, check_undisturbed, line_toml
-from test_plc import LIMITS, run_plc, told
+from test_plc import LIMITS, told
 
 pytestmark = pytest.mark.clock
 
 FAULTS = ("bridge-killed", "bridge-stopped", "double")
-STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
-
-
-def with_bridge(toml: Path, **settings: object) -> Path:
-    """A line's settings with a bridge more."""
-    lines = [f"{key} = {value}" for key, value in settings.items()]
-    text = toml.read_text() + "\n[[bridges]]\n" + "\n".join(lines) + "\n"
-    toml.write_text(text)
-    return toml
 
 
 def until(happened: Callable[[], bool], what: str) -> None:
@@ -211,9 +203,7 @@ def test_every_promise_holds_through_modbus_whatever_goes_wrong(line: LyingLine)
     with modbus(line) as (settings, process):
         watch = inspect(line, settings, process, Each(Fault.BROKER_AWAY), parts=50)
         assert process.process.restarts == 1
-    assert told(watch) == [], told(watch)
-    assert {promise for promise in Promise if watch.book.checks[promise]} == set(Promise)
-    assert watch.parts.sent == watch.reasons["ok"] == 50
+    check_every_promise(watch, 50)
 
 
 @pytest.mark.parametrize(("poll_ms", "rate_hz"), [(32, 12), (100, 4)])
@@ -351,21 +341,8 @@ def test_a_port_that_is_taken_is_an_alarm_until_it_is_free(line: LyingLine) -> N
 def test_a_real_line_keeps_its_promises_through_modbus(
     patchcore: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trigger = 'mode = "software", budget_ms = 500'
-    toml = line_toml(tmp_path, patchcore.folder, trigger=trigger, camera=STILL)
-    with_bridge(toml, kind='"modbus"', port=free_port())
-    with RunningLine(toml) as running:
-        running.state("operational.ready")
-        running.child("kenpin-modbus")
-        code, found = run_plc(
-            tmp_path, "--via", "modbus", "--count", "40", "--rate-hz", "15", "--fault-share", "0.2",
-            *(word for fault in FAULTS for word in ("--fault", fault)),
-        )  # fmt: skip
-        assert found["breaches"] == []
-        assert (code, found["triggers"], found["open"]) == (Exit.DONE, 40, 0)
-        assert set(found["faults"]) == set(FAULTS)
-        assert "every promise was kept" in capsys.readouterr().out
-        assert running.stop() == 0
+    check_real_line(tmp_path, patchcore.folder, "modbus", FAULTS, 0.2, port=free_port())
+    assert "every promise was kept" in capsys.readouterr().out
 
 
 def test_a_bridge_that_is_flooded_and_killed_costs_no_verdict(

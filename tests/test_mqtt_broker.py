@@ -27,15 +27,13 @@ from cryptography.x509.oid import NameOID
 from paho.mqtt.enums import CallbackAPIVersion
 
 from bridge_process import BridgeProcess, free_port, lying_facts
+from bridge_promises import check_every_promise, check_real_line
 from kenpin.config.bridge_mqtt import MqttSettings
-from kenpin.config.exits import Exit
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.plc.book import Promise
 from lying_line import LyingLine
 from mosquitto import MOSQUITTO, Mosquitto
-from running_line import PATIENCE_S, RunningLine, line_toml
-from test_bridges import STILL, Each, inspect, until, with_bridge
-from test_plc import run_plc, told
+from running_line import PATIENCE_S
+from test_bridges import Each, inspect, until
 from wire_samples import verdict_message
 
 pytestmark = [
@@ -101,9 +99,7 @@ def test_every_promise_holds_through_mqtt_whatever_goes_wrong(
     with LyingLine(tmp_path) as line, bridged(line, broker.port) as (settings, process):
         watch = inspect(line, settings, process, Each(), parts=55)
         assert process.process.restarts == 1
-    assert told(watch) == [], told(watch)
-    assert {promise for promise in Promise if watch.book.checks[promise]} == set(Promise)
-    assert watch.parts.sent == watch.reasons["ok"] == 55
+    check_every_promise(watch, 55)
 
 
 def test_no_verdict_is_lost_while_the_broker_is_away(tmp_path: Path, broker: Mosquitto) -> None:
@@ -188,21 +184,7 @@ def test_a_real_line_keeps_its_promises_through_mqtt(
     patchcore: Bundle, tmp_path: Path, broker: Mosquitto
 ) -> None:
     faults = ("bridge-killed", "bridge-stopped", "broker-away", "double")
-    toml = line_toml(
-        tmp_path, patchcore.folder, trigger='mode = "software", budget_ms = 500', camera=STILL
-    )
-    with_bridge(toml, kind='"mqtt"', port=broker.port)
-    with RunningLine(toml) as running:
-        running.state("operational.ready")
-        running.child("kenpin-mqtt")
-        code, found = run_plc(
-            tmp_path, "--via", "mqtt", "--count", "40", "--rate-hz", "15", "--fault-share", "0.4",
-            *(word for fault in faults for word in ("--fault", fault)),
-        )  # fmt: skip
-        assert found["breaches"] == []
-        assert (code, found["triggers"], found["open"]) == (Exit.DONE, 40, 0)
-        assert set(found["faults"]) == set(faults)
-        assert running.stop() == 0
+    check_real_line(tmp_path, patchcore.folder, "mqtt", faults, 0.4, port=broker.port)
 
 
 def test_a_client_of_the_broker_sees_the_picture_of_a_rejected_part(

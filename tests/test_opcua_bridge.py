@@ -16,14 +16,13 @@ from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.crypto.uacrypto import CertProperties
 
 from bridge_process import BridgeProcess, free_port, lying_facts
+from bridge_promises import check_every_promise
 from kenpin.config.bridge_opcua import OpcuaSettings
 from kenpin.runtime.bridges.opcua.access import make_certificate, set_user
 from kenpin.runtime.bridges.opcua.structures import define_structures
-from kenpin.runtime.plc.book import Promise
 from kenpin.runtime.plc.faults import Fault
 from lying_line import LyingLine
 from test_bridges import Each, inspect, until
-from test_plc import told
 
 pytestmark = pytest.mark.clock
 
@@ -41,9 +40,7 @@ def test_every_promise_holds_through_opcua_whatever_goes_wrong(tmp_path: Path) -
     with LyingLine(tmp_path) as line, opcua(line) as (settings, process):
         watch = inspect(line, settings, process, Each(Fault.BROKER_AWAY), parts=50)
         assert process.process.restarts == 1
-    assert told(watch) == [], told(watch)
-    assert {promise for promise in Promise if watch.book.checks[promise]} == set(Promise)
-    assert watch.parts.sent == watch.reasons["ok"] == 50
+    check_every_promise(watch, 50)
 
 
 async def good(node: Node) -> Any:
