@@ -486,10 +486,10 @@ def test_lines_that_have_been_judged_leave_nothing_behind(pipeline: WebPipeline)
 
     tracemalloc.start()
     try:
-        in_use = [go(8), *(go(16) for _ in range(3))]
+        in_use = [go(4), *(go(8) for _ in range(3))]
     finally:
         tracemalloc.stop()
-    assert end > 80_000 - 512
+    assert end > 57_000 - 512
     assert defects >= 2 * (end // 8192 - 1)
-    # What is cached once shows in one span; a byte for each line would add 32,768 to every one.
+    # What is cached once shows in one span; a byte for each line would add 16,384 to every one.
     assert min(later - before for before, later in itertools.pairwise(in_use)) < 8 * 1024
