@@ -38,7 +38,7 @@ from kenpin.config.methods import PatchCoreSpec
 from kenpin.config.recipe import Recipe, load_recipe
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.network import load_network
+from kenpin.runtime.judging.network import Execution, load_network
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
@@ -193,7 +193,7 @@ def _farthest(bundle: Bundle, recipe: Recipe) -> float:
     """The largest distance from a patch of a good image to its nearest row."""
     m = bundle.manifest
     grid = TileGrid.of(m.frame, m.tiles)
-    engine, _ = load_network(bundle, grid, None, exhaustive=True)
+    engine, _ = load_network(bundle, grid, Execution(exhaustive=True))
     scorer = load_scorer(bundle.arrays, m.method, m.features, grid, exhaustive=True)
     reader = FeatureReader(engine, grid, m.frame, recipe.images, Lamp(m.grey.even_to))
     files = list_images(recipe.images.good)

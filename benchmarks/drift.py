@@ -39,6 +39,7 @@ from kenpin.config.drift import DriftSpec
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.drift.reference import Reference
 from kenpin.runtime.drift.watch import DriftWatch
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.web.pipeline import open_pipeline
 
@@ -63,7 +64,7 @@ class Watched:
         self.seconds: list[float] = []
         self._pipeline = open_pipeline(
             bundle,
-            overhear=self._timed(self.watch.features),
+            execution=Execution(overhear=self._timed(self.watch.features)),
             oversee=self._timed(self.watch.pixels),
         )
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.selftest import scored
 from kenpin.runtime.web.pipeline import open_pipeline
 
@@ -75,7 +76,10 @@ def rerun(bundle: Bundle, instruction_set: str = LOWEST) -> Rerun | None:
             f"set: {last}; processors without AVX could not run this bundle"
         )
     scores: dict[str, float] = json.loads(child.stdout)
-    here = {g.file: score for g, score in scored(open_pipeline(bundle, exhaustive=True))}
+    here = {
+        g.file: score
+        for g, score in scored(open_pipeline(bundle, execution=Execution(exhaustive=True)))
+    }
     off = {file: abs(scores[file] / score - 1) for file, score in here.items()}
     worst = max(off, key=lambda file: off[file])
     if not off[worst] <= ALLOWED:

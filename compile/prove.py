@@ -111,7 +111,7 @@ def prove(recipe: Recipe, bundle: Bundle, anomalib: Path | None = None) -> Proof
         files, grid, recipe.frame, count, rng, recipe.images.turn_deg, lamp, in_order=each > 1
     )
     tiles = np.concatenate([good, with_twins(good, recipe.tiles.halo_px, rng)])
-    engine, scorer = load_network(bundle, grid, None)
+    engine, scorer = load_network(bundle, grid)
 
     def fill(first: int, batch: U8) -> int:
         part = tiles[first : first + len(batch)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError, GoldenFrame
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.selftest import agrees, scored
 from kenpin.runtime.web.pipeline import open_pipeline
 
@@ -52,7 +53,7 @@ def try_device(bundle: Bundle, tuning: Tuning, threads: int | None = None) -> De
     BundleError
         If the device cannot run the network, or a frame gets no score.
     """
-    pipeline = open_pipeline(bundle, threads=threads, tuning=tuning)
+    pipeline = open_pipeline(bundle, execution=Execution(threads=threads, tuning=tuning))
     answers = tuple(GoldenScore(golden, score) for golden, score in scored(pipeline))
     return DeviceTrial(answers, pipeline.engine.refused)
 

@@ -25,6 +25,7 @@ from kenpin.camera.frame import Frame
 from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.bundles.manifest import BundleError, Manifest
 from kenpin.runtime.judging.join import ScoreMap
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.selftest import open_tested
@@ -173,7 +174,7 @@ def load(
         its golden scores on this machine.
     """
     bundle = read_bundle(Path(path), None if trust is None else Path(trust))
-    pipeline = open_tested(bundle, threads=threads)
+    pipeline = open_tested(bundle, execution=Execution(threads=threads))
     return Inspector(pipeline)
 
 

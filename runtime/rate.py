@@ -22,6 +22,7 @@ from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.tiling import TileGrid, reflect
 from kenpin.runtime.selftest import golden_pixels, open_tested
 from kenpin.runtime.stretched import stretched
@@ -103,7 +104,7 @@ def fastest(spent_ms: F64, lines: int, budget_ms: float) -> float:
 
 def time_frames(bundle: Bundle, lines: int, seconds: float, threads: int | None) -> F64:
     """(N,) milliseconds of frames that come one after the other; see `measure`."""
-    pipeline = open_pipeline(bundle, threads=threads)
+    pipeline = open_pipeline(bundle, execution=Execution(threads=threads))
     pixels = _pixels(bundle, lines)
     spent: list[float] = []
     with _settled():

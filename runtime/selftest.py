@@ -21,6 +21,7 @@ from kenpin.camera.files.listing import ImageError
 from kenpin.camera.frame import Frame
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import BundleError, GoldenFrame
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.processor import processor_name
 from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
@@ -130,7 +131,7 @@ def golden_pixels(bundle: Bundle, name: str) -> NDArray[Any]:
 
 def main() -> None:
     """Print the scores of the bundle in the first argument, found without proposals."""
-    pipeline = open_pipeline(read_bundle(Path(sys.argv[1])), exhaustive=True)
+    pipeline = open_pipeline(read_bundle(Path(sys.argv[1])), execution=Execution(exhaustive=True))
     json.dump({golden.file: score for golden, score in scored(pipeline)}, sys.stdout)
 
 

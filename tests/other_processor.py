@@ -15,6 +15,7 @@ import numpy as np
 
 from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.selftest import scored
 from kenpin.runtime.web.pipeline import open_pipeline
 
@@ -40,7 +41,7 @@ def features(network: Path) -> np.ndarray:
 
 def scores(folder: Path, exhaustive: bool) -> np.ndarray:
     """Of the golden frames."""
-    pipeline = open_pipeline(read_bundle(folder), exhaustive=exhaustive)
+    pipeline = open_pipeline(read_bundle(folder), execution=Execution(exhaustive=exhaustive))
     return np.array([score for _, score in scored(pipeline)])
 
 

@@ -22,6 +22,7 @@ from kenpin.config.recipe import load_recipe
 from kenpin.processes import cluster as cluster_module
 from kenpin.processes.cluster import ClusterError, Workers, open_cluster
 from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.verdict import Verdict
 from kenpin.runtime.replay import main
@@ -52,7 +53,11 @@ def test_verdicts_are_the_same_and_none_is_lost_or_double_where_a_worker_is_kill
     dask: DaskCluster, workshop: Workshop, patchcore: Bundle
 ) -> None:
     files = sorted((workshop.data / "test").rglob("*.png")) * 6
-    one_machine, source, expected = Pipeline(patchcore, threads=1), ImageSource(files), []
+    one_machine, source, expected = (
+        Pipeline(patchcore, execution=Execution(threads=1)),
+        ImageSource(files),
+        [],
+    )
     frames: list[Frame | LostFrame] = [f for cut in source.cuts(len(files)) for f in cut.frames()]
     expected = [told(one_machine.judge(frame).verdict) for frame in frames]
     found = []
@@ -125,13 +130,14 @@ def test_an_evaluation_on_a_cluster_has_the_same_figures(
     dataset = read_dataset(workshop.data)
 
     def figures(cluster: Workers | None) -> Evaluation:
-        pipeline = Pipeline(padim, threads=1)
+        pipeline = Pipeline(padim, execution=Execution(threads=1))
         return evaluate(pipeline, dataset, lambda _done, _total: None, cluster=cluster)
 
     with open_cluster(dask.address) as cluster:
         assert asdict(figures(cluster)) == asdict(figures(None))
 
 
+@pytest.mark.thorough
 def test_a_build_on_a_cluster_is_the_same_bundle(
     dask: DaskCluster, workshop: Workshop, patchcore: Bundle, padim: Bundle, tmp_path: Path
 ) -> None:

@@ -31,6 +31,7 @@ from kenpin.runtime.drift.material import Material
 from kenpin.runtime.drift.reference import COLUMNS, MATERIAL, Reference
 from kenpin.runtime.drift.votes import outside_at_most, votes_needed
 from kenpin.runtime.drift.watch import DriftCause, DriftWatch
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.service.sides.messages import DriftTold
 from kenpin.runtime.service.sides.metrics import LineMetrics
 from kenpin.runtime.web.pipeline import open_pipeline
@@ -271,7 +272,9 @@ def test_a_compiled_bundle_knows_its_good_images_and_takes_further_ones(patchcor
     assert known is not None
     watch = DriftWatch(known, DriftSpec(), None)
     assert set(watch.watched) >= {DriftCause.FOCUS, DriftCause.DIRT, DriftCause.MATERIAL}
-    pipeline = open_pipeline(patchcore, overhear=watch.features, oversee=watch.pixels)
+    pipeline = open_pipeline(
+        patchcore, execution=Execution(overhear=watch.features), oversee=watch.pixels
+    )
     web = SyntheticWeb(128, 320, 3)
     with watch.looking():
         for number in range(40, 80):
@@ -296,7 +299,9 @@ def test_a_web_looks_at_its_lines_and_tile_rows(web_bundle: Bundle) -> None:
     known = Reference.of(web_bundle)
     assert known is not None
     watch = DriftWatch(known, DriftSpec(), 64)
-    pipeline = open_pipeline(web_bundle, overhear=watch.features, oversee=watch.pixels)
+    pipeline = open_pipeline(
+        web_bundle, execution=Execution(overhear=watch.features), oversee=watch.pixels
+    )
     web = SyntheticWeb(100, 160, 11)
     with watch.looking():
         for number in range(50, 60):

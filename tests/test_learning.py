@@ -28,6 +28,7 @@ from kenpin.runtime.drift.reference import Reference
 from kenpin.runtime.drift.watch import DriftCause, DriftWatch
 from kenpin.runtime.judging.coreset import covering_radius, farthest_first
 from kenpin.runtime.judging.gaussian_sums import GaussianSums
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.learning.challenge import Known
 from kenpin.runtime.learning.learner import CannotLearnError
@@ -128,7 +129,9 @@ def test_what_was_learnt_is_no_drift_any_more(patchcore: Bundle, learnt: Updated
         reference = Reference.of(bundle)
         assert reference is not None
         watch = DriftWatch(reference, DriftSpec(window=40, alarms_per_look=0.01), None)
-        pipeline = open_pipeline(bundle, overhear=watch.features, oversee=watch.pixels)
+        pipeline = open_pipeline(
+            bundle, execution=Execution(overhear=watch.features), oversee=watch.pixels
+        )
         with watch.looking():
             for number in range(40):
                 pipeline.judge(Frame(frames[number % 8], 0, number))
@@ -341,6 +344,7 @@ def test_the_page_logs_reviews_learns_beside_itself_and_asks_for_the_bundle(
     assert learnt["after"]["bundle"] == made
 
 
+@pytest.mark.thorough
 def test_where_bundles_are_signed_what_was_learnt_waits_for_a_signature(
     patchcore: Bundle, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,32 +18,46 @@ from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.judging.scoring import OnFeatures, Overheard, Scorer, array_of, load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["load_engine", "load_mask", "load_network"]
+__all__ = ["AS_USUAL", "Execution", "load_engine", "load_mask", "load_network"]
 
 F32 = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Execution:
+    """How a bundle's network and its distances are computed; the verdicts are the same.
+
+    threads     cores for the network; None leaves it to OpenVINO
+    exhaustive  search without proposals, as `load_scorer` says
+    tuning      device, batch and streams; None takes those of the file beside the bundle
+    overhear    told of the features of every tile that is measured
+    """
+
+    threads: int | None = None
+    exhaustive: bool = False
+    tuning: Tuning | None = None
+    overhear: OnFeatures | None = None
+
+
+AS_USUAL = Execution()
+
+
 def load_network(
-    bundle: Bundle,
-    grid: TileGrid,
-    threads: int | None,
-    tuning: Tuning | None = None,
-    *,
-    exhaustive: bool = False,
-    overhear: OnFeatures | None = None,
+    bundle: Bundle, grid: TileGrid, execution: Execution = AS_USUAL
 ) -> tuple[Engine, Scorer]:
     """What makes features of a bundle's tiles, and what measures them; it may search for it.
-
-    `overhear` is told of the features of every tile that is measured.
 
     Raises
     ------
     BundleError
         As `load_engine` and `load_scorer`.
     """
-    m = bundle.manifest
-    scorer = load_scorer(bundle.arrays, m.method, m.features, grid, threads, exhaustive=exhaustive)
-    engine = load_engine(bundle, threads, scorer.search, tuning)
+    m, threads = bundle.manifest, execution.threads
+    scorer = load_scorer(
+        bundle.arrays, m.method, m.features, grid, threads, exhaustive=execution.exhaustive
+    )
+    engine = load_engine(bundle, threads, scorer.search, execution.tuning)
+    overhear = execution.overhear
     return engine, scorer if overhear is None else Overheard(scorer, overhear)
 
 

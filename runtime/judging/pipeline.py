@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.config.tuning import Tuning
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError, GreyRange
 from kenpin.runtime.judging.blend import Look, load_blend
@@ -21,11 +20,11 @@ from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.fitting import fitted, in_grey_levels, misfit, placed
 from kenpin.runtime.judging.join import Joiner, ScoreMap, smooth
 from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.network import load_mask, load_network
+from kenpin.runtime.judging.network import AS_USUAL, Execution, load_mask, load_network
 from kenpin.runtime.judging.processor import check_processor
 from kenpin.runtime.judging.regions import defects_of
 from kenpin.runtime.judging.rule import Evidence, verdict_on
-from kenpin.runtime.judging.scoring import OnFeatures, OnPixels
+from kenpin.runtime.judging.scoring import OnPixels
 from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Defect, Reason, Thresholds, Verdict
@@ -150,20 +149,10 @@ class Stages:
         return Measurement(score_map, bands, score, finite, filled)
 
 
-def _stages(
-    bundle: Bundle,
-    grid: TileGrid,
-    threads: int | None,
-    tuning: Tuning | None,
-    *,
-    exhaustive: bool,
-    overhear: OnFeatures | None,
-) -> Stages:
+def _stages(bundle: Bundle, grid: TileGrid, execution: Execution) -> Stages:
     manifest = bundle.manifest
     px = manifest.features.patch_stride_px
-    engine, scorer = load_network(
-        bundle, grid, threads, tuning, exhaustive=exhaustive, overhear=overhear
-    )
+    engine, scorer = load_network(bundle, grid, execution)
     network = TileNetwork(
         grid,
         engine,
@@ -186,10 +175,7 @@ class Pipeline:
         *,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         budget_ns: int | None = None,
-        threads: int | None = None,
-        exhaustive: bool = False,
-        tuning: Tuning | None = None,
-        overhear: OnFeatures | None = None,
+        execution: Execution = AS_USUAL,
         oversee: OnPixels | None = None,
     ) -> None:
         """Load the network and the statistics.
@@ -200,14 +186,8 @@ class Pipeline:
             The monotonic clock that stamped the frames.
         budget_ns
             From a frame's last line to its verdict; None sets no deadline.
-        threads
-            Cores for the network; None leaves it to OpenVINO.
-        exhaustive
-            Search without proposals, as `load_scorer` says.
-        tuning
-            Device, batch and streams; None takes those of the file beside the bundle.
-        overhear
-            Told of the features of every tile that is measured.
+        execution
+            How the network is run.
         oversee
             Told of the pixels of every whole frame, also of one that is too dark to be judged.
 
@@ -232,9 +212,7 @@ class Pipeline:
         self._clock_ns = clock_ns
         self._budget_ns = budget_ns
         self._oversee = oversee
-        self._stages = _stages(
-            bundle, self.grid, threads, tuning, exhaustive=exhaustive, overhear=overhear
-        )
+        self._stages = _stages(bundle, self.grid, execution)
 
     @property
     def engine(self) -> Engine:

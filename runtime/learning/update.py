@@ -30,6 +30,7 @@ from kenpin.runtime.bundles.manifest import (
 from kenpin.runtime.bundles.operating_point import operating_point
 from kenpin.runtime.bundles.pack import file_hashes, seal, staging_folder
 from kenpin.runtime.bundles.promise import promise
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.learning.brightness import BandLearner
@@ -145,7 +146,7 @@ def update(
             earlier = sum(one.name.startswith(PREFIX) for one in base.manifest.good_scores)
             ears = _Ears(learner, BandLearner(base, earlier), DriftLearner(base))
             say("prove the bundle")
-            pipeline = open_pipeline(base, threads=threads, overhear=ears)
+            pipeline = open_pipeline(base, execution=Execution(threads=threads, overhear=ears))
             selftest(pipeline)
             say(f"look at {len(fresh)} frames")
             heard, alone, unjudged = _heard(pipeline, ears, fresh)
@@ -160,7 +161,7 @@ def update(
             shutil.rmtree(scratch, ignore_errors=True)
         manifest = _with_scores(base.manifest, heard, scores).model_copy(update={"drift": drift})
         told = replace(base, arrays={**base.arrays, **changed}, manifest=manifest)
-        learnt = open_pipeline(told, threads=threads)
+        learnt = open_pipeline(told, execution=Execution(threads=threads))
         after = list(answers(learnt, challenge))
         judged = [(a, b) for a, b in zip(before, after, strict=True) if a and b]
         old, new = [a for a, _ in judged], [b for _, b in judged]
@@ -234,7 +235,7 @@ def _unseen_scores(
         own: Collection[int] = range(half, len(heard), HALVES)
         changed, _ = ears.arrays(own)
         told = replace(base, arrays={**base.arrays, **changed})
-        pipeline = open_pipeline(told, threads=threads)
+        pipeline = open_pipeline(told, execution=Execution(threads=threads))
         for number in own:
             one = heard[number]
             frame = Frame(one.load(), time.monotonic_ns(), 0, one.name)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.config.tuning import Tuning
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError
@@ -19,10 +18,10 @@ from kenpin.runtime.judging.blend import load_blend
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.fitting import in_grey_levels, misfit
 from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.network import load_network
+from kenpin.runtime.judging.network import AS_USUAL, Execution, load_network
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stopwatch
 from kenpin.runtime.judging.processor import check_processor
-from kenpin.runtime.judging.scoring import OnFeatures, OnPixels, Scorer
+from kenpin.runtime.judging.scoring import OnPixels, Scorer
 from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds, WebResume
@@ -45,17 +44,13 @@ def open_pipeline(
     web: WebSpec | None = None,
     clock_ns: Callable[[], int] = time.monotonic_ns,
     budget_ns: int | None = None,
-    threads: int | None = None,
-    exhaustive: bool = False,
-    tuning: Tuning | None = None,
-    overhear: OnFeatures | None = None,
+    execution: Execution = AS_USUAL,
     oversee: OnPixels | None = None,
 ) -> Pipeline | WebPipeline:
     """The pipeline that a bundle's geometry asks for; both have `judge` and `judge_single`.
 
-    `web` is the line's own table, instead of the bundle's; `tuning` how its network is run,
-    instead of what lies beside it; `overhear` is told of the features of every tile,
-    `oversee` of the pixels of every whole frame.
+    `web` is the line's own table, instead of the bundle's; `execution` says how the network is
+    run; `oversee` is told of the pixels of every whole frame.
 
     Raises
     ------
@@ -68,10 +63,7 @@ def open_pipeline(
             web=web,
             clock_ns=clock_ns,
             budget_ns=budget_ns,
-            threads=threads,
-            exhaustive=exhaustive,
-            tuning=tuning,
-            overhear=overhear,
+            execution=execution,
             oversee=oversee,
         )
     if web is not None:
@@ -83,10 +75,7 @@ def open_pipeline(
         bundle,
         clock_ns=clock_ns,
         budget_ns=budget_ns,
-        threads=threads,
-        exhaustive=exhaustive,
-        tuning=tuning,
-        overhear=overhear,
+        execution=execution,
         oversee=oversee,
     )
 
@@ -113,18 +102,12 @@ def _both_stages(
     bundle: Bundle,
     grid: TileGrid,
     web: WebSpec | None,
-    threads: int | None,
-    tuning: Tuning | None,
-    *,
-    exhaustive: bool,
-    overhear: OnFeatures | None,
+    execution: Execution,
 ) -> tuple[WebStages, WebStages]:
     """For the line's lanes, and for the recipe's, with which golden frames were scored."""
     recipe = bundle.manifest.web
     assert recipe is not None
-    engine, scorer = load_network(
-        bundle, grid, threads, tuning, exhaustive=exhaustive, overhear=overhear
-    )
+    engine, scorer = load_network(bundle, grid, execution)
     try:
         stages = _stages(bundle, grid, engine, scorer, web or recipe)
         recipes = stages if web is None else _stages(bundle, grid, engine, scorer, recipe)
@@ -158,10 +141,7 @@ class WebPipeline:
         web: WebSpec | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
         budget_ns: int | None = None,
-        threads: int | None = None,
-        exhaustive: bool = False,
-        tuning: Tuning | None = None,
-        overhear: OnFeatures | None = None,
+        execution: Execution = AS_USUAL,
         oversee: OnPixels | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
@@ -175,12 +155,8 @@ class WebPipeline:
             The monotonic clock that stamped the frames.
         budget_ns
             From a frame's last line to its verdict; None sets no deadline.
-        exhaustive
-            Search without proposals, as `load_scorer` says.
-        tuning
-            Device, batch and streams; None takes those of the file beside the bundle.
-        overhear
-            Told of the features of every tile that is measured.
+        execution
+            How the network is run.
         oversee
             Told of the pixels of every whole frame.
         beat
@@ -207,9 +183,7 @@ class WebPipeline:
         self._budget_ns = budget_ns
         self._beat = beat
         self._oversee = oversee
-        self.stages, self._recipes = _both_stages(
-            bundle, self.grid, web, threads, tuning, exhaustive=exhaustive, overhear=overhear
-        )
+        self.stages, self._recipes = _both_stages(bundle, self.grid, web, execution)
         self.reset()
 
     @property

@@ -25,6 +25,7 @@ from kenpin.runtime.bundles.layout import MANIFEST
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.drift.reference import Reference
 from kenpin.runtime.drift.watch import DriftWatch
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Reason, Thresholds, Verdict
@@ -115,14 +116,13 @@ def _prepare(
     _tell(channel, Phase.COMPILING)
     drift = _drift_watch(spec, bundle)
     if spec.make_pipeline:
-        pipeline = spec.make_pipeline(bundle, clock_ns=pulse, threads=spec.threads)
+        pipeline = spec.make_pipeline(bundle, clock_ns=pulse, execution=Execution(spec.threads))
     else:
         pipeline = open_pipeline(
             bundle,
             web=spec.web,
             clock_ns=pulse,
-            threads=spec.threads,
-            overhear=drift.features if drift else None,
+            execution=Execution(threads=spec.threads, overhear=drift.features if drift else None),
             oversee=drift.pixels if drift else None,
         )
     _tell(channel, Phase.WARMING)
