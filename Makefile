@@ -66,16 +66,19 @@ $(PEERS)/installed: benchmarks/peers/requirements.txt
 # should not wait for the former; then, one by one, those that measure. All share their bundles.
 test: install
 	builds=$$(mktemp -d) && trap 'rm -rf "$$builds"' EXIT && export KENPIN_TEST_BUILDS="$$builds" && \
-	$(BIN)/python -m pytest -m "not clock and not alone and not real" -n 2 --dist loadfile && \
-	$(BIN)/python -m pytest -m "clock and not alone and not real" -n 2 --dist loadfile && \
+	$(BIN)/python -m pytest -m "not (clock or alone or real or thorough)" -n 2 --dist loadfile && \
+	$(BIN)/python -m pytest -m "clock and not (alone or real or thorough)" -n 2 --dist loadfile && \
 	$(BIN)/python -m pytest -m "alone and not real"
 
 # The same tests of processes and clocks while two others want both cores: ROUNDS times in a row.
 test-busy: install
 	$(BIN)/python benchmarks/busy.py --rounds $(or $(ROUNDS),1)
 
-# With a real browser; what is missing is named and skipped.
+# With real partners, such as a browser; what is missing is named and skipped. And the promises
+# of `make test` in all their cases.
 test-real: install real-partners
+	builds=$$(mktemp -d) && trap 'rm -rf "$$builds"' EXIT && export KENPIN_TEST_BUILDS="$$builds" && \
+	$(BIN)/python -m pytest -m "thorough and not real" -n 2 --dist loadfile && \
 	$(BIN)/python -m pytest -m real -rs
 
 lint: install
@@ -94,7 +97,7 @@ docs: install
 	NO_COLOR=1 $(BIN)/zensical build --strict --clean
 
 coverage: install
-	$(BIN)/python -m pytest -m "not clock and not alone and not real" -n 2 --dist loadfile \
+	$(BIN)/python -m pytest -m "not (clock or alone or real)" -n 2 --dist loadfile \
 	  --cov --cov-report=term:skip-covered
 
 # What an environment that compiles bundles is made of, as CycloneDX 1.6.

@@ -64,6 +64,7 @@ def test_copies_that_change_nothing_are_refused() -> None:
         AugmentSpec(copies=2)
 
 
+@pytest.mark.thorough
 def test_a_bundle_learns_from_the_copies_and_scores_the_photographs(
     workshop: Workshop, patchcore: Bundle, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def grid_file(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.thorough
 def test_a_bench_fills_its_table_and_goes_on_where_it_ended(
     grid_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_part_is_forgotten_as_if_it_had_never_been_seen(
     )  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_a_bundle_of_it_finds_a_patch(workshop: Workshop, tmp_path: Path) -> None:
     result = workshop.build(tmp_path, 'method={name="dfm"}')
     good = read_pixels(workshop.data / "test" / "good" / "000.png")

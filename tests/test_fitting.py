@@ -189,6 +189,7 @@ def deep(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_twelve_bits_of_colour_are_compiled_judged_and_measured_as_the_grey_they_show(
     workshop: Workshop, patchcore: Bundle, deep: Path, tmp_path: Path
 ) -> None:

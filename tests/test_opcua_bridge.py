@@ -36,6 +36,7 @@ def opcua(line: LyingLine, **settings: object) -> Iterator[tuple[OpcuaSettings, 
         yield found, process
 
 
+@pytest.mark.thorough
 def test_every_promise_holds_through_opcua_whatever_goes_wrong(tmp_path: Path) -> None:
     with LyingLine(tmp_path) as line, opcua(line) as (settings, process):
         watch = inspect(line, settings, process, Each(Fault.BROKER_AWAY), parts=50)
@@ -97,6 +98,7 @@ def test_nobody_enters_without_a_trusted_certificate_and_a_password(tmp_path: Pa
             asyncio.run(heartbeat(tmp_path, "plc", "long enough"))
 
 
+@pytest.mark.thorough
 def test_a_generic_client_needs_none_of_our_own_nodes(tmp_path: Path) -> None:
     """State, StartSingleJob and ResultReadyEvent, as the specification has them."""
     with LyingLine(tmp_path) as line, opcua(line) as (settings, _):

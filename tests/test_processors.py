@@ -90,6 +90,7 @@ def everywhere(networks, patchcore, padim, web_bundle, tmp_path_factory):
     return {isa: np.load(folder / f"{isa}.npz") for isa in children}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("isa", [*INSTRUCTION_SETS[1:], LOWEST])
 def test_networks_compute_the_same_features_under_each_instruction_set(everywhere, networks, isa):
     for name in networks:
@@ -98,6 +99,7 @@ def test_networks_compute_the_same_features_under_each_instruction_set(everywher
         assert np.abs(there - here).max() < 1e-4 * here.std(), name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 def test_golden_frames_score_the_same_under_each_instruction_set(
     everywhere, patchcore, padim, web_bundle, isa
@@ -107,6 +109,7 @@ def test_golden_frames_score_the_same_under_each_instruction_set(
         np.testing.assert_allclose(everywhere[isa][name], recorded, rtol=0.005, err_msg=name)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["patchcore", "padim", "web"])
 def test_golden_frames_score_the_same_under_the_lowest_instruction_set(everywhere, name):
     here, there = (everywhere[isa][f"{name}, exhaustive"] for isa in (INSTRUCTION_SETS[0], LOWEST))

@@ -215,6 +215,7 @@ def test_nothing_is_tuned_on_a_test_set(
     assert "chosen by a test set" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_the_command_writes_a_recipe_that_compiles_and_says_why(
     tmp_path: Path, workshop: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:

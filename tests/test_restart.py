@@ -42,6 +42,7 @@ def a_verdict(folder: Path) -> bool:
         context.destroy(linger=0)
 
 
+@pytest.mark.thorough
 def test_a_hung_loop_is_shot_by_the_watchdog_and_comes_back(
     patchcore: Bundle, tmp_path: Path, unit: Unit
 ) -> None:

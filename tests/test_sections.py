@@ -119,6 +119,7 @@ def test_lanes_must_be_there_and_an_own_map_is_left_alone(tmp_path: Path) -> Non
         load_recipe(recipe, ["method.reweight_neighbours=3", 'threshold={each="tile"}'])
 
 
+@pytest.mark.thorough
 def test_a_webs_lanes_have_levels_that_hold_however_it_is_cut(tmp_path: Path) -> None:
     lanes = "[{name='a',left_px=0,right_px=80},{name='b',left_px=80,right_px=152}]"
     bundle = compile_web(tmp_path, f"web.lanes={lanes}", 'threshold={each="lane"}', IN_FLOAT)

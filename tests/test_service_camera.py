@@ -104,6 +104,7 @@ def judged_again(plc: Client, ids: Iterator[str], *, after: str) -> None:
         plc.hear(0.1)
 
 
+@pytest.mark.thorough
 def test_a_due_trigger_is_answered_with_the_fault_and_the_next_part_is_judged_again(
     simulator: Simulator, patchcore: Bundle, tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def state(line: RunningLine) -> dict[str, Any] | None:
         return None
 
 
+@pytest.mark.thorough
 def test_a_page_that_dies_again_and_again_costs_no_verdict(line: RunningLine) -> None:
     line.verdict()
     line.listen_until(lambda: (told := state(line)) and told["strip"], "verdicts on the page")
@@ -82,6 +83,7 @@ def test_a_page_that_stands_still_costs_no_verdict(line: RunningLine) -> None:
     check_undisturbed(line)
 
 
+@pytest.mark.thorough
 def test_a_flooded_page_costs_no_verdict(line: RunningLine) -> None:
     line.verdict()
     line.listen_until(lambda: state(line), "the page")

@@ -136,6 +136,7 @@ def test_health_is_the_gateways_and_readiness_the_lines(start: Start) -> None:
     assert line.stop() == 0
 
 
+@pytest.mark.thorough
 def test_a_page_that_hangs_or_dies_is_noticed_by_nobody_on_the_line(start: Start) -> None:
     line = start()
     page(line)
@@ -175,6 +176,7 @@ def test_a_port_that_is_taken_is_complained_of_until_it_is_free(start: Start) ->
 
 def test_idle_connections_do_not_keep_others_out(start: Start) -> None:
     line = start()
+    line.verdict()
     host, port = page(line).removeprefix("http://").split(":")
     idle = [socket.create_connection((host, int(port))) for _ in range(40)]
     try:

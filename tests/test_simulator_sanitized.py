@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from gentl_producer import built
 
 HERE = Path(__file__).resolve().parent
@@ -16,6 +18,7 @@ def library(name: str) -> str:
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.thorough
 def test_the_producer_is_clean_under_the_sanitizers() -> None:
     environ = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),

@@ -22,7 +22,14 @@ from kenpin.runtime.bundles.store import Store, StoredBundle, StoreError
 from power_cut import Disk, Operation, Operations, act, write_left
 from running_line import line_toml
 
-ACTIONS = ["install", "first install", "install again", "repair", "rollback", "switch"]
+ACTIONS = [
+    "install",
+    pytest.param("first install", marks=pytest.mark.thorough),
+    pytest.param("install again", marks=pytest.mark.thorough),
+    pytest.param("repair", marks=pytest.mark.thorough),
+    "rollback",
+    "switch",
+]
 
 
 @pytest.fixture(scope="module")

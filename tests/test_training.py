@@ -79,6 +79,8 @@ ASKED = {
 TRAINED = sorted(
     name for name in METHODS.names() if issubclass(METHODS.find(name).settings, TrainedSpec)
 )
+# Many steps of a flow each, even of two.
+LONG = ("cflow", "ensemble", "fastflow")
 
 
 def quiet() -> Steps:
@@ -291,7 +293,10 @@ def test_twin_settings_that_cannot_be_are_refused() -> None:
 # -- every method ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=pytest.mark.thorough) if name in LONG else name for name in TRAINED],
+)
 def test_the_box_gives_the_map_that_torch_gives_and_training_again_the_same(
     tiny: Path, tmp_path: Path, method: str
 ) -> None:
@@ -344,6 +349,7 @@ def students(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Bu
     return read_bundle(made)
 
 
+@pytest.mark.thorough
 def test_a_student_becomes_a_bundle_that_is_guarded_and_judges(
     students: Bundle, workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -362,11 +368,13 @@ def test_a_student_becomes_a_bundle_that_is_guarded_and_judges(
     assert "2 frames: 1 OK, 1 NG" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_nothing_of_a_training_is_left_when_its_bundle_is_sealed(students: Bundle) -> None:
     trainings = students.folder.parent / ".trainings"
     assert not trainings.exists() or not any(trainings.iterdir())
 
 
+@pytest.mark.thorough
 def test_a_student_judges_webs_alike_however_they_are_cut(tmp_path: Path) -> None:
     bundle = compile_web(
         tmp_path,

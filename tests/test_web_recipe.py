@@ -111,6 +111,7 @@ def test_the_blocks_of_one_recording_are_fitted_as_one_web(
     assert len(found[0]) == 3 * (1 + -(-(1500 - 64) // 64))
 
 
+@pytest.mark.thorough
 def test_turned_photographs_make_the_same_bundle(tmp_path: Path) -> None:
     good = write_webs(tmp_path / "webs", (300, 260, 400))
     turned = tmp_path / "turned"

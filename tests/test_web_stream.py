@@ -155,6 +155,7 @@ def test_any_cut_gives_the_same_map_and_defects_to_the_last_bit(
     assert {j.verdict.reason for j in judged} <= {None, Reason.DEFECT}
 
 
+@pytest.mark.thorough
 def test_overlapping_tiles_and_patchcore_have_no_seam_either(tmp_path: Path, web: Any) -> None:
     pipeline = WebPipeline(compile_web(tmp_path, *OVERLAP))
     whole = run(pipeline, [web])
