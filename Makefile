@@ -63,22 +63,22 @@ $(PEERS)/installed: benchmarks/peers/requirements.txt
 	touch $@
 
 # Two files at a time: those that compute; then those that wait for processes and clocks, which
-# should not wait for the former; then, one by one, those that measure. All share their bundles.
+# should not wait for the former. Both share their bundles.
 test: install
 	builds=$$(mktemp -d) && trap 'rm -rf "$$builds"' EXIT && export KENPIN_TEST_BUILDS="$$builds" && \
 	$(BIN)/python -m pytest -m "not (clock or alone or real or thorough)" -n 2 --dist loadfile && \
-	$(BIN)/python -m pytest -m "clock and not (alone or real or thorough)" -n 2 --dist loadfile && \
-	$(BIN)/python -m pytest -m "alone and not real"
+	$(BIN)/python -m pytest -m "clock and not (alone or real or thorough)" -n 2 --dist loadfile
 
 # The same tests of processes and clocks while two others want both cores: ROUNDS times in a row.
 test-busy: install
 	$(BIN)/python benchmarks/busy.py --rounds $(or $(ROUNDS),1)
 
-# With real partners, such as a browser; what is missing is named and skipped. And the promises
-# of `make test` in all their cases.
+# The promises of `make test` in all their cases; those that measure times, one by one; and with
+# real partners, such as a browser: what is missing is named and skipped.
 test-real: install real-partners
 	builds=$$(mktemp -d) && trap 'rm -rf "$$builds"' EXIT && export KENPIN_TEST_BUILDS="$$builds" && \
-	$(BIN)/python -m pytest -m "thorough and not real" -n 2 --dist loadfile && \
+	$(BIN)/python -m pytest -m "thorough and not (alone or real)" -n 2 --dist loadfile && \
+	$(BIN)/python -m pytest -m "alone and not real" && \
 	$(BIN)/python -m pytest -m real -rs
 
 lint: install
