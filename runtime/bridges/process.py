@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from kenpin.config.line import Line
 from kenpin.config.registry import load_object
 from kenpin.config.text import shorten
 from kenpin.processes.channel import Channel, Message, Stop
+from kenpin.processes.memory import keep_what_is_loaded, tidy_up
 from kenpin.runtime.bridges.link import LineLink, Unsaid
 from kenpin.runtime.wire.client import Heard, LineClient, WireOptions
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
@@ -38,6 +40,8 @@ __all__ = [
 
 # Between two signs of life of a bridge; the gateway replaces one that hangs.
 ALIVE_S = 1.0
+# Between two looks for garbage.
+_TIDY_S = 60.0
 # Why a bridge is not reached whose libraries are still being read.
 STARTING = "starting"
 # A gate waits for it, so less than the archive's; the line still comes first.
@@ -113,6 +117,7 @@ class Bridged:
         self._name = name
         self._channel = channel
         self._report = BridgeReport("", STARTING)
+        self._tidy_s: float | None = None
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
 
@@ -142,15 +147,18 @@ class Bridged:
         would show a PLC what is not so.
         """
 
+        def failed(error: Exception) -> None:
+            self._failure = error
+            self._ended.set()
+
         def heard(message: Heard | Unsaid) -> None:
             try:
                 hear(message)
             except Exception as error:
-                self._failure = error
-                self._ended.set()
+                failed(error)
                 raise
 
-        return LineLink(self.client(**how), heard, asyncio.get_running_loop())
+        return LineLink(self.client(**how), heard, failed, asyncio.get_running_loop())
 
     @contextlib.contextmanager
     def pictures(self, topic: bytes) -> Iterator[zmq.asyncio.Socket]:
@@ -170,6 +178,9 @@ class Bridged:
 
     def tell(self, *, address: str = "", fault: str = "") -> None:
         """Where the bridge is reached, or why it is not: an alarm says so, until the next."""
+        if address and self._tidy_s is None:
+            self._tidy_s = time.monotonic() + _TIDY_S
+            keep_what_is_loaded()
         report = BridgeReport(address, shorten(fault, MAX_DETAIL_CHARS))
         if report != self._report:
             self._report = report
@@ -188,6 +199,9 @@ class Bridged:
         try:
             while not self._ended.is_set():
                 self._channel.send(self._report)
+                if self._tidy_s is not None and time.monotonic() > self._tidy_s:
+                    self._tidy_s = time.monotonic() + _TIDY_S
+                    tidy_up()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._ended.wait(), ALIVE_S)
         finally:
