@@ -47,9 +47,17 @@ async function main(url) {
   const conditions = ClientMonitoredItem.create(
     subscription, { nodeId: resolveNodeId(`ns=${own};s=VisionSystem`), attributeId: AttributeIds.EventNotifier },
     { queueSize: 100, discardOldest: true,
-      filter: constructEventFilter(["ConditionName", "Retain", "Message", "ActiveState.Id"]) },
+      filter: constructEventFilter(["ConditionName", "Retain", "Message", "EventType"]) },
     TimestampsToReturn.Both);
-  const condition = new Promise((resolve) => conditions.on("changed", ([name, retain, message]) => {
+  // What lies between the RefreshStartEvent and the RefreshEndEvent: which conditions are open.
+  const [refreshBegins, refreshEnds] = ["i=2787", "i=2788"];
+  let open = null, refreshed;
+  const refresh = new Promise((resolve) => { refreshed = resolve; });
+  const condition = new Promise((resolve) => conditions.on("changed", ([name, retain, message, type]) => {
+    const kind = type.value && type.value.toString().replace("ns=0;", "");
+    if (kind === refreshBegins) open = new Set();
+    if (kind === refreshEnds) refreshed([...open]);
+    if (open && name.value) open.add(`${name.value} ${retain.value}`);
     if (name.value === "camera") resolve({ retain: retain.value, message: message.value.text });
   }));
   await Promise.all([item, conditions].map((one) => new Promise((resolve) => one.on("initialized", resolve))));
@@ -95,10 +103,16 @@ async function main(url) {
     forever, await made(3015, ""), await made(3004, ""), await made(3002, ""), await made(3013, ""),
     await made(3008, ""), await made(3008, ""), await made(3003, ""), await made(3016, ""), none, none, forever]);
 
+  const alarm = await condition;
+  await session.call({
+    objectId: resolveNodeId("i=2782"), methodId: resolveNodeId("i=3875"),
+    inputArguments: [number(subscription.subscriptionId, DataType.UInt32)],
+  });
+
   process.stdout.write(JSON.stringify({
     outer, inner, status: called.statusCode.name, error: called.outputArguments[1].value,
     job: called.outputArguments[0].value.id, errors, recipes: recipes[3].map((recipe) => recipe.id),
-    results: last(results), condition: await condition,
+    results: last(results), condition: alarm, refreshed: await refresh,
     result: {
       id: result.ResultId.id, meas: result.MeasId.id, part: result.PartId.id, job: result.JobId.id,
       recipe: result.InternalRecipeId.id, state: result.ResultState, simulated: result.IsSimulated,

@@ -31,12 +31,12 @@ class Plc:
     """A client that has heard its line; calls methods by their paths and keeps events."""
 
     def __init__(self, client: Client, own: int, index: int) -> None:
-        self.client, self._own = client, own
+        self.client, self.own, self.index = client, own, index
         self._types = define_structures(index)
         self.events: list[Any] = []
 
     def node(self, path: str) -> Node:
-        return self.client.get_node(ua.NodeId(f"VisionSystem.{path}", self._own))
+        return self.client.get_node(ua.NodeId(f"VisionSystem.{path}", self.own))
 
     def an(self, kind: str, named: str = "") -> ua.Variant:
         made = self._types[f"{kind}DataType"](Id=named)
@@ -72,6 +72,14 @@ class Plc:
     def event_notification(self, event: Any) -> None:
         self.events.append(event)
 
+    async def refresh(self, subscription: int, *item: int) -> None:
+        number = ua.ObjectIds.ConditionType_ConditionRefresh
+        if item:
+            number = ua.ObjectIds.ConditionType_ConditionRefresh2
+        kind = self.client.get_node(ua.NodeId(ua.ObjectIds.ConditionType))
+        given = [ua.Variant(one, U32) for one in (subscription, *item)]
+        await kind.call_method(ua.NodeId(number), *given)
+
     async def event(self, wanted: Callable[[Any], bool], what: str) -> Any:
         async with asyncio.timeout(10):
             while not (found := [event for event in self.events if wanted(event)]):
@@ -96,6 +104,9 @@ async def plc(port: int) -> AsyncIterator[Plc]:
 
 # ResultReady, RecipePrepared, VisionWarningCondition, VisionErrorCondition
 EVENTS = (1024, 1022, 1034, 1035)
+MARKS = (
+    ua.NodeId(ua.ObjectIds.RefreshStartEventType), ua.NodeId(ua.ObjectIds.RefreshEndEventType),
+)  # fmt: skip
 
 
 def run(line: LyingLine, work: Callable[[Plc], Any], **settings: object) -> None:
@@ -224,9 +235,37 @@ def test_alarms_are_conditions_that_come_and_go(tmp_path: Path) -> None:
             line.to_publish.append(("alarm", alarm | {"active": True}))
             await heard(1)
             assert states() == [(True, "the cable is out")]
+            said = next(event for event in client.events if hasattr(event, "ConditionName"))
+            late = Plc(client.client, client.own, client.index)
+            subscription = await client.client.create_subscription(10, late)
+            # One item: only what one item is told has an order.
+            await subscription.subscribe_events(
+                client.client.get_node(ua.NodeId("VisionSystem", client.own)),
+                [*MARKS, ua.NodeId(1034, client.index)],
+            )
+
+            async def refreshed(count: int) -> list[Any]:
+                await client.refresh(subscription.subscription_id)
+                async with asyncio.timeout(10):
+                    while len(late.events) < count:
+                        await asyncio.sleep(0.01)
+                return [late.events.pop(0) for _ in range(count)]
+
+            begin, again, end = await refreshed(3)
+            assert (begin.EventType, end.EventType) == MARKS
+            assert (again.Message.Text, again.Retain) == ("the cable is out", True)
+            assert again.EventId == said.EventId, "it is the same event"
+            with pytest.raises(ua.UaStatusCodeError, match="MonitoredItemIdInvalid"):
+                await client.refresh(subscription.subscription_id, 99)
+            async with plc(int(client.client.server_url.port)) as stranger:
+                with pytest.raises(ua.UaStatusCodeError, match="SubscriptionIdInvalid"):
+                    await stranger.refresh(subscription.subscription_id)
             line.to_publish.append(("alarm", alarm | {"active": False, "detail": ""}))
             await heard(2)
             assert states()[1][0] is False, "nothing is open any more"
+            late.events.clear()
+            begin, end = await refreshed(2)
+            assert (begin.EventType, end.EventType) == MARKS
 
         run(line, work)
 

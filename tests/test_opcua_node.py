@@ -65,5 +65,6 @@ def test_node_opcua_triggers_a_part_and_reads_its_result(tmp_path: Path) -> None
     assert found["recipes"] == ["b@000000000001", NEXT]
     assert found["results"] == 0
     assert found["condition"] == {"retain": True, "message": "the cable is out"}
+    assert found["refreshed"] == ["camera true"], "ConditionRefresh tells what is open"
     told = [command["type"] for command in line.commands]
     assert told == ["reset", "prepare", "activate"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import datetime
 import hashlib
 import hmac
@@ -9,6 +10,7 @@ import ipaddress
 import re
 import secrets
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -18,9 +20,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from kenpin.config.errors import ConfigError
 
 __all__ = [
-    "application_uri", "certificates_in", "knows", "make_certificate", "read_certificate",
+    "CALLER", "application_uri", "certificates_in", "knows", "make_certificate", "read_certificate",
     "set_user",
 ]  # fmt: skip
+
+# Whose call is being served; asyncua does not tell a method.
+CALLER: contextvars.ContextVar[Any] = contextvars.ContextVar("caller")
 
 _DAYS = 3650
 _BITS = 2048

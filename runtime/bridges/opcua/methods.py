@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextvars
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from asyncua import ua
 
+from kenpin.runtime.bridges.opcua.access import CALLER
 from kenpin.runtime.bridges.opcua.dialogue import MethodError, OpcuaDialogue
 from kenpin.runtime.bridges.opcua.vision_system import Method, VisionSystem
 
-__all__ = ["CALLER", "methods_of"]
-
-# Whose call is being served; asyncua does not tell a method.
-CALLER: contextvars.ContextVar[Any] = contextvars.ContextVar("caller")
+__all__ = ["methods_of"]
 
 _V = ua.VariantType
 _PREPARED = 1

@@ -18,6 +18,7 @@ from asyncua.server.internal_session import InternalSession, SessionState
 from kenpin.config.bridge_opcua import OpcuaSettings
 from kenpin.runtime.bridges.link import LineLink, Unsaid
 from kenpin.runtime.bridges.opcua.access import (
+    CALLER,
     application_uri,
     certificates_in,
     knows,
@@ -25,7 +26,7 @@ from kenpin.runtime.bridges.opcua.access import (
 )
 from kenpin.runtime.bridges.opcua.address_space import opened
 from kenpin.runtime.bridges.opcua.dialogue import Notice, OpcuaDialogue
-from kenpin.runtime.bridges.opcua.methods import CALLER, methods_of
+from kenpin.runtime.bridges.opcua.methods import methods_of
 from kenpin.runtime.bridges.opcua.vision_system import LINE_URI, VisionSystem
 from kenpin.runtime.bridges.process import Bridged
 from kenpin.runtime.wire.client import Heard

@@ -13,6 +13,7 @@ from asyncua.common.events import Event
 
 from kenpin.runtime.bridges.line_watch import LineWatch
 from kenpin.runtime.bridges.opcua.address_space import AddressSpace, variable
+from kenpin.runtime.bridges.opcua.conditions import Conditions, condition_fields
 from kenpin.runtime.bridges.opcua.dialogue import Notice
 from kenpin.runtime.bridges.opcua.result_fields import bundle_hash, ids_of, job_id, result_fields
 from kenpin.runtime.bridges.opcua.table import StructureField
@@ -83,6 +84,10 @@ class VisionSystem:
         self._states = ("", "")
         self._last_job = ""
         self._event_type = self.node("LineEventType")
+        self._notifiers = [
+            self.node("VisionSystem.Line"), self.node("VisionSystem"),
+            ua.NodeId(ua.ObjectIds.Server),
+        ]  # fmt: skip
 
     def node(self, path: str) -> ua.NodeId:
         """Of ours."""
@@ -107,7 +112,10 @@ class VisionSystem:
             await self._current_state(path)
         await self._variable("VisionSystem.SystemState", "SystemStateDescriptionDataType")
         await self._own_object(methods)
-        for node in (self.node("VisionSystem"), self.node("VisionSystem.Line")):
+        self._conditions = Conditions(
+            self._space.server, self._notifiers, lambda kind: self._event(kind, "refresh", {})
+        )
+        for node in self._notifiers[:2]:
             await self._space.refer(ua.NodeId(ua.ObjectIds.Server), ua.ObjectIds.HasNotifier, node)
 
     async def _object(self, path: str, type_name: str) -> None:
@@ -194,6 +202,7 @@ class VisionSystem:
 
         Where the line is not heard, their quality is Bad: nothing of before is true any more.
         """
+        self._conditions.only(line.alarms)
         heard = line.state_number(now_ns) != 0
         states = _STATES.get(line.state, ("", "")) if heard else ("", "")
         outer, inner = states
@@ -380,29 +389,11 @@ class VisionSystem:
         active, source = fields["active"], fields["source"]
         error = self._states[0] == "Error"
         kind = "VisionErrorConditionType" if error else "VisionWarningConditionType"
-        state = ua.LocalizedText("Active" if active else "Inactive")
-        enabled, acked = ua.LocalizedText("Enabled"), ua.LocalizedText("Acknowledged")
-        about: dict[str, Any] = {
-            "NodeId": (self.node(f"Alarm.{source}"), _V.NodeId),
-            "ConditionName": (source, _V.String),
-            "ConditionClassId": (ua.NodeId(ua.ObjectIds.SystemConditionClassType), _V.NodeId),
-            "ConditionClassName": (ua.LocalizedText("SystemConditionClass"), _V.LocalizedText),
-            "Retain": (active, _V.Boolean),
-            "EnabledState": (enabled, _V.LocalizedText),
-            "EnabledState/Id": (True, _V.Boolean),
-            # It goes by itself once its cause has gone: there is nothing to acknowledge.
-            "AckedState": (acked, _V.LocalizedText),
-            "AckedState/Id": (True, _V.Boolean),
-            "ActiveState": (state, _V.LocalizedText),
-            "ActiveState/Id": (active, _V.Boolean),
-            "Quality": (ua.StatusCode(ua.StatusCodes.Good), _V.StatusCode),
-            "StopReaction": (error, _V.Boolean),
-            "BlockReaction": (error, _V.Boolean),
-            "CausePath": (source, _V.String),
-        }
+        about = condition_fields(fields, self.node(f"Alarm.{source}"), error=error)
         severity = (_HIGH if error else _WARNING) if active else _LOW
-        type_id = self._space.type_id(kind)
-        await self._fire(type_id, fields["detail"], about, notice, severity)
+        event = self._event(self._space.type_id(kind), fields["detail"], about, notice, severity)
+        self._conditions.note(source, event, active=active)
+        await self._emit(event)
 
     async def _fire(
         self,
@@ -410,8 +401,17 @@ class VisionSystem:
         message: str,
         fields: Mapping[str, tuple[Any, ua.VariantType]],
         notice: Notice | None = None,
-        severity: int = _LOW,
     ) -> None:
+        await self._emit(self._event(kind, message, fields, notice))
+
+    def _event(
+        self,
+        kind: ua.NodeId,
+        message: str,
+        fields: Mapping[str, tuple[Any, ua.VariantType]],
+        notice: Notice | None = None,
+        severity: int = _LOW,
+    ) -> Event:
         now = datetime.now(UTC)
         event = Event()
         base: dict[str, tuple[Any, ua.VariantType]] = {
@@ -429,10 +429,11 @@ class VisionSystem:
             base |= {"Said": (said, _V.String), "Topic": (notice.topic, _V.String)}
         for name, (value, variant) in {**base, **fields}.items():
             event.add_property(name, value, variant)
+        return event
+
+    async def _emit(self, event: Event) -> None:
         # All in order on `Line`; what the specification knows on the other two as well.
-        nodes = [self.node("VisionSystem.Line")]
-        if kind != self._event_type:
-            nodes += [self.node("VisionSystem"), ua.NodeId(ua.ObjectIds.Server)]
-        for node in nodes:
+        own = event.EventType == self._event_type
+        for node in self._notifiers[:1] if own else self._notifiers:
             event.emitting_node = node
             await self._space.server.iserver.subscription_service.trigger_event(event)
