@@ -6,19 +6,25 @@ Used by `fuzz.py` (atheris) and by `tests/test_hostile_bytes.py` (hypothesis).
 
 from __future__ import annotations
 
+import asyncio
+import json
 import struct
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import msgpack
 from zmq.utils import z85
 
 from kenpin.config.bridges import ModbusSettings
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import load_line
 from kenpin.config.text import shorten
+from kenpin.runtime.bridges.link import Unsaid
 from kenpin.runtime.bridges.modbus.dialogue import ModbusDialogue
 from kenpin.runtime.bridges.modbus.registers import CONTROL, CONTROL_AT, END
 from kenpin.runtime.bridges.mqtt.backlog import Backlog
@@ -31,6 +37,7 @@ from kenpin.runtime.bridges.sparkplug.payload import Metric, MetricType, Payload
 from kenpin.runtime.bridges.sparkplug.payload import decode as read_payload
 from kenpin.runtime.bridges.sparkplug.payload import encode as write_payload
 from kenpin.runtime.bundles.manifest import BundleError, parse_manifest
+from kenpin.runtime.wire.client import Heard
 from kenpin.runtime.wire.encodings import CODECS
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 from kenpin.runtime.wire.keys import parse_keys
@@ -144,17 +151,67 @@ class Deaf:
         """Nothing was open."""
 
 
+class _OpcuaSession:
+    """A client in the midst of a session: one result waits for it."""
+
+    def __init__(self) -> None:
+        from kenpin.runtime.bridges.opcua.access import CALLER
+        from kenpin.runtime.bridges.opcua.address_space import AddressSpace
+        from kenpin.runtime.bridges.opcua.methods import methods_of
+        from kenpin.runtime.bridges.opcua.structures import define_structures
+        from kenpin.runtime.bridges.opcua.table import companion
+        from kenpin.runtime.bridges.opcua.vision_system import VisionSystem
+
+        self.loop = asyncio.new_event_loop()
+        define_structures(2)
+        self.dialogue = OpcuaDialogue(
+            _FACTS, ("a@0123456789ab",), 100, self._away, lambda _: None, lambda _: True
+        )
+        system = VisionSystem(AddressSpace(None, 2, companion()), _FACTS, 3)  # type: ignore[arg-type]
+        self.methods = list(methods_of(self.dialogue, system, self._failed).values())
+        CALLER.set(self)
+        self.loop.run_until_complete(self.dialogue.open_session(self, "77"))
+        for message in _canonical():
+            if message["type"] in ("verdict", "state"):
+                fields = message | {"session": "77", "trig": "4711/left"}
+                fields |= {"t_wall_ns": 10**18, "lat_us": {"total": 900}}
+                self.dialogue.heard(Heard(message["type"], fields, 0), 0)
+
+    def _away(self, kind: str, **fields: object) -> None:
+        """A line that is not there: nothing that it would be asked is waited for."""
+        # What a message can carry only, else the thread that talks with the line would end.
+        msgpack.packb(fields)
+        self.dialogue.heard(Unsaid(kind, fields, ""), 0)
+
+    def _failed(self, error: Exception) -> None:
+        raise AssertionError(f"ends the bridge: {error!r}")
+
+    def call(self, number: int, given: list[Any]) -> None:
+        """A method with what a client gave; what it gives must have bytes."""
+        from asyncua import ua
+        from asyncua.ua.ua_binary import variant_to_binary
+
+        found = self.loop.run_until_complete(
+            self.methods[number % len(self.methods)](ua.NodeId(), *given)
+        )
+        for variant in found if isinstance(found, list) else ():
+            variant_to_binary(variant)
+
+
+_opcua_session = cache(_OpcuaSession)
+
+
 def _opcua(payload: bytes) -> None:
-    """Ids as a client writes them into a method's structures."""
-    text = payload.decode(errors="replace")
-    dialogue = OpcuaDialogue(
-        _FACTS, ("a@0123456789ab",), 100, lambda *_, **__: None, lambda _: None, lambda _: True
-    )
-    assert dialogue.found(text) is None
-    for asked in (dialogue.acknowledge(None, text), dialogue.prepare(None, text + "?")):
-        with suppress(StopIteration):
-            asked.send(None)
-            raise AssertionError("a method waits for the line")
+    """A call as a client writes it: a method's number, then variants of any kind."""
+    from asyncua.common.utils import Buffer
+    from asyncua.ua.ua_binary import variant_from_binary
+
+    session, rest, given = _opcua_session(), Buffer(payload[1:]), []
+    # What asyncua cannot read reaches no method; that it lives is tried on its socket.
+    with suppress(Exception):
+        while len(rest):
+            given.append(variant_from_binary(rest))
+    session.call(payload[0] if payload else 0, given)
 
 
 def _memory() -> str | None:
@@ -195,10 +252,6 @@ def corpus(target: str) -> list[bytes]:
 
 def good(target: str) -> list[bytes]:
     """Bytes that the target accepts, or nearly."""
-    import json
-
-    import msgpack
-
     if target == "line":
         folder = Path(__file__).resolve().parent.parent / "config"
         return [path.read_bytes() for path in sorted(folder.glob("line-*.toml"))]
@@ -225,7 +278,7 @@ def good(target: str) -> list[bytes]:
             write_payload(Payload(trigger, 7, 255), with_types=typed) for typed in (True, False)
         ]
     if target == "opcua":
-        return [b"4711/left", b"/"]
+        return _opcua_calls()
     if target == "manifest":
         return [b'{"schema_version": 1, "name": "a", "versions": {}, "files": {}}']
     if target.startswith("command"):
@@ -237,8 +290,41 @@ def good(target: str) -> list[bytes]:
             {"v": 1, "type": "roll_start", "name": "roll 7"},
         ]
     else:
-        messages = [case["message"] for case in json.loads(_VECTORS.read_text())["canonical"]]
+        messages = _canonical()
     if target.endswith("struct"):
         return [pack(message) for message in messages if message["type"] not in ("prepare", "web")]
     write = msgpack.packb if target.endswith("msgpack") else lambda m: json.dumps(m).encode()
     return [write(message) for message in messages]
+
+
+def _canonical() -> list[dict[str, Any]]:
+    return [case["message"] for case in json.loads(_VECTORS.read_text())["canonical"]]
+
+
+def _opcua_calls() -> list[bytes]:
+    """One of each method, with as many empty, numeric or structured arguments as it takes."""
+    from asyncua import ua
+    from asyncua.ua.ua_binary import variant_to_binary
+
+    from kenpin.runtime.bridges.opcua.structures import define_structures
+
+    made = define_structures(2)
+    named = [
+        ua.Variant(made[kind](Id=text), ua.VariantType.ExtensionObject)
+        for kind, text in (
+            ("MeasIdDataType", "4712"), ("PartIdDataType", "left"),
+            ("RecipeIdInternalDataType", "a@0123456789ab"),
+            ("ResultIdDataType", f"{_BOOT}:1"), ("JobIdDataType", ""),
+        )
+    ]  # fmt: skip
+    numbers = [ua.Variant(0, ua.VariantType.Int32), ua.Variant(1, ua.VariantType.UInt32)]
+    texts = [ua.Variant("77", ua.VariantType.String), ua.Variant()]
+    found = []
+    for number in range(16):
+        for given in (
+            texts[:1], named[2:3], named[3:4], [*named[3:4], *numbers[:1]], numbers, named[:2],
+            [*named[:3], named[4], *texts[1:]], [*named[2:4], *numbers, *numbers],
+            [numbers[0], *named, *texts[1:], *named[:2], *numbers, numbers[0]],
+        ):  # fmt: skip
+            found.append(bytes([number]) + b"".join(variant_to_binary(one) for one in given))
+    return found

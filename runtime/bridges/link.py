@@ -39,6 +39,7 @@ class LineLink:
 
     client  is used by the link's thread alone, and closed with the link
     hear    called in the event loop with each `Heard`, and each `Unsaid`
+    failed  called in the event loop with a mistake of our own, after which nothing is heard
     lost    messages that found the event loop busy for too long
     """
 
@@ -46,10 +47,12 @@ class LineLink:
         self,
         client: LineClient,
         hear: Callable[[Heard | Unsaid], None],
+        failed: Callable[[Exception], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._client = client
         self._hear = hear
+        self._failed = failed
         self._loop = loop
         self._to_say: deque[tuple[int, str, Mapping[str, Any]]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -89,6 +92,8 @@ class LineLink:
                     self._pass_on(heard)
                 if self._to_say or heard is None:
                     self._say_all()
+        except Exception as error:  # noqa: BLE001 a thread that ends in silence leaves a deaf bridge
+            self._call(self._failed, error)
         finally:
             self._client.close()
 
@@ -105,7 +110,8 @@ class LineLink:
             try:
                 # A connection that is just being made may have a moment, a part has none.
                 self._client.say(kind, within_s=_GREET_S if kind == "hello" else 0, **fields)
-            except LineSilentError as error:
+            except (LineSilentError, ValueError, OverflowError) as error:
+                # Whoever commands may give us what no message can carry.
                 self._pass_on(Unsaid(kind, fields, str(error)))
 
     def _pass_on(self, message: Heard | Unsaid) -> None:
@@ -115,10 +121,13 @@ class LineLink:
         self._heard.append(message)
         if not self._called.is_set():
             self._called.set()
-            try:
-                self._loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError:  # the loop has ended before us
-                self._ending = True
+            self._call(self._deliver)
+
+    def _call(self, what: Callable[..., None], *given: Exception) -> None:
+        try:
+            self._loop.call_soon_threadsafe(what, *given)
+        except RuntimeError:  # the loop has ended before us
+            self._ending = True
 
     # -- in the event loop -----------------------------------------------------------------
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from kenpin.runtime.bridges.commands import parsed
 from kenpin.runtime.bridges.link import Unsaid
 from kenpin.runtime.bridges.mqtt.backlog import Backlog
-from kenpin.runtime.bridges.mqtt.commands import parsed
 from kenpin.runtime.bridges.mqtt.pictures import Pictures, asked_for
 from kenpin.runtime.wire.client import Heard
 

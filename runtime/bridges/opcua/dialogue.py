@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kenpin.runtime.bridges.commands import checked
 from kenpin.runtime.bridges.line_watch import LineWatch
 from kenpin.runtime.bridges.link import Unsaid
 from kenpin.runtime.bridges.opcua.result_fields import PART_MARK, job_id, result_id
@@ -28,6 +29,8 @@ _REMEMBERED = 64
 _FRESH_NS = 300_000_000
 # As the line's own, kenpin.runtime.wire.field_types.
 _SESSION = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+# A verdict's number. Python reads no numbers of any length.
+_SEQ = re.compile(r"[1-9][0-9]{0,18}")
 
 
 class MethodError:
@@ -90,7 +93,7 @@ class OpcuaDialogue:
         self._deadlines: OrderedDict[str, int] = OrderedDict()
         self._awaited: dict[str, asyncio.Future[tuple[str, Mapping[str, Any]]]] = {}
         # Parts that the line knew already when they were triggered.
-        self._asked_again: set[str] = set()
+        self._asked_again: OrderedDict[str, None] = OrderedDict()
         self.prepared = ""
 
     # -- what a client does ------------------------------------------------------------------
@@ -190,7 +193,7 @@ class OpcuaDialogue:
         if caller is not self._commander:
             return MethodError.IN_USE
         boot, _, seq = named.rpartition(":")
-        if boot != self.line.boot or not seq.isdecimal() or int(seq) < 1:
+        if boot != self.line.boot or not _SEQ.fullmatch(seq):
             return MethodError.UNKNOWN
         for kept in self.results.waiting:
             if kept.verdict["seq"] == int(seq):
@@ -217,7 +220,13 @@ class OpcuaDialogue:
         return own + [label for label in self._recipes if label not in own]
 
     async def _ask(self, key: str, kind: str, **fields: Any) -> tuple[str, Mapping[str, Any]]:
-        """Say a command and wait for what answers it; kind `silent` if nothing does."""
+        """Say a command and wait for what answers it; kind `silent` if nothing does.
+
+        Kind `error` at once for what the line would not take: asyncua hands on bytes that are no
+        text, for example.
+        """
+        if checked(kind, fields)[0] is None:
+            return "error", {}
         answer = self._awaited.get(key)
         if answer is None:
             answer = self._awaited[key] = asyncio.get_running_loop().create_future()
@@ -290,7 +299,9 @@ class OpcuaDialogue:
             if len(self._deadlines) > _REMEMBERED:
                 self._deadlines.popitem(last=False)
             if not fields["fresh"]:
-                self._asked_again.add(trig)
+                self._asked_again[trig] = None
+                if len(self._asked_again) > _REMEMBERED:
+                    self._asked_again.popitem(last=False)
             self._answer(f"trigger {trig}", kind, fields)
             self._tell(Notice("started" if fields["fresh"] else "line", fields))
         elif kind == "acquired":
@@ -305,7 +316,7 @@ class OpcuaDialogue:
         kept = None if taken else self._keep(fields, self._deadlines.get(trig))
         missed = kept is not None and now_ns - fields["t_mono_ns"] > _FRESH_NS
         if trig in self._asked_again or missed:
-            self._asked_again.discard(trig)
+            self._asked_again.pop(trig, None)
             self._tell(Notice("result", fields))
         if kept is not None and not self._acknowledges:
             self.results.acknowledge(kept.number)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kenpin.runtime.bridges.mqtt.commands import checked
+from kenpin.runtime.bridges.commands import checked
 from kenpin.runtime.bridges.sparkplug.metrics import COMMANDS, METRICS, metrics_of, stays, typed
 from kenpin.runtime.bridges.sparkplug.payload import (
     Metric,

@@ -1,4 +1,4 @@
-"""What clients of a broker command, checked as the line itself would. Pure."""
+"""What clients of a bridge command, checked as the line itself would. Pure."""
 
 from __future__ import annotations
 
