@@ -20,7 +20,13 @@ from kenpin.compile.map_store import F32, Area, MapStore
 from kenpin.compile.moments import Moments
 from kenpin.config.recipe import Join, Places, ScoreSpec
 from kenpin.runtime.bundles.manifest import BlendRecord
-from kenpin.runtime.judging.blend import Blend
+from kenpin.runtime.judging.blend import (
+    Blend,
+    band_measures,
+    joined_measures,
+    network_measure,
+    never_zero,
+)
 
 __all__ = ["SIGMAS_PX", "Blender", "Choice", "Way", "Ways"]
 
@@ -199,8 +205,9 @@ class Blender:
                 for number in store.of(part):
                     if only is not None and number not in only:
                         continue
+                    looked = _Looked(self, store, number, normals)
                     for way in candidates:
-                        scores[way].append(self._score(store, number, way, normals))
+                        scores[way].append(looked.score(way))
         limits = {way: self.threshold(good[way], parts) for way in candidates}
         found = {way: TwinHits(np.array(bad[way]) > limits[way]) for way in candidates}
         plain = self.ways.ways[0]
@@ -216,7 +223,7 @@ class Blender:
     def fitted(self, choice: Choice) -> tuple[BlendRecord, dict[str, F32]]:
         """What goes into the bundle: statistics of all good images."""
         normals = {places: (a.normal(), b.normal()) for places, (a, b) in self._totals.items()}
-        blend = self._blend(choice.way, normals, (slice(None), slice(None)))
+        blend = self._blend(choice.way, normals)
         way = choice.way
         record = BlendRecord(
             normalise=way.normalise,
@@ -290,34 +297,81 @@ class Blender:
                 },
             )
 
-    def _score(self, store: MapStore[Any], number: int, way: Way, normals: Normals) -> float:
-        return float((self._map(store, number, way, normals) / store.items[number].times).max())
-
     def _map(self, store: MapStore[Any], number: int, way: Way, normals: Normals) -> F32:
-        network, found, inside = store.maps(number)
-        blend = self._blend(way, normals, store.items[number].area)
-        keep = [self.ways.sigmas_px.index(sigma) for sigma in way.sigmas_px]
-        joined: F32 = blend.rows(network[0], found[keep]) * inside
-        return joined
+        return _Looked(self, store, number, normals).joined(way)
 
-    def _blend(self, way: Way, normals: Normals, area: Area) -> Blend:
-        (mean, deviation), _ = normals[way.normalise]
-        _, (band_mean, band_deviation) = normals[way.places]
-        keep = [self.ways.sigmas_px.index(sigma) for sigma in way.sigmas_px]
-        usual = self._scales[way.places][1][keep].astype(np.float32)[:, None, None]
-        gain = 1 / (deviation * np.float32(self._scales[way.normalise][0]))
-        if way.join == "band":
-            # It has no say, and may be a map of nothing.
-            mean, gain = np.zeros_like(mean), np.ones_like(gain)
+    def _blend(self, way: Way, normals: Normals) -> Blend:
+        """Of whole frames, as a bundle holds it."""
+        keep = self.kept(way)
+        network_mean, network_gain = self.network_normal(way, normals)
+        band_mean, band_gain = self.band_normal(way.places, normals)
         return Blend(
             way.sigmas_px,
             self.stride_px,
             way.join,
-            _cut(mean[0], area),
-            _cut(gain[0], area),
-            _cut(band_mean[keep], area),
-            _cut(np.float32(1) / (band_deviation[keep] * usual), area),
+            network_mean,
+            network_gain,
+            band_mean[keep],
+            band_gain[keep],
         )
+
+    def kept(self, way: Way) -> list[int]:
+        """Which of all bands a way looks at."""
+        return [self.ways.sigmas_px.index(sigma) for sigma in way.sigmas_px]
+
+    def network_normal(self, way: Way, normals: Normals) -> tuple[F32, F32]:
+        """(rows or 1, cols or 1) mean and gain of the network's maps."""
+        (mean, deviation), _ = normals[way.normalise]
+        gain = 1 / (deviation * np.float32(self._scales[way.normalise][0]))
+        if way.join == "band":
+            # It has no say, and may be a map of nothing.
+            mean, gain = np.zeros_like(mean), np.ones_like(gain)
+        return mean[0], gain[0]
+
+    def band_normal(self, places: Places, normals: Normals) -> tuple[F32, F32]:
+        """(bands, rows or 1, cols or 1) mean and gain of the contrasts of all bands."""
+        _, (mean, deviation) = normals[places]
+        usual = self._scales[places][1].astype(np.float32)[:, None, None]
+        return mean, np.float32(1) / (deviation * usual)
+
+
+class _Looked:
+    """Maps of one item, joined in one way after the other: what ways share is worked out once."""
+
+    def __init__(
+        self, blender: Blender, store: MapStore[Any], number: int, normals: Normals
+    ) -> None:
+        self._blender, self._normals = blender, normals
+        self._item = store.items[number]
+        self._network, self._found, self._inside = store.maps(number)
+        self._networks: dict[tuple[Places, bool], F32] = {}
+        self._bands: dict[Places, F32] = {}
+
+    def score(self, way: Way) -> float:
+        """The highest joined value, in the measure of its lane."""
+        return float((self.joined(way) / self._item.times).max())
+
+    def joined(self, way: Way) -> F32:
+        """(rows, cols), 0 where nothing is inspected."""
+        network = self._networks.get(one := (way.normalise, way.join == "band"))
+        if network is None:
+            mean, gain = self._own(self._blender.network_normal(way, self._normals))
+            network = self._networks[one] = network_measure(self._network[0], mean, gain)
+        bands = self._band(way) if way.sigmas_px else None
+        joined: F32 = never_zero(joined_measures(network, bands, way.join)) * self._inside
+        return joined
+
+    def _band(self, way: Way) -> F32:
+        """What bands say of a place, the largest of those that a way looks at."""
+        every = self._bands.get(way.places)
+        if every is None:
+            mean, gain = self._own(self._blender.band_normal(way.places, self._normals))
+            every = self._bands[way.places] = band_measures(self._found, mean, gain)
+        return every[self._blender.kept(way)]
+
+    def _own(self, normal: tuple[F32, F32]) -> tuple[F32, F32]:
+        mean, gain = normal
+        return _cut(mean, self._item.area), _cut(gain, self._item.area)
 
 
 def _cut(array: F32, area: Area) -> F32:

@@ -13,7 +13,16 @@ from kenpin.config.recipe import Join
 from kenpin.runtime.bundles.manifest import BlendRecord, BundleError
 from kenpin.runtime.judging.brightness import contrasts
 
-__all__ = ["Blend", "Look", "join_maps", "load_blend"]
+__all__ = [
+    "Blend",
+    "Look",
+    "band_measures",
+    "join_maps",
+    "joined_measures",
+    "load_blend",
+    "network_measure",
+    "never_zero",
+]
 
 F32 = NDArray[np.float32]
 
@@ -81,13 +90,39 @@ class Blend(Look):
 
         Not a number in either map is not a number in the joined one.
         """
-        joined: F32 = (network - self.network_mean) * self.network_gain
+        one = network_measure(network, self.network_mean, self.network_gain)
+        bands = None
         if self.sigmas_px:
-            second: F32 = (np.abs(found - self.band_mean) * self.band_gain).max(axis=0)
-            joined = join_maps(joined, second, self.join)
+            bands = band_measures(found, self.band_mean, self.band_gain)
+        joined = joined_measures(one, bands, self.join)
         if self.section_gain is not None:
             joined = joined * self.section_gain
-        return np.maximum(joined, _LEAST)
+        return never_zero(joined)
+
+
+def network_measure(network: F32, mean: F32, gain: F32) -> F32:
+    """(rows, cols), the network's map in the measure of good images."""
+    measured: F32 = (network - mean) * gain
+    return measured
+
+
+def band_measures(found: F32, mean: F32, gain: F32) -> F32:
+    """(bands, rows, cols), how far each band's contrasts are from their means, in that measure."""
+    measured: F32 = np.abs(found - mean) * gain
+    return measured
+
+
+def joined_measures(network: F32, bands: F32 | None, join: Join) -> F32:
+    """One map of what was measured; without bands the network's alone."""
+    if bands is None:
+        return network
+    second: F32 = bands.max(axis=0)
+    return join_maps(network, second, join)
+
+
+def never_zero(joined: F32) -> F32:
+    """A joined map whose places are all seen to be inspected."""
+    return np.maximum(joined, _LEAST)
 
 
 def join_maps(network: F32, band: F32, join: Join) -> F32:
