@@ -47,6 +47,7 @@ from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BlendRecord, Manifest, QuantizationRecord, TwinScores
 from kenpin.runtime.bundles.pack import file_hashes, seal, staging_folder
 from kenpin.runtime.judging.blend import Look, load_blend
+from kenpin.runtime.judging.crew import one_blas_thread
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.pipeline import Stages
@@ -56,6 +57,9 @@ from kenpin.runtime.web.stages import WebStages
 __all__ = ["build"]
 
 
+# numpy's products and inverses are thousands of small ones, over which OpenBLAS's threads wait
+# for each other, by spinning: see docs/decisions/0067.
+@one_blas_thread()
 def build(
     recipe: Recipe,
     store: Path,

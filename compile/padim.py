@@ -20,6 +20,7 @@ from kenpin.compile.leave_out import LeaveOut
 from kenpin.compile.parts import Parts
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import Granularity, PadimSpec, Share
+from kenpin.runtime.judging.crew import Crew
 from kenpin.runtime.judging.gaussian_sums import GaussianSums
 from kenpin.runtime.judging.padim import PadimScorer
 from kenpin.runtime.judging.scoring import Scorer
@@ -54,7 +55,7 @@ BATCH_BYTES = 64 << 20
 # Statistics without each fold, on disk while a bundle is compiled.
 FOLD_BYTES = 2 << 30
 FEWEST_FOLDS, MOST_FOLDS = 3, 20
-# Matrices inverted at once.
+# Matrices inverted at once, by all hands together.
 WHITENING_BLOCK = 256
 
 
@@ -173,9 +174,10 @@ def fit_gaussians(
     models = model_count(grid, spec.share)
     members = model_of_tile(grid, spec.share)
     shape = (models, groups, dims)
-    whole = _Statistics(folder, shape, whiten)
+    crew = Crew()
+    whole = _Statistics(folder, shape, whiten, crew)
     less = [
-        [_Statistics(one.folder / str(n), shape, whiten) for n in range(one.count)]
+        [_Statistics(one.folder / str(n), shape, whiten, crew) for n in range(one.count)]
         for one in foldings
     ]
     held = 1 + sum(one.count for one in foldings)
@@ -214,12 +216,14 @@ def _groups(reader: FeatureReader, spec: GaussianSpec) -> int:
 class _Statistics:
     """`mean.npy` and `whitening.npy` of a folder, being written."""
 
-    def __init__(self, folder: Path, shape: tuple[int, int, int], whiten: Whiten) -> None:
+    def __init__(
+        self, folder: Path, shape: tuple[int, int, int], whiten: Whiten, crew: Crew
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         square = (*shape, shape[2])
         self._mean = open_memmap(folder / "mean.npy", "w+", np.float32, shape)
         self._white = open_memmap(folder / "whitening.npy", "w+", np.float32, square)
-        self._whiten = whiten
+        self._whiten, self._crew = whiten, crew
 
     def write(self, k: int, sums: GaussianSums) -> None:
         """Model k, from its sums."""
@@ -229,10 +233,14 @@ class _Statistics:
                 "without one part: add good images, or use a coarser granularity or share"
             )
         self._mean[k] = sums.mean()
-        groups = self._mean.shape[1]
-        for start in range(0, groups, WHITENING_BLOCK):
-            stop = min(groups, start + WHITENING_BLOCK)
-            self._white[k, start:stop] = self._whiten(sums, start, stop)
+        step = max(1, WHITENING_BLOCK // self._crew.hands)
+
+        def whiten(first: int, last: int) -> None:
+            for start in range(first, last, step):
+                stop = min(last, start + step)
+                self._white[k, start:stop] = self._whiten(sums, start, stop)
+
+        self._crew.share(whiten, self._mean.shape[1])
         self._mean.flush()
         self._white.flush()
 

@@ -21,6 +21,7 @@ from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PatchCoreSpec
 from kenpin.runtime.judging.coreset import farthest_first
+from kenpin.runtime.judging.crew import Crew
 from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.sharing import model_count, model_of_tile, patch_positions
 from kenpin.runtime.judging.tiling import TileGrid
@@ -31,7 +32,7 @@ F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
 
 DEFAULT_ROWS = 2000
-# Points whose distances to all rows are held at once: 2048 x 4,000 float32 is 33 MB.
+# Points whose distances to all rows a thread holds at once: 2048 x 4,000 float32 is 33 MB.
 POINTS_AT_ONCE = 2048
 # Rows of the probe: a random bank is enough to compare two precisions.
 PROBE_ROWS = 1000
@@ -123,16 +124,20 @@ def _covered(
     rows_sq = np.einsum("md,md->m", rows, rows)
     gap, without = np.empty(len(points), np.float32), np.empty(len(points), np.float32)
     owner = np.empty(len(points), np.int32)
-    for start in range(0, len(points), POINTS_AT_ONCE):
-        block = points[start : start + POINTS_AT_ONCE]
-        far = rows_sq - 2 * (block @ rows.T)
-        at = slice(start, start + len(block))
-        nearest = far.argmin(axis=1)
-        owner[at] = row_part[nearest]
-        own_sq = np.einsum("nd,nd->n", block, block)
-        gap[at] = np.maximum(far[np.arange(len(block)), nearest] + own_sq, 0)
-        far[owner[at][:, None] == row_part] = np.inf
-        without[at] = np.maximum(far.min(axis=1) + own_sq, 0)
+
+    def cover(first: int, last: int) -> None:
+        for start in range(first * POINTS_AT_ONCE, last * POINTS_AT_ONCE, POINTS_AT_ONCE):
+            block = points[start : start + POINTS_AT_ONCE]
+            far = rows_sq - 2 * (block @ rows.T)
+            at = slice(start, start + len(block))
+            nearest = far.argmin(axis=1)
+            owner[at] = row_part[nearest]
+            own_sq = np.einsum("nd,nd->n", block, block)
+            gap[at] = np.maximum(far[np.arange(len(block)), nearest] + own_sq, 0)
+            far[owner[at][:, None] == row_part] = np.inf
+            without[at] = np.maximum(far.min(axis=1) + own_sq, 0)
+
+    Crew().share(cover, -(-len(points) // POINTS_AT_ONCE))
     return gap, owner, without
 
 

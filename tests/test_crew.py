@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from threading import get_native_id
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from bundles import Workshop
+from kenpin.compile.build import build
+from kenpin.compile.progress import Steps
+from kenpin.config.errors import ConfigError
 from kenpin.config.methods import Granularity
+from kenpin.config.recipe import load_recipe
 from kenpin.runtime.judging import crew as crew_module
 from kenpin.runtime.judging.crew import Crew, one_blas_thread
 from kenpin.runtime.judging.padim import PadimScorer
@@ -69,6 +77,31 @@ def test_the_blas_has_its_threads_back_afterwards():
         with one_blas_thread():
             assert get() == 1
         assert get() == 2
+
+
+def test_a_build_keeps_the_blas_to_one_thread(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blas = crew_module._openblas()
+    if blas is None:
+        pytest.skip("this numpy has no OpenBLAS")
+    get, set_to = blas
+    seen = []
+
+    def told(*_: object) -> None:
+        seen.append(get())
+        raise ConfigError("enough was seen")
+
+    monkeypatch.setattr(sys.modules[build.__module__], "prepare", told)
+    before = get()
+    set_to(2)
+    try:
+        with pytest.raises(ConfigError), Steps(Console(quiet=True)) as steps:
+            build(load_recipe(workshop.recipe), tmp_path, steps)
+        seen.append(get())
+    finally:
+        set_to(before)
+    assert seen == [1, 2]
 
 
 @given(st.sampled_from([4, 8]), st.sampled_from(["dense", "1/4", "1/16", "single", "columns"]))

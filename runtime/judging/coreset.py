@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.runtime.judging.crew import one_blas_thread
+
 __all__ = ["covering_radius", "farthest_first"]
 
 F32 = NDArray[np.float32]
@@ -54,13 +56,16 @@ def farthest_first(
     """
     most = min(most, len(points))
     bounds = _Bounds(points, gap.copy(), most)
-    while len(bounds.picked) < most:
-        last = bounds.farthest()
-        if bounds.gap[last] <= radius:
-            break
-        bounds.pick(last)
-        if progress:
-            progress(len(bounds.picked), most)
+    # A product for each pick: BLAS's threads waited for each other longer than they worked, of
+    # 50,000 points 2,000 took 7.2 s of two busy cores with them, and 0.8 s of one so.
+    with one_blas_thread():
+        while len(bounds.picked) < most:
+            last = bounds.farthest()
+            if bounds.gap[last] <= radius:
+                break
+            bounds.pick(last)
+            if progress:
+                progress(len(bounds.picked), most)
     return np.array(bounds.picked, np.intp)
 
 

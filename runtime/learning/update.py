@@ -30,6 +30,7 @@ from kenpin.runtime.bundles.manifest import (
 from kenpin.runtime.bundles.operating_point import operating_point
 from kenpin.runtime.bundles.pack import file_hashes, seal, staging_folder
 from kenpin.runtime.bundles.promise import promise
+from kenpin.runtime.judging.crew import one_blas_thread
 from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.tiling import TileGrid
@@ -104,6 +105,8 @@ class _Ears:
         return {**changed, **self._bands.arrays(left_out)}, added
 
 
+# As a build does: see docs/decisions/0067.
+@one_blas_thread()
 def update(
     base: Bundle,
     lessons: Sequence[Known],
