@@ -1,9 +1,10 @@
-"""A replay by more and more worker processes of this machine: frames a second, and the ratio.
+"""A replay by more and more worker processes of this machine: frames a second, and what they cost.
 
     quiet python benchmarks/cluster.py BUNDLE FRAMES --workers 1 2 --repeat 20
 
 Each number of workers gets a cluster of its own, each worker one thread. The clock runs from the
-second piece on: what a worker needs to open the bundle counts once, not for each frame.
+second piece on: what a worker needs to open the bundle counts once, not for each frame. How many
+workers one command keeps busy is what a frame takes in the workers over what it takes here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from distributed import Client, LocalCluster
@@ -24,8 +26,23 @@ from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.spread import replayed
 
 
-def frames_a_second(bundle: Bundle, files: list[Path], workers: int, size: int) -> float:
-    """Of a replay in pieces of that many frames, once every worker has opened the bundle."""
+@dataclass(frozen=True)
+class Pace:
+    """Of a replay, once every worker has opened the bundle.
+
+    rate       frames a second
+    there, here
+               milliseconds of a core for each frame: of the workers, and of the command with the
+               scheduler in it
+    """
+
+    rate: float
+    there: float
+    here: float
+
+
+def paced(bundle: Bundle, files: list[Path], workers: int, size: int) -> Pace:
+    """A replay in pieces of that many frames."""
     with (
         LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
@@ -36,9 +53,17 @@ def frames_a_second(bundle: Bundle, files: list[Path], workers: int, size: int) 
         warm = 2 * workers * size
         for _ in range(warm):
             next(told)
-        begun = time.perf_counter()
+        begun, there, here = time.perf_counter(), _at_work(client), time.process_time()
         judged = sum(1 for _ in told)
-        return judged / (time.perf_counter() - begun)
+        spent = time.perf_counter() - begun
+        each = 1000 / judged
+        there, here = _at_work(client) - there, time.process_time() - here
+        return Pace(judged / spent, each * there, each * here)
+
+
+def _at_work(client: Client) -> float:
+    """Seconds of a core that all workers took so far."""
+    return sum(client.run(time.process_time).values())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,9 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{machine()}\n{bundle.label}, {len(files)} frames")
     alone = 0.0
     for workers in options.workers:
-        rate = frames_a_second(bundle, files, workers, options.piece)
-        alone = alone or rate
-        print(f"{workers} workers: {rate:7.1f} frames/s, {rate / alone:.2f} x", flush=True)
+        pace = paced(bundle, files, workers, options.piece)
+        alone = alone or pace.rate
+        print(
+            f"{workers} workers: {pace.rate:7.1f} frames/s, {pace.rate / alone:.2f} x; of a core "
+            f"{pace.there:.2f} ms a frame in the workers, {pace.here:.3f} ms here",
+            flush=True,
+        )
     return 0
 
 
