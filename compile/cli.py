@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "-o", "--output", type=Path, default=Path("bench"), metavar="DIR", help="goes on from there"
     )
+    add_dask(sub)
     sub.add_argument(
         "--track",
         action="append",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from rich.console import Console
@@ -15,6 +17,7 @@ from dask_cluster import DaskCluster, dask_cluster
 from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.compile.build import build
+from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.dataset import read_dataset
 from kenpin.compile.evaluate import Evaluation, evaluate
 from kenpin.compile.progress import Steps
@@ -27,6 +30,8 @@ from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.verdict import Verdict
 from kenpin.runtime.replay import main
 from kenpin.runtime.spread import replayed
+
+R = TypeVar("R")
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +152,49 @@ def test_a_build_on_a_cluster_is_the_same_bundle(
             with Steps(Console(quiet=True)) as steps:
                 there = build(recipe, tmp_path, steps, lowest=False, cluster=cluster)
             assert there.bundle.sha256 == here.sha256
+
+
+BENCH = """
+[recipe]
+tiles = {{ size_px = 64, halo_px = 16 }}
+frame = {{ height_px = 128, width_px = 320 }}
+quantize = {{ precision = "fp32" }}
+
+[[sets]]
+name = "cloth"
+source = "{data}"
+
+[[methods]]
+name = "padim"
+recipe.method = {{ name = "padim", dimensions = 4, granularity = "single" }}
+
+[[backbones]]
+name = "gabor"
+"""
+
+
+def test_a_bench_on_a_cluster_has_the_same_figures(
+    dask: DaskCluster, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "grid.toml").write_text(BENCH.format(data=workshop.data))
+    spread: list[str] = []
+    in_order = Workers.in_order
+
+    def counted(self: Workers, work: Callable[..., R], sent: Any, pieces: Any) -> Iterator[R]:
+        spread.append(work.__name__)
+        return in_order(self, work, sent, pieces)
+
+    monkeypatch.setattr(Workers, "in_order", counted)
+    rows = []
+    for place, more in (("here", []), ("there", ["--dask", dask.address])):
+        folder = tmp_path / place
+        command = ["bench", str(tmp_path / "grid.toml"), "-o", str(folder), *more]
+        assert edge_compile(command) == 0
+        (row,) = csv.DictReader((folder / "bench.csv").read_text().splitlines())
+        rows.append({k: v for k, v in row.items() if k not in ("frame_ms", "seconds")})
+    assert rows[0]["auroc"]
+    assert rows[0] == rows[1]
+    assert len(set(spread)) == 3, "features, images left out, and test images"
 
 
 @pytest.mark.parametrize("flag", [["--budget-ms", "5"], ["--loop"], ["--rate-hz", "3"]])

@@ -11,6 +11,7 @@ from kenpin.compile.bench.run import bench
 from kenpin.compile.bench.track import tracker_of
 from kenpin.config.exits import Exit
 from kenpin.config.output import folder_to_write
+from kenpin.processes.cluster import maybe_cluster
 
 __all__ = ["run_bench"]
 
@@ -21,7 +22,8 @@ def run_bench(options: argparse.Namespace) -> int:
     grid = load_grid(grid_file)
     trackers = [tracker_of(asked) for asked in options.track]
     folder_to_write(options.output)
-    results = bench(grid, options.output, _say, trackers, title=grid_file.stem)
+    with maybe_cluster(options.dask) as cluster:
+        results = bench(grid, options.output, _say, trackers, grid_file.stem, cluster)
     refused = sum(bool(result.why) for result in results)
     if refused:
         _say(f"{refused} of {len(results)} cells were refused: see why in bench.csv")

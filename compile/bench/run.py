@@ -26,6 +26,7 @@ from kenpin.compile.guard import QuantizationError
 from kenpin.compile.lowest import ProcessorError
 from kenpin.compile.progress import Steps
 from kenpin.config.errors import ConfigError
+from kenpin.processes.cluster import Workers
 from kenpin.runtime.bundles.durable import replace_file
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.selftest import open_tested
@@ -43,8 +44,14 @@ def bench(
     say: Callable[[str], None],
     trackers: Iterable[Tracker] = (),
     title: str = "bench",
+    cluster: Workers | None = None,
 ) -> list[Result]:
     """Do what `folder` does not have yet, and write bench.csv and bench.html after each cell.
+
+    Parameters
+    ----------
+    cluster
+        Takes a part of each build and judges images; frames are timed here.
 
     Returns
     -------
@@ -66,7 +73,7 @@ def bench(
         key = _key(cell)
         result = known.find(key)
         if result is None:
-            result = _measured(cell, folder)
+            result = _measured(cell, folder, cluster)
             known.add(key, result)
             done += 1
             left_s = (time.monotonic() - begun) / done * (waiting - done)
@@ -87,17 +94,18 @@ def _key(cell: Cell) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _measured(cell: Cell, folder: Path) -> Result:
+def _measured(cell: Cell, folder: Path, cluster: Workers | None) -> Result:
     begun = time.monotonic()
     names = cell.set, cell.method, cell.backbone, cell.seed
     store = folder / "bundles"
     store.mkdir(exist_ok=True)
     try:
         with Steps(Console(file=io.StringIO())) as steps:
-            made = build(cell.recipe, store, steps, lowest=False)
+            made = build(cell.recipe, store, steps, lowest=False, cluster=cluster)
             pipeline = open_tested(made.bundle)
             with steps.step("judge") as progress:
-                found = evaluate(pipeline, read_dataset(cell.dataset), progress)
+                dataset = read_dataset(cell.dataset)
+                found = evaluate(pipeline, dataset, progress, cluster=cluster)
         frame_ms, size_mb = _frame_ms(made), _bytes(made) / _MB
     except _REFUSALS as error:
         return Result(*names, why=str(error).splitlines()[0])
