@@ -4,9 +4,9 @@
     quiet python benchmarks/tuned.py config/fabric03-patchcore.toml ../shared/data/aitex_fabric03
 
 The hand-made recipe is compiled and timed first; its own time is the budget of the search, which
-sees good images only. Both bundles are then timed in turn, and judged on the labelled test set, once:
-nothing was chosen by it. Whatever is in the folder of -o goes on from there; with --minutes 0 what was
-found is only timed and judged.
+sees good images only. Both bundles are then timed in turn, and judged on the labelled test set,
+once: nothing was chosen by it. Whatever is in the folder of -o goes on from there; with --minutes 0
+what was found is only timed and judged.
 """
 
 from __future__ import annotations
