@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.runtime.judging.coreset import farthest_first
+from kenpin.runtime.judging.crew import Crew
 
 __all__ = ["BLOCK_ROWS", "Net", "StreamedPool", "directions_of", "random_projection"]
 
@@ -30,7 +31,7 @@ Index = NDArray[np.intp]
 
 # Patches that are looked at together: one product with the net.
 BLOCK_ROWS = 8192
-# Patches whose distances to the whole net are held at once: 1024 x 8,000 float32 is 33 MB.
+# Patches whose distances to the whole net a thread holds at once: 1024 x 8,000 float32 is 33 MB.
 POINTS_AT_ONCE = 1024
 
 
@@ -116,6 +117,7 @@ class Net:
         mixing = self._mixing = directions_of(dimensions, fewer, rng)
         directions = dimensions if mixing is None else mixing.shape[1]
         self._size, self._count = size, 0
+        self._crew = Crew()
         self._net = _Patches.empty(size, dimensions, directions)
         self._witness = _Patches.empty(size, dimensions, directions)
         self._witness_gap = np.full(size, np.inf, np.float32)
@@ -203,14 +205,18 @@ class Net:
             return gap, owner
         net = self._net.points[: self._count]
         net_sq = np.einsum("md,md->m", net, net)
-        for start in range(0, len(points), POINTS_AT_ONCE):
-            part = points[start : start + POINTS_AT_ONCE]
-            far = net_sq - 2 * (part @ net.T)
-            nearest = far.argmin(axis=1)
-            at = slice(start, start + len(part))
-            owner[at] = nearest
-            own_sq = np.einsum("nd,nd->n", part, part)
-            gap[at] = np.maximum(far[np.arange(len(part)), nearest] + own_sq, 0)
+
+        def measure(first: int, last: int) -> None:
+            for start in range(first * POINTS_AT_ONCE, last * POINTS_AT_ONCE, POINTS_AT_ONCE):
+                part = points[start : start + POINTS_AT_ONCE]
+                far = net_sq - 2 * (part @ net.T)
+                nearest = far.argmin(axis=1)
+                at = slice(start, start + len(part))
+                owner[at] = nearest
+                own_sq = np.einsum("nd,nd->n", part, part)
+                gap[at] = np.maximum(far[np.arange(len(part)), nearest] + own_sq, 0)
+
+        self._crew.share(measure, -(-len(points) // POINTS_AT_ONCE))
         return gap, owner
 
     def _bear_witness(self, block: _Patches, rest: Index, gap: F32, owner: Index) -> None:

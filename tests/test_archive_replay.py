@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from bundles import Workshop
+from dask_cluster import dask_cluster
 from kenpin.camera.files.archive_source import ArchiveSource, Then
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.replay import main
+from moto_bucket import moto_bucket
 
 
 @pytest.fixture
@@ -57,10 +60,28 @@ def test_an_entry_that_has_gone_or_was_damaged_meanwhile_is_a_lost_frame(archive
     assert "has gone from the archive" in found[0].detail
 
 
+@pytest.mark.parametrize("where", ["folder", "bucket", "bucket by workers"])
 def test_replay_says_which_verdicts_would_be_others(
-    archive: Path, patchcore: Bundle, capsys: pytest.CaptureFixture[str]
+    where: str,
+    archive: Path,
+    patchcore: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["--archive", str(archive), "--bundle", str(patchcore.folder)]) == 0
+    with ExitStack() as stack:
+        command = ["--bundle", str(patchcore.folder), "--archive", str(archive)]
+        if where != "folder":
+            import fsspec
+
+            command[-1] = f"{stack.enter_context(moto_bucket('plant'))}/web-1"
+            fsspec.filesystem("s3").put(str(archive), command[-1], recursive=True)
+            # What lies here is not what is read.
+            shutil.rmtree(archive)
+        if where.endswith("workers"):
+            (tmp_path / "dask").mkdir()
+            # Started now, they know the bucket's server.
+            command += ["--dask", stack.enter_context(dask_cluster(tmp_path / "dask", 1)).address]
+        assert main(command) == 0
     out = capsys.readouterr().out
     changed = re.findall(r"^ *\d+  OK .*  was NG defect$", out, re.MULTILINE)
     assert changed

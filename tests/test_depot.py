@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +17,7 @@ from kenpin.runtime.bundles.durable import hold
 from kenpin.runtime.bundles.pack import by_hand, rethreshold
 from kenpin.runtime.bundles.store import Store
 from kenpin.runtime.service.bundles_cli import main as edge_run_bundles
-
-MOTO = """
-import sys
-from moto.server import ThreadedMotoServer
-server = ThreadedMotoServer("127.0.0.1", 0)
-server.start()
-print("at http://%s:%d" % server.get_host_and_port(), flush=True)
-sys.stdin.read()
-"""
+from moto_bucket import moto_bucket
 
 
 @dataclass(frozen=True)
@@ -76,26 +66,8 @@ def plant(patchcore: Bundle, tmp_path: Path) -> Plant:
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
     """A bucket of moto's server, and the environment that S3's clients look at."""
-    command = [sys.executable, "-c", MOTO]
-    server = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert server.stdout is not None
-    try:
-        # Its own greeting comes first.
-        address = next(line[3:].strip() for line in server.stdout if line.startswith("at "))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_ENDPOINT_URL", address)
-            patch.setenv("AWS_ACCESS_KEY_ID", "box")
-            patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-            import fsspec
-
-            fsspec.filesystem("s3").mkdir("plant")
-            yield "s3://plant"
-    finally:
-        server.kill()
-        server.communicate()
+    with moto_bucket("plant") as made:
+        yield made
 
 
 @pytest.fixture(params=["folder", "bucket"])
