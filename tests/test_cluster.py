@@ -158,7 +158,8 @@ BENCH = """
 [recipe]
 tiles = {{ size_px = 64, halo_px = 16 }}
 frame = {{ height_px = 128, width_px = 320 }}
-quantize = {{ precision = "fp32" }}
+quantize = {{ precision = "fp32", guard_tiles = 8 }}
+report = {{ twins_each = 0, speed_s = 0.1 }}
 
 [[sets]]
 name = "cloth"
