@@ -37,6 +37,8 @@ def moto_bucket(name: str) -> Iterator[str]:
             patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
             import fsspec
 
+            # Clients are kept, with the address of the server before.
+            fsspec.get_filesystem_class("s3").clear_instance_cache()
             fsspec.filesystem("s3").mkdir(name)
             yield f"s3://{name}"
     finally:
