@@ -217,7 +217,7 @@ def _rate(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
     threads = options.threads or max(1, (os.cpu_count() or 2) - 1)
     # A box that computes other scores has no use for a rate.
-    open_tested(bundle, threads=threads)
+    open_tested(bundle, execution=Execution(threads=threads))
     own = bundle.manifest.frame.width_px
     out = plain_console()
     title = f"{bundle.label}, {threads} threads, verdicts within {options.budget_ms:g} ms"

@@ -31,6 +31,7 @@ from kenpin.config.output import add_maps, folder_to_write
 from kenpin.processes.cluster import add_dask, open_cluster
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
 from kenpin.runtime.maps import MapFolder
@@ -291,7 +292,7 @@ def _replay(options: argparse.Namespace) -> int:
         pipeline = open_tested(
             bundle,
             budget_ns=None if budget_us is None else budget_us * 1000,
-            threads=options.threads,
+            execution=Execution(threads=options.threads),
         )
         rolls = _rolls(options, pipeline)
         # Everything alive now stays alive: the collector need not look at it again.

@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from numpy.typing import NDArray
 
@@ -24,12 +24,12 @@ from kenpin.runtime.bundles.manifest import BundleError, GoldenFrame
 from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.processor import processor_name
-from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
+from kenpin.runtime.web.pipeline import Opening, WebPipeline, open_pipeline
 
 __all__ = ["agrees", "golden_pixels", "golden_scores", "main", "open_tested", "scored", "selftest"]
 
 
-def open_tested(bundle: Bundle, **settings: Any) -> Pipeline | WebPipeline:
+def open_tested(bundle: Bundle, **settings: Unpack[Opening]) -> Pipeline | WebPipeline:
     """A bundle's pipeline, once its golden frames have scored here what they should.
 
     `settings` are those of `open_pipeline`.

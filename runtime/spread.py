@@ -25,6 +25,7 @@ from kenpin.processes.cluster import Workers, threads_here
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.layout import MANIFEST
 from kenpin.runtime.judging.fitting import in_grey_levels, misfit
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.overlay import overlay
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
 from kenpin.runtime.judging.verdict import Verdict
@@ -116,7 +117,7 @@ def _opened(pack: bytes, threads: int) -> Pipeline | WebPipeline:
         for name, data in content["files"].items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        return open_tested(read_bundle(folder), threads=threads)
+        return open_tested(read_bundle(folder), execution=Execution(threads=threads))
     finally:
         with suppress(OSError):
             shutil.rmtree(above)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bundles import IN_FLOAT, Workshop, with_patch
+from bundles import Workshop, with_patch
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.compile.cli import main as edge_compile
 from kenpin.config.exits import EPILOG, Exit, run
@@ -219,8 +219,7 @@ def test_check_says_what_would_be_compiled(
 def test_build_tells_where_the_bundle_is(
     workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["build", str(workshop.recipe), "-o", str(tmp_path), "--set", IN_FLOAT]
-    assert edge_compile(arguments) == Exit.DONE
+    assert edge_compile(["build", str(workshop.recipe), "-o", str(tmp_path)]) == Exit.DONE
     out = capsys.readouterr().out
     assert str(read_bundle(tmp_path).folder) in "".join(out.split("\n"))
     assert "threshold  OK up to" in out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +32,20 @@ from kenpin.runtime.web.position import Along
 from kenpin.runtime.web.stages import WebStages, slots_agree
 from kenpin.runtime.web.web_state import WebState
 
-__all__ = ["WebPipeline", "open_pipeline"]
+__all__ = ["Opening", "WebPipeline", "open_pipeline"]
 
 F32 = NDArray[np.float32]
 Fault = tuple[Reason, str]
+
+
+class Opening(TypedDict, total=False):
+    """What `open_pipeline` may be told beside the bundle, for those who hand it on."""
+
+    web: WebSpec | None
+    clock_ns: Callable[[], int]
+    budget_ns: int | None
+    execution: Execution
+    oversee: OnPixels | None
 
 
 def open_pipeline(
