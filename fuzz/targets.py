@@ -116,9 +116,9 @@ def _mqtt(payload: bytes) -> None:
     """A client of the broker that publishes whatever it likes: topic, a zero byte, payload."""
     hub = Hub(lambda _: True, lambda *_: Deaf(), Backlog(1000), 2, Pictures(100))
     topic, _, said = payload.partition(b"\0")
-    hub.said("in/" + topic.decode(errors="replace"), said, retained=False)
+    hub.said("in/" + topic.decode(errors="replace"), said, 0, retained=False)
     for kind in ("trigger", "hello", "ack", "picture"):
-        hub.said(f"in/plc/{kind}", said, retained=False)
+        hub.said(f"in/plc/{kind}", said, 0, retained=False)
 
 
 def _sparkplug(payload: bytes) -> None:
@@ -157,11 +157,13 @@ class _OpcuaSession:
     def __init__(self) -> None:
         from kenpin.runtime.bridges.opcua.access import CALLER
         from kenpin.runtime.bridges.opcua.address_space import AddressSpace
+        from kenpin.runtime.bridges.opcua.decoding import bound_decoding
         from kenpin.runtime.bridges.opcua.methods import methods_of
         from kenpin.runtime.bridges.opcua.structures import define_structures
         from kenpin.runtime.bridges.opcua.table import companion
         from kenpin.runtime.bridges.opcua.vision_system import VisionSystem
 
+        bound_decoding()
         self.loop = asyncio.new_event_loop()
         define_structures(2)
         self.dialogue = OpcuaDialogue(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import struct
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 from asyncua import ua
-from asyncua.ua.ua_binary import variant_to_binary
+from asyncua.common.utils import Buffer
+from asyncua.ua.ua_binary import variant_from_binary, variant_to_binary
 
 from kenpin.config.bridges import ModbusSettings
 from kenpin.processes.channel import Channel, Stop
@@ -21,6 +23,7 @@ from kenpin.runtime.bridges.modbus.dialogue import ModbusDialogue
 from kenpin.runtime.bridges.mqtt.backlog import Backlog
 from kenpin.runtime.bridges.mqtt.hub import Hub
 from kenpin.runtime.bridges.mqtt.pictures import Pictures
+from kenpin.runtime.bridges.opcua.decoding import bound_decoding
 from kenpin.runtime.bridges.opcua.dialogue import OpcuaDialogue
 from kenpin.runtime.bridges.opcua.structures import define_structures
 from kenpin.runtime.bridges.process import Bridged, BridgedLine, BridgeReport
@@ -188,3 +191,23 @@ def test_no_client_of_opcua_ends_its_bridge_by_what_it_gives() -> None:
         for method in range(16):
             for count in (1, 2, 5, 6, 12):
                 targets.TARGETS["opcua"](bytes([method]) + variant * count)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        # An array of a thousand nulls, and one of a byte that is said to have 1000 by 100.
+        b"\x80" + struct.pack("<i", 1000),
+        b"\xc3" + struct.pack("<i", 1) + b"7" + struct.pack("<iii", 2, 1000, 100),
+        b"\xc3" + struct.pack("<i", 1) + b"7" + struct.pack("<ii", 1, 1000),
+        b"\x43" + b"7" + struct.pack("<ii", 1, 1000),
+    ],
+)
+def test_a_few_bytes_of_opcua_make_no_large_array(said: bytes) -> None:
+    bound_decoding()
+    with pytest.raises(ua.UaError, match="array"):
+        variant_from_binary(Buffer(said))
+    whole = variant_from_binary(
+        Buffer(b"\xc3" + struct.pack("<i", 2) + b"78" + struct.pack("<ii", 1, 2))
+    )
+    assert list(whole.Value) == [55, 56]

@@ -25,6 +25,7 @@ from kenpin.runtime.bridges.opcua.access import (
     read_certificate,
 )
 from kenpin.runtime.bridges.opcua.address_space import opened
+from kenpin.runtime.bridges.opcua.decoding import bound_decoding
 from kenpin.runtime.bridges.opcua.dialogue import Notice, OpcuaDialogue
 from kenpin.runtime.bridges.opcua.methods import methods_of
 from kenpin.runtime.bridges.opcua.vision_system import LINE_URI, VisionSystem
@@ -51,6 +52,7 @@ async def serve(settings: OpcuaSettings, bridged: Bridged) -> None:
     """The whole bridge; see `kenpin.runtime.bridges.process.BridgeWork`."""
     # It writes a line for each message that makes no sense: a flood of them would fill the log.
     logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+    bound_decoding()
     bridge = _Bridge(settings, bridged)
     await bridge.build()
     work = asyncio.create_task(bridge.work())
