@@ -63,8 +63,10 @@ class Played:
         said = {"type": kind, "t_mono_ns": NOW_NS} | fields
         self.hub.published(Heard(kind, said, NOW_NS, f"v1/{kind}/web-1"), NOW_NS)
 
-    def say(self, topic: str, *, retained: bool = False, **fields: Any) -> None:
-        self.hub.said(topic, json.dumps(fields).encode(), retained=retained)
+    def say(
+        self, topic: str, *, retained: bool = False, now_ns: int = NOW_NS, **fields: Any
+    ) -> None:
+        self.hub.said(topic, json.dumps(fields).encode(), now_ns, retained=retained)
 
     @property
     def error(self) -> str:
@@ -165,6 +167,18 @@ def test_more_clients_than_allowed_are_turned_away() -> None:
     assert set(played.links) == {"a"}
 
 
+def test_whoever_has_been_silent_longest_makes_room_after_a_minute() -> None:
+    played, minute_ns = Played(most=2), 60 * 10**9
+    played.say("in/a/hello", session="1")
+    played.say("in/b/hello", session="1")
+    played.say("in/a/trigger", trig="1", session="1", now_ns=NOW_NS + 5)
+    played.say("in/c/hello", session="1", now_ns=NOW_NS + minute_ns + 1)
+    closed = {name: link.closed for name, link in played.links.items()}
+    assert closed == {"a": False, "b": True, "c": False}
+    played.say("in/b/hello", session="2", now_ns=NOW_NS + minute_ns + 2)
+    assert "2 clients are there already" in played.error
+
+
 def test_a_client_gets_the_picture_that_it_asks_for() -> None:
     played = Played()
     played.say("in/a/picture")
@@ -211,7 +225,7 @@ def test_whatever_a_client_publishes_is_dealt_with(
 ) -> None:
     played = Played()
     for prefix in ("", "in/", "in/a/", "in/a/trigger"):
-        played.hub.said(prefix + topic, payload, retained=retained)
+        played.hub.said(prefix + topic, payload, NOW_NS, retained=retained)
 
 
 @given(st.lists(st.integers(0, 400), max_size=60), st.integers(0, 5000))

@@ -111,7 +111,7 @@ class _MqttBridge:
     async def _hear(self, client: Client) -> None:
         async for message in client.messages:
             topic = str(message.topic).removeprefix(self._base)
-            self.hub.said(topic, message.payload, retained=message.retain)
+            self.hub.said(topic, message.payload, time.monotonic_ns(), retained=message.retain)
 
     async def _publish_all(self, client: Client) -> None:
         room = asyncio.Semaphore(UNDER_WAY)

@@ -19,6 +19,8 @@ __all__ = ["FRESH_NS", "ClientLink", "Hub", "Outgoing", "base_topic"]
 
 # Three heartbeats: what is older says nothing of the present.
 FRESH_NS = 300_000_000
+# A client that has said nothing for so long makes room for another, if there is none.
+_IDLE_NS = 60_000_000_000
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -65,7 +67,7 @@ class Hub:
     send   takes a message for the broker; False if it cannot be sent now
     open   makes a link for a client, given its name and who hears what it is told
     store  verdicts that wait for the broker
-    most   clients that may talk with the line
+    most   clients that may talk with the line at a time
     pictures
            of NG parts, for whoever asks
     """
@@ -83,7 +85,8 @@ class Hub:
         self._open = open_link
         self.store = store
         self._most = most
-        self._links: OrderedDict[str, ClientLink] = OrderedDict()
+        # Whoever spoke last is the last, with the time of it.
+        self._links: OrderedDict[str, tuple[ClientLink, int]] = OrderedDict()
         self._retained: dict[str, Outgoing] = {}
 
     # -- from the line ---------------------------------------------------------------------
@@ -114,7 +117,7 @@ class Hub:
 
     # -- from the broker -------------------------------------------------------------------
 
-    def said(self, topic: str, payload: bytes, *, retained: bool) -> None:
+    def said(self, topic: str, payload: bytes, now_ns: int, *, retained: bool) -> None:
         """A client of the broker says something, on `in/CLIENT/KIND` below the line's topic."""
         name, _, kind = topic.removeprefix("in/").partition("/")
         if not topic.startswith("in/") or not _NAME.fullmatch(name):
@@ -129,7 +132,7 @@ class Hub:
         if fields is None:
             self._error(name, kind, None, why)
             return
-        link = self._link(name)
+        link = self._link(name, now_ns)
         if link is None:
             self._error(name, kind, fields.get("trig"), f"{self._most} clients are there already")
         elif kind == "hello":
@@ -146,11 +149,24 @@ class Hub:
         elif not self._send(Outgoing(f"to/{name}/picture/{found[0]}", found[1])):
             self._error(name, "picture", None, "too much is waiting for the broker; ask again")
 
-    def _link(self, name: str) -> ClientLink | None:
-        link = self._links.get(name)
-        if link is None and len(self._links) < self._most:
-            link = self._links[name] = self._open(name, lambda message: self._heard(name, message))
+    def _link(self, name: str, now_ns: int) -> ClientLink | None:
+        link = self._links[name][0] if name in self._links else None
+        if link is None and self._room(now_ns):
+            link = self._open(name, lambda message: self._heard(name, message))
+        if link is not None:
+            self._links[name] = link, now_ns
+            self._links.move_to_end(name)
         return link
+
+    def _room(self, now_ns: int) -> bool:
+        """Whether one more may come; a broker tells nobody that a client has gone for good."""
+        if len(self._links) >= self._most:
+            oldest, (link, spoke_ns) = next(iter(self._links.items()))
+            if now_ns - spoke_ns <= _IDLE_NS:
+                return False
+            del self._links[oldest]
+            link.close()
+        return True
 
     def _heard(self, name: str, message: Heard | Unsaid) -> None:
         if isinstance(message, Unsaid):
@@ -165,7 +181,7 @@ class Hub:
 
     def close(self) -> None:
         """Let go of the line for every client."""
-        for link in self._links.values():
+        for link, _ in self._links.values():
             link.close()
         self._links.clear()
 
