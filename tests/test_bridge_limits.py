@@ -196,6 +196,10 @@ def test_no_client_of_opcua_ends_its_bridge_by_what_it_gives() -> None:
 @pytest.mark.parametrize(
     "said",
     [
+        # Texts and bytes that end before they begin.
+        b"\x0c" + struct.pack("<i", -5) + b"77",
+        b"\x8c" + struct.pack("<ii", 1000, -4),
+        b"\x0f" + struct.pack("<i", -2),
         # An array of a thousand nulls, and one of a byte that is said to have 1000 by 100.
         b"\x80" + struct.pack("<i", 1000),
         b"\xc3" + struct.pack("<i", 1) + b"7" + struct.pack("<iii", 2, 1000, 100),

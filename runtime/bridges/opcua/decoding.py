@@ -6,9 +6,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from asyncua import ua
+from asyncua.common.utils import Buffer
 from asyncua.ua import ua_binary
 
 __all__ = ["bound_decoding"]
+
+_READ = Buffer.read
+
+
+def _forward(data: Buffer, size: int) -> bytes:
+    """The next bytes.
+
+    asyncua goes back by a length below zero: so an element of an array takes no bytes at all, and
+    the array may hold 2 ** 31 - 1 of them.
+
+    Raises
+    ------
+    UaError
+        If the length is below zero.
+    """
+    if size < 0:
+        raise ua.UaError(f"a text or an array of {size} bytes")
+    found: bytes = _READ(data, size)
+    return found
 
 
 class _NothingMany:
@@ -50,6 +70,7 @@ def _flat(array: Any, dimensions: Sequence[int] | None) -> Any:
 
 def bound_decoding() -> None:
     """For everything that this process reads from now on."""
+    Buffer.read = _forward
     ua_binary.Primitives1.Null = _NothingMany
     ua_binary._reshape = _flat
     # They may have been asked before.
