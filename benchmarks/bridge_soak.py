@@ -3,10 +3,11 @@
     python benchmarks/bridge_soak.py --minutes 30 --rate-hz 50 --out soak
 
 The real edge-run with a small network; one simulated PLC for each bridge takes its share of the
-parts and checks every promise. Memory (`RssAnon`) of each process of the line is read every 10 s
-and written as it comes to OUT/memory.csv, what each PLC says to OUT/plc-KIND.txt. Exit code 1 if a
-promise was broken, a process came or went, or one grows by more than `--limit-kib-min`, by Theil
-and Sen.
+parts and checks every promise. With `--free` the line runs by itself, so that no PLC that is held
+up slows it down, and each bridge tells every verdict. Memory (`RssAnon`) of each process of the
+line is read every 10 s and written as it comes to OUT/memory.csv, what each PLC says to
+OUT/plc-KIND.txt. Exit code 1 if a promise was broken, a process came or went, or one grows by more
+than `--limit-kib-min`, by Theil and Sen.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def main() -> int:
     parser.add_argument("--via", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate-hz", type=float, default=50.0, help="of all together (50)")
+    parser.add_argument("--free", action="store_true", help="a line that runs by itself")
     parser.add_argument("--slack-ms", type=float, default=100.0)
     parser.add_argument("--warm-up-s", type=float, default=120.0)
     parser.add_argument("--limit-kib-min", type=float, default=50.0)
@@ -59,10 +61,14 @@ def main() -> int:
         folder = Path(name)
         bundle = Workshop.open(folder / "workshop").build(folder / "bundles").bundle
         trigger = 'mode = "software", budget_ms = 500, max_in_flight = 8'
+        camera = STILL
+        if options.free:
+            trigger = trigger.replace("software", "free")
+            camera += f", rate_hz = {options.rate_hz:g}"
         sockets = ", ".join(f'{name} = "ipc://{folder}/{name}"' for name in ("ctl", "pub"))
         # A machine that is busy is not made busier by verdicts that come again and again.
         sockets += ", resend_ms = 100"
-        toml = line_toml(folder, bundle.folder, trigger=trigger, camera=STILL, wire=sockets)
+        toml = line_toml(folder, bundle.folder, trigger=trigger, camera=camera, wire=sockets)
         broker = free_port()
         text = ""
         for via in options.via:
@@ -72,7 +78,7 @@ def main() -> int:
         if BROKERED & set(options.via):
             stack.enter_context(Mosquitto(folder, broker))
         line = stack.enter_context(RunningLine(toml, command=EDGE_RUN))
-        line.state("operational.ready")
+        line.state("operational.continuous" if options.free else "operational.ready")
         codes, points = soaked(line, toml, options)
     return told(codes, points, options)
 
@@ -108,8 +114,11 @@ def soaked(
 
 def plc(via: str, toml: Path, options: argparse.Namespace) -> subprocess.Popen[bytes]:
     """A simulated PLC behind one bridge, with its share of the parts."""
-    rate_hz = options.rate_hz / len(options.via)
-    words = ["--line-toml", str(toml), "--via", via, "--rate-hz", f"{rate_hz:g}"]
+    words = ["--line-toml", str(toml), "--via", via]
+    if options.free:
+        words += ["--listen"]
+    else:
+        words += ["--rate-hz", f"{options.rate_hz / len(options.via):g}"]
     words += ["--seconds", f"{options.minutes * 60:g}", "--slack-ms", f"{options.slack_ms:g}"]
     words += ["--stale-ms", "1000", "--json", str(options.out / f"plc-{via}.json")]
     with (options.out / f"plc-{via}.txt").open("wb") as file:
