@@ -3,6 +3,7 @@
     python benchmarks/drift.py --seeds 1 2 3 4 5
     python benchmarks/drift.py --seeds 1 2 3 4 5 --sudden
     python benchmarks/drift.py --good 10000
+    python benchmarks/drift.py --pixels 1 2 3 4 5 --good 10000
 
 For each seed a small bundle is compiled from good frames of a synthetic web (40 of 128 x 320 px)
 and 10,000 further frames of the same web are judged while something gets worse: a lamp that fades
@@ -12,7 +13,8 @@ cause is named first, and whether the false rejects had doubled by then: 200 fra
 the severity of that moment. False rejects are few, so it is also told how many of them lie above
 the score that 5 % of untouched frames lie above: 10 % would be doubled. --sudden asks only what is
 named, where each change comes at once at 40 % of its worst. --good judges so many frames to which
-nothing happens, and times the looking.
+nothing happens, and times the looking. --pixels does without a network, which light, focus and
+dirt do not need.
 """
 
 from __future__ import annotations
@@ -35,9 +37,12 @@ from numpy.typing import NDArray
 import kenpin
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb, write_dataset
+from kenpin.compile.drift import independent
 from kenpin.config.drift import DriftSpec
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.drift.reference import Reference
+from kenpin.runtime.drift.look import QUANTITIES, look_at
+from kenpin.runtime.drift.material import Material
+from kenpin.runtime.drift.reference import COLUMNS, MATERIAL, Reference
 from kenpin.runtime.drift.watch import DriftWatch
 from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.verdict import Outcome, Verdict
@@ -64,7 +69,7 @@ class Watched:
         self.seconds: list[float] = []
         self._pipeline = open_pipeline(
             bundle,
-            execution=Execution(overhear=self._timed(self.watch.features)),
+            execution=Execution(threads=1, overhear=self._timed(self.watch.features)),
             oversee=self._timed(self.watch.pixels),
         )
 
@@ -233,6 +238,49 @@ def named(seeds: list[int]) -> None:
         print(f"{name}: {right} of {len(found)}")
 
 
+def by_pixels(seed: int, good: int) -> None:
+    """When lamp, focus and dirt are named, and how many of the good frames are an alarm."""
+    web = SyntheticWeb(HEIGHT, WIDTH, seed)
+    reference = looked_at([web.frame(k).pixels for k in range(TRAIN)])
+    for name, cause, worse in drifts(seed):
+        if cause == "material":
+            continue
+        watch = DriftWatch(reference, DriftSpec(), None)
+        told = None
+        for k in range(RAMP):
+            with watch.looking():
+                watch.pixels(worse(k, k / RAMP))
+            if told := watch.standing().cause:
+                break
+        at = f"{told.value} at {k / RAMP:.1%} of the worst" if told else "nothing"
+        print(f"{seed} {name}: {at}", flush=True)
+    watch = DriftWatch(reference, DriftSpec(), None)
+    alarms: Counter[str] = Counter()
+    for k in range(good):
+        with watch.looking():
+            watch.pixels(web.frame(TRAIN + k).pixels)
+        alarms[str(watch.standing().cause)] += 1
+    print(f"{seed} {good} good frames: {dict(alarms)}", flush=True)
+
+
+def looked_at(good: list[U8]) -> Reference:
+    """What `edge-compile build` notes of pictures; of features, nothing that is ever asked."""
+    looks = [look_at(pixels) for pixels in good]
+    values = np.array([look.values for look in looks])
+    columns = np.array([look.columns for look in looks])
+    nothing = np.random.default_rng(0).normal(size=(len(good), 4)).astype(np.float32)
+    series = {**dict(zip(QUANTITIES, values.T, strict=True)), COLUMNS: columns.T}
+    return Reference(
+        values.min(axis=0),
+        np.median(values, axis=0),
+        values.max(axis=0),
+        np.array([columns.min(axis=0), columns.max(axis=0)]),
+        Material.fitted(nothing, nothing[:1]),
+        np.inf,
+        {**{name: independent(found) for name, found in series.items()}, MATERIAL: 1.0},
+    )
+
+
 def false_alarms(frames: int) -> None:
     """Frames of a simulated line to which nothing happens."""
     with tempfile.TemporaryDirectory() as folder:
@@ -270,8 +318,14 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="*", default=[])
     parser.add_argument("--sudden", action="store_true")
     parser.add_argument("--good", type=int, default=0)
+    parser.add_argument("--pixels", type=int, nargs="*", default=[])
     asked = parser.parse_args()
     print(machine())
+    cv2.setNumThreads(1)
+    for seed in asked.pixels:
+        by_pixels(seed, asked.good)
+    if asked.pixels:
+        return 0
     if asked.seeds and asked.sudden:
         named(asked.seeds)
     elif asked.seeds:
