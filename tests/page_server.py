@@ -17,7 +17,15 @@ import uvicorn
 
 from kenpin.config.line import Line
 from kenpin.config.page import PageSpec
-from kenpin.runtime.judging.verdict import Outcome, Reason, Thresholds, Verdict
+from kenpin.runtime.judging.verdict import (
+    LaneVerdict,
+    Outcome,
+    Reason,
+    Thresholds,
+    Verdict,
+    WebDefect,
+    WebFindings,
+)
 from kenpin.runtime.service.audit import AuditLog, audit_of
 from kenpin.runtime.service.sides.messages import ArchiveCounts, LineTotals
 from kenpin.runtime.service.sides.page.app import make_app
@@ -61,6 +69,25 @@ def counts(bundle: str = "small@0123456789ab", **alarms: str) -> LineTotals:
         pids={},
         alarms=alarms,
     )
+
+
+def stretch(number: int) -> WebFindings:
+    """256 lines of a web of two lanes; every tenth with a defect."""
+    limits, bad = Thresholds(1.0, 1.0), number % 10 == 4
+    lanes = tuple(
+        LaneVerdict(name, Outcome.OK, None, 0.5, limits, ()) for name in ("left", "right")
+    )
+    found = WebDefect(
+        number=number + 1, first_line=256 * number, end_line=256 * number + 9, left_px=1,
+        right_px=9, area_px=50, peak=2.0, mean=1.5, peak_line=256 * number + 4, peak_px=5,
+        lane="right", lanes=("right",), open=False, cut=False, continues=None, absorbed=(),
+        web_mm=25.6 * number, length_mm=1.0, left_mm=0.1, width_mm=0.8, area_mm2=0.5,
+    )  # fmt: skip
+    return WebFindings(
+        first_line=256 * number, end_line=256 * (number + 1), first_mm=25.6 * number,
+        end_mm=25.6 * (number + 1), lanes=lanes, defects=(found,) if bad else (),
+        n_defects=int(bad), gaps=(), gates=(), map_line=None,
+    )  # fmt: skip
 
 
 def jpeg(level: int, width: int = 320, height: int = 128) -> bytes:

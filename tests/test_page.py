@@ -7,8 +7,12 @@ import json
 import re
 import shutil
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
@@ -20,7 +24,7 @@ from kenpin.config.page import LANGUAGES, ROLES, PageSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import canonical
 from kenpin.runtime.bundles.signature import make_key, sign
-from kenpin.runtime.judging.verdict import Reason
+from kenpin.runtime.judging.verdict import Outcome, Reason
 from kenpin.runtime.service.cli import main as edge_run
 from kenpin.runtime.service.sides.page.accounts import (
     FREE_TRIES,
@@ -31,7 +35,8 @@ from kenpin.runtime.service.sides.page.accounts import (
 )
 from kenpin.runtime.service.sides.page.app import CLIENT, READERS, TEXTS
 from kenpin.runtime.service.sides.page.live import STRIP, LiveLine
-from page_server import ABOUT, Served, counts, fill, jpeg, served, verdict
+from page_server import ABOUT, Served, counts, fill, jpeg, served, stretch, verdict
+from test_learning import reviewed
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 TEXT = {language: json.loads((TEXTS / f"{language}.json").read_text()) for language in LANGUAGES}
@@ -70,6 +75,8 @@ def test_every_text_that_the_client_asks_for_is_there_and_none_is_idle() -> None
     )
     assert used <= known
     assert {key for key in known if key not in asked and not key.startswith(heads)} == set()
+    for why in ("behind", "not_ready", "died", "disk", "no_room", "stale"):
+        assert f"unkept_{why}" in known
     for reason in Reason:
         assert {f"why_{reason.value}", f"reason_{reason.value}"} <= known
 
@@ -108,6 +115,17 @@ def test_the_state_tells_the_last_ng_its_nearest_good_and_the_counts(page: Serve
     for which in ("small", "plain", "heat"):
         status, data, headers = page.ask(f"/api/picture/40/{which}")
         assert (status, data[:2], headers["Content-Type"]) == (200, b"\xff\xd8", "image/jpeg")
+
+
+def test_of_a_web_of_several_lanes_it_is_said_which_was_rejected() -> None:
+    live = LiveLine(ABOUT, 60)
+    web = stretch(4)
+    left, right = web.lanes
+    bad = replace(right, outcome=Outcome.NG, reason=Reason.DEFECT)
+    live.verdict(1, verdict(ok=False, web=replace(web, lanes=(left, bad))), (256, 320))
+    live.verdict(2, verdict(ok=False, web=replace(web, lanes=(bad,))), (256, 320))
+    live.verdict(3, verdict(ok=False), (256, 320))
+    assert [one["lanes"] for one in live.tree()["strip"]] == [("right",), (), ()]
 
 
 def test_a_line_that_is_not_heard_is_said_to_be_silent() -> None:
@@ -198,6 +216,45 @@ def test_no_change_is_made_without_session_secret_kind_and_size(page: Served) ->
             assert page.ask(path, {"unheard": "of"})[0] == 400, path
         # GET changes nothing.
         assert page.ask(path, method="GET")[0] == (409 if path == "/api/threshold" else 405), path
+
+
+# By address: what its line in the audit log is about, and an example. Learning is the last one:
+# nobody learns here.
+CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "/api/threshold": ("threshold", {"ok": 9.0, "why": "fewer false rejects"}),
+    "/api/back": ("bundle", {"why": "too many escapes"}),
+    "/api/review": ("review", {"number": 1, "says": "good", "word": "", "region": None}),
+    "/api/acknowledge": ("alarm", {"part": "camera"}),
+    "/api/learn": ("bundle", {"why": "a new loom"}),
+}
+
+
+def test_every_change_is_a_line_of_the_audit_log(
+    patchcore: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of tomorrow included: an address without an example here fails."""
+    learnt = subprocess.CompletedProcess([], 0, b'{"after": {"bundle": "learnt-0"}}')
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: learnt)
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / patchcore.folder.name).symlink_to(patchcore.folder)
+    (store / "current").symlink_to(patchcore.folder.name)
+    with served(tmp_path, store, archive=reviewed(tmp_path / "archive", 1, 0)) as one:
+        one.live.counts(counts(patchcore.label, camera="the camera is warm"))
+        one.visit()
+        assert {*CHANGES, "/login", "/logout"} == set(one.changing)
+        for number, (path, (what, body)) in enumerate(CHANGES.items(), 1):
+            status, told, _ = one.ask(path, body)
+            assert status == 200, (path, told)
+            deadline = time.monotonic() + 30
+            while len(entries := one.audit.entries()) < number:
+                assert time.monotonic() < deadline, f"{path}: not in the audit log"
+                time.sleep(0.01)
+            assert (entries[-1].what, entries[-1].why) == (what, body.get("why", "")), path
+            assert (entries[-1].who.via, entries[-1].who.user) == ("page", "local"), path
+            label = "@".join(one.wanted[-1].rsplit("-", 1))
+            one.live.counts(counts(label, camera="the camera is warm"))
+            one.changes.changed("active", label, "")
 
 
 @pytest.mark.parametrize(

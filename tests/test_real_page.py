@@ -15,16 +15,9 @@ from msgspec import structs
 import browser
 from kenpin.config.page import LANGUAGES
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
-from kenpin.runtime.judging.verdict import (
-    LaneVerdict,
-    Outcome,
-    Thresholds,
-    WebDefect,
-    WebFindings,
-)
 from kenpin.runtime.service.reviews import Reviews
 from kenpin.runtime.service.sides.messages import DriftTold
-from page_server import Served, counts, fill, served, verdict
+from page_server import Served, counts, fill, served, stretch, verdict
 from running_line import RunningLine, line_toml
 from test_learning import reviewed
 
@@ -207,25 +200,6 @@ def test_the_running_roll_zooms_and_keeps_its_place_while_it_runs(page: Served) 
             assert chromium.value("document.documentElement.scrollWidth") <= SIZES["phone"][0]
     finally:
         fill(page.live, bundle=page.live.tree()["bundle"])
-
-
-def stretch(number: int) -> WebFindings:
-    """256 lines of a web of two lanes; every tenth with a defect."""
-    limits, bad = Thresholds(1.0, 1.0), number % 10 == 4
-    lanes = tuple(
-        LaneVerdict(name, Outcome.OK, None, 0.5, limits, ()) for name in ("left", "right")
-    )
-    found = WebDefect(
-        number=number + 1, first_line=256 * number, end_line=256 * number + 9, left_px=1,
-        right_px=9, area_px=50, peak=2.0, mean=1.5, peak_line=256 * number + 4, peak_px=5,
-        lane="right", lanes=("right",), open=False, cut=False, continues=None, absorbed=(),
-        web_mm=25.6 * number, length_mm=1.0, left_mm=0.1, width_mm=0.8, area_mm2=0.5,
-    )  # fmt: skip
-    return WebFindings(
-        first_line=256 * number, end_line=256 * (number + 1), first_mm=25.6 * number,
-        end_mm=25.6 * (number + 1), lanes=lanes, defects=(found,) if bad else (),
-        n_defects=int(bad), gaps=(), gates=(), map_line=None,
-    )  # fmt: skip
 
 
 def test_the_button_learns_from_what_was_reviewed_on_a_running_line(

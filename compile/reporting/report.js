@@ -1,10 +1,12 @@
 const onDraw = [];
 const evaluated = D.kind === "evaluation";
+// Blocks of a web are of any height.
+const sized = lines => (lines ? `${count(lines)} × ${count(D.frame.width_px)} px` : `${count(D.frame.width_px)} px wide`);
 
 function head() {
   const level = evaluated ? null : D.advice.some(a => a.level === "weak") ? "weak" : D.advice.some(a => a.level === "look") ? "look" : "good";
   const say = { weak: ["✕", "Not ready.", "Something below would disappoint on the line."], look: ["!", "Look first.", "Somebody has to decide what stands below under “what to do next”."], good: ["✓", "Nothing is weak.", "Install it, and watch the first shift."] }[level];
-  const f = D.frame, facts = [`${count(f.height_px)} × ${count(f.width_px)} px${f.channels === 3 ? ", colour" : ""}`, D.web ? "endless web" : "one part a frame", `tiles of ${D.tiles.size_px} px`, `${D.method.name} on ${D.features.backbone}`, D.label];
+  const f = D.frame, facts = [`${sized(f.height_px)}${f.channels === 3 ? ", colour" : ""}`, D.web ? "endless web" : "one part a frame", `tiles of ${D.tiles.size_px} px`, `${D.method.name} on ${D.features.backbone}`, D.label];
   $("head").append(...[make("div", { class: "eyebrow" }, evaluated ? "kenpin · how well a bundle does" : "kenpin · report of a build"), make("h1", {}, evaluated ? `${D.name} on ${D.dataset.name}` : D.name), make("div", { class: "lead" }, facts.join(" · ")),
     say ? make("div", { class: "banner " + level, role: "status" }, make("span", { class: "mark", "aria-hidden": "true" }, say[0]), make("div", {}, make("b", {}, say[1]), " ", say[2])) : null,
     make("div", { class: "cards" }, evaluated ? evaluationCards() : buildCards())].filter(Boolean));

@@ -101,6 +101,11 @@ class Archiving:
             parts["npy"] = stream.getvalue()
             described = {"rows": header.rows, "columns": header.columns}
             described |= {"stride_px": header.stride_px}
+            web = lent.verdict.web
+            if web is not None and web.map_line is not None:
+                # Of the web: a map is about lines that came with the frame before, too.
+                described |= {"first_line": web.map_line}
+                described |= {"frame_line": web.came_line - len(frame.pixels)}
         entry = {
             "version": VERSION,
             **self._about,

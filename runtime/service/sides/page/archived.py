@@ -15,6 +15,7 @@ from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.overlay import heated, on_canvas, striped
 from kenpin.runtime.service.reviews import ArchivedFrame, Reviews, entry, frames
 from kenpin.runtime.service.sides.page.pixels import LARGE_PX, QUALITY, eight_bits, fit_within
+from kenpin.runtime.web.picture import under_the_map
 
 __all__ = ["PER_PAGE", "archive_tree", "archived_picture"]
 
@@ -39,12 +40,18 @@ def archived_picture(archive: Path, number: int, *, with_map: bool) -> bytes | N
     canvas = on_canvas(eight_bits(read_pixels(found.stem.with_suffix(".png"))))
     map_file, described = found.stem.with_suffix(".npy"), found.told.get("map")
     limit = (found.told.get("verdict") or {}).get("thr")
-    of_part = not (found.told.get("verdict") or {}).get("web")
-    if with_map and described and limit and of_part and map_file.exists():
+    of_web = bool((found.told.get("verdict") or {}).get("web"))
+    if with_map and described and limit and map_file.exists():
         values = np.load(io.BytesIO(map_file.read_bytes()), allow_pickle=False)
-        laid = ScoreMap(values, described["stride_px"], canvas.shape[:2])
-        heated(canvas, laid, limit)
-        striped(canvas, laid)
+        stride_px = described["stride_px"]
+        if not of_web:
+            laid = ScoreMap(values, stride_px, canvas.shape[:2])
+            heated(canvas, laid, limit)
+            striped(canvas, laid)
+        elif "frame_line" in described:
+            lines = described["frame_line"], values, described["first_line"]
+            canvas, laid = under_the_map(canvas, *lines, stride_px)
+            heated(canvas, laid, limit)
     return bytes(simplejpeg.encode_jpeg(fit_within(canvas, LARGE_PX), QUALITY, colorspace="RGB"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import simplejpeg
 import uvicorn
 from numpy.typing import NDArray
 
-from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError
+from kenpin.camera.acquisition.ring import FrameRing, MapHeader, StaleTicketError
 from kenpin.camera.acquisition.ring_frames import frame_in, map_in
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import Line
@@ -20,7 +21,7 @@ from kenpin.config.page import PageSpec
 from kenpin.processes.channel import Channel
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.overlay import heated, on_canvas, striped
-from kenpin.runtime.judging.verdict import Outcome
+from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.sides.messages import (
     Lent,
     LineTotals,
@@ -38,10 +39,12 @@ from kenpin.runtime.service.sides.page.pixels import (
     eight_bits,
     fit_within,
 )
+from kenpin.runtime.web.picture import under_the_map
 from kenpin.runtime.wire.field_types import MAX_DETAIL_CHARS
 
 __all__ = ["PageBody"]
 
+F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
 # A taken port is tried again so often.
@@ -71,6 +74,9 @@ class PageBody:
         self._changes = BundleChanges(line, self._live, self._want)
         self._line = line
         self._server: uvicorn.Server | None = None
+        # Of a web: what was shown last, and the line that came next.
+        self._before: U8 | None = None
+        self._before_end = -1
 
     def run(self) -> None:
         """Until the gateway ends."""
@@ -140,14 +146,13 @@ class PageBody:
         try:
             pixels = eight_bits(frame_in(self._ring, lent.ticket).pixels)
             found = map_in(self._ring, lent.ticket) if lent.with_map else None
+            pixels, laid, verdict = self._laid(pixels, found, lent.verdict)
             plain = fit_within(on_canvas(pixels), LARGE_PX)
             hot = plain.copy()
-            limits = lent.verdict.thresholds
-            if found is not None and limits is not None and lent.verdict.web is None:
-                values, header = found
-                laid = ScoreMap(values, header.stride_px, (header.frame_height, header.frame_width))
-                heated(hot, laid, limits.ok)
-                striped(hot, laid)
+            if laid is not None and verdict.thresholds is not None:
+                heated(hot, laid, verdict.thresholds.ok)
+                if verdict.web is None:
+                    striped(hot, laid)
         except StaleTicketError:
             # The slot was taken back meanwhile: the picture is lost, the verdict is not.
             self._live.verdict(lent.seq, lent.verdict)
@@ -159,8 +164,36 @@ class PageBody:
                 plain=_jpeg(plain),
                 heat=_jpeg(hot),
             )
-            self._live.verdict(lent.seq, lent.verdict, (pixels.shape[0], pixels.shape[1]))
+            self._live.verdict(lent.seq, verdict, (pixels.shape[0], pixels.shape[1]))
         self._tell(LivePageReport(ticket=lent.ticket))
+
+    def _laid(
+        self, pixels: U8, found: tuple[F32, MapHeader] | None, verdict: Verdict
+    ) -> tuple[U8, ScoreMap | None, Verdict]:
+        """What is shown, its map, and the verdict with its peak in what is shown."""
+        web = verdict.web
+        if web is None:
+            if found is None:
+                return pixels, None, verdict
+            values, header = found
+            size = header.frame_height, header.frame_width
+            return pixels, ScoreMap(values, header.stride_px, size), verdict
+        first = web.came_line - len(pixels)
+        before = self._before if self._before_end == first else None
+        # A copy: the slot goes back to the ring.
+        self._before, self._before_end = pixels.copy(), web.came_line
+        if found is None or web.map_line is None or verdict.peak_xy is None:
+            # A web's peak is a place in its map.
+            return pixels, None, replace(verdict, peak_xy=None)
+        (values, header), line = found, web.map_line
+        if verdict.outcome is Outcome.OK:
+            # All good pictures are one frame high.
+            earlier = max(0, -(-(first - line) // header.stride_px))
+            values, line = values[earlier:], line + earlier * header.stride_px
+        shown, laid = under_the_map(pixels, first, values, line, header.stride_px, before)
+        x, y = verdict.peak_xy
+        y += web.map_line - first + len(shown) - len(pixels)
+        return shown, laid, replace(verdict, peak_xy=(x, y) if y >= 0 else None)
 
     def _want(self, bundle: str) -> None:
         self._tell(LivePageReport(wanted=bundle))

@@ -41,6 +41,7 @@ class StripFrame:
     at       wall clock, seconds
     picture  whether its pictures are still kept
     place    (x, y) of the highest point as shares of the picture; None without one
+    lanes    of a web of several: those that were rejected
     """
 
     seq: int
@@ -55,6 +56,7 @@ class StripFrame:
     picture: bool
     place: tuple[float, float] | None
     defects: int
+    lanes: tuple[str, ...]
 
     def tree(self) -> dict[str, Any]:
         """For the client."""
@@ -126,6 +128,7 @@ class LiveLine:
             picture=size is not None,
             place=place,
             defects=verdict.n_defects or len(verdict.defects),
+            lanes=_rejected_lanes(verdict),
         )
         with self._lock:
             self._strip.append(shown)
@@ -300,6 +303,11 @@ def _running(verdict: Verdict) -> dict[str, Any]:
     web = verdict.web
     assert web is not None
     return {"end_line": web.end_line, "end_mm": web.end_mm, "defects": web.n_defects}
+
+
+def _rejected_lanes(verdict: Verdict) -> tuple[str, ...]:
+    lanes = () if verdict.web is None or len(verdict.web.lanes) < 2 else verdict.web.lanes
+    return tuple(lane.name for lane in lanes if lane.outcome is not Outcome.OK)
 
 
 def _stretch(verdict: Verdict) -> dict[str, Any]:

@@ -92,10 +92,15 @@ function shiftOf(second) {
 function drawHealth() {
   latencyCurve($("latency"), line.times_ms, line.budget_ms, t("latency"));
   $("camera").textContent = line.camera ? `${t(line.camera.up ? "camera_up" : "camera_down")} (${line.camera.state})` : "–";
-  const a = line.archive, d = line.disk, plain = k => k.replaceAll("_", " "), gb = v => number(v / 1e9, 1);
+  const a = line.archive, d = line.disk, gb = v => number(v / 1e9, 1);
   $("disk").textContent = d ? t("disk_free", { free: gb(d.free_bytes), total: gb(d.total_bytes) }) : t("disk_unknown");
   drawDrift();
-  $("archive").replaceChildren(a ? table([t("archive"), ""], [...Object.entries(a.holds).map(([k, v]) => [t("holds", { what: plain(k) }), number(v)]), ...Object.entries(a.kept).map(([k, v]) => [t("kept", { what: plain(k) }), number(v)]), ...Object.entries(a.dropped).map(([k, v]) => [t("dropped", { what: plain(k) }), number(v)])]) : make("p", { class: "soft" }, t("no_archive")));
+  $("archive").replaceChildren(a ? table([t("archive"), ""], archiveRows(a)) : make("p", { class: "soft" }, t("no_archive")));
+}
+// What it holds, and what it let go or never kept where there is any of that.
+function archiveRows(a) {
+  const gone = ["evicted_ng", "evicted_ok"].filter(k => a.holds[k]).map(k => [t(`archive_${k}`), number(a.holds[k])]);
+  return [...["ng", "ok"].map(k => [t(`archive_${k}`), number(a.holds[k] || 0)]), [t("archive_bytes"), number((a.holds.bytes || 0) / 1e6, 1)], ...gone, ...Object.entries(a.dropped).map(([why, n]) => [t(`unkept_${why}`), number(n)])];
 }
 // How the pictures stand beside the good images; a bundle of before holds nothing to compare with.
 function drawDrift() {

@@ -43,5 +43,6 @@ function whyNot(one) {
   const values = { place: whereIs(one.place) || t("place_unknown"), score: short(one.score), limit: short(one.limit), times: known ? number(one.score / one.limit, 1) : "", ms: number(one.total_ms, 0), n: number(one.defects) };
   const said = t(`why_${one.reason}`, values);
   // What the service says is in English: better than nothing where there is more to it.
-  return known || !one.detail ? said : `${said} (${one.detail})`;
+  const where = one.lanes.length ? ` ${t("in_lanes", { lanes: one.lanes.join(", ") })}` : "";
+  return (known || !one.detail ? said : `${said} (${one.detail})`) + where;
 }
