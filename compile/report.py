@@ -117,7 +117,9 @@ def contents(bundle: Bundle) -> Table:
     """A bundle's manifest for reading."""
     m = bundle.manifest
     size = sum((bundle.folder / name).stat().st_size for name in m.files)
-    frame = f"{m.frame.height_px} x {m.frame.width_px} px, {m.frame.channels} channel(s)"
+    lines, width = m.frame.height_px, m.frame.width_px
+    seen = f"{lines} x {width} px" if lines else f"a web {width} px wide"
+    frame = f"{seen}, {m.frame.channels} channel(s)"
     rows = {
         "bundle": f"{m.name}, {len(m.files)} files, {size / 2**20:.1f} MiB",
         "sha256": bundle.sha256,
