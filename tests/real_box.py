@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 __all__ = ["Box", "CannotBootError", "debian_tree", "missing", "missing_index"]
 
 PATIENCE_S = 120.0
-PACKAGES = "systemd,systemd-sysv,dbus,udev,python3,procps,libcap2-bin"
+PACKAGES = "systemd,systemd-sysv,dbus,udev,python3,procps,libcap2-bin,mosquitto,mosquitto-clients"
 # Where a tree is kept between runs: making one takes a minute and a half.
 CACHE = Path(__file__).resolve().parents[1] / "build"
 
@@ -108,7 +109,7 @@ def debian_tree() -> Path:
         If it cannot be made, for want of a network, for one.
     """
     CACHE.mkdir(exist_ok=True)
-    tree = CACHE / "debian-12-systemd.tar"
+    tree = CACHE / f"debian-12-{zlib.crc32(PACKAGES.encode()):08x}.tar"
     if not tree.exists():
         fresh = CACHE / f"debian-{os.getpid()}.tar"
         command = ["mmdebstrap", "--quiet", "--variant=apt", f"--include={PACKAGES}"]

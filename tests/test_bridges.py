@@ -38,7 +38,7 @@ from kenpin.runtime.service.sides.bridge import BridgeSide
 from kenpin.runtime.service.sides.side import Surroundings
 from kenpin.runtime.wire.client import LineClient
 from lying_line import LyingLine
-from running_line import PATIENCE_S, RunningLine, check_undisturbed, line_toml
+from running_line import PATIENCE_S, UNHURRIED, RunningLine, check_undisturbed, line_toml
 from test_plc import LIMITS, told
 
 pytestmark = pytest.mark.clock
@@ -348,7 +348,8 @@ def test_a_real_line_keeps_its_promises_through_modbus(
 def test_a_bridge_that_is_flooded_and_killed_costs_no_verdict(
     patchcore: Bundle, tmp_path: Path
 ) -> None:
-    toml = with_bridge(line_toml(tmp_path, patchcore.folder), kind='"modbus"', port=free_port())
+    toml = line_toml(tmp_path, patchcore.folder, **UNHURRIED)
+    with_bridge(toml, kind='"modbus"', port=free_port())
     settings = load_line(toml).bridges[0]
     assert isinstance(settings, ModbusSettings)
     with RunningLine(toml) as running:

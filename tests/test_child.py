@@ -130,7 +130,7 @@ def test_pauses_grow_until_something_has_worked() -> None:
 
 
 def test_a_side_process_that_is_replaced_leaves_nothing_behind() -> None:
-    """200 of them in a row: 52 KiB up to the 89th, 4 up to the 129th, and none after it."""
+    """169 of them in a row: 52 KiB up to the 89th, 4 up to the 129th, and none after it."""
 
     def hurried() -> int:
         return time.monotonic_ns() * 1000  # pauses are not what is asked

@@ -460,7 +460,7 @@ def complaints(line: BoxLine) -> list[dict[str, Any]]:
     return [told for told in alarms if told["detail"] != "starting"]
 
 
-SANDBOXED = ("archive", "status", "page", "img", "modbus", "opcua")
+SANDBOXED = ("archive", "status", "page", "img", "modbus", "mqtt", "opcua")
 # A word of a Modbus server: a request for registers 100 to 102, and how the answer begins.
 MODBUS = """
 import socket
@@ -501,6 +501,7 @@ def test_the_sandbox_lets_archive_recording_keys_status_page_and_bridges_work(
             "archive": SIDES["archive"] + ", ok_every = 1",
             "bridges": '[{ kind = "modbus", port = 5020, '
             'keys = "/var/lib/kenpin/web-1/plc.key_secret" }, { kind = "opcua", port = 4840, '
+            'keys = "/var/lib/kenpin/web-1/plc.key_secret" }, { kind = "mqtt", '
             'keys = "/var/lib/kenpin/web-1/plc.key_secret" }]',
         },
     )
@@ -519,6 +520,10 @@ def test_the_sandbox_lets_archive_recording_keys_status_page_and_bridges_work(
         (box.root / "root/opcua.py").write_text(OPCUA)
         greeted = lambda: box.run("python3 /root/opcua.py", check=False).stdout.strip()  # noqa: E731
         box.until(lambda: greeted() == "ACKF", "no OPC UA server")
+        # Debian's broker, which began with the box.
+        subscribe = "mosquitto_sub -C 1 -W 10 -F %t -t kenpin/web-1/verdict"
+        heard = lambda: box.run(subscribe, check=False).stdout.strip()  # noqa: E731
+        box.until(lambda: heard() == "kenpin/web-1/verdict", "no verdict by MQTT")
         listened = box.run(
             "cd /var/lib/kenpin/web-1 && timeout 20 runuser -u kenpin -- edge-plc "
             "--ctl tcp://127.0.0.1:5555 --pub tcp://127.0.0.1:5556 --keys plc.key_secret "
