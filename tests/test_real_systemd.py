@@ -521,7 +521,7 @@ def test_the_sandbox_lets_archive_recording_keys_status_page_and_bridges_work(
         greeted = lambda: box.run("python3 /root/opcua.py", check=False).stdout.strip()  # noqa: E731
         box.until(lambda: greeted() == "ACKF", "no OPC UA server")
         # Debian's broker, which began with the box.
-        subscribe = "mosquitto_sub -C 1 -W 10 -F %t -t kenpin/web-1/verdict"
+        subscribe = "mosquitto_sub -h 127.0.0.1 -C 1 -W 10 -F %t -t kenpin/web-1/verdict"
         heard = lambda: box.run(subscribe, check=False).stdout.strip()  # noqa: E731
         box.until(lambda: heard() == "kenpin/web-1/verdict", "no verdict by MQTT")
         listened = box.run(
