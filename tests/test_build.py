@@ -68,6 +68,7 @@ def test_compiling_twice_gives_the_same_content(again: BuildResult, patchcore: B
     assert again.bundle.sha256 == patchcore.sha256
 
 
+@pytest.mark.thorough
 def test_another_seed_gives_another_bundle(
     workshop: Workshop, patchcore: Bundle, tmp_path: Path
 ) -> None:
@@ -190,6 +191,7 @@ def test_every_share_builds_and_passes_its_self_test(
     assert Pipeline(bundle).bundle.label == read_bundle(tmp_path).label
 
 
+@pytest.mark.thorough
 def test_photographs_of_any_size_are_resized_when_the_recipe_says_so(
     workshop: Workshop, tmp_path: Path
 ) -> None:
@@ -207,6 +209,7 @@ def test_photographs_of_any_size_are_resized_when_the_recipe_says_so(
         workshop.build(tmp_path / "out", good)
 
 
+@pytest.mark.thorough
 def test_an_ng_image_among_the_good_is_named(workshop: Workshop, tmp_path: Path) -> None:
     folder = tmp_path / "good"
     folder.mkdir()
@@ -262,6 +265,7 @@ def test_too_few_images_are_refused(workshop: Workshop, tmp_path: Path) -> None:
         workshop.build(tmp_path / "out", f'images.good="{folder}"')
 
 
+@pytest.mark.thorough
 def test_the_f1_threshold_uses_the_ng_folder(workshop: Workshop, tmp_path: Path) -> None:
     ng = workshop.data / "test" / "dark_band"
     bundle = workshop.build(tmp_path, f'images.ng="{ng}"', 'threshold.method="f1"').bundle

@@ -68,6 +68,7 @@ def test_the_whole_dialogue_with_a_real_line(
         assert 0 < (refused.value.pause_ms or 0) <= 1000
 
 
+@pytest.mark.thorough
 def test_a_line_that_dies_is_found_again_when_it_is_back(
     patchcore: Bundle, tmp_path: Path, client: LineClient
 ) -> None:

@@ -300,6 +300,7 @@ def test_a_frame_that_is_judged_anew_is_kept_as_what_it_is_now(
     assert (len(found.wrong), len(found.known)) == (7, 2)
 
 
+@pytest.mark.thorough
 def test_the_command_learns_switches_and_is_logged_and_rollback_takes_it_back(
     patchcore: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

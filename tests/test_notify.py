@@ -119,6 +119,7 @@ def test_the_watchdog_is_fed_while_an_inspection_is_replaced(
         line.verdict(lambda m: m["verdict"] == 1)
 
 
+@pytest.mark.thorough
 def test_an_inspection_that_hangs_at_the_start_is_never_ready(
     patchcore: Bundle, tmp_path: Path, systemd: Systemd
 ) -> None:

@@ -281,6 +281,7 @@ def test_a_bundle_is_changed_while_parts_come(
         assert "no gone-0123456789ab in" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_a_killed_service_is_a_broken_promise(start: Start, tmp_path: Path) -> None:
     line = start(trigger='mode = "software", budget_ms = 500', camera=STILL)
     command = [sys.executable, "-m", "kenpin.runtime.plc.cli", "--line-toml"]

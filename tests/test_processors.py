@@ -154,6 +154,7 @@ def test_a_build_fails_with_figures_where_the_lowest_instruction_set_disagrees(
         rerun(patchcore)
 
 
+@pytest.mark.thorough
 def test_a_bundle_that_its_proof_refuses_is_neither_current_nor_left(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +179,7 @@ def test_whoever_opens_a_bundle_runs_its_golden_frames_first(
     assert [path.name for path in bundle.folder.parent.iterdir()] == [bundle.folder.name]
 
 
+@pytest.mark.thorough
 def test_the_eighth_bit_is_for_processors_with_vnni_and_others_refuse_it_by_name(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_hung_loop_is_shot_by_the_watchdog_and_comes_back(
     assert manager.events[-1] == "ended 0"
 
 
+@pytest.mark.thorough
 def test_a_killed_service_comes_back_and_its_children_do_not_stay(
     patchcore: Bundle, tmp_path: Path, unit: Unit
 ) -> None:

@@ -176,6 +176,7 @@ def test_a_full_disk_costs_ok_entries_and_no_verdict(start: Start, tmp_path: Pat
     check_undisturbed(line)
 
 
+@pytest.mark.thorough
 def test_a_read_only_disk_is_complained_of_and_costs_no_verdict(
     start: Start, tmp_path: Path
 ) -> None:

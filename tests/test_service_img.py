@@ -58,6 +58,7 @@ def test_an_ng_frame_is_shown_with_its_verdict(line: RunningLine, tmp_path: Path
     assert image.shape[0] > 128, "the banner with the verdict is missing"
 
 
+@pytest.mark.thorough
 def test_readers_that_never_read_and_a_dead_preview_cost_no_verdict(
     line: RunningLine, tmp_path: Path
 ) -> None:

@@ -161,6 +161,7 @@ def answering(line: RunningLine) -> Samples | None:
         return None
 
 
+@pytest.mark.thorough
 def test_a_port_that_is_taken_is_complained_of_until_it_is_free(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -174,6 +175,7 @@ def test_a_port_that_is_taken_is_complained_of_until_it_is_free(start: Start) ->
     check_undisturbed(line)
 
 
+@pytest.mark.thorough
 def test_idle_connections_do_not_keep_others_out(start: Start) -> None:
     line = start()
     line.verdict()

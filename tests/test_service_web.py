@@ -132,6 +132,7 @@ def test_rolls_start_and_stop_by_command_and_are_written_aside(
     assert "no roll is running" in client.of_kind("error")["detail"]
 
 
+@pytest.mark.thorough
 def test_a_roll_book_that_dies_leaves_a_hole_and_another_takes_over(
     line: RunningLine, tmp_path: Path
 ) -> None:
