@@ -147,6 +147,9 @@ def test_a_roll_book_that_dies_leaves_a_hole_and_another_takes_over(
     frames = sorted(m["frame"] for m in line.verdicts)
     assert frames == list(range(frames[0], frames[0] + len(frames)))
     assert len(covered(line)) > 20
+    # A roll with holes is complained of until it ends.
+    line.client().say("roll_stop")
+    line.until(lambda m: m["type"] == "alarm" and m["source"] == "rolls" and not m["active"])
     line.process.send_signal(signal.SIGTERM)
     assert line.process.wait(PATIENCE_S) == 0
     pages = sorted(path.name for path in (tmp_path / "rolls").iterdir())

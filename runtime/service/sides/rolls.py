@@ -50,6 +50,7 @@ class Rolls(Side):
         )
         self.running: bool | None = None
         self.fault = ""
+        self._written_off = 0
 
     def in_force(self, facts: BundleFacts) -> None:
         """A bundle judges from now on."""
@@ -88,6 +89,8 @@ class Rolls(Side):
         for message in self.process.poll():
             if isinstance(message, PageWritten):
                 self.fault = ""
+                # The roll with the holes has ended; the next one has none of them.
+                self._written_off = self.process.refused
                 self._log.info("roll", page=message.page)
                 self._announce_roll(message.page)
             else:
@@ -96,8 +99,9 @@ class Rolls(Side):
     @property
     def alarm(self) -> str:
         """What a person must look at; empty if nothing."""
-        lost = f"{self.process.refused} findings found no room: the rolls have holes"
-        return self.process.ended or self.fault or (lost if self.process.refused else "")
+        holes = self.process.refused - self._written_off
+        lost = f"{holes} findings found no room: the roll has holes"
+        return self.process.ended or self.fault or (lost if holes else "")
 
     def _greet(self) -> list[ToRolls]:
         return [] if self._book is None else [self._book]
