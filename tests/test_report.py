@@ -179,7 +179,7 @@ def test_a_browser_shows_the_report_and_moves_the_threshold(patchcore: Bundle, s
         page.open(beside(patchcore, ".report.html"))
         assert page.complaints() == []
         assert [url.split(":")[0] for url in page.requests() if url[:5] != "data:"] == ["file"]
-        assert page.value("document.body.scrollWidth <= innerWidth")
+        page.until("document.body.scrollWidth <= innerWidth")
         assert page.value("report.limit()") == patchcore.manifest.threshold.ok
         text = "document.querySelector('.effect').innerText"
         assert "No verdict changes" in page.value(text)
