@@ -133,7 +133,8 @@ class GenicamSpec(CameraSettings):
     stall_ms           no frame for so long from a free-running camera is a stall;
                        by default four frames, at least 500
     trigger_timeout_ms no frame for so long after a software trigger means that none
-                       will come; by default two frames and half a second
+                       will come; by default two frames and half a second. Where another
+                       trigger waits, the deadline of the first one ends the waiting, too
     tolerance          how far the camera may round what is written, as a share
     bits               "all" keeps more than 8 bits as 16; "high" keeps the 8 highest
     flat_field         a calibration made by `edge-doctor flat-field`
