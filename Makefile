@@ -77,7 +77,8 @@ test-busy: install
 # real partners, such as a browser: what is missing is named and skipped.
 test-real: install real-partners
 	builds=$$(mktemp -d) && trap 'rm -rf "$$builds"' EXIT && export KENPIN_TEST_BUILDS="$$builds" && \
-	$(BIN)/python -m pytest -m "thorough and not (alone or real)" -n 2 --dist loadfile && \
+	$(BIN)/python -m pytest -m "thorough and not (clock or alone or real)" -n 2 --dist loadfile && \
+	$(BIN)/python -m pytest -m "thorough and clock and not (alone or real)" -n 2 --dist loadfile && \
 	$(BIN)/python -m pytest -m "alone and not real" && \
 	$(BIN)/python -m pytest -m real -rs
 

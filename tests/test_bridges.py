@@ -338,6 +338,7 @@ def test_a_port_that_is_taken_is_an_alarm_until_it_is_free(line: LyingLine) -> N
 # -- the whole service -----------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_real_line_keeps_its_promises_through_modbus(
     patchcore: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,6 +127,7 @@ def test_lost_separation_is_caught_too(workshop: Workshop, tmp_path: Path) -> No
         )
 
 
+@pytest.mark.thorough
 def test_fp32_by_choice_is_marked_and_judges_alike(
     workshop: Workshop, patchcore: Bundle, tmp_path: Path
 ) -> None:
@@ -154,6 +155,7 @@ def test_fp32_by_choice_is_marked_and_judges_alike(
     assert set(outcomes[0]) == {Outcome.OK, Outcome.NG}
 
 
+@pytest.mark.thorough
 def test_a_tile_ensemble_works(workshop: Workshop, tmp_path: Path) -> None:
     bundle = workshop.build(tmp_path, *ENSEMBLE).bundle
     pipeline = Pipeline(bundle)
@@ -173,7 +175,7 @@ def test_a_tile_ensemble_works(workshop: Workshop, tmp_path: Path) -> None:
     ("name", "share"),
     [
         ("padim", "tile"),
-        ("patchcore", "column"),
+        pytest.param("patchcore", "column", marks=pytest.mark.thorough),
         pytest.param("padim", "column", marks=pytest.mark.thorough),
         pytest.param("padim", "frame", marks=pytest.mark.thorough),
         pytest.param("patchcore", "tile", marks=pytest.mark.thorough),

@@ -81,21 +81,25 @@ def test_the_doctor_names_a_setting_that_the_camera_refuses(simulator, line):
             '[[camera.triggers]]\nselector = "LineStart"\nsource = "Software"',
             "the camera gave no frame within",
         ),
-        (
+        pytest.param(
             '[[camera.triggers]]\nselector = "AcquisitionStart"\nsource = "Line0"',
             "it offers FrameStart, LineStart, FrameBurstStart",
+            marks=pytest.mark.thorough,
         ),
-        (
+        pytest.param(
             '[[camera.features]]\nname = "AnalogControl"\nvalue = 1',
             "AnalogControl = 1: refused, it is a category in this camera and has no value",
+            marks=pytest.mark.thorough,
         ),
-        (
+        pytest.param(
             '[[camera.features]]\nname = "ExposureTimeAbs"\nvalue = 9.0',
             "the nearest that it has: ExposureTime",
+            marks=pytest.mark.thorough,
         ),
-        (
+        pytest.param(
             '[[camera.features]]\nname = "AcquisitionMode"\nvalue = "SingleFrame"',
             "one came, and no more",
+            marks=pytest.mark.thorough,
         ),
     ],
 )

@@ -320,6 +320,7 @@ def test_the_command_learns_switches_and_is_logged_and_rollback_takes_it_back(
     assert (tmp_path / "store" / "current").resolve().name == patchcore.folder.name
 
 
+@pytest.mark.thorough
 def test_the_page_logs_reviews_learns_beside_itself_and_asks_for_the_bundle(
     patchcore: Bundle, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ async def good(node: Node) -> Any:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.thorough
 def test_nobody_enters_without_a_trusted_certificate_and_a_password(tmp_path: Path) -> None:
     trusted, today = tmp_path / "trusted", datetime.datetime.now(datetime.UTC)
     own, secret = make_certificate(tmp_path, "box-7", ["127.0.0.1"], today=today)

@@ -263,6 +263,9 @@ def test_alarms_are_conditions_that_come_and_go(tmp_path: Path) -> None:
             line.to_publish.append(("alarm", alarm | {"active": False, "detail": ""}))
             await heard(2)
             assert states()[1][0] is False, "nothing is open any more"
+            async with asyncio.timeout(10):
+                while not late.events:
+                    await asyncio.sleep(0.01)
             late.events.clear()
             begin, end = await refreshed(2)
             assert (begin.EventType, end.EventType) == MARKS

@@ -261,6 +261,7 @@ def test_a_real_line_keeps_its_promises_while_the_plc_does_wrong(
     assert "TRIGGER to verdict, ms" in out
 
 
+@pytest.mark.thorough
 def test_a_bundle_is_changed_while_parts_come(
     patchcore: Bundle, padim: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

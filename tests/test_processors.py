@@ -124,6 +124,7 @@ def test_bank_rows_are_rounded_to_what_sixteen_bits_can_add():
     assert np.abs(weights).max() == 63
 
 
+@pytest.mark.thorough
 def test_a_build_says_what_the_lowest_instruction_set_makes_of_it(
     workshop: Workshop, tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ def counts(samples: Samples) -> dict[tuple[str, str], int]:
     }
 
 
+@pytest.mark.thorough
 def test_health_is_the_gateways_and_readiness_the_lines(start: Start) -> None:
     line = start(watchdog="hung_ms = 200, kill_ms = 1000")
     url = page(line)

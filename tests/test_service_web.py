@@ -90,6 +90,7 @@ def test_every_line_is_covered_once_with_its_lanes_and_millimetres(line: Running
     assert any(m["verdict"] == 1 for m in line.verdicts)
 
 
+@pytest.mark.thorough
 def test_lines_that_waited_in_a_dead_inspection_are_reported_and_never_ok(
     line: RunningLine,
 ) -> None:

@@ -242,12 +242,10 @@ def fail_at(number: int, code: int) -> Callable[[Operation, int], None]:
     return before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "code",
-    [
-        pytest.param(errno.ENOSPC, id="full"),
-        pytest.param(errno.EIO, id="failing", marks=pytest.mark.thorough),
-    ],
+    [pytest.param(errno.ENOSPC, id="full"), pytest.param(errno.EIO, id="failing")],
 )
 def test_a_disk_that_fails_at_any_operation_costs_the_install_and_nothing_else(
     trio: list[Bundle], tmp_path: Path, code: int

@@ -118,6 +118,7 @@ def test_a_processor_where_slots_matter_is_refused(
         WebPipeline(web_bundle)
 
 
+@pytest.mark.thorough
 def test_a_processor_where_slots_matter_to_the_search_is_refused(
     searching: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -466,6 +467,7 @@ def test_each_pipeline_refuses_the_other_geometry(web_bundle: Bundle, padim: Bun
         WebPipeline(padim)
 
 
+@pytest.mark.thorough
 def test_lines_that_have_been_judged_leave_nothing_behind(pipeline: WebPipeline) -> None:
     pixels = spoiled(some_web(8192), (900, 30, 40, 8), (5000, 90, 2000, 6))
     blocks = cut(pixels, itertools.repeat(2048))
