@@ -58,7 +58,9 @@ def farthest_first(
     bounds = _Bounds(points, gap.copy(), most)
     # A product for each pick: BLAS's threads waited for each other longer than they worked, of
     # 50,000 points 2,000 took 7.2 s of two busy cores with them, and 0.8 s of one so.
-    with one_blas_thread():
+    # Its kernels compute with what their buffers hold from before, too, and throw it away: inf of
+    # another product warned here.
+    with one_blas_thread(), np.errstate(invalid="ignore"):
         while len(bounds.picked) < most:
             last = bounds.farthest()
             if bounds.gap[last] <= radius:
