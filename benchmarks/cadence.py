@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from edge_run import EDGE_RUN, RunningLine, Workshop, line_toml, machine, percentiles, table
 
+from kenpin.processes.memory import keep_what_is_loaded
 from kenpin.runtime.wire.client import Heard, LineClient
 
 END_TO_END = "end to end"
@@ -109,8 +110,7 @@ def measure(folder: Path, options: argparse.Namespace) -> tuple[dict, dict[str, 
     each: list[dict[str, float]] = []
     reasons: Counter[str] = Counter()
     # As a PLC has no collector that stops it, neither has its stand-in.
-    gc.collect()
-    gc.freeze()
+    keep_what_is_loaded()
     gc.disable()
     started = time.monotonic()
     with RunningLine(toml, command=EDGE_RUN) as line:

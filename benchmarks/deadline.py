@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import os
 import signal
 import subprocess
@@ -28,6 +27,7 @@ from pathlib import Path
 
 from edge_run import RunningLine, Workshop, line_toml, machine, percentiles, table
 
+from kenpin.processes.memory import keep_what_is_loaded
 from kenpin.runtime.service.realtime import claim_priority
 from running_line import Client
 
@@ -118,8 +118,7 @@ def overshoots_ms(
     """Milliseconds from each deadline until the verdict was made, and heard."""
     found, inspection = [], line.child()
     # The client's own collections would count as the line's delay.
-    gc.collect()
-    gc.freeze()
+    keep_what_is_loaded()
     for number in range(frames):
         if stall == STOP:
             os.kill(inspection, signal.SIGSTOP)

@@ -21,6 +21,7 @@ from kenpin.camera.frame import Frame
 from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
+from kenpin.processes.memory import keep_what_is_loaded
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.tiling import TileGrid, reflect
@@ -177,8 +178,7 @@ HEAD = ("px", "lines", "tiles", "p50 ms", "p99 ms", "p99.9 ms", "frames", "lines
 @contextmanager
 def _settled() -> Iterator[None]:
     """As the inspection of a line runs: no collection in the middle of a frame."""
-    gc.collect()
-    gc.freeze()
+    keep_what_is_loaded()
     gc.disable()
     try:
         yield

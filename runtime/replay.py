@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 import time
 import uuid
@@ -29,6 +28,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.output import add_maps, folder_to_write
 from kenpin.processes.cluster import add_dask, open_cluster
+from kenpin.processes.memory import keep_what_is_loaded
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.network import Execution
@@ -295,9 +295,7 @@ def _replay(options: argparse.Namespace) -> int:
             execution=Execution(threads=options.threads),
         )
         rolls = _rolls(options, pipeline)
-        # Everything alive now stays alive: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
+        keep_what_is_loaded()
         if feed:
             feed.state(State.READY)
             if options.wait_s and not feed.wait_for_subscriber(options.wait_s):

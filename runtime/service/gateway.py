@@ -7,7 +7,6 @@ nobody: what may hang lives in another process.
 from __future__ import annotations
 
 import contextlib
-import gc
 import signal
 import socket
 import time
@@ -20,6 +19,7 @@ import zmq
 
 from kenpin.camera.acquisition.events import CameraChanged, CameraState
 from kenpin.config.exits import Exit
+from kenpin.processes.memory import keep_what_is_loaded
 from kenpin.runtime.judging.verdict import Reason, Verdict
 from kenpin.runtime.service.all_sides import AllSides
 from kenpin.runtime.service.audit import Who
@@ -121,10 +121,8 @@ class Gateway:
                 self._sides.start()
                 # Not before: a line that nobody has started yet would be in state ERROR.
                 self._announce()
-                # All that is loaded stays: a full collection would look through it for
-                # milliseconds, while a verdict is due.
-                gc.collect()
-                gc.freeze()
+                # A full collection would look through it for milliseconds, while a verdict is due.
+                keep_what_is_loaded()
                 while self._exit is None:
                     self._wait(wake)
                     self._turn(wake)

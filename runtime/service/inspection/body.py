@@ -18,6 +18,7 @@ from kenpin.camera.acquisition.ring import FrameRing, StaleTicketError, Ticket
 from kenpin.camera.acquisition.ring_frames import frame_in, put_map
 from kenpin.config.text import shorten
 from kenpin.processes.channel import Channel, Stop
+from kenpin.processes.memory import keep_what_is_loaded
 from kenpin.processes.progress import Progress
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.durable import hold
@@ -130,10 +131,8 @@ def _prepare(
     for _ in range(2):
         pulse.restart()
         _golden(pipeline)
-    # Everything alive now stays alive: the collector need not look at it again. A
-    # collection of all took 7-11 ms in the middle of a frame; young ones follow in pauses.
-    gc.collect()
-    gc.freeze()
+    # A collection of all took 7-11 ms in the middle of a frame; young ones follow in pauses.
+    keep_what_is_loaded()
     gc.disable()
     sys.setswitchinterval(2e-4)
     return bundle, pipeline, drift
