@@ -126,18 +126,17 @@ def _covered(
     owner = np.empty(len(points), np.int32)
 
     def cover(first: int, last: int) -> None:
-        for start in range(first * POINTS_AT_ONCE, last * POINTS_AT_ONCE, POINTS_AT_ONCE):
-            block = points[start : start + POINTS_AT_ONCE]
-            far = rows_sq - 2 * (block @ rows.T)
-            at = slice(start, start + len(block))
-            nearest = far.argmin(axis=1)
-            owner[at] = row_part[nearest]
-            own_sq = np.einsum("nd,nd->n", block, block)
-            gap[at] = np.maximum(far[np.arange(len(block)), nearest] + own_sq, 0)
-            far[owner[at][:, None] == row_part] = np.inf
-            without[at] = np.maximum(far.min(axis=1) + own_sq, 0)
+        at = slice(first, last)
+        block = points[at]
+        far = rows_sq - 2 * (block @ rows.T)
+        nearest = far.argmin(axis=1)
+        owner[at] = row_part[nearest]
+        own_sq = np.einsum("nd,nd->n", block, block)
+        gap[at] = np.maximum(far[np.arange(len(block)), nearest] + own_sq, 0)
+        far[owner[at][:, None] == row_part] = np.inf
+        without[at] = np.maximum(far.min(axis=1) + own_sq, 0)
 
-    Crew().share(cover, -(-len(points) // POINTS_AT_ONCE))
+    Crew().share_blocks(cover, len(points), POINTS_AT_ONCE)
     return gap, owner, without
 
 

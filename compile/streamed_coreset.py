@@ -207,16 +207,15 @@ class Net:
         net_sq = np.einsum("md,md->m", net, net)
 
         def measure(first: int, last: int) -> None:
-            for start in range(first * POINTS_AT_ONCE, last * POINTS_AT_ONCE, POINTS_AT_ONCE):
-                part = points[start : start + POINTS_AT_ONCE]
-                far = net_sq - 2 * (part @ net.T)
-                nearest = far.argmin(axis=1)
-                at = slice(start, start + len(part))
-                owner[at] = nearest
-                own_sq = np.einsum("nd,nd->n", part, part)
-                gap[at] = np.maximum(far[np.arange(len(part)), nearest] + own_sq, 0)
+            at = slice(first, last)
+            part = points[at]
+            far = net_sq - 2 * (part @ net.T)
+            nearest = far.argmin(axis=1)
+            owner[at] = nearest
+            own_sq = np.einsum("nd,nd->n", part, part)
+            gap[at] = np.maximum(far[np.arange(len(part)), nearest] + own_sq, 0)
 
-        self._crew.share(measure, -(-len(points) // POINTS_AT_ONCE))
+        self._crew.share_blocks(measure, len(points), POINTS_AT_ONCE)
         return gap, owner
 
     def _bear_witness(self, block: _Patches, rest: Index, gap: F32, owner: Index) -> None:

@@ -64,6 +64,21 @@ class Crew:
             if failure is not None:
                 raise failure
 
+    def share_blocks(self, work: Callable[[int, int], None], count: int, size: int) -> None:
+        """Call work(first, last) for adjoining blocks of range(count), `size` or the rest; wait.
+
+        Raises
+        ------
+        Exception
+            As `share`.
+        """
+
+        def blocks(first: int, last: int) -> None:
+            for start in range(first * size, min(count, last * size), size):
+                work(start, min(count, start + size))
+
+        self.share(blocks, -(-count // size))
+
     def _keep_apart(self) -> None:
         """Keep helpers off this thread's core.
 
