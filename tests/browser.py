@@ -27,6 +27,11 @@ NAMES = (
     "chrome-headless-shell",
 )
 LONGEST_S = 60
+# A page that fits is not scrolled sideways; what stands out of one that does not.
+FITS = "document.body.scrollWidth <= document.documentElement.clientWidth"
+STANDS_OUT = """[...document.querySelectorAll("body, body *")]
+  .filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1)
+  .map(e => `${e.tagName} ${e.className} ${e.scrollWidth}: ${e.textContent.slice(0, 60)}`)"""
 # The browser reads descriptor 3 and writes 4, whatever numbers ours have.
 LAUNCH = """
 import fcntl, os, sys
@@ -132,7 +137,8 @@ class Browser:
         deadline = time.monotonic() + LONGEST_S
         while not self.value(condition):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"never came true: {condition}")
+                seen = f": {self.value(STANDS_OUT)}" if condition == FITS else ""
+                raise TimeoutError(f"never came true: {condition}{seen}")
             time.sleep(0.02)
 
     def promised(self, expression: str) -> Any:

@@ -64,7 +64,7 @@ def test_every_tab_fits_and_speaks_in_every_language(page: Served, language, siz
         for tab in TABS:
             opened(page, tab, chromium)
             assert chromium.value("document.documentElement.lang") == language
-            assert chromium.value("document.body.scrollWidth <= innerWidth"), tab
+            assert chromium.value(browser.FITS), tab
             # A key that no catalogue holds would be shown as it is.
             text = chromium.value("document.body.innerText")
             assert not {word for word in text.split() if word.count("_") and "/" not in word}, tab
@@ -72,6 +72,18 @@ def test_every_tab_fits_and_speaks_in_every_language(page: Served, language, siz
         assert chromium.complaints() == [], chromium.complaints()
         asked = {url.split("/")[2] for url in chromium.requests() if url.startswith("http")}
         assert asked == {f"127.0.0.1:{page.port}"}
+
+
+def test_long_names_do_not_widen_the_page(tmp_path: Path) -> None:
+    long = "M" * 80
+    with served(tmp_path) as one, browser.Browser(browser.find() or "", *SIZES["phone"]) as phone:
+        fill(one.live, bundle=f"{long}@0123456789ab")
+        one.live.counts(counts(f"{long}@0123456789ab", camera=f"/dev/{long}"))
+        for tab, shown in (("live", f"/dev/{long}"), ("threshold", f"{long}-0123")):
+            phone.visit(f"{one.url}#{tab}")
+            phone.until(READY.format(tab))
+            phone.until(f"document.body.innerText.includes('{shown}')")
+            phone.until(browser.FITS)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -179,7 +179,7 @@ def test_a_browser_shows_the_report_and_moves_the_threshold(patchcore: Bundle, s
         page.open(beside(patchcore, ".report.html"))
         assert page.complaints() == []
         assert [url.split(":")[0] for url in page.requests() if url[:5] != "data:"] == ["file"]
-        page.until("document.body.scrollWidth <= innerWidth")
+        page.until(browser.FITS)
         assert page.value("report.limit()") == patchcore.manifest.threshold.ok
         text = "document.querySelector('.effect').innerText"
         assert "No verdict changes" in page.value(text)
@@ -200,6 +200,22 @@ def test_a_browser_shows_the_report_and_moves_the_threshold(patchcore: Bundle, s
         page.mouse("mousePressed", x, y, button="left", clickCount=1)
         page.mouse("mouseReleased", x, y, button="left", clickCount=1)
         assert page.value("report.limit()") > patchcore.manifest.threshold.ok
+
+
+@pytest.mark.real
+@needs_chromium
+def test_long_names_and_folders_do_not_widen_the_page(patchcore: Bundle, tmp_path: Path) -> None:
+    own, page = beside(patchcore, ".report.html"), tmp_path / "long.html"
+    told = json.loads(own.with_suffix(".json").read_text())
+    folder, long = told["images"]["folder"], "/" + 80 * "M"
+    text = own.read_text()
+    assert folder in text
+    assert told["bundle"] in text
+    page.write_text(text.replace(folder, folder + long).replace(told["bundle"], long))
+    with browser.Browser(browser.find() or "", 390, 844) as phone:
+        phone.open(page)
+        phone.until(browser.FITS)
+        assert long in phone.value("document.getElementById('material').innerText")
 
 
 @pytest.mark.real

@@ -148,7 +148,8 @@ def write_page(result: SearchResult, picture: Path, file: Path) -> None:
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
 style-src 'unsafe-inline'"><meta name="viewport" content="width=device-width">
 <title>The search for a recipe</title><style>body {{ font: 15px/1.5 system-ui, sans-serif;
-max-width: 1000px; margin: 2em auto; padding: 0 1em }} td, th {{ text-align: left;
+max-width: 1000px; margin: 2em auto; padding: 0 1em;
+overflow-wrap: break-word }} td, th {{ text-align: left;
 padding: 2px 10px; border-bottom: 1px solid #ddd }} .best td {{ font-weight: 600 }}
 img {{ max-width: 100% }} div {{ overflow-x: auto }}</style>
 <h1>The search for a recipe</h1><p>{html.escape(result.budget.words)};
