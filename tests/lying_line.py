@@ -69,6 +69,8 @@ class LyingLine(threading.Thread):
         self._bundle = "b@000000000001"
         self._seq = self._frame = self._parts = self._beats = 0
         self._beat_ns = self._free_ns = time.monotonic_ns()
+        # Parts run by themselves once somebody listens: who came late would miss the lie.
+        self._joined = False
         self._frames: dict[str, int] = {}
         self._known: dict[str, dict[str, Any] | None] = {}
         self._due: list[tuple[int, bytes, str, int]] = []
@@ -88,6 +90,7 @@ class LyingLine(threading.Thread):
         while not self._ending.is_set():
             ready = dict(poller.poll(2))
             if self._xpub in ready and self._xpub.recv()[:1] == b"\x01":
+                self._joined = True
                 self._publish("state", self._state_fields())
             if self._router in ready:
                 self._hear(*self._router.recv_multipart())
@@ -114,8 +117,8 @@ class LyingLine(threading.Thread):
             fields = {"hb_seq": self._beats, "state": state, "last_seq": last, "cam_ok": True}
             fields |= {"in_flight": 0, "bundle": self._bundle, "late_count": 0}
             self._publish("hb", self._head("hb") | fields)
-        if self._free and now >= self._free_ns:
-            self._free_ns += 20 * _MS
+        if self._free and self._joined and now >= self._free_ns:
+            self._free_ns = max(self._free_ns, now - 100 * _MS) + 20 * _MS
             self._parts += 1
             self._conclude(b"", None, now, victim=self._parts == _VICTIM)
         for item in [item for item in self._due if item[0] <= now]:
