@@ -8,6 +8,7 @@ host applications (STATE), a primary host, aliases, templates, DataSets, propert
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -552,5 +553,46 @@ def test_verdicts_that_waited_for_the_broker_are_told_as_history(
 
         # QoS 0: what was under way when the broker died is lost, and seen by its number.
         until(lambda: len(missing()) <= 5, "history ends before it is told")
+    host.disconnect()
+    host.loop_stop()
+
+
+def test_what_stays_true_is_told_however_old_and_open_alarms_at_each_birth(
+    tmp_path: Path,
+    broker: Mosquitto,  # noqa: F811
+) -> None:
+    told: list[dict[str, Any]] = []
+
+    def hear(_client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        for metric in PAYLOAD.FromString(message.payload).metrics:
+            if metric.name == "Said/Message":
+                told.append(json.loads(metric.string_value))
+
+    def alarms() -> list[str]:
+        return [said["source"] for said in list(told) if said["type"] == "alarm"]
+
+    host = mqtt.Client(CallbackAPIVersion.VERSION2)
+    host.on_message = hear
+    host.on_connect = lambda client, *_: client.subscribe(_where("DDATA", DEVICE))
+    host.connect("127.0.0.1", broker.port)
+    host.loop_start()
+    settings = SparkplugSettings(kind="sparkplug", port=broker.port)
+    with (
+        LyingLine(tmp_path, free=True) as line,
+        BridgeProcess(settings, lying_facts(line)) as process,
+    ):
+        until(lambda: len(told) > 3, f"nothing is told: {process.fault}")
+        # As after a stall: a second old, more than three heartbeats.
+        old = {"t_mono_ns": time.monotonic_ns() - 10**9, "detail": ""}
+        for source, active in (("camera", True), ("disk", True), ("disk", False)):
+            line.to_publish.append(("alarm", old | {"source": source, "active": active}))
+        until(lambda: alarms() == ["camera", "disk", "disk"], "an alarm was not told")
+        rebirth = PAYLOAD(timestamp=time.time_ns() // 10**6)
+        rebirth.metrics.add(name=REBIRTH, boolean_value=True)
+        host.publish(_where("NCMD"), rebirth.SerializeToString())
+        until(lambda: len(alarms()) > 3, "the open alarm was not told again")
+        before = len(told)
+        until(lambda: len(told) > before + 20, "it does not go on")
+        assert alarms()[3:] == ["camera"]
     host.disconnect()
     host.loop_stop()
