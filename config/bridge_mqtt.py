@@ -81,4 +81,5 @@ MQTT = BridgeKind(
     stall="kenpin.runtime.bridges.mqtt.plc:stall",
     broker=True,
     handed_on_ms=300,
+    history_ms=5000,
 )

@@ -34,4 +34,5 @@ SPARKPLUG = BridgeKind(
     stall="kenpin.runtime.bridges.mqtt.plc:stall",
     broker=True,
     handed_on_ms=300,
+    history_ms=5000,
 )

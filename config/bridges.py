@@ -73,6 +73,8 @@ class BridgeKind:
     broker    it needs one, which can go away
     handed_on_ms
               how old what it sends may be when it arrives; whoever hears drops what is older
+    history_ms
+              within so much a verdict that was held up in it is told after all, for books
     """
 
     settings: type[BridgeSettings]
@@ -83,6 +85,7 @@ class BridgeKind:
     stall: str = ""
     broker: bool = False
     handed_on_ms: int = 0
+    history_ms: int = 0
 
     def check_installed(self) -> None:
         """Refuse a bridge whose library is not there.

@@ -26,11 +26,12 @@ from kenpin.runtime.bridges.modbus.registers import END, STATUS_AT
 from kenpin.runtime.bridges.modbus.requests import ModbusError, Requests, stall
 from kenpin.runtime.bridges.process import STARTING, BridgeReport
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.plc.book import Promise
+from kenpin.runtime.plc.book import Book, Promise
 from kenpin.runtime.plc.cli import main as edge_plc
 from kenpin.runtime.plc.drive import Drive, Plan
 from kenpin.runtime.plc.faults import Fault, Faults
 from kenpin.runtime.plc.limits import PlcLimits
+from kenpin.runtime.plc.published import Numbers
 from kenpin.runtime.plc.via import Bridge
 from kenpin.runtime.plc.watch import Watch
 from kenpin.runtime.service.check import problems_of
@@ -255,6 +256,38 @@ def test_a_look_that_came_late_by_our_own_fault_loses_no_heartbeat() -> None:
             watch.clocks.held_up(1010 * ms, (1010 + napped_ms) * ms)
         watch.pulse.beat(beat | {"hb_seq": 11}, 1600 * ms)
         assert watch.book.broken[Promise.SEQUENCE] == broken
+
+
+def _numbers(history_ns: int) -> tuple[Book, Numbers]:
+    book = Book()
+    numbers = Numbers(book, history_ns=history_ns)
+    numbers.verdict({"seq": 5, "score": None}, 0)
+    return book, numbers
+
+
+def test_a_verdict_that_comes_as_history_was_not_lost() -> None:
+    book, numbers = _numbers(history_ns=5_000)
+    numbers.last(7, 1_000, "a heartbeat")
+    numbers.history({"seq": 6}, 2_000)
+    numbers.verdict({"seq": 9, "score": None}, 3_000)
+    numbers.history({"seq": 8}, 4_000)
+    numbers.history({"seq": 7}, 5_000)
+    numbers.history({"seq": 10}, 6_000)
+    numbers.verdict({"seq": 11, "score": None}, 7_000)
+    numbers.history({"seq": 2}, 8_000)  # of before we looked
+    numbers.finish(9_000)
+    assert book.clean, book.breaches
+
+
+@pytest.mark.parametrize("history_ns", [0, 5_000])
+def test_a_verdict_that_never_comes_was_lost(history_ns: int) -> None:
+    book, numbers = _numbers(history_ns)
+    numbers.verdict({"seq": 8, "score": None}, 1_000)
+    numbers.history({"seq": 7}, 2_000)
+    numbers.tick(3_000)
+    assert book.broken[Promise.SEQUENCE] == (history_ns == 0)
+    numbers.tick(6_001)
+    assert book.broken[Promise.SEQUENCE] == 1
 
 
 def test_strangers_are_not_let_in(line: LyingLine) -> None:

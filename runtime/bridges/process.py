@@ -28,6 +28,7 @@ from kenpin.runtime.wire.link import connecting
 
 __all__ = [
     "ALIVE_S",
+    "HISTORY",
     "NICENESS",
     "STARTING",
     "BridgeReport",
@@ -44,6 +45,8 @@ ALIVE_S = 1.0
 _TIDY_S = 60.0
 # Why a bridge is not reached whose libraries are still being read.
 STARTING = "starting"
+# What a simulated PLC calls a verdict that was held up on its way: for books, never for a gate.
+HISTORY = "history"
 # A gate waits for it, so less than the archive's; the line still comes first.
 NICENESS = 5
 

@@ -19,6 +19,8 @@ class PlcLimits:
     grace_ns         after it a trigger that is overdue counts as never answered
     resend_slack_ns  a verdict that waits longer for its ACK must have come again;
                      the line's own pause is 20 ms by default
+    history_ns       a verdict that was held up on its way may come so much later, as history: it
+                     is lost only then
     beats_a_look     heartbeats that may come between two looks at a counter of them; 1 where
                      each is a message of its own
     """
@@ -28,4 +30,5 @@ class PlcLimits:
     stale_ns: int = 100_000_000
     grace_ns: int = 1_000_000_000
     resend_slack_ns: int = 150_000_000
+    history_ns: int = 0
     beats_a_look: int = 1

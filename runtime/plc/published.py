@@ -24,19 +24,24 @@ _TURN_NS = 100 * _MS
 class Numbers:
     """Verdicts are numbered 1, 2, 3, … in each boot; a gap is a lost one.
 
-    numbered  the key of that number; a bridge that shows only our own has one of its own
+    numbered    the key of that number; a bridge that shows only our own has one of its own
+    history_ns  a missing one may still come so much later, as history
     """
 
-    def __init__(self, book: Book, numbered: str = "seq") -> None:
+    def __init__(self, book: Book, numbered: str = "seq", history_ns: int = 0) -> None:
         self._book = book
         self._numbered = numbered
+        self._history_ns = history_ns
         self._next: int | None = None
+        # Missing numbers, in the order of their being missed: until when each may come.
+        self._owed: OrderedDict[int, int] = OrderedDict()
         self._frames: OrderedDict[int, int] = OrderedDict()
 
     def restart(self, seq: int | None) -> None:
         """Another boot, whose next verdict is `seq`; None: the first message will say."""
         self._next = seq
         self._frames.clear()
+        self._owed.clear()
 
     def verdict(self, fields: Mapping[str, Any], at_ns: int) -> bool:
         """A published verdict; whether it is a new one."""
@@ -45,12 +50,7 @@ class Numbers:
             self._book.check(Promise.ONCE, False, at_ns, f"verdict {seq} was published twice")
             return False
         if expected is not None:
-            self._book.check(
-                Promise.SEQUENCE,
-                seq == expected,
-                at_ns,
-                f"verdicts {expected} to {seq - 1} are missing",
-            )
+            self._come(seq, at_ns, f"verdicts {expected} to {seq - 1} are missing")
         self._next = seq + 1
         # A trigger that never got a frame bears the number 0.
         if fields["score"] is not None:
@@ -70,13 +70,38 @@ class Numbers:
         """A state or a heartbeat says how many there were."""
         if self._next is None:
             self._next = last_seq + 1
-        self._book.check(
-            Promise.SEQUENCE,
-            last_seq == self._next - 1,
-            at_ns,
-            f"{who} speaks of {last_seq} verdicts, {self._next - 1} came",
-        )
-        self._next = max(self._next, last_seq + 1)
+        told = f"{who} speaks of {last_seq} verdicts, {self._next - 1} came"
+        if last_seq < self._next - 1:
+            self._book.check(Promise.SEQUENCE, False, at_ns, told)
+        else:
+            self._come(last_seq + 1, at_ns, told)
+            self._next = last_seq + 1
+
+    def history(self, fields: Mapping[str, Any], at_ns: int) -> None:
+        """A verdict that was held up on its way: for books, and not lost."""
+        seq = fields[self._numbered]
+        if self._next is not None and seq >= self._next:
+            self._come(seq, at_ns, f"verdicts {self._next} to {seq - 1} are missing")
+            self._next = seq + 1
+        self._owed.pop(seq, None)
+
+    def tick(self, now_ns: int) -> None:
+        """Look for what should have come by now."""
+        while self._owed and next(iter(self._owed.values())) < now_ns:
+            seq, _ = self._owed.popitem(last=False)
+            self._book.check(Promise.SEQUENCE, False, now_ns, f"verdict {seq} never came")
+
+    def finish(self, now_ns: int) -> None:
+        """Nothing more will come."""
+        self.tick(now_ns + self._history_ns + 1)
+
+    def _come(self, seq: int, at_ns: int, told: str) -> None:
+        """All below that number should have come."""
+        expected = self._next
+        assert expected is not None
+        self._book.check(Promise.SEQUENCE, seq == expected or self._history_ns > 0, at_ns, told)
+        if self._history_ns:
+            self._owed |= dict.fromkeys(range(expected, seq), at_ns + self._history_ns)
 
 
 class Pulse:

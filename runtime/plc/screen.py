@@ -37,6 +37,7 @@ def report(watch: Watch, drive: Drive, begun_ns: int, now_ns: int) -> dict[str, 
         "resent": watch.parts.resent,
         "restarts": watch.restarts,
         "late_results": watch.late_results,
+        "history": watch.history,
         "refusals": watch.errors,
         "refused": watch.parts.refusals,
         "alarms": {source: detail for source, detail in watch.alarms.items() if detail},
@@ -79,6 +80,8 @@ def lines(watch: Watch, found: dict[str, Any]) -> Iterator[str]:
         f"{found['verdicts']} verdicts published, {found['resent']} resent"
         f"   {found['restarts']} restarts"
     )
+    if found["history"]:
+        yield f"{found['history']} verdicts were held up, and told as history"
     reasons = sorted(found["reasons"].items(), key=lambda item: -item[1])
     yield "verdicts: " + (", ".join(f"{count} {name}" for name, count in reasons) or "none")
     if found["faults"]:

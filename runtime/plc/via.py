@@ -117,6 +117,7 @@ class Bridge:
             slack_ns=limits.slack_ns + look_ns,
             stale_ns=stale_ns + look_ns,
             resend_slack_ns=limits.resend_slack_ns + look_ns + round(hold_ms * 1e6),
+            history_ns=self._kind.history_ms * 1_000_000,
             beats_a_look=3,
         )
 

@@ -6,6 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from kenpin.runtime.bridges.process import HISTORY
 from kenpin.runtime.plc.book import Book, Promise
 from kenpin.runtime.plc.clocks import Clocks
 from kenpin.runtime.plc.histogram import Histogram
@@ -44,14 +45,14 @@ class Watch:
         self.book = Book()
         self.clocks = Clocks()
         self.parts = PartBook(self.book, self.clocks, limits, prefix, session)
-        self.numbers = Numbers(self.book, numbered)
+        self.numbers = Numbers(self.book, numbered, limits.history_ns)
         self.pulse = Pulse(self.book, self.clocks, limits, now_ns)
         self.bundles = Bundles(self.book, limits)
         self.reasons: Counter[str] = Counter()
         self.stages: dict[str, Histogram] = {}
         # From a frame's last scan line until its verdict is here.
         self.latency = Histogram()
-        self.verdicts = self.restarts = self.errors = self.late_results = 0
+        self.verdicts = self.restarts = self.errors = self.late_results = self.history = 0
         self.error = ""
         # Until when the line does not listen to us, through our own fault.
         self.deaf_until_ns = 0
@@ -122,6 +123,11 @@ class Watch:
         return None
 
     def _published(self, kind: str, fields: Mapping[str, Any], at_ns: int) -> None:
+        if kind == HISTORY:
+            self._same(fields, at_ns)
+            self.numbers.history(fields, at_ns)
+            self.history += 1
+            return
         # An open alarm is told again to whoever joins, with the time at which it began.
         if kind != "alarm":
             age(self.book, self.clocks, self.limits, fields, at_ns)
@@ -221,10 +227,12 @@ class Watch:
     def tick(self, now_ns: int) -> None:
         """Look for what should have come by now. Whatever has come must have been read before."""
         self.parts.tick(now_ns)
+        self.numbers.tick(now_ns)
         self.pulse.tick(now_ns)
         self.bundles.tick(now_ns)
 
     def finish(self, now_ns: int) -> None:
         """Nothing more will come."""
         self.parts.finish(now_ns)
+        self.numbers.finish(now_ns)
         self.bundles.finish(now_ns)

@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from kenpin.config.bridge_mqtt import BrokerSettings, MqttSettings
 from kenpin.runtime.bridges.mqtt.hub import FRESH_NS, base_topic
-from kenpin.runtime.bridges.process import BridgedLine
+from kenpin.runtime.bridges.process import HISTORY, BridgedLine
 from kenpin.runtime.wire.client import Heard, LineSilentError
 from kenpin.runtime.wire.errors import WireError
 from kenpin.runtime.wire.map_encoding import Encoding, decode
@@ -164,9 +164,11 @@ class MqttPlc:
         kind = fields["type"]
         # A broker, or a bridge, that stood still hands on what waited in it. A gate looks at
         # the age of what it hears, and so do we.
-        if at_ns - fields.get("t_mono_ns", 0) > FRESH_NS:
-            return
         published = f"v1/{kind}/{self._line}"
+        if at_ns - fields.get("t_mono_ns", 0) > FRESH_NS:
+            if kind == "verdict":
+                self._ready.append(Heard(HISTORY, fields, at_ns, published))
+            return
         if kind == "hb" and not self._seen_beat:
             self._seen_beat = True
             state = fields | {"type": "state", "sim": self._sim}

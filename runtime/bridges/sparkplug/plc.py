@@ -8,10 +8,11 @@ from typing import Any
 
 from kenpin.config.bridge_sparkplug import SparkplugSettings
 from kenpin.runtime.bridges.mqtt.plc import MqttPlc
-from kenpin.runtime.bridges.process import BridgedLine
+from kenpin.runtime.bridges.process import HISTORY, BridgedLine
 from kenpin.runtime.bridges.sparkplug.metrics import COMMANDS, METRICS, SAID, TO, TO_ALL, typed
 from kenpin.runtime.bridges.sparkplug.node import EdgeNode
 from kenpin.runtime.bridges.sparkplug.payload import Metric, Payload, decode, encode, signed
+from kenpin.runtime.wire.client import Heard
 from kenpin.runtime.wire.errors import WireError
 
 __all__ = ["SparkplugPlc", "open_plc"]
@@ -63,8 +64,9 @@ class SparkplugPlc(MqttPlc):
             raise WireError(f"DDATA without {SAID}: {error!r}") from None
         fields = self._fields(said.encode())
         if metrics[SAID].historical:
-            return  # it waited for the broker: for books, never for a gate
-        if metrics[TO].value == TO_ALL:
+            # It waited for the broker: for books, never for a gate.
+            self._ready.append(Heard(HISTORY, fields, at_ns, topic))
+        elif metrics[TO].value == TO_ALL:
             _agree(fields, metrics)
             self._overheard(fields, at_ns)
         else:
