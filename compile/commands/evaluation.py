@@ -6,9 +6,7 @@ import argparse
 import json
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from kenpin.compile.progress import Steps
 from kenpin.config.console import plain_console
@@ -18,10 +16,6 @@ from kenpin.config.output import file_to_write, folder_to_write
 from kenpin.processes.cluster import maybe_cluster
 from kenpin.runtime.bundles.bundle import read_bundle
 
-if TYPE_CHECKING:  # what they load is loaded by the command that needs it
-    from kenpin.compile.evaluate import Evaluation
-    from kenpin.compile.trade import Row
-
 __all__ = ["evaluate_bundle"]
 
 
@@ -30,7 +24,11 @@ def evaluate_bundle(options: argparse.Namespace) -> int:
     from kenpin.compile.dataset import dataset_folder, read_dataset
     from kenpin.compile.evaluate import evaluate, wide_side
     from kenpin.compile.report import accuracy
-    from kenpin.compile.reporting.eval_report import evaluation_pictures, evaluation_tree
+    from kenpin.compile.reporting.eval_report import (
+        evaluation_figures,
+        evaluation_pictures,
+        evaluation_tree,
+    )
     from kenpin.compile.reporting.page import Galleries, write_report
     from kenpin.compile.trade import operating_table
     from kenpin.compile.trade_report import trade_table, write_trade
@@ -76,23 +74,9 @@ def evaluate_bundle(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{options.report}: open it in a browser\n")
     if options.json:
         write_trade(bundle.manifest, rows, options.json.with_suffix(""))
-        tree = _figures(found, rows)
+        tree = {"bundle": found.bundle, "scores": found.scores, **evaluation_figures(found, rows)}
         options.json.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     return Exit.REFUSED if found.refused else Exit.DONE
-
-
-def _figures(found: Evaluation, rows: list[Row]) -> dict[str, Any]:
-    """All of an evaluation, for a script."""
-    return {
-        "bundle": found.bundle,
-        "images": found.images,
-        "pixels": found.pixels,
-        "tiles": found.tiles,
-        "scores": found.scores,
-        "refused": [asdict(item) for item in found.refused],
-        "notes": found.notes,
-        "trade": [row.tree() for row in rows],
-    }
 
 
 def _page_to_write(page: Path) -> None:

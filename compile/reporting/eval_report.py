@@ -20,7 +20,7 @@ from kenpin.runtime.judging.fitting import in_grey_levels
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.web.pipeline import WebPipeline
 
-__all__ = ["evaluation_pictures", "evaluation_tree"]
+__all__ = ["evaluation_figures", "evaluation_pictures", "evaluation_tree"]
 
 
 def evaluation_tree(
@@ -43,15 +43,19 @@ def evaluation_tree(
             for item, score in found.scores.items()
             if score is not None
         ],
-        "dataset": {
-            "name": name,
-            "images": found.images,
-            "pixels": found.pixels,
-            "tiles": found.tiles,
-            "refused": [asdict(one) for one in found.refused],
-            "notes": found.notes,
-            "trade": [row.tree() for row in rows],
-        },
+        "dataset": {"name": name, **evaluation_figures(found, rows)},
+    }
+
+
+def evaluation_figures(found: Evaluation, rows: Sequence[Row]) -> dict[str, Any]:
+    """How good a bundle is on a data set, for the page and for scripts."""
+    return {
+        "images": found.images,
+        "pixels": found.pixels,
+        "tiles": found.tiles,
+        "refused": [asdict(one) for one in found.refused],
+        "notes": found.notes,
+        "trade": [row.tree() for row in rows],
     }
 
 
