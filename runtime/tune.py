@@ -19,12 +19,13 @@ from kenpin.config.exits import Exit
 from kenpin.config.settings import problems
 from kenpin.config.tuning import Tuning, tuning_file
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.device_trial import let_in
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["BATCHES", "add_tune", "candidates", "choose", "measure", "write_tuning"]
+__all__ = ["BATCHES", "add_tune", "alike", "candidates", "choose", "measure", "write_tuning"]
 
 BATCHES = (1, 2, 4, 8, 16)
 # A setting must be this much faster than the bundle's own to be worth a change.
@@ -44,6 +45,24 @@ def candidates(
     most = max(tiles, own)
     sizes = [own, *(batch for batch in sorted(set(batches)) if batch <= most and batch != own)]
     return [Tuning(device=device, batch=n, streams=s) for s in streams for n in sizes]
+
+
+def alike(
+    bundle: Bundle, settings: Sequence[Tuning], threads: int | None = None
+) -> tuple[list[Tuning], dict[int, str]]:
+    """The settings whose batch changes no golden frame's score, and why others are left out.
+
+    Somebody else's network may take its own batch alone, or mix the tiles of another; one that
+    is made of a network for each tile gives each place of the batch to one of them.
+    """
+    own = settings[0]
+    left_out: dict[int, str] = {}
+    for batch in sorted({one.batch or 0 for one in settings} - {own.batch or 0}):
+        try:
+            let_in(bundle, own.model_copy(update={"batch": batch}), threads)
+        except BundleError as error:
+            left_out[batch] = str(error).partition("\n")[0]
+    return [one for one in settings if one.batch not in left_out], left_out
 
 
 def measure(
@@ -135,6 +154,9 @@ def _tune(options: argparse.Namespace) -> int:
     # A device that computes other scores has no use for fast ones.
     for refused in let_in(bundle, settings[0], options.threads).refused:
         sys.stdout.write(f"  {refused}\n")
+    settings, left_out = alike(bundle, settings, options.threads)
+    for batch, reason in left_out.items():
+        sys.stdout.write(f"  batch {batch} is left out: {reason}\n")
     measured = measure(bundle, settings, options.rounds, options.threads)
     chosen = choose(measured)
     # Another batch is another network, for which a plug-in may take other ways.
