@@ -1,8 +1,7 @@
 """Thresholds of their own for tiles, lanes or columns, as one threshold on a map that is scaled.
 
-Where a section's good peaks usually end sets its level: their mean and so many deviations
-that one of all sections is passed as often as good parts may be rejected. A map divided by
-its sections' levels has one threshold again, and each section's own is that times its level.
+A map divided by its sections' levels (see `kenpin.compile.levels`) has one threshold again, and
+each section's own is that times its level.
 """
 
 from __future__ import annotations
@@ -17,17 +16,14 @@ from numpy.typing import NDArray
 
 from kenpin.compile.blending import Blender, Way
 from kenpin.compile.build_task import BuildTask
+from kenpin.compile.levels import gains
 from kenpin.compile.map_store import MapStore
-from kenpin.runtime.bundles.operating_point import deviations_beyond
 from kenpin.runtime.web.lanes import LaneMap
 
 __all__ = ["Sectioned", "section_of"]
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
-
-# Peaks below are of places where nothing is inspected.
-NOTHING = 1e-6
 
 
 def section_of(task: BuildTask) -> NDArray[np.intp] | None:
@@ -75,23 +71,13 @@ class Sectioned:
 
     def gain(self, without: int | None = None) -> F32:
         """(rows or 1, cols) what the map is multiplied by, 1 in a section of the usual level."""
-        peaks = self._peaks if without is None else self._peaks[self._part != without]
-        live = self._peaks.max(axis=0) > NOTHING
-        gain = np.ones(len(live))
-        if live.any():
-            usual = np.maximum(peaks[:, live].mean(axis=0), NOTHING)
-            deviation = peaks[:, live].std(axis=0, ddof=int(len(peaks) > 1)) / usual
-            # Of a few images one section may be quiet by chance.
-            deviation = np.maximum(deviation, np.median(deviation))
-            beyond = deviations_beyond(self.false_rejects / len(usual))
-            level = usual * (1 + beyond * deviation)
-            gain[live] = np.median(level) / level
+        gain = gains(self._peaks, self._part != without, self.false_rejects)
         own: F32 = np.where(self.section < 0, 1, gain[self.section]).astype(np.float32)
         return own
 
     @cached_property
     def _part(self) -> NDArray[np.intp]:
-        return np.array([item.part for item in self.blender.good.items])
+        return np.array([item.part for item in self.blender.good.items], np.intp)
 
     @cached_property
     def _peaks(self) -> F64:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from kenpin.config.augment import AugmentSpec
+from kenpin.config.backbone import BackboneSpec
 from kenpin.config.frame import FrameSpec
 from kenpin.config.imported import ModelSpec
 from kenpin.config.methods import MethodSpec, for_webs, own_backbone, tables_of
@@ -19,7 +20,6 @@ from kenpin.config.web import WebSpec
 
 __all__ = [
     "SAFE_WEIGHT_BITS",
-    "BackboneSpec",
     "EngineSpec",
     "ImageQualitySpec",
     "ImagesSpec",
@@ -136,24 +136,6 @@ class TileSpec(Settings):
                 f"between tiles would never be scored; expected at most {self.core_px}"
             )
         return self
-
-
-class BackboneSpec(Settings):
-    """The feature extractor.
-
-    name     built in, or of an installed package
-    weights  the published file, where it is not to be fetched, or the same weights as
-             .safetensors or .onnx; gabor needs none
-    layers   which to tap; by default the method's usual ones
-    grid_px  pixels from one feature position to the next: finer layers are
-             averaged down, coarser ones interpolated; by default the finest
-             layer's own stride, and 8 for gabor
-    """
-
-    name: str = "gabor"
-    weights: Path | None = None
-    layers: tuple[str, ...] | None = None
-    grid_px: Literal[4, 8, 16, 32] | None = None
 
 
 class QuantizeSpec(Settings):

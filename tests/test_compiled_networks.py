@@ -10,8 +10,8 @@ import reference_networks as reference
 from kenpin.compile.backbones import build_backbone
 from kenpin.compile.extractor import Extractor
 from kenpin.compile.quantize import convert, quantize
+from kenpin.config.backbone import BackboneSpec
 from kenpin.config.methods import PatchCoreSpec
-from kenpin.config.recipe import BackboneSpec
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.proposals import BankSearch
 

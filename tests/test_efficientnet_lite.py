@@ -11,9 +11,9 @@ import torch
 from kenpin.compile.backbones import BACKBONES, build_backbone
 from kenpin.compile.extractor import Extractor
 from kenpin.compile.quantize import convert
+from kenpin.config.backbone import BackboneSpec
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PatchCoreSpec
-from kenpin.config.recipe import BackboneSpec
 from kenpin.runtime.judging.engine import Engine
 
 NUMBERS = (0, 1, 2)

@@ -14,9 +14,9 @@ from torch.nn import functional
 import reference_networks as reference
 from kenpin.compile.backbones import BACKBONES, build_backbone
 from kenpin.compile.backbones.base import centred, without_normalisation
+from kenpin.config.backbone import BackboneSpec
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PadimSpec, PatchCoreSpec
-from kenpin.config.recipe import BackboneSpec
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "weights"
 SIDE = 48

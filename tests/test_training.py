@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -14,17 +12,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 
 import kenpin
 from bundles import Workshop, made_once, with_patch
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame
-from kenpin.camera.synthetic import SyntheticWeb
-from kenpin.compile.guard import sample_tiles
-from kenpin.compile.images import GoodImages
-from kenpin.compile.prepare import Prepared, prepare
-from kenpin.compile.progress import Steps
+from kenpin.compile.prepare import prepare
 from kenpin.compile.training.drawn import drawn_into
 from kenpin.compile.training.head import TrainedHead
 from kenpin.compile.training.network import TrainedNetwork
@@ -41,25 +34,16 @@ from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.trained import MapScorer
 from kenpin.runtime.replay import main as edge_replay
 from kenpin.runtime.web.pipeline import WebPipeline
+from trainings import BRIEF, maps_of, prepared_for, quiet, tiles_of, tiny_recipe, trained
 from web_lines import compile_web, some_web, spoiled
 
 U8 = NDArray[np.uint8]
-# Some seconds of training in all: what is tested is the way, not how much is learned.
-BRIEF = "steps=2,every=1,batch=2,folds=2"
 OWN = {
     "efficientad": ",distill_steps=1,width=8,features=8",
     "ensemble": ',members=[{name="stfpm"},{name="fastflow"}]',
     "ganomaly": ",width=8",
 }
 SMALL = "tiles={size_px=64,halo_px=8}"
-TINY = """
-name = "tiny"
-images.good = "good"
-frame = { height_px = 32, width_px = 32 }
-tiles = { size_px = 64, halo_px = 16 }
-engine.batch = 2
-method.name = "padim"
-"""
 WEB = """
 name = "web"
 images.good = "good"
@@ -83,58 +67,10 @@ TRAINED = sorted(
 LONG = ("cflow", "ensemble", "fastflow")
 
 
-def quiet() -> Steps:
-    return Steps(Console(file=io.StringIO()))
-
-
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe for eight small frames, of one tile each."""
-    folder = tmp_path_factory.mktemp("tiny")
-    web = SyntheticWeb(64, 64, 5)
-    (folder / "good").mkdir()
-    for number in range(8):
-        write_png(folder / "good" / f"{number}.png", web.frame(number).pixels[:32, :32].copy())
-    recipe = folder / "tiny.toml"
-    recipe.write_text(TINY)
-    return recipe
-
-
-def prepared_for(recipe: Path, method: str, *changes: str) -> tuple[Prepared, GoodImages]:
-    """Before the network is trained."""
-    prepared = prepare(load_recipe(recipe, [f"method={{{method}}}", *changes]))
-    spec, frame = prepared.recipe.images, prepared.recipe.frame
-    images = GoodImages.check(spec, frame, prepared.grid, lambda *_: None, prepared.edges)
-    return prepared, images
-
-
-def trained(recipe: Path, store: Path, method: str) -> TrainedNetwork:
-    """After some steps."""
-    prepared, images = prepared_for(recipe, method)
-    network = prepared.network
-    assert isinstance(network, TrainedNetwork)
-    network.learn(images, prepared.grid, Lamp(None), quiet(), store)
-    return network
-
-
-def tiles_of(recipe: Path) -> U8:
-    """Four tiles: white patches in every other one."""
-    prepared, images = prepared_for(recipe, 'name="stfpm"')
-    rng = np.random.default_rng(0)
-    tiles = sample_tiles(images.files, prepared.grid, prepared.recipe.frame, 4, rng, 0, Lamp(None))
-    tiles[::2, :, 20:30, 20:30] = 255
-    return tiles
-
-
-def maps_of(engine: Engine, tiles: U8) -> NDArray[np.float32]:
-    """As the box's engine computes them."""
-
-    def fill(first: int, batch: U8) -> int:
-        part = tiles[first : first + len(batch)]
-        batch[: len(part)] = part
-        return len(part)
-
-    return engine.features(fill, len(tiles))[0]
+    return tiny_recipe(tmp_path_factory.mktemp("tiny"))
 
 
 # -- one training ----------------------------------------------------------------------------------
@@ -370,8 +306,7 @@ def test_a_student_becomes_a_bundle_that_is_guarded_and_judges(
 
 @pytest.mark.thorough
 def test_nothing_of_a_training_is_left_when_its_bundle_is_sealed(students: Bundle) -> None:
-    trainings = students.folder.parent / ".trainings"
-    assert not trainings.exists() or not any(trainings.iterdir())
+    assert not (students.folder.parent / ".trainings").exists()
 
 
 @pytest.mark.thorough
@@ -417,21 +352,6 @@ def test_tiles_that_cannot_be_halved_once_more_are_refused(tiny: Path, tmp_path:
     assert isinstance(network, TrainedNetwork)
     with pytest.raises(ConfigError, match="size_px 48 is not a multiple of 32: method reverse"):
         network.learn(images, prepared.grid, Lamp(None), quiet(), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("members", "complaint"),
-    [
-        ('{name="stfpm"},{name="padim"}', "members.1 is padim; expected methods that are trained"),
-        ('{name="stfpm"},{name="cflow",batch=4}', "members.1.batch is said for all members"),
-        ('{name="stfpm"}', "members"),
-    ],
-)
-def test_members_that_cannot_be_joined_are_refused(
-    tiny: Path, members: str, complaint: str
-) -> None:
-    with pytest.raises(ConfigError, match=re.escape(complaint)):
-        load_recipe(tiny, [f'method={{name="ensemble",members=[{members}]}}'])
 
 
 def test_too_few_tiles_are_refused(tiny: Path, tmp_path: Path) -> None:

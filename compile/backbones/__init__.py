@@ -9,8 +9,8 @@ from pathlib import Path
 from kenpin.compile.backbones.base import Backbone, Tap
 from kenpin.compile.backbones.family import Family, Packaged, Weights
 from kenpin.compile.backbones.weights import load_into, obtain
+from kenpin.config.backbone import BackboneSpec
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import BackboneSpec
 from kenpin.config.registry import Registry
 
 __all__ = [

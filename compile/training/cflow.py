@@ -7,7 +7,7 @@ Localization via Conditional Normalizing Flows, WACV 2022 (arXiv:2107.12571).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,14 @@ from torch.nn import functional
 from kenpin.compile.backbones import Tap
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.flow import Flow, Standardized, Subnet, negative_log_likelihood
-from kenpin.compile.training.head import HeadPlan, TrainedHead, descend, on_one_grid
+from kenpin.compile.training.head import (
+    SETTLED_TILES,
+    HeadPlan,
+    Shown,
+    TrainedHead,
+    descend,
+    on_one_grid,
+)
 from kenpin.config.trained import CflowSpec
 
 __all__ = ["CFLOW", "CflowHead", "places"]
@@ -118,12 +125,12 @@ class CflowHead(TrainedHead):
         each = [one.mean() for one in self.embedding.unlikely(taps)]
         descend(torch.stack(each).sum(), optimizers[0])
 
-    def settle(self, shown: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
+    def settle(self, shown: Shown) -> None:
         """See `TrainedHead`: the mean of good features is what is usual."""
         with torch.no_grad():
             means = [
                 torch.stack([one.mean() for one in self.embedding.unlikely(taps)])
-                for _, taps in shown
+                for _, taps in shown(SETTLED_TILES)
             ]
             self.embedding.usual.copy_(torch.stack(means).mean(dim=0))
 

@@ -8,7 +8,7 @@ are no foreign images to keep the student from learning too much, and that penal
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from kenpin.compile.extractor import onto_grid
 from kenpin.compile.training.drawn import drawn_into
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.flow import Standardized
-from kenpin.compile.training.head import HeadPlan, TrainedHead, descend
+from kenpin.compile.training.head import SETTLED_TILES, HeadPlan, Shown, TrainedHead, descend
 from kenpin.config.trained import EfficientAdSpec
 
 __all__ = ["EFFICIENTAD", "EfficientAdHead"]
@@ -192,10 +192,12 @@ class EfficientAdHead(TrainedHead):
         said = self.teacher(centred(torch.cat([tiles, drawn])))
         descend((said - wanted).square().mean(), optimizer)
 
-    def settle(self, shown: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
+    def settle(self, shown: Shown) -> None:
         """See `TrainedHead`: a quantile of both maps, of the cores: borders would be most of it."""
         with torch.no_grad():
-            maps = [self.embedding.raw(self._pairs(centred(tiles))) for tiles, _ in shown]
+            maps = [
+                self.embedding.raw(self._pairs(centred(tiles))) for tiles, _ in shown(SETTLED_TILES)
+            ]
         m = -(-self._halo_px // STRIDE_PX)
         for number in range(len(self.embedding.high)):
             whole = [one[number] for one in maps]

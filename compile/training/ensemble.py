@@ -1,8 +1,9 @@
-"""Several trained methods on one backbone, as one network with one map."""
+"""Several methods, on one backbone or several, as one network with one map."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -10,15 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from kenpin.compile.fitting import fitting_of
+from kenpin.compile.levels import gains
 from kenpin.compile.training.fitting import MapFitting
-from kenpin.compile.training.head import HeadPlan, TrainedHead
+from kenpin.compile.training.head import Batches, HeadPlan, Shown, TrainedHead
+from kenpin.compile.training.memory import MemoryHead
+from kenpin.config.methods import MethodSettings, PatchCoreSpec
 from kenpin.config.trained import EnsembleSpec
 
 __all__ = ["ENSEMBLE", "EnsembleHead"]
 
-# What so many of a member's places of good tiles stay below counts as 1.
-MEASURE_QUANTILE = 0.99
-Shown = list[tuple[Tensor, list[Tensor]]]
+# A member's level is what one of so many good tiles passes, in one member or another.
+PASSED = 0.01
 
 
 class _Joined(nn.Module):
@@ -43,19 +46,25 @@ class EnsembleHead(TrainedHead):
 
     def __init__(self, plan: HeadPlan, spec: EnsembleSpec) -> None:
         super().__init__()
-        heads = [_head_of(member)(plan, member) for member in spec.members]
+        heads = [
+            _head_of(one.method)(own.plan, one.method)
+            for own, one in zip(plan.members, spec.members, strict=True)
+        ]
         self.warm_up = max(head.warm_up for head in heads)
+        self.learns = any(head.learns for head in heads)
         self.members = nn.ModuleList(heads)
         self.embedding = _Joined(len(heads), spec.join)
-        self._margin = plan.margin
+        self._plan = plan
         self._counts = [len(head.optimizers()) for head in heads]
 
-    def _heads(self) -> list[TrainedHead]:
-        return [cast(TrainedHead, one) for one in self.members]
+    def _seen(self, taps: list[Tensor]) -> Iterator[tuple[TrainedHead, list[Tensor]]]:
+        """Each member, and what it looks at."""
+        for head, own in zip(self.members, self._plan.members, strict=True):
+            yield cast(TrainedHead, head), [taps[number] for number in own.numbers]
 
     def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:
         """See `TrainedHead`."""
-        found: Tensor = self.embedding([head(tiles, taps) for head in self.members])
+        found: Tensor = self.embedding([head(tiles, own) for head, own in self._seen(taps)])
         return found
 
     def learn(
@@ -67,32 +76,45 @@ class EnsembleHead(TrainedHead):
     ) -> None:
         """See `TrainedHead`."""
         first = 0
-        for head, count in zip(self._heads(), self._counts, strict=True):
-            head.learn(tiles, taps, optimizers[first : first + count], step)
+        for (head, own), count in zip(self._seen(taps), self._counts, strict=True):
+            head.learn(tiles, own, optimizers[first : first + count], step)
             first += count
 
-    def settle(self, shown: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
-        """See `TrainedHead`: first each member, then what each one's map is worth."""
-        held: Shown = list(shown)
-        m = self._margin
-        for number, head in enumerate(self._heads()):
-            head.settle(iter(held))
-            with torch.no_grad():
-                maps = [head(tiles, taps).numpy() for tiles, taps in held]
-            core = np.concatenate(
-                [one[:, :, m : one.shape[2] - m, m : one.shape[3] - m] for one in maps]
-            )
-            usual = float(np.quantile(core, MEASURE_QUANTILE))
-            self.embedding.factors[number] = 1 / usual if usual > 0 else 1.0
+    def settle(self, shown: Shown) -> None:
+        """See `TrainedHead`: each member by itself."""
+        for number, head in enumerate(self.members):
+            cast(TrainedHead, head).settle(partial(self._shown, shown, number))
+
+    def _shown(self, shown: Shown, number: int, tiles: int) -> Batches:
+        """What one member is shown."""
+        own = self._plan.members[number].numbers
+        return ((batch, [taps[n] for n in own]) for batch, taps in shown(tiles))
+
+    def measure(self, held: Batches) -> None:
+        """See `TrainedHead`: each member's map counts for less, the higher its good peaks reach.
+
+        Of tiles that it remembers a member says less than of any other, and the more so the
+        better it remembers: its measure must be that of tiles it has not seen.
+        """
+        peaks = []
+        with torch.no_grad():
+            for tiles, taps in held:
+                maps = [self._plan.core(head(tiles, own)) for head, own in self._seen(taps)]
+                peaks.append(torch.cat(maps, dim=1).amax(dim=(2, 3)).double().numpy())
+        every = np.concatenate(peaks)
+        found = gains(every, np.ones(len(every), bool), PASSED)
+        self.embedding.factors.copy_(torch.from_numpy(found))
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """See `TrainedHead`: those of all members."""
-        return [one for head in self._heads() for one in head.optimizers()]
+        return [one for head in self.members for one in cast(TrainedHead, head).optimizers()]
 
 
-def _head_of(member: Any) -> Callable[[HeadPlan, Any], TrainedHead]:
+def _head_of(member: MethodSettings) -> Callable[[HeadPlan, Any], TrainedHead]:
+    if isinstance(member, PatchCoreSpec):
+        return MemoryHead
     fitting = fitting_of(member)
-    assert isinstance(fitting, MapFitting), "a member is a TrainedSpec"
+    assert isinstance(fitting, MapFitting), "other members are a TrainedSpec each"
     return fitting.head
 
 

@@ -12,7 +12,23 @@ from torch import Tensor, nn
 from kenpin.compile.backbones import Backbone, Tap
 from kenpin.compile.extractor import onto_grid
 
-__all__ = ["HeadPlan", "Joint", "TrainedHead", "on_one_grid"]
+__all__ = [
+    "SETTLED_TILES",
+    "Batches",
+    "HeadPlan",
+    "Joint",
+    "MemberPlan",
+    "Shown",
+    "TrainedHead",
+    "on_one_grid",
+]
+
+# Batches of tiles, and their taps.
+Batches = Iterator[tuple[Tensor, list[Tensor]]]
+# So many of the good tiles that are learned from, evenly over all.
+Shown = Callable[[int], Batches]
+# That a head usually measures itself by.
+SETTLED_TILES = 256
 
 
 @dataclass(frozen=True)
@@ -25,6 +41,7 @@ class HeadPlan:
     size_px   side of a tile
     grid_px   pixels from one place of the map to the next
     halo_px   around the part of a tile that counts
+    members   of an ensemble: what each of them is made for
     """
 
     backbone: Backbone
@@ -33,6 +50,7 @@ class HeadPlan:
     size_px: int
     grid_px: int
     halo_px: int
+    members: tuple[MemberPlan, ...] = ()
 
     @property
     def taps(self) -> tuple[Tap, ...]:
@@ -49,6 +67,22 @@ class HeadPlan:
         """Places of the map at each border that are not wanted."""
         return self.halo_px // self.grid_px
 
+    def core(self, maps: Tensor) -> Tensor:
+        """(N, C, h, w) of whole tiles without the places that are not wanted."""
+        m = self.margin
+        return maps[:, :, m : maps.shape[2] - m, m : maps.shape[3] - m]
+
+
+@dataclass(frozen=True)
+class MemberPlan:
+    """What a member of an ensemble is made for.
+
+    numbers  of its taps among those of the ensemble
+    """
+
+    plan: HeadPlan
+    numbers: tuple[int, ...]
+
 
 class TrainedHead(nn.Module):
     """The part of a network that one training makes.
@@ -59,9 +93,11 @@ class TrainedHead(nn.Module):
     What stays in float where the rest runs in INT8 lies in submodules called `embedding`.
 
     warm_up  steps before it says anything: looks at held-out tiles begin after them
+    learns   whether steps make it any better; what does not is looked at once
     """
 
     warm_up: int = 0
+    learns: bool = True
 
     @abstractmethod
     def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:
@@ -80,14 +116,11 @@ class TrainedHead(nn.Module):
             training that was interrupted goes on as if it had not been.
         """
 
-    def settle(self, shown: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
-        """Take what is measured and not learned, in evaluation mode, before each look.
+    def settle(self, shown: Shown) -> None:
+        """Take what is measured and not learned, in evaluation mode, before each look."""
 
-        Parameters
-        ----------
-        shown
-            Batches of good tiles that were learned from, and their taps.
-        """
+    def measure(self, held: Batches) -> None:
+        """Take the measure of good tiles that nothing was learned from, after it has settled."""
 
     @abstractmethod
     def optimizers(self) -> list[torch.optim.Optimizer]:

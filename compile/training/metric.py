@@ -8,8 +8,6 @@ far, too. Where in the tile, Grad-CAM says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,7 +16,7 @@ from torch.nn import functional
 from kenpin.compile.extractor import onto_grid
 from kenpin.compile.training.drawn import drawn_into
 from kenpin.compile.training.fitting import MapFitting
-from kenpin.compile.training.head import HeadPlan, TrainedHead, descend
+from kenpin.compile.training.head import SETTLED_TILES, HeadPlan, Shown, TrainedHead, descend
 from kenpin.compile.training.margins import MarginLoss
 from kenpin.compile.training.plain import Residual
 from kenpin.config.trained import MetricSpec
@@ -138,10 +136,10 @@ class MetricHead(TrainedHead):
         classes = torch.cat([torch.zeros(len(tiles), dtype=torch.int64), kinds])
         descend(self.loss(self.embedding.embedded(maps), classes), optimizers[0])
 
-    def settle(self, shown: Iterator[tuple[Tensor, list[Tensor]]]) -> None:
+    def settle(self, shown: Shown) -> None:
         """See `TrainedHead`: good embeddings that stand for all."""
         with torch.no_grad():
-            rows = torch.cat([self.embedded(taps) for _, taps in shown])
+            rows = torch.cat([self.embedded(taps) for _, taps in shown(SETTLED_TILES)])
             chosen = spread_out(rows, len(self.embedding.bank))
             # The bundle's network has one shape: the first stands in the places that are left.
             left = chosen[:1].expand(len(self.embedding.bank) - len(chosen), -1)

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from kenpin.compile.backbones import BACKBONES, build_backbone
 from kenpin.compile.images import GoodImages
 from kenpin.compile.progress import Steps
 from kenpin.compile.quantize import convert
 from kenpin.compile.training.fitting import MapFitting
-from kenpin.compile.training.head import HeadPlan, Joint, TrainedHead
-from kenpin.compile.training.plain import PlainNetwork
+from kenpin.compile.training.head import Joint, TrainedHead
+from kenpin.compile.training.plan import plan_for
 from kenpin.compile.training.pool import Pool, choose, fold_of, gather
 from kenpin.compile.training.trainer import Learned, Trainer, TrainingLook
-from kenpin.config.errors import ConfigError
 from kenpin.config.methods import MethodSettings
 from kenpin.config.recipe import Recipe
 from kenpin.config.trained import TrainedSpec
@@ -60,35 +58,15 @@ class TrainedNetwork:
     def __init__(self, recipe: Recipe, weights: Path | None, fitting: MapFitting) -> None:
         method = recipe.method
         assert isinstance(method, TrainedSpec), "a MapFitting belongs to a TrainedSpec"
-        self._recipe, self._spec, self._fitting = recipe, method, fitting
-        self.method: MethodSettings = method
-        channels, size = recipe.frame.channels, recipe.tiles.size_px
-        built = build_backbone(recipe.backbone, method.tap_strides, channels, weights)
-        self._backbone = built.network.requires_grad_(requires_grad=False)
-        taps, grid, halo = built.network.taps, built.grid_px, recipe.tiles.halo_px
-        unit = max(grid, taps[-1].stride_px)
-        if size % unit:
-            raise ConfigError(
-                f"tiles.size_px {size} is not a multiple of {unit}, the stride of "
-                f"{taps[-1].layer}, whose map would be stretched; use a multiple of it"
-            )
-        if halo % grid:
-            raise ConfigError(
-                f"tiles.halo_px {halo} is not a multiple of {grid}, the distance of the places of "
-                "the map (`backbone.grid_px`); use a multiple of it"
-            )
-        family = BACKBONES.find(recipe.backbone.name)
-        layers = tuple(tap.layer for tap in taps)
-        fresh = (
-            partial(PlainNetwork, taps, channels)
-            if family.weights is None
-            else partial(family.make, layers, channels)
-        )
-        self.plan = HeadPlan(self._backbone, fresh, channels, size, grid, halo)
-        self.name = recipe.backbone.name
-        self.layers = layers
-        self.weights_sha256 = built.weights_sha256
-        self.patch_stride_px = grid
+        self._recipe, self._fitting = recipe, fitting
+        self._spec = method.without_files()
+        self.method: MethodSettings = self._spec
+        planned = plan_for(recipe, method, weights)
+        self.plan = planned.plan
+        self.name = planned.name
+        self.layers = planned.layers
+        self.weights_sha256 = planned.weights_sha256
+        self.patch_stride_px = planned.plan.grid_px
         self._trained: _Trained | None = None
 
     def fitting_batch(self, wanted: int) -> int:
@@ -126,6 +104,9 @@ class TrainedNetwork:
     def forget(self) -> None:
         """Remove what interrupted trainings would have gone on from."""
         shutil.rmtree(self._folder, ignore_errors=True)
+        # Others may be under way beside it.
+        with contextlib.suppress(OSError):
+            self._folder.parent.rmdir()
 
     def _train(self, pool: Pool, without: Any, label: str, file: Path, steps: Steps) -> Learned:
         spec = self._spec
@@ -136,7 +117,7 @@ class TrainedNetwork:
             torch.manual_seed(spec.seed)
             head = self._fitting.head(self.plan, spec)
         plan = self.plan
-        trainer = Trainer(self._backbone, pool, chosen, spec, plan.halo_px, plan.margin, file)
+        trainer = Trainer(self.plan.backbone, pool, chosen, spec, plan.halo_px, plan.margin, file)
         name = f"train {spec.name}, {label}"
         told_s = 0.0
         with steps.step(name) as progress:
@@ -193,7 +174,7 @@ class TrainedNetwork:
         done = self._done
         learned = done.folds if apart else [done.whole]
         heads, scales = [one.head for one in learned], [one.scale for one in learned]
-        return Joint(self._backbone, heads, self.plan.margin, scales).eval()
+        return Joint(self.plan.backbone, heads, self.plan.margin, scales).eval()
 
     @property
     def _done(self) -> _Trained:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from kenpin.compile.backbones import Backbone
 from kenpin.compile.metrics import auroc
 from kenpin.compile.training.checkpoint import load_checkpoint, save_checkpoint
 from kenpin.compile.training.drawn import drawn_into
-from kenpin.compile.training.head import TrainedHead
+from kenpin.compile.training.head import Batches, TrainedHead
 from kenpin.compile.training.pool import Chosen, Pool
 from kenpin.config.errors import ConfigError
 from kenpin.config.trained import TrainedSpec
@@ -37,8 +37,6 @@ Clock = Callable[[], float]
 # A map's measure is what so many of the places of held-out good tiles stay below: their largest
 # value would be one place's.
 MEASURE_QUANTILE = 0.99
-# Tiles that a head measures itself by.
-SETTLED_TILES = 256
 # Of what a training draws at random.
 ORDER, TWINS = 0, 1
 
@@ -116,16 +114,17 @@ class Trainer:
         if (saved := load_checkpoint(self.file)) is not None:
             state.take(saved)
         begun = self.clock() - state.seconds
-        while (ended := self._ended(state)) is None:
+        while (ended := self._ended(head, state)) is None:
             head.train()
-            for _ in range(min(spec.every, spec.steps - state.step)):
+            for _ in range(min(spec.every, spec.steps - state.step) if head.learns else 1):
                 self._step(head, state)
                 state.seconds = self.clock() - begun
                 if state.seconds >= 60 * spec.minutes:
                     break
             if state.step > head.warm_up:
                 head.eval()
-                head.settle(self._shown())
+                head.settle(self._shown)
+                head.measure(self._batches(good))
                 state.note(self._quality(head, good, twins))
             state.seconds = self.clock() - begun
             save_checkpoint(self.file, state.tree())
@@ -145,8 +144,10 @@ class Trainer:
         scale = scale if scale > 0 and math.isfinite(scale) else 1.0
         return Learned(head, scale, state.step, state.best_step, state.quality.separation, ended)
 
-    def _ended(self, state: _State) -> Literal["no better", "steps", "minutes"] | None:
-        if state.waited >= self.spec.patience:
+    def _ended(
+        self, head: TrainedHead, state: _State
+    ) -> Literal["no better", "steps", "minutes"] | None:
+        if state.waited >= self.spec.patience or (state.best_step and not head.learns):
             return "no better"
         if state.step >= self.spec.steps:
             return "steps"
@@ -183,16 +184,20 @@ class Trainer:
     def _random(self, *stream: int) -> np.random.Generator:
         return np.random.default_rng([self.spec.seed, *stream])
 
-    def _shown(self) -> Iterator[tuple[Tensor, list[Tensor]]]:
-        """Some of the tiles that are learned from, evenly over all."""
+    def _shown(self, tiles: int) -> Batches:
+        """See `Shown`."""
         learn = self.chosen.learn
-        some = learn[:: max(1, len(learn) // SETTLED_TILES)]
+        return self._batches(self.pool.tiles, learn[:: max(1, len(learn) // tiles)])
+
+    def _batches(self, tiles: U8, numbers: NDArray[np.intp] | None = None) -> Batches:
+        """All tiles, or those of some numbers."""
+        some = np.arange(len(tiles)) if numbers is None else numbers
         for start in range(0, len(some), self.spec.batch):
-            tiles = torch.from_numpy(self.pool.tiles[some[start : start + self.spec.batch]])
+            part = torch.from_numpy(tiles[some[start : start + self.spec.batch]])
             # Around the yield it would hold for whoever asks, too.
             with torch.no_grad():
-                taps = self.backbone(tiles)
-            yield tiles, taps
+                taps = self.backbone(part)
+            yield part, taps
 
     def _quality(self, head: TrainedHead, good: U8, twins: U8) -> _Quality:
         scores = [self._maps(head, tiles).max(axis=(1, 2)) for tiles in (good, twins)]
@@ -209,9 +214,8 @@ class Trainer:
         m = self.margin
         found = []
         with torch.no_grad():
-            for start in range(0, len(tiles), self.spec.batch):
-                part = torch.from_numpy(tiles[start : start + self.spec.batch])
-                whole: Tensor = head(part, self.backbone(part))[:, 0]
+            for part, taps in self._batches(tiles):
+                whole: Tensor = head(part, taps)[:, 0]
                 found.append(whole[:, m : whole.shape[1] - m, m : whole.shape[2] - m].numpy())
         return np.concatenate(found)
 

@@ -1,0 +1,118 @@
+"""PatchCore as a member of an ensemble: its memory lies within the network, and gives a map.
+
+Roth et al., CVPR 2022 (arXiv:2106.08265), as `kenpin.compile.patchcore`: the same patches, the same
+greedy choice, the distance to the nearest. What is chosen from are features in float, and one
+memory serves all places; it is measured in float, whatever the rest runs in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kenpin.compile.extractor import PatchCoreEmbedding
+from kenpin.compile.patch_sample import Reservoir
+from kenpin.compile.patchcore import DEFAULT_ROWS, k_centre_greedy
+from kenpin.compile.streamed_coreset import random_projection
+from kenpin.compile.training.head import HeadPlan, Shown, TrainedHead
+from kenpin.config.methods import PatchCoreSpec
+
+__all__ = ["MemoryHead"]
+
+# Good tiles whose patches are drawn from: each takes some tens of milliseconds of a backbone.
+REMEMBERED_TILES = 1024
+# Rows that all patches of a batch are measured against at once: 8 tiles of 1,024 places and 512
+# rows are 16 MiB.
+ROWS_AT_ONCE = 512
+
+
+class _Nearest(nn.Module):
+    """Taps to the distance of each patch to the nearest of the memory's.
+
+    bank     (M, D) rows, less the centre
+    bank_sq  (M,) their squared lengths
+    centre   (D,) of all rows: around it products lose fewer digits
+    """
+
+    bank: Tensor
+    bank_sq: Tensor
+    centre: Tensor
+
+    def __init__(self, plan: HeadPlan, spec: PatchCoreSpec) -> None:
+        super().__init__()
+        self.features = PatchCoreEmbedding(plan.taps, plan.grid_px, spec)
+        rows, dimensions = spec.coreset_rows or DEFAULT_ROWS, self.features.dimensions
+        self.register_buffer("bank", torch.zeros(rows, dimensions))
+        self.register_buffer("bank_sq", torch.zeros(rows))
+        self.register_buffer("centre", torch.zeros(dimensions))
+
+    def forward(self, taps: list[Tensor]) -> Tensor:
+        """(N, 1, h, w)."""
+        found = self.features(taps)
+        patches = found.permute(0, 2, 3, 1) - self.centre
+        parts = []
+        for start in range(0, len(self.bank), ROWS_AT_ONCE):
+            rows = self.bank[start : start + ROWS_AT_ONCE]
+            squares = self.bank_sq[start : start + ROWS_AT_ONCE]
+            # |x - y|^2 less |x|^2, which is the same for every row.
+            parts.append((squares - 2 * (patches @ rows.T)).amin(dim=3))
+        nearest = torch.stack(parts).amin(dim=0) + patches.square().sum(dim=3)
+        distances: Tensor = nearest.clamp(min=0).sqrt().unsqueeze(1)
+        return distances
+
+    def remember(self, rows: Tensor) -> None:
+        """Take (m, D) rows; the first stands in the places that are left."""
+        left = rows[:1].expand(len(self.bank) - len(rows), -1)
+        rows = torch.cat([rows, left])
+        self.centre.copy_(rows.mean(dim=0))
+        self.bank.copy_(rows - self.centre)
+        self.bank_sq.copy_(self.bank.square().sum(dim=1))
+
+
+class MemoryHead(TrainedHead):
+    """Remembers patches of good tiles once: a backbone that does not learn gives the same again."""
+
+    learns = False
+    settled: Tensor
+
+    def __init__(self, plan: HeadPlan, spec: PatchCoreSpec) -> None:
+        super().__init__()
+        self.embedding = _Nearest(plan, spec)
+        self._plan, self._spec = plan, spec
+        # In a checkpoint, too.
+        self.register_buffer("settled", torch.zeros((), dtype=torch.bool))
+
+    def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:  # noqa: ARG002
+        """See `TrainedHead`."""
+        found: Tensor = self.embedding(taps)
+        return found
+
+    def learn(
+        self,
+        tiles: Tensor,
+        taps: list[Tensor],
+        optimizers: list[torch.optim.Optimizer],
+        step: int,
+    ) -> None:
+        """See `TrainedHead`: there are no steps in it."""
+
+    def settle(self, shown: Shown) -> None:
+        """See `TrainedHead`."""
+        if self.settled:
+            return
+        spec, rng = self._spec, np.random.default_rng(self._spec.seed)
+        sample = Reservoir(spec.candidates, self.embedding.features.dimensions, rng)
+        with torch.no_grad():
+            for _, taps in shown(REMEMBERED_TILES):
+                core = self._plan.core(self.embedding.features(taps))
+                sample.add(core.permute(0, 2, 3, 1).flatten(0, 2).numpy())
+        points = random_projection(sample.rows, spec.projection_dimensions, rng)
+        first = int(rng.integers(len(points)))
+        chosen = k_centre_greedy(points, len(self.embedding.bank), first)
+        self.embedding.remember(torch.from_numpy(sample.rows[chosen]))
+        self.settled.fill_(value=True)
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """See `TrainedHead`: none."""
+        return []

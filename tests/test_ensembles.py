@@ -1,0 +1,234 @@
+"""Several methods, on one backbone or two, as one network with one map."""
+
+from __future__ import annotations
+
+import re
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import kenpin
+from bundles import Workshop, with_patch
+from kenpin.camera.files.images import read_pixels
+from kenpin.camera.frame import Frame
+from kenpin.compile.backbones import Backbone, Tap, build_backbone
+from kenpin.compile.levels import gains
+from kenpin.compile.patchcore import k_centre_greedy
+from kenpin.compile.training.ensemble import EnsembleHead
+from kenpin.compile.training.head import HeadPlan
+from kenpin.compile.training.memory import ROWS_AT_ONCE, MemoryHead
+from kenpin.compile.training.network import TrainedNetwork
+from kenpin.compile.training.pool import choose
+from kenpin.config.errors import ConfigError
+from kenpin.config.exits import Exit
+from kenpin.config.methods import PatchCoreSpec
+from kenpin.config.recipe import load_recipe
+from kenpin.config.trained import EnsembleSpec
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.replay import main as edge_replay
+from kenpin.runtime.selftest import open_tested
+from kenpin.runtime.web.pipeline import WebPipeline
+from trainings import BRIEF, maps_of, tiles_of, tiny_recipe, trained
+from web_lines import compile_web, cut, some_web, spoiled
+
+ROWS = "coreset_rows=30,candidates=400"
+# A memory of the recipe's gabor, one of squares of brightness, and a student of some layers.
+MEMORIES = f'{{name="patchcore",{ROWS}}},{{name="patchcore",{ROWS},backbone={{name="grey"}}}}'
+STUDENT = '{name="stfpm",backbone={name="gabor",layers=["stride8"]}}'
+COARSE = '"gabor",layers=["stride16"]'
+
+
+def ensemble(members: str, *settings: str) -> str:
+    return ",".join(['name="ensemble"', f"members=[{members}]", *settings])
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_recipe(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def three(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedNetwork:
+    """Two memories and a student, each on a backbone of its own."""
+    method = ensemble(f"{MEMORIES},{STUDENT}", BRIEF)
+    return trained(tiny, tmp_path_factory.mktemp("three"), method)
+
+
+class OneTap(Backbone):
+    taps = (Tap("only", 8, 5),)
+
+    def forward(self, tiles: Tensor) -> list[Tensor]:
+        return [tiles]
+
+
+def test_a_memorys_map_is_the_distance_to_its_nearest_row() -> None:
+    rng = np.random.default_rng(3)
+    # More than are measured against at once; far from zero, where products lose digits.
+    rows = rng.normal(100, 3, (ROWS_AT_ONCE + 60, 5)).astype(np.float32)
+    patches = rng.normal(101, 4, (2, 5, 4, 4)).astype(np.float32)
+    plan = HeadPlan(OneTap(), OneTap, 1, 32, 8, 0)
+    spec = PatchCoreSpec(name="patchcore", neighbourhood=1, coreset_rows=len(rows) + 4)
+    head = MemoryHead(plan, spec)
+    head.embedding.remember(torch.from_numpy(rows))
+    found = head(torch.zeros(1), [torch.from_numpy(patches)]).numpy()
+    flat = patches.transpose(0, 2, 3, 1).reshape(-1, 1, 5).astype(np.float64)
+    expected = np.linalg.norm(flat - rows.astype(np.float64), axis=2).min(axis=1)
+    np.testing.assert_allclose(found.reshape(-1), expected, rtol=1e-3)
+
+
+def test_each_member_sees_its_own_backbone_and_counts_in_the_measure_of_unseen_tiles(
+    tiny: Path, three: TrainedNetwork
+) -> None:
+    head, pool = three.learned
+    assert isinstance(head, EnsembleHead)
+    spec = load_recipe(tiny, [f"method={{{ensemble(f'{MEMORIES},{STUDENT}', BRIEF)}}}"]).method
+    assert isinstance(spec, EnsembleSpec)
+    own = load_recipe(tiny).backbone
+    backbones = [
+        build_backbone(one.backbone or own, one.method.tap_strides, 1).network
+        for one in spec.members
+    ]
+    held = choose(pool, np.empty(0, np.intp), np.random.default_rng([0, 0])).check
+    good, tiles = (torch.from_numpy(part) for part in (pool.tiles[held], tiles_of(tiny)))
+    maps, peaks = [], []
+    with torch.no_grad():
+        for member, backbone in zip(head.members, backbones, strict=True):
+            core = member(good, backbone(good))[:, 0, 2:-2, 2:-2]
+            peaks.append(core.amax(dim=(1, 2)).double().numpy())
+            maps.append(member(tiles, backbone(tiles)))
+        found = head(tiles, three.plan.backbone(tiles))
+    factors = torch.from_numpy(gains(np.stack(peaks, axis=1), np.ones(len(held), bool), 0.01))
+    joined = torch.cat(maps, dim=1) * factors.float().view(1, -1, 1, 1)
+    torch.testing.assert_close(found, joined.amax(dim=1, keepdim=True))
+    assert three.name == "gabor and grey and gabor"
+    assert three.layers[-2:] == ("grey.grey", "gabor.stride8")
+
+
+def test_the_box_gives_the_map_that_torch_gives(tiny: Path, three: TrainedNetwork) -> None:
+    tiles = tiles_of(tiny)
+    found = maps_of(Engine(three.apart(2)), tiles)
+    with torch.no_grad():
+        expected = three.joint(apart=True)(torch.from_numpy(tiles)).numpy()
+    assert found.shape == expected.shape == (4, 4, 4, 2)
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+    # White patches in every other tile are found.
+    peaks = found[..., 0].max(axis=(1, 2))
+    assert peaks[::2].min() > 2 * peaks[1::2].max()
+
+
+def test_members_of_one_backbone_share_it(tiny: Path, tmp_path: Path) -> None:
+    members = f'{{name="patchcore",{ROWS}}},{{name="patchcore",{ROWS},neighbourhood=1}}'
+    network = trained(tiny, tmp_path, ensemble(members, "folds=2"))
+    assert (network.name, network.layers) == ("gabor", ("stride4", "stride8", "stride16"))
+    assert len(network.plan.taps) == 3
+
+
+def test_memories_are_made_once_and_found_again_where_a_build_was_interrupted(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def counted(points: np.ndarray, rows: int, first: int) -> np.ndarray:
+        made.append(len(points))
+        return k_centre_greedy(points, rows, first)
+
+    monkeypatch.setattr("kenpin.compile.training.memory.k_centre_greedy", counted)
+    method = ensemble(MEMORIES, "folds=2", "batch=2")
+    first = trained(tiny, tmp_path, method).joint().state_dict()
+    # Two members in three trainings.
+    assert len(made) == 6
+    again = trained(tiny, tmp_path, method)
+    assert len(made) == 6
+    for name, value in again.joint().state_dict().items():
+        assert torch.equal(value, first[name]), name
+    again.forget()
+    assert not (tmp_path / ".trainings").exists()
+
+
+def test_a_bundle_tells_a_members_backbone_and_not_where_its_weights_lay() -> None:
+    table = {
+        "name": "ensemble",
+        "members": [
+            {"name": "stfpm"},
+            {"name": "patchcore", "backbone": {"name": "resnet18", "weights": "/a/b.pth"}},
+        ],
+    }
+    told = EnsembleSpec.model_validate(table).without_files().model_dump(mode="json")
+    first, second = told["members"]
+    # As before members had backbones of their own, so that bundles keep their names.
+    assert "backbone" not in first
+    assert first["name"] == "stfpm"
+    assert (second["name"], second["backbone"]["name"]) == ("patchcore", "resnet18")
+    assert second["backbone"]["weights"] is None
+    assert EnsembleSpec.model_validate(told).model_dump(mode="json") == told
+
+
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        ('{name="stfpm"},{name="padim"}', "members.1.method: is padim; expected patchcore or a"),
+        ('{name="stfpm"},{name="cflow",batch=4}', "batch is said for all members at once"),
+        ('{name="stfpm"}', "members"),
+        (
+            '{name="stfpm"},{name="patchcore",reweight_neighbours=3}',
+            "reweight_neighbours is 3, which patchcore can only be alone",
+        ),
+        (
+            '{name="stfpm"},{name="stfpm",backbone={name="grey",grid_px=8}}',
+            "grid_px 8 is said of one member",
+        ),
+        (
+            '{name="stfpm"},{name="ensemble",members=[{name="stfpm"},{name="cflow"}]}',
+            "is ensemble; expected",
+        ),
+    ],
+)
+def test_members_that_cannot_be_joined_are_refused(
+    tiny: Path, members: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        load_recipe(tiny, [f"method={{{ensemble(members)}}}"])
+
+
+@pytest.mark.thorough
+def test_two_networks_are_one_bundle_that_judges_replays_and_tests_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workshop = Workshop.open(tmp_path)
+    # A memory of one grey level a place would know too little of what is good.
+    members = MEMORIES.replace("30", "200").replace("400", "4000").replace('"grey"', COARSE)
+    method = f"method={{{ensemble(members, 'folds=2')}}}"
+    bundle = workshop.build(tmp_path / "store", method, "tiles={size_px=64,halo_px=8}").bundle
+    manifest = bundle.manifest
+    assert manifest.quantization.settings.precision == "int8"
+    assert (manifest.features.backbone, manifest.features.dimensions) == ("gabor and gabor", 1)
+    open_tested(bundle)
+    good = read_pixels(workshop.data / "test" / "good" / "000.png")
+    inspector = kenpin.load(bundle.folder)
+    assert inspector.judge(good).ok
+    assert inspector.judge(with_patch(good)).reason is kenpin.Reason.DEFECT
+    frames = str(workshop.data / "test" / "good")
+    assert edge_replay([frames, "--bundle", str(bundle.folder)]) == Exit.DONE
+    assert "4 frames: 4 OK, 0 NG" in capsys.readouterr().out
+
+
+@pytest.mark.thorough
+def test_two_networks_judge_webs_alike_however_they_are_cut(tmp_path: Path) -> None:
+    method = f"method={{{ensemble(MEMORIES, 'folds=2')}}}"
+    bundle = compile_web(tmp_path, method, 'quantize.precision="fp32"')
+    web = spoiled(some_web(500), (200, 60, 30, 30))
+    scores = []
+    for lines in (500, 77):
+        pipeline = WebPipeline(bundle)
+        blocks = cut(web, repeat(lines))
+        found = [
+            pipeline.judge(Frame(block.copy(), 0, n), last=n == len(blocks) - 1).verdict
+            for n, block in enumerate(blocks)
+        ]
+        scores.append(max(one.score or 0 for one in found))
+        assert any(one.reason is kenpin.Reason.DEFECT for one in found)
+    assert scores[0] == scores[1]
