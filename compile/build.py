@@ -176,7 +176,10 @@ def _fit(task: BuildTask, ways: Ways) -> _Fitted:
     divided = [parts, parts.by_image()] if parts.how == "blocks" else [parts]
     bench, cluster = task.bench, task.cluster
     reader = bench.reader() if cluster is None else SpreadReader(bench, cluster)
-    work = FitTask(reader, images.files, task.grid, task.folder, task.steps, divided, task.scratch)
+    work = FitTask(
+        reader, images.files, task.grid, task.folder, task.steps, divided, task.scratch,
+        task.recipe.threshold,
+    )  # fmt: skip
     support = fitting_of(method).fit(method, work)
     look = Look(() if method.joins_nothing else ways.sigmas_px, task.stride_px)
     if cluster is None or task.apart is not None:

@@ -18,6 +18,7 @@ from kenpin.compile.parts import Parts
 from kenpin.compile.progress import Steps
 from kenpin.config.methods import METHODS, MethodSettings
 from kenpin.config.registry import load_object
+from kenpin.config.threshold import ThresholdSpec
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
@@ -64,6 +65,8 @@ class FitTask:
     steps   to tell a person how far it is
     ways    in which parts of the images will be left out, one after the other
     scratch a folder for what is needed until the bundle is sealed
+    threshold
+            what is asked of it, for methods whose statistics it is part of
     """
 
     reader: FeatureReader
@@ -73,6 +76,7 @@ class FitTask:
     steps: Steps
     ways: Sequence[Parts]
     scratch: Path
+    threshold: ThresholdSpec
 
 
 class Fitting(Protocol):

@@ -26,6 +26,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ImportedSpec
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.judging.imported import ImportedScorer
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.network import load_network
 from kenpin.runtime.judging.telemetry import silence
@@ -111,7 +112,9 @@ def prove(recipe: Recipe, bundle: Bundle, anomalib: Path | None = None) -> Proof
         files, grid, recipe.frame, count, rng, recipe.images.turn_deg, lamp, in_order=each > 1
     )
     tiles = np.concatenate([good, with_twins(good, recipe.tiles.halo_px, rng)])
-    engine, scorer = load_network(bundle, grid)
+    engine, _ = load_network(bundle, grid)
+    # A tile's own threshold is no part of what its network says.
+    scorer = ImportedScorer(method)
 
     def fill(first: int, batch: U8) -> int:
         part = tiles[first : first + len(batch)]

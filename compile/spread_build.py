@@ -197,6 +197,7 @@ def _opened(scratch: Path, fitted: _FittedThere) -> list[Unseen]:
             Steps(Console(quiet=True)),
             fitted.ways,
             scratch,
+            bench.recipe.threshold,
         )
         _OPENED[scratch] = unseen_ways(bench, work, fitted.webs, fitted.look)
     return _OPENED[scratch]

@@ -342,7 +342,14 @@ class Recipe(Settings):
                 "let score.bands_px name some"
             )
         asked = {score.normalise, score.join} != {"auto"} or score.bands_px != "auto"
-        asked |= self.threshold.each != "frame"
+        # Its tiles are measured by it before anything is joined.
+        own_tiles = method.name == "imported" and self.threshold.each == "tile"
+        asked |= self.threshold.each != "frame" and not own_tiles
+        if own_tiles and (self.frame.geometry == "continuous" or self.images.mask is not None):
+            raise ValueError(
+                'threshold.each "tile" of an imported network is for parts that are seen whole: no '
+                'web and no images.mask; set it to "frame"'
+            )
         if method.joins_nothing and asked:
             why = (
                 "a network's own map is left as it is"

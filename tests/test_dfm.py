@@ -22,6 +22,7 @@ from kenpin.compile.fitting import FitTask, arrays_in
 from kenpin.compile.parts import Parts
 from kenpin.compile.progress import Steps
 from kenpin.config.dfm import DfmSpec
+from kenpin.config.threshold import ThresholdSpec
 from kenpin.runtime.judging.padim import PadimScorer
 from kenpin.runtime.judging.tiling import TileGrid
 
@@ -77,7 +78,9 @@ def test_a_part_is_forgotten_as_if_it_had_never_been_seen(
         (tmp_path / name).mkdir()
         steps = Steps(Console(file=io.StringIO()))
         scratch = tmp_path / f"{name}-scratch"
-        return FitTask(reader, reader.files, GRID, tmp_path / name, steps, ways, scratch)
+        return FitTask(
+            reader, reader.files, GRID, tmp_path / name, steps, ways, scratch, ThresholdSpec()
+        )
 
     def scorer(arrays: Mapping[str, NDArray[np.float32]]) -> PadimScorer:
         return PadimScorer(arrays["mean"], arrays["whitening"], np.zeros(6, np.intp), granularity)  # type: ignore[arg-type]

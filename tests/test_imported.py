@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as opset
 from rich.console import Console
 
-from kenpin.camera.files.images import write_png
+from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.files.listing import list_images
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
@@ -41,6 +41,7 @@ from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.scoring import TileDistances
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Outcome
+from kenpin.runtime.tune import alike, candidates
 from kenpin.runtime.web.pipeline import WebPipeline
 
 SIZE, HEIGHT, WIDTH, SEED = 64, 96, 160, 3
@@ -394,6 +395,60 @@ def test_each_tile_has_a_network_of_its_own(tmp_path: Path) -> None:
     proof = prove(recipe, bundle)
     assert proof.tiles == 12
     assert proof.holds, str(proof)
+    # Each place of the batch is a network's: no other batch is taken for a faster one.
+    settings, left_out = alike(bundle, candidates(bundle, (2, 3, 6), "CPU", 1), 1)
+    assert [one.batch for one in settings] == [6]
+    assert set(left_out) == {2, 3}
+
+
+def test_each_tile_may_have_a_threshold_of_its_own(tmp_path: Path) -> None:
+    folder = ensemble(tmp_path / "networks", 2, 3)
+    pixels, off = spotted()
+    found = {}
+    for each in ("frame", "tile"):
+        threshold = {"each": each, "false_rejects": 0.05}
+        recipe = recipe_of(
+            tmp_path, folder, tiles=WHOLE, model={"values": None}, threshold=threshold
+        )
+        bundle = compiled(tmp_path, recipe)
+        found[each] = bundle, Pipeline(bundle).judge(Frame(pixels.copy(), 0, 0)).verdict
+    # The spot is loud for the quietest network, and nothing beside what the loudest says of good.
+    assert found["frame"][1].outcome is Outcome.OK
+    bundle, verdict = found["tile"]
+    assert verdict.outcome is Outcome.NG
+    gain = np.array(bundle.arrays["tile_gain"])
+    evened = gain * (1 + np.arange(6))
+    assert evened.max() < 1.5 * evened.min()
+    tiles = np.pad(off, ((0, 2 * SIZE - HEIGHT), (0, 3 * SIZE - WIDTH)))
+    peaks = tiles.reshape(2, SIZE, 3, SIZE).max(axis=(1, 3)).reshape(-1)
+    assert verdict.score == pytest.approx(float((peaks * evened).max()), rel=1e-4)
+    # Good images are measured by the levels of other parts.
+    good = [Frame(read_pixels(tmp_path / "good" / f"{n}.png"), 0, 0) for n in range(8)]
+    seen = [Pipeline(bundle).judge(one).verdict.score for one in good]
+    assert [one.score for one in bundle.manifest.good_scores] != pytest.approx(seen, rel=1e-6)
+    assert prove(recipe, bundle).holds
+
+
+def test_a_map_alone_is_scaled_tile_by_tile_too() -> None:
+    spec = ImportedSpec(name="imported")
+    features = np.random.default_rng(0).random((3, 2, 2, 4), np.float32)
+    gain = np.array([1, 2, 0.5], np.float32)
+    plain = ImportedScorer(spec).distances(features)
+    scaled = ImportedScorer(spec, gain).distances(features)
+    np.testing.assert_array_equal(scaled.values, plain.values * gain[:, None, None])
+    assert scaled.score is None
+
+
+def test_thresholds_of_tiles_need_parts_that_are_seen_whole(tmp_path: Path) -> None:
+    file = deviation(tmp_path, "map")
+    for tables in (
+        {"frame": {"geometry": "continuous", "width_px": WIDTH}},
+        {"images": {"good": tmp_path / "good", "mask": tmp_path / "mask.png"}},
+    ):
+        with pytest.raises(ValueError, match="is for parts that are seen whole"):
+            recipe_of(tmp_path, file, threshold={"each": "tile"}, **tables)
+    with pytest.raises(ValueError, match="left as it is"):
+        recipe_of(tmp_path, file, threshold={"each": "column"})
 
 
 def test_seams_between_networks_of_tiles_are_blurred_and_nothing_else(tmp_path: Path) -> None:
