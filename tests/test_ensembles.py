@@ -125,6 +125,9 @@ def test_members_of_one_backbone_share_it(tiny: Path, tmp_path: Path) -> None:
     network = trained(tiny, tmp_path, ensemble(members, "folds=2"))
     assert (network.name, network.layers) == ("gabor", ("stride4", "stride8", "stride16"))
     assert len(network.plan.taps) == 3
+    # What learns nothing by steps is looked at once.
+    (file,) = tmp_path.glob(".trainings/*/whole.pt")
+    assert torch.load(file, weights_only=True)["counts"] == [1, 1, 0]
 
 
 def test_memories_are_made_once_and_found_again_where_a_build_was_interrupted(
@@ -137,9 +140,9 @@ def test_memories_are_made_once_and_found_again_where_a_build_was_interrupted(
         return k_centre_greedy(points, rows, first)
 
     monkeypatch.setattr("kenpin.compile.training.memory.k_centre_greedy", counted)
-    method = ensemble(MEMORIES, "folds=2", "batch=2")
+    method = ensemble(f"{MEMORIES},{STUDENT}", BRIEF)
     first = trained(tiny, tmp_path, method).joint().state_dict()
-    # Two members in three trainings.
+    # Two members in three trainings, of two looks each.
     assert len(made) == 6
     again = trained(tiny, tmp_path, method)
     assert len(made) == 6
