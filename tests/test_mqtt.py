@@ -60,7 +60,7 @@ class Played:
         return self.links[name]
 
     def publish(self, kind: str, **fields: Any) -> None:
-        said = {"type": kind, "t_mono_ns": NOW_NS} | fields
+        said = {"type": kind, "t_mono_ns": NOW_NS, "boot": "1"} | fields
         self.hub.published(Heard(kind, said, NOW_NS, f"v1/{kind}/web-1"), NOW_NS)
 
     def say(
@@ -104,6 +104,39 @@ def test_verdicts_wait_for_a_broker_that_is_away_and_the_rest_does_not() -> None
     played.there = True
     played.hub.connected()
     assert [o.topic for o in played.sent] == ["state"], "what is true now; no old heartbeat"
+
+
+def _alarms(played: Played) -> list[tuple[str, bool]]:
+    said = [(o.topic, json.loads(o.payload)) for o in played.sent if o.retain]
+    return [(topic, fields["active"]) for topic, fields in said if fields["type"] == "alarm"]
+
+
+def test_an_alarm_of_a_former_start_is_over_at_the_next() -> None:
+    played = Played()
+    played.publish("alarm", source="camera", active=True)
+    played.publish("alarm", source="disk", active=False)
+    played.publish("hb", hb_seq=2)
+    assert _alarms(played) == [("alarm/camera", True), ("alarm/disk", False)]
+    played.publish("hb", hb_seq=1, boot="2")
+    assert _alarms(played)[2:] == [("alarm/camera", False)]
+    # A broker that lost it is told what is true now.
+    played.hub.connected()
+    assert dict(_alarms(played)[3:])["alarm/camera"] is False
+
+
+def test_an_alarm_that_the_broker_kept_through_a_restart_of_the_box_is_over() -> None:
+    def kept(source: str, boot: str, **more: object) -> tuple[str, bytes]:
+        fields = {"type": "alarm", "source": source, "active": True, "boot": boot} | more
+        return f"alarm/{source}", json.dumps(fields).encode()
+
+    played = Played()
+    for one in (kept("camera", "0"), kept("disk", "1"), kept("lamp", "0", active=False)):
+        played.hub.kept(*one)
+    played.hub.kept("alarm/x", b"no JSON")
+    assert _alarms(played) == [], "nobody knows yet which start this is"
+    played.publish("hb", hb_seq=1)
+    played.hub.kept(*kept("clock", "0"))
+    assert _alarms(played) == [("alarm/camera", False), ("alarm/clock", False)]
 
 
 def test_a_verdict_that_is_told_late_is_none_for_a_gate() -> None:

@@ -66,12 +66,12 @@ class Ear:
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
         self._client.on_message = self._keep
         self._client.on_connect = lambda client, *_: client.subscribe("kenpin/web-1/#", qos=1)
-        self._there = threading.Event()
-        self._client.on_subscribe = lambda *_: self._there.set()
+        self.there = threading.Event()
+        self._client.on_subscribe = lambda *_: self.there.set()
         self._client.reconnect_delay_set(0.1, 0.2)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
-        assert self._there.wait(PATIENCE_S)
+        assert self.there.wait(PATIENCE_S)
 
     def _keep(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
         topic = message.topic.removeprefix("kenpin/web-1/")
@@ -111,7 +111,12 @@ def test_no_verdict_is_lost_while_the_broker_is_away(tmp_path: Path, broker: Mos
         until(lambda: len(listener.of("verdict")) > 20, "no verdicts")
         broker.stop()
         until(lambda: "no broker" in process.fault, "nothing was complained of")
+        # The listener is back first: a broker keeps nothing for whoever is not there.
+        os.kill(process.pid, signal.SIGSTOP)
+        listener.there.clear()
         broker.start()
+        assert listener.there.wait(PATIENCE_S)
+        os.kill(process.pid, signal.SIGCONT)
         until(lambda: len(listener.of("stored/verdict")) > 5, "nothing was kept")
         until(lambda: process.fault == "", "the alarm stays")
         fresh = len(listener.of("verdict"))
@@ -122,6 +127,20 @@ def test_no_verdict_is_lost_while_the_broker_is_away(tmp_path: Path, broker: Mos
             return found >= set(range(min(found), max(found) - 20))
 
         until(whole, "a verdict is lost")
+
+
+def test_what_the_broker_kept_of_a_former_start_is_ended(tmp_path: Path, broker: Mosquitto) -> None:
+    host = mqtt.Client(CallbackAPIVersion.VERSION2)
+    host.connect("127.0.0.1", broker.port)
+    host.loop_start()
+    former = {"v": 1, "type": "alarm", "source": "camera", "active": True, "boot": "0" * 8}
+    host.publish("kenpin/web-1/alarm/camera", json.dumps(former), 1, retain=True)
+    with ear(broker.port) as listener:
+        until(lambda: listener.of("alarm/camera") != [], "the broker kept nothing")
+        with LyingLine(tmp_path) as line, bridged(line, broker.port):
+            until(lambda: not listener.of("alarm/camera")[-1]["active"], "it is still open")
+    host.disconnect()
+    host.loop_stop()
 
 
 def test_a_bridge_that_dies_is_told_by_its_will(tmp_path: Path, broker: Mosquitto) -> None:

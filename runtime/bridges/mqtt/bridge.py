@@ -89,6 +89,7 @@ class _MqttBridge:
         """As long as the broker is there."""
         settings = self._settings
         await client.subscribe(f"{self._base}in/+/+", qos=0)
+        await client.subscribe(f"{self._base}alarm/+", qos=0)
         self._connected = True
         self._bridged.tell(address=f"mqtt://{settings.host}:{settings.port}/{self._base}")
         self.hub.connected()
@@ -111,6 +112,10 @@ class _MqttBridge:
     async def _hear(self, client: Client) -> None:
         async for message in client.messages:
             topic = str(message.topic).removeprefix(self._base)
+            if topic.startswith("alarm/"):
+                if message.retain:
+                    self.hub.kept(topic, message.payload)
+                continue
             self.hub.said(topic, message.payload, time.monotonic_ns(), retained=message.retain)
 
     async def _publish_all(self, client: Client) -> None:

@@ -88,6 +88,9 @@ class Hub:
         # Whoever spoke last is the last, with the time of it.
         self._links: OrderedDict[str, tuple[ClientLink, int]] = OrderedDict()
         self._retained: dict[str, Outgoing] = {}
+        # Alarms that are open as far as the broker knows, by topic.
+        self._alarms: dict[str, Mapping[str, Any]] = {}
+        self._boot = ""
 
     # -- from the line ---------------------------------------------------------------------
 
@@ -97,6 +100,9 @@ class Hub:
             return
         kind, payload = message.kind, _json(message.fields)
         made_ns: int = message.fields["t_mono_ns"]
+        if message.fields["boot"] != self._boot:
+            self._boot = message.fields["boot"]
+            self._end_former_alarms()
         if kind == "verdict":
             late = now_ns - made_ns > FRESH_NS
             if late or not self._send(Outgoing(kind, payload, 1, made_ns=made_ns)):
@@ -105,8 +111,9 @@ class Hub:
             self._send(Outgoing(kind, payload, made_ns=made_ns))
         elif kind in ("state", "alarm"):
             topic = kind if kind == "state" else f"alarm/{_level(message.fields['source'])}"
-            self._retained[topic] = Outgoing(topic, payload, 1, retain=True)
-            self._send(self._retained[topic])
+            if kind == "alarm":
+                self._alarms[topic] = message.fields
+            self._retain(topic, payload)
         else:
             self._send(Outgoing(kind, payload, 1))
 
@@ -114,6 +121,28 @@ class Hub:
         """The broker is there: it may know nothing, or only what was true once."""
         for outgoing in self._retained.values():
             self._send(outgoing)
+
+    def kept(self, topic: str, payload: bytes) -> None:
+        """What the broker has kept of an alarm, of this start of the line or a former one."""
+        try:
+            fields = json.loads(payload)
+        except ValueError:
+            return  # somebody else's
+        if isinstance(fields, dict) and isinstance(fields.get("boot"), str):
+            self._alarms.setdefault(topic, fields)
+            self._end_former_alarms()
+
+    def _end_former_alarms(self) -> None:
+        """A line that starts anew tells what is open, and nothing of what was before."""
+        for topic, fields in list(self._alarms.items()):
+            if self._boot and fields["boot"] != self._boot:
+                del self._alarms[topic]
+                if fields.get("active"):
+                    self._retain(topic, _json({**fields, "active": False, "detail": ""}))
+
+    def _retain(self, topic: str, payload: bytes) -> None:
+        self._retained[topic] = Outgoing(topic, payload, 1, retain=True)
+        self._send(self._retained[topic])
 
     # -- from the broker -------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ __all__ = ["MqttPlc", "open_plc", "stall"]
 
 _CONNECT_S = 2.0
 _GREET_S = 0.3
+_STORED = "stored/verdict"
 _PUBLISHED = ("verdict", "state", "hb", "alarm", "late", "roll")
 
 
@@ -70,6 +71,7 @@ class MqttPlc:
     def _topics(self) -> list[str]:
         """That it subscribes to."""
         topics = [f"{self._base}to/{self._name}/+", f"{self._base}alarm/+", f"{self._base}health"]
+        topics.append(f"{self._base}{_STORED}")
         return topics + [self._base + kind for kind in _PUBLISHED if kind != "alarm"]
 
     def _enter(self, settings: BrokerSettings) -> None:
@@ -149,6 +151,8 @@ class MqttPlc:
         fields = self._fields(payload)
         if topic.startswith(f"{self._base}to/"):
             self._told(fields, at_ns)
+        elif topic == f"{self._base}{_STORED}":
+            self._ready.append(Heard(HISTORY, fields, at_ns, topic))
         # Retained was true once: nothing of now is learnt from what a broker has kept.
         elif not retained and fields["type"] != "health":
             self._overheard(fields, at_ns)
