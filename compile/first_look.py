@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.files.images import read_pixels
-from kenpin.camera.files.listing import ImageError, is_image, list_images, printable
+from kenpin.camera.files.listing import ImageError, is_image, list_images, name_in, printable
 from kenpin.compile.images import FEWEST_IMAGES, NOT_GOOD
 from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
@@ -106,9 +106,13 @@ def look_at(folder: Path, progress: OnProgress) -> FolderLook:
     Raises
     ------
     ConfigError
-        If they are too few, or good and bad ones cannot be told apart.
+        If they are too few, good and bad ones cannot be told apart, or no recipe can name them.
     """
     good, ng, labelled = find_good(folder)
+    if printable(good.resolve()) != str(good.resolve()):
+        raise ConfigError(
+            f"{printable(good)}: no UTF-8, and so no recipe can name it; rename the folder"
+        )
     files = list_images(good)
     chosen = [
         files[n * len(files) // min(len(files), LOOKED_AT)]
@@ -122,7 +126,7 @@ def look_at(folder: Path, progress: OnProgress) -> FolderLook:
         try:
             pixels = read_pixels(file)
         except ImageError as error:
-            unread.append((file.name, str(error)))
+            unread.append((name_in(good, file), str(error)))
             continue
         shapes.append((pixels.shape[0], pixels.shape[1]))
         colours[_colour(pixels)] += 1
@@ -141,13 +145,13 @@ def look_at(folder: Path, progress: OnProgress) -> FolderLook:
     width = {width for _, width in shapes}
     long = len(width) == 1 and min(heights) >= LONG_TIMES * next(iter(width))
     cut = len(width) == 1 and len(heights) > len(shapes) // 2
-    bad = {name for name, _ in unread}
+    bad = {name for name, _ in unread}  # by their paths: folders may hold the same names
     colour = "colour" if colours["colour"] else next(iter(colours))
     return FolderLook(
         folder=good,
         ng=ng,
         labelled=labelled,
-        files=[file for file in files if file.name not in bad],
+        files=[file for file in files if name_in(good, file) not in bad],
         unread=unread,
         shapes=shapes,
         colour=colour,

@@ -55,7 +55,7 @@ def first_recipe(look: FolderLook, name: str) -> FirstRecipe:
         _threshold(look, assumed),
     ]
     head = [f"# Written by edge-compile init from {len(look.files)} images. It assumes that", "#"]
-    head += [f"# * {line}" for line in assumed]
+    head += [f"# * {line}" for line in map(_on_one_line, assumed)]
     head += [
         "#",
         "# Change what is wrong; docs/images.md, docs/thresholds.md and the examples in config/",
@@ -77,7 +77,7 @@ def _images(look: FolderLook, assumed: list[str]) -> str:
     assumed.append(f"all images in {look.folder} are good; look at the contact sheet")
     if look.unread:
         names = [name for name, _ in look.unread]
-        lines.append(f"exclude = {json.dumps(names)}  # cannot be read")
+        lines.append(f"exclude = [{', '.join(map(_quoted, names))}]  # cannot be read")
         assumed.append(f"{len(names)} that cannot be read are left out: {', '.join(names[:3])}")
     if look.ng is not None:
         lines.append(f"ng = {_quoted(str(look.ng.resolve()))}  # counted, never learned from")
@@ -250,5 +250,10 @@ def _eight(pixels: NDArray[Any], bits: int) -> NDArray[np.uint8]:
 
 
 def _quoted(text: str) -> str:
-    # JSON's strings are TOML's, too.
-    return json.dumps(text, ensure_ascii=False)
+    """A string of TOML: JSON's, but for DEL, which only TOML wants escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _on_one_line(text: str) -> str:
+    # A name may hold a line's end, and what stands after it were no comment any more.
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -146,6 +146,33 @@ def test_what_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     assert any("broken.png" in line for line in assumed)
 
 
+def test_whatever_a_name_holds_the_recipe_can_be_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path / 'two\nlines "and" \\ größe 検品\x7f', parts(6), "{:03d}.png")
+    folder_of(folder / "monday", parts(3))
+    broken = folder / "\N{WRENCH}\n.png"
+    broken.write_bytes(b"nothing")
+    # Of two files of one name the one that cannot be read is left out.
+    (folder / "monday" / "001.png").write_bytes(b"nothing")
+    monkeypatch.chdir(tmp_path)
+    assert edge_compile(["init", str(folder), "-o", "first.toml"]) == Exit.DONE
+    recipe = load_recipe(tmp_path / "first.toml")
+    assert Path(recipe.images.good) == folder
+    assert set(recipe.images.exclude) == {broken.name, "monday/001.png"}
+    assert len(look_at(folder, nobody).files) == 8
+
+
+def test_a_folder_that_no_recipe_can_name_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(tmp_path / "\udcff", parts(6))
+    monkeypatch.chdir(tmp_path)
+    assert edge_compile(["init", str(folder)]) == Exit.CONFIG
+    assert "no UTF-8" in capsys.readouterr().err
+    assert [one.suffix for one in tmp_path.iterdir()] == [""]
+
+
 def test_cores_cover_the_frame() -> None:
     assert core_for((256, 4096)) == 256
     assert core_for((192, 192)) == 192

@@ -162,8 +162,7 @@ def _write_first(folder: Path, file: Path) -> None:
         with steps.step("look at the images") as progress:
             look = look_at(folder, progress)
         first = first_recipe(look, bundle_name(folder))
-        file.write_text(first.text, encoding="utf-8")
-        load_recipe(file)
+        _write_recipe(file, first.text)
         write_png(sheet, contact_sheet(look))
         steps.say(f"{file}: a recipe, which assumes that")
         for line in first.assumed:
@@ -171,3 +170,13 @@ def _write_first(folder: Path, file: Path) -> None:
         if look.labelled is not None:
             steps.say(f"{look.labelled} holds a test set: edge-compile eval BUNDLE {look.labelled}")
         steps.say(f"{sheet}: look at it; is everything on it good?")
+
+
+def _write_recipe(file: Path, text: str) -> None:
+    """Write a recipe that can be read again; what cannot would be taken for the user's own."""
+    file.write_text(text, encoding="utf-8")
+    try:
+        load_recipe(file)
+    except ConfigError:
+        file.unlink()
+        raise
