@@ -46,6 +46,9 @@ class ShareFound:
         """Of all."""
         return self.found / self.count
 
+    def __str__(self) -> str:
+        return f"{self.found} of {self.count}"
+
     def tree(self) -> dict[str, Any]:
         """For JSON."""
         return {**asdict(self), "share": round(self.share, 4)}

@@ -26,33 +26,23 @@ def trade_of(manifest: Manifest) -> list[Row]:
 
 def trade_table(rows: Sequence[Row]) -> Table:
     """Rates of false rejects, and what each finds."""
-    kinds = [kind for kind in KINDS if any(kind in row.twins for row in rows)]
     table = Table(title="how many are found, for how many false rejects", title_justify="left")
-    heads = ["rejected", "at most", "threshold", *(MANY[kind] for kind in kinds)]
-    if any(row.good is not None for row in rows):
-        heads.append("good")
-    if any(row.ng is not None for row in rows):
-        heads.append("NG")
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
+    # A column for each rate: whatever is counted, five of them fit a terminal of 80 letters.
+    table.add_column("rejected", justify="left")
     for row in rows:
-        point = row.point
-        mark = "" if point.rule == "conformal" else "*"
-        cells = [
-            f"{100 * point.false_rejects:g} %{mark}",
-            f"{100 * point.at_most:.2g} %",
-            f"{point.threshold:.4g}",
-            *(f"{100 * row.twins[kind].share:.0f} %" for kind in kinds),
-        ]
-        if row.good is not None:
-            cells.append(f"{row.good.found} of {row.good.count}")
-        if row.ng is not None:
-            cells.append(f"{row.ng.found} of {row.ng.count}")
-        table.add_row(*cells)
+        mark = "" if row.point.rule == "conformal" else "*"
+        table.add_column(f"{100 * row.point.false_rejects:g} %{mark}", justify="right")
+    table.add_row("at most", *(f"{100 * row.point.at_most:.2g} %" for row in rows))
+    table.add_row("threshold", *(f"{row.point.threshold:.4g}" for row in rows))
+    for kind in [kind for kind in KINDS if any(kind in row.twins for row in rows)]:
+        table.add_row(MANY[kind], *(f"{100 * row.twins[kind].share:.0f} %" for row in rows))
+    for name, counts in (("good", [row.good for row in rows]), ("NG", [row.ng for row in rows])):
+        if any(one is not None for one in counts):
+            table.add_row(name, *("" if one is None else str(one) for one in counts))
     table.caption = (
-        "rejected: of good ones, as promised, and at most with 95 % confidence; * extrapolated "
-        "from too few. spots, ...: of drawn defects, barely visible to loud, so many are found. "
-        "good, NG: of labelled images so many are rejected"
+        "as promised, and at most with 95 % confidence; * extrapolated from too few. spots, ...: "
+        "of drawn defects, barely visible to loud, so many are found. good, NG: of labelled images "
+        "so many are rejected"
     )
     table.caption_justify = "left"
     return table

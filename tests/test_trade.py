@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from kenpin.camera.files.images import read_pixels
 from kenpin.compile.trade import FALSE_REJECTS, ShareFound, detection_limits, operating_table
@@ -41,6 +43,15 @@ def test_each_row_of_the_table_counts_what_lies_above_its_threshold():
     assert one_percent.point.threshold == 19.9
     assert (one_percent.ng.found, one_percent.good.found) == (0, 1)
     assert (rows[-1].ng.found, rows[-1].good.found) == (1, 2)
+
+
+def test_no_figure_of_the_trade_is_cut_off_in_a_terminal_of_80_letters():
+    made = twins(lambda kind: [float(kind.contrast)] * 4)
+    rows = operating_table(GOOD, made, [19.85] * 999, [0.1] * 999)
+    shown = io.StringIO()
+    Console(file=shown, width=80).print(trade_table(rows))
+    assert "\u2026" not in shown.getvalue()
+    assert "999 of 999" in shown.getvalue()
 
 
 def test_odd_images_have_no_say_in_the_trade():
@@ -137,7 +148,7 @@ def test_a_build_tells_and_keeps_the_trade(patchcore: Bundle, tmp_path) -> None:
         "again.limits.png",
     ]
     assert read_pixels(files[1]).shape[2] == read_pixels(files[2]).shape[2] == 3
-    assert trade_table(rows).row_count == len(rows)
+    assert len(trade_table(rows).columns) == 1 + len(rows)
     assert limits_table(manifest, manifest.threshold.ok).row_count == len(tree["limits"])
 
 
