@@ -32,6 +32,14 @@ FITS = "document.body.scrollWidth <= document.documentElement.clientWidth"
 STANDS_OUT = """[...document.querySelectorAll("body, body *")]
   .filter(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1)
   .map(e => `${e.tagName} ${e.className} ${e.scrollWidth}: ${e.textContent.slice(0, 60)}`)"""
+# axe-core, that finds what somebody without eyes or hands cannot use.
+AXE = [
+    Path(os.environ.get("KENPIN_AXE", "/nowhere")),
+    Path("/usr/local/lib/node_modules/axe-core/axe.min.js"),
+    Path("/usr/lib/node_modules/axe-core/axe.min.js"),
+]
+NO_AXE = "axe-core is not installed: npm install -g axe-core, or KENPIN_AXE=axe.min.js"
+SCHEMES = ("light", "dark")
 # The browser reads descriptor 3 and writes 4, whatever numbers ours have.
 LAUNCH = """
 import fcntl, os, sys
@@ -46,6 +54,11 @@ def find() -> str | None:
     """The browser's path, None if this machine has none."""
     named = os.environ.get("KENPIN_CHROMIUM")
     return named or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def axe() -> Path | None:
+    """The script of axe-core, None if this machine has none."""
+    return next((file for file in AXE if file.exists()), None)
 
 
 class Browser:
@@ -154,6 +167,23 @@ class Browser:
         if "exceptionDetails" in found:
             raise RuntimeError(found["exceptionDetails"]["exception"]["description"])
         return found["result"].get("value")
+
+    def prefer(self, scheme: str) -> None:
+        """Show pages light or dark."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", features=features)
+
+    def serious_faults(self) -> dict[str, str]:
+        """What axe calls serious or critical on this page: a place for each rule."""
+        script = axe()
+        assert script is not None, NO_AXE
+        self.value(script.read_text() + ";0")
+        told = self.promised("axe.run().then(r => JSON.stringify(r.violations))")
+        return {
+            one["id"]: one["nodes"][0]["html"]
+            for one in json.loads(told)
+            if one["impact"] in ("serious", "critical")
+        }
 
     def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
         """One mouse event: mouseMoved, mousePressed, mouseReleased or mouseWheel."""

@@ -392,6 +392,19 @@ needs_chromium = pytest.mark.skipif(
 
 @pytest.mark.real
 @needs_chromium
+@pytest.mark.skipif(browser.axe() is None, reason=browser.NO_AXE)
+@pytest.mark.parametrize("scheme", browser.SCHEMES)
+@pytest.mark.parametrize("size", [(1280, 1000), (390, 844)])
+def test_axe_finds_no_serious_fault_in_a_rolls_page(roll: Path, size, scheme) -> None:
+    with browser.Browser(browser.find() or "", *size) as page:
+        page.prefer(scheme)
+        page.open(roll)
+        page.until(browser.FITS)
+        assert page.serious_faults() == {}
+
+
+@pytest.mark.real
+@needs_chromium
 def test_a_browser_shows_the_map_and_zooms_into_it(roll: Path, tmp_path: Path) -> None:
     summary = told(roll)[-1]
     with browser.Browser(browser.find() or "") as page:
