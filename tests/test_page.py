@@ -23,9 +23,11 @@ from kenpin.config.line import load_line
 from kenpin.config.page import LANGUAGES, ROLES, PageSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import canonical
+from kenpin.runtime.bundles.pack import by_hand, rethreshold
 from kenpin.runtime.bundles.signature import make_key, sign
 from kenpin.runtime.judging.verdict import Outcome, Reason
 from kenpin.runtime.service.cli import main as edge_run
+from kenpin.runtime.service.reviews import Reviews
 from kenpin.runtime.service.sides.page.accounts import (
     FREE_TRIES,
     IDLE_S,
@@ -37,6 +39,7 @@ from kenpin.runtime.service.sides.page.app import CLIENT, READERS, TEXTS
 from kenpin.runtime.service.sides.page.live import STRIP, LiveLine
 from page_server import ABOUT, Served, counts, fill, jpeg, served, stretch, verdict
 from test_learning import reviewed
+from test_reviews import archive as entries
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 TEXT = {language: json.loads((TEXTS / f"{language}.json").read_text()) for language in LANGUAGES}
@@ -460,6 +463,52 @@ def test_a_threshold_becomes_a_bundle_that_the_line_is_asked_to_take(
         ]
         assert (lines[0]["who"]["via"], lines[0]["who"]["user"]) == ("page", "local")
         assert lines[0]["after"]["bundle"] == made["bundle"]
+
+
+def test_scores_of_another_bundles_statistics_are_not_counted(
+    patchcore: Bundle, tmp_path: Path
+) -> None:
+    store, archive = tmp_path / "store", tmp_path / "archive"
+    shutil.copytree(patchcore.folder, store / patchcore.folder.name)
+    moved = rethreshold(patchcore, by_hand(patchcore.manifest.threshold, 9.0, None), store)
+    alike, other = moved.label, "elsewhere@0123456789ab"
+    for number, (bundle, says) in enumerate(
+        [(alike, "good"), (patchcore.label, "defect"), (other, "good")], 1
+    ):
+        entry = entries(archive, (number,)) / f"ng/000000000/{number:012d}.json"
+        told = json.loads(entry.read_text())
+        told["verdict"] |= {"score": float(number), "bundle": bundle}
+        entry.write_text(json.dumps(told))
+        Reviews(archive).say(number, says, "jana", "spot" if says == "defect" else "")
+    with served(tmp_path, store, archive=archive) as one:
+        one.live.counts(counts(patchcore.label))
+        for bundle, score in ((patchcore.label, 0.5), (alike, 0.6), (other, 0.7)):
+            one.live.verdict(1, verdict(True, score, bundle=bundle))
+        one.visit()
+        told = one.ask("/api/threshold")[1]
+        assert told["seen"] == [0.5, 0.6]
+        assert (told["reviewed_good"], told["reviewed_defects"]) == ([1.0], [2.0])
+        assert told["reviewed_others"] == 1
+        assert told["alike"] == sorted([patchcore.label, alike])
+
+
+def test_a_change_that_failed_does_not_stand_in_the_way_of_the_next(
+    patchcore: Bundle, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(patchcore.folder, store / patchcore.folder.name)
+    (store / "current").symlink_to(patchcore.folder.name)
+    with served(tmp_path, store) as one:
+        one.live.counts(counts(patchcore.label))
+        one.visit()
+        log = tmp_path / "audit.jsonl"
+        log.mkdir()
+        status, told, _ = one.ask("/api/threshold", {"ok": 9.0, "why": "a trial"})
+        assert (status, one.wanted) == (409, [])
+        assert "audit.jsonl" in told["error"]
+        log.rmdir()
+        status, told, _ = one.ask("/api/threshold", {"ok": 9.0, "why": "a trial"})
+        assert (status, one.wanted) == (200, [told.get("bundle")]), told
 
 
 def test_where_bundles_are_signed_a_threshold_is_a_proposal(

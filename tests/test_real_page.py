@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,9 +16,11 @@ from kenpin.config.page import LANGUAGES
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.service.reviews import Reviews
 from kenpin.runtime.service.sides.messages import DriftTold
+from kenpin.runtime.service.sides.page.accounts import Accounts
 from page_server import Served, counts, fill, served, stretch, verdict
 from running_line import RunningLine, line_toml
 from test_learning import reviewed
+from test_reviews import archive as entries
 
 pytestmark = [
     pytest.mark.real,
@@ -28,11 +29,7 @@ pytestmark = [
 SIZES = {"panel": (1024, 768), "phone": (390, 844)}
 TABS = ("live", "threshold", "review", "production", "health", "rolls")
 READY = "typeof line != 'undefined' && line && !document.getElementById('tab_{}').hidden"
-AXE = [
-    Path(os.environ.get("KENPIN_AXE", "/nowhere")),
-    Path("/usr/local/lib/node_modules/axe-core/axe.min.js"),
-    Path("/usr/lib/node_modules/axe-core/axe.min.js"),
-]
+needs_axe = pytest.mark.skipif(browser.axe() is None, reason=browser.NO_AXE)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +39,7 @@ def page(patchcore: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     store.mkdir()
     shutil.copytree(patchcore.folder, store / patchcore.folder.name)
     (store / "current").symlink_to(patchcore.folder.name)
-    with served(folder, store) as one:
+    with served(folder, store, archive=entries(folder / "archive")) as one:
         fill(one.live, bundle=patchcore.label)
         one.live.counts(counts(patchcore.label, camera="the camera is warm"))
         yield one
@@ -86,32 +83,48 @@ def test_long_names_do_not_widen_the_page(tmp_path: Path) -> None:
             phone.until(browser.FITS)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@needs_axe
+@pytest.mark.parametrize("scheme", browser.SCHEMES)
 @pytest.mark.parametrize("size", SIZES)
-def test_axe_finds_no_serious_fault(page: Served, patchcore: Bundle, size, scheme) -> None:
-    axe = next((file for file in AXE if file.exists()), None)
-    if axe is None:
-        pytest.skip("axe-core is not installed: npm install -g axe-core, or KENPIN_AXE=axe.min.js")
-    found = {}
-
-    def look(what: str) -> None:
-        chromium.value(axe.read_text() + ";0")
-        told = chromium.promised("axe.run().then(r => JSON.stringify(r.violations))")
-        for one in json.loads(told):
-            if one["impact"] in ("serious", "critical"):
-                found[what, one["id"]] = one["nodes"][0]["html"]
-
+def test_axe_finds_no_serious_fault(page: Served, size, scheme) -> None:
     with browser.Browser(browser.find() or "", *SIZES[size]) as chromium:
-        chromium.call(
-            "Emulation.setEmulatedMedia",
-            features=[{"name": "prefers-color-scheme", "value": scheme}],
-        )
+        chromium.prefer(scheme)
         for tab in TABS:
             opened(page, tab, chromium)
-            look(tab)
-        chromium.open(patchcore.folder.with_name(f"{patchcore.folder.name}.report.html"))
-        look("report")
-    assert found == {}, found
+            assert chromium.serious_faults() == {}, tab
+        # What opens over the page.
+        opened(page, "live", chromium)
+        chromium.value("document.querySelector('#strip button').click()")
+        chromium.until("document.getElementById('large').open")
+        assert chromium.serious_faults() == {}, "enlarged"
+        opened(page, "review", chromium)
+        chromium.until("document.querySelector('.archived button') != null")
+        chromium.value("document.querySelector('.archived button').click()")
+        chromium.until("document.getElementById('judge').open")
+        assert chromium.serious_faults() == {}, "judged"
+
+
+@needs_axe
+@pytest.mark.parametrize("scheme", browser.SCHEMES)
+def test_the_notice_stands_before_the_login_and_axe_finds_no_fault_there(
+    tmp_path: Path, scheme
+) -> None:
+    people = tmp_path / "people.json"
+    Accounts(people).set("jana", "a long password", "look")
+    notice = "For staff of plant 2.\nWhat is changed here is recorded."
+    with (
+        served(tmp_path, accounts=people, notice=notice) as one,
+        browser.Browser(browser.find() or "", *SIZES["phone"]) as phone,
+    ):
+        phone.prefer(scheme)
+        phone.visit(one.url)
+        phone.until("document.getElementById('notice').getClientRects().length > 0")
+        assert phone.value("document.getElementById('notice').innerText") == notice
+        assert phone.value(
+            "document.getElementById('notice').getBoundingClientRect().top"
+            " < document.querySelector('#login input').getBoundingClientRect().top"
+        )
+        assert phone.serious_faults() == {}
 
 
 def test_a_stranger_sees_why_the_last_part_was_rejected(page: Served) -> None:
@@ -260,7 +273,10 @@ def test_health_says_what_has_drifted_in_the_readers_words(page: Served, patchco
         with browser.Browser(browser.find() or "") as chromium:
             opened(page, "health", chromium)
             sentence = "document.getElementById('drift_told').innerText"
-            chromium.until(f"{sentence}.startsWith('This bundle holds nothing')")
+            chromium.until(f"{sentence}.startsWith('Nothing is watched')")
+            # While nothing judges, nobody is told to compile.
+            page.live.counts(structs.replace(told, state="preoperational"))
+            chromium.until(f"{sentence}.startsWith('Not known')")
             drift = DriftTold("dirt", {"lamp": 0.1, "dirt": 0.9}, 300)
             page.live.counts(structs.replace(told, drift=drift))
             chromium.until(f"{sentence}.startsWith('There is dirt on lens')")

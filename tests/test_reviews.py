@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,10 @@ import pytest
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.compile.dataset import read_dataset
 from kenpin.config.errors import ConfigError
+from kenpin.config.line import ArchiveSpec
 from kenpin.runtime.service.cli import main as edge_run
-from kenpin.runtime.service.reviews import Reviews, export_reviews, frames
+from kenpin.runtime.service.reviews import Reviews, export_reviews, frames, last_reviewed
+from kenpin.runtime.service.sides.archive_folder import ArchiveStore
 from page_server import served
 
 SIZE = (64, 160)
@@ -102,6 +106,27 @@ def test_what_was_said_outlives_a_process_that_is_killed(tmp_path: Path) -> None
     done = subprocess.run([sys.executable, "-c", code], env=os.environ)
     assert done.returncode == -signal.SIGKILL
     assert Reviews(tmp_path).newest()[1].says == "good"
+
+
+def test_an_archive_that_was_emptied_gives_no_number_a_second_time(tmp_path: Path) -> None:
+    Reviews(archive(tmp_path)).say(3, "good", "jana")
+    for folder in ("ng", "ok"):
+        shutil.rmtree(tmp_path / folder, ignore_errors=True)
+    with closing(ArchiveStore(ArchiveSpec(folder=tmp_path, min_free_bytes=0))) as store:
+        store.keep("ng", {"png": b"another", "json": b"{}"})
+    (kept,) = (tmp_path / "ng").rglob("*.json")
+    assert int(kept.stem) == 4
+
+
+def test_what_damages_the_reviews_is_said_and_costs_no_frame(tmp_path: Path) -> None:
+    (archive(tmp_path) / "reviews.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(ConfigError, match=r"reviews\.sqlite.*move a damaged file away"):
+        Reviews(tmp_path).say(1, "good", "jana")
+    assert last_reviewed(tmp_path) == 0
+    with served(tmp_path, archive=tmp_path) as one:
+        one.visit()
+        status, told, _ = one.ask("/api/archive")
+        assert (status, "reviews.sqlite" in told["error"]) == (409, True)
 
 
 def test_the_page_lists_shows_and_takes_reviews(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "below_95",
     "design_effect",
     "deviations_beyond",
+    "extrapolated",
     "odd_ones",
     "operating_point",
     "proportion_95",
@@ -46,6 +47,8 @@ ALONE_CHANCE = 0.02
 PART_SHARE = 0.05
 # Of fewer others there is no spread to speak of.
 FEWEST = 8
+# Rates at which the bound of extrapolated thresholds is told, besides the promised one.
+RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 # Simulated sets of images behind the bound of an extrapolated threshold.
 TRIALS = 2000
 
@@ -103,6 +106,18 @@ def operating_point(scores: Sequence[float], parts: Sequence[str], false_rejects
     threshold = max(float(place + scale * _standard(false_rejects)), float(values[-1]))
     at_most = _gumbel_95(max(2, round(worth)), false_rejects)
     return Point(threshold, false_rejects, "gumbel", at_most, n)
+
+
+def extrapolated(
+    scores: Sequence[float], parts: Sequence[str], promised: float
+) -> list[tuple[float, float]]:
+    """Thresholds that the scores' tail tells of, and what each rejects at most: (threshold, share).
+
+    Counting can say of no threshold above all scores that it rejects fewer than of another:
+    whoever moves a threshold is told by these what the build told of its own.
+    """
+    points = (operating_point(scores, parts, rate) for rate in sorted({*RATES, promised}))
+    return [(point.threshold, point.at_most) for point in points if point.rule == "gumbel"]
 
 
 def scores_needed(false_rejects: float) -> int:

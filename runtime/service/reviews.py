@@ -38,6 +38,7 @@ __all__ = [
     "export_reviews",
     "frames",
     "kept",
+    "last_reviewed",
 ]
 
 Says = Literal["good", "defect"]
@@ -110,7 +111,7 @@ class Reviews:
         Raises
         ------
         ConfigError
-            If there is no such frame, or the words mean nothing.
+            If there is no such frame, the words mean nothing, or nothing can be written.
         """
         if entry(self._archive, number) is None:
             raise ConfigError(f"the archive holds no frame {number} any more")
@@ -132,7 +133,13 @@ class Reviews:
         return review
 
     def newest(self) -> dict[int, Review]:
-        """What was said last of each frame, by its number."""
+        """What was said last of each frame, by its number.
+
+        Raises
+        ------
+        ConfigError
+            If it cannot be read.
+        """
         if not (self._archive / "reviews.sqlite").exists():
             return {}
         with self._opened() as base:
@@ -148,15 +155,34 @@ class Reviews:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        base = sqlite3.connect(self._archive / "reviews.sqlite", timeout=10)
+        file = self._archive / "reviews.sqlite"
         try:
-            base.execute("PRAGMA journal_mode = WAL")
-            base.execute("PRAGMA synchronous = FULL")
-            base.execute(_TABLE)
-            with base:
-                yield base
-        finally:
-            base.close()
+            base = sqlite3.connect(file, timeout=10)
+            try:
+                base.execute("PRAGMA journal_mode = WAL")
+                base.execute("PRAGMA synchronous = FULL")
+                base.execute(_TABLE)
+                with base:
+                    yield base
+            finally:
+                base.close()
+        except sqlite3.Error as error:
+            raise ConfigError(
+                f"{file}: {error}; look at the disk, or move a damaged file away"
+            ) from error
+
+
+def last_reviewed(archive: Path) -> int:
+    """The highest number that anything was said of; 0 if of none.
+
+    A review knows its frame by its number: an archive that was emptied goes on beyond it.
+    """
+    copies = [int(file.stem) for says in ("good", "defect") for file in kept(archive, says)]
+    try:
+        return max([*Reviews(archive).newest(), *copies], default=0)
+    except ConfigError:
+        # What cannot be read is the page's to say; frames are kept whatever becomes of it.
+        return max(copies, default=0)
 
 
 def kept(archive: Path, says: Says) -> list[Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from kenpin.config.line import ArchiveSpec
+from kenpin.runtime.service.reviews import last_reviewed
 
 __all__ = ["ArchiveStore", "Kind", "NoRoomError"]
 
@@ -66,12 +67,13 @@ class ArchiveStore:
                 error.errno, "another process writes there; give each line its own folder"
             ) from None
         self._entries: dict[Kind, deque[_Kept]] = {kind: deque() for kind in KINDS}
-        self._next = 1
         self.bytes = 0
         self.files = 0
         self.evicted: Counter[Kind] = Counter()
         self.leftovers = 0
         try:
+            # A disk was cleared by hand, and what was said of old frames is still known.
+            self._next = last_reviewed(spec.folder) + 1
             for kind in KINDS:
                 self._reconcile(kind)
             self._trim()

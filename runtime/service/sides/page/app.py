@@ -27,7 +27,12 @@ from kenpin.config.page import LANGUAGES, PageSpec, Role
 from kenpin.runtime.service.audit import AuditError, Who, audit_of
 from kenpin.runtime.service.reviews import KINDS, Reviews
 from kenpin.runtime.service.sides.page.accounts import Accounts, Login, Logins, TooManyTriesError
-from kenpin.runtime.service.sides.page.archived import archive_tree, archived_picture
+from kenpin.runtime.service.sides.page.archived import (
+    ReviewedScores,
+    archive_tree,
+    archived_picture,
+    reviewed_scores,
+)
 from kenpin.runtime.service.sides.page.changes import BundleChanges, ThresholdChangeError
 from kenpin.runtime.service.sides.page.guard import Guard
 from kenpin.runtime.service.sides.page.live import LiveLine
@@ -272,9 +277,14 @@ class _Pages:
         return Response(data, media_type="image/jpeg", headers=headers)
 
     async def _threshold(self, request: Request, session: Login) -> Response:
-        manifest = await run_in_threadpool(self._changes.manifest)
-        seen = [score for score, _ in self._live.scores()]
-        return JSONResponse(threshold_tree(manifest, seen))
+        return JSONResponse(await run_in_threadpool(self._thresholds))
+
+    def _thresholds(self) -> dict[str, Any]:
+        manifest, seen = self._changes.manifest(), self._live.scores()
+        folder = None if self._line.archive is None else self._line.archive.folder
+        reviewed = ReviewedScores([], []) if folder is None else reviewed_scores(folder)
+        judged = {bundle for _, bundle in [*seen, *reviewed.good, *reviewed.defect]}
+        return threshold_tree(manifest, seen, reviewed, self._changes.alike(judged))
 
     async def _rolls(self, request: Request, session: Login) -> Response:
         folder = self._line.rolls.folder if self._line.rolls else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from kenpin.runtime.service.reviews import ArchivedFrame, Reviews, entry, frames
 from kenpin.runtime.service.sides.page.pixels import LARGE_PX, QUALITY, eight_bits, fit_within
 from kenpin.runtime.web.picture import under_the_map
 
-__all__ = ["PER_PAGE", "archive_tree", "archived_picture"]
+__all__ = ["PER_PAGE", "ReviewedScores", "archive_tree", "archived_picture", "reviewed_scores"]
 
 PER_PAGE = 24
+# Of reviews, the newest are counted; each is a file that must be read.
+REVIEWS = 2000
 
 
 def archive_tree(archive: Path, kind: str, before: int | None) -> dict[str, Any]:
@@ -30,6 +32,26 @@ def archive_tree(archive: Path, kind: str, before: int | None) -> dict[str, Any]
             _tree(one, said.get(one.number)) for one in frames(archive, kind, before, PER_PAGE)
         ]
     }
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewedScores:
+    """What reviewed frames scored, each with the bundle that judged it."""
+
+    good: list[tuple[float, str]]
+    defect: list[tuple[float, str]]
+
+
+def reviewed_scores(archive: Path) -> ReviewedScores:
+    """Of the newest reviews whose frames are still in the archive."""
+    scores = ReviewedScores([], [])
+    for number, review in list(Reviews(archive).newest().items())[-REVIEWS:]:
+        found = entry(archive, number)
+        verdict = {} if found is None else found.told.get("verdict") or {}
+        if isinstance(verdict.get("score"), float):
+            own = scores.good if review.says == "good" else scores.defect
+            own.append((verdict["score"], str(verdict.get("bundle", ""))))
+    return scores
 
 
 def archived_picture(archive: Path, number: int, *, with_map: bool) -> bytes | None:

@@ -8,15 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kenpin.config.line import Line
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.durable import replace_file
-from kenpin.runtime.bundles.layout import PROPOSALS
-from kenpin.runtime.bundles.manifest import BundleError, Manifest
+from kenpin.runtime.bundles.layout import MANIFEST, PROPOSALS
+from kenpin.runtime.bundles.manifest import BundleError, Manifest, parse_manifest
 from kenpin.runtime.bundles.pack import by_hand, rethreshold
 from kenpin.runtime.bundles.store import Store, StoreError
 from kenpin.runtime.service.audit import AuditError, Who, audit_of
@@ -51,6 +52,8 @@ class BundleChanges:
         # Folder names in the order they came into force since the page began: to go back.
         self._before: list[str] = []
         self._read: tuple[str, Manifest] | None = None
+        # Manifests of other bundles, only to be compared.
+        self._known: dict[str, Manifest] = {}
 
     # -- told by the gateway ---------------------------------------------------------------
 
@@ -87,6 +90,33 @@ class BundleChanges:
             self._read = (name, self._bundle(name).manifest)
         return self._read[1]
 
+    def alike(self, labels: Iterable[str]) -> list[str]:
+        """Those bundles whose scores mean what those of the bundle in force do.
+
+        They differ in their thresholds alone: whoever learns from reviews moves the scores, too.
+
+        Raises
+        ------
+        ThresholdChangeError
+            If nobody knows which bundle is in force, or it cannot be read.
+        """
+        now = self.manifest()
+        return [label for label in labels if self._alike(label, now)]
+
+    def _alike(self, label: str, now: Manifest) -> bool:
+        name = folder_name(label)
+        if name == self._name_in_force():
+            return True
+        if name not in self._known:
+            folder = self._store / name
+            try:
+                self._known[name] = parse_manifest(folder, (folder / MANIFEST).read_bytes())
+            except (OSError, BundleError):
+                # It is no longer in the store: nobody can say.
+                return False
+        other = self._known[name]
+        return other.model_copy(update={"threshold": now.threshold}) == now
+
     def set_threshold(self, ok: float, why: str, user: str) -> str:
         """Make a bundle with another threshold and ask for it; the folder's name.
 
@@ -102,25 +132,19 @@ class BundleChanges:
                 f"a threshold of {ok} means nothing; expected a number above 0"
             )
         name = self._name_in_force()
-        self._begin()
-        try:
+        with self._changing():
             old = self._bundle(name)
             before, band = old.manifest.threshold, old.manifest.threshold.ng
             ng = ok * band / before.ok if before.ok > 0 else ok
-            record = by_hand(before, ok, ng)
             log = {"before": {"ok": before.ok, "ng": before.ng, "bundle": name}, "why": why}
             if self._line.trust is not None:
                 self._propose(name, ok, ng, why, user)
                 self._audit(user, "threshold", {**log, "after": {"proposed": {"ok": ok, "ng": ng}}})
+                self._end()
                 return ""
-            fresh = rethreshold(old, record, self._store, current=False)
+            fresh = rethreshold(old, by_hand(before, ok, ng), self._store, current=False)
             after = {"ok": ok, "ng": ng, "bundle": fresh.folder.name}
             self._audit(user, "threshold", {**log, "after": after})
-        except (BundleError, AuditError, OSError) as error:
-            raise ThresholdChangeError(str(error)) from error
-        finally:
-            if self._line.trust is not None:
-                self._end()
         return self._ask(name, fresh.folder.name)
 
     def relearn(self, why: str, user: str) -> None:
@@ -181,13 +205,9 @@ class BundleChanges:
         previous = self._before[-1] if self._before else Store(self._store).previous
         if previous is None or previous == now:
             raise ThresholdChangeError("no earlier bundle is known")
-        self._begin()
-        try:
+        with self._changing():
             after = {"bundle": previous}
             self._audit(user, "bundle", {"before": {"bundle": now}, "after": after, "why": why})
-        except (AuditError, StoreError, OSError) as error:
-            self._end()
-            raise ThresholdChangeError(str(error)) from error
         if self._before:
             self._before.pop()
             self._want(previous)
@@ -199,6 +219,19 @@ class BundleChanges:
         self._say("preparing", wanted)
         self._want(wanted)
         return wanted
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """The one change under way; what fails does not stand in the way of the next."""
+        self._begin()
+        try:
+            yield
+        except (BundleError, StoreError, AuditError, OSError) as error:
+            self._end()
+            raise ThresholdChangeError(str(error)) from error
+        except BaseException:
+            self._end()
+            raise
 
     def _begin(self, patience_s: float = _PATIENCE_S) -> None:
         with self._lock:
@@ -215,7 +248,7 @@ class BundleChanges:
         label = str(self._live.tree()["bundle"])
         if not label:
             raise ThresholdChangeError("no bundle is in force yet; wait until the line is ready")
-        return "-".join(label.rsplit("@", 1))
+        return folder_name(label)
 
     def _bundle(self, name: str) -> Bundle:
         try:
@@ -232,6 +265,11 @@ class BundleChanges:
 
     def _audit(self, user: str, what: Any, change: dict[str, Any]) -> None:
         audit_of(self._line).write(Who("page", user=user), what, self._line.name, **change)
+
+
+def folder_name(label: str) -> str:
+    """`name-hash`, the folder in a store, of a label `name@hash`."""
+    return "-".join(label.rsplit("@", 1))
 
 
 def _answer(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:

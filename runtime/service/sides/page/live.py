@@ -90,7 +90,7 @@ class LiveLine:
         self._wall, self._clock = wall, clock
         self._lock = threading.Lock()
         self._strip: deque[StripFrame] = deque(maxlen=STRIP)
-        self._scores: deque[tuple[float, bool]] = deque(maxlen=SCORES)
+        self._scores: deque[tuple[float, str]] = deque(maxlen=SCORES)
         self._times: deque[float] = deque(maxlen=STRIP)
         self._hours: OrderedDict[int, _Hour] = OrderedDict()
         self._pictures: OrderedDict[int, tuple[bytes, bytes, bytes]] = OrderedDict()
@@ -133,7 +133,7 @@ class LiveLine:
         with self._lock:
             self._strip.append(shown)
             if verdict.score is not None and np.isfinite(verdict.score):
-                self._scores.append((verdict.score, ok))
+                self._scores.append((verdict.score, verdict.bundle))
             self._times.append(total_ms)
             hour = self._hours.setdefault(int(now // 3600), _Hour())
             hour.ok += ok
@@ -190,15 +190,10 @@ class LiveLine:
             self.version += 1
         return True
 
-    def scores(self) -> list[tuple[float, bool]]:
-        """The newest image scores, and whether each was OK."""
+    def scores(self) -> list[tuple[float, str]]:
+        """The newest image scores, and which bundle gave each."""
         with self._lock:
             return list(self._scores)
-
-    def shown(self, low: float, high: float) -> list[StripFrame]:
-        """Verdicts of the filmstrip whose score lies above `low` and up to `high`."""
-        with self._lock:
-            return [s for s in self._strip if s.score is not None and low < s.score <= high]
 
     def tree(self) -> dict[str, Any]:
         """Everything that the front page shows, without pictures."""

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from kenpin.config.threshold import ThresholdSpec
 from kenpin.runtime.bundles.manifest import Manifest
-from kenpin.runtime.bundles.operating_point import design_effect, operating_point
+from kenpin.runtime.bundles.operating_point import design_effect, extrapolated, operating_point
+from kenpin.runtime.service.sides.page.archived import ReviewedScores
 
 __all__ = ["threshold_tree"]
 
 
-def threshold_tree(manifest: Manifest, seen: Sequence[float]) -> dict[str, Any]:
-    """Scores of good images, of drawn defects, of NG images, and of the last frames.
+def threshold_tree(
+    manifest: Manifest,
+    seen: Sequence[tuple[float, str]],
+    reviewed: ReviewedScores,
+    alike: Collection[str],
+) -> dict[str, Any]:
+    """Scores of good images, of drawn defects, of NG images, of reviewed and of the last frames.
 
-    default  the threshold that keeps the default promise, to go back to
-    worth    how many independent good scores these are worth
+    default       the threshold that keeps the default promise, to go back to
+    worth         how many independent good scores these are worth
+    extrapolated  thresholds beyond what was seen, and what each rejects at most
+    alike         bundles that score as the one in force does: the others' frames are left out
     """
     plain = [one for one in manifest.good_scores if not one.odd]
     scores, parts = [one.score for one in plain], [one.part for one in plain]
     kinds = dict.fromkeys(twin.kind for twin in manifest.twin_scores)
+
+    def own(told: Sequence[tuple[float, str]]) -> list[float]:
+        return [score for score, bundle in told if bundle in alike]
+
     return {
         "ok": manifest.threshold.ok,
         "ng": manifest.threshold.ng,
@@ -28,10 +40,15 @@ def threshold_tree(manifest: Manifest, seen: Sequence[float]) -> dict[str, Any]:
         "default": operating_point(scores, parts, ThresholdSpec().false_rejects).threshold,
         "good": scores,
         "worth": max(2.0, len(scores) / design_effect(scores, parts)),
+        "extrapolated": extrapolated(scores, parts, manifest.threshold.settings.false_rejects),
         "twins": {
             kind: [s for twin in manifest.twin_scores if twin.kind == kind for s in twin.scores]
             for kind in kinds
         },
         "ng_scores": list(manifest.ng_scores.values()),
-        "seen": list(seen),
+        "reviewed_good": own(reviewed.good),
+        "reviewed_defects": own(reviewed.defect),
+        "reviewed_others": sum(b not in alike for _, b in [*reviewed.good, *reviewed.defect]),
+        "seen": own(seen),
+        "alike": sorted(alike),
     }

@@ -31,3 +31,6 @@ function betaQuantile(chance, a, b) {
 const between = (found, n) => [found === 0 ? 0 : betaQuantile(.025, found, n - found + 1), found === n ? 1 : betaQuantile(.975, found + 1, n - found)];
 const below = (found, n) => betaQuantile(.95, found + 1, Math.max(n - found, 1e-9));
 const over = (scores, limit) => scores.reduce((n, score) => n + (score > limit), 0);
+// What is rejected of all good ones, with 95 % confidence at most: counted, or from the scores' tail where that
+// says less. What lies above a limit is no more than what lies above a lower one.
+const atMost = (scores, limit, { worth, extrapolated }) => Math.min(below(over(scores, limit) * worth / scores.length, worth), ...extrapolated.filter(([threshold]) => threshold <= limit).map(([, share]) => share));

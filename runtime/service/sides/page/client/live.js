@@ -102,10 +102,11 @@ function archiveRows(a) {
   const gone = ["evicted_ng", "evicted_ok"].filter(k => a.holds[k]).map(k => [t(`archive_${k}`), number(a.holds[k])]);
   return [...["ng", "ok"].map(k => [t(`archive_${k}`), number(a.holds[k] || 0)]), [t("archive_bytes"), number((a.holds.bytes || 0) / 1e6, 1)], ...gone, ...Object.entries(a.dropped).map(([why, n]) => [t(`unkept_${why}`), number(n)])];
 }
-// How the pictures stand beside the good images; a bundle of before holds nothing to compare with.
+// How the pictures stand beside the good images; a bundle of before holds nothing to compare with, and
+// while none judges nobody knows.
 function drawDrift() {
   const d = line.drift, watched = d ? Object.keys(d.shares) : [];
-  $("drift_told").textContent = !watched.length ? t("drift_unwatched") : d.cause ? t(`drift_is_${d.cause}`) : t("drift_none");
+  $("drift_told").textContent = !watched.length ? t(STATES[line.state] ? "drift_unwatched" : "drift_unknown") : d.cause ? t(`drift_is_${d.cause}`) : t("drift_none");
   $("drift").replaceChildren(watched.length ? table([t("drift_cause"), t("drift_outside")], watched.map(cause => [t(`drift_${cause}`), percent(d.shares[cause])])) : "");
 }
 function drawRolls() {

@@ -4,21 +4,24 @@ const WORDS = ["scratch", "spot", "stain", "band", "hole", "dent", "edge", "prin
 const archived = (n, which) => `/api/archived/${n}/${which}`;
 let oldest = null;
 async function listArchive(more) {
-  const answer = await (await fetch(`/api/archive${more && oldest !== null ? `?before=${oldest}` : ""}`)).json(), found = answer.frames || [];
+  const kind = $("archive_kind").value, before = more && oldest !== null ? `&before=${oldest}` : "";
+  const got = await fetch(`/api/archive?kind=${kind}${before}`), answer = await got.json(), found = answer.frames || [];
+  if (kind !== $("archive_kind").value) return;
   if (!more) $("archived").replaceChildren();
   if (found.length) oldest = found[found.length - 1].number;
   $("archived").append(...found.map(archivedCard));
   $("older").hidden = !found.length;
   $("archive_empty").hidden = $("archived").children.length > 0;
-  $("archive_empty").textContent = t(answer.error ? "no_archive" : "archive_empty");
+  $("archive_empty").textContent = got.ok ? t(answer.error ? "no_archive" : "archive_empty") : answer.error;
 }
+const goodWord = one => t(one.reason ? "review_good" : "review_passed");
 const mayReview = () => ["review", "set", "admin"].includes(me.role);
 function archivedCard(one) {
   const card = make("li", { class: "archived" });
   const fill = () => {
     const said = one.review ? make("p", { class: one.review.says === "good" ? "said good" : "said bad" }, t(one.review.says === "good" ? "said_good" : "said_defect", { user: one.review.user, time: clock(one.review.at), word: one.review.word ? t(`word_${one.review.word}`) : "" })) : null;
-    card.replaceChildren(...[make("button", { class: "picture", "aria-label": `${t("picture")} ${one.number}`, on: { click: () => judge(one, fill) } }, make("img", { src: archived(one.number, "heat"), alt: "", loading: "lazy" })), make("p", {}, t("archived_facts", { n: number(one.number), reason: t(`reason_${one.reason}`), score: short(one.score), limit: short(one.limit) })), said,
-      mayReview() ? make("div", { class: "bar" }, make("button", { on: { click: () => review(one, { says: "good", word: "", region: null }, fill) } }, t("review_good")), make("button", { on: { click: () => judge(one, fill) } }, t("review_defect"))) : null].filter(Boolean));
+    card.replaceChildren(...[make("button", { class: "picture", "aria-label": `${t("picture")} ${one.number}`, on: { click: () => judge(one, fill) } }, make("img", { src: archived(one.number, "heat"), alt: "", loading: "lazy" })), make("p", {}, t("archived_facts", { n: number(one.number), reason: one.reason ? t(`reason_${one.reason}`) : t("ok"), score: short(one.score), limit: short(one.limit) })), said,
+      mayReview() ? make("div", { class: "bar" }, make("button", { on: { click: () => review(one, { says: "good", word: "", region: null }, fill) } }, goodWord(one)), make("button", { on: { click: () => judge(one, fill) } }, t("review_defect"))) : null].filter(Boolean));
   };
   fill();
   return card;
@@ -36,7 +39,7 @@ function judge(one, fill) {
   $("box").hidden = true; $("review_error").textContent = "";
   $("judged").src = archived(one.number, "plain"); $("judged").alt = t("picture");
   $("words").replaceChildren(...WORDS.map(word => make("option", { value: word }, t(`word_${word}`))));
-  $("judge_form").hidden = !mayReview();
+  $("judge_form").hidden = !mayReview(); $("judge_good").textContent = goodWord(one);
   $("judge_form").onsubmit = async e => { e.preventDefault(); if (await review(one, { says: "defect", word: $("words").value, region }, fill)) $("judge").close(); };
   $("judge_good").onclick = async () => { if (await review(one, { says: "good", word: "", region: null }, fill)) $("judge").close(); };
   $("judge").showModal();
@@ -57,4 +60,5 @@ function bindReview() {
   frame.addEventListener("pointerup", () => { from = null; });
   $("judge_close").addEventListener("click", () => $("judge").close());
   $("older").addEventListener("click", () => listArchive(true));
+  $("archive_kind").addEventListener("change", () => listArchive(false));
 }

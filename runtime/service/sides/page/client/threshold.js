@@ -15,7 +15,7 @@ async function loadThreshold(keep) {
 }
 function drawHistogram() {
   if (!scores) return;
-  const rows = [["row_good", scores.good, "f1"], ["row_seen", scores.seen, "f3"], ["row_drawn", Object.values(scores.twins).flat(), "f2"], ["row_ng", scores.ng_scores, "f2"]].filter(row => row[1].length);
+  const rows = [["row_good", scores.good, "f1"], ["row_seen", scores.seen, "f3"], ["row_reviewed_good", scores.reviewed_good, "f1"], ["row_reviewed_defects", scores.reviewed_defects, "f2"], ["row_drawn", Object.values(scores.twins).flat(), "f2"], ["row_ng", scores.ng_scores, "f2"]].filter(row => row[1].length);
   const box = $("histogram"), width = wideOf(box), every = rows.flatMap(row => row[1]).concat(scores.ok).filter(v => v > 0), low = Math.min(...every) / 1.06, high = Math.max(...every) * 1.06, each = 74, gap = 28, first = 20, height = first + rows.length * (each + gap) + 22, bins = Math.max(24, Math.min(70, Math.round(width / 13)));
   // Scores span decades: equal ratios are equally wide.
   const at = v => (Math.log(Math.max(v, low)) - Math.log(low)) / (Math.log(high) - Math.log(low)) * width, value = x => Math.exp(Math.log(low) + x / width * (Math.log(high) - Math.log(low)));
@@ -49,11 +49,13 @@ function setLimit(value) {
   drawEffect();
 }
 function drawEffect() {
-  const rows = [], n = scores.good.length, rejected = over(scores.good, limit), most = below(rejected * scores.worth / n, scores.worth);
+  const rows = [], n = scores.good.length, rejected = over(scores.good, limit), most = atMost(scores.good, limit, scores);
   rows.push(make("div", { class: "row" }, make("b", {}, t("of", { a: number(rejected), b: number(n) })), ` ${t("good_rejected")}`, make("div", { class: "soft" }, t("at_most", { share: percent(most) }))));
   for (const [kind, own] of Object.entries(scores.twins)) { const missed = own.length - over(own, limit), [low, high] = between(missed, own.length); rows.push(make("div", { class: "row" }, t("escapes", { kind: t(`kind_${kind}`), share: percent(missed / own.length), low: percent(low), high: percent(high) }))); }
-  if (scores.ng_scores.length) rows.push(make("div", { class: "row" }, t("ng_found", { a: number(over(scores.ng_scores, limit)), b: number(scores.ng_scores.length) })));
-  const low = Math.min(limit, scores.ok), high = Math.max(limit, scores.ok), changed = scores.seen.filter(v => v > low && v <= high).length, strip = line ? line.strip.filter(one => one.score !== null && one.score > low && one.score <= high) : [];
+  const counted = (key, own) => { const a = over(own, limit), [low, high] = between(a, own.length); return t(key, { a: number(a), b: number(own.length), low: percent(low), high: percent(high) }); };
+  for (const [key, own] of [["reviewed_rejected", scores.reviewed_good], ["reviewed_found", scores.reviewed_defects], ["ng_found", scores.ng_scores]]) if (own.length) rows.push(make("div", { class: "row" }, counted(key, own)));
+  if (scores.reviewed_others) rows.push(make("div", { class: "row soft" }, t("reviewed_others", { n: number(scores.reviewed_others) })));
+  const low = Math.min(limit, scores.ok), high = Math.max(limit, scores.ok), changed = scores.seen.filter(v => v > low && v <= high).length, strip = line ? line.strip.filter(one => one.score !== null && scores.alike.includes(one.bundle) && one.score > low && one.score <= high) : [];
   rows.push(make("div", { class: "row" }, make("b", {}, limit === scores.ok ? t("no_change") : t(limit < scores.ok ? "become_ng" : "become_ok", { n: number(changed), of: number(scores.seen.length) })), make("div", { class: "changes", tabindex: "0", role: "group", "aria-label": t("changed_pictures") }, strip.filter(one => one.picture).slice(-20).reverse().map(one => make("img", { src: picture(one.seq, "small"), alt: short(one.score) })))));
   $("effect").replaceChildren(...rows);
 }
