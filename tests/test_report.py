@@ -25,6 +25,7 @@ from kenpin.runtime.bundles.manifest import GoodScore, Manifest, TwinScores
 from kenpin.runtime.bundles.operating_point import below_95, proportion_95
 from kenpin.runtime.judging.join import ScoreMap
 
+needs_axe = pytest.mark.skipif(browser.axe() is None, reason=browser.NO_AXE)
 needs_chromium = pytest.mark.skipif(browser.find() is None, reason="no Chromium on this machine")
 RNG = np.random.default_rng(0)
 
@@ -183,6 +184,10 @@ def test_a_browser_shows_the_report_and_moves_the_threshold(patchcore: Bundle, s
         assert page.value("report.limit()") == patchcore.manifest.threshold.ok
         text = "document.querySelector('.effect').innerText"
         assert "No verdict changes" in page.value(text)
+        # One threshold, one bound: what the build told of it, counted or extrapolated.
+        told = page.value(f"report.percent({patchcore.manifest.threshold.at_most})")
+        assert f"at most {told} of all good ones" in page.value(text)
+        assert f"≤ {told}" in page.value("document.querySelector('.cards').innerText")
         # Low enough, and every good image is rejected; the command to keep it is told.
         page.value("report.setLimit(0.001)")
         assert "16 of 16 good images rejected" in page.value(text)
@@ -240,6 +245,55 @@ def test_a_browser_shows_the_evaluation(evaluated: Path) -> None:
         assert page.complaints() == []
         assert "ROC of images" in page.value("document.body.innerText")
         assert page.value("document.querySelectorAll('#curves svg').length") == 2
+
+
+@pytest.mark.real
+@needs_chromium
+def test_many_kinds_with_long_names_are_all_counted_and_no_figure_is_broken(
+    evaluated: Path, tmp_path: Path
+) -> None:
+    told = json.loads(evaluated.with_suffix(".json").read_text())
+    ng = [one for one in told["labelled"] if one["kind"] != "good"]
+    kinds = told["dataset"]["images"]["kinds"]
+    long = {one["name"]: "a_kind_with_a_name_of_many_letters_" + one["name"][-9:-4] for one in ng}
+    for one in ng:
+        kinds[long[one["name"]]] = kinds[one["kind"]]
+        one["kind"] = long[one["name"]]
+    page = tmp_path / "many.html"
+    write_report(page, told, {})
+    assert len(ng) > 5
+    with browser.Browser(browser.find() or "", 390, 844) as phone:
+        phone.open(page)
+        phone.until(browser.FITS)
+        assert phone.complaints() == []
+        # The histogram counts every image, whatever its kind.
+        texts = phone.value("[...document.querySelectorAll('svg.drag text')].map(e => e.innerHTML)")
+        assert texts[texts.index("NG, of the labelled set") + 1] == str(len(ng))
+        assert phone.value("document.querySelectorAll('.gauge').length") == 1 + len(ng)
+        lines = """[...document.querySelectorAll('#kinds td:not(:first-child)')].map(e => {
+            const range = document.createRange(); range.selectNodeContents(e);
+            return range.getClientRects().length; })"""
+        assert set(phone.value(lines)) == {1}
+        assert phone.value("document.querySelector('#kinds td').clientWidth") > 90
+
+
+@pytest.mark.real
+@needs_chromium
+@needs_axe
+@pytest.mark.parametrize("scheme", browser.SCHEMES)
+@pytest.mark.parametrize("size", [(1280, 1000), (390, 844)])
+def test_axe_finds_no_serious_fault_in_either_report(
+    patchcore: Bundle, web_bundle: Bundle, evaluated: Path, size, scheme
+) -> None:
+    builds = [beside(bundle, ".report.html") for bundle in (patchcore, web_bundle)]
+    with browser.Browser(browser.find() or "", *size) as page:
+        page.prefer(scheme)
+        for file in (*builds, evaluated):
+            page.open(file)
+            page.until(browser.FITS)
+            assert page.serious_faults() == {}, file.name
+            page.value("document.querySelector('figure button').click()")
+            assert page.serious_faults() == {}, f"{file.name}, a picture enlarged"
 
 
 @pytest.mark.real

@@ -16,8 +16,8 @@ from kenpin.compile.reporting.speed import Speed
 from kenpin.compile.trade import found
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.bundles.manifest import GoodScore, Manifest
-from kenpin.runtime.bundles.operating_point import design_effect, operating_point
+from kenpin.runtime.bundles.manifest import Manifest
+from kenpin.runtime.bundles.operating_point import design_effect, extrapolated, operating_point
 
 __all__ = ["bundle_tree", "images_tree", "seen_tree"]
 
@@ -43,20 +43,21 @@ def bundle_tree(bundle: Bundle) -> dict[str, Any]:
         "maps": None if m.blend is None else m.blend.chosen,
         "threshold": m.threshold.model_dump(mode="json"),
         "grey": m.grey.model_dump(mode="json"),
-        "good": good_tree(m.good_scores),
+        "good": good_tree(m),
         "twins": [twin.model_dump(mode="json") for twin in m.twin_scores],
         "ng": [{"name": name, "score": score} for name, score in m.ng_scores.items()],
         "curve": curve(m),
     }
 
 
-def good_tree(good: Sequence[GoodScore]) -> dict[str, Any]:
-    """The good images' scores, and how many independent ones they are worth."""
-    typical = [one for one in good if not one.odd]
+def good_tree(manifest: Manifest) -> dict[str, Any]:
+    """The good images' scores, how many independent ones they are worth, and their tail."""
+    typical = [one for one in manifest.good_scores if not one.odd]
     scores, parts = [one.score for one in typical], [one.part for one in typical]
     return {
-        "scores": [one.model_dump(mode="json") for one in good],
+        "scores": [one.model_dump(mode="json") for one in manifest.good_scores],
         "worth": max(2.0, len(typical) / design_effect(scores, parts)),
+        "extrapolated": extrapolated(scores, parts, manifest.threshold.settings.false_rejects),
     }
 
 

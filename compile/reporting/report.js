@@ -83,4 +83,4 @@ draw();
 let wide = innerWidth;
 addEventListener("resize", () => { if (innerWidth !== wide) { wide = innerWidth; draw(); } });
 // For tests: what is shown, and what is said of a count.
-window.report = { limit: () => limit, setLimit, between, below };
+window.report = { limit: () => limit, setLimit, between, below, percent };

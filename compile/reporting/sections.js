@@ -1,7 +1,8 @@
 const section = (id, title, ...children) => make("section", { id }, make("div", { class: "bar" }, make("h2", {}, title)), ...children);
 const soft = text => make("p", { class: "soft" }, text);
 function table(heads, rows, left) {
-  return make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": heads.join(", ") }, make("table", {}, make("thead", {}, make("tr", {}, heads.map(head => make("th", { scope: "col" }, head)))), make("tbody", {}, rows.map(row => make("tr", {}, row.map((cell, k) => make("td", { class: (left || []).includes(k) ? "text" : null }, cell)))))));
+  const side = k => ((left || []).includes(k) ? "text" : null);
+  return make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": heads.join(", ") }, make("table", {}, make("thead", {}, make("tr", {}, heads.map((head, k) => make("th", { scope: "col", class: side(k) }, head)))), make("tbody", {}, rows.map(row => make("tr", {}, row.map((cell, k) => make("td", { class: side(k) }, cell)))))));
 }
 const card = (value, text, cls) => make("div", { class: "card " + (cls || "") }, make("b", {}, value), make("span", {}, text));
 

@@ -7,6 +7,10 @@ const goodScores = plainGood.map(one => one.score);
 const twinScores = D.twins.flatMap(twin => twin.scores);
 const labelled = D.labelled || [], labelledGood = labelled.filter(one => one.kind === "good"), labelledNg = labelled.filter(one => one.kind !== "good");
 const thingsGood = D.web ? "strips" : "images";
+// Five colours are told apart: where there are more kinds, the last one stands for the rest.
+const kindsNg = [...new Set(labelledNg.map(one => one.kind))].map(kind => ({ name: kind, scores: labelledNg.filter(one => one.kind === kind).map(one => one.score) })).sort((a, b) => b.scores.length - a.scores.length);
+const ownColours = kindsNg.length > 5 ? 4 : 5, kindsRest = kindsNg.slice(ownColours);
+const colourOf = k => "f" + (Math.min(k, ownColours) + 1);
 
 // What each row of the histogram shows.
 const ROWS = [
@@ -14,7 +18,7 @@ const ROWS = [
   labelledGood.length && { name: "good, of the labelled set", series: [{ name: "good", cls: "f3", scores: labelledGood.map(one => one.score) }] },
   !D.labelled && twinScores.length && { name: "defects drawn in, barely visible to loud", series: KINDS.map((kind, k) => ({ name: MANY[kind], cls: "f" + (k + 1), scores: D.twins.filter(t => t.kind === kind).flatMap(t => t.scores) })).filter(s => s.scores.length) },
   D.ng.length && { name: "NG images", series: [{ name: "NG", cls: "f2", scores: D.ng.map(one => one.score) }] },
-  labelledNg.length && { name: "NG, of the labelled set", series: [...new Set(labelledNg.map(one => one.kind))].slice(0, 5).map((kind, k) => ({ name: kind, cls: "f" + (k + 1), scores: labelledNg.filter(one => one.kind === kind).map(one => one.score) })) },
+  labelledNg.length && { name: "NG, of the labelled set", series: [...kindsNg.slice(0, ownColours), ...(kindsRest.length ? [{ name: `${kindsRest.length} other kinds`, scores: kindsRest.flatMap(one => one.scores) }] : [])].map((one, k) => ({ ...one, cls: colourOf(k) })) },
 ].filter(Boolean);
 const EVERY = ROWS.flatMap(row => row.series.flatMap(s => s.scores)).concat(chosen);
 
@@ -55,16 +59,16 @@ function histogram(box) {
 // A bar from 0 to 1 with its 95 % interval.
 function gauge(name, found, n, cls) {
   const [low, high] = between(found, n), share = found / n;
-  return make("div", { class: "gauge" }, make("span", {}, name),
+  return make("div", { class: "gauge" }, make("span", { class: "name", title: name }, name),
     svg("svg", { viewBox: "0 0 100 12", preserveAspectRatio: "none", "aria-hidden": "true" }, svg("rect", { x: 0, y: 2, width: 100, height: 8, rx: 2, fill: "var(--rule)" }), svg("rect", { class: cls, x: 0, y: 2, width: 100 * share, height: 8, rx: 2 }), svg("rect", { x: 100 * low, y: 5.4, width: Math.max(.6, 100 * (high - low)), height: 1.2, fill: "var(--ink)", opacity: .55 })),
     make("span", { class: "number" }, `${count(found)} of ${count(n)} · ${percent(share)}`));
 }
 const seenPictures = new Map(Object.values(D.pictures).flat().map(p => [p.name, p]));
 
 function effect(box) {
-  const n = goodScores.length, rejected = over(goodScores, limit), worth = D.good.worth, atMost = below(rejected * worth / n, worth), rows = [];
-  rows.push(make("div", { class: "row" }, make("b", {}, `${count(rejected)} of ${count(n)}`), ` good ${thingsGood} rejected`, make("div", { class: "soft" }, `with 95 % confidence at most ${percent(atMost)} of all good ones`)));
-  if (labelledGood.length) rows.push(make("div", { class: "row" }, gauge("false rejects", over(labelledGood.map(o => o.score), limit), labelledGood.length, "f3"), [...new Set(labelledNg.map(o => o.kind))].map((kind, k) => { const own = labelledNg.filter(o => o.kind === kind); return gauge(kind, over(own.map(o => o.score), limit), own.length, "f" + (k % 5 + 1)); })));
+  const n = goodScores.length, rejected = over(goodScores, limit), rows = [];
+  rows.push(make("div", { class: "row" }, make("b", {}, `${count(rejected)} of ${count(n)}`), ` good ${thingsGood} rejected`, make("div", { class: "soft" }, `with 95 % confidence at most ${percent(atMost(goodScores, limit, D.good))} of all good ones`)));
+  if (labelledGood.length) rows.push(make("div", { class: "row" }, gauge("false rejects", over(labelledGood.map(o => o.score), limit), labelledGood.length, "f3"), kindsNg.map((kind, k) => gauge(kind.name, over(kind.scores, limit), kind.scores.length, colourOf(k)))));
   else if (twinScores.length) rows.push(make("div", { class: "row" }, make("span", { class: "soft" }, "drawn defects that are found"), KINDS.map((kind, k) => { const own = D.twins.filter(t => t.kind === kind).flatMap(t => t.scores); return own.length ? gauge(MANY[kind], over(own, limit), own.length, "f" + (k + 1)) : null; })));
   if (D.ng.length) rows.push(make("div", { class: "row" }, gauge("NG images", over(D.ng.map(o => o.score), limit), D.ng.length, "f2")));
   const low = Math.min(limit, chosen), high = Math.max(limit, chosen);
