@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import json
 import re
@@ -36,7 +37,7 @@ from kenpin.runtime.service.sides.page.accounts import (
     TooManyTriesError,
 )
 from kenpin.runtime.service.sides.page.app import CLIENT, READERS, TEXTS
-from kenpin.runtime.service.sides.page.live import STRIP, LiveLine
+from kenpin.runtime.service.sides.page.live import HOURS, STRIP, LiveLine
 from page_server import ABOUT, Served, counts, fill, jpeg, served, stretch, verdict
 from test_learning import reviewed
 from test_reviews import archive as entries
@@ -114,7 +115,7 @@ def test_the_state_tells_the_last_ng_its_nearest_good_and_the_counts(page: Serve
     assert told["total"] == {"ok": 90, "ng": 10, "reasons": {"defect": 8, "late": 2}}
     assert told["last_ng"]["place"] == [150 / 320, 20 / 128]
     assert [a["part"] for a in told["alarms"]] == ["camera"]
-    assert sum(h["ok"] for h in told["hours"]) == 36
+    assert sum(one["ok"] for one in told["counted"]) == 36
     for which in ("small", "plain", "heat"):
         status, data, headers = page.ask(f"/api/picture/40/{which}")
         assert (status, data[:2], headers["Content-Type"]) == (200, b"\xff\xd8", "image/jpeg")
@@ -152,6 +153,30 @@ def test_the_strip_and_its_pictures_are_bounded() -> None:
     assert live.picture(3, "plain") is None
     assert live.picture(2 * STRIP - 1, "plain") == b"p"
     assert sum(live.picture(seq, "plain") is not None for seq in range(2 * STRIP)) <= STRIP + 24
+
+
+def test_a_part_belongs_to_the_shift_that_runs_by_the_boxes_clock() -> None:
+    now = [0.0]
+    # The box's clock is half an hour before UTC, as some zones are.
+    live = LiveLine(
+        ABOUT, 60, ("22:15", "05:45"), lambda: now[0], local=lambda at: time.gmtime(at + 1800)
+    )
+    for at, ok in (("05:44", True), ("05:45", True), ("05:59", False), ("06:00", True)):
+        now[0] = calendar.timegm((2026, 3, 1, int(at[:2]), int(at[3:]), 7)) - 1800
+        live.verdict(1, verdict(ok))
+    told = [(c["shift"], c["ok"], c["ng"]) for c in live.tree()["counted"]]
+    assert told == [
+        ("2026-02-28 22:15", 1, 0),
+        ("2026-03-01 05:45", 1, 1),
+        ("2026-03-01 05:45", 1, 0),
+    ]
+    hours = [c["hour"] for c in live.tree()["counted"]]
+    assert hours[0] == hours[1] == hours[2] - 3600 == calendar.timegm((2026, 3, 1, 4, 30, 0))
+    # Three days of hours, however many shifts divide them.
+    for hour in range(200):
+        now[0] += 1800
+        live.verdict(1, verdict(bool(hour)))
+    assert len({c["hour"] for c in live.tree()["counted"]}) == HOURS
 
 
 def test_an_alarm_that_was_seen_says_by_whom_until_it_is_another(page: Served) -> None:

@@ -232,7 +232,6 @@ class _Pages:
         return {
             **self._live.tree(),
             "change": self._changes.state,
-            "shifts": self._spec.shifts,
             "disk": _disk(self._line),
         }
 

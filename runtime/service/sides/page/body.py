@@ -70,7 +70,7 @@ class PageBody:
         self._ring = ring
         self._channel = channel
         self._telling = threading.Lock()
-        self._live = LiveLine(about, line.trigger.budget_ms)
+        self._live = LiveLine(about, line.trigger.budget_ms, spec.shifts)
         self._changes = BundleChanges(line, self._live, self._want)
         self._line = line
         self._server: uvicorn.Server | None = None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,9 +64,9 @@ class StripFrame:
 
 
 @dataclass(slots=True)
-class _Hour:
+class _Counted:
     ok: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
+    ng: int = 0
     bundles: dict[str, list[int]] = field(default_factory=dict)
 
 
@@ -74,7 +74,9 @@ class LiveLine:
     """Fed by one thread, read by others; every read is a copy.
 
     about     box, line, cam, boot, sim
+    shifts    when they begin, HH:MM by the box's clock
     wall      seconds since 1970, for people
+    local     the box's clock at such a second
     version   changes with everything that readers should hear of
     """
 
@@ -82,17 +84,21 @@ class LiveLine:
         self,
         about: dict[str, Any],
         budget_ms: float,
+        shifts: Sequence[str] = (),
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        local: Callable[[float], time.struct_time] = time.localtime,
     ) -> None:
         self._about = about
         self._budget_ms = budget_ms
-        self._wall, self._clock = wall, clock
+        self._wall, self._clock, self._local = wall, clock, local
+        self._shifts = sorted(shifts)
         self._lock = threading.Lock()
         self._strip: deque[StripFrame] = deque(maxlen=STRIP)
         self._scores: deque[tuple[float, str]] = deque(maxlen=SCORES)
         self._times: deque[float] = deque(maxlen=STRIP)
-        self._hours: OrderedDict[int, _Hour] = OrderedDict()
+        # By the hour and by the shift: one that begins within an hour divides it.
+        self._counted: OrderedDict[tuple[int, str], _Counted] = OrderedDict()
         self._pictures: OrderedDict[int, tuple[bytes, bytes, bytes]] = OrderedDict()
         self._good: deque[tuple[int, U8]] = deque(maxlen=GOOD_KEPT)
         self._nearest: OrderedDict[int, int] = OrderedDict()
@@ -135,13 +141,12 @@ class LiveLine:
             if verdict.score is not None and np.isfinite(verdict.score):
                 self._scores.append((verdict.score, verdict.bundle))
             self._times.append(total_ms)
-            hour = self._hours.setdefault(int(now // 3600), _Hour())
-            hour.ok += ok
-            hour.bundles.setdefault(verdict.bundle, [0, 0])[0 if ok else 1] += 1
-            if not ok:
-                hour.reasons[shown.reason] += 1
-            while len(self._hours) > HOURS:
-                self._hours.popitem(last=False)
+            counted = self._counted.setdefault(self._hour_and_shift(now), _Counted())
+            counted.ok += ok
+            counted.ng += not ok
+            counted.bundles.setdefault(verdict.bundle, [0, 0])[0 if ok else 1] += 1
+            while len({hour for hour, _ in self._counted}) > HOURS:
+                self._counted.popitem(last=False)
             if verdict.web is not None:
                 self._web = _running(verdict)
                 self._rows.append(_stretch(verdict))
@@ -222,22 +227,34 @@ class LiveLine:
                 "pictured_ng": pictured,
                 "nearest": None if pictured is None else self._nearest.get(pictured["seq"]),
                 "live": None if self._live is None else self._live[0],
-                "hours": [
+                "counted": [
                     {
-                        "hour": hour * 3600,
+                        "hour": hour,
+                        "shift": shift,
                         "ok": one.ok,
-                        "ng": sum(one.reasons.values()),
-                        "reasons": dict(one.reasons),
+                        "ng": one.ng,
                         "bundles": {
                             name: {"ok": good, "ng": bad}
                             for name, (good, bad) in one.bundles.items()
                         },
                     }
-                    for hour, one in self._hours.items()
+                    for (hour, shift), one in self._counted.items()
                 ],
                 "times_ms": list(self._times),
                 "web": None if self._web is None else {**self._web, "rows": list(self._rows)},
             }
+
+    def _hour_and_shift(self, now: float) -> tuple[int, str]:
+        """When the hour began, in seconds, and day and time of the shift, by the box's clock.
+
+        Without shifts it is the day.
+        """
+        at = self._local(now)
+        begun = [start for start in self._shifts if start <= f"{at.tm_hour:02}:{at.tm_min:02}"]
+        if self._shifts and not begun:
+            begun, at = self._shifts, self._local(now - 86_400)
+        hour = int(now) - 60 * at.tm_min - at.tm_sec
+        return hour, " ".join([f"{at.tm_year:04}-{at.tm_mon:02}-{at.tm_mday:02}", *begun[-1:]])
 
     def _alarms(self, counts: LineTotals | None) -> list[dict[str, Any]]:
         if counts is None:

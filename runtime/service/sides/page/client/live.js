@@ -69,11 +69,11 @@ function enlarge(one) {
 }
 
 function drawProduction() {
-  hourBars($("hours"), line.hours, t("by_hour"));
+  hourBars($("hours"), byHour(line.counted), t("by_hour"));
   const sums = rows => [...rows].map(([name, s]) => [name, number(s.ok + s.ng), number(s.ok), number(s.ng), percent(s.ok / (s.ok + s.ng))]);
   const heads = [t("when"), t("parts"), t("ok"), t("ng"), t("yield")], shifts = new Map(), bundles = new Map();
-  for (const h of line.hours) {
-    const name = shiftOf(h.hour), s = shifts.get(name) || { ok: 0, ng: 0 };
+  for (const h of line.counted) {
+    const name = shiftName(h.shift), s = shifts.get(name) || { ok: 0, ng: 0 };
     s.ok += h.ok; s.ng += h.ng; shifts.set(name, s);
     for (const [bundle, b] of Object.entries(h.bundles)) { const sum = bundles.get(bundle) || { ok: 0, ng: 0 }; sum.ok += b.ok; sum.ng += b.ng; bundles.set(bundle, sum); }
   }
@@ -81,13 +81,23 @@ function drawProduction() {
   $("bundles").replaceChildren(table([t("bundle"), ...heads.slice(1)], sums(bundles)));
   $("reasons").replaceChildren(table([t("reason"), t("parts")], Object.entries(line.total.reasons).sort((a, b) => b[1] - a[1]).map(([reason, n]) => [t(`reason_${reason}`), number(n)])));
 }
-// An hour belongs to the shift that was running when it began.
-function shiftOf(second) {
-  const at = new Date(1000 * second), minutes = at.getHours() * 60 + at.getMinutes(), starts = line.shifts.map(s => [s, Number(s.slice(0, 2)) * 60 + Number(s.slice(3))]).sort((a, b) => a[1] - b[1]);
-  if (!starts.length) return at.toLocaleDateString(words.language);
-  const found = starts.filter(([, m]) => m <= minutes).pop() || starts[starts.length - 1], day = new Date(at);
-  if (found[1] > minutes) day.setDate(day.getDate() - 1);
-  return `${day.toLocaleDateString(words.language, { month: "short", day: "numeric" })} ${found[0]}`;
+// A shift divides an hour; hours in which nothing came have room, too.
+function byHour(counted) {
+  const hours = new Map();
+  for (const c of counted) { const h = hours.get(c.hour) || { hour: c.hour, ok: 0, ng: 0 }; h.ok += c.ok; h.ng += c.ng; hours.set(c.hour, h); }
+  const found = [...hours.values()].sort((a, b) => a.hour - b.hour), rows = [];
+  for (const h of found) {
+    const last = rows.length ? rows[rows.length - 1].hour : h.hour - 3600;
+    // A clock that was set forward by days leaves no hundreds of empty hours.
+    if (h.hour - last < 72 * 3600) for (let empty = last + 3600; empty < h.hour; empty += 3600) rows.push({ hour: empty, ok: 0, ng: 0 });
+    rows.push(h);
+  }
+  return rows;
+}
+// Day and time, by the box's clock.
+function shiftName(shift) {
+  const [day, at] = shift.split(" "), [year, month, date] = day.split("-").map(Number), name = new Date(year, month - 1, date).toLocaleDateString(words.language, { month: "short", day: "numeric" });
+  return at ? `${name} ${at}` : name;
 }
 function drawHealth() {
   latencyCurve($("latency"), line.times_ms, line.budget_ms, t("latency"));
