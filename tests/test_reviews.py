@@ -83,6 +83,9 @@ def test_reviewed_frames_become_a_dataset(tmp_path: Path) -> None:
     reviews.say(3, "defect", "jana", "hole")
     reviews.say(1001, "good", "jana")
     (store / "ng" / "000000001" / "000000001001.json").unlink()
+    (store / "known" / "good" / "000000001001.png").unlink()
+    # What the archive let go, but was kept because it was reviewed.
+    (store / "ng" / "000000000" / "000000000002.json").unlink()
     made = export_reviews(store, tmp_path / "out")
     assert made == {"gone": 1, "test/good": 1, "test/scratch": 1, "test/hole": 1}
     mask = read_pixels(tmp_path / "out/ground_truth/scratch/000000000002_mask.png")

@@ -25,6 +25,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from kenpin.camera.files.images import read_pixels
 from kenpin.config.errors import ConfigError
 from kenpin.runtime.bundles.durable import replace_file
 
@@ -190,18 +191,22 @@ def kept(archive: Path, says: Says) -> list[Path]:
     return sorted((archive / KNOWN / says).glob(f"{'[0-9]' * _DIGITS}.png"))
 
 
+def _copy_of(archive: Path, review: Review) -> Path:
+    return archive / KNOWN / review.says / f"{review.number:0{_DIGITS}d}.png"
+
+
 def _keep(archive: Path, review: Review) -> None:
     """Copy a frame that was reviewed, for whoever must know it when the archive does not."""
     found = entry(archive, review.number)
     if found is None:
         return
-    name = f"{review.number:0{_DIGITS}d}.png"
     for says in ("good", "defect"):
         (archive / KNOWN / says).mkdir(parents=True, exist_ok=True)
     data = found.stem.with_suffix(".png").read_bytes()
-    replace_file(archive / KNOWN / review.says / name, data)
+    copy = _copy_of(archive, review)
+    replace_file(copy, data)
     other = "good" if review.says == "defect" else "defect"
-    (archive / KNOWN / other / name).unlink(missing_ok=True)
+    (archive / KNOWN / other / copy.name).unlink(missing_ok=True)
     for old in kept(archive, review.says)[:-MOST_KNOWN]:
         old.unlink(missing_ok=True)
 
@@ -236,7 +241,7 @@ def frames(archive: Path, kind: str, before: int | None, count: int) -> list[Arc
 def export_reviews(archive: Path, folder: Path) -> dict[str, int]:
     """Copy reviewed frames into a dataset; how many of each kind.
 
-    test/good/         frames that were rejected and are good
+    test/good/         frames that are good, most of them falsely rejected
     test/<word>/       real defects
     ground_truth/<word>/<name>_mask.png
                        255 inside the region, where somebody drew one
@@ -251,17 +256,18 @@ def export_reviews(archive: Path, folder: Path) -> dict[str, int]:
     made: dict[str, int] = {"gone": 0}
     for number, review in sorted(Reviews(archive).newest().items()):
         found = entry(archive, number)
-        if found is None:
+        source = found.stem.with_suffix(".png") if found else _copy_of(archive, review)
+        if not source.exists():
             made["gone"] += 1
             continue
         part = f"test/{review.word}" if review.says == "defect" else "test/good"
         name = f"{number:0{_DIGITS}d}"
         target = folder / part / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(found.stem.with_suffix(".png"), target)
+        shutil.copyfile(source, target)
         made[part] = made.get(part, 0) + 1
         if review.says == "defect" and review.region is not None:
-            height, width = found.told["image"]["shape"][:2]
+            height, width = read_pixels(target).shape[:2]
             _write_mask(
                 folder / "ground_truth" / review.word / f"{name}_mask.png",
                 review.region,

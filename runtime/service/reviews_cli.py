@@ -19,7 +19,7 @@ EXAMPLES = """examples:
   edge-run reviews /etc/kenpin/web-1.toml export reviewed/
   edge-compile eval bundles/current reviewed/             how a bundle does on them
 
-reviewed/test/good/ holds what was falsely rejected, test/<word>/ real defects, and
+reviewed/test/good/ holds what is good, test/<word>/ real defects, and
 ground_truth/<word>/ a mask where somebody drew a region. To learn from the former, copy
 them to the good images.
 
