@@ -197,6 +197,38 @@ def test_a_threshold_is_moved_applied_and_taken_back_on_a_running_line(
     assert whys == [("threshold", "a trial"), ("bundle", "a trial")]
 
 
+def test_a_finger_draws_a_box_that_is_kept_and_shown_again(tmp_path: Path) -> None:
+    with (
+        served(tmp_path, archive=entries(tmp_path / "archive", (7,), kind="ok")) as one,
+        browser.Browser(browser.find() or "", *SIZES["panel"]) as chromium,
+    ):
+        opened(one, "review", chromium)
+        chromium.until("!document.getElementById('archive_empty').hidden")
+        # It passed, and somebody says that it should not have.
+        chromium.value("$('archive_kind').value = 'ok'")
+        chromium.value("$('archive_kind').dispatchEvent(new Event('change'))")
+        card = "document.querySelector('.archived button')"
+        chromium.until(f"{card} != null")
+        chromium.value(f"{card}.click()")
+        chromium.until("$('judged').complete && $('judged').naturalWidth > 0")
+        left, top, width, height = chromium.value(
+            "(r => [r.left, r.top, r.width, r.height])($('judged').getBoundingClientRect())"
+        )
+        for kind, share in (("mousePressed", 0.25), ("mouseMoved", 0.75), ("mouseReleased", 0.75)):
+            at = left + share * width, top + share * height
+            chromium.mouse(kind, *at, button="left", buttons=1, clickCount=1)
+        chromium.value("$('words').value = 'hole'; $('judge_form').requestSubmit()")
+        chromium.until("!$('judge').open")
+        (said,) = Reviews(tmp_path / "archive").newest().values()
+        assert (said.number, said.says, said.word) == (7, "defect", "hole")
+        assert said.region == pytest.approx((0.25, 0.25, 0.75, 0.75), abs=0.02)
+        assert "hole" in chromium.value("document.querySelector('.archived').innerText")
+        chromium.value(f"{card}.click()")
+        chromium.until("$('judge').open && !$('box').hidden")
+        assert chromium.value("$('words').value") == "hole"
+        assert chromium.value("region") == list(said.region)
+
+
 def test_the_running_roll_zooms_and_keeps_its_place_while_it_runs(page: Served) -> None:
     try:
         for number in range(40):

@@ -34,11 +34,16 @@ async function review(one, what, fill) {
 }
 // Large, with a box that a finger or a mouse draws, and a word.
 let region = null;
+function drawBox(box) {
+  const s = $("box").style;
+  region = box; $("box").hidden = !box;
+  if (box) { s.left = `${100 * box[0]}%`; s.top = `${100 * box[1]}%`; s.width = `${100 * (box[2] - box[0])}%`; s.height = `${100 * (box[3] - box[1])}%`; }
+}
 function judge(one, fill) {
-  region = null;
-  $("box").hidden = true; $("review_error").textContent = "";
+  drawBox(one.review ? one.review.region : null); $("review_error").textContent = "";
   $("judged").src = archived(one.number, "plain"); $("judged").alt = t("picture");
   $("words").replaceChildren(...WORDS.map(word => make("option", { value: word }, t(`word_${word}`))));
+  if (one.review && one.review.word) $("words").value = one.review.word;
   $("judge_form").hidden = !mayReview(); $("judge_good").textContent = goodWord(one);
   $("judge_form").onsubmit = async e => { e.preventDefault(); if (await review(one, { says: "defect", word: $("words").value, region }, fill)) $("judge").close(); };
   $("judge_good").onclick = async () => { if (await review(one, { says: "good", word: "", region: null }, fill)) $("judge").close(); };
@@ -53,9 +58,7 @@ function bindReview() {
   frame.addEventListener("pointermove", e => {
     if (!from) return;
     const to = at(e), box = [Math.min(from[0], to[0]), Math.min(from[1], to[1]), Math.max(from[0], to[0]), Math.max(from[1], to[1])];
-    region = box[2] - box[0] > .005 && box[3] - box[1] > .005 ? box.map(v => Number(v.toFixed(4))) : null;
-    const s = $("box").style; $("box").hidden = !region;
-    s.left = `${100 * box[0]}%`; s.top = `${100 * box[1]}%`; s.width = `${100 * (box[2] - box[0])}%`; s.height = `${100 * (box[3] - box[1])}%`;
+    drawBox(box[2] - box[0] > .005 && box[3] - box[1] > .005 ? box.map(v => Number(v.toFixed(4))) : null);
   });
   frame.addEventListener("pointerup", () => { from = null; });
   $("judge_close").addEventListener("click", () => $("judge").close());
