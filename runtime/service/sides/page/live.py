@@ -64,7 +64,7 @@ class StripFrame:
 
 
 @dataclass(slots=True)
-class _Counted:
+class _Production:
     ok: int = 0
     ng: int = 0
     bundles: dict[str, list[int]] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class LiveLine:
         self._scores: deque[tuple[float, str]] = deque(maxlen=SCORES)
         self._times: deque[float] = deque(maxlen=STRIP)
         # By the hour and by the shift: one that begins within an hour divides it.
-        self._counted: OrderedDict[tuple[int, str], _Counted] = OrderedDict()
+        self._counted: OrderedDict[tuple[int, str], _Production] = OrderedDict()
         self._pictures: OrderedDict[int, tuple[bytes, bytes, bytes]] = OrderedDict()
         self._good: deque[tuple[int, U8]] = deque(maxlen=GOOD_KEPT)
         self._nearest: OrderedDict[int, int] = OrderedDict()
@@ -141,7 +141,7 @@ class LiveLine:
             if verdict.score is not None and np.isfinite(verdict.score):
                 self._scores.append((verdict.score, verdict.bundle))
             self._times.append(total_ms)
-            counted = self._counted.setdefault(self._hour_and_shift(now), _Counted())
+            counted = self._counted.setdefault(self._hour_and_shift(now), _Production())
             counted.ok += ok
             counted.ng += not ok
             counted.bundles.setdefault(verdict.bundle, [0, 0])[0 if ok else 1] += 1
