@@ -445,6 +445,13 @@ def test_a_browser_shows_the_map_and_zooms_into_it(roll: Path, tmp_path: Path) -
         assert page.value("rollMap.view()")[0] > first
         page.value("document.getElementById('fit').click()")
         assert page.value("rollMap.view()") == [0, 1600]
+        # A row of the list is chosen by the keyboard, too, and the map goes there.
+        page.value("document.querySelector('#list tr:not(.on)').focus()")
+        listed = page.value("Number(document.activeElement.cells[0].innerText)")
+        for kind in ("keyDown", "keyUp"):
+            page.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter")
+        assert page.value("rollMap.chosen()") == listed
+        assert page.value("rollMap.view()") != [0, 1600]
         assert page.complaints() == []
 
 
