@@ -27,7 +27,7 @@ REMEMBERED_TILES = 1024
 ROWS_AT_ONCE = 512
 
 
-class _Nearest(nn.Module):
+class _NearestRows(nn.Module):
     """Taps to the distance of each patch to the nearest of the memory's.
 
     bank     (M, D) rows, less the centre
@@ -78,7 +78,7 @@ class MemoryHead(TrainedHead):
 
     def __init__(self, plan: HeadPlan, spec: PatchCoreSpec) -> None:
         super().__init__()
-        self.embedding = _Nearest(plan, spec)
+        self.embedding = _NearestRows(plan, spec)
         self._plan, self._spec = plan, spec
         # In a checkpoint, too.
         self.register_buffer("settled", torch.zeros((), dtype=torch.bool))

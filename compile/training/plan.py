@@ -36,7 +36,7 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class _Looked:
+class _LookedAt:
     """A backbone that one or more methods look at.
 
     first  number of its first tap among those of all backbones
@@ -115,17 +115,17 @@ def _backbones(
     own: BackboneSpec,
     channels: int,
     weights: Path | None,
-) -> dict[BackboneSpec, _Looked]:
+) -> dict[BackboneSpec, _LookedAt]:
     """Each that is looked at, with all layers that anybody taps."""
     strides: dict[BackboneSpec, set[int]] = {}
     for spec, asked in looks:
         strides.setdefault(spec, set()).update(asked)
-    found: dict[BackboneSpec, _Looked] = {}
+    found: dict[BackboneSpec, _LookedAt] = {}
     first = 0
     for spec, every in strides.items():
         built = build_backbone(spec, sorted(every), channels, weights if spec == own else None)
         built.network.requires_grad_(requires_grad=False)
-        found[spec] = _Looked(spec, built, channels, first)
+        found[spec] = _LookedAt(spec, built, channels, first)
         first += len(built.network.taps)
     return found
 
@@ -146,12 +146,12 @@ def _fits(recipe: Recipe, backbone: Backbone, grid_px: int) -> None:
         )
 
 
-def _all_fresh(found: Sequence[_Looked]) -> Backbone:
+def _all_fresh(found: Sequence[_LookedAt]) -> Backbone:
     fresh = [one.fresh(one.built.network) for one in found]
     return fresh[0] if len(fresh) == 1 else SideBySide(fresh)
 
 
-def _layers(found: Sequence[_Looked]) -> tuple[str, ...]:
+def _layers(found: Sequence[_LookedAt]) -> tuple[str, ...]:
     several = len(found) > 1
     return tuple(
         f"{one.spec.name}.{tap.layer}" if several else tap.layer
