@@ -116,6 +116,7 @@ def _mqtt(payload: bytes) -> None:
     """A client of the broker that publishes whatever it likes: topic, a zero byte, payload."""
     hub = Hub(lambda _: True, lambda *_: Deaf(), Backlog(1000), 2, Pictures(100))
     topic, _, said = payload.partition(b"\0")
+    hub.kept("alarm/x", said)
     hub.said("in/" + topic.decode(errors="replace"), said, 0, retained=False)
     for kind in ("trigger", "hello", "ack", "picture"):
         hub.said(f"in/plc/{kind}", said, 0, retained=False)

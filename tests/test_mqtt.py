@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,19 +125,48 @@ def test_an_alarm_of_a_former_start_is_over_at_the_next() -> None:
     assert dict(_alarms(played)[3:])["alarm/camera"] is False
 
 
-def test_an_alarm_that_the_broker_kept_through_a_restart_of_the_box_is_over() -> None:
-    def kept(source: str, boot: str, **more: object) -> tuple[str, bytes]:
-        fields = {"type": "alarm", "source": source, "active": True, "boot": boot} | more
-        return f"alarm/{source}", json.dumps(fields).encode()
+def kept(source: str, boot: str, **more: object) -> tuple[str, bytes]:
+    fields = {"v": 1, "type": "alarm", "box": "b", "line": "web-1", "boot": boot, "t_mono_ns": 1}
+    fields |= {"source": source, "active": True, "detail": "it is warm"} | more
+    return f"alarm/{source}", json.dumps(fields).encode()
 
+
+def test_an_alarm_that_the_broker_kept_through_a_restart_of_the_box_is_over() -> None:
+    before, now = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
     played = Played()
-    for one in (kept("camera", "0"), kept("disk", "1"), kept("lamp", "0", active=False)):
+    for one in (kept("camera", before), kept("disk", now), kept("lamp", before, active=False)):
         played.hub.kept(*one)
-    played.hub.kept("alarm/x", b"no JSON")
     assert _alarms(played) == [], "nobody knows yet which start this is"
-    played.publish("hb", hb_seq=1)
-    played.hub.kept(*kept("clock", "0"))
+    played.publish("hb", hb_seq=1, boot=now)
+    played.hub.kept(*kept("clock", before))
     assert _alarms(played) == [("alarm/camera", False), ("alarm/clock", False)]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"no JSON",
+        b"[" * 3000,
+        b'{"boot": "1"}',
+        b" " * 10**6,
+        kept("a", "no number")[1],
+        kept("a", str(uuid.UUID(int=1)), detail="\ud800")[1],
+    ],
+)
+def test_what_others_leave_beside_the_alarms_is_nothing_to_a_bridge(payload: bytes) -> None:
+    played = Played()
+    played.publish("hb", hb_seq=1)
+    played.hub.kept("alarm/a", payload)
+    assert [o.topic for o in played.sent] == ["hb"]
+
+
+def test_no_more_alarms_are_remembered_than_a_line_has() -> None:
+    played = Played()
+    for number in range(1000):
+        played.hub.kept(*kept(f"a{number}", str(uuid.UUID(int=1))))
+    played.publish("hb", hb_seq=1)
+    assert len(_alarms(played)) == 64
 
 
 def test_a_verdict_that_is_told_late_is_none_for_a_gate() -> None:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from lying_line import LyingLine
 from mosquitto import MOSQUITTO, Mosquitto
 from running_line import PATIENCE_S
 from test_bridges import Each, inspect, until
+from test_mqtt import kept
 from wire_samples import verdict_message
 
 pytestmark = [
@@ -133,8 +135,8 @@ def test_what_the_broker_kept_of_a_former_start_is_ended(tmp_path: Path, broker:
     host = mqtt.Client(CallbackAPIVersion.VERSION2)
     host.connect("127.0.0.1", broker.port)
     host.loop_start()
-    former = {"v": 1, "type": "alarm", "source": "camera", "active": True, "boot": "0" * 8}
-    host.publish("kenpin/web-1/alarm/camera", json.dumps(former), 1, retain=True)
+    topic, former = kept("camera", str(uuid.UUID(int=1)))
+    host.publish(f"kenpin/web-1/{topic}", former, 1, retain=True)
     with ear(broker.port) as listener:
         until(lambda: listener.of("alarm/camera") != [], "the broker kept nothing")
         with LyingLine(tmp_path) as line, bridged(line, broker.port):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import OrderedDict
@@ -9,11 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pydantic import ValidationError
+
 from kenpin.runtime.bridges.commands import parsed
 from kenpin.runtime.bridges.link import Unsaid
 from kenpin.runtime.bridges.mqtt.backlog import Backlog
 from kenpin.runtime.bridges.mqtt.pictures import Pictures, asked_for
 from kenpin.runtime.wire.client import Heard
+from kenpin.runtime.wire.line_messages import Alarm
+from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES
 
 __all__ = ["FRESH_NS", "ClientLink", "Hub", "Outgoing", "base_topic"]
 
@@ -21,6 +26,8 @@ __all__ = ["FRESH_NS", "ClientLink", "Hub", "Outgoing", "base_topic"]
 FRESH_NS = 300_000_000
 # A client that has said nothing for so long makes room for another, if there is none.
 _IDLE_NS = 60_000_000_000
+# Kept by a broker; a line has a dozen sources.
+_MOST_ALARMS = 64
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -124,11 +131,11 @@ class Hub:
 
     def kept(self, topic: str, payload: bytes) -> None:
         """What the broker has kept of an alarm, of this start of the line or a former one."""
-        try:
-            fields = json.loads(payload)
-        except ValueError:
-            return  # somebody else's
-        if isinstance(fields, dict) and isinstance(fields.get("boot"), str):
+        if len(payload) > MAX_MESSAGE_BYTES or len(self._alarms) >= _MOST_ALARMS:
+            return
+        # Anybody may publish there: what is no alarm of a line is somebody else's.
+        with contextlib.suppress(ValidationError):
+            fields = Alarm.model_validate_json(payload).model_dump(mode="json")
             self._alarms.setdefault(topic, fields)
             self._end_former_alarms()
 
