@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from kenpin.runtime.wire.client import Heard
@@ -33,7 +34,7 @@ class LineWatch:
         self.bundle_since_ns = 0
         self.beats = self.beat_at_ns = self.last_seq = 0
         self.session = ""
-        self.alarms: dict[str, str] = {}
+        self.alarms: dict[str, Mapping[str, Any]] = {}
         self.sim = self.degraded = self.selftest = self.cam_ok = False
         self.refusal = ""
 
@@ -51,7 +52,7 @@ class LineWatch:
             self._beat(fields, now_ns)
         elif heard.kind == "alarm":
             if fields["active"]:
-                self.alarms[fields["source"]] = fields["detail"]
+                self.alarms[fields["source"]] = fields
             else:
                 self.alarms.pop(fields["source"], None)
         elif heard.kind == "active":

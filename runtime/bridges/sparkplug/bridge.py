@@ -72,8 +72,6 @@ class _SparkplugBridge:
         self._store = Backlog(settings.store_bytes)
         self._waiting: asyncio.Queue[_Said | None] = asyncio.Queue(_ROOM)
         self._connected = self._birth_is_due = False
-        # Open ones of this boot, by source: of alarms a birth could tell the last one only.
-        self._alarms: dict[str, Mapping[str, Any]] = {}
         self._line = LineWatch()
         self.link: LineLink = bridged.link(self._heard)
 
@@ -85,16 +83,7 @@ class _SparkplugBridge:
             return
         self._line.heard(message, time.monotonic_ns())
         self._node.note(message.fields)
-        if message.kind == "alarm":
-            self._note_alarm(message.fields)
         self._offer(_Said(message.fields, to_all=bool(message.topic)))
-
-    def _note_alarm(self, fields: Mapping[str, Any]) -> None:
-        boot = fields["boot"]
-        self._alarms = {source: one for source, one in self._alarms.items() if one["boot"] == boot}
-        self._alarms.pop(fields["source"], None)
-        if fields["active"]:
-            self._alarms[fields["source"]] = fields
 
     def _error(self, about: str, trig: object, detail: str) -> None:
         said = {"v": 1, "type": "error", "about": about, "trig": trig, "detail": detail}
@@ -179,7 +168,8 @@ class _SparkplugBridge:
         there = self._line.state_number(time.monotonic_ns()) != 0
         if there and not node.born:
             await self._send(client, "DBIRTH", node.device_birth(now_ms))
-            for alarm in tuple(self._alarms.values()):
+            # Of alarms a birth itself could tell the last one only.
+            for alarm in tuple(self._line.alarms.values()):
                 await self._send(client, "DDATA", node.data(alarm, now_ms, to_all=True))
         elif node.born and not there:
             await self._send(client, "DDEATH", node.device_death(now_ms))
