@@ -167,6 +167,12 @@ def test_no_more_alarms_are_remembered_than_a_line_has() -> None:
         played.hub.kept(*kept(f"a{number}", str(uuid.UUID(int=1))))
     played.publish("hb", hb_seq=1)
     assert len(_alarms(played)) == 64
+    # Nor later: what was ended is the broker's to keep.
+    for number in range(1000):
+        played.hub.kept(*kept(f"b{number}", str(uuid.UUID(int=1))))
+    played.sent.clear()
+    played.hub.connected()
+    assert played.sent == []
 
 
 def test_a_verdict_that_is_told_late_is_none_for_a_gate() -> None:

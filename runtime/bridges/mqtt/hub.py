@@ -107,9 +107,8 @@ class Hub:
             return
         kind, payload = message.kind, _json(message.fields)
         made_ns: int = message.fields["t_mono_ns"]
-        if message.fields["boot"] != self._boot:
-            self._boot = message.fields["boot"]
-            self._end_former_alarms()
+        self._boot = message.fields["boot"]
+        self._end_former_alarms()
         if kind == "verdict":
             late = now_ns - made_ns > FRESH_NS
             if late or not self._send(Outgoing(kind, payload, 1, made_ns=made_ns)):
@@ -119,8 +118,9 @@ class Hub:
         elif kind in ("state", "alarm"):
             topic = kind if kind == "state" else f"alarm/{_level(message.fields['source'])}"
             if kind == "alarm":
-                self._alarms[topic] = message.fields
-            self._retain(topic, payload)
+                self._note_alarm(topic, message.fields)
+            self._retained[topic] = Outgoing(topic, payload, 1, retain=True)
+            self._send(self._retained[topic])
         else:
             self._send(Outgoing(kind, payload, 1))
 
@@ -135,21 +135,28 @@ class Hub:
             return
         # Anybody may publish there: what is no alarm of a line is somebody else's.
         with contextlib.suppress(ValidationError):
-            fields = Alarm.model_validate_json(payload).model_dump(mode="json")
-            self._alarms.setdefault(topic, fields)
-            self._end_former_alarms()
+            alarm = Alarm.model_validate_json(payload)
+            if topic not in self._retained:
+                self._note_alarm(topic, alarm.model_dump(mode="json"))
+                self._end_former_alarms()
+
+    def _note_alarm(self, topic: str, fields: Mapping[str, Any]) -> None:
+        self._alarms.pop(topic, None)
+        if fields["active"]:
+            self._alarms[topic] = fields
 
     def _end_former_alarms(self) -> None:
         """A line that starts anew tells what is open, and nothing of what was before."""
         for topic, fields in list(self._alarms.items()):
-            if self._boot and fields["boot"] != self._boot:
-                del self._alarms[topic]
-                if fields.get("active"):
-                    self._retain(topic, _json({**fields, "active": False, "detail": ""}))
-
-    def _retain(self, topic: str, payload: bytes) -> None:
-        self._retained[topic] = Outgoing(topic, payload, 1, retain=True)
-        self._send(self._retained[topic])
+            if fields["boot"] == self._boot or not self._boot:
+                continue
+            del self._alarms[topic]
+            payload = _json({**fields, "active": False, "detail": ""})
+            over = Outgoing(topic, payload, 1, retain=True)
+            # One that the broker alone knew comes again from there, should it not be sent now.
+            if topic in self._retained:
+                self._retained[topic] = over
+            self._send(over)
 
     # -- from the broker -------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ __all__ = ["MqttPlc", "open_plc", "stall"]
 _CONNECT_S = 2.0
 _GREET_S = 0.3
 _STORED = "stored/verdict"
-_PUBLISHED = ("verdict", "state", "hb", "alarm", "late", "roll")
+_PUBLISHED = ("verdict", _STORED, "state", "hb", "alarm", "late", "roll")
 
 
 def open_plc(settings: MqttSettings, facts: BridgedLine, session: str, _poll_s: float) -> MqttPlc:
@@ -71,7 +71,6 @@ class MqttPlc:
     def _topics(self) -> list[str]:
         """That it subscribes to."""
         topics = [f"{self._base}to/{self._name}/+", f"{self._base}alarm/+", f"{self._base}health"]
-        topics.append(f"{self._base}{_STORED}")
         return topics + [self._base + kind for kind in _PUBLISHED if kind != "alarm"]
 
     def _enter(self, settings: BrokerSettings) -> None:
