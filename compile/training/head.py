@@ -20,6 +20,7 @@ __all__ = [
     "MemberPlan",
     "Shown",
     "TrainedHead",
+    "filled",
     "on_one_grid",
 ]
 
@@ -132,6 +133,11 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
+
+
+def filled(rows: Tensor, count: int) -> Tensor:
+    """(count, D) of fewer rows: a network has one shape; the first stands in the places left."""
+    return torch.cat([rows, rows[:1].expand(count - len(rows), -1)])
 
 
 def on_one_grid(maps: Sequence[Tensor], taps: Sequence[Tap], grid_px: int) -> list[Tensor]:

@@ -15,7 +15,7 @@ from kenpin.compile.extractor import PatchCoreEmbedding
 from kenpin.compile.patch_sample import Reservoir
 from kenpin.compile.patchcore import DEFAULT_ROWS, k_centre_greedy
 from kenpin.compile.streamed_coreset import random_projection
-from kenpin.compile.training.head import HeadPlan, Shown, TrainedHead
+from kenpin.compile.training.head import HeadPlan, Shown, TrainedHead, filled
 from kenpin.config.methods import PatchCoreSpec
 
 __all__ = ["MemoryHead"]
@@ -62,9 +62,8 @@ class _NearestRows(nn.Module):
         return distances
 
     def remember(self, rows: Tensor) -> None:
-        """Take (m, D) rows; the first stands in the places that are left."""
-        left = rows[:1].expand(len(self.bank) - len(rows), -1)
-        rows = torch.cat([rows, left])
+        """Take (m, D) rows, of as many as the bank has or fewer."""
+        rows = filled(rows, len(self.bank))
         self.centre.copy_(rows.mean(dim=0))
         self.bank.copy_(rows - self.centre)
         self.bank_sq.copy_(self.bank.square().sum(dim=1))

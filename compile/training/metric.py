@@ -16,7 +16,14 @@ from torch.nn import functional
 from kenpin.compile.extractor import onto_grid
 from kenpin.compile.training.drawn import drawn_into
 from kenpin.compile.training.fitting import MapFitting
-from kenpin.compile.training.head import SETTLED_TILES, HeadPlan, Shown, TrainedHead, descend
+from kenpin.compile.training.head import (
+    SETTLED_TILES,
+    HeadPlan,
+    Shown,
+    TrainedHead,
+    descend,
+    filled,
+)
 from kenpin.compile.training.margins import MarginLoss
 from kenpin.compile.training.plain import Residual
 from kenpin.config.trained import MetricSpec
@@ -141,9 +148,7 @@ class MetricHead(TrainedHead):
         with torch.no_grad():
             rows = torch.cat([self.embedded(taps) for _, taps in shown(SETTLED_TILES)])
             chosen = spread_out(rows, len(self.embedding.bank))
-            # The bundle's network has one shape: the first stands in the places that are left.
-            left = chosen[:1].expand(len(self.embedding.bank) - len(chosen), -1)
-            self.embedding.bank.copy_(torch.cat([chosen, left]))
+            self.embedding.bank.copy_(filled(chosen, len(self.embedding.bank)))
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """See `TrainedHead`."""
