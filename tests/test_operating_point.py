@@ -13,10 +13,10 @@ from kenpin.runtime.bundles.operating_point import (
     _stands_alone,
     below_95,
     design_effect,
-    extrapolated,
     odd_ones,
     operating_point,
     proportion_95,
+    rejection_bounds,
     scores_needed,
 )
 
@@ -84,13 +84,13 @@ def test_fewer_false_rejects_never_ask_for_a_lower_threshold(count, seed):
 
 def test_what_the_tail_says_of_a_moved_threshold_is_what_the_build_said():
     scores = list(np.random.default_rng(0).gumbel(10, 1, 40))
-    told = extrapolated(scores, alone(40), 0.015)
+    told = rejection_bounds(scores, alone(40), 0.015)["extrapolated"]
     point = operating_point(scores, alone(40), 0.015)
     assert (point.threshold, point.at_most) in told
     # The higher a threshold, the less it rejects; and counting alone says less of all of them.
     assert sorted(told, key=lambda one: -one[0]) == sorted(told, key=lambda one: one[1])
     assert all(share < below_95(0, 40) for _, share in told)
-    assert extrapolated(list(np.arange(1000.0)), alone(1000), 0.01) == []
+    assert rejection_bounds(list(np.arange(1000.0)), alone(1000), 0.01)["extrapolated"] == []
 
 
 def test_images_of_one_part_say_less_than_as_many_parts():

@@ -17,7 +17,7 @@ from kenpin.compile.trade import found
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import Manifest
-from kenpin.runtime.bundles.operating_point import design_effect, extrapolated, operating_point
+from kenpin.runtime.bundles.operating_point import operating_point, rejection_bounds
 
 __all__ = ["bundle_tree", "images_tree", "seen_tree"]
 
@@ -56,8 +56,7 @@ def good_tree(manifest: Manifest) -> dict[str, Any]:
     scores, parts = [one.score for one in typical], [one.part for one in typical]
     return {
         "scores": [one.model_dump(mode="json") for one in manifest.good_scores],
-        "worth": max(2.0, len(typical) / design_effect(scores, parts)),
-        "extrapolated": extrapolated(scores, parts, manifest.threshold.settings.false_rejects),
+        **rejection_bounds(scores, parts, manifest.threshold.settings.false_rejects),
     }
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,10 @@ __all__ = [
     "below_95",
     "design_effect",
     "deviations_beyond",
-    "extrapolated",
     "odd_ones",
     "operating_point",
     "proportion_95",
+    "rejection_bounds",
     "scores_needed",
 ]
 
@@ -108,16 +108,20 @@ def operating_point(scores: Sequence[float], parts: Sequence[str], false_rejects
     return Point(threshold, false_rejects, "gumbel", at_most, n)
 
 
-def extrapolated(
+def rejection_bounds(
     scores: Sequence[float], parts: Sequence[str], promised: float
-) -> list[tuple[float, float]]:
-    """Thresholds that the scores' tail tells of, and what each rejects at most: (threshold, share).
+) -> dict[str, Any]:
+    """What whoever moves a threshold must know to say how many good ones it rejects at most.
 
-    Counting can say of no threshold above all scores that it rejects fewer than of another:
-    whoever moves a threshold is told by these what the build told of its own.
+    worth         how many independent scores these are worth: what is counted is counted of so many
+    extrapolated  thresholds that the scores' tail tells of, and what each rejects at most:
+                  counting says of no threshold above all scores that it rejects fewer than another
     """
     points = (operating_point(scores, parts, rate) for rate in sorted({*RATES, promised}))
-    return [(point.threshold, point.at_most) for point in points if point.rule == "gumbel"]
+    return {
+        "worth": max(2.0, len(scores) / design_effect(scores, parts)),
+        "extrapolated": [(one.threshold, one.at_most) for one in points if one.rule == "gumbel"],
+    }
 
 
 def scores_needed(false_rejects: float) -> int:

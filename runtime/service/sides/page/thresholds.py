@@ -7,7 +7,7 @@ from typing import Any
 
 from kenpin.config.threshold import ThresholdSpec
 from kenpin.runtime.bundles.manifest import Manifest
-from kenpin.runtime.bundles.operating_point import design_effect, extrapolated, operating_point
+from kenpin.runtime.bundles.operating_point import operating_point, rejection_bounds
 from kenpin.runtime.service.sides.page.archived import ReviewedScores
 
 __all__ = ["threshold_tree"]
@@ -22,8 +22,8 @@ def threshold_tree(
     """Scores of good images, of drawn defects, of NG images, of reviewed and of the last frames.
 
     default       the threshold that keeps the default promise, to go back to
-    worth         how many independent good scores these are worth
-    extrapolated  thresholds beyond what was seen, and what each rejects at most
+    worth, extrapolated
+                  see `rejection_bounds`
     alike         bundles that score as the one in force does: the others' frames are left out
     """
     plain = [one for one in manifest.good_scores if not one.odd]
@@ -39,8 +39,7 @@ def threshold_tree(
         "source": manifest.threshold.source,
         "default": operating_point(scores, parts, ThresholdSpec().false_rejects).threshold,
         "good": scores,
-        "worth": max(2.0, len(scores) / design_effect(scores, parts)),
-        "extrapolated": extrapolated(scores, parts, manifest.threshold.settings.false_rejects),
+        **rejection_bounds(scores, parts, manifest.threshold.settings.false_rejects),
         "twins": {
             kind: [s for twin in manifest.twin_scores if twin.kind == kind for s in twin.scores]
             for kind in kinds
