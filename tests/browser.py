@@ -145,14 +145,18 @@ class Browser:
         self.call("Page.navigate", url=url)
         self.until(f"document.readyState == 'complete' && location.href == {json.dumps(url)}")
 
-    def until(self, condition: str) -> None:
-        """Wait until a piece of script gives something true."""
+    def until(self, condition: str, tells: str = "") -> None:
+        """Wait until a piece of script gives something true; `tells` says what is there instead."""
         deadline = time.monotonic() + LONGEST_S
         while not self.value(condition):
             if time.monotonic() > deadline:
-                seen = f": {self.value(STANDS_OUT)}" if condition == FITS else ""
+                seen = f": {self.value(tells)}" if tells else ""
                 raise TimeoutError(f"never came true: {condition}{seen}")
             time.sleep(0.02)
+
+    def until_it_fits(self) -> None:
+        """Wait until the page is not scrolled sideways."""
+        self.until(FITS, STANDS_OUT)
 
     def promised(self, expression: str) -> Any:
         """What a promise comes to."""

@@ -80,7 +80,7 @@ def test_long_names_do_not_widen_the_page(tmp_path: Path) -> None:
             phone.visit(f"{one.url}#{tab}")
             phone.until(READY.format(tab))
             phone.until(f"document.body.innerText.includes('{shown}')")
-            phone.until(browser.FITS)
+            phone.until_it_fits()
 
 
 @needs_axe

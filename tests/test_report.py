@@ -180,7 +180,7 @@ def test_a_browser_shows_the_report_and_moves_the_threshold(patchcore: Bundle, s
         page.open(beside(patchcore, ".report.html"))
         assert page.complaints() == []
         assert [url.split(":")[0] for url in page.requests() if url[:5] != "data:"] == ["file"]
-        page.until(browser.FITS)
+        page.until_it_fits()
         assert page.value("report.limit()") == patchcore.manifest.threshold.ok
         text = "document.querySelector('.effect').innerText"
         assert "No verdict changes" in page.value(text)
@@ -219,7 +219,7 @@ def test_long_names_and_folders_do_not_widen_the_page(patchcore: Bundle, tmp_pat
     page.write_text(text.replace(folder, folder + long).replace(told["bundle"], long))
     with browser.Browser(browser.find() or "", 390, 844) as phone:
         phone.open(page)
-        phone.until(browser.FITS)
+        phone.until_it_fits()
         assert long in phone.value("document.getElementById('material').innerText")
 
 
@@ -264,7 +264,7 @@ def test_many_kinds_with_long_names_are_all_counted_and_no_figure_is_broken(
     assert len(ng) > 5
     with browser.Browser(browser.find() or "", 390, 844) as phone:
         phone.open(page)
-        phone.until(browser.FITS)
+        phone.until_it_fits()
         assert phone.complaints() == []
         # The histogram counts every image, whatever its kind.
         texts = phone.value("[...document.querySelectorAll('svg.drag text')].map(e => e.innerHTML)")
@@ -290,7 +290,7 @@ def test_axe_finds_no_serious_fault_in_either_report(
         page.prefer(scheme)
         for file in (*builds, evaluated):
             page.open(file)
-            page.until(browser.FITS)
+            page.until_it_fits()
             assert page.serious_faults() == {}, file.name
             page.value("document.querySelector('figure button').click()")
             assert page.serious_faults() == {}, f"{file.name}, a picture enlarged"

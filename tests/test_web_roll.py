@@ -399,7 +399,7 @@ def test_axe_finds_no_serious_fault_in_a_rolls_page(roll: Path, size, scheme) ->
     with browser.Browser(browser.find() or "", *size) as page:
         page.prefer(scheme)
         page.open(roll)
-        page.until(browser.FITS)
+        page.until_it_fits()
         assert page.serious_faults() == {}
 
 
@@ -417,7 +417,7 @@ def test_a_browser_shows_the_map_and_zooms_into_it(roll: Path, tmp_path: Path) -
         assert "every 16" in page.value("document.getElementById('repeats').innerText")
         assert "never came" in page.value("document.getElementById('gaps').innerText")
         assert page.value("document.querySelectorAll('#lanes tr').length") == 3
-        page.until(browser.FITS)
+        page.until_it_fits()
 
         # Every defect can be seen: something that is not the web is drawn where it lies.
         page.picture(tmp_path / "page.png", whole=False)
@@ -461,9 +461,9 @@ def test_on_a_phone_two_fingers_zoom_and_everything_fits(roll: Path) -> None:
     with browser.Browser(browser.find() or "", 390, 900) as page:
         page.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
         page.open(roll)
-        page.until(browser.FITS)
+        page.until_it_fits()
         page.value("document.getElementById('name').innerText = 'M'.repeat(80)")
-        page.until(browser.FITS)
+        page.until_it_fits()
         hints = "[...document.querySelectorAll('em')].filter(e => e.offsetWidth)"
         assert page.value(f"{hints}.map(e => e.innerText)") == [
             "Pinch zooms, drag moves, tap on a defect finds it in the list."
