@@ -139,8 +139,15 @@ class Workers:
         from distributed.client import FutureCancelledError
 
         try:
-            self._wait_for(future)
-            return future.result()
+            while True:
+                self._wait_for(future)
+                try:
+                    # It may have died with its worker after it was done: it is done again then,
+                    # by nobody where there are no workers.
+                    return future.result(timeout=ALONE_S)
+                except TimeoutError:
+                    if future.status == "error":
+                        raise
         except KilledWorker as error:
             raise ClusterError(
                 f"a piece of work ended {error.allowed_failures + 1} workers, the last one "
@@ -156,12 +163,12 @@ class Workers:
             future.release()
 
     def _wait_for(self, future: Future) -> None:
-        from distributed import wait
-
+        """Until it is done, well or not."""
         seen = time.monotonic()
         while True:
             try:
-                wait([future], timeout=LOOK_S)
+                # It asks its own client; distributed.wait asks the one that was opened last.
+                future.exception(timeout=LOOK_S)
             except TimeoutError:
                 now = time.monotonic()
                 seen = now if self.threads else seen

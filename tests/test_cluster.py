@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
+import operator
 import re
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from distributed import Client
 from rich.console import Console
 
 from bundles import PADIM, Workshop
-from dask_cluster import DaskCluster, dask_cluster
+from dask_cluster import PATIENCE_S, DaskCluster, dask_cluster
 from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.compile.build import build
@@ -125,6 +130,35 @@ def test_without_any_worker_the_command_ends_and_says_so(
         dask.kill_workers()
         with pytest.raises(ClusterError, match="its workers have gone"):
             list(verdicts)
+    for _ in range(2):
+        dask.worker()
+
+
+@pytest.mark.timeout(100)
+def test_results_that_died_with_the_last_worker_are_not_waited_for_for_ever(
+    dask: DaskCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler hears of the deaths only after the client has asked for what was done."""
+    monkeypatch.setattr(cluster_module, "AHEAD", 1000)
+    scheduler, end = dask.processes[0], time.monotonic() + PATIENCE_S
+
+    def all_done(dask_scheduler: Any) -> bool:
+        return {task.state for task in dask_scheduler.tasks.values()} == {"memory"}
+
+    with open_cluster(dask.address) as cluster, Client(dask.address) as spectator:
+        sums = cluster.in_order(operator.add, cluster.send(1), range(20))
+        assert next(sums) == 1
+        while not spectator.run_on_scheduler(all_done):
+            assert time.monotonic() < end
+        monkeypatch.setattr(cluster_module, "ALONE_S", 0.5)
+        monkeypatch.setattr(cluster_module, "LOOK_S", 0.1)
+        scheduler.send_signal(signal.SIGSTOP)
+        dask.kill_workers()
+        waking = threading.Timer(1.0, scheduler.send_signal, (signal.SIGCONT,))
+        waking.start()
+        with pytest.raises(ClusterError, match="its workers have gone"):
+            list(sums)
+        waking.join()
     for _ in range(2):
         dask.worker()
 
