@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from threading import get_native_id
 
@@ -65,6 +67,16 @@ def test_helpers_keep_off_the_core_of_whoever_waits_for_them():
     (helpers,) = seen.values()
     assert helpers < allowed
     assert len(helpers) == len(allowed) - 1
+
+
+def test_a_crew_that_is_let_go_leaves_no_thread_behind() -> None:
+    """They once kept their crew, and it them: each bundle that was opened left some behind."""
+    before, end = threading.active_count(), time.monotonic() + 30
+    for _ in range(10):
+        Crew(3).share(lambda _first, _last: None, 3)
+    while threading.active_count() > before:
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def test_the_blas_has_its_threads_back_afterwards():

@@ -33,9 +33,11 @@ class Crew:
         self._cores = os.sched_getaffinity(0)
         self.hands = hands or len(self._cores)
         helpers = self.hands - 1
-        self._helpers: list[int] = []
+        # The pool's threads know this list alone: were it the crew, they would keep it, and it
+        # them, for as long as the process lives.
+        self._helpers = known = list[int]()
         self._pool = (
-            ThreadPoolExecutor(helpers, "crew", lambda: self._helpers.append(get_native_id()))
+            ThreadPoolExecutor(helpers, "crew", lambda: known.append(get_native_id()))
             if helpers
             else None
         )
