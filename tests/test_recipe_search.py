@@ -8,11 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+import reference_networks as reference
 from bundles import Workshop
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.recipe_search.attempt import Attempt, Found, OutOfTimeError, few
+from kenpin.compile.recipe_search.results import _axis
 from kenpin.compile.recipe_search.space import Space
 from kenpin.compile.recipe_search.study import (
     HEADROOM,
@@ -200,6 +204,42 @@ def test_a_first_glance_sees_fewer_images_and_rows(recipe: Recipe, tmp_path: Pat
     assert glance.images.keep == ("00.png",)
     assert glance.report.twins_each == 2
     assert few(recipe).images.exclude == ()
+
+
+def test_layers_that_a_weights_file_lacks_are_not_tried(tmp_path: Path, recipe: Recipe) -> None:
+    weights = reference.Weights()
+    reference.resnet("resnet18", weights, np.zeros((1, 1, 32, 32), np.uint8), 1)
+    torch.save(weights.state, tmp_path / "to-layer1.pth")
+    space = Space(recipe, {"resnet18": tmp_path / "to-layer1.pth", "resnet34": tmp_path / "no.pth"})
+
+    def offered(backbone: str) -> tuple[Any, ...]:
+        asked: dict[str, tuple[Any, ...]] = {}
+
+        def choose(key: str, options: tuple[Any, ...]) -> Any:
+            asked[key] = options
+            return backbone if key == "backbone.name" else options[0]
+
+        space.suggest(choose)
+        return next(options for key, options in asked.items() if key.startswith("backbone.layers"))
+
+    assert offered("resnet18") == (None, "layer1")
+    # A file that gives no layer at all is each attempt's own error.
+    assert "layer3+layer4" in offered("resnet34")
+
+
+@pytest.mark.parametrize(
+    ("shares", "lines"),
+    [
+        ([0.24, 0.29], [0.24, 0.25, 0.26, 0.27, 0.28, 0.29]),
+        ([0.07, 0.31], [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35]),
+        ([0.0, 1.0], [0.0, 0.25, 0.5, 0.75, 1.0]),
+        ([0.3], [0.3, 0.31]),
+    ],
+)
+def test_the_picture_shows_the_shares_that_were_found_and_little_else(
+    shares: list[float], lines: list[float]
+) -> None:
+    assert _axis(shares) == lines
 
 
 def test_nothing_is_tuned_on_a_test_set(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +21,10 @@ from kenpin.compile.recipe_search.study import HEADROOM, Budget, Tried, front
 __all__ = ["SearchResult", "front_table", "reasons", "write_page", "write_picture"]
 
 WIDTH, HEIGHT, PAD = 900, 560, 70
+# From line to line of the picture, in shares found, and how many steps of it a picture holds.
+STEPS, MOST_LINES = (0.01, 0.02, 0.05, 0.1, 0.25), 5
+# Of a step: a share that lies on a line needs none beyond it.
+ROUNDING = 1e-6
 INK, SOFT, GOOD, OWN = (32, 32, 32), (150, 150, 150), (60, 140, 40), (40, 60, 200)
 
 
@@ -93,23 +98,26 @@ def write_picture(result: SearchResult, file: Path) -> None:
     canvas = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     whole = [one for one in result.tried if one.found]
     most_ms = 1.1 * max([result.budget.median_ms, *(o.found.ms for o in whole if o.found)])
+    shares = _axis([o.found.separation for o in whole if o.found])
+    bottom, top = shares[0], shares[-1]
 
     def at(ms: float, share: float) -> tuple[int, int]:
         x = PAD + ms / most_ms * (WIDTH - 2 * PAD)
-        return round(x), round(HEIGHT - PAD - share * (HEIGHT - 2 * PAD))
+        up = (share - bottom) / (top - bottom)
+        return round(x), round(HEIGHT - PAD - up * (HEIGHT - 2 * PAD))
 
     def write(text: str, place: tuple[int, int], colour: tuple[int, int, int] = INK) -> None:
         cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
 
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+    for share in shares:
         cv2.line(canvas, at(0, share), at(most_ms, share), (225, 225, 225), 1)
         write(f"{share:.0%}", (12, at(0, share)[1] + 5))
     for k in range(5):
-        x, y = at(most_ms * k / 4, 0)
+        x, y = at(most_ms * k / 4, bottom)
         write(f"{most_ms * k / 4:.3g}", (x - 12, y + 22))
     limit = result.budget.median_ms
-    cv2.line(canvas, at(limit, 0), at(limit, 1), OWN, 1, cv2.LINE_AA)
-    write(f"budget / {HEADROOM:g}", (at(limit, 1)[0] - 50, at(limit, 1)[1] - 8), OWN)
+    cv2.line(canvas, at(limit, bottom), at(limit, top), OWN, 1, cv2.LINE_AA)
+    write(f"budget / {HEADROOM:g}", (at(limit, top)[0] - 50, at(limit, top)[1] - 8), OWN)
     write("ms a frame (median)", (WIDTH // 2 - 70, HEIGHT - 14))
     write("found", (12, 30))
     points = [at(o.found.ms, o.found.separation) for o in front(result.tried) if o.found]
@@ -125,6 +133,14 @@ def write_picture(result: SearchResult, file: Path) -> None:
         if one.number == result.best.number:
             cv2.circle(canvas, place, 11, INK, 2, cv2.LINE_AA)
     write_png(file, canvas)
+
+
+def _axis(shares: Sequence[float]) -> list[float]:
+    """Round shares to draw lines at, from below the lowest to above the highest of some."""
+    step = next(step for step in STEPS if max(shares) - min(shares) <= MOST_LINES * step)
+    first = math.floor(min(shares) / step + ROUNDING)
+    last = max(math.ceil(max(shares) / step - ROUNDING), first + 1)
+    return [round(k * step, 3) for k in range(first, last + 1)]
 
 
 def write_page(result: SearchResult, picture: Path, file: Path) -> None:

@@ -9,7 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from kenpin.compile.backbones import BACKBONES
+from kenpin.compile.backbones import BACKBONES, build_backbone
+from kenpin.config.backbone import BackboneSpec
+from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
 from kenpin.config.toml import toml_of
 
@@ -47,6 +49,7 @@ class Space:
         self._recipe = recipe
         own = recipe.backbone
         self._backbones = {own.name: own.weights, **backbones}
+        self._loadable: dict[str, tuple[str, ...]] = {}
 
     def suggest(self, choose: Callable[[str, tuple[Option, ...]], Any]) -> dict[str, Option]:
         """A value for each setting, by its key; method's and backbone's own come after them."""
@@ -63,7 +66,7 @@ class Space:
 
         method = ask("method.name", self._methods())
         backbone = str(ask("backbone.name", tuple(self._backbones)))
-        ask("backbone.layers", (None, *_runs(backbone)), backbone)
+        ask("backbone.layers", (None, *_runs(self._layers(backbone))), backbone)
         ask("backbone.grid_px", (None, *GRIDS))
         ask("tiles", self._tiles())
         ask("score.smooth_sigma_px", SMOOTH)
@@ -133,6 +136,23 @@ class Space:
         # A method of somebody else's has settings that nobody here knows.
         return METHODS if own in METHODS else (own,)
 
+    def _layers(self, backbone: str) -> tuple[str, ...]:
+        """Those that its weights reach: a file may end before the network does."""
+        if backbone not in self._loadable:
+            every = BACKBONES.find(backbone).layers
+            found = tuple(layer for layer in every if self._loads(backbone, layer))
+            # Where none does, the attempts say why.
+            self._loadable[backbone] = found or every
+        return self._loadable[backbone]
+
+    def _loads(self, backbone: str, layer: str) -> bool:
+        spec = BackboneSpec(name=backbone, layers=(layer,), weights=self._backbones[backbone])
+        try:
+            build_backbone(spec, (), self._recipe.frame.channels)
+        except ConfigError:
+            return False
+        return True
+
     def _tiles(self) -> tuple[Option, ...]:
         frame = self._recipe.frame
         sides = [px for px in (frame.height_px, frame.width_px) if px]
@@ -178,9 +198,8 @@ def _where(own: Mapping[str, Option], key: str) -> str:
     return ""
 
 
-def _runs(backbone: str) -> list[str]:
+def _runs(layers: tuple[str, ...]) -> list[str]:
     """One layer, or two or three that follow each other."""
-    layers = BACKBONES.find(backbone).layers
     twos = [f"{a}+{b}" for a, b in pairwise(layers)]
     threes = ["+".join(layers[k : k + 3]) for k in range(len(layers) - 2)]
     return [*layers, *twos, *threes]
