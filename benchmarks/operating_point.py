@@ -7,7 +7,8 @@
 Each build takes so many good images, whole parts as far as possible, drawn by a seed, and
 promises to reject 1 % of good ones. Nothing is chosen on the test images: they are judged
 once. Beside what was got stand the escapes of the threshold that someone would choose who
-knew the test images: the one that rejects exactly the promised share of them.
+knew the test images: the one that rejects exactly the promised share of them. With --blind
+no test image is judged: how many drawn defects are found chooses between settings.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from materials import MATERIALS, write_material
+from numpy.typing import NDArray
 from rich.console import Console
 
 from kenpin.camera.files.images import read_pixels
@@ -30,20 +32,28 @@ from kenpin.camera.files.listing import list_images
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb, write_dataset
 from kenpin.compile.build import build
+from kenpin.compile.metrics import auroc
 from kenpin.compile.progress import Steps
+from kenpin.compile.recipe_search.attempt import attempted
+from kenpin.compile.trade import FALSE_REJECTS
 from kenpin.config.recipe import load_recipe
-from kenpin.runtime.bundles.bundle import read_bundle
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.pipeline import Pipeline
+
+F64 = NDArray[np.float64]
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 PROMISE = 0.01
+# Of each kind, size and contrast, where drawn defects choose: several hundred in all.
+TWINS_EACH = 4
 # Fewer tiles than recipes take: quantising is not what is measured here, and neither is
 # whether a lamp failed.
 QUICK = (
     "quantize.calibration_tiles=64",
     "quantize.guard_tiles=16",
     "report.twins_each=0",
+    "report.speed_s=0",
     "image_quality.grey_margin=255",
     "image_quality.contrast_share=0",
 )
@@ -81,6 +91,38 @@ class Got:
     escapes: int
     ng: int
     escapes_best: int
+    auroc: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.material:10} n {self.count:4} seed {self.seed}  {self.rule:9} "
+            f"odd {self.odd:2}  rejected {self.false_rejects:3} of {self.good} "
+            f"({100 * self.false_rejects / self.good:.1f} %, told at most "
+            f"{100 * self.at_most:.1f} %)  escapes {self.escapes:3} of {self.ng}, "
+            f"best threshold {self.escapes_best:3} "
+            f"({self.escapes / max(1, self.escapes_best):.2f} times)  AUROC {self.auroc:.3f}"
+        )
+
+
+@dataclass(frozen=True)
+class Blind:
+    """One bundle, and how many drawn defects it finds, by what it rejects of good images.
+
+    found  by the share of good images that are rejected, as the table of a build says them
+    """
+
+    material: str
+    count: int
+    seed: int
+    odd: int
+    found: dict[str, float]
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{share:.3f} at {rate}" for rate, share in self.found.items())
+        return (
+            f"{self.material:10} n {self.count:4} seed {self.seed}  odd {self.odd:2}  "
+            f"drawn defects found: {shares}"
+        )
 
 
 def main() -> None:
@@ -90,6 +132,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--ungrouped", action="store_true", help="do not tell what names a part")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--blind", action="store_true", help="judge no test image, draw defects")
     parser.add_argument("--json", type=Path, metavar="FILE", help="add a line for each bundle")
     options = parser.parse_args()
     for name in options.materials:
@@ -98,7 +141,7 @@ def main() -> None:
             for count in options.counts:
                 for seed in options.seeds:
                     got = _measure(name, material, count, seed, options, Path(room))
-                    print(_told(got), flush=True)
+                    print(got, flush=True)
                     if options.json:
                         with options.json.open("a", encoding="utf-8") as lines:
                             lines.write(json.dumps(asdict(got)) + "\n")
@@ -120,29 +163,31 @@ def _material(name: str, room: Path, most: int) -> Material:
 
 def _measure(
     name: str, material: Material, count: int, seed: int, options: argparse.Namespace, room: Path
-) -> Got:
+) -> Got | Blind:
     group = None if options.ungrouped else material.group
     folder = room / f"good-{count}-{seed}"
     folder.mkdir()
     files = _drawn(list_images(material.data / "train" / "good"), material.group, count, seed)
     for file in files:
         (folder / file.name).symlink_to(file)
-    changes = [f'images.good="{folder}"', *QUICK, *material.changes, *options.set]
+    changes = [f'images.good="{folder}"', *QUICK, *material.changes]
+    changes += [f"report.twins_each={TWINS_EACH}"] if options.blind else []
+    changes += options.set
     if group is not None:
         changes.append(f"images.group='{group}'")
     changes.append(f"threshold.false_rejects={PROMISE}")
     recipe = load_recipe(ROOT / "config" / material.recipe, changes)
+    place = room / f"store-{count}-{seed}"
     with Steps(Console(file=io.StringIO())) as steps:
-        store = build(recipe, room / f"store-{count}-{seed}", steps).bundle.folder
+        store = build(recipe, place, steps, lowest=False).bundle.folder
     bundle = read_bundle(store)
-    pipeline = Pipeline(bundle)
-    scores: dict[bool, list[float]] = {True: [], False: []}
-    for place in sorted((material.data / "test").iterdir()):
-        for number, file in enumerate(list_images(place)):
-            verdict = pipeline.judge(Frame(read_pixels(file), 0, number)).verdict
-            assert verdict.score is not None, f"{file}: {verdict.detail}"
-            scores[place.name == "good"].append(verdict.score)
-    good, ng = (np.array(scores[kind]) for kind in (True, False))
+    odd = sum(one.odd for one in bundle.manifest.good_scores)
+    if options.blind:
+        shares = {
+            f"{rate:.1%}": attempted(bundle.manifest, rate)[0].share for rate in FALSE_REJECTS
+        }
+        return Blind(name, len(files), seed, odd, shares)
+    good, ng = _judged(bundle, material.data / "test")
     threshold = bundle.manifest.threshold
     assert threshold.at_most is not None
     best = np.quantile(good, 1 - PROMISE, method="higher")
@@ -152,13 +197,26 @@ def _measure(
         seed,
         threshold.rule,
         threshold.at_most,
-        sum(one.odd for one in bundle.manifest.good_scores),
+        odd,
         int((good > threshold.ok).sum()),
         len(good),
         int((ng <= threshold.ok).sum()),
         len(ng),
         int((ng <= best).sum()),
+        auroc(np.concatenate([ng, good]), np.arange(len(ng) + len(good)) < len(ng)),
     )
+
+
+def _judged(bundle: Bundle, test: Path) -> tuple[F64, F64]:
+    """Scores of good and of NG test images."""
+    pipeline = Pipeline(bundle)
+    scores: dict[bool, list[float]] = {True: [], False: []}
+    for place in sorted(test.iterdir()):
+        for number, file in enumerate(list_images(place)):
+            verdict = pipeline.judge(Frame(read_pixels(file), 0, number)).verdict
+            assert verdict.score is not None, f"{file}: {verdict.detail}"
+            scores[place.name == "good"].append(verdict.score)
+    return np.array(scores[True]), np.array(scores[False])
 
 
 def _drawn(files: list[Path], group: str | None, count: int, seed: int) -> list[Path]:
@@ -170,16 +228,6 @@ def _drawn(files: list[Path], group: str | None, count: int, seed: int) -> list[
     order = np.random.default_rng(seed).permutation(len(parts))
     mine = [file for number in order for file in list(parts.values())[number]]
     return sorted(mine[:count])
-
-
-def _told(got: Got) -> str:
-    return (
-        f"{got.material:10} n {got.count:4} seed {got.seed}  {got.rule:9} odd {got.odd:2}  "
-        f"rejected {got.false_rejects:3} of {got.good} "
-        f"({100 * got.false_rejects / got.good:.1f} %, told at most {100 * got.at_most:.1f} %)  "
-        f"escapes {got.escapes:3} of {got.ng}, best threshold {got.escapes_best:3} "
-        f"({got.escapes / max(1, got.escapes_best):.2f} times)"
-    )
 
 
 if __name__ == "__main__":
