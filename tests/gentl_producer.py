@@ -164,9 +164,17 @@ class Grabber:
 
 @contextmanager
 def grabbing(
-    simulator: Simulator, *, camera: int = 0, buffers: int = 16, start: bool = True, **features: Any
+    simulator: Simulator,
+    *,
+    camera: int = 0,
+    buffers: int = 128,
+    start: bool = True,
+    **features: Any,
 ) -> Iterator[Grabber]:
-    """A camera with these features written, running, given back at the end."""
+    """A camera with these features written, running, given back at the end.
+
+    Buffers for every frame of nearly every test: whoever reads them may be kept waiting.
+    """
     grabber = Grabber(simulator, camera, buffers)
     try:
         grabber.set(**features)

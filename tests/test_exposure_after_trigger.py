@@ -165,12 +165,16 @@ def test_a_camera_that_runs_freely_never_answers_with_a_frame_from_before(acquir
 def test_frames_of_which_nobody_knows_when_they_began_answer_no_trigger(acquire):
     acquisition, _ = acquire(partial(FreeRunning, told=False))
     until(acquisition, state(CameraState.STREAMING))
-    acquisition.trigger(1)
-    (*_, event) = until(
-        acquisition, lambda event: isinstance(event, FramesLost) and event.trigger == 1
-    )
-    assert event.loss is Loss.NONE
-    assert "that began before it" in event.detail
+    details = []
+    while not any("that began before it" in detail for detail in details):
+        # On a busy machine no frame at all may come within a trigger's time.
+        assert len(details) < 20, details
+        number = len(details) + 1
+        acquisition.trigger(number)
+        (*_, event) = until(acquisition, lambda e, n=number: getattr(e, "trigger", 0) == n)
+        assert isinstance(event, FramesLost)
+        assert event.loss is Loss.NONE
+        details.append(event.detail)
 
 
 def synthetic(clock, rate_hz=None):

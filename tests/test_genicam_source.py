@@ -208,6 +208,7 @@ def test_a_web_that_stops_ends_a_frame_early_and_is_no_fault(simulator):
             {"name": "LineTimeoutEnable", "value": True},
             {"name": "LineTimeout", "value": 50_000.0},
         ],
+        "buffers": 64,
     }
     simulator.tell("speed 0")
     with connected(simulator, **settings) as source:
