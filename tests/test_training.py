@@ -172,6 +172,25 @@ def test_a_training_ends_with_its_minutes_and_says_what_is_left(tmp_path: Path) 
     assert longer.steps > learned.steps
 
 
+@pytest.mark.parametrize(("asked", "found"), [(7, 7), (15, 15), (16, 16), (99, 16)])
+def test_as_many_tiles_are_shown_as_are_asked_for_and_evenly_over_all(
+    tmp_path: Path, asked: int, found: int
+) -> None:
+    one = trainer(tmp_path / "a.pt", steps=5)
+    tiles, learn = one.pool.tiles, np.arange(4, 20)
+    one = replace(one, chosen=replace(one.chosen, learn=learn))
+    told: list[bytes] = []
+    head = Counting()
+    head.settle = lambda shown: told.extend(  # type: ignore[method-assign]
+        tile.numpy().tobytes() for batch, _ in shown(asked) for tile in batch
+    )
+    run(one, head)
+    numbers = [n for n in learn if tiles[n].tobytes() in set(told)]
+    assert len(told) == len(numbers) == found
+    steps = np.diff(numbers)
+    assert steps.max() - steps.min() <= 1
+
+
 def test_a_damaged_checkpoint_begins_anew(tmp_path: Path) -> None:
     file = tmp_path / "a.pt"
     file.write_bytes(b"no checkpoint")

@@ -26,7 +26,7 @@ __all__ = [
 
 # Batches of tiles, and their taps.
 Batches = Iterator[tuple[Tensor, list[Tensor]]]
-# So many of the good tiles that are learned from, evenly over all.
+# So many of the good tiles that are learned from, or all where there are fewer, evenly over all.
 Shown = Callable[[int], Batches]
 # That a head usually measures itself by.
 SETTLED_TILES = 256

@@ -187,7 +187,8 @@ class Trainer:
     def _shown(self, tiles: int) -> Batches:
         """See `Shown`."""
         learn = self.chosen.learn
-        return self._batches(self.pool.tiles, learn[:: max(1, len(learn) // tiles)])
+        count = min(tiles, len(learn))
+        return self._batches(self.pool.tiles, learn[np.arange(count) * len(learn) // count])
 
     def _batches(self, tiles: U8, numbers: NDArray[np.intp] | None = None) -> Batches:
         """All tiles, or those of some numbers."""
