@@ -114,9 +114,10 @@ def test_those_that_stand_for_all_are_as_far_apart_as_can_be() -> None:
 def test_the_plane_is_that_in_which_most_varies() -> None:
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((2000, 5)) * np.array([0.1, 5, 0.1, 2, 0.1])
-    plane = in_a_plane(rows.astype(np.float32))
+    plane, share = in_a_plane(rows.astype(np.float32))
     assert np.abs(np.corrcoef(plane[:, 0], rows[:, 1])[0, 1]) > 0.99
     assert np.abs(np.corrcoef(plane[:, 1], rows[:, 3])[0, 1]) > 0.99
+    assert share == pytest.approx(29 / 29.03, abs=1e-3)
 
 
 def test_a_learned_measure_is_a_bundle_and_its_report_shows_the_nearest_good(
@@ -137,6 +138,11 @@ def test_a_learned_measure_is_a_bundle_and_its_report_shows_the_nearest_good(
     assert shown[0]["name"] == "all tiles in a plane"
     assert {one["name"] for one in shown[1:]} == {"20.png", "21.png"}
     assert all("nearest good" in one["note"] for one in shown[1:])
+    # Farthest first, and by no score: that of the bundle joins maps in another measure.
+    distances = [one["distance"] for one in shown[1:]]
+    assert distances == sorted(distances, reverse=True)
+    assert min(distances) > 0
+    assert {one["score"] for one in shown} == {None}
     inspector = kenpin.load(result.bundle.folder)
     scores = [
         inspector.judge(read_pixels(file)).score for file in sorted((tmp_path / "ng").iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,29 @@ __all__ = ["in_a_plane", "picture_measure"]
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 
-# Points of each kind in the plane, and pairs of a found tile and the nearest good one.
-POINTS, PAIRS = 200, 8
-SIDE_PX, BORDER_PX, DOT_PX = 560, 24, 4
-# Red, green, blue; good ones last, so that they hide nothing.
-COLOURS = {"good": (40, 90, 200), "twins": (235, 150, 30), "NG": (200, 30, 40)}
+# Marks of each kind in the plane, and pairs of a found tile and the nearest good one.
+MARKS, PAIRS = 200, 8
+SIDE_PX, BORDER_PX, MARK_PX, LINE_PX = 600, 24, 11, 22
 GAP_PX = 6
 BATCH = 32
+SMALLEST = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Tiles of one kind: told apart by their mark as well, for whoever sees no colours."""
+
+    told: str
+    mark: int
+    colour: tuple[int, int, int]
+
+
+# The last lie on top: what is worth seeing are those among the good ones.
+KINDS = {
+    "good": _Kind("good tiles", cv2.MARKER_SQUARE, (40, 90, 200)),
+    "twins": _Kind("the same with a defect drawn in", cv2.MARKER_TRIANGLE_UP, (205, 125, 10)),
+    "NG": _Kind("tiles of NG images", cv2.MARKER_TILTED_CROSS, (200, 30, 40)),
+}
 
 
 def picture_measure(task: BuildTask, plan: HeadPlan, head: MetricHead, pool: Pool) -> list[Picture]:
@@ -45,7 +62,7 @@ def picture_measure(task: BuildTask, plan: HeadPlan, head: MetricHead, pool: Poo
     spec = task.recipe.method
     assert isinstance(spec, MetricSpec), "a MetricHead belongs to a MetricSpec"
     rng = np.random.default_rng(spec.seed)
-    good = pool.tiles[np.sort(rng.permutation(len(pool.tiles))[:POINTS])]
+    good = pool.tiles[np.sort(rng.permutation(len(pool.tiles))[:MARKS])]
     twins = drawn_into(good, spec.twins, plan.halo_px, rng)
     ng, names = _ng_tiles(task)
     embedded = {
@@ -53,22 +70,30 @@ def picture_measure(task: BuildTask, plan: HeadPlan, head: MetricHead, pool: Poo
         for kind, tiles in (("good", good), ("twins", twins), ("NG", ng))
         if len(tiles)
     }
-    found, labels = (ng, names) if len(ng) else (twins, [f"twin {n}" for n in range(len(twins))])
-    rows = embedded["NG" if len(ng) else "twins"]
+    if len(ng):
+        found, labels, rows = ng, names, embedded["NG"]
+    else:
+        kinds = spec.twins.kinds
+        labels = [f"{kinds[n % len(kinds)]}, drawn in" for n in range(len(twins))]
+        found, rows = twins, embedded["twins"]
+    halo = plan.halo_px
+    core = slice(halo, plan.size_px - halo), slice(halo, plan.size_px - halo)
+    found, good = found[:, :, *core], good[:, :, *core]
     return [_plane(embedded), *_pairs(found, labels, rows, good, embedded["good"])]
 
 
-def in_a_plane(rows: F32) -> F32:
-    """(N, E) to (N, 2): the two directions in which they vary most.
+def in_a_plane(rows: F32) -> tuple[F32, float]:
+    """(N, E) to (N, 2): the two directions in which they vary most, and what share that is.
 
     References
     ----------
     Principal components: Pearson, On Lines and Planes of Closest Fit, 1901.
     """
     centred = rows - rows.mean(axis=0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    _, spread, directions = np.linalg.svd(centred, full_matrices=False)
     plane: F32 = centred @ directions[:2].T
-    return plane
+    varies = spread**2
+    return plane, float(varies[:2].sum() / max(varies.sum(), SMALLEST))
 
 
 def _embedded(plan: HeadPlan, head: MetricHead, tiles: U8) -> F32:
@@ -87,7 +112,7 @@ def _ng_tiles(task: BuildTask) -> tuple[U8, list[str]]:
     if folder is None:
         return np.empty((0, *shape[1:]), np.uint8), []
     files: Sequence[Path] = list_images(folder)
-    chosen = files[:: max(1, len(files) * len(grid) // POINTS)]
+    chosen = files[:: max(1, len(files) * len(grid) // MARKS)]
     tiles = np.empty((len(chosen), *shape), np.uint8)
     for file, own in zip(chosen, tiles, strict=True):
         grid.fill(task.bench.lamp.even(task.bench.load(file)), range(len(grid)), own)
@@ -96,32 +121,53 @@ def _ng_tiles(task: BuildTask) -> tuple[U8, list[str]]:
 
 
 def _plane(embedded: dict[str, F32]) -> Picture:
-    places = in_a_plane(np.concatenate(list(embedded.values())))
+    places, share = in_a_plane(np.concatenate(list(embedded.values())))
     low, high = places.min(axis=0), places.max(axis=0)
     room = SIDE_PX - 2 * BORDER_PX
-    at = BORDER_PX + (places - low) / np.maximum(high - low, 1e-9) * room
-    canvas = np.full((SIDE_PX, SIDE_PX, 3), 255, np.uint8)
+    # One measure for both directions: what is nearer in the picture is more alike.
+    step = room / max(float((high - low).max()), SMALLEST)
+    at = BORDER_PX + (room - (high - low) * step) / 2 + (places - low) * step
+    legend = SIDE_PX + BORDER_PX
+    canvas = np.full((legend + len(embedded) * LINE_PX, SIDE_PX, 3), 255, np.uint8)
     kinds = np.repeat(list(embedded), [len(rows) for rows in embedded.values()])
-    for number, kind in enumerate(sorted(embedded, key=lambda one: one == "good")):
-        for x, y in at[kinds == kind]:
-            cv2.circle(canvas, (round(x), round(y)), DOT_PX, COLOURS[kind], -1, cv2.LINE_AA)
-        text = f"{kind} ({len(embedded[kind])})"
-        place = (8, SIDE_PX - 8 - 16 * number)
-        cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, COLOURS[kind], 1)
-    return Picture("all tiles in a plane", None, jpeg(canvas), note="two principal components")
+    for line, (name, rows) in enumerate(embedded.items()):
+        kind, below = KINDS[name], legend + line * LINE_PX
+        for x, y in [*at[kinds == name], (BORDER_PX, below)]:
+            _mark(canvas, round(x), round(y), kind)
+        text, place = f"{kind.told}: {len(rows)}", (BORDER_PX + MARK_PX, below + MARK_PX // 2)
+        cv2.putText(
+            canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA
+        )
+    note = (
+        f"The nearer two marks lie, the more alike the tiles are to the bundle. Of all differences "
+        f"{100 * share:.0f} % can be seen in this view (the two principal components)."
+    )
+    return Picture("all tiles in a plane", None, jpeg(canvas), note=note)
+
+
+def _mark(canvas: U8, x: int, y: int, kind: _Kind) -> None:
+    cv2.drawMarker(canvas, (x, y), kind.colour, kind.mark, MARK_PX, 2, cv2.LINE_AA)
 
 
 def _pairs(found: U8, names: list[str], rows: F32, good: U8, known: F32) -> list[Picture]:
-    """What is farthest from everything good, each beside what it is nearest to."""
+    """What is farthest from everything good, each beside what it is nearest to.
+
+    Its distance is no score of the bundle: that joins maps and is told in another measure.
+    """
     likeness = rows @ known.T
     nearest = likeness.argmax(axis=1)
     distance = 1 - likeness.max(axis=1)
+    among = known @ known.T
+    np.fill_diagonal(among, -1)
+    usual = max(float(np.median(1 - among.max(axis=1))), SMALLEST)
     return [
         Picture(
             names[number],
-            float(distance[number]),
+            None,
             jpeg(_side_by_side(found[number], good[nearest[number]])),
-            note="on the right the nearest good tile",
+            note=f"on the right the nearest good tile, {distance[number] / usual:.3g} times as far "
+            "as good tiles usually are from each other",
+            facts={"distance": float(distance[number])},
         )
         for number in np.argsort(-distance)[:PAIRS]
     ]
