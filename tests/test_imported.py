@@ -329,8 +329,9 @@ def test_a_network_that_is_not_square_is_refused_unless_the_frame_is_its_own(
             ImportedNetwork(recipe_of(tmp_path, file, **tables))
 
 
+@pytest.mark.parametrize("kind", ["map", "score"])
 def test_int8_keeps_in_float_what_would_lose_defects(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
     off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
@@ -341,7 +342,11 @@ def test_int8_keeps_in_float_what_would_lose_defects(
     unequal = np.array([1000, 1], np.float32).reshape(1, 2, 1, 1)
     both = opset.concat([never, smooth], 1)
     found = opset.convolution(both, unequal, [1, 1], [0, 0], [0, 0], [1, 1])
-    file = saved(tmp_path, image, map=opset.relu(found))
+    known = {
+        "map": opset.relu(found),
+        "score": opset.reduce_max(found, np.array([1, 2, 3]), False),
+    }
+    file = saved(tmp_path, image, **{kind: known[kind]})
     recipe = recipe_of(
         tmp_path, file,
         quantize={"precision": "int8", "guard_tiles": 16, "calibration_tiles": 16},

@@ -1,4 +1,4 @@
-"""P8: the service and the replay give the same frame the same score, to the last bit."""
+"""P8: the service and the replay give the same frame the same verdict, to the last bit."""
 
 from __future__ import annotations
 
@@ -7,28 +7,49 @@ import sys
 from pathlib import Path
 
 import msgpack
+import pytest
 import zmq
 
-from bundles import Workshop
+from bundles import IN_FLOAT, Workshop, made_once
 from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.frame import Frame
-from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.pipeline import Pipeline
 from running_line import PATIENCE_S, line_toml
 
+Told = dict[str, tuple[int, float | None]]
 
-def test_the_service_scores_as_the_replay_does(
-    workshop: Workshop, patchcore: Bundle, tmp_path: Path
+
+@pytest.fixture(scope="session")
+def two_methods(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A memory and a student that look at one network, as one."""
+    members = '{name="patchcore",coreset_rows=200,candidates=4000},{name="stfpm"}'
+    settings = f'name="ensemble",members=[{members}],steps=20,every=10,batch=8,folds=2'
+    small = "tiles={size_px=64,halo_px=8}"
+    made = made_once(
+        tmp_path_factory,
+        "two_methods",
+        lambda folder: workshop.build(folder, f"method={{{settings}}}", small, IN_FLOAT),
+    )
+    return read_bundle(made)
+
+
+@pytest.mark.parametrize(
+    "made", ["patchcore", pytest.param("two_methods", marks=pytest.mark.thorough)]
+)
+def test_the_service_judges_as_the_replay_does(
+    workshop: Workshop, made: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    bundle: Bundle = request.getfixturevalue(made)
     frames = workshop.data / "test"
     toml = line_toml(
         tmp_path,
-        patchcore.folder,
+        bundle.folder,
         camera=f'kind = "recorded", folder = "{frames}", rate_hz = 20',
         trigger='mode = "free", budget_ms = 20000, max_in_flight = 8',
         ring="slots = 16",
     )
-    found: dict[str, float] = {}
+    found: Told = {}
     with zmq.Context() as context, context.socket(zmq.SUB) as socket:
         socket.setsockopt(zmq.SUBSCRIBE, b"v1/verdict/")
         socket.connect(f"ipc://{tmp_path}/pub")
@@ -37,13 +58,15 @@ def test_the_service_scores_as_the_replay_does(
         assert done.returncode == 0, done.stderr.decode()
         while socket.poll(200):
             message = msgpack.unpackb(socket.recv_multipart()[1])
-            found[message["name"]] = message["score"]
+            found[message["name"]] = message["verdict"], message["score"]
 
-    pipeline, source = Pipeline(patchcore), ImageSource(frames)
-    expected: dict[str, float | None] = {}
+    pipeline, source = Pipeline(bundle), ImageSource(frames)
+    expected: Told = {}
     while not source.exhausted:
         frame = source.grab(0)
         assert isinstance(frame, Frame)
-        expected[frame.name] = pipeline.judge(frame).verdict.score
+        verdict = pipeline.judge(frame).verdict
+        expected[frame.name] = int(verdict.outcome), verdict.score
     assert len(expected) > 10
+    assert len({outcome for outcome, _ in expected.values()}) == 2, "all are judged alike"
     assert found == expected
