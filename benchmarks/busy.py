@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--loops", type=int, default=2, help="endless loops beside them (2)")
     parser.add_argument("more", nargs="*", help="for pytest, behind --: files, -k, …")
     options = parser.parse_args(argv)
+    # Whoever is told to end leaves neither tests nor loops behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with loops(options.loops):
         for number in range(1, options.rounds + 1):
             began = time.monotonic()

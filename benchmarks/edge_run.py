@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ __all__ = [
     "percentiles",
     "table",
 ]
+
+# Whoever is told to end leaves no line running: as after Ctrl-C, what was opened is closed.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 EDGE_RUN = (sys.executable, "-m", "kenpin.runtime.service.cli")
 

@@ -80,8 +80,7 @@ def main() -> int:
     parser.add_argument("--limit-kib-min", type=float, default=50.0)
     parser.add_argument("--json", type=Path, required=True, help="what was seen")
     options = parser.parse_args()
-    # Whoever ends it early wants the figures so far.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Whoever ends it early, by SIGTERM (see edge_run) or by hand, wants the figures so far.
     soak = Soak(options)
     with (
         tempfile.TemporaryDirectory() as folder,
