@@ -10,6 +10,17 @@ const note = (x, y, text, anchor, cls) => { const e = svg("text", { x, y, "text-
 const rule = (x1, y1, x2, y2, cls) => svg("line", { x1, y1, x2, y2, class: cls || "rule" });
 const wideOf = box => Math.max(260, box.clientWidth || 600);
 
+// Round numbers for an axis of equal ratios: 1, 2 and 5 of each power of ten, or, where it spans too little for three of them, multiples of one of those.
+function roundMarks(low, high) {
+  const powers = [], steps = [];
+  for (let k = Math.floor(Math.log10(low)); k <= Math.log10(high); k++) for (const m of [1, 2, 5]) powers.push(m * 10 ** k);
+  const inside = powers.filter(v => v >= low && v <= high);
+  if (inside.length >= 3) return inside;
+  const power = 10 ** Math.floor(Math.log10((high - low) / 3)), step = power * ([5, 2].find(m => m * power <= (high - low) / 3) || 1);
+  for (let n = Math.ceil(low / step); n * step <= high; n++) steps.push(n * step);
+  return steps;
+}
+
 function table(heads, rows) {
   return make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": heads.join(", ") }, make("table", {}, make("thead", {}, make("tr", {}, heads.map(h => make("th", { scope: "col" }, h)))), make("tbody", {}, rows.map(row => make("tr", {}, row.map(cell => make("td", {}, cell)))))));
 }

@@ -26,7 +26,8 @@ function drawHistogram() {
     return [note(2, base - each - 7, t(name), "start", "strong"), note(width - 2, base - each - 7, number(all.length), "end"), rule(0, base, width, base), ...counts.map((c, b) => c ? svg("rect", { class: cls, x: b * width / bins + .5, width: width / bins - 1, y: base - Math.max(1.5, c / top * (each - 4)), height: Math.max(1.5, c / top * (each - 4)) }) : null)];
   });
   const base = height - 22, marks = [];
-  for (let k = 0, last = -99; k <= 8; k++) { const x = k / 8 * width; if (x - last > 56) { last = x; marks.push(note(Math.min(width - 2, Math.max(2, x)), base + 16, short(value(x)), k === 0 ? "start" : k === 8 ? "end" : "middle")); } }
+  let last = -99;
+  for (const v of roundMarks(low, high)) if (at(v) - last > 44 && at(v) > 12 && at(v) < width - 20) { last = at(v); marks.push(rule(last, base, last, base + 4), note(last, base + 17, short(v), "middle")); }
   const shade = svg("rect", { class: "over", y: 0, height: base }), handle = rule(0, 0, 0, base, "limit"), grip = svg("path", { class: "grip" }), label = note(0, 12, "", "start", "strong");
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "drag", role: "img", "aria-label": t("histogram_label") }, ...parts, ...marks, shade, rule(at(scores.ok), 16, at(scores.ok), base, "limit now"), handle, grip, label);
   const move = e => { const r = root.getBoundingClientRect(); setLimit(Number(value(Math.min(width, Math.max(0, (e.clientX - r.left) / r.width * width))).toPrecision(4))); };
