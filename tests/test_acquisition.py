@@ -7,12 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
 
-from kenpin.camera.acquisition.events import CameraChanged, CameraState, FrameArrived, FramesLost
+from kenpin.camera.acquisition.events import (
+    CameraChanged,
+    CameraEvent,
+    CameraState,
+    FrameArrived,
+    FramesLost,
+)
 from kenpin.camera.acquisition.handle import Acquisition
 from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.camera.acquisition.ring_frames import frame_in
@@ -35,16 +43,23 @@ def frames(count: int | None = None, rate_hz: float | None = None) -> SyntheticS
     return SyntheticSource(SyntheticWeb(64, 96, 1), count=count, rate_hz=rate_hz)
 
 
+# What came together with an event that somebody waited for, and was not looked at yet.
+_came = WeakKeyDictionary[Acquisition, deque[CameraEvent]]()
+
+
 def until(acquisition, wanted, held=()):
-    """Events up to the first that is wanted."""
+    """Events up to the first that is wanted; those after it are for whoever asks next."""
     found = []
+    came = _came.setdefault(acquisition, deque())
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        for event in acquisition.events(held):
-            found.append(event)
-            if wanted(event):
+        while came:
+            found.append(came.popleft())
+            if wanted(found[-1]):
                 return found
-        time.sleep(0.002)
+        came.extend(acquisition.events(held))
+        if not came:
+            time.sleep(0.002)
     raise AssertionError(f"waited {PATIENCE_S} s in vain; seen: {found[-5:]}")
 
 

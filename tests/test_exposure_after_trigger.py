@@ -137,19 +137,31 @@ def acquire():
         acquisition.stop()
 
 
-def answers(acquisition, ring, count):
-    """The frames that were handed to so many triggers, each with the time of its trigger."""
-    found = []
-    held = []
-    for number in range(1, count + 1):
-        asked_ns = time.monotonic_ns()
-        assert acquisition.trigger(number)
-        while not held or held[-1].trigger != number:
-            (*_, event) = until(acquisition, lambda event: isinstance(event, FrameArrived))
+def answer(acquisition, ring, number):
+    """What comes of a trigger: a frame, or none. All frames are let go as soon as they are here."""
+    assert acquisition.trigger(number)
+    while True:
+        (*_, event) = until(acquisition, lambda event: isinstance(event, FrameArrived | FramesLost))
+        if isinstance(event, FrameArrived):
             ring.release(event.ticket)
-            held.append(event)
-        found.append((asked_ns, held[-1]))
-    return found
+        if event.trigger == number:
+            return event
+
+
+def answers(acquisition, ring, count):
+    """The frames that were handed to so many triggers, each with the time of its trigger.
+
+    A trigger that a busy machine brings no frame in time is followed by another.
+    """
+    found = []
+    for number in range(1, 10 * count):
+        asked_ns = time.monotonic_ns()
+        event = answer(acquisition, ring, number)
+        if isinstance(event, FrameArrived):
+            found.append((asked_ns, event))
+        if len(found) == count:
+            return found
+    raise AssertionError(f"{number} triggers brought {len(found)} frames")
 
 
 @pytest.mark.clock
@@ -163,15 +175,13 @@ def test_a_camera_that_runs_freely_never_answers_with_a_frame_from_before(acquir
 
 @pytest.mark.clock
 def test_frames_of_which_nobody_knows_when_they_began_answer_no_trigger(acquire):
-    acquisition, _ = acquire(partial(FreeRunning, told=False))
+    acquisition, ring = acquire(partial(FreeRunning, told=False))
     until(acquisition, state(CameraState.STREAMING))
     details = []
+    # On a busy machine no frame at all may come within a trigger's time.
     while not any("that began before it" in detail for detail in details):
-        # On a busy machine no frame at all may come within a trigger's time.
         assert len(details) < 20, details
-        number = len(details) + 1
-        acquisition.trigger(number)
-        (*_, event) = until(acquisition, lambda e, n=number: getattr(e, "trigger", 0) == n)
+        event = answer(acquisition, ring, len(details) + 1)
         assert isinstance(event, FramesLost)
         assert event.loss is Loss.NONE
         details.append(event.detail)
