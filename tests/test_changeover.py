@@ -61,7 +61,7 @@ def test_a_new_bundle_takes_over_between_two_frames(
     line = start(**PATIENT)
     # A machine that is busy while it starts costs it the first frames.
     line.verdict(lambda m: m["verdict"] == 1)
-    begun = len(line.verdicts)
+    settled = len(line.verdicts)
     engineer = line.client("engineer")
     engineer.say("activate")
     assert "PREPARE one" in engineer.of_kind("error")["detail"]
@@ -85,7 +85,7 @@ def test_a_new_bundle_takes_over_between_two_frames(
     first = labels.index(padim.label)
     assert set(labels[:first]) == {patchcore.label}
     assert set(labels[first:]) == {padim.label}, "a restart brought the old bundle back"
-    reasons = {m["reason"] for m in verdicts[begun : first + 1]}
+    reasons = {m["reason"] for m in verdicts[settled : first + 1]}
     assert reasons <= {None, "defect"}, "the change cost verdicts"
     assert (store / "current").resolve().name == padim.folder.name
     assert (store / "previous").resolve().name == patchcore.folder.name
