@@ -176,13 +176,15 @@ class Child(Generic[Sent, Heard]):
         if self.progress is not None:
             self.progress.close()
 
-    def stop(self, grace_s: float = 0.0) -> None:
-        """Let it end by itself, for a moment; then end it, and wait. For the service's end."""
+    def stop(self, grace_s: float = 0.0) -> bool:
+        """Let it end by itself, for so long; whether it did. Then it is ended, and waited for."""
         self._process.join(grace_s)
-        if self._process.exitcode is None:
+        by_itself = self._process.exitcode is not None
+        if not by_itself:
             self._process.kill()
             self._process.join()
         self.close()
+        return by_itself
 
 
 def _start(process: multiprocessing.process.BaseProcess, environ: Mapping[str, str]) -> None:

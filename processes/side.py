@@ -113,11 +113,14 @@ class SideProcess(Generic[Sent, Heard]):
         if self._child is not None:
             self._child.kill()
 
-    def stop(self, grace_s: float = 1.0) -> None:
-        """Let it finish what it has been told, for a moment; then end it. For the service's end."""
+    def hang_up(self) -> None:
+        """Tell it nothing more: it works off what is in its channel, and ends with that."""
         self._restart_ns = None
         if self._child is not None:
-            # It works off what is in its channel, and ends with that.
             self._child.hang_up()
-            self._child.stop(grace_s)
-            self._child = None
+
+    def stop(self, grace_s: float) -> bool:
+        """Let it finish what it has been told, for so long; whether it did. Then it is ended."""
+        self.hang_up()
+        child, self._child = self._child, None
+        return child is None or child.stop(grace_s)

@@ -81,4 +81,4 @@ class BridgeProcess(threading.Thread):
         self.join(10)
         if self.process.pid is not None:
             os.kill(self.process.pid, 18)  # one that stands still could not end
-        self.process.stop()
+        self.process.stop(1.0)

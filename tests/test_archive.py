@@ -116,7 +116,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path)
     yield made
-    made.archive.process.stop()
+    made.archive.process.stop(1.0)
     made.ring.close()
 
 
@@ -195,7 +195,7 @@ def test_the_sample_is_every_nth_ok_and_never_a_choice_among_ng(tmp_path: Path) 
             bench.until(lambda count=count, taken=taken: len(bench.back) == count + taken)
         assert bench.offer(11)
     finally:
-        bench.archive.process.stop()
+        bench.archive.process.stop(1.0)
         bench.ring.close()
 
 
@@ -206,7 +206,7 @@ def test_without_a_sample_no_ok_frame_is_kept(tmp_path: Path) -> None:
         assert not any(bench.offer(index, Outcome.OK, 0.5) for index in range(1, 5))
         assert not bench.archive.dropped
     finally:
-        bench.archive.process.stop()
+        bench.archive.process.stop(1.0)
         bench.ring.close()
 
 

@@ -474,4 +474,4 @@ def test_a_bridge_that_hangs_is_replaced_and_told(tmp_path: Path) -> None:
 
         until(well, "the alarm stays")
     finally:
-        handle.process.stop()
+        handle.process.stop(1.0)

@@ -41,6 +41,13 @@ def hang_up_and_stay(channel: Channel[Said, Stop]) -> None:
     signal.pause()
 
 
+def write_down(file: Path, channel: Channel[Stop, Said]) -> None:
+    while not channel.ended:
+        channel.wait(1.0)
+        with file.open("a") as stream:
+            stream.writelines(said.text for said in channel.receive())
+
+
 def never_tick(channel: Channel[Said, Stop], _progress: Progress) -> None:
     until_told(channel)
 
@@ -154,5 +161,27 @@ def test_a_side_process_that_is_replaced_leaves_nothing_behind() -> None:
         kinds = ("Child", "Channel", "SpawnProcess", "Popen", "Finalize", "socket")
         handles = sum(1 for _ in Path("/proc/self/fd").iterdir())
         held.append([handles, *map(names.count, kinds)])
-    side.stop()
+    side.stop(PATIENCE_S)
     assert held[1] == held[-1]
+
+
+def test_a_side_process_that_had_only_just_been_started_writes_what_it_was_told(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "told"
+    side: SideProcess[Said, Stop] = SideProcess(
+        Body("kenpin-test", write_down, (file,)), Said, Stop
+    )
+    side.start()
+    assert all(side.send(Said(text)) for text in "abc")
+    assert side.stop(PATIENCE_S), "it was cut short"
+    assert file.read_text() == "abc"
+
+
+def test_a_side_process_that_never_ends_is_ended_in_time() -> None:
+    side: SideProcess[Stop, Said] = SideProcess(Body("kenpin-test", hang_up_and_stay), Stop, Said)
+    side.start()
+    pid = side.pid
+    assert pid is not None
+    assert not side.stop(0.2)
+    assert not Path(f"/proc/{pid}").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 
 import structlog
@@ -79,10 +80,14 @@ class AllSides:
         """Who wants which bundle to judge from now on: the part, and the folder's name."""
         return [(side.part, bundle) for side in self._all for bundle in side.wanted()]
 
-    def stop(self) -> None:
-        """Let them write what they have been told, for a moment; then end all."""
+    def stop(self, grace_s: float) -> None:
+        """Let all of them write what they have been told, for so long; then end who has not."""
         for side in self._all:
-            side.process.stop()
+            side.process.hang_up()
+        until_s = time.monotonic() + grace_s
+        for side in self._all:
+            if not side.process.stop(max(0.0, until_s - time.monotonic())):
+                self._log.warning("side_cut_short", side=side.part, after_s=grace_s)
 
     def _counts(self) -> LineTotals:
         parts, ledger, facts = self._parts, self._parts.ledger, self._parts.supervisor.facts
