@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.runtime.judging.crew import one_blas_thread
 from kenpin.runtime.judging.distance import nearest_rows
 from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.scoring import Scorer, TileDistances
@@ -17,6 +16,9 @@ __all__ = ["OtherBank", "PatchCoreLeaveOut"]
 
 F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
+
+# Patches that one thread searches for at once.
+BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,10 @@ class OtherBank:
         """See `Scorer`."""
         found = self.scorer.searched(features) if rows is None else rows.copy()
         flat = found.reshape(len(found), -1)
-        # Products this small gain nothing from BLAS's threads, which wait for each other: beside
-        # other work a build of 16 images took 45 s with them, and 17 s so.
-        with one_blas_thread():
-            for tile, k in enumerate(self.scorer.model_of_tile):
-                if self.replaced[k].any():
-                    patches = self.scorer.patches(features, slice(tile, tile + 1))
-                    self._mend(flat[tile], patches - self.scorer.centre, int(k))
+        for tile, k in enumerate(self.scorer.model_of_tile):
+            if self.replaced[k].any():
+                patches = self.scorer.patches(features, slice(tile, tile + 1))
+                self._mend(flat[tile], patches - self.scorer.centre, int(k))
         return self._other.distances(features, found)
 
     def _mend(self, found: Index, patches: F32, k: int) -> None:
@@ -61,12 +60,24 @@ class OtherBank:
         gone = np.flatnonzero(self.replaced[k][found])
         rest = np.flatnonzero(~self.replaced[k][found])
         if len(gone):
-            found[gone] = nearest_rows(patches[gone], bank, bank_sq)
+            found[gone] = self._nearest(patches[gone], bank, bank_sq)
         new = np.flatnonzero(self.replaced[k])
         if len(rest):
-            best = new[nearest_rows(patches[rest], bank[new], bank_sq[new])]
+            best = new[self._nearest(patches[rest], bank[new], bank_sq[new])]
             nearer = _gap(patches[rest], best, bank) < _gap(patches[rest], found[rest], bank)
             found[rest[nearer]] = best[nearer]
+
+    def _nearest(self, patches: F32, bank: F32, bank_sq: F32) -> Index:
+        rows = np.empty(len(patches), np.intp)
+
+        def search(first: int, last: int) -> None:
+            rows[first:last] = nearest_rows(patches[first:last], bank, bank_sq)
+
+        # Products this small gain nothing from BLAS's threads, which wait for each other: beside
+        # other work a build of 16 images took 45 s with them, and 17 s so. Blocks of one size,
+        # so that the number of cores changes no bit.
+        self.scorer.crew.share_blocks(search, len(patches), BLOCK)
+        return rows
 
 
 def _gap(patches: F32, rows: Index, bank: F32) -> F32:

@@ -52,7 +52,9 @@ def convert(network: nn.Module, batch: int, channels: int, size_px: int) -> Any:
     with torch.no_grad(), warnings.catch_warnings():
         # Tracing warns that shapes become constants; static shapes are the aim.
         warnings.simplefilter("ignore")
-        model = ov.convert_model(network, example_input=example, input=[example.shape])
+        # Checking a trace runs the network twice more.
+        traced = torch.jit.trace(network, example, strict=False, check_trace=False)  # type: ignore[no-untyped-call]
+        model = ov.convert_model(traced, example_input=example, input=[example.shape])
     model.inputs[0].get_node().set_friendly_name("tiles")
     return model
 

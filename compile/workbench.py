@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.compile.feature_reader import FeatureReader
-from kenpin.compile.fitting import arrays_in
 from kenpin.compile.images import load
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
@@ -100,5 +99,10 @@ class Workbench:
                 return WebStages(network, recipe.web)
             except ValueError as error:
                 raise ConfigError(f"web: {error}") from None
-        mask = load_mask(arrays_in(self.folder), self.grid, stride)
-        return Stages(network, mask)
+        return Stages(network, self._mask())
+
+    def _mask(self) -> F32 | None:
+        # Asked for every image: the statistics beside it may be large, and are not looked at.
+        file = self.folder / "mask.npy"
+        found = {"mask": np.load(file)} if file.exists() else {}
+        return load_mask(found, self.grid, self.features.patch_stride_px)

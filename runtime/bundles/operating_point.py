@@ -274,6 +274,7 @@ def _gumbel_95(count: int, false_rejects: float) -> float:
     return float(np.quantile(-np.expm1(-np.exp(-threshold)), CONFIDENCE))
 
 
+@lru_cache(maxsize=4096)
 def _beta_quantile(chance: float, a: float, b: float) -> float:
     """Where the Beta distribution with a and b reaches `chance`."""
     low, high = 0.0, 1.0
