@@ -33,6 +33,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ImportedSpec
 from kenpin.config.methods import MethodSettings
 from kenpin.config.recipe import Recipe
+from kenpin.runtime.judging.openvino_core import new_core
 from kenpin.runtime.judging.telemetry import silence
 from kenpin.runtime.judging.tiling import TileGrid
 
@@ -389,7 +390,7 @@ class ImportedNetwork:
         """The outputs that are used, of so many tiles at once."""
         tiles, inner = self._shown(batch)
         results = [opset.result(output_of(inner, name)) for name in self.said.names]
-        compiled = ov.Core().compile_model(
+        compiled = new_core().compile_model(
             ov.Model(results, [tiles], "raw"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
         )
         return lambda pixels: [np.array(value) for value in compiled(pixels).values()]

@@ -29,11 +29,8 @@ from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.imported import ImportedScorer
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.network import load_network
-from kenpin.runtime.judging.telemetry import silence
+from kenpin.runtime.judging.openvino_core import new_core
 from kenpin.runtime.judging.tiling import TileGrid
-
-silence()
-import openvino as ov  # noqa: E402
 
 __all__ = ["ALLOWED", "Proof", "alone", "prove"]
 
@@ -177,7 +174,7 @@ def alone(network: ImportedNetwork, tiles: U8, anomalib: Path | None) -> tuple[s
 def _by_openvino(network: ImportedNetwork, file: Path, tiles: U8) -> list[Told]:
     model = read(file)
     model.reshape(network.input_shape(1))
-    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = new_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     said, told = network.said, []
     for tile in tiles:
         found = compiled(network.shown(tile))

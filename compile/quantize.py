@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kenpin.config.recipe import SAFE_WEIGHT_BITS
+from kenpin.runtime.judging.openvino_core import kept_signal_stack
 from kenpin.runtime.judging.telemetry import silence
 
 silence()
@@ -73,7 +74,7 @@ def quantize(model: Any, tiles: U8, bits: Literal[7, 8] = SAFE_WEIGHT_BITS) -> A
         Of the weights. With 7 no sum of products saturates on any x86-64; 8 need VNNI.
     """
     # NNCF draws progress bars of its own on stdout, where ours or nothing belongs.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), kept_signal_stack():
         quantized = nncf.quantize(model, **_settings(model, tiles, bits))
     _narrow(quantized, model, LARGEST[bits])
     return quantized
@@ -105,7 +106,7 @@ def quantize_within(
     def validated(compiled: Any, _: Any) -> float:
         return worth(lambda shown: _run(compiled, shown))
 
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), kept_signal_stack():
         quantized = nncf.quantize_with_accuracy_control(
             model,
             validation_dataset=nncf.Dataset([tiles[:1]]),

@@ -1,6 +1,6 @@
 """OpenVINO: tiles in, patch features and proposed bank rows out.
 
-Besides `proposals`, the only runtime module that knows it.
+Besides `proposals`, the only runtime module that lets it judge.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.bundles.bundle import Network
+from kenpin.runtime.judging.openvino_core import new_core
 from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.judging.telemetry import silence
 
 silence()
 import openvino as ov  # noqa: E402
 
-__all__ = ["Engine", "EngineError", "FeatureBuffers", "new_core"]
+__all__ = ["Engine", "EngineError", "FeatureBuffers"]
 
 Index = NDArray[np.intp]
 U8 = NDArray[np.uint8]
@@ -53,11 +54,6 @@ class FeatureBuffers:
         """Some of them, not copied."""
         rows = None if self.rows is None else self.rows[first:last]
         return FeatureBuffers(self.features[first:last], rows)
-
-
-def new_core() -> ov.Core:
-    """OpenVINO with the plug-ins of this box."""
-    return ov.Core()
 
 
 def _read(core: ov.Core, model: Network | Path | Any) -> Any:
