@@ -17,17 +17,20 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.compile.ahead import one_ahead
 from kenpin.compile.parts import Parts
+from kenpin.runtime.judging.inferred import Inferred
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.judging.scoring import Scorer, TileDistances
 from kenpin.runtime.web.stages import WebStages
 
-__all__ = ["LeaveOut", "LeftOut", "Load", "StagesOf", "Unseen"]
+__all__ = ["Infer", "LeaveOut", "LeftOut", "Load", "StagesOf", "Unseen"]
 
 F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
 Load = Callable[[Path], NDArray[Any]]
 StagesOf = Callable[[Scorer], Stages | WebStages]
+Infer = Callable[[NDArray[Any]], Inferred]
 
 
 class LeaveOut(Protocol):
@@ -69,6 +72,7 @@ class Unseen:
     """The good images, and what judges each as if its part had never been seen.
 
     stages  makes the steps of the box around a scorer
+    infer   runs an image through the network, for those steps; None of webs
     leave   forgets the part of an image
     webs    the files of each image, one, or of each web
     load    reads a file as the steps see it
@@ -79,6 +83,7 @@ class Unseen:
     parts: Parts
     webs: Sequence[Sequence[Path]]
     load: Load
+    infer: Infer | None
 
     def judge(
         self, progress: Callable[[int, int], None], only: Sequence[int] | None = None
@@ -93,7 +98,7 @@ class Unseen:
         self, order: Sequence[int], progress: Callable[[int, int], None]
     ) -> Iterator[LeftOut]:
         """Judge the images or webs with these numbers, one after the other."""
-        for done, web in enumerate(order):
+        for done, (web, seen) in enumerate(one_ahead(order, self._inferred)):
             own = self.parts.parts_of(web)
             single = len(own) == 1
             scorer = self.leave.without(own[0]) if single else _RowByRow(self, web)
@@ -101,14 +106,21 @@ class Unseen:
             if isinstance(steps, WebStages):
                 yield from self._strips(steps, web)
             else:
-                (file,) = self.webs[web]
-                found = steps.measure(self.load(file))
+                assert seen is not None, "a part's image was not run through the network"
+                found = steps.conclude(seen)
                 values = found.score_map.values
                 yield LeftOut(
                     web, 0, own[0], 0, values, found.bands, steps.inspected,
                     np.ones(values.shape[1], np.float32), found.score,
                 )  # fmt: skip
             progress(done + 1, len(order))
+
+    def _inferred(self, web: int) -> Inferred | None:
+        """Of an image, what the network says of it, by whichever statistics it is judged."""
+        if self.infer is None:
+            return None
+        (file,) = self.webs[web]
+        return self.infer(self.load(file))
 
     def _strips(self, steps: WebStages, web: int) -> Iterator[LeftOut]:
         blocks = (self.load(file) for file in self.webs[web])

@@ -170,7 +170,9 @@ def spread_unseen(
         )
     )
     return [
-        _SpreadUnseen(one.stages, one.leave, one.parts, one.webs, one.load, cluster, sent, way)
+        _SpreadUnseen(
+            one.stages, one.leave, one.parts, one.webs, one.load, one.infer, cluster, sent, way
+        )
         for way, one in enumerate(here)
     ]
 

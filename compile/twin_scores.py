@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from kenpin.compile.ahead import one_ahead
 from kenpin.compile.leave_out import Unseen
 from kenpin.runtime.bundles.manifest import TwinScores
+from kenpin.runtime.judging.inferred import Inferred
 from kenpin.runtime.judging.overlay import on_canvas
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.judging.subtle_twins import Drawn, Subtle, draw, subtle_kinds
@@ -67,6 +70,15 @@ class _Plan:
     kinds: list[Subtle]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    """An image, or a piece of a web, with defects drawn into it."""
+
+    part: int
+    pixels: NDArray[Any]
+    drawn: list[tuple[Subtle, Drawn]]
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What a person would see of a defect: a piece of the image, and where it begins."""
@@ -117,31 +129,40 @@ def draw_twins(
     """`each` twins of every kind, size and contrast, fewer where there is no room."""
     unseen = task.unseen
     plans = _planned(task, each, rng)
-    for done, plan in enumerate(plans):
-        steps = unseen.stages(unseen.leave.without(plan.part))
-        pixels = unseen.load(plan.file).copy()
-        if isinstance(steps, WebStages):
-            height = min(len(pixels), 2 * (task.grid.core + task.grid.halo))
-            start = int(plan.share * (len(pixels) - height + 1))
-            pixels = np.ascontiguousarray(pixels[start : start + height])
-            # Not where the piece ends, and is reflected.
-            fields = fields_of((height // 2, task.grid.width), height // 4)
-        else:
-            fields = fields_of(pixels.shape[:2], 0)
-        drawn = [
-            (kind, place)
-            for kind, field in zip(plan.kinds, fields, strict=False)
-            if (place := _drawn(pixels, kind, field, task, rng)) is not None
-        ]
-        values, bands, inspected, times = _maps(steps, pixels)
-        for kind, place in drawn:
+    pieces = (_piece(plan, task, rng) for plan in plans)
+    for done, (piece, seen) in enumerate(one_ahead(pieces, partial(_inferred, unseen))):
+        steps = unseen.stages(unseen.leave.without(piece.part))
+        values, bands, inspected, times = _maps(steps, piece.pixels, seen)
+        for kind, place in piece.drawn:
             rows, cols = _cells(place, task.stride_px, task.reach_px)
             yield Twin(
-                kind, View.around(pixels, place), plan.part, (rows, cols),
+                kind, View.around(piece.pixels, place), piece.part, (rows, cols),
                 values[rows, cols], bands[:, rows, cols],
                 inspected[rows, cols], times[cols],
             )  # fmt: skip
         progress(done + 1, len(plans))
+
+
+def _piece(plan: _Plan, task: TwinTask, rng: np.random.Generator) -> _Piece:
+    pixels = task.unseen.load(plan.file).copy()
+    if task.unseen.infer is None:
+        height = min(len(pixels), 2 * (task.grid.core + task.grid.halo))
+        start = int(plan.share * (len(pixels) - height + 1))
+        pixels = np.ascontiguousarray(pixels[start : start + height])
+        # Not where the piece ends, and is reflected.
+        fields = fields_of((height // 2, task.grid.width), height // 4)
+    else:
+        fields = fields_of(pixels.shape[:2], 0)
+    drawn = [
+        (kind, place)
+        for kind, field in zip(plan.kinds, fields, strict=False)
+        if (place := _drawn(pixels, kind, field, task, rng)) is not None
+    ]
+    return _Piece(plan.part, pixels, drawn)
+
+
+def _inferred(unseen: Unseen, piece: _Piece) -> Inferred | None:
+    return None if unseen.infer is None else unseen.infer(piece.pixels)
 
 
 def twin_scores(scored: Iterable[tuple[Subtle, float]]) -> list[TwinScores]:
@@ -224,10 +245,11 @@ def _cells(place: Drawn, stride_px: int, reach_px: float) -> Field:
 
 
 def _maps(
-    steps: Stages | WebStages, pixels: NDArray[Any]
+    steps: Stages | WebStages, pixels: NDArray[Any], seen: Inferred | None
 ) -> tuple[F32, F32, NDArray[np.bool_], F32]:
     if isinstance(steps, Stages):
-        found = steps.measure(pixels)
+        assert seen is not None, "a part's image was not run through the network"
+        found = steps.conclude(seen)
         values = found.score_map.values
         return values, found.bands, steps.inspected, np.ones(values.shape[1], np.float32)
     return *steps.whole_maps(pixels), steps.lanes.times

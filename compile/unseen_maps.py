@@ -77,7 +77,7 @@ def join_maps(
         return operating_point(*own, task.recipe.threshold.false_rejects).threshold
 
     section = section_of(task)
-    given = unseen.stages, unseen.leave, unseen.parts, unseen.webs, unseen.load
+    given = unseen.stages, unseen.leave, unseen.parts, unseen.webs, unseen.load, unseen.infer
     if task.recipe.method.joins_nothing:
         return Joined(*given, looked.good, None, None), None
     blender = Blender(looked.good, looked.twins, ways, task.shape, task.stride_px, threshold)

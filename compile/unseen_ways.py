@@ -29,7 +29,8 @@ def unseen_ways(
     method = bench.recipe.method
     leaves = leave_outs(fitting_of(method), method, fitted, bench.scorer)
     stages_of = partial(bench.stages, look=look, engine=engine)
+    infer = None if bench.recipe.web else partial(bench.infer, engine=engine)
     return [
-        Unseen(stages_of, leave, way, webs, bench.load)
+        Unseen(stages_of, leave, way, webs, bench.load, infer)
         for leave, way in zip(leaves, fitted.ways, strict=True)
     ]

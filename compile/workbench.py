@@ -17,6 +17,7 @@ from kenpin.config.recipe import Recipe
 from kenpin.runtime.bundles.manifest import FeatureRecord, GreyRange
 from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.inferred import Inferred, infer
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.network import load_mask
 from kenpin.runtime.judging.pipeline import Stages
@@ -72,6 +73,10 @@ class Workbench:
     def scorer(self, arrays: Mapping[str, F32]) -> Scorer:
         """The recipe's method with its statistics."""
         return load_scorer(arrays, self.recipe.method, self.features, self.grid)
+
+    def infer(self, pixels: NDArray[Any], engine: Engine | None = None) -> Inferred:
+        """A part's image through the network; `engine`: what makes features, if not its own."""
+        return infer(engine or self.engine, self.grid, self.lamp, pixels)
 
     def stages(
         self, scorer: Scorer, look: Look, engine: Engine | None = None

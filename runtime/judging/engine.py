@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,8 @@ class Engine:
                 f"{model}: OpenVINO cannot compile it for {tuning.device}: {error}"
             ) from error
         self._ahead = AHEAD * tuning.streams
+        # Its requests and their memory are for one frame at a time.
+        self._in_use = Lock()
         self._renew()
 
     def _compile(
@@ -218,6 +221,11 @@ class Engine:
         (count, h, w, D) float32, and the sum of what `fill` said.
         """
         buffers = buffers or self.buffers(count)
+        with self._in_use:
+            filled = self._fill(fill, buffers)
+        return buffers.features[:count], filled
+
+    def _fill(self, fill: Callable[[int, U8], int], buffers: FeatureBuffers) -> int:
         out, step = buffers.features, self.batch
         filled, ahead, batches = 0, len(self._requests), len(out) // step
         try:
@@ -237,7 +245,7 @@ class Engine:
         except BaseException:
             self._halt()
             raise
-        return out[:count], filled
+        return filled
 
     def _choose(self, request: int, rows: Index) -> None:
         assert self._search is not None

@@ -18,6 +18,7 @@ from kenpin.runtime.bundles.manifest import BundleError, GreyRange
 from kenpin.runtime.judging.blend import Look, load_blend
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.fitting import fitted, in_grey_levels, misfit, placed
+from kenpin.runtime.judging.inferred import Inferred, infer
 from kenpin.runtime.judging.join import Joiner, ScoreMap, smooth
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.network import AS_USUAL, Execution, load_mask, load_network
@@ -127,26 +128,23 @@ class Stages:
         """
         watch = watch or Stopwatch(time.monotonic_ns)
         watch.start()
-        tiles = range(len(self.grid))
-        even = self._lamp.even(pixels)
-
-        def fill(first: int, batch: NDArray[np.uint8]) -> int:
-            watch.alive()
-            return self.grid.fill(even, tiles[first:], batch)
-
-        buffers = self._buffers.tiles(0, len(tiles))
-        _, filled = self.engine.features(fill, len(tiles), self._buffers)
+        seen = infer(self.engine, self.grid, self._lamp, pixels, self._buffers, watch.alive)
         watch.mark("infer")
-        found = self._scorer.distances(buffers.features, buffers.rows)
+        return self.conclude(seen, watch)
+
+    def conclude(self, seen: Inferred, watch: Stopwatch | None = None) -> Measurement:
+        """Measure a frame that has been through the network."""
+        watch = watch or Stopwatch(time.monotonic_ns)
+        found = self._scorer.distances(seen.features.features, seen.features.rows)
         finite = bool(np.isfinite(found.values).all())
         watch.mark("dist")
         score_map = smooth(self._joiner.join(found.values), self._sigma_px, self._mask)
-        joined, bands = self._look.whole(score_map.values, pixels, self._mask)
+        joined, bands = self._look.whole(score_map.values, seen.pixels, self._mask)
         finite = finite and bool(np.isfinite(joined).all())
         score_map = replace(score_map, values=joined)
         score = float(score_map.values.max()) if found.score is None else found.score
         watch.mark("join")
-        return Measurement(score_map, bands, score, finite, filled)
+        return Measurement(score_map, bands, score, finite, seen.filled)
 
 
 def _stages(bundle: Bundle, grid: TileGrid, execution: Execution) -> Stages:
