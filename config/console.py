@@ -7,6 +7,12 @@ from rich.console import Console
 __all__ = ["plain_console"]
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to whoever ends the command: rich would end it by the code of an error."""
+        raise
+
+
 def plain_console() -> Console:
     """A console without markup: paths and camera names may hold `[brackets]` and `:colons:`."""
-    return Console(markup=False, emoji=False, highlight=False)
+    return _Console(markup=False, emoji=False, highlight=False)
