@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from kenpin.config.exits import Exit
 from kenpin.config.settings import problems
 from kenpin.config.tuning import Tuning, tuning_file
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.bundles.durable import replace_file
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.device_trial import let_in
 from kenpin.runtime.judging.engine import Engine
@@ -119,12 +119,7 @@ def choose(measured: Sequence[tuple[Tuning, float]]) -> Tuning:
 def write_tuning(bundle: Path, tuning: Tuning) -> Path:
     """Beside the bundle's folder, whole or not at all."""
     target = tuning_file(bundle)
-    with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False) as stream:
-        stream.write(tuning.model_dump_json(indent=1) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    Path(stream.name).chmod(0o644)
-    Path(stream.name).replace(target)
+    replace_file(target, f"{tuning.model_dump_json(indent=1)}\n".encode())
     return target
 
 

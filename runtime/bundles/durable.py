@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = ["adopt", "copy_file", "hold", "lock", "point", "replace_file", "sync", "sync_tree"]
@@ -84,15 +85,16 @@ def replace_file(path: Path, data: bytes) -> None:
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     # What lies there under this name may be a link, made by whoever owns the folder.
     fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        with open(handle, "wb", closefd=False) as stream:
-            stream.write(data)
-        os.fchmod(handle, 0o644)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    fresh.rename(path)
+    with _gone_unless_renamed(fresh):
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            with open(handle, "wb", closefd=False) as stream:
+                stream.write(data)
+            os.fchmod(handle, 0o644)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        fresh.rename(path)
     sync(path.parent)
 
 
@@ -113,10 +115,20 @@ def adopt(staging: Path, target: Path) -> None:
 def point(link: Path, target: Path) -> None:
     """Make a link lead to a sibling, atomically: readers see the old or the new."""
     fresh = link.with_name(f".{link.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        fresh.unlink()
-    fresh.symlink_to(target.name)
-    # A file system that does not keep the order could else rename a link it has lost.
+    fresh.unlink(missing_ok=True)
+    with _gone_unless_renamed(fresh):
+        fresh.symlink_to(target.name)
+        # A file system that does not keep the order could else rename a link it has lost.
+        sync(link.parent)
+        fresh.rename(link)
     sync(link.parent)
-    fresh.rename(link)
-    sync(link.parent)
+
+
+@contextlib.contextmanager
+def _gone_unless_renamed(fresh: Path) -> Iterator[None]:
+    """Whatever ends the writing, a full disk or Ctrl-C, leaves nothing under its first name."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
