@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Generic
 
 from kenpin.config.journal import hear_python, say, under_journald
@@ -24,6 +25,9 @@ __all__ = ["NAME_CHARS", "BackOff", "Body", "Child"]
 # Linux shows no more of a process's name.
 NAME_CHARS = 15
 
+# The terminal's Ctrl-C and its end, and the manager's SIGTERM reach every process; the
+# parent decides when a child ends.
+_FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 # A channel ends a moment before its process, or longer if Python ends in order: the
@@ -190,9 +194,14 @@ class Child(Generic[Sent, Heard]):
 def _start(process: multiprocessing.process.BaseProcess, environ: Mapping[str, str]) -> None:
     new = {name: value for name, value in environ.items() if name not in os.environ}
     os.environ.update(new)
+    # The first start makes it, and that would unblock the signals.
+    resource_tracker.ensure_running()
+    # Until the child ignores them: Ctrl-C would end one that has just begun, with a traceback.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_PARENT)
     try:
         process.start()
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for name in new:
             del os.environ[name]
 
@@ -219,10 +228,9 @@ def _live(
 
 def _settle(name: str, parent: int) -> bool:
     """Make the calling process a child that its parent alone ends; False if that has ended."""
-    # The terminal's Ctrl-C and the manager's SIGTERM reach every process; the
-    # parent decides when this one ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in _FOR_THE_PARENT:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FOR_THE_PARENT)
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_NAME, name.encode())
     # A hung child would not see its channel end, and keep its cores for ever.

@@ -118,6 +118,27 @@ def test_a_child_that_hangs_at_its_end_is_ended(start: Start) -> None:
     assert child._process.exitcode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_its_parent_never_ends_a_child_not_even_one_that_has_just_begun(
+    start: Start, number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    child = start(until_told)
+    os.kill(child.pid, number)
+    heard: list[Said] = []
+
+    def gone() -> str:
+        heard.extend(child.receive())
+        return child.gone
+
+    until(lambda: gone() or heard, child)
+    assert heard == [Said("here")]
+    os.kill(child.pid, number)
+    child.send(Stop())
+    until(gone, child)
+    assert child.gone == "kenpin-test ended (exit code 0)"
+    assert capfd.readouterr().err == ""
+
+
 def test_a_child_without_a_sign_of_life_is_silent_since_its_start(start: Start) -> None:
     child = start(never_tick, progress=Progress())
     assert child.silent_ns(child.started_ns + 7) == 7
