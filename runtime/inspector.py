@@ -12,11 +12,14 @@ Examples
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +35,9 @@ from kenpin.runtime.selftest import open_tested
 from kenpin.runtime.web.pipeline import WebPipeline
 
 __all__ = ["Inspector", "VerdictWithMap", "WebInspector", "load"]
+
+# Far longer than a frame takes; a judgement that hangs must not keep a program from its end.
+_LAST_TURN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,13 +63,52 @@ class VerdictWithMap(Verdict):
         return self.outcome is Outcome.OK
 
 
+class _Turn:
+    """One judgement at a time, in the process that has the threads for it, while Python lives."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        _TURNS.add(self)
+
+    def __enter__(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"the bundle was loaded in process {self._process}, of which {os.getpid()} is a "
+                "fork without its threads, and would wait for them for ever; load it after the "
+                'fork, or start processes by multiprocessing.get_context("spawn")'
+            )
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def take_the_last(self, patience_s: float) -> None:
+        """Wait for whoever has it, and let nobody have it again."""
+        self._lock.acquire(timeout=max(0.0, patience_s))
+
+
+_TURNS: WeakSet[_Turn] = WeakSet()
+
+
+@atexit.register
+def _no_more_turns() -> None:
+    """Python ends daemon threads where they come back to it, and out of OpenVINO that aborts all.
+
+    Nine of ten programs that ended while such a thread judged died of SIGABRT (OpenVINO 2026.4).
+    """
+    end = time.monotonic() + _LAST_TURN_S
+    for turn in list(_TURNS):
+        turn.take_the_last(end - time.monotonic())
+
+
 class Inspector:
     """A loaded bundle. Threads take turns: one frame is judged at a time."""
 
     def __init__(self, pipeline: Pipeline | WebPipeline) -> None:
         """Take over a pipeline whose golden frames were found right; see `load`."""
         self._pipeline = pipeline
-        self._turn = threading.Lock()
+        self._turn = _Turn()
         self._judged = 0
 
     @property
@@ -95,6 +140,8 @@ class Inspector:
             If it is no array.
         ValueError
             If it has no two or three axes, or no pixels.
+        RuntimeError
+            In a process that was forked off the one that loaded the bundle.
         """
         with self._turn:
             frame = _frame(image, self._judged, name)
@@ -125,7 +172,7 @@ class WebInspector:
     of the block before. `verdict.web` says which.
     """
 
-    def __init__(self, pipeline: WebPipeline, turn: threading.Lock) -> None:
+    def __init__(self, pipeline: WebPipeline, turn: _Turn) -> None:
         """See `Inspector.web`."""
         self._pipeline = pipeline
         self._turn = turn
@@ -174,7 +221,8 @@ def load(
         its golden scores on this machine.
     """
     bundle = read_bundle(Path(path), None if trust is None else Path(trust))
-    pipeline = open_tested(bundle, execution=Execution(threads=threads))
+    with _Turn():
+        pipeline = open_tested(bundle, execution=Execution(threads=threads))
     return Inspector(pipeline)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import doctest
 import json
+import os
+import select
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -190,3 +193,73 @@ def test_a_recipe_is_a_file_with_changes_or_a_recipe_without(workshop: Workshop)
         kenpin.build(load_recipe(workshop.recipe), "bundles", changes=["tiles.size_px=256"])
     with pytest.raises(kenpin.ConfigError, match=r"nowhere\.toml: cannot be read"):
         kenpin.build("nowhere.toml", "bundles")
+
+
+ENDING = """
+import sys, threading
+import cv2, numpy as np
+import kenpin
+inspector = kenpin.load(sys.argv[1], threads=2)
+frame = cv2.imread(sys.argv[2], cv2.IMREAD_GRAYSCALE)
+score, judging = inspector.judge(frame).score, threading.Event()
+def judge_on():
+    main = threading.main_thread()
+    while sys.argv[3] == "daemon" or main.is_alive():
+        inspector.judge(frame)
+        judging.set()
+    for _ in range(5):
+        verdict = inspector.judge(frame)
+        print(verdict.reason, verdict.score == score)
+threading.Thread(target=judge_on, daemon=sys.argv[3] == "daemon").start()
+judging.wait()
+"""
+
+
+def ended(bundle: Bundle, frame: Path, kind: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", ENDING, str(bundle.folder), str(frame), kind],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_thread_that_outlives_the_main_one_judges_as_before(
+    patchcore: Bundle, good: np.ndarray, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "good.png"), good)
+    done = ended(patchcore, tmp_path / "good.png", "thread")
+    assert done.stdout.splitlines() == ["None True"] * 5, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_program_ends_in_order_while_a_daemon_thread_judges(
+    patchcore: Bundle, good: np.ndarray, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "good.png"), good)
+    for _ in range(3):
+        done = ended(patchcore, tmp_path / "good.png", "daemon")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_fork_is_told_to_load_the_bundle_itself(
+    inspector: kenpin.Inspector, good: np.ndarray
+) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            inspector.judge(good)
+        except RuntimeError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        assert select.select([reader], [], [], 60)[0], "it hangs"
+        assert b"load it after the fork" in os.read(reader, 4096)
+    finally:
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

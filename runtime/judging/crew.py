@@ -57,9 +57,17 @@ class Crew:
                 return
             self._keep_apart()
             ends = [count * part // hands for part in range(hands + 1)]
-            helped = [self._pool.submit(work, *ends[part : part + 2]) for part in range(1, hands)]
+            helped, own = [], [ends[:2]]
+            for part in range(1, hands):
+                try:
+                    helped.append(self._pool.submit(work, *ends[part : part + 2]))
+                except RuntimeError:
+                    # The program's main thread has ended, after which Python's pools take nothing;
+                    # its other threads may still judge.
+                    own.append(ends[part : part + 2])
             try:
-                work(*ends[:2])
+                for span in own:
+                    work(*span)
             finally:
                 failures = [part.exception() for part in helped]
         for failure in failures:
