@@ -27,7 +27,7 @@ from kenpin.camera.opening import opener_of
 from kenpin.camera.source import CameraError
 from kenpin.config.camera import SOURCES, CameraSettings, load_camera
 from kenpin.config.errors import ConfigError
-from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.config.exits import EPILOG, Exit, ending_signals, run
 from kenpin.config.registry import load_object
 
 __all__ = ["main"]
@@ -37,7 +37,8 @@ EXAMPLES = """examples:
   edge-run record line.toml -o /data/last-hour --max-gb 50 --drop-oldest
   edge-replay /data/monday --bundle BUNDLE --as-timed
 
-Ctrl-C or SIGTERM ends the recording; what is written stays readable whatever happens.
+Ctrl-C, SIGTERM or a terminal that is closed ends the recording; what is written stays
+readable whatever happens.
 
 """
 # Half a second of the fastest line: a disk's hesitation costs no frame.
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 def _record(options: argparse.Namespace) -> int:
     spec = load_camera(options.line, options.set)
     stopping: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         signal.signal(number, lambda found, _frame: stopping.append(found))
     ring = FrameRing(options.slots, _frame_bytes(spec))
     recorder = RecordingWriter(

@@ -52,15 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         ImageError: Exit.IMAGES,
         BundleError: Exit.BUNDLE,
     }
-    if options.command == "publish":
-        from kenpin.runtime.bundles.depot import DepotError
-
-        expected[DepotError] = Exit.BUNDLE
-    if options.command in ("build", "check", "import", "tune"):
-        from kenpin.compile.guard import QuantizationError
-        from kenpin.compile.lowest import ProcessorError
-
-        expected[QuantizationError] = expected[ProcessorError] = Exit.QUANTIZATION
     actions = {
         "bench": recipes.bench,
         "build": recipes.build_bundle,
@@ -78,7 +69,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         "update": bundles.update_bundle,
         "verify": bundles.verify,
     }
-    return run(lambda: actions[options.command](options), expected, debug=options.debug)
+
+    def act() -> int:
+        # Within `run`, because torch takes seconds, in which Ctrl-C may come.
+        if options.command == "publish":
+            from kenpin.runtime.bundles.depot import DepotError
+
+            expected[DepotError] = Exit.BUNDLE
+        if options.command in ("build", "check", "import", "tune"):
+            from kenpin.compile.guard import QuantizationError
+            from kenpin.compile.lowest import ProcessorError
+
+            expected[QuantizationError] = expected[ProcessorError] = Exit.QUANTIZATION
+        return actions[options.command](options)
+
+    return run(act, expected, debug=options.debug)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ from rich.table import Table
 from kenpin.camera.files.listing import list_images
 from kenpin.camera.synthetic import SyntheticWeb, write_dataset
 from kenpin.compile.cli import main as edge_compile
-from kenpin.config.exits import Exit
+from kenpin.config.exits import Exit, run
 
 __all__ = ["main"]
 
@@ -48,6 +48,11 @@ LONGEST_S = 300
 
 def main(folder: Path) -> int:
     """Run the demo in a folder that is made anew; gives an exit code."""
+    # The edge-run that it starts would outlive a signal that nobody waits for.
+    return run(lambda: _shown(folder), {}, debug=True)
+
+
+def _shown(folder: Path) -> int:
     console = Console()
     data, pictures = folder / "data", folder / "pictures"
     shutil.rmtree(folder, ignore_errors=True)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import Any
 
 from kenpin.config.errors import OutputError
 from kenpin.config.journal import prefix_of, under_journald
 
-__all__ = ["EPILOG", "Exit", "run"]
+__all__ = ["EPILOG", "Exit", "ending_signals", "run"]
 
 
 class Exit(IntEnum):
@@ -61,10 +63,27 @@ EPILOG = """exit codes:
 
 # What the system says of a disk, not of a socket, when it names no file.
 _DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+# Who presses Ctrl-C twice, or ends a group of processes of which each tells the other, means one
+# end; later, whoever signals again thinks that it hangs.
+_SAME_END_S = 3.0
 
 
 class _Terminated(BaseException):
-    """SIGTERM came: whatever is open is left in order, then the signal has its way."""
+    """SIGTERM or SIGHUP came: whatever is open is left in order, then the signal has its way."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """Signals that ask a program to end: Ctrl-C, a manager's, and a terminal's that is closed.
+
+    Without the last where `nohup` has taken it away.
+    """
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heeded = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return asked if heeded else asked[:2]
 
 
 def run(action: Callable[[], int], expected: Mapping[type[Exception], Exit], *, debug: bool) -> int:
@@ -79,16 +98,25 @@ def run(action: Callable[[], int], expected: Mapping[type[Exception], Exit], *, 
     debug
         Show the traceback too.
     """
+    _never_without_streams()
     _print_any_name()
+    with _ended_in_order():
+        return _run(action, expected, debug=debug)
+
+
+def _run(
+    action: Callable[[], int], expected: Mapping[type[Exception], Exit], *, debug: bool
+) -> int:
     try:
-        with _ended_in_order():
-            code = action()
-            sys.stdout.flush()
-            return code
-    except _Terminated:
+        code = action()
+        sys.stdout.flush()
+        return code
+    except _Terminated as ended:
         # The default action, so that whoever waits sees the signal and not a code.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.signal(ended.number, signal.SIG_DFL)
+        with suppress(OSError):
+            sys.stdout.flush()
+        os.kill(os.getpid(), ended.number)
         return Exit.UNEXPECTED
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -121,6 +149,13 @@ def _complain(text: str) -> None:
     sys.stderr.write("".join(f"{before}{line}\n" for line in text.splitlines()))
 
 
+def _never_without_streams() -> None:
+    """Where `>&-` has closed a descriptor, the next file to be opened would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 kept
+
+
 def _print_any_name() -> None:
     """A terminal that knows no Japanese shows `\\u691c`; without this, it would be an error."""
     for stream in (sys.stdout, sys.stderr):
@@ -130,20 +165,27 @@ def _print_any_name() -> None:
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, which removes what was half made.
+    """Let a signal unwind the stack once, which removes what was half made.
 
-    A service that handles the signal itself sets its own handler meanwhile.
+    A service that handles the signals itself sets its own handlers meanwhile.
     """
+    mine = (signal.SIG_DFL, signal.default_int_handler)
     here = threading.current_thread() is threading.main_thread()
-    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
+    before = {number: signal.getsignal(number) for number in ending_signals() if here}
+    ended_s = -math.inf
 
-    def end(_number: int, _frame: Any) -> None:
-        raise _Terminated
+    def end(number: int, _frame: Any) -> None:
+        nonlocal ended_s
+        if time.monotonic() - ended_s < _SAME_END_S:
+            return
+        ended_s = time.monotonic()
+        raise KeyboardInterrupt if number == signal.SIGINT else _Terminated(number)
 
-    signal.signal(signal.SIGTERM, end)
+    before = {number: handler for number, handler in before.items() if handler in mine}
+    for number in before:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -148,6 +148,7 @@ def test_children_of_a_line_are_of_its_own_version_after_an_update(
         module.write_text(CLI.format(version=version, current=current))
         for folder in list(module.parents)[:3]:
             (folder / "__init__.py").touch()
+        shutil.copy(ROOT / "src/kenpin/commands.py", release / "lib/kenpin")
         (release / "bin").mkdir()
         (release / "bin/edge-run").write_text(text.replace(f"/{RELEASE}", str(release)))
     current.symlink_to("releases/1")

@@ -50,10 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _other(*words)
     checking = words[:1] == ["check"]
     options = _parser().parse_args(words[1:] if checking else words)
-    from kenpin.runtime.service.geometry import NoBundleError
+    expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG}
 
-    expected = {ConfigError: Exit.CONFIG, NoBundleError: Exit.BUNDLE}
-    return run(lambda: (_check if checking else _serve)(options), expected, debug=options.debug)
+    def act() -> int:
+        # Within `run`, because what it imports takes a second, in which Ctrl-C may come.
+        from kenpin.runtime.service.geometry import NoBundleError
+
+        expected[NoBundleError] = Exit.BUNDLE
+        return (_check if checking else _serve)(options)
+
+    return run(act, expected, debug=options.debug)
 
 
 def _other(command: str, *words: str) -> int:

@@ -18,7 +18,7 @@ import structlog
 import zmq
 
 from kenpin.camera.acquisition.events import CameraChanged, CameraState
-from kenpin.config.exits import Exit
+from kenpin.config.exits import Exit, ending_signals
 from kenpin.processes.memory import keep_what_is_loaded
 from kenpin.runtime.judging.verdict import Reason, Verdict
 from kenpin.runtime.service.all_sides import AllSides
@@ -116,7 +116,7 @@ class Gateway:
     # -- life ------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT, or until the line can never run; the exit code."""
+        """Until a signal asks it to end, or until the line can never run; the exit code."""
         with self._signals() as wake:
             try:
                 self._claim()
@@ -160,7 +160,7 @@ class Gateway:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
-        handled = (signal.SIGTERM, signal.SIGINT)
+        handled = ending_signals()
         before = [signal.signal(number, lambda *_: None) for number in handled]
         wake = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         try:
