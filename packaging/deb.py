@@ -30,6 +30,7 @@ from papers import copyright_of, notice_of
 from sbom import component, document, file_component
 from wheels import Wheel, fetch, unpack
 
+from kenpin.commands import HOMES
 from kenpin.runtime.service.install import Installation, wanted
 
 HOME = PurePosixPath("/opt/kenpin")
@@ -140,7 +141,8 @@ def _commands(
     lib = _at(stage, home / "lib")
     for name, entry in project["scripts"].items():
         module, _, function = entry.partition(":")
-        if not (lib / (module.replace(".", "/") + ".py")).is_file():
+        # The box has no compiler, and so no edge-compile.
+        if not (lib / (HOMES[function].replace(".", "/") + ".py")).is_file():
             continue
         launcher = _at(stage, home / "bin" / name)
         launcher.parent.mkdir(parents=True, exist_ok=True)
