@@ -22,9 +22,10 @@ ROUNDS = 6
 
 @pytest.fixture
 def line(patchcore: Bundle, tmp_path: Path) -> Iterator[RunningLine]:
-    toml = line_toml(
-        tmp_path, patchcore.folder, trigger='mode = "software", budget_ms = 1000', camera=STILL
-    )
+    # Less than a flood lasts: who waited for its end would be late. More than others of a busy
+    # machine take from the inspection.
+    trigger = 'mode = "software", budget_ms = 2500'
+    toml = line_toml(tmp_path, patchcore.folder, trigger=trigger, camera=STILL)
     with RunningLine(toml) as running:
         running.state("operational.ready")
         yield running
