@@ -171,7 +171,11 @@ def _ended_in_order() -> Iterator[None]:
     """
     mine = (signal.SIG_DFL, signal.default_int_handler)
     here = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in ending_signals() if here}
+    before = {
+        number: handler
+        for number in ending_signals()
+        if here and (handler := signal.getsignal(number)) in mine
+    }
     ended_s = -math.inf
 
     def end(number: int, _frame: Any) -> None:
@@ -181,7 +185,6 @@ def _ended_in_order() -> Iterator[None]:
         ended_s = time.monotonic()
         raise KeyboardInterrupt if number == signal.SIGINT else _Terminated(number)
 
-    before = {number: handler for number, handler in before.items() if handler in mine}
     for number in before:
         signal.signal(number, end)
     try:

@@ -176,21 +176,21 @@ def test_a_table_whose_reader_has_gone_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("write", "where"),
+    "write",
     [
-        (lambda folder: replace_file(folder / "file", b"new"), "fsync"),
-        (lambda folder: point(folder / "current", folder / "bundle"), "fsync"),
-        (lambda folder: write_tuning(folder / "bundle", Tuning(batch=2)), "fsync"),
+        lambda folder: replace_file(folder / "file", b"new"),
+        lambda folder: point(folder / "current", folder / "bundle"),
+        lambda folder: write_tuning(folder / "bundle", Tuning(batch=2)),
     ],
     ids=["file", "link", "tuning"],
 )
 def test_a_file_that_was_being_replaced_leaves_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], object], where: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], object]
 ) -> None:
     def interrupted(_handle: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, where, interrupted)
+    monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 from kenpin.runtime.judging.telemetry import silence
 
@@ -43,14 +42,9 @@ def kept_signal_stack() -> Iterator[None]:
     another thread, the stack that is left is none: the next signal with a handler, such as
     Ctrl-C, ended the process by a segmentation fault (OpenVINO 2026.4).
     """
-    before = _Stack()
-    _libc().sigaltstack(None, ctypes.byref(before))
+    libc, before = ctypes.CDLL(None), _Stack()
+    libc.sigaltstack(None, ctypes.byref(before))
     try:
         yield
     finally:
-        _libc().sigaltstack(ctypes.byref(before), None)
-
-
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None)
+        libc.sigaltstack(ctypes.byref(before), None)
