@@ -143,6 +143,25 @@ def test_whoever_comes_under_a_name_that_is_owed_a_verdict_hears_nothing_unasked
     assert again.judge("1")["session"] == "after"
 
 
+def test_whoever_takes_a_name_again_that_two_have_claimed_hears_nothing_unasked(plc) -> None:
+    one = plc(b"claimed")
+    one.say("hello", session="one")
+    one.hear("state")
+    two = plc(b"claimed")
+    two.say("hello", session="two")
+    error = two.hear("error")
+    assert error is not None
+    assert error["reason"] == "duplicate"
+    verdict, end = None, time.monotonic() + PATIENCE_S
+    while verdict is None and time.monotonic() < end:
+        one.say("trigger", trig="1", session="one")
+        verdict = one.hear("verdict", seconds=0.5)
+    assert verdict is not None, "not acknowledged: it would come again until its deadline"
+    again = plc(b"claimed")
+    assert again.socket.poll(round(PATIENCE_S * 1000), zmq.POLLOUT), "it has its connection"
+    assert not again.socket.poll(200), "it has not said a word yet"
+
+
 def test_a_session_goes_on_over_a_cut_connection(plc) -> None:
     first = plc(b"cut")
     first.say("hello", session="1")

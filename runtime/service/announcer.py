@@ -177,6 +177,11 @@ class Announcer:
         """Send a verdict to whoever triggered, for the first time or once more."""
         self._send(entry.owner, entry.sent)
 
+    def remind(self, entry: LedgerEntry) -> None:
+        """Send a verdict once more that nobody has asked for again."""
+        if isinstance(entry.owner, Owner) and self.sessions.alone(entry.owner):
+            self.again(entry)
+
     def late(self, found: Verdict) -> None:
         """A result that came after its verdict, for statistics only."""
         fields = verdict_fields(found)

@@ -235,7 +235,7 @@ class Gateway:
             self._commander.take(part, bundle)
         now = self._clock_ns()
         for entry in self._ledger.resends(now):
-            self._announcer.again(entry)
+            self._announcer.remind(entry)
         self._run_timers(now)
         self._announce()
 

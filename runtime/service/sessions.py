@@ -55,6 +55,7 @@ class _Seat:
     holder      the connection that spoke last under the name, served or refused
     taken_ns    when another connection last took the session over from a living one
     disputed_ns until when nobody else is let in
+    rivals      the last two that claimed the name at once, since the session was opened
     ended       sessions that were in force before
     """
 
@@ -143,6 +144,16 @@ class Sessions:
         if seat is None or seat.owner != owner or seat.holder is not seat.served:
             return False
         return seat.served is None or not seat.served.ended
+
+    def alone(self, owner: Owner) -> bool:
+        """Whether nobody else has claimed the name since the session was opened.
+
+        ZeroMQ gives a name away before the line has heard a word of the new one: what is sent
+        unasked in that moment reaches the wrong one, so a name that two have claimed is sent
+        nothing again but on demand.
+        """
+        seat = self._seats.get(owner.client)
+        return seat is not None and seat.owner == owner and not seat.rivals
 
     def named(self, owner: Owner) -> bool:
         """Whether the client chose the session itself, and so begins its ids anew."""
