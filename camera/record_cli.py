@@ -25,6 +25,7 @@ from kenpin.camera.files.recording_writer import RecordingWriter
 from kenpin.camera.frame import LostFrame
 from kenpin.camera.opening import opener_of
 from kenpin.camera.source import CameraError
+from kenpin.config.arguments import positive, whole
 from kenpin.config.camera import SOURCES, CameraSettings, load_camera
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, ending_signals, run
@@ -61,12 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("line", type=Path, metavar="LINE.toml", help="whose camera")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--max-gb", type=float, default=10.0, help="of all files; default: 10")
+    parser.add_argument("--max-gb", type=positive, default=10.0, help="of all files; default: 10")
     parser.add_argument(
         "--drop-oldest", action="store_true", help="go on at the limit, without the oldest frames"
     )
-    parser.add_argument("--frames", type=int, help="stop after so many")
-    parser.add_argument("--slots", type=int, default=_SLOTS, help=argparse.SUPPRESS)
+    parser.add_argument("--frames", type=whole, help="stop after so many")
+    parser.add_argument("--slots", type=whole, default=_SLOTS, help=argparse.SUPPRESS)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the file's"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kenpin.camera.files.listing import ImageError
 from kenpin.compile.commands import bundles, evaluation, recipes
+from kenpin.config.arguments import positive, whole
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.output import add_maps
@@ -206,7 +207,7 @@ def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
     )
     add_dask(sub)
     sub.add_argument(
-        "--tile-px", type=int, help="also judge squares of this side (default: strips only)"
+        "--tile-px", type=whole, help="also judge squares of this side (default: strips only)"
     )
     sub = command("inspect", "Show what a bundle holds.")
     sub.add_argument("bundle", type=Path, metavar="BUNDLE")
@@ -239,10 +240,12 @@ def _tune_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("recipe", type=Path, metavar="RECIPE", help="where the search begins")
     budget = sub.add_mutually_exclusive_group(required=True)
     budget.add_argument("--line-rate", metavar="HZ", help="of the camera: 20khz, 20000")
-    budget.add_argument("--budget-ms", type=float, metavar="MS", help="of a frame, to its verdict")
+    budget.add_argument(
+        "--budget-ms", type=positive, metavar="MS", help="of a frame, to its verdict"
+    )
     sub.add_argument("--false-rejects", metavar="RATE", help="0.5%%; default: the recipe's")
-    sub.add_argument("--minutes", type=float, default=30.0, help="of search; default: 30")
-    sub.add_argument("--trials", type=int, default=1000, help="recipes to try at most")
+    sub.add_argument("--minutes", type=positive, default=30.0, help="of search; default: 30")
+    sub.add_argument("--trials", type=whole, default=1000, help="recipes to try at most")
     sub.add_argument(
         "--backbone",
         action="append",
@@ -257,7 +260,7 @@ def _tune_arguments(sub: argparse.ArgumentParser) -> None:
         help="what `edge-doctor measure` wrote on the box; default: this machine",
     )
     add_dask(sub)
-    sub.add_argument("--lines", type=int, default=1024, help="of a web's frame; default: 1024")
+    sub.add_argument("--lines", type=whole, default=1024, help="of a web's frame; default: 1024")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for build")
     sub.add_argument(
         "-o", "--output", type=Path, default=Path("tuned"), metavar="DIR", help="goes on from there"
@@ -274,7 +277,7 @@ def _threshold_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--f1", action="store_true", help="the best F1 over the stored NG scores")
     sub.add_argument(
         "--escape-cost",
-        type=float,
+        type=positive,
         metavar="TIMES",
         help="the cheapest: an escape costs so many rejected good parts",
     )

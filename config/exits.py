@@ -14,12 +14,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import IntEnum
+from types import FrameType
 from typing import Any
 
 from kenpin.config.errors import OutputError
 from kenpin.config.journal import prefix_of, under_journald
 
-__all__ = ["EPILOG", "Exit", "ending_signals", "run"]
+__all__ = ["EPILOG", "Exit", "all_interrupt", "ending_signals", "run"]
 
 
 class Exit(IntEnum):
@@ -84,6 +85,31 @@ def ending_signals() -> tuple[signal.Signals, ...]:
     asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     heeded = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     return asked if heeded else asked[:2]
+
+
+@contextmanager
+def all_interrupt() -> Iterator[None]:
+    """Whatever asks the program to end interrupts it as Ctrl-C does: it has a result to give."""
+    before: dict[int, Any] = {
+        number: signal.getsignal(number) for number in ending_signals() if number != signal.SIGINT
+    }
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        handler = before[number]
+        if not callable(handler):
+            raise KeyboardInterrupt
+        try:
+            handler(number, frame)
+        except _Terminated:
+            raise KeyboardInterrupt from None
+
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run(action: Callable[[], int], expected: Mapping[type[Exception], Exit], *, debug: bool) -> int:

@@ -24,6 +24,7 @@ from kenpin.camera.genicam.host import Finding, examine
 from kenpin.camera.loss import Loss
 from kenpin.camera.opening import opener_of
 from kenpin.camera.source import CameraError
+from kenpin.config.arguments import positive, whole
 from kenpin.config.camera import GenicamSpec, load_camera
 from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError
@@ -89,14 +90,16 @@ def _parser() -> argparse.ArgumentParser:
     camera.add_argument("line", nargs="?", type=Path, metavar="LINE.toml")
     camera.add_argument("--producer", type=Path, action="append", default=[], metavar="FILE.cti")
     camera.add_argument("--serial", help="which camera to try")
-    camera.add_argument("--seconds", type=float, default=3.0, help="how long to grab; default: 3")
+    camera.add_argument(
+        "--seconds", type=positive, default=3.0, help="how long to grab; default: 3"
+    )
     camera.set_defaults(action=_camera)
     flat = commands.add_parser("flat-field", help="calibrate a flat-field correction")
     flat.add_argument("--dark", type=Path, required=True, help="frames with the lens covered")
     flat.add_argument("--white", type=Path, required=True, help="frames of an even white target")
     flat.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     flat.add_argument("--line", type=Path, metavar="LINE.toml", help="whose settings it holds for")
-    flat.add_argument("--bits", type=int, default=8, help="of a sample; default: 8")
+    flat.add_argument("--bits", type=whole, default=8, help="of a sample; default: 8")
     flat.set_defaults(action=_flat_field)
     box = commands.add_parser("box", help="priorities, memory, clocks: what makes verdicts late")
     box.set_defaults(action=_box)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from kenpin.camera.frame import Frame
+from kenpin.config.arguments import not_negative, positive, whole
 from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
@@ -199,12 +200,16 @@ def add_rate(commands: Any) -> None:
     """Add `rate` to edge-doctor's subcommands."""
     rate = commands.add_parser("rate", help="how many lines a second this box holds with a bundle")
     rate.add_argument("bundle", type=Path, help="its folder, or a store with a `current`")
-    rate.add_argument("--budget-ms", type=float, default=100.0, help="to a verdict; default: 100")
-    rate.add_argument("--widths", type=int, nargs="+", default=WIDTHS, metavar="PX")
-    rate.add_argument("--lines", type=int, help="of a web's frame; default: one tile row")
-    rate.add_argument("--seconds", type=float, default=20.0, help="at each width; default: 20")
     rate.add_argument(
-        "--threads", type=int, help="as the line's inspection.threads; default: all but one core"
+        "--budget-ms", type=positive, default=100.0, help="to a verdict; default: 100"
+    )
+    rate.add_argument("--widths", type=whole, nargs="+", default=WIDTHS, metavar="PX")
+    rate.add_argument("--lines", type=whole, help="of a web's frame; default: one tile row")
+    rate.add_argument(
+        "--seconds", type=not_negative, default=20.0, help="at each width; default: 20"
+    )
+    rate.add_argument(
+        "--threads", type=whole, help="as the line's inspection.threads; default: all but one core"
     )
     rate.set_defaults(action=_rate)
 

@@ -24,6 +24,7 @@ from kenpin.camera.files.recording_format import RecordingError
 from kenpin.camera.files.recording_source import RecordingSource
 from kenpin.camera.paced_source import PacedSource
 from kenpin.camera.source import FrameSource
+from kenpin.config.arguments import not_negative, positive, whole
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.output import add_maps, folder_to_write
@@ -88,8 +89,8 @@ class Tally:
             self.reasons[verdict.reason] += 1
         self.total_us.append(verdict.stages_us["total"])
 
-    def text(self) -> str:
-        """One line: frames, OK, NG by reason, latency."""
+    def text(self, *, archived: bool = False) -> str:
+        """Frames, OK, NG by reason, latency; of an archive, which verdicts would be others."""
         if not self.total_us:
             return "no frames"
         p50, p99 = np.percentile(self.total_us, [50, 99]) / 1000
@@ -99,17 +100,19 @@ class Tally:
             f"{self.outcomes[Outcome.NG]} NG"
             + (f" ({reasons})" if reasons else "")
             + f"; latency p50 {p50:.1f} ms, p99 {p99:.1f} ms"
-            + self._comparison()
+            + (self._comparison() if archived else "")
         )
 
     def _comparison(self) -> str:
+        silent = self.outcomes.total() - self.compared
+        untold = f"; {silent} entries do not say what theirs was" if silent else ""
         if not self.compared:
-            return ""
+            return f"\nno archived verdicts{untold}"
         changes = ", ".join(
             f"{count} that were {then} are {now}"
             for (then, now), count in sorted(self.changed.items())
         )
-        return f"\n{self.compared} archived verdicts: {changes or 'all as they were'}"
+        return f"\n{self.compared} archived verdicts: {changes or 'all as they were'}{untold}"
 
 
 def replay(
@@ -238,22 +241,22 @@ def _parser() -> argparse.ArgumentParser:
         "verdicts would be others",
     )
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
-    parser.add_argument("--rate-hz", type=_positive, help="frames per second; default: flat out")
+    parser.add_argument("--rate-hz", type=positive, help="frames per second; default: flat out")
     parser.add_argument(
         "--as-timed", action="store_true", help="a recording: in the time in which it was captured"
     )
     parser.add_argument("--loop", action="store_true", help="begin again after the last frame")
     parser.add_argument(
-        "--budget-ms", type=_positive, help="later verdicts are NG late; default: no limit"
+        "--budget-ms", type=positive, help="later verdicts are NG late; default: no limit"
     )
-    parser.add_argument("--threads", type=int, help="cores for the network; default: all")
+    parser.add_argument("--threads", type=whole, help="cores for the network; default: all")
     parser.add_argument("--publish", metavar="ENDPOINT", help="tcp://127.0.0.1:PORT or ipc://PATH")
     parser.add_argument("--keys", type=Path, metavar="DIR", help="readers need one: edge-run keys")
     parser.add_argument("--encoding", type=Encoding, choices=list(Encoding), default="msgpack")
     parser.add_argument("--box", default="replay", help="name of this box in messages")
     parser.add_argument("--line", default="replay", help="name of the line: v1/verdict/<line>")
     parser.add_argument(
-        "--wait-s", type=float, default=0.0, help="wait so long for a first subscriber"
+        "--wait-s", type=not_negative, default=0.0, help="wait so long for a first subscriber"
     )
     parser.add_argument("--overlays", type=Path, metavar="DIR", help="write pictures there")
     add_maps(parser)
@@ -263,13 +266,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fail-on-ng", action="store_true", help="exit with 10 if a frame is NG")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -328,7 +324,7 @@ def _maps(options: argparse.Namespace, stack: ExitStack) -> MapFolder | None:
 
 
 def _concluded(tally: Tally, options: argparse.Namespace) -> int:
-    sys.stdout.write(tally.text() + "\n")
+    sys.stdout.write(tally.text(archived=options.archive is not None) + "\n")
     failed = options.fail_on_ng and tally.outcomes[Outcome.NG]
     return Exit.NG if failed else Exit.DONE
 

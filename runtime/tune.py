@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from kenpin.config.arguments import whole
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.settings import problems
@@ -134,9 +135,11 @@ def add_tune(commands: Any) -> None:
         default="CPU",
         help="CPU, GPU, NPU, HETERO:GPU,CPU, ...: kept only if golden frames agree; default: CPU",
     )
-    tune.add_argument("--threads", type=int, help="as the line's inspection.threads; default: all")
-    tune.add_argument("--batches", type=int, nargs="+", default=BATCHES, metavar="N")
-    tune.add_argument("--rounds", type=int, default=30, help="of all settings; default: 30")
+    tune.add_argument(
+        "--threads", type=whole, help="as the line's inspection.threads; default: all"
+    )
+    tune.add_argument("--batches", type=whole, nargs="+", default=BATCHES, metavar="N")
+    tune.add_argument("--rounds", type=whole, default=30, help="of all settings; default: 30")
     tune.set_defaults(action=_tune)
 
 

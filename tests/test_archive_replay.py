@@ -21,14 +21,17 @@ from moto_bucket import moto_bucket
 
 @pytest.fixture
 def archive(workshop: Workshop, tmp_path: Path) -> Path:
-    """Eight frames of the test set as a line would have kept them, each told as NG."""
+    """Eight frames of the test set as a line would have kept them, each told as NG.
+
+    That a line does keep them so: `tests/test_service_archive.py`.
+    """
     folder = tmp_path / "archive"
     files = sorted((workshop.data / "test").rglob("*.png"))[:8]
     for number, file in enumerate(files):
         entry = folder / ("ng" if number % 2 else "ok") / "000000000" / f"{number:012d}"
         entry.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, entry.with_suffix(".png"))
-        told = {"verdict": 2, "reason": "defect", "bundle": "old@0123", "frame": 99}
+        told = {"verdict": "NG", "reason": "defect", "bundle": "old@0123", "frame": 99}
         entry.with_suffix(".json").write_text(json.dumps({"version": 1, "verdict": told}))
     # What was being written when the power went.
     shutil.copy(files[0], folder / "ng" / "000000000" / "000000000077.png")
@@ -60,7 +63,9 @@ def test_an_entry_that_has_gone_or_was_damaged_meanwhile_is_a_lost_frame(archive
     assert "has gone from the archive" in found[0].detail
 
 
-@pytest.mark.parametrize("where", ["folder", "bucket", "bucket by workers"])
+@pytest.mark.parametrize(
+    "where", ["folder", "bucket", pytest.param("bucket by workers", marks=pytest.mark.thorough)]
+)
 def test_replay_says_which_verdicts_would_be_others(
     where: str,
     archive: Path,
@@ -89,6 +94,18 @@ def test_replay_says_which_verdicts_would_be_others(
     same = re.findall(r"^ *\d+  NG .*$", out, re.MULTILINE)
     assert len(changed) + len(same) == 8
     assert not any("was" in line for line in same)
+
+
+def test_entries_that_do_not_say_what_their_verdict_was_are_counted(
+    archive: Path, patchcore: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, *_ = sorted(archive.rglob("*.json"))
+    first.write_text(json.dumps({"version": 1, "verdict": {"verdict": "MAYBE"}}))
+    second.write_text(second.read_text().replace('"NG"', "2"))  # as the wire says it
+    assert main(["--archive", str(archive), "--bundle", str(patchcore.folder)]) == 0
+    out = capsys.readouterr().out
+    assert "7 archived verdicts" in out
+    assert out.rstrip().endswith("; 1 entries do not say what theirs was")
 
 
 def test_a_webs_archive_is_refused_and_an_empty_folder_too(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from kenpin.runtime.tune import write_tuning
 from running_line import RunningLine, line_toml
 
 PATIENCE_S = 60.0
+TRIGGERED = 'mode = "software", budget_ms = 5000'
 
 # Makes something, and is told to end again while it takes that away.
 AT_WORK = """
@@ -230,6 +232,22 @@ def test_a_terminal_that_is_closed_ends_a_line_in_order(padim: Bundle, tmp_path:
         assert line.stop(signal.SIGHUP) == 0
         assert line.verdicts[-1]["reason"] == "shutdown"
         assert not [told for told in line.log if "ended (exit code" in told]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_simulated_plc_that_is_told_to_end_still_says_what_it_found(
+    padim: Bundle, tmp_path: Path, number: int
+) -> None:
+    toml, found = line_toml(tmp_path, padim.folder, trigger=TRIGGERED), tmp_path / "found.json"
+    command = [sys.executable, "-m", "kenpin.runtime.plc.cli"]
+    with (
+        RunningLine(toml) as line,
+        subprocess.Popen([*command, "--line-toml", str(toml), "--json", str(found)]) as plc,
+    ):
+        line.verdict()
+        plc.send_signal(number)
+        assert plc.wait(PATIENCE_S) == 0
+    assert json.loads(found.read_text())["triggers"] >= 1
 
 
 def test_a_terminal_that_is_closed_ends_a_recording_in_order(tmp_path: Path) -> None:

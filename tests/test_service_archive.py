@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kenpin.camera.files.archive_source import ArchiveSource, Then
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.runtime.bundles.bundle import Bundle
@@ -70,11 +71,14 @@ def test_ng_frames_and_a_sample_of_ok_frames_are_kept_with_map_and_verdict(
     assert kept["ng"]
     assert kept["ok"]
     # The same seed and index give the same frame.
-    web = SyntheticWeb(128, 320, 3)
+    web, archived = SyntheticWeb(128, 320, 3), ArchiveSource(str(folder))
     for kind, outcome in OKS.items():
         for path, entry in zip(entries(folder, kind), kept[kind], strict=True):
             verdict = entry["verdict"]
             message = told[verdict["seq"]]
+            # Whoever replays it is told of the same verdict.
+            said = Then(message["verdict"], message["reason"] or "", message["bundle"])
+            assert archived.then(str(path.relative_to(folder).with_suffix(".png"))) == said
             assert message["verdict"] == outcome
             same = ("frame", "reason", "code", "score", "thr", "peak", "bundle", "trig")
             assert {k: verdict[k] for k in same} == {k: message[k] for k in same}
@@ -130,6 +134,7 @@ def test_an_archive_that_stands_still_or_dies_costs_entries_and_no_verdict(
     check_undisturbed(line)
 
 
+@pytest.mark.thorough
 def test_a_folder_that_is_missing_is_complained_of_until_it_is_there(
     start: Start, tmp_path: Path
 ) -> None:

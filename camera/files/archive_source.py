@@ -16,6 +16,9 @@ from kenpin.camera.paced_source import PacedSource
 
 __all__ = ["ArchiveCut", "ArchiveSource", "Then"]
 
+# As an entry names them, and as the wire does.
+_OUTCOMES = {"OK": 1, "NG": 2, 1: 1, 2: 2}
+
 
 @dataclass(frozen=True, slots=True)
 class Then:
@@ -115,7 +118,6 @@ class ArchiveCut:
         entry = f"{frame_name.removesuffix('.png')}.json"
         try:
             told = json.loads(open_place(self.where).read(entry))["verdict"]
-            found = Then(int(told["verdict"]), told["reason"] or "", str(told["bundle"]))
+            return Then(_OUTCOMES[told["verdict"]], told["reason"] or "", str(told["bundle"]))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
-        return found if found.verdict in (1, 2) else None

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
+from kenpin.config.arguments import not_negative, whole
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.output import file_to_write
@@ -150,8 +151,8 @@ def add_measure(commands: Any) -> None:
         "measure", help="time fixed work here: how much slower than a workstation is this box?"
     )
     measure.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    measure.add_argument("--threads", type=int, help="as the line's inspection.threads")
-    measure.add_argument("--seconds", type=float, default=3.0, help="for each; default: 3")
+    measure.add_argument("--threads", type=whole, help="as the line's inspection.threads")
+    measure.add_argument("--seconds", type=not_negative, default=3.0, help="for each; default: 3")
     measure.set_defaults(action=_measure)
 
 

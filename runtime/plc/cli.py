@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kenpin.config.arguments import positive, share, whole
 from kenpin.config.errors import ConfigError
-from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.config.exits import EPILOG, Exit, all_interrupt, run
 from kenpin.runtime.plc.drive import Drive, Plan
 from kenpin.runtime.plc.faults import BETWEEN, Fault, Faults
 from kenpin.runtime.plc.limits import PlcLimits
@@ -68,10 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     _task_arguments(parser.add_argument_group("what to do"))
     forgiven = parser.add_argument_group("what is forgiven, as this computer is no PLC")
     forgiven.add_argument(
-        "--slack-ms", type=_positive, default=10.0, help="on top of each deadline (10)"
+        "--slack-ms", type=positive, default=10.0, help="on top of each deadline (10)"
     )
     forgiven.add_argument(
-        "--stale-ms", type=_positive, default=100.0, help="age of what is published (100)"
+        "--stale-ms", type=positive, default=100.0, help="age of what is published (100)"
     )
     out = parser.add_argument_group("what comes out")
     out.add_argument("--json", type=Path, metavar="FILE", help="write everything for a script")
@@ -95,7 +96,7 @@ def _line_arguments(where: argparse._ArgumentGroup) -> None:
     )
     where.add_argument(
         "--poll-ms",
-        type=_positive,
+        type=positive,
         default=10.0,
         help="between two looks at a bridge's registers (10)",
     )
@@ -103,17 +104,17 @@ def _line_arguments(where: argparse._ArgumentGroup) -> None:
         "--keys", type=Path, metavar="FILE", help="of this client: see edge-run keys client"
     )
     where.add_argument(
-        "--wait-s", type=_positive, default=30.0, metavar="S", help="until it is ready (30)"
+        "--wait-s", type=positive, default=30.0, metavar="S", help="until it is ready (30)"
     )
 
 
 def _task_arguments(what: argparse._ArgumentGroup) -> None:
     what.add_argument("--listen", action="store_true", help="never trigger")
-    what.add_argument("--rate-hz", type=_positive, default=10.0, help="triggers a second (10)")
-    what.add_argument("--count", type=_whole, metavar="N", help="end after N triggers or verdicts")
-    what.add_argument("--seconds", type=_positive, metavar="S", help="end after S seconds")
+    what.add_argument("--rate-hz", type=positive, default=10.0, help="triggers a second (10)")
+    what.add_argument("--count", type=whole, metavar="N", help="end after N triggers or verdicts")
+    what.add_argument("--seconds", type=positive, metavar="S", help="end after S seconds")
     what.add_argument("--recipe", help="ask for it in every trigger")
-    what.add_argument("--budget-ms", type=_positive, help="ask for less than the line allows")
+    what.add_argument("--budget-ms", type=positive, help="ask for less than the line allows")
     what.add_argument(
         "--change", metavar="BUNDLE", help="PREPARE and ACTIVATE this bundle of the store meanwhile"
     )
@@ -125,7 +126,7 @@ def _task_arguments(what: argparse._ArgumentGroup) -> None:
         help="do this wrong now and then; may be given several times",
     )
     what.add_argument(
-        "--fault-share", type=_share, default=0.05, metavar="0..1", help="of the triggers (0.05)"
+        "--fault-share", type=share, default=0.05, metavar="0..1", help="of the triggers (0.05)"
     )
     what.add_argument("--seed", type=int, default=0, help="of the faults (0)")
 
@@ -168,7 +169,8 @@ def _plc(options: argparse.Namespace) -> int:
         show=show if screen.live else lambda: None,
         show_every_s=0.25 if screen.live else math.inf,
     )
-    drive.run(client)
+    with all_interrupt():
+        drive.run(client)
     found = report(watch, drive, begun_ns, time.monotonic_ns())
     screen.draw(lines(watch, found), last=True)
     if options.json:
@@ -315,27 +317,6 @@ def _write(path: Path, found: object) -> None:
         path.write_text(json.dumps(found, indent=1) + "\n")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error}") from error
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"found {text}, expected more than 0")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"found {text}, expected 0 to 1")
-    return value
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, expected 1 or more")
-    return value
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class Drive:
         self._left_ns = 0  # when we last came from looking
 
     def run(self, client: PlcClient) -> None:
-        """Until the plan is done, or Ctrl-C. The client is closed at the end."""
+        """Until the plan is done, or an interrupt. The client is closed at the end."""
         self._client = client
         plan, watch = self._plan, self._watch
         begun = time.monotonic()

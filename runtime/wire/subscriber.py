@@ -20,6 +20,7 @@ from typing import Self, TextIO
 
 import zmq
 
+from kenpin.config.arguments import positive, whole
 from kenpin.runtime.judging.verdict import Outcome
 from kenpin.runtime.wire.keys import ClientKeys, KeysError, read_client
 from kenpin.runtime.wire.link import Link, published, subscribing
@@ -264,8 +265,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("endpoint", help="where the verdicts are published")
     parser.add_argument("--keys", type=Path, metavar="FILE", help="from edge-run keys client")
     parser.add_argument("--line", help="this line only")
-    parser.add_argument("--count", type=_positive, metavar="N", help="end after N verdicts")
-    parser.add_argument("--timeout-s", type=float, metavar="S", help="end after S seconds in all")
+    parser.add_argument("--count", type=whole, metavar="N", help="end after N verdicts")
+    parser.add_argument(
+        "--timeout-s", type=positive, metavar="S", help="end after S seconds in all"
+    )
     parser.add_argument("--json-lines", metavar="FILE", help="write each message as a line of JSON")
     parser.add_argument(
         "--ready",
@@ -277,13 +280,6 @@ def _parser() -> argparse.ArgumentParser:
         "--encoding", type=Encoding, choices=list(Encoding), default=Encoding.MSGPACK
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"found {number}, expected 1 or more")
-    return number
 
 
 if __name__ == "__main__":

@@ -1,0 +1,45 @@
+"""Numbers on a command line: one that cannot be is refused before anything begins."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+__all__ = ["not_negative", "positive", "share", "whole"]
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    return _number(text, lambda value: 0 < value < math.inf, "more than 0")
+
+
+def not_negative(text: str) -> float:
+    """A finite number, 0 or more."""
+    return _number(text, lambda value: 0 <= value < math.inf, "0 or more")
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    return _number(text, lambda value: 0 <= value <= 1, "0 to 1")
+
+
+def whole(text: str) -> int:
+    """A whole number, 1 or more."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number, 1 or more")
+    return value
+
+
+def _number(text: str, fits: Callable[[float], bool], expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"found {text}, expected {expected}")
+    return value
