@@ -120,7 +120,7 @@ def _row(number: int, name: str, file: str, verdict: Verdict) -> tuple[Any, ...]
     return (
         number, name, file, verdict.outcome.name, verdict.reason or "", verdict.score,
         limits.ok if limits else "", limits.ng if limits else "", *peak,
-        web.n_defects if web else verdict.n_defects, *lines, verdict.detail,
+        verdict.defects_found, *lines, verdict.detail,
     )  # fmt: skip
 
 

@@ -130,6 +130,7 @@ def test_of_a_web_of_several_lanes_it_is_said_which_was_rejected() -> None:
     live.verdict(2, verdict(ok=False, web=replace(web, lanes=(bad,))), (256, 320))
     live.verdict(3, verdict(ok=False), (256, 320))
     assert [one["lanes"] for one in live.tree()["strip"]] == [("right",), (), ()]
+    assert [one["defects"] for one in live.tree()["strip"]] == [1, 1, 0]
 
 
 def test_a_line_that_is_not_heard_is_said_to_be_silent() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Kept", "Results", "act_until_ns"]
+__all__ = ["Kept", "Results", "act_until_ns", "defects_found"]
 
 # As the line's own, runtime/service/ledger.py: more are not sent again by it either.
 _KEPT = 8
@@ -94,6 +94,12 @@ class Results:
         self._kept.clear()
         self._known.clear()
         self.overrun = False
+
+
+def defects_found(verdict: Mapping[str, Any]) -> int:
+    """How many defects a line's message tells of, on a part or on a web's lines."""
+    web = verdict.get("web")
+    return int(web["n_defects"] if web else verdict.get("n_defects", 0))
 
 
 def act_until_ns(verdict: Mapping[str, Any], deadline_ns: int | None, hold_ms: float) -> int:

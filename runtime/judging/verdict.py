@@ -384,6 +384,11 @@ class Verdict:
     n_defects: int = 0
     web: WebFindings | None = None
 
+    @property
+    def defects_found(self) -> int:
+        """How many defects there were, on a part or on a web's lines."""
+        return self.n_defects if self.web is None else self.web.n_defects
+
     @classmethod
     def unjudged(
         cls,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kenpin.runtime.bridges.line_watch import hash_number
+from kenpin.runtime.bridges.results import defects_found
 
 __all__ = ["reduced"]
 
@@ -18,8 +19,7 @@ def reduced(verdict: Mapping[str, Any]) -> dict[str, Any]:
     trig, _, _part = (verdict["trig"] or "").partition("-")
     session = (verdict.get("session") or "").removeprefix("plc-")
     total_us = min(verdict["lat_us"].get("total", 0), _U32)
-    web, deadline_us = verdict.get("web"), verdict["deadline_us"]
-    n_defects = web["n_defects"] if web else verdict.get("n_defects", 0)
+    deadline_us = verdict["deadline_us"]
     return {
         "type": "verdict",
         "box": verdict["box"],
@@ -35,7 +35,7 @@ def reduced(verdict: Mapping[str, Any]) -> dict[str, Any]:
         "score": _short(verdict["score"]),
         "thr": _short(verdict["thr"]),
         "sim": verdict["sim"],
-        "n_defects": min(n_defects, _U16),
+        "n_defects": min(defects_found(verdict), _U16),
         "peak": tuple(verdict["peak"]) if verdict["peak"] else None,
         "bundle": f"{hash_number(verdict['bundle']):012x}",
         "t_mono_ns": verdict["t_mono_ns"],

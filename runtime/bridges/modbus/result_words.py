@@ -7,6 +7,7 @@ from typing import Any
 
 from kenpin.runtime.bridges.line_watch import hash_number
 from kenpin.runtime.bridges.modbus.registers import RESULT, RESULT_BITS, word_of
+from kenpin.runtime.bridges.results import defects_found
 
 __all__ = ["result_words"]
 
@@ -37,7 +38,7 @@ def result_words(
             "score": verdict["score"],
             "thr": verdict["thr"],
             "flags": _flags(verdict),
-            "n_defects": web["n_defects"] if web else verdict.get("n_defects", 0),
+            "n_defects": defects_found(verdict),
             "peak_x": peak[0] if peak else 0,
             "peak_y": peak[1] if peak else 0,
             "bundle": hash_number(verdict["bundle"]),

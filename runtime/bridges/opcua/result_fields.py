@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kenpin.runtime.bridges.line_watch import hash_number
+from kenpin.runtime.bridges.results import defects_found
 
 __all__ = [
     "PART_MARK",
@@ -60,10 +61,9 @@ class ResultFields:
 def result_fields(verdict: Mapping[str, Any]) -> ResultFields:
     """From the line's verdict."""
     meas, part = ids_of(verdict["trig"])
-    score, thr, web = verdict["score"], verdict["thr"], verdict.get("web")
+    score, thr = verdict["score"], verdict["thr"]
     total = timedelta(microseconds=verdict["lat_us"].get("total", 0))
     created = datetime.fromtimestamp(verdict["t_wall_ns"] / 1e9, UTC)
-    n_defects = web["n_defects"] if web else verdict.get("n_defects", 0)
     return ResultFields(
         result=result_id(verdict),
         job=job_id(verdict),
@@ -82,7 +82,7 @@ def result_fields(verdict: Mapping[str, Any]) -> ResultFields:
             verdict["reason"] or "ok",
             math.nan if score is None else score,
             math.nan if thr is None else thr,
-            n_defects,
+            defects_found(verdict),
             json.dumps(verdict, separators=(",", ":")),
         ),
     )

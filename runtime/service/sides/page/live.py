@@ -133,7 +133,7 @@ class LiveLine:
             bundle=verdict.bundle,
             picture=size is not None,
             place=place,
-            defects=verdict.n_defects or len(verdict.defects),
+            defects=verdict.defects_found,
             lanes=_rejected_lanes(verdict),
         )
         with self._lock:
