@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kenpin.config.bridges import BRIDGES
 from kenpin.config.exits import Exit
 from kenpin.runtime.judging.verdict import Reason
 
@@ -20,6 +21,9 @@ DECISIONS = sorted((DOCS / "decisions").glob("[0-9]*.md"))
 _ROOMS = "camera|compile|config|processes|runtime"
 _CODE = re.compile(rf"(?<![\w/.])((?:{_ROOMS}|tests|benchmarks)/[\w/-]+\.\w+)")
 _MODULE = re.compile(rf"\bkenpin\.(?:{_ROOMS})(?:\.\w+)*")
+_TEMPLATE = ["Context", "Decision", "Consequences", "What would reverse it"]
+_SHOWN = re.compile(r"^::: ([\w.]+)\n((?: .*\n)*)", re.M)
+_PAGE = re.compile(r"(?<![\w/.])((?:docs|notes)/(?:[\w-]+/)*[\w-]+)")
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -32,6 +36,17 @@ def test_files_modules_and_links_that_a_page_names_are_there(page: Path) -> None
         missing |= {name for name in _CODE.findall(text) if not (ROOT / name).exists()}
         missing |= {name for name in _MODULE.findall(text) if not _resolves(name)}
     assert not missing
+
+
+def test_pages_that_the_code_names_are_there() -> None:
+    named = {
+        name
+        for room in (*_ROOMS.split("|"), "tests", "benchmarks", "fuzz", "packaging")
+        for file in (ROOT / room).rglob("*.py")
+        for name in _PAGE.findall(file.read_text(encoding="utf-8"))
+    }
+    assert "docs/decisions/0067" in named, "found where it is named"
+    assert {name for name in named if not list(ROOT.glob(f"{name}*"))} == set()
 
 
 def _resolves(name: str) -> bool:
@@ -68,6 +83,7 @@ def test_every_alarm_has_its_row_in_troubleshooting() -> None:
     rows = re.findall(r"^\| (`.*?) \|", page.partition("\n## Alarms\n")[2], re.M)
     explained = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     raised = {name for file in (ROOT / "runtime").rglob("*.py") for name in _alarms_in(file)}
+    raised |= set(BRIDGES.names())
     assert {"camera", "changeover", "archive"} <= raised, "found where they are raised"
     assert raised - explained == set()
 
@@ -92,18 +108,25 @@ def test_every_decision_has_its_number_a_status_and_a_row_in_the_index() -> None
         assert re.match(rf"# {int(page.name[:4])}\. \w", title), page.name
         assert (empty, status[:8]) == ("", "Status: "), page.name
         assert f"]({page.name}) | {status[8:]} |" in index, page.name
+        said = re.findall(r"^\*\*([A-Z][a-z ]+)\.\*\* ", page.read_text(encoding="utf-8"), re.M)
+        assert [one for one in said if one in _TEMPLATE] == _TEMPLATE, page.name
 
 
-def test_every_package_has_a_page_of_reference() -> None:
-    named = {
+def test_every_module_stands_in_the_reference() -> None:
+    shown = {
         name
         for page in (DOCS / "reference").glob("*.md")
-        for name in re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.M)
+        for name, options in _SHOWN.findall(page.read_text(encoding="utf-8"))
+        if "show_submodules: true" in options
     }
-    packages = {
-        f"kenpin.{init.parent.relative_to(ROOT).as_posix().replace('/', '.')}"
-        for room in ("camera", "compile", "config", "processes", "runtime")
-        for init in (ROOT / room).rglob("__init__.py")
+    modules = {
+        ".".join(["kenpin", *file.relative_to(ROOT).with_suffix("").parts])
+        for room in _ROOMS.split("|")
+        for file in (ROOT / room).rglob("*.py")
+        if file.stem != "__init__"
     }
-    above = {name for name in packages if any(name.startswith(f"{known}.") for known in named)}
-    assert packages - named - above == set()
+    assert {name for name in modules if not _covered(name, shown)} == set()
+
+
+def _covered(module: str, shown: set[str]) -> bool:
+    return module in shown or any(module.startswith(f"{package}.") for package in shown)

@@ -62,8 +62,8 @@ __all__ = [
     "verdict_message",
 ]
 
-# 64 KiB of empty msgpack arrays take 5 ms to unpack, 1 MB of them 171 ms
-# (notes/operations.md §3.4): the cap bounds what a stranger can cost a reader.
+# 64 KiB of empty msgpack arrays take 5 ms to unpack, 1 MB of them 171 ms: the cap bounds what a
+# stranger can cost a reader.
 MAX_MESSAGE_BYTES = 64 * 1024
 # The longest command, a trigger whose every character is escaped, has 4.7 KiB.
 MAX_COMMAND_BYTES = 8 * 1024

@@ -16,7 +16,8 @@ from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES
 
 __all__ = ["EndpointError", "VerdictPublisher", "check_endpoint", "check_libzmq"]
 
-# The security record of older ones is in notes/operations.md §3.3.
+# Older ones can be overrun before anybody has shown a key (CVE-2019-13132, CVE-2019-6250), or in
+# memory (CVE-2021-20236).
 _OLDEST_LIBZMQ = (4, 3, 5)
 # About 50 s of verdicts at 20 frames a second, and at most 64 MB for each stalled reader.
 SEND_HWM = 1000
