@@ -25,7 +25,14 @@ from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.scoring import Scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["QuantizationError", "compare", "sample_tiles", "share_kept", "with_twins"]
+__all__ = [
+    "QuantizationError",
+    "compare",
+    "sample_tiles",
+    "share_kept",
+    "tile_features",
+    "with_twins",
+]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -116,7 +123,7 @@ def compare(
     scores: dict[Literal["fp32", "int8"], dict[Literal["normals", "twins"], list[float]]] = {}
     separation: dict[Literal["fp32", "int8"], float] = {}
     for name, engine in engines.items():
-        good, bad = trial.scores(partial(_features, engine))
+        good, bad = trial.scores(partial(tile_features, engine))
         scores[name] = {"normals": good, "twins": bad}
         separation[name] = _separation(good, bad)
     ratios = {} if int8 is None else _ratios(scores["fp32"]["twins"], scores["int8"]["twins"])
@@ -164,7 +171,7 @@ def share_kept(
     The lowest ratio of any kind of twin, less the separation that is lost.
     """
     trial = _Trial.of(normals, halo_px, method, seed)
-    good, bad = trial.scores(partial(_features, fp32))
+    good, bad = trial.scores(partial(tile_features, fp32))
     separation = _separation(good, bad)
 
     def kept(run: Run) -> float:
@@ -212,7 +219,9 @@ def _enforce(record: QuantizationRecord) -> None:
         )
 
 
-def _features(engine: Engine, tiles: U8) -> F32:
+def tile_features(engine: Engine, tiles: U8) -> F32:
+    """(N, cells, cells, D) features of (N, C, S, S) tiles."""
+
     def fill(first: int, batch: U8) -> int:
         part = tiles[first : first + len(batch)]
         batch[: len(part)] = part

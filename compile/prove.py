@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from kenpin.camera.files.listing import list_images
 from kenpin.compile import anomalib_inferencer
 from kenpin.compile.exported_program import loaded
-from kenpin.compile.guard import sample_tiles, with_twins
+from kenpin.compile.guard import sample_tiles, tile_features, with_twins
 from kenpin.compile.imported_network import ImportedNetwork
 from kenpin.compile.layouts import recipe_with_images
 from kenpin.compile.model_file import read, static_batch
@@ -112,13 +112,7 @@ def prove(recipe: Recipe, bundle: Bundle, anomalib: Path | None = None) -> Proof
     engine, _ = load_network(bundle, grid)
     # A tile's own threshold is no part of what its network says.
     scorer = ImportedScorer(method)
-
-    def fill(first: int, batch: U8) -> int:
-        part = tiles[first : first + len(batch)]
-        batch[: len(part)] = part
-        return len(part)
-
-    features, _ = engine.features(fill, len(tiles))
+    features = tile_features(engine, tiles)
     by, said = alone(network, tiles, anomalib)
     off: dict[str, list[float]] = {"map": [], "score": []}
     largest = {"map": 0.0, "score": 0.0}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "examine", "text_of"]
 
 Grade = Literal["ok", "warning", "unknown", "unused"]
 
@@ -68,7 +68,7 @@ def _for(needed: str, transport: str, findings: list[Finding]) -> list[Finding]:
 def _networks(root: Path, packet_bytes: int | None) -> list[Finding]:
     found = []
     for card in sorted((root / "sys/class/net").glob("*")):
-        if card.name == "lo" or _text(card / "operstate") not in ("up", "unknown"):
+        if card.name == "lo" or text_of(card / "operstate") not in ("up", "unknown"):
             continue
         mtu = _number(card / "mtu")
         if mtu is None:
@@ -144,7 +144,8 @@ def _locked(wanted: int) -> Finding:
     return Finding("memory locks", "ok", f"{soft} bytes")
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a file of the kernel says, stripped; empty where it cannot be read."""
     try:
         return path.read_text().strip()
     except OSError:
@@ -152,5 +153,5 @@ def _text(path: Path) -> str:
 
 
 def _number(path: Path) -> int | None:
-    text = _text(path)
+    text = text_of(path)
     return int(text) if text.isdigit() else None

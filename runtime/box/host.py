@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from kenpin.camera.genicam.host import Finding
+from kenpin.camera.genicam.host import Finding, text_of
 
 __all__ = ["clock", "examine_box"]
 
@@ -38,7 +38,7 @@ def examine_box(root: Path = Path("/")) -> list[Finding]:
 
 
 def _throttling(root: Path) -> Finding:
-    name, told = "realtime throttling", _text(root / "proc/sys/kernel/sched_rt_runtime_us")
+    name, told = "realtime throttling", text_of(root / "proc/sys/kernel/sched_rt_runtime_us")
     if not told:
         return Finding(name, "unknown", "sched_rt_runtime_us cannot be read")
     if told == "-1":
@@ -50,7 +50,7 @@ def _throttling(root: Path) -> Finding:
 def _governors(root: Path) -> Iterator[Finding]:
     name = "processor's governor"
     files = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor"))
-    found = sorted({_text(file) for file in files})
+    found = sorted({text_of(file) for file in files})
     if not found:
         yield Finding(name, "unknown", "no cpufreq here: a virtual machine, or fixed clocks")
     elif found != ["performance"]:
@@ -61,7 +61,7 @@ def _governors(root: Path) -> Iterator[Finding]:
 
 
 def _swap(root: Path) -> Finding:
-    rows = _text(root / "proc/swaps").splitlines()[1:]
+    rows = text_of(root / "proc/swaps").splitlines()[1:]
     used = sum(int(row.split()[3]) for row in rows if len(row.split()) > 3)
     if used:
         remedy = "more memory, or swapoff -a: a page that comes from a disk takes milliseconds"
@@ -70,7 +70,7 @@ def _swap(root: Path) -> Finding:
 
 
 def _load(root: Path) -> Finding:
-    text = _text(root / "proc/loadavg")
+    text = text_of(root / "proc/loadavg")
     if not text:
         return Finding("load", "unknown", "/proc/loadavg cannot be read")
     load, cores = float(text.split()[1]), os.cpu_count() or 1
@@ -86,7 +86,7 @@ def _rivals(root: Path, lines: set[Path]) -> Finding:
     least, rivals = min(ours, default=_OURS), []
     for process in (root / "proc").glob("[0-9]*"):
         # The kernel's own threads have no command line, and are short.
-        command = _text(process / "cmdline").split("\0")[0]
+        command = text_of(process / "cmdline").split("\0")[0]
         if not command or process in lines:
             continue
         stats = [process / "stat", *(process / "task").glob("*/stat")]
@@ -100,7 +100,7 @@ def _rivals(root: Path, lines: set[Path]) -> Finding:
 
 def _realtime(stat: Path) -> int:
     """A thread's realtime priority; 0 if it has none, or has gone."""
-    fields = _text(stat).rpartition(")")[2].split()
+    fields = text_of(stat).rpartition(")")[2].split()
     if len(fields) <= _POLICY or int(fields[_POLICY]) not in (_SCHED_FIFO, _SCHED_RR):
         return 0
     return int(fields[_POLICY - 1])
@@ -123,7 +123,7 @@ def _gateways(root: Path) -> Iterator[tuple[Path, str]]:
     """Every gateway that runs, and its settings' file."""
     folders = [path for path in (root / "proc").iterdir() if path.name.isdigit()]
     for process in sorted(folders, key=lambda path: int(path.name)):
-        words = _text(process / "cmdline").split("\0")
+        words = text_of(process / "cmdline").split("\0")
         told = [word for word in words if word]
         for at, word in enumerate(told[:-1]):
             if Path(word).name == "edge-run" and told[at + 1].endswith(".toml"):
@@ -132,7 +132,7 @@ def _gateways(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _priority(process: Path, line: str) -> Finding:
-    name, fields = f"{line}: deadlines", _text(process / "stat").rpartition(")")[2].split()
+    name, fields = f"{line}: deadlines", text_of(process / "stat").rpartition(")")[2].split()
     if len(fields) <= _POLICY:
         return Finding(name, "unknown", "its scheduling cannot be read")
     if int(fields[_POLICY]) in (_SCHED_FIFO, _SCHED_RR):
@@ -144,7 +144,7 @@ def _priority(process: Path, line: str) -> Finding:
 
 def _locked(process: Path, line: str) -> Finding:
     name = f"{line}: memory"
-    rows = [row for row in _text(process / "status").splitlines() if row.startswith("VmLck")]
+    rows = [row for row in text_of(process / "status").splitlines() if row.startswith("VmLck")]
     if not rows:
         return Finding(name, "unknown", "cannot be read")
     if int(rows[0].split()[1]):
@@ -170,21 +170,14 @@ def _way_back(process: Path, line: str) -> Finding:
 
 def _capable(process: Path) -> bool:
     """Whether it has CAP_SYS_NICE."""
-    for row in _text(process / "status").splitlines():
+    for row in text_of(process / "status").splitlines():
         if row.startswith("CapEff"):
             return bool(int(row.split()[1], 16) >> 23 & 1)
     return False
 
 
 def _limit(process: Path, name: str) -> str:
-    for row in _text(process / "limits").splitlines():
+    for row in text_of(process / "limits").splitlines():
         if row.startswith(name):
             return row.removeprefix(name).split()[0]
     return ""
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
