@@ -70,6 +70,9 @@ def _config(precision: str | None, threads: int | None, tuning: Tuning) -> dict[
     # GPU and NPU know neither of these settings nor what they cost.
     if tuning.device == "CPU":
         config["NUM_STREAMS"] = tuning.streams
+        # Pinned, the threads of every process that asks for as many take the same cores: two lines
+        # on one box, or two workers, would share them while others rest. See docs/decisions/0069.
+        config["ENABLE_CPU_PINNING"] = False
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
     return config

@@ -227,6 +227,7 @@ class Proposer:
             "PERFORMANCE_HINT": "THROUGHPUT",
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": streams,
+            "ENABLE_CPU_PINNING": False,
         }
         core = new_core()
         return [
