@@ -62,6 +62,9 @@ $(PEERS)/installed: benchmarks/peers/requirements.txt
 	$(PEERS)/bin/python -m pip install --quiet -r benchmarks/peers/requirements.txt
 	touch $@
 
+# Tests start hundreds of processes: what these import is compiled once, whatever a container says.
+test test-real test-busy coverage: export PYTHONDONTWRITEBYTECODE =
+
 # Two files at a time: those that compute; then those that wait for processes and clocks, which
 # should not wait for the former. Both share their bundles.
 test: install

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgpack
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from faulty_pipelines import inject
 from kenpin.runtime.wire.client import LineClient, WireOptions
@@ -22,6 +23,7 @@ from kenpin.runtime.wire.keys import ClientKeys
 from kenpin.runtime.wire.link import Keys
 
 __all__ = [
+    "EDGE_RUN",
     "PATIENCE_S",
     "SERVE_LINE",
     "UNHURRIED",
@@ -35,6 +37,8 @@ __all__ = [
 PATIENCE_S = float(os.environ.get("KENPIN_TEST_PATIENCE_S", "120"))
 HERE = Path(__file__).resolve().parent
 _T = TypeVar("_T")
+EDGE_RUN = (sys.executable, "-m", "kenpin.runtime.service.cli")
+# The same with pipelines that can be made to fail.
 SERVE_LINE = (sys.executable, str(HERE / "serve_line.py"))
 
 # For a line beside which something hangs for two seconds and more. A machine that is busy with
@@ -109,6 +113,7 @@ class RunningLine:
         self._socket.setsockopt(zmq.RCVHWM, 100_000)
         if keys:
             keys.on(self._socket)
+        self._gone = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._socket.connect(pub or f"ipc://{folder}/pub")
         extra = {"KENPIN_TEST_FAULT": str(self._fault), "PYTHONPATH": _path()}
         self.process = subprocess.Popen(
@@ -146,7 +151,7 @@ class RunningLine:
                 self.topics.append((time.monotonic(), topic.decode(), message))
                 if wanted(message):
                     return message
-            if self.process.poll() is not None:
+            elif self.process.poll() is not None:
                 raise AssertionError(f"the service ended: {''.join(self.log[-5:])}")
         last = [m for _, _, m in self.topics[-3:]]
         raise AssertionError(f"waited {PATIENCE_S} s for {what or wanted}; last: {last}")
@@ -225,11 +230,16 @@ class RunningLine:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to end; its exit code."""
         if self.process.poll() is None:
+            while self._gone.poll(0):  # of a line before this one
+                recv_monitor_message(self._gone)
             self.process.send_signal(number)
         try:
             return self.process.wait(PATIENCE_S)
         finally:
-            self.listen(0.1)
+            # Its connection ends behind its last word.
+            if self.topics:
+                self._gone.poll(round(PATIENCE_S * 1000))
+            self.listen()
             self.close()
 
     def close(self) -> None:

@@ -48,6 +48,7 @@ def test_what_is_no_number_in_either_map_is_none_in_the_joined_one(join, bad):
     assert not np.isfinite(join_maps(one, odd, join)).all()
 
 
+@pytest.mark.thorough
 def test_a_frame_is_joined_square_by_square(padim: Bundle) -> None:
     bundle = blended(padim)
     frame = good()

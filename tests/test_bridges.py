@@ -207,7 +207,9 @@ def test_every_promise_holds_through_modbus_whatever_goes_wrong(line: LyingLine)
     check_every_promise(watch, 50)
 
 
-@pytest.mark.parametrize(("poll_ms", "rate_hz"), [(32, 12), (100, 4)])
+@pytest.mark.parametrize(
+    ("poll_ms", "rate_hz"), [(32, 12), pytest.param(100, 4, marks=pytest.mark.thorough)]
+)
 def test_every_promise_holds_for_a_plc_that_looks_seldom(
     line: LyingLine, poll_ms: int, rate_hz: float
 ) -> None:

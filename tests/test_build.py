@@ -106,7 +106,9 @@ def test_twins_are_scored_by_both_precisions_and_recorded(patchcore: Bundle) -> 
     assert q.separation["fp32"] - q.separation["int8"] <= q.settings.max_separation_loss
 
 
-@pytest.mark.parametrize("method", ['method.name="patchcore"', PADIM])
+@pytest.mark.parametrize(
+    "method", ['method.name="patchcore"', pytest.param(PADIM, marks=pytest.mark.thorough)]
+)
 def test_calibrating_on_normals_alone_is_caught(
     workshop: Workshop, tmp_path: Path, method: str
 ) -> None:
@@ -115,6 +117,7 @@ def test_calibrating_on_normals_alone_is_caught(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_lost_separation_is_caught_too(workshop: Workshop, tmp_path: Path) -> None:
     with pytest.raises(QuantizationError, match="separates pasted defects"):
         workshop.build(

@@ -81,6 +81,7 @@ def test_verdicts_are_the_same_and_none_is_lost_or_double_where_a_worker_is_kill
     assert found == expected
 
 
+@pytest.mark.thorough
 def test_replay_prints_what_it_prints_on_one_machine(
     dask: DaskCluster,
     workshop: Workshop,
@@ -208,6 +209,7 @@ name = "gabor"
 """
 
 
+@pytest.mark.thorough
 def test_a_bench_on_a_cluster_has_the_same_figures(
     dask: DaskCluster, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

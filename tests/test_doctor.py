@@ -62,6 +62,7 @@ def test_the_doctor_counts_what_is_lost_and_says_so_in_its_exit_code(simulator, 
     assert "none came" in done.stdout
 
 
+@pytest.mark.thorough
 def test_the_doctor_names_a_setting_that_the_camera_refuses(simulator, line):
     simulator.tell("keep Width")
     line.write_text(LINE.format(cti=simulator.cti).replace("256", "128"))
@@ -77,9 +78,10 @@ def test_the_doctor_names_a_setting_that_the_camera_refuses(simulator, line):
             '[[camera.triggers]]\nselector = "FrameStart"\nsource = "Line0"',
             "the camera waits for FrameStart from Line0",
         ),
-        (
+        pytest.param(
             '[[camera.triggers]]\nselector = "LineStart"\nsource = "Software"',
             "the camera gave no frame within",
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             '[[camera.triggers]]\nselector = "AcquisitionStart"\nsource = "Line0"',
@@ -110,6 +112,7 @@ def test_the_doctor_blames_what_is_to_blame(line, more, blamed):
     assert blamed in " ".join((done.stdout + done.stderr).replace("│", " ").split())
 
 
+@pytest.mark.thorough
 def test_the_doctor_blames_the_cameras_own_fault_before_the_network(simulator, line):
     simulator.tell("freeze")
     done = run("kenpin.runtime.doctor", "camera", line, "--seconds", "0.4")
@@ -199,6 +202,7 @@ def test_a_flat_field_is_calibrated_from_folders_and_used_by_the_camera(simulato
     assert (first.pixels != first_raw.pixels).any()
 
 
+@pytest.mark.thorough
 def test_a_flat_field_for_another_camera_is_refused(line, tmp_path):
     for name, level in (("dark", 2), ("white", 180)):
         (tmp_path / name).mkdir()

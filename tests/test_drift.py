@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from kenpin.runtime.service.sides.messages import DriftTold
 from kenpin.runtime.service.sides.metrics import LineMetrics
 from kenpin.runtime.web.pipeline import open_pipeline
 from page_server import counts
-from running_line import RunningLine, line_toml
+from running_line import EDGE_RUN, RunningLine, line_toml
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -372,7 +371,7 @@ def test_a_line_tells_that_its_lens_is_dirty_and_that_it_was_cleaned(
         trigger='mode = "software", budget_ms = 20000',
         drift="window = 60, alarms_per_look = 0.09",
     )
-    line = RunningLine(toml, command=(sys.executable, "-m", "kenpin.runtime.service.cli"))
+    line = RunningLine(toml, command=EDGE_RUN)
     try:
         line.state("operational.ready")
         # One after the other, however slow: each of them is judged, and counts.

@@ -55,7 +55,7 @@ def saved(folder: Path, *said: str, any_batch: bool = True) -> Path:
     return file
 
 
-@pytest.mark.parametrize("any_batch", [True, False])
+@pytest.mark.parametrize("any_batch", [pytest.param(True, marks=pytest.mark.thorough), False])
 def test_a_map_and_a_score_of_a_program_are_what_torch_says(
     tmp_path: Path, any_batch: bool
 ) -> None:

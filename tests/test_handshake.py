@@ -118,7 +118,9 @@ def test_eight_verdicts_wait_for_their_ack_and_a_ninth_is_an_overrun(plc: Client
     assert plc.until(lambda m: m["type"] == "trigger_ack" and m["trig"] == "11")["overrun"] is False
 
 
-@pytest.mark.parametrize("pub", list(Encoding))
+@pytest.mark.parametrize(
+    "pub", [Encoding.MSGPACK, pytest.param(Encoding.JSON, marks=pytest.mark.thorough)]
+)
 def test_everything_published_obeys_its_schema_and_a_newcomer_hears_state_and_alarms(
     own_bundle: Path, tmp_path: Path, pub: Encoding
 ) -> None:

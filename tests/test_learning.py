@@ -187,6 +187,7 @@ def test_an_update_that_loses_a_known_defect_is_refused_and_says_which(
     assert list(tmp_path.iterdir()) == []  # no scratch, no half a bundle
 
 
+@pytest.mark.thorough
 def test_padim_is_told_of_more_patches(padim: Bundle, tmp_path: Path) -> None:
     found = updated(padim, tmp_path)
     assert found.bundle is not None, found.refused
@@ -196,6 +197,7 @@ def test_padim_is_told_of_more_patches(padim: Bundle, tmp_path: Path) -> None:
     assert support == found.record.added > 0
 
 
+@pytest.mark.thorough
 def test_a_web_learns_from_its_blocks(web_bundle: Bundle, tmp_path: Path) -> None:
     width = web_lines.WIDTH
     blocks = [known(f"{n}.png", streaked(n, 200, width, 6), bad=False) for n in range(4)]

@@ -273,6 +273,7 @@ def test_alarms_are_conditions_that_come_and_go(tmp_path: Path) -> None:
         run(line, work)
 
 
+@pytest.mark.thorough
 def test_a_line_that_runs_by_itself_is_not_stopped_by_its_clients(tmp_path: Path) -> None:
     settings = OpcuaSettings(kind="opcua", port=free_port())
     with (

@@ -73,6 +73,7 @@ def test_a_bundle_of_its_own_width_is_not_stretched(patchcore):
     assert stretched(patchcore, patchcore.manifest.frame.width_px) is patchcore
 
 
+@pytest.mark.thorough
 def test_a_wider_frame_has_more_tiles_and_takes_longer(patchcore):
     narrow, wide = measure(patchcore, [320, 2560], budget_ms=1e6, seconds=0, threads=1)
     assert (narrow.tiles, wide.tiles) == (3, 20)

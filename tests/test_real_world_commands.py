@@ -87,6 +87,7 @@ def test_names_that_are_no_text_are_judged_drawn_and_told(
     assert len(list((tmp_path / "p").iterdir())) == 4
 
 
+@pytest.mark.thorough
 def test_a_recipe_learns_from_names_that_are_no_text(
     workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

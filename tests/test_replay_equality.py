@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-import msgpack
 import pytest
-import zmq
 
 from bundles import IN_FLOAT, Workshop, made_once
 from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.frame import Frame
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.pipeline import Pipeline
-from running_line import PATIENCE_S, line_toml
+from running_line import EDGE_RUN, RunningLine, line_toml
 
 Told = dict[str, tuple[int, float | None]]
 
@@ -42,24 +38,6 @@ def test_the_service_judges_as_the_replay_does(
 ) -> None:
     bundle: Bundle = request.getfixturevalue(made)
     frames = workshop.data / "test"
-    toml = line_toml(
-        tmp_path,
-        bundle.folder,
-        camera=f'kind = "recorded", folder = "{frames}", rate_hz = 20',
-        trigger='mode = "free", budget_ms = 20000, max_in_flight = 8',
-        ring="slots = 16",
-    )
-    found: Told = {}
-    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
-        socket.setsockopt(zmq.SUBSCRIBE, b"v1/verdict/")
-        socket.connect(f"ipc://{tmp_path}/pub")
-        command = [sys.executable, "-m", "kenpin.runtime.service.cli", str(toml), "--until-end"]
-        done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S)
-        assert done.returncode == 0, done.stderr.decode()
-        while socket.poll(200):
-            message = msgpack.unpackb(socket.recv_multipart()[1])
-            found[message["name"]] = message["verdict"], message["score"]
-
     pipeline, source = Pipeline(bundle), ImageSource(frames)
     expected: Told = {}
     while not source.exhausted:
@@ -69,4 +47,18 @@ def test_the_service_judges_as_the_replay_does(
         expected[frame.name] = int(verdict.outcome), verdict.score
     assert len(expected) > 10
     assert len({outcome for outcome, _ in expected.values()}) == 2, "all are judged alike"
+
+    toml = line_toml(
+        tmp_path,
+        bundle.folder,
+        camera=f'kind = "recorded", folder = "{frames}"',
+        trigger='mode = "software", budget_ms = 20000',
+    )
+    found: Told = {}
+    with RunningLine(toml, command=EDGE_RUN) as line:
+        line.state("operational.ready")
+        plc = line.client()
+        for number in range(len(expected)):
+            told = plc.ask(str(number))
+            found[told["name"]] = told["verdict"], told["score"]
     assert found == expected

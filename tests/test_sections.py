@@ -86,6 +86,7 @@ def test_a_section_where_nothing_is_inspected_changes_no_other(tmp_path: Path) -
     assert alone.gain()[0, -1] == 1
 
 
+@pytest.mark.thorough
 def test_a_bundle_with_a_threshold_for_each_tile_scales_its_maps(tmp_path: Path) -> None:
     workshop = Workshop.open(tmp_path)
     bundle = workshop.build(tmp_path / "store", 'threshold={each="tile"}', IN_FLOAT).bundle

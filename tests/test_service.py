@@ -145,7 +145,9 @@ def test_golden_frames_are_judged_on_demand_and_on_schedule(start: Start) -> Non
         line.until(lambda m, w=want: m["type"] == "state" and m["selftest"] == w)
 
 
-@pytest.mark.parametrize("name", ["golden/good-0.png", "manifest.json"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("golden/good-0.png", marks=pytest.mark.thorough), "manifest.json"]
+)
 def test_a_bundle_that_changes_on_the_disk_ends_ready_until_it_is_whole_and_reset(
     own_bundle: Path, tmp_path: Path, name: str
 ) -> None:
@@ -171,7 +173,14 @@ def test_a_bundle_that_changes_on_the_disk_ends_ready_until_it_is_whole_and_rese
         assert plc.ask("3")["reason"] in (None, "defect")
 
 
-@pytest.mark.parametrize("fault", ["sleep 0.4", "gil 0.4", "spin 0.4"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param("sleep 0.4", marks=pytest.mark.thorough),
+        "gil 0.4",
+        pytest.param("spin 0.4", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_stalled_inspection_is_answered_late_and_the_next_frames_are_judged(
     start: Start, fault: str
 ) -> None:
@@ -184,7 +193,9 @@ def test_a_stalled_inspection_is_answered_late_and_the_next_frames_are_judged(
     check_books(line)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGKILL, marks=pytest.mark.thorough), signal.SIGSTOP]
+)
 def test_a_dead_or_stopped_inspection_is_told_replaced_and_costs_only_ng(
     start: Start, number: int
 ) -> None:
@@ -201,7 +212,7 @@ def test_a_dead_or_stopped_inspection_is_told_replaced_and_costs_only_ng(
 
 def test_sigterm_answers_what_is_under_way_and_ends_with_0(start: Start) -> None:
     line = start(
-        trigger='mode = "free", budget_ms = 2000', camera=SYNTHETIC.format(rate=25, count=90)
+        trigger='mode = "free", budget_ms = 2000', camera=SYNTHETIC.format(rate=25, count=9000)
     )
     line.verdict(lambda m: m["verdict"] == 1)
     line.fault("sleep 1")

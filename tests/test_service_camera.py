@@ -57,6 +57,7 @@ def test_a_pulled_cable_is_told_and_the_line_comes_back_by_itself(
     assert frames == list(range(len(frames))), "a frame that was started got no verdict"
 
 
+@pytest.mark.thorough
 def test_twelve_bits_of_a_camera_are_judged_by_their_eight_highest(
     simulator: Simulator, patchcore: Bundle, tmp_path: Path
 ) -> None:

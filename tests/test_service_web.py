@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,13 +33,12 @@ from kenpin.runtime.wire.map_encoding import Encoding, decode, encode
 from kenpin.runtime.wire.verdict_messages import VerdictMessage
 from kenpin.runtime.wire.web_limits import fitted, with_open
 from kenpin.runtime.wire.web_messages import web_part
-from running_line import PATIENCE_S, RunningLine, line_toml
+from running_line import EDGE_RUN, PATIENCE_S, RunningLine, line_toml
 from web_lines import SEED, WIDTH, cut, some_web, spoiled
 from wire_samples import NG_VERDICT, a_defect, everything_found, verdict_message
 
 pytestmark = pytest.mark.clock
 
-EDGE_RUN = (sys.executable, "-m", "kenpin.runtime.service.cli")
 CAMERA = f'kind = "synthetic", height_px = 100, width_px = {WIDTH}, seed = {SEED}, rate_hz = 25'
 LANES = (
     "along = { line_pitch_mm = 0.5 }, mm_per_px = 0.5, offset_to_gate_mm = 2000, lanes = ["
@@ -171,8 +169,10 @@ def test_a_web_is_judged_to_its_last_line_when_the_recording_ends(
         web="defects = { most_per_frame = 1 }",
         # Over before the roll book's process has read its libraries.
         camera=f'kind = "recorded", folder = "{tmp_path}/frames", rate_hz = 20',
-        ring=f"pixel_bytes = {100 * WIDTH}",
-        trigger='mode = "free", budget_ms = 5000',
+        ring=f"pixel_bytes = {100 * WIDTH}, slots = 16",
+        # All eight may wait at once: a busy machine loses none of them.
+        trigger='mode = "free", budget_ms = 20000, max_in_flight = 8',
+        watchdog="hung_ms = 5000, kill_ms = 10000",
         rolls=f'folder = "{tmp_path}/rolls"',
     )
     ran = subprocess.run([*EDGE_RUN, str(toml), "--until-end"], timeout=180, check=False)

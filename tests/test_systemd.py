@@ -117,6 +117,7 @@ def under_the_unit(
     return [sys.executable, sandbox.__file__, str(unit), str(folder), *command]
 
 
+@pytest.mark.thorough
 @seccomp
 def test_a_line_runs_under_the_unit_and_changes_its_bundle(
     patchcore: Bundle, padim: Bundle, units: Path, tmp_path: Path

@@ -120,6 +120,7 @@ def test_the_plane_is_that_in_which_most_varies() -> None:
     assert share == pytest.approx(29 / 29.03, abs=1e-3)
 
 
+@pytest.mark.thorough
 def test_a_learned_measure_is_a_bundle_and_its_report_shows_the_nearest_good(
     tmp_path: Path,
 ) -> None:

@@ -63,8 +63,8 @@ ASKED = {
 TRAINED = sorted(
     name for name in METHODS.names() if issubclass(METHODS.find(name).settings, TrainedSpec)
 )
-# Many steps of a flow each, even of two.
-LONG = ("cflow", "ensemble", "fastflow")
+# Many seconds each: `make test` trains the quicker ones.
+LONG = ("cflow", "efficientad", "ensemble", "fastflow", "ganomaly", "reverse_distillation")
 
 
 @pytest.fixture(scope="session")

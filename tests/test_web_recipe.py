@@ -148,6 +148,7 @@ def masked(workshop: Workshop, folder: Path, mask: Any) -> Bundle:
     return workshop.build(folder / "store", *changes).bundle
 
 
+@pytest.mark.thorough
 def test_a_mask_takes_part_of_the_frame_out_of_the_verdict(
     workshop: Workshop, patchcore: Bundle, tmp_path: Path
 ) -> None:

@@ -167,7 +167,7 @@ def test_rolls_start_and_stop_by_command(web_bundle: Bundle, tmp_path: Path) -> 
     assert all(page.parent == tmp_path for page in pages)
 
 
-@pytest.mark.parametrize("height", [100, 1500])
+@pytest.mark.parametrize("height", [100, pytest.param(1500, marks=pytest.mark.thorough)])
 def test_rolls_of_a_length_end_on_the_line_wherever_frames_do(
     web_bundle: Bundle, tmp_path: Path, height: int
 ) -> None:

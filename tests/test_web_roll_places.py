@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -96,6 +97,7 @@ HALF_AND_HALF = np.concatenate([[0.0], np.cumsum(np.tile(np.repeat([PITCH, 0.0],
 THERE_AND_BACK = np.concatenate([[0.0], np.cumsum(np.tile(np.repeat([PITCH, -PITCH], 500), 6))])
 
 
+@pytest.mark.thorough
 @given(motions(), st.integers(200, 4000), st.integers(0, 99), SIGN, HOW)
 @example(HALF_AND_HALF, 1000, 0, 1, "first lines")
 @example(THERE_AND_BACK, 1000, 0, 1, "first lines")

@@ -170,6 +170,7 @@ def test_overlapping_tiles_and_patchcore_have_no_seam_either(tmp_path: Path, web
 ENDS = 12
 
 
+@pytest.mark.thorough
 def test_a_web_whose_network_searches_has_no_seam_and_the_rows_of_its_own_patches(
     searching: Bundle, web: Any
 ) -> None:
