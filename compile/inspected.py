@@ -63,7 +63,13 @@ def read_mask(file: Path, joiner: Joiner) -> F32:
 
 
 def inspected_columns(recipe: Recipe, joiner: Joiner) -> F32 | None:
-    """(rows, cols) of the map, 1 where it counts; of webs one row. None if it counts everywhere."""
+    """(rows, cols) of the map, 1 where it counts; of webs one row. None if it counts everywhere.
+
+    Raises
+    ------
+    ConfigError
+        If the lanes do not fit the web, or the mask the frame.
+    """
     if recipe.web is not None:
         try:
             lanes = LaneMap.of(recipe.web, recipe.frame.width_px, joiner.patch_stride)

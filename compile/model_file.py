@@ -173,7 +173,13 @@ def output_of(model: Any, name: str) -> Any:
 
 
 def said_by(model: Any, spec: ModelSpec, file: Named) -> Said:
-    """Which outputs are used: those named, Anomalib's, or the only one, as its shape tells."""
+    """Which outputs are used: those named, Anomalib's, or the only one, as its shape tells.
+
+    Raises
+    ------
+    ConfigError
+        If a named output is not there, or the model does not tell which of them is meant.
+    """
     said = Said(spec.map, spec.score, spec.features)
     known = names_of(model)
     for name in said.names:
@@ -210,7 +216,13 @@ def _told(model: Any) -> str:
 
 
 def channels_last(model: Any, spec: ModelSpec, file: Named) -> bool:
-    """Whether the input is (N, H, W, C): as its shape tells, or the recipe."""
+    """Whether the input is (N, H, W, C): as its shape tells, or the recipe.
+
+    Raises
+    ------
+    ConfigError
+        If it has not four dimensions, or neither its shape nor the recipe tells the layout.
+    """
     shape = model.inputs[0].partial_shape
     if shape.rank.is_dynamic or len(shape) != 4:
         raise ConfigError(
@@ -274,7 +286,13 @@ def size_of(model: Any, recipe: Recipe, channels_last: bool, file: Named) -> tup
 
 
 def make_static(model: Any, shape: list[int], file: Named) -> None:
-    """Give the input this shape, and with it all outputs theirs."""
+    """Give the input this shape, and with it all outputs theirs.
+
+    Raises
+    ------
+    ConfigError
+        If the model cannot take it, or an output depends on what is in the image.
+    """
     if list(model.inputs[0].partial_shape) != shape:
         try:
             model.reshape(shape)
@@ -289,7 +307,13 @@ def make_static(model: Any, shape: list[int], file: Named) -> None:
 
 
 def flat_map(found: Any, name: str, file: Named) -> Any:
-    """(N, h, w) float32 of an output (N, 1, h, w), (N, h, w, 1) or (N, h, w)."""
+    """(N, h, w) float32 of an output (N, 1, h, w), (N, h, w, 1) or (N, h, w).
+
+    Raises
+    ------
+    ConfigError
+        If it is of another shape, and so no map.
+    """
     shape = [int(n) for n in found.shape]
     sides = [n for n in shape[1:] if n != 1]
     if len(sides) != 2:

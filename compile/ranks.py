@@ -27,12 +27,12 @@ CHUNK = 1 << 22
 
 
 def area(good: NDArray[np.floating], bad: NDArray[np.floating]) -> float:
-    """AUROC of sorted good scores against bad ones; both non-empty."""
+    """AUROC, 0 to 1, of sorted good scores (N,) against bad ones (M,); both non-empty."""
     return doubled_concordance(good, bad) / (2 * good.size * bad.size)
 
 
 def doubled_concordance(good: NDArray[np.floating], bad: NDArray[np.floating]) -> int:
-    """Twice the pairs in which bad scores higher, a tie counting once; good is sorted."""
+    """Twice the pairs in which bad (M,) scores higher, a tie counting once; good (N,) is sorted."""
     doubled = 0
     for start in range(0, bad.size, CHUNK):
         below, upto = good_below(good, np.sort(bad[start : start + CHUNK]))
@@ -41,7 +41,7 @@ def doubled_concordance(good: NDArray[np.floating], bad: NDArray[np.floating]) -
 
 
 def good_below(good: NDArray[np.floating], scores: NDArray[np.floating]) -> tuple[Ints, Ints]:
-    """How many of the sorted good scores lie below each score, and how many up to it."""
+    """(M,) each: how many of the sorted good scores (N,) lie below each score, and up to it."""
     return np.searchsorted(good, scores, "left"), np.searchsorted(good, scores, "right")
 
 

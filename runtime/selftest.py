@@ -59,7 +59,13 @@ def selftest(pipeline: Pipeline | WebPipeline) -> dict[str, float]:
 
 
 def golden_scores(pipeline: Pipeline | WebPipeline) -> Iterator[tuple[str, float]]:
-    """As `selftest`, one golden frame for each step, so that others fit in between."""
+    """As `selftest`, one golden frame for each step, so that others fit in between.
+
+    Raises
+    ------
+    BundleError
+        As `selftest`, when it comes to that frame.
+    """
     for golden, score in scored(pipeline):
         if not agrees(golden, score):
             raise BundleError(

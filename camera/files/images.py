@@ -72,7 +72,13 @@ def read_pixels(path: Path) -> Pixels:
 
 
 def decode_pixels(path: Path, data: bytes) -> Pixels:
-    """The same of an image file's bytes; `path` is for messages."""
+    """The same of an image file's bytes; `path` is for messages.
+
+    Raises
+    ------
+    ImageError
+        If they are no image of a kind that is read, or are damaged.
+    """
     kind = next((k for start, k in _SIGNATURES.items() if data.startswith(start)), "")
     if not kind:
         raise ImageError(

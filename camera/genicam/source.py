@@ -95,7 +95,13 @@ class GenicamSource:
 
     @property
     def shape(self) -> tuple[tuple[int, ...], str, str]:
-        """What its frames are, once it is connected: size, type, the camera's pixel format."""
+        """What its frames are, once it is connected: size, type, the camera's pixel format.
+
+        Raises
+        ------
+        CameraError
+            If no camera is connected.
+        """
         if self._shape is None:
             raise CameraError("no camera is connected; connect first")
         kind = self._shape.format
@@ -123,7 +129,13 @@ class GenicamSource:
         return self._camera.device.label if self._camera else "no camera"
 
     def connect(self) -> None:
-        """Find, open, configure and start the camera."""
+        """Find, open, configure and start the camera.
+
+        Raises
+        ------
+        CameraError, FeatureError
+            If there is none, it cannot be had, or refuses a setting.
+        """
         self._let_go()
         camera = self._driver.open()
         self._camera = camera

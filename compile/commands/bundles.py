@@ -50,7 +50,13 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def threshold(options: argparse.Namespace) -> int:
-    """Give a bundle another threshold."""
+    """Give a bundle another threshold.
+
+    Raises
+    ------
+    ConfigError
+        If not exactly one way to choose it was named, or the stored scores do not allow it.
+    """
     from pydantic import ValidationError
 
     from kenpin.compile.calibrate import calibrate

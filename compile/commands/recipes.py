@@ -30,7 +30,13 @@ HOW = {
 
 
 def init(options: argparse.Namespace) -> int:
-    """Write a first recipe for a folder of images."""
+    """Write a first recipe for a folder of images.
+
+    Raises
+    ------
+    OutputError
+        If the recipe is there already.
+    """
     file = options.output or _first_name(options.folder)
     if file.exists():
         raise OutputError(f"{file}: is there already; name another with -o, or remove it")
@@ -120,7 +126,13 @@ def bench(options: argparse.Namespace) -> int:
 
 
 def tune_recipe(options: argparse.Namespace) -> int:
-    """Search for the recipe that finds most in the time that a line leaves."""
+    """Search for the recipe that finds most in the time that a line leaves.
+
+    Raises
+    ------
+    ConfigError
+        If Optuna is not installed, or the recipe cannot be used.
+    """
     if find_spec("optuna") is None:
         raise ConfigError(
             "a search needs Optuna, which is not installed; pip install kenpin[compile,tune]"

@@ -63,7 +63,7 @@ def pictured(
     threshold: float = 0.0,
     note: str = "",
 ) -> Picture:
-    """An image as a picture of a report, its map over it where there is one."""
+    """An image (H, W) or (H, W, 3) as a picture of a report, its map over it where there is one."""
     canvas = on_canvas(pixels)
     heat = None
     if values is not None:
@@ -75,7 +75,7 @@ def pictured(
 
 
 def shrunk(canvas: U8, longest_px: int = LONGEST_PX) -> U8:
-    """No longer than that on either side."""
+    """(H, W, 3) made smaller until it is no longer than that on either side, in its shape."""
     height, width = canvas.shape[:2]
     share = longest_px / max(height, width)
     if share >= 1:

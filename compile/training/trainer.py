@@ -106,7 +106,13 @@ class Trainer:
     clock: Clock = time.monotonic
 
     def train(self, head: TrainedHead, told: Callable[[TrainingLook], None]) -> Learned:
-        """Train a head, or go on with it, and leave it as it was at its best."""
+        """Train a head, or go on with it, and leave it as it was at its best.
+
+        Raises
+        ------
+        ConfigError
+            If its time was over before it was of any use.
+        """
         spec = self.spec
         good = self.pool.tiles[self.chosen.check]
         twins = drawn_into(good, spec.twins, self.halo_px, self._random(TWINS))

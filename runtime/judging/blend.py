@@ -113,7 +113,7 @@ def band_measures(found: F32, mean: F32, gain: F32) -> F32:
 
 
 def joined_measures(network: F32, bands: F32 | None, join: Join) -> F32:
-    """One map of what was measured; without bands the network's alone."""
+    """One map (rows, cols) of a network's and (bands, rows, cols); without bands the network's."""
     if bands is None:
         return network
     second: F32 = bands.max(axis=0)
@@ -121,12 +121,12 @@ def joined_measures(network: F32, bands: F32 | None, join: Join) -> F32:
 
 
 def never_zero(joined: F32) -> F32:
-    """A joined map whose places are all seen to be inspected."""
+    """A joined map (rows, cols) without a 0, which would say that a place is not inspected."""
     return np.maximum(joined, _LEAST)
 
 
 def join_maps(network: F32, band: F32, join: Join) -> F32:
-    """One map of two in the measure of good images, never below 0."""
+    """One map of two (rows, cols) in the measure of good images, never below 0."""
     joined: F32
     if join == "band":
         # The network's map still has its say on whether all is a number.

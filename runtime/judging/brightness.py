@@ -78,7 +78,7 @@ def _taps(sigma_cells: float) -> F32:
 
 
 def contrast(narrow: F32, wide: F32) -> F32:
-    """How far the narrow blur lies above the wide one, as a share of it."""
+    """How far the narrow blur lies above the wide one, both (rows, cols) grey, as a share of it."""
     level: F32 = np.maximum(wide, DARKEST)
     return (narrow - wide) / level
 

@@ -75,13 +75,25 @@ class GaussianSums:
         return made
 
     def mean(self) -> F64:
-        """(G, D) mean."""
+        """(G, D) mean.
+
+        Raises
+        ------
+        ValueError
+            If no patches were added.
+        """
         if self._shift is None:
             raise ValueError("no patches were added")
         return self._shift + self._sum / self.count
 
     def covariance(self, start: int, stop: int) -> F64:
-        """(stop - start, D, D) unbiased covariance of some of the groups."""
+        """(stop - start, D, D) unbiased covariance of some of the groups.
+
+        Raises
+        ------
+        ValueError
+            If there is but one patch for each Gaussian.
+        """
         if self.count < 2:
             raise ValueError(f"{self.count} patch for each Gaussian, expected at least 2")
         offset = self._sum[start:stop] / self.count
@@ -89,7 +101,13 @@ class GaussianSums:
         return (self._products[start:stop] - self.count * outer) / (self.count - 1)
 
     def whitening(self, start: int, stop: int, shrinkage: float) -> F64:
-        """Lower-triangular W with W.T @ W = inverse(covariance + shrinkage I)."""
+        """(stop - start, D, D) lower-triangular W, W.T @ W = inverse(covariance + shrinkage I).
+
+        Raises
+        ------
+        ValueError
+            As `covariance`.
+        """
         covariance = self.covariance(start, stop)
         covariance += shrinkage * np.eye(covariance.shape[-1])
         # With covariance = L L.T, the inverse is (1/L).T (1/L).

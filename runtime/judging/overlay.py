@@ -77,6 +77,12 @@ def heated(canvas: U8, score_map: ScoreMap, threshold: float) -> None:
 
     Heat is a colour only: the picture keeps its own lightness, for what lies under the
     heat is what a person looks for.
+
+    Parameters
+    ----------
+    canvas : (H, W, 3) uint8, changed in place
+    threshold
+        The score from which on it is loud.
     """
     full = upsample(score_map, *canvas.shape[:2])
     share = np.nan_to_num(full / max(threshold, 1e-12), nan=2.0, posinf=2.0)
@@ -99,7 +105,7 @@ def heated(canvas: U8, score_map: ScoreMap, threshold: float) -> None:
 
 
 def striped(canvas: U8, score_map: ScoreMap) -> None:
-    """Draw grey stripes over all that is not inspected: where the map is 0."""
+    """Draw grey stripes on (H, W, 3) uint8 over all that is not inspected: where the map is 0."""
     height, width = canvas.shape[:2]
     rows, cols = score_map.values.shape
     stride, (frame_h, frame_w) = score_map.stride_px, score_map.frame_size
@@ -130,7 +136,7 @@ def _boxed(canvas: U8, defect: Defect) -> None:
 
 
 def folded(canvas: U8) -> U8:
-    """A wide strip as rows below each other."""
+    """A wide strip (H, W, 3) as rows below each other, none wider than `LONGEST_PX`."""
     height, width = canvas.shape[:2]
     if width <= LONGEST_PX:
         return canvas

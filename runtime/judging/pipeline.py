@@ -327,7 +327,10 @@ def _peak(frame: Frame | LostFrame, measured: Measurement | None) -> tuple[int, 
 
 
 def grey_fault(pixels: NDArray[Any], allowed: GreyRange) -> str:
-    """Why a frame is too dark, bright or flat to be judged; empty if it is not."""
+    """Why a frame (H, W) or (H, W, C) is too dark, bright or flat to be judged; empty if it is not.
+
+    Means and deviations are in grey levels of the frame's type.
+    """
     means, deviations = cv2.meanStdDev(pixels)
     mean, contrast = float(means.mean()), float(deviations.mean())
     if not allowed.mean_min <= mean <= allowed.mean_max:

@@ -115,7 +115,7 @@ class HeldLines:
         return self._lines
 
     def push(self, pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
-        """Take in lines; those that need not be held any more."""
+        """Take in (lines, width) pixels; those that need not be held any more, in blocks."""
         if not self.most:
             yield pixels
             return

@@ -174,7 +174,13 @@ class LineConnection:
             self._own.asked(fields["session"], fields.get("trig", ""))
 
     def say_raw(self, *parts: bytes, within_s: float = 5.0) -> None:
-        """Send anything at all, such as what a line must refuse."""
+        """Send anything at all, such as what a line must refuse.
+
+        Raises
+        ------
+        LineSilentError
+            If nobody takes it within `within_s` seconds.
+        """
         end_s = time.monotonic() + within_s
         while True:
             link = self._talking()
