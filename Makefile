@@ -65,12 +65,14 @@ $(PEERS)/installed: benchmarks/peers/requirements.txt
 # Tests start hundreds of processes: what these import is compiled once, whatever a container says.
 test test-real test-busy coverage: export PYTHONDONTWRITEBYTECODE =
 
+CLOCKED := $(sort $(shell grep -lE "mark\.clock" tests/test_*.py))
+
 # Two files at a time: those that compute; then those that wait for processes and clocks, which
-# should not wait for the former. Both share their bundles.
+# should not wait for the former, and are found without reading the others. Both share their bundles.
 test: install
 	builds=$$(mktemp -d) && trap 'rm -rf "$$builds"' EXIT && export KENPIN_TEST_BUILDS="$$builds" && \
 	$(BIN)/python -m pytest -m "not (clock or alone or real or thorough)" -n 2 --dist loadfile && \
-	$(BIN)/python -m pytest -m "clock and not (alone or real or thorough)" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "clock and not (alone or real or thorough)" -n 2 --dist loadfile $(CLOCKED)
 
 # The same tests of processes and clocks while two others want both cores: ROUNDS times in a row.
 test-busy: install

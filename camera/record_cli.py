@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import select
-import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kenpin.camera.acquisition.events import (
@@ -28,7 +28,7 @@ from kenpin.camera.source import CameraError
 from kenpin.config.arguments import positive, whole
 from kenpin.config.camera import SOURCES, CameraSettings, load_camera
 from kenpin.config.errors import ConfigError
-from kenpin.config.exits import EPILOG, Exit, ending_signals, run
+from kenpin.config.exits import EPILOG, Exit, asked_to_end, run
 from kenpin.config.registry import load_object
 
 __all__ = ["main"]
@@ -77,9 +77,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _record(options: argparse.Namespace) -> int:
     spec = load_camera(options.line, options.set)
-    stopping: list[int] = []
-    for number in ending_signals():
-        signal.signal(number, lambda found, _frame: stopping.append(found))
+    with asked_to_end() as ended:
+        return _recorded(options, spec, ended)
+
+
+def _recorded(options: argparse.Namespace, spec: CameraSettings, ended: Callable[[], bool]) -> int:
     ring = FrameRing(options.slots, _frame_bytes(spec))
     recorder = RecordingWriter(
         options.output,
@@ -89,12 +91,16 @@ def _record(options: argparse.Namespace) -> int:
     )
     acquisition = Acquisition(opener_of(spec), ring)
     acquisition.start()
+    most = math.inf if options.frames is None else options.frames
+
+    def over() -> bool:
+        return ended() or recorder.full or recorder.written >= most
+
     try:
-        while not stopping and not recorder.full and acquisition.state is not CameraState.ENDED:
+        while not over() and acquisition.state is not CameraState.ENDED:
             for event in acquisition.events():
                 _keep(event, ring, recorder)
-                if options.frames is not None and recorder.written >= options.frames:
-                    stopping.append(0)
+                if recorder.written >= most:
                     break
             _wait(acquisition)
     finally:

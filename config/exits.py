@@ -14,13 +14,12 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import IntEnum
-from types import FrameType
 from typing import Any
 
 from kenpin.config.errors import OutputError
 from kenpin.config.journal import prefix_of, under_journald
 
-__all__ = ["EPILOG", "Exit", "all_interrupt", "ending_signals", "run"]
+__all__ = ["EPILOG", "Exit", "asked_to_end", "ending_signals", "run"]
 
 
 class Exit(IntEnum):
@@ -88,25 +87,24 @@ def ending_signals() -> tuple[signal.Signals, ...]:
 
 
 @contextmanager
-def all_interrupt() -> Iterator[None]:
-    """Whatever asks the program to end interrupts it as Ctrl-C does: it has a result to give."""
-    before: dict[int, Any] = {
-        number: signal.getsignal(number) for number in ending_signals() if number != signal.SIGINT
-    }
+def asked_to_end() -> Iterator[Callable[[], bool]]:
+    """Whether a signal has asked the program to end: what it is at ends in order, by itself.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        handler = before[number]
-        if not callable(handler):
+    Who asks again, later than one and the same end takes to arrive, interrupts it.
+    """
+    asked_s = math.inf
+
+    def ask(_number: int, _frame: Any) -> None:
+        nonlocal asked_s
+        now_s = time.monotonic()
+        if asked_s == math.inf:
+            asked_s = now_s
+        elif now_s - asked_s >= _SAME_END_S:
             raise KeyboardInterrupt
-        try:
-            handler(number, frame)
-        except _Terminated:
-            raise KeyboardInterrupt from None
 
-    for number in before:
-        signal.signal(number, interrupt)
+    before = {number: signal.signal(number, ask) for number in ending_signals()}
     try:
-        yield
+        yield lambda: asked_s < math.inf
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

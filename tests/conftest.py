@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,6 +48,26 @@ def niceness_as_before() -> Iterator[None]:
     yield
     if os.geteuid() == 0 and os.getpriority(os.PRIO_PROCESS, 0) != before:
         os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """What a test leaves ignored or blocked, every process that later tests start is deaf to."""
+    before = _heeded()
+    yield
+    if (after := _heeded()) != before:
+        handlers, blocked = before
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        pytest.fail(f"signals were {before}, and are left as {after}")
+
+
+def _heeded() -> tuple[dict[int, Any], set[signal.Signals]]:
+    """Handlers of the signals that end a program, and which signals are blocked."""
+    endings = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return {number: signal.getsignal(number) for number in endings}, blocked
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,7 @@ def test_the_package_says_what_it_is_and_who_keeps_it(package: Path) -> None:
     assert "localhost" not in fields
 
 
+@pytest.mark.thorough
 def test_a_package_to_be_handed_out_names_somebody_who_can_be_reached(
     package: Path, tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ def test_children_of_a_line_are_of_its_own_version_after_an_update(
     assert run(sys.executable, "-I", current / "bin/edge-run") == "1\n"
 
 
+@pytest.mark.thorough
 def test_the_same_source_makes_the_same_package_anywhere(package: Path, tmp_path: Path) -> None:
     """Another path, another day, another time zone, another umask: the same bytes."""
     elsewhere = tmp_path / "some" / "other place"

@@ -108,6 +108,7 @@ def test_a_device_whose_numbers_are_none_is_refused(bundle, gpu, gain):
         let_in(bundle, Tuning(device="GPU"))
 
 
+@pytest.mark.thorough
 def test_a_line_refuses_a_device_that_has_changed_since_it_was_let_in(bundle, gpu):
     gpu()
     assert tune(bundle) == Exit.DONE

@@ -121,7 +121,7 @@ def with_spot(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return out
 
 
-@pytest.mark.parametrize("onnx", [False, True])
+@pytest.mark.parametrize("onnx", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_a_map_is_tiled_joined_and_judged_as_it_is(tmp_path: Path, onnx: bool) -> None:
     file = ONNX / "deviation.onnx" if onnx else deviation(tmp_path, "map")
     recipe = recipe_of(tmp_path, file)
@@ -196,7 +196,7 @@ def test_numbers_that_fall_where_it_is_worse_are_turned_and_counted_from_zero(
     assert prove(recipe, bundle).holds
 
 
-@pytest.mark.parametrize("method", ["padim", "patchcore"])
+@pytest.mark.parametrize("method", [pytest.param("padim", marks=pytest.mark.thorough), "patchcore"])
 def test_features_are_what_a_method_of_ours_works_on(tmp_path: Path, method: str) -> None:
     rng = np.random.default_rng(0)
     image = opset.parameter([-1, SIZE, SIZE, 3], ov.Type.u8, name="image")
@@ -384,6 +384,7 @@ def ensemble(folder: Path, rows: int, cols: int) -> Path:
 WHOLE: dict[str, Any] = {"size_px": SIZE, "halo_px": 0}
 
 
+@pytest.mark.thorough
 def test_each_tile_has_a_network_of_its_own(tmp_path: Path) -> None:
     folder = ensemble(tmp_path / "networks", 2, 3)
     recipe = recipe_of(tmp_path, folder, tiles=WHOLE, model={"values": None})

@@ -93,7 +93,7 @@ def test_the_doctor_prints_a_row_for_each_width(web_bundle, capsys):
     assert sum("none" in row for row in rows) == 2
 
 
-@pytest.mark.parametrize("wrong", [["--budget-ms", "0"], ["--widths", "3"], ["--lines", "2"]])
+@pytest.mark.parametrize("wrong", [["--widths", "3"], ["--lines", "2"]])
 def test_what_no_line_has_is_refused(patchcore, wrong, capsys):
     assert edge_doctor(["rate", str(patchcore.folder), *wrong]) == Exit.CONFIG
     assert "expected" in capsys.readouterr().err

@@ -120,6 +120,10 @@ def copy(root: Path, target: Path) -> Path:
     return Path(shutil.copytree(root, target, symlinks=True))
 
 
+# Of all, an install has most operations; `make test` tries it with power cuts.
+@pytest.mark.parametrize(
+    "case", [pytest.param("install", marks=pytest.mark.thorough), *ACTIONS[1:]], indirect=True
+)
 def test_a_process_killed_at_any_operation_leaves_the_old_or_the_new(
     case: Case, tmp_path: Path
 ) -> None:

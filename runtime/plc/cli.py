@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kenpin.config.arguments import positive, share, whole
 from kenpin.config.errors import ConfigError
-from kenpin.config.exits import EPILOG, Exit, all_interrupt, run
+from kenpin.config.exits import EPILOG, Exit, asked_to_end, run
 from kenpin.runtime.plc.drive import Drive, Plan
 from kenpin.runtime.plc.faults import BETWEEN, Fault, Faults
 from kenpin.runtime.plc.limits import PlcLimits
@@ -169,8 +169,8 @@ def _plc(options: argparse.Namespace) -> int:
         show=show if screen.live else lambda: None,
         show_every_s=0.25 if screen.live else math.inf,
     )
-    with all_interrupt():
-        drive.run(client)
+    with asked_to_end() as ended:
+        drive.run(client, ended)
     found = report(watch, drive, begun_ns, time.monotonic_ns())
     screen.draw(lines(watch, found), last=True)
     if options.json:

@@ -105,8 +105,8 @@ class Drive:
         self.longest_nap_ns = 0
         self._left_ns = 0  # when we last came from looking
 
-    def run(self, client: PlcClient) -> None:
-        """Until the plan is done, or an interrupt. The client is closed at the end."""
+    def run(self, client: PlcClient, ended: Callable[[], bool] = lambda: False) -> None:
+        """Until the plan is done, or ended. The client is closed when no part is open any more."""
         self._client = client
         plan, watch = self._plan, self._watch
         begun = time.monotonic()
@@ -115,7 +115,7 @@ class Drive:
         sent = 0
         try:
             with contextlib.suppress(KeyboardInterrupt):
-                while (now := time.monotonic()) < end and not self._enough(sent):
+                while (now := time.monotonic()) < end and not self._enough(sent) and not ended():
                     self._changing(sent)
                     due = math.inf if plan.rate_hz is None else begun + sent / plan.rate_hz
                     if now >= due:
