@@ -76,7 +76,7 @@ test: install
 
 # The same tests of processes and clocks while two others want both cores: ROUNDS times in a row.
 test-busy: install
-	$(BIN)/python benchmarks/busy.py --rounds $(or $(ROUNDS),1)
+	$(BIN)/python benchmarks/busy.py --rounds $(or $(ROUNDS),1) -- $(CLOCKED)
 
 # The promises of `make test` in all their cases; those that measure times, one by one; and with
 # real partners, such as a browser: what is missing is named and skipped.

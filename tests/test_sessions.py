@@ -147,7 +147,7 @@ def test_the_second_client_of_a_name_is_refused_and_the_first_one_goes_on(door, 
 def test_a_name_that_two_have_claimed_is_sent_nothing_again_unasked(door):
     first = door.call()
     owner = door.hello(first, "1")
-    assert door.sessions.alone(owner)
+    assert door.sessions.uncontested(owner)
     with pytest.raises(DuplicateClientError):
         door.hello(door.call(), "2")
     first.ended = True
@@ -155,17 +155,17 @@ def test_a_name_that_two_have_claimed_is_sent_nothing_again_unasked(door):
     door.hello(back, "1")
     # The other one may call anew at any moment, and has the name before it says a word.
     door.now += 2 * DISPUTE_NS
-    assert not door.sessions.alone(owner)
+    assert not door.sessions.uncontested(owner)
     back.ended = True
-    assert door.sessions.alone(door.hello(door.call(), "3")), "a session of its own"
-    assert not door.sessions.alone(owner)
+    assert door.sessions.uncontested(door.hello(door.call(), "3")), "a session of its own"
+    assert not door.sessions.uncontested(owner)
 
 
 def test_a_client_that_was_cut_off_is_still_reminded(door):
     first = door.call()
     owner = door.hello(first, "1")
     assert door.hello(door.call(), "1") == owner
-    assert door.sessions.alone(owner)
+    assert door.sessions.uncontested(owner)
 
 
 def test_two_clients_that_name_no_session_are_both_refused_while_they_fight(door):

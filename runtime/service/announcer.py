@@ -179,7 +179,7 @@ class Announcer:
 
     def remind(self, entry: LedgerEntry) -> None:
         """Send a verdict once more that nobody has asked for again."""
-        if isinstance(entry.owner, Owner) and self.sessions.alone(entry.owner):
+        if isinstance(entry.owner, Owner) and self.sessions.uncontested(entry.owner):
             self.again(entry)
 
     def late(self, found: Verdict) -> None:

@@ -145,7 +145,7 @@ class Sessions:
             return False
         return seat.served is None or not seat.served.ended
 
-    def alone(self, owner: Owner) -> bool:
+    def uncontested(self, owner: Owner) -> bool:
         """Whether nobody else has claimed the name since the session was opened.
 
         ZeroMQ gives a name away before the line has heard a word of the new one: what is sent
