@@ -132,7 +132,10 @@ def calibrate(
     low, _ = _column_means(dark, "dark")
     high, saturated = _column_means(white, "white", full)
     if low.shape != high.shape:
-        raise FlatFieldError(f"dark frames are {low.shape} wide, white ones {high.shape}")
+        raise FlatFieldError(
+            f"dark frames are {low.shape[0]} px wide, white ones {high.shape[0]}; record both with "
+            "the same settings"
+        )
     span = high - low
     usual = float(np.median(span))
     if usual < _DARKEST_WHITE * full:
@@ -166,7 +169,11 @@ def _column_means(
         raise FlatFieldError(f"no {name} frames; record some")
     sizes = {image.shape[1:] for image in images}
     if len(sizes) > 1:
-        raise FlatFieldError(f"{name} frames differ in width: {sorted(map(str, sizes))}")
+        widths = ", ".join(f"{width} px" for width in sorted({size[0] for size in sizes}))
+        raise FlatFieldError(
+            f"{name} frames differ in width or channels: {widths}; expected one size: record them "
+            "with the same settings"
+        )
     count = np.zeros(images[0].shape[1:])
     total, square = np.zeros_like(count), np.zeros_like(count)
     for image in images:

@@ -37,8 +37,10 @@ def calibrate(
     ConfigError
         If a score is not finite or a method lacks its scores.
     """
-    if not all(math.isfinite(score) for score in (*(one.score for one in good), *ng)):
-        raise ConfigError("a good or NG image has no finite score; look at the images")
+    broken = [one.name for one in good if not math.isfinite(one.score)]
+    if broken or not all(map(math.isfinite, ng)):
+        named = f"{', '.join(broken[:3])} of the good images" if broken else "an NG image"
+        raise ConfigError(f"{named}: no finite score; look at it, or leave it out")
     if spec.method == "fixed":
         assert spec.ok is not None, "the settings were validated"
         ng_at = spec.ok if spec.ng is None else spec.ng
