@@ -81,7 +81,16 @@ def test_a_manifest_without_a_blend_keeps_the_bytes_it_had_before_there_were_ban
     assert canonical(Manifest.model_validate_json(raw)) == raw
 
 
-@pytest.mark.parametrize("name", ["network_mean", "network_gain", "band_mean", "band_gain"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "network_mean",
+        *(
+            pytest.param(other, marks=pytest.mark.thorough)
+            for other in ("network_gain", "band_mean", "band_gain")
+        ),
+    ],
+)
 def test_statistics_that_are_missing_misshapen_or_no_numbers_are_refused(
     padim: Bundle, name: str
 ) -> None:

@@ -164,6 +164,7 @@ def test_results_that_died_with_the_last_worker_are_not_waited_for_for_ever(
         dask.worker()
 
 
+@pytest.mark.thorough
 def test_an_evaluation_on_a_cluster_has_the_same_figures(
     dask: DaskCluster, workshop: Workshop, padim: Bundle
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_doctor_lists_cameras_and_shows_what_one_does(line):
         assert name in done.stdout
 
 
+@pytest.mark.thorough
 def test_the_doctor_counts_what_is_lost_and_says_so_in_its_exit_code(simulator, line):
     simulator.tell("incomplete always")
     simulator.tell("clear")

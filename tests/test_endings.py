@@ -234,7 +234,14 @@ def test_a_terminal_that_is_closed_ends_a_line_in_order(padim: Bundle, tmp_path:
         assert not [told for told in line.log if "ended (exit code" in told]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.thorough),
+        signal.SIGTERM,
+        pytest.param(signal.SIGHUP, marks=pytest.mark.thorough),
+    ],
+)
 def test_a_simulated_plc_that_is_told_to_end_still_says_what_it_found(
     padim: Bundle, tmp_path: Path, number: int
 ) -> None:

@@ -180,6 +180,7 @@ def test_cores_cover_the_frame() -> None:
     assert core_for((320, 320)) == 160
 
 
+@pytest.mark.thorough
 def test_a_folder_becomes_a_bundle_in_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -329,7 +329,7 @@ def test_a_network_that_is_not_square_is_refused_unless_the_frame_is_its_own(
             ImportedNetwork(recipe_of(tmp_path, file, **tables))
 
 
-@pytest.mark.parametrize("kind", ["map", "score"])
+@pytest.mark.parametrize("kind", ["map", pytest.param("score", marks=pytest.mark.thorough)])
 def test_int8_keeps_in_float_what_would_lose_defects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_wider_frame_has_more_tiles_and_takes_longer(patchcore):
     assert wide.megapixels_s == pytest.approx(wide.lines_hz * 2560 / 1e6)
 
 
+@pytest.mark.thorough
 def test_the_doctor_prints_a_row_for_each_width(web_bundle, capsys):
     arguments = ["rate", str(web_bundle.folder), "--widths", "512", "--seconds", "0"]
     assert edge_doctor([*arguments, "--budget-ms", "1000"]) == Exit.DONE

@@ -42,7 +42,9 @@ def places(found: list[Any]) -> list[tuple[int, int]]:
     return [(d.first_line, d.end_line) for verdict in found for d in verdict.web.defects]
 
 
-@pytest.mark.parametrize("spec", [{"ends": FOUND}, {"ignore": DRAWN}])
+@pytest.mark.parametrize(
+    "spec", [{"ends": FOUND}, pytest.param({"ignore": DRAWN}, marks=pytest.mark.thorough)]
+)
 def test_a_table_before_and_after_a_strip_is_left_out_however_it_is_cut(
     web_bundle: Bundle, spec: dict[str, Any]
 ) -> None:
