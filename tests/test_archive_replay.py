@@ -64,7 +64,12 @@ def test_an_entry_that_has_gone_or_was_damaged_meanwhile_is_a_lost_frame(archive
 
 
 @pytest.mark.parametrize(
-    "where", ["folder", "bucket", pytest.param("bucket by workers", marks=pytest.mark.thorough)]
+    "where",
+    [
+        "folder",
+        pytest.param("bucket", marks=pytest.mark.thorough),
+        pytest.param("bucket by workers", marks=pytest.mark.thorough),
+    ],
 )
 def test_replay_says_which_verdicts_would_be_others(
     where: str,

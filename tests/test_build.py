@@ -174,15 +174,16 @@ def test_a_tile_ensemble_works(workshop: Workshop, tmp_path: Path) -> None:
     assert scores[1] > 1.5 * scores[0] > 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "share"),
     [
         ("padim", "tile"),
-        pytest.param("patchcore", "column", marks=pytest.mark.thorough),
-        pytest.param("padim", "column", marks=pytest.mark.thorough),
-        pytest.param("padim", "frame", marks=pytest.mark.thorough),
-        pytest.param("patchcore", "tile", marks=pytest.mark.thorough),
-        pytest.param("patchcore", "frame", marks=pytest.mark.thorough),
+        ("patchcore", "column"),
+        ("padim", "column"),
+        ("padim", "frame"),
+        ("patchcore", "tile"),
+        ("patchcore", "frame"),
     ],
 )
 def test_every_share_builds_and_passes_its_self_test(

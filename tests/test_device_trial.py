@@ -119,6 +119,7 @@ def test_a_line_refuses_a_device_that_has_changed_since_it_was_let_in(bundle, gp
     assert open_tested(bundle).engine.device == "CPU"
 
 
+@pytest.mark.thorough
 def test_a_plug_in_that_cannot_search_gets_the_network_and_the_cpu_searches(bundle, gpu, capsys):
     device = gpu(refuses=("TopK",))
     trial = try_device(bundle, Tuning(device="GPU"))

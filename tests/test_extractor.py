@@ -102,6 +102,7 @@ def test_a_projection_is_orthonormal(seed, dims):
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(dims), atol=1e-6)
 
 
+@pytest.mark.thorough
 @given(st.integers(0, 1000), reductions)
 def test_the_seed_decides_the_reduction(seed, reduction):
     def matrix(seed):
@@ -112,6 +113,7 @@ def test_the_seed_decides_the_reduction(seed, reduction):
     assert matrix(seed) == matrix(seed) != matrix(seed + 1)
 
 
+@pytest.mark.thorough
 def test_every_channel_is_selected_about_as_often():
     chosen = sum(mixing(padim(dimensions=4, seed=seed)).sum(axis=0) for seed in range(300))
     assert chosen.sum() == 4 * 300

@@ -407,6 +407,7 @@ def test_each_tile_has_a_network_of_its_own(tmp_path: Path) -> None:
     assert set(left_out) == {2, 3}
 
 
+@pytest.mark.thorough
 def test_each_tile_may_have_a_threshold_of_its_own(tmp_path: Path) -> None:
     folder = ensemble(tmp_path / "networks", 2, 3)
     pixels, off = spotted()

@@ -237,6 +237,7 @@ def test_the_radius_is_what_a_greedy_choice_left_uncovered() -> None:
     assert left <= covering_radius(bank) < 1.3 * left
 
 
+@pytest.mark.thorough
 def test_a_bundle_that_was_altered_meanwhile_is_not_copied(
     patchcore: Bundle, tmp_path: Path
 ) -> None:

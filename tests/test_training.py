@@ -64,7 +64,15 @@ TRAINED = sorted(
     name for name in METHODS.names() if issubclass(METHODS.find(name).settings, TrainedSpec)
 )
 # Many seconds each: `make test` trains the quicker ones.
-LONG = ("cflow", "efficientad", "ensemble", "fastflow", "ganomaly", "reverse_distillation")
+LONG = (
+    "cflow",
+    "efficientad",
+    "ensemble",
+    "fastflow",
+    "ganomaly",
+    "reverse_distillation",
+    "stfpm",
+)
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,9 @@ def pipeline(web_bundle: Bundle) -> WebPipeline:
     return WebPipeline(web_bundle)
 
 
-@pytest.fixture(scope="module", params=["network", "bands"])
+@pytest.fixture(
+    scope="module", params=["network", pytest.param("bands", marks=pytest.mark.thorough)]
+)
 def either(request: pytest.FixtureRequest, web_bundle: Bundle) -> WebPipeline:
     """A web's pipeline, as it is and joined with bands that reach farther than its blur."""
     return WebPipeline(blended(web_bundle) if request.param == "bands" else web_bundle)
