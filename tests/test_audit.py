@@ -138,6 +138,20 @@ def test_only_what_changed_is_logged(tmp_path: Path) -> None:
     assert log.write_changes(MIKA, "setting", "web-1", {"budget_ms": 80}) is None
 
 
+def test_what_others_say_of_a_bundle_is_not_taken_for_what_came_into_force(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl")
+    service, tool = Who("service"), Who("edge-run bundles", user="jana")
+    log.write_changes(service, "bundle", "current", {"bundle": "a@1", "ok": 1.0})
+    # The link of that name, and what was learnt but refused: neither judges the line "current".
+    log.write(tool, "bundle", "current", before="a-1", after="b-2")
+    refused = {"ok": 1.5, "refused": ["a defect is lost"], "learnt": ["7"]}
+    log.write(tool, "bundle", "current: learnt", before={"bundle": "a-1"}, after=refused)
+    assert log.write_changes(service, "bundle", "current", {"bundle": "a@1", "ok": 1.0}) is None
+    entry = log.write_changes(service, "bundle", "current", {"bundle": "b@2", "ok": 1.0})
+    assert entry is not None
+    assert (entry.before, entry.after) == ({"bundle": "a@1"}, {"bundle": "b@2"})
+
+
 def test_no_link_of_the_folders_owner_is_followed(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("mine")

@@ -314,7 +314,7 @@ def test_the_command_learns_switches_and_is_logged_and_rollback_takes_it_back(
     assert current != patchcore.folder.name
     entries = [json.loads(x) for x in (tmp_path / "store/audit.jsonl").read_text().splitlines()]
     assert [(one["what"], one["item"]) for one in entries] == [
-        ("bundle", "web-1"),
+        ("bundle", "web-1: learnt"),
         ("bundle", "current"),
     ]
     assert entries[0]["after"]["bundle"] == current

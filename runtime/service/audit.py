@@ -185,6 +185,8 @@ class AuditLog:
 
         Parameters
         ----------
+        item
+            Nobody else writes about it: every line about it is taken for what was so.
         now
             All that there is to say of the item. Values are never None: a key that is
             gone is logged as None.
@@ -196,7 +198,8 @@ class AuditLog:
         """
         known: dict[str, Any] = {}
         for entry in self.entries():
-            if (entry.what, entry.item) == (what, item):
+            # Such as that of the link `current`, for a line of that name.
+            if (entry.what, entry.item) == (what, item) and isinstance(entry.after, dict):
                 known |= entry.after
         now = _plain(now)
         changed = sorted(k for k in known.keys() | now.keys() if known.get(k) != now.get(k))

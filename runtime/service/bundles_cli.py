@@ -232,7 +232,7 @@ def _update(options: argparse.Namespace) -> int:
     told = told_of(found)
     sys.stdout.write(told["text"] + "\n")
     entry = {"before": {"bundle": told["base"]}, "after": told["after"], "why": options.why}
-    audit_of(line).write(who_runs("edge-run bundles"), "bundle", line.name, **entry)
+    audit_of(line).write(who_runs("edge-run bundles"), "bundle", f"{line.name}: learnt", **entry)
     if found.bundle is None:
         return Exit.REFUSED
     if line.trust is None and not options.no_switch:

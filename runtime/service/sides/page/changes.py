@@ -174,7 +174,8 @@ class BundleChanges:
             if "error" in answer:
                 raise ThresholdChangeError(answer["error"])
             after = answer["after"]
-            self._audit(user, "bundle", {"before": {"bundle": name}, "after": after, "why": why})
+            change = {"before": {"bundle": name}, "after": after, "why": why}
+            self._audit(user, "bundle", change, ": learnt")
         except (subprocess.TimeoutExpired, ThresholdChangeError, AuditError, OSError) as error:
             self._end()
             self._say("refused", name, str(error))
@@ -207,7 +208,8 @@ class BundleChanges:
             raise ThresholdChangeError("no earlier bundle is known")
         with self._changing():
             after = {"bundle": previous}
-            self._audit(user, "bundle", {"before": {"bundle": now}, "after": after, "why": why})
+            change = {"before": {"bundle": now}, "after": after, "why": why}
+            self._audit(user, "bundle", change, ": asked back")
         if self._before:
             self._before.pop()
             self._want(previous)
@@ -263,8 +265,10 @@ class BundleChanges:
         proposal = {"bundle": name, "ok": ok, "ng": ng, "why": why, "who": user, "at": at}
         replace_file(folder / f"{at}-{name}.json", (json.dumps(proposal, indent=1) + "\n").encode())
 
-    def _audit(self, user: str, what: Any, change: dict[str, Any]) -> None:
-        audit_of(self._line).write(Who("page", user=user), what, self._line.name, **change)
+    def _audit(self, user: str, what: Any, change: dict[str, Any], more: str = "") -> None:
+        # What the line's name alone stands for is what came into force, and the service's to say.
+        item = f"{self._line.name}{more}"
+        audit_of(self._line).write(Who("page", user=user), what, item, **change)
 
 
 def folder_name(label: str) -> str:
