@@ -87,7 +87,7 @@ def test_reviewed_frames_become_a_dataset(tmp_path: Path) -> None:
     # What the archive let go, but was kept because it was reviewed.
     (store / "ng" / "000000000" / "000000000002.json").unlink()
     made = export_reviews(store, tmp_path / "out")
-    assert made == {"gone": 1, "test/good": 1, "test/scratch": 1, "test/hole": 1}
+    assert made == {"gone": 1, "regions": 0, "test/good": 1, "test/scratch": 1, "test/hole": 1}
     mask = read_pixels(tmp_path / "out/ground_truth/scratch/000000000002_mask.png")
     assert mask.shape == SIZE
     assert (mask[32:, 40:80] == 255).all()
@@ -96,6 +96,15 @@ def test_reviewed_frames_become_a_dataset(tmp_path: Path) -> None:
     assert {item.kind for item in dataset.images} == {"good", "scratch", "hole"}
     with pytest.raises(ConfigError, match="not empty"):
         export_reviews(store, tmp_path / "out")
+    # Of two scratches one without a region: neither has a mask, for the other would count as none.
+    reviews.say(1, "defect", "jana", "scratch")
+    reviews.say(3, "good", "jana")
+    assert export_reviews(store, tmp_path / "mixed")["regions"] == 1
+    mixed = read_dataset(tmp_path / "mixed").images
+    assert [(item.kind, item.mask) for item in mixed if item.kind != "good"] == [
+        ("scratch", None),
+        ("scratch", None),
+    ]
 
 
 def test_what_was_said_outlives_a_process_that_is_killed(tmp_path: Path) -> None:

@@ -239,12 +239,13 @@ def frames(archive: Path, kind: str, before: int | None, count: int) -> list[Arc
 
 
 def export_reviews(archive: Path, folder: Path) -> dict[str, int]:
-    """Copy reviewed frames into a dataset; how many of each kind.
+    """Copy reviewed frames into a dataset; how many of each kind, are gone, and lost their region.
 
     test/good/         frames that are good, most of them falsely rejected
     test/<word>/       real defects
     ground_truth/<word>/<name>_mask.png
-                       255 inside the region, where somebody drew one
+                       255 inside the region, of a word whose frames all have one: whoever reads
+                       the dataset cannot tell a defect without a region from one without pixels
 
     Raises
     ------
@@ -253,7 +254,8 @@ def export_reviews(archive: Path, folder: Path) -> dict[str, int]:
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: not empty; name a new folder")
-    made: dict[str, int] = {"gone": 0}
+    made: dict[str, int] = {"gone": 0, "regions": 0}
+    masks: dict[str, dict[str, tuple[Box, tuple[int, int]] | None]] = {}
     for number, review in sorted(Reviews(archive).newest().items()):
         found = entry(archive, number)
         source = found.stem.with_suffix(".png") if found else _copy_of(archive, review)
@@ -266,13 +268,17 @@ def export_reviews(archive: Path, folder: Path) -> dict[str, int]:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
         made[part] = made.get(part, 0) + 1
-        if review.says == "defect" and review.region is not None:
+        if review.says == "defect":
             height, width = read_pixels(target).shape[:2]
-            _write_mask(
-                folder / "ground_truth" / review.word / f"{name}_mask.png",
-                review.region,
-                (height, width),
-            )
+            region = None if review.region is None else (review.region, (height, width))
+            masks.setdefault(review.word, {})[name] = region
+    for word, regions in masks.items():
+        drawn = {name: region for name, region in regions.items() if region is not None}
+        if len(drawn) < len(regions):
+            made["regions"] += len(drawn)
+            continue
+        for name, (box, size) in drawn.items():
+            _write_mask(folder / "ground_truth" / word / f"{name}_mask.png", box, size)
     return made
 
 

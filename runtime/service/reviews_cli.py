@@ -53,10 +53,15 @@ def _obey(options: argparse.Namespace) -> int:
     if options.action == "export":
         made = export_reviews(line.archive.folder, options.folder)
         for part, count in made.items():
-            if part != "gone":
+            if part.startswith("test/"):
                 sys.stdout.write(f"{options.folder / part}: {count}\n")
         if made["gone"]:
             sys.stdout.write(f"no longer in the archive: {made['gone']}\n")
+        if made["regions"]:
+            sys.stdout.write(
+                f"regions left out: {made['regions']}; others of the same word have none, and "
+                "pixels are compared where all have one\n"
+            )
         return Exit.DONE
     for number, one in sorted(Reviews(line.archive.folder).newest().items()):
         sys.stdout.write(f"{number}\t{one.says}\t{one.word or '-'}\t{one.user}\n")
