@@ -11,10 +11,12 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.tuning import Tuning, load_tuning, tuning_file
 from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
+from kenpin.runtime.bundles.pack import by_hand, rethreshold
 from kenpin.runtime.doctor import main as edge_doctor
 from kenpin.runtime.judging.engine import Engine, EngineError
 from kenpin.runtime.judging.network import load_engine
 from kenpin.runtime.judging.pipeline import Pipeline
+from kenpin.runtime.tune import write_tuning
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,19 @@ def test_tune_writes_its_choice_beside_the_bundle_and_the_next_start_uses_it(bun
         Pipeline(read_bundle(bundle.folder))
     finally:
         file.unlink(missing_ok=True)
+
+
+def test_a_bundle_with_another_threshold_keeps_the_tuning_of_this_box_alone(bundle, tmp_path):
+    tuning = Tuning(batch=2, streams=2)
+    write_tuning(bundle.folder, tuning)
+    old = bundle.manifest.threshold
+    try:
+        moved = rethreshold(bundle, by_hand(old, 2 * old.ok, None), bundle.folder.parent)
+        assert load_tuning(moved.folder) == tuning
+        elsewhere = rethreshold(bundle, by_hand(old, 2 * old.ok, None), tmp_path / "store")
+        assert load_tuning(elsewhere.folder) == Tuning()
+    finally:
+        tuning_file(bundle.folder).unlink()
 
 
 def test_a_damaged_tuning_is_named(bundle):

@@ -28,7 +28,7 @@ from kenpin.runtime.bundles.manifest import (
     UpdateRecord,
 )
 from kenpin.runtime.bundles.operating_point import operating_point
-from kenpin.runtime.bundles.pack import file_hashes, seal, staging_folder
+from kenpin.runtime.bundles.pack import file_hashes, keep_tuning, seal, staging_folder
 from kenpin.runtime.bundles.promise import promise
 from kenpin.runtime.judging.crew import one_blas_thread
 from kenpin.runtime.judging.network import Execution
@@ -325,4 +325,6 @@ def _written(
     # What was copied must be what was verified: only what was written here has a new hash.
     own = {name: value for name, value in file_hashes(folder).items() if name[:-4] in changed}
     files = {**base.manifest.files, **own}
-    return seal(folder, manifest.model_copy(update={"files": files}), store, current=False)
+    made = seal(folder, manifest.model_copy(update={"files": files}), store, current=False)
+    keep_tuning(base, made)
+    return made
