@@ -195,6 +195,16 @@ def test_a_verdict_as_metrics_says_what_the_line_said() -> None:
     assert {metric.name for metric in told} == {SAID, TO}, "a gate's host is told once"
 
 
+def test_the_defects_of_a_part_and_of_a_webs_lines_are_counted() -> None:
+    for fields, count in (
+        (verdict(verdict=2, reason="defect", n_defects=3), 3),
+        (verdict(verdict=2, reason="defect", web={"n_defects": 7}), 7),
+        (verdict(), 0),
+    ):
+        told = {metric.name: metric.value for metric in metrics_of(fields, 0, to_all=True)}
+        assert told["Verdict/Defects"] == count
+
+
 def command(**written: Any) -> bytes:
     metrics = tuple(
         Metric(f"Command/{name}", value, METRICS[f"Command/{name}"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kenpin.runtime.bridges.results import defects_found
 from kenpin.runtime.bridges.sparkplug.payload import Metric, MetricType
 
 __all__ = ["COMMANDS", "METRICS", "SAID", "TO", "TO_ALL", "TO_COMMANDER", "metrics_of", "typed"]
@@ -42,7 +43,7 @@ _SHOWN: Mapping[str, _Shown] = {
     "Verdict/Session": _Shown("verdict", _TEXT, _key("session")),
     "Verdict/Frame": _Shown("verdict", _NUMBER, _key("frame")),
     "Verdict/Bundle": _Shown("verdict", _TEXT, _key("bundle")),
-    "Verdict/Defects": _Shown("verdict", _NUMBER, lambda v: v.get("n_defects", 0)),
+    "Verdict/Defects": _Shown("verdict", _NUMBER, defects_found),
     "Verdict/Simulated": _Shown("verdict", _FLAG, _key("sim")),
     "Verdict/Time": _Shown("verdict", MetricType.DATETIME, lambda v: v["t_wall_ns"] // _MS),
     "Line/State": _Shown("state", _TEXT, _key("state")),
