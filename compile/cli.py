@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kenpin.camera.files.listing import ImageError
 from kenpin.compile.commands import bundles, evaluation, recipes
-from kenpin.config.arguments import positive, whole
+from kenpin.config.arguments import add_version, positive, whole
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.output import add_maps
@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -1,4 +1,4 @@
-"""Numbers on a command line: one that cannot be is refused before anything begins."""
+"""What command lines share: numbers, which are refused before anything begins, and the version."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import argparse
 import math
 from collections.abc import Callable
 
-__all__ = ["not_negative", "positive", "share", "whole"]
+from kenpin import __version__
+
+__all__ = ["add_version", "not_negative", "positive", "share", "whole"]
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Add `--version`."""
+    parser.add_argument("--version", action="version", version=f"kenpin {__version__}")
 
 
 def positive(text: str) -> float:

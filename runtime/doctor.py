@@ -24,7 +24,7 @@ from kenpin.camera.genicam.host import Finding, examine
 from kenpin.camera.loss import Loss
 from kenpin.camera.opening import opener_of
 from kenpin.camera.source import CameraError
-from kenpin.config.arguments import positive, whole
+from kenpin.config.arguments import add_version, positive, whole
 from kenpin.config.camera import GenicamSpec, load_camera
 from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError
@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     camera = commands.add_parser("camera", help="list cameras, grab a few frames, judge the box")

@@ -24,7 +24,7 @@ from kenpin.camera.files.recording_format import RecordingError
 from kenpin.camera.files.recording_source import RecordingSource
 from kenpin.camera.paced_source import PacedSource
 from kenpin.camera.source import FrameSource
-from kenpin.config.arguments import not_negative, positive, whole
+from kenpin.config.arguments import add_version, not_negative, positive, whole
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.output import add_maps, folder_to_write
@@ -230,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "frames", type=Path, nargs="?", metavar="FRAMES", help="folder of recorded frames"

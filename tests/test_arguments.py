@@ -6,6 +6,7 @@ import argparse
 
 import pytest
 
+import kenpin
 from kenpin.camera.record_cli import main as record
 from kenpin.compile.cli import main as edge_compile
 from kenpin.config.arguments import not_negative, positive, share, whole
@@ -13,6 +14,7 @@ from kenpin.config.exits import Exit
 from kenpin.runtime.doctor import main as edge_doctor
 from kenpin.runtime.plc.cli import main as edge_plc
 from kenpin.runtime.replay import main as edge_replay
+from kenpin.runtime.service.cli import main as edge_run
 
 
 def test_a_number_that_can_be_is_that_number() -> None:
@@ -53,3 +55,13 @@ def test_no_command_begins_with_one(command, words, capsys) -> None:
         command(words)
     assert ended.value.code == Exit.USAGE
     assert f"found {words[-1]}, expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [edge_compile, edge_doctor, edge_plc, edge_replay, edge_run], ids=str
+)
+def test_every_command_says_its_version(command, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command(["--version"])
+    assert ended.value.code == Exit.DONE
+    assert capsys.readouterr().out == f"kenpin {kenpin.__version__}\n"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kenpin.config.arguments import positive, share, whole
+from kenpin.config.arguments import add_version, positive, share, whole
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, asked_to_end, run
 from kenpin.runtime.plc.drive import Drive, Plan
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser)
     _line_arguments(parser.add_argument_group("the line"))
     _task_arguments(parser.add_argument_group("what to do"))
     forgiven = parser.add_argument_group("what is forgiven, as this computer is no PLC")

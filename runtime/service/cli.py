@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kenpin.config.arguments import add_version
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser)
     parser.add_argument("line", type=Path, metavar="LINE.toml", help="the line's settings")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="instead of the file's"
