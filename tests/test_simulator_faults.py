@@ -1,5 +1,6 @@
 """Every fault of the simulated camera, told from outside, seen through Harvesters."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -338,7 +339,10 @@ def test_two_cameras_may_bear_one_serial_number(producer: Path) -> None:
 def test_two_cameras_are_told_apart_and_fail_apart(producer: Path) -> None:
     two = small(producer, "devices 2", "@1 sensor_width 512")
     with two as simulator, grabbing(simulator) as first:
+        # Harvesters takes Ctrl-C for itself.
+        handler = signal.getsignal(signal.SIGINT)
         second = first.harvester.create(1)
+        signal.signal(signal.SIGINT, handler)
         assert second.remote_device.node_map.Width.value == 512
         simulator.tell("@1 lost")
         assert simulator.status(0)["present"]

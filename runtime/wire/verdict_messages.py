@@ -174,11 +174,10 @@ class VerdictMessage(Frozen):
         ge=-(2**63), le=2**63 - 1, description="encoder count, unwrapped; null without an encoder"
     )
     lat_us: Mapping[str, U64] = Field(
-        description="µs in each stage, and `total` from the last scan line to the verdict"
+        description="µs in each stage, and `total` to the verdict: from the trigger, or from the "
+        "last scan line of a frame that came by itself"
     )
-    deadline_us: U64 | None = Field(
-        description="µs allowed from the last scan line to the verdict; null: no deadline"
-    )
+    deadline_us: U64 | None = Field(description="µs that `total` may take; null: no deadline")
     late: bool = Field(description="NG because the deadline had passed")
     defects: tuple[Defect, ...] = Field(
         default=(),

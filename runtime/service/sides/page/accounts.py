@@ -64,7 +64,7 @@ class Accounts:
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"{self._file}: cannot be read as accounts ({error}); make it by "
-                "edge-run page user LINE.toml NAME --role set"
+                "edge-run page LINE.toml add NAME --role set"
             ) from None
         if mode & 0o007:
             raise ConfigError(f"{self._file}: others may read the hashes in it; chmod o= it")
