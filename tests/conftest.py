@@ -63,7 +63,7 @@ def signals_as_before() -> Iterator[None]:
         pytest.fail(f"signals were {before}, and are left as {after}")
 
 
-def _heeded() -> tuple[dict[int, Any], set[signal.Signals]]:
+def _heeded() -> tuple[dict[int, Any], set[Any]]:
     """Handlers of the signals that end a program, and which signals are blocked."""
     endings = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
