@@ -57,9 +57,7 @@ def test_no_command_begins_with_one(command, words, capsys) -> None:
     assert f"found {words[-1]}, expected" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "command", [edge_compile, edge_doctor, edge_plc, edge_replay, edge_run], ids=str
-)
+@pytest.mark.parametrize("command", [edge_compile, edge_doctor, edge_plc, edge_replay, edge_run])
 def test_every_command_says_its_version(command, capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         command(["--version"])
