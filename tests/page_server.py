@@ -179,7 +179,7 @@ def served(folder: Path, bundles: Path | None = None, **page: Any) -> Iterator[S
     )  # fmt: skip
     live = LiveLine(ABOUT, 60)
     wanted: list[str] = []
-    changes = BundleChanges(line, live, wanted.append)
+    changes = BundleChanges(line, live, lambda name, _instead_of: wanted.append(name))
     app = make_app(spec, line, live, changes)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))

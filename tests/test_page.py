@@ -482,10 +482,14 @@ def test_a_threshold_becomes_a_bundle_that_the_line_is_asked_to_take(
         status, back, _ = one.ask("/api/back", {"why": "too many escapes"})
         assert (status, back["bundle"]) == (200, patchcore.folder.name)
         assert one.wanted[-1] == patchcore.folder.name
+        # One that is not proven leaves the way back as it was.
+        one.changes.changed("failed", patchcore.label, "its golden frames score otherwise")
+        assert one.ask("/api/back", {"why": "too many escapes still"})[0] == 200
         lines = [json.loads(x) for x in (tmp_path / "audit.jsonl").read_text().splitlines()]
         assert [(x["what"], x["why"]) for x in lines] == [
             ("threshold", "fewer false rejects"),
             ("bundle", "too many escapes"),
+            ("bundle", "too many escapes still"),
         ]
         assert (lines[0]["who"]["via"], lines[0]["who"]["user"]) == ("page", "local")
         assert lines[0]["after"]["bundle"] == made["bundle"]

@@ -76,9 +76,9 @@ class AllSides:
         for side in self._all:
             side.changed(change)
 
-    def wanted(self) -> list[tuple[str, str]]:
-        """Who wants which bundle to judge from now on: the part, and the folder's name."""
-        return [(side.part, bundle) for side in self._all for bundle in side.wanted()]
+    def wanted(self) -> list[tuple[str, str, str]]:
+        """Who wants which bundle to judge from now on, and instead of which: see `Side.wanted`."""
+        return [(side.part, *names) for side in self._all for names in side.wanted()]
 
     def stop(self, grace_s: float) -> None:
         """Let all of them write what they have been told, for so long; then end who has not."""

@@ -62,7 +62,7 @@ class Commander:
         self._in_force = in_force
         self._on_change = on_change
         self._testers: list[Owner] = []
-        # Bundles that processes beside the line wait for, by their parts.
+        # Instead of which bundle another one is to judge that a part waits for.
         self._takes: dict[str, str] = {}
         self._sessions = parts.announcer.sessions
         self._log = structlog.get_logger()
@@ -145,26 +145,41 @@ class Commander:
         if self._coordinator.refusal is not None or not self._supervisor.ready:
             self._supervisor.restart("RESET")
 
-    def take(self, part: str, bundle: str) -> None:
+    def take(self, part: str, bundle: str, instead_of: str) -> None:
         """Prove a bundle of the store that a process beside the line wants; it judges once it is
-        proven, without ACTIVATE."""
+        proven, without ACTIVATE, if the one that it is meant to follow still does."""
         try:
             for change in self._changeover.prepare(part, bundle):
                 self.report_change(change)
-            self._takes[part] = bundle
+            self._takes[part] = instead_of
         except ChangeoverError as error:
             self.report_change(Change(part, "failed", bundle, str(error)))
 
     def report_change(self, change: Change) -> None:
         """Tell whoever asked for another bundle how far that has come."""
         self._on_change(change)
-        taken = change.step in ("prepared", "failed") and self._takes.pop(str(change.owner), "")
-        if taken and change.step == "prepared":
-            self._activate(change.owner, change.bundle, Who(str(change.owner)))
+        base = None
+        if change.step in ("prepared", "failed"):
+            base = self._takes.pop(str(change.owner), None)
+        if base is not None and change.step == "prepared":
+            self._take_over(change, base)
             return
         self._log.info("changeover", step=change.step, bundle=change.bundle, detail=change.detail)
         self._alarms.note("changeover", change.detail, change.step == "failed")
         self._announcer.changed(change)
+
+    def _take_over(self, change: Change, instead_of: str) -> None:
+        """Let a proven bundle judge that nobody needs to ACTIVATE, if it is still meant."""
+        facts = self._supervisor.facts
+        now = "-".join(facts.label.rsplit("@", 1)) if facts else "no bundle"
+        try:
+            if now != instead_of:
+                raise ChangeoverError(
+                    f"{now} came into force instead of {instead_of} meanwhile; begin again"
+                )
+            self._activate(change.owner, change.bundle, Who(str(change.owner)))
+        except ChangeoverError as error:
+            self.report_change(self._changeover.drop(change, str(error)))
 
     def report_selftest(self, passed: bool, detail: str) -> None:
         """Tell whoever asked for a self-test how it ended."""

@@ -154,6 +154,13 @@ class Changeover:
             self._remember(facts.folder)
         return Change(owner, "active", facts.label)
 
+    def drop(self, prepared: Change, why: str) -> Change:
+        """Give up a bundle that was prepared, and say why."""
+        self._supervisor.discard(why)
+        self._pending = False
+        self._wanted.pop(prepared.owner, None)
+        return Change(prepared.owner, "failed", prepared.bundle, why)
+
     def _meant(self, bundle: str | None, prepared: BundleFacts) -> None:
         """One client's ACTIVATE must not put another's bundle into force."""
         if bundle is not None:

@@ -45,7 +45,7 @@ class LivePage(Side):
         self._every_ns = round(1e9 / settings.pictures_per_s)
         self._next_good_ns = self._next_counts_ns = 0
         self._fault = ""
-        self._wanted: list[str] = []
+        self._wanted: list[tuple[str, str]] = []
         self.address = ""
         self.process: SideProcess[ToLivePage, LivePageReport] = SideProcess(
             Body("kenpin-page", serve, (settings, around.line, around.about(), around.ring)),
@@ -86,15 +86,15 @@ class LivePage(Side):
             if message.fault is not None:
                 self._fault = message.fault
             if message.wanted:
-                self._wanted.append(message.wanted)
+                self._wanted.append((message.wanted, message.instead_of))
         self._loans.look()
         now = self._clock_ns()
         if now >= self._next_counts_ns and self.process.fileno() is not None:
             self._next_counts_ns = now + _COUNTS_NS
             self.process.send(self._counts())
 
-    def wanted(self) -> list[str]:
-        """Bundles that the page has asked for since the last call."""
+    def wanted(self) -> list[tuple[str, str]]:
+        """Bundles that the page has asked for since the last call, and instead of which."""
         found, self._wanted = self._wanted, []
         return found
 

@@ -255,12 +255,15 @@ class LivePageReport(Message, frozen=True):
     address  where the page is; empty: no news of it
     fault    why it is not served; None: no news of it
     wanted   the folder name of a bundle that should judge from now on; empty: none
+    instead_of
+             of the bundle that it was made from: another one in force means another product
     """
 
     ticket: Ticket | None = None
     address: str = ""
     fault: str | None = None
     wanted: str = ""
+    instead_of: str = ""
 
 
 ToLivePage = WithoutPicture | Lent | LineTotals | BundleChanged

@@ -92,8 +92,9 @@ class Side(Protocol):
     def changed(self, change: Change) -> None:
         """Somebody asked for another bundle, and it has come so far."""
 
-    def wanted(self) -> list[str]:
-        """Bundles of the store that it wants to judge from now on, by their folders' names."""
+    def wanted(self) -> list[tuple[str, str]]:
+        """Bundles of the store that it wants to judge from now on, and instead of which, by their
+        folders' names: where another one is in force by then, nothing changes."""
         return []
 
     def offer(self, entry: LedgerEntry, verdict: Verdict, ticket: Ticket) -> bool:  # noqa: ARG002

@@ -195,8 +195,8 @@ class PageBody:
         y += web.map_line - first + len(shown) - len(pixels)
         return shown, laid, replace(verdict, peak_xy=(x, y) if y >= 0 else None)
 
-    def _want(self, bundle: str) -> None:
-        self._tell(LivePageReport(wanted=bundle))
+    def _want(self, bundle: str, instead_of: str) -> None:
+        self._tell(LivePageReport(wanted=bundle, instead_of=instead_of))
 
     def _tell(self, report: LivePageReport) -> None:
         # From the server's threads, too.

@@ -38,10 +38,10 @@ class ThresholdChangeError(ValueError):
 class BundleChanges:
     """One change at a time. Nothing here judges: the gateway proves each bundle first.
 
-    want  asks the gateway for a bundle of the store, by its folder's name
+    want  asks the gateway for a bundle of the store instead of another, by their folders' names
     """
 
-    def __init__(self, line: Line, live: LiveLine, want: Callable[[str], None]) -> None:
+    def __init__(self, line: Line, live: LiveLine, want: Callable[[str, str], None]) -> None:
         self._line = line
         self._live = live
         self._want = want
@@ -51,6 +51,8 @@ class BundleChanges:
         self._state: dict[str, Any] = {"step": "", "bundle": "", "detail": ""}
         # Folder names in the order they came into force since the page began: to go back.
         self._before: list[str] = []
+        # In force when the page asked for the bundle that is being proven; None: it goes back.
+        self._asked: str | None = None
         self._read: tuple[str, Manifest] | None = None
         # Manifests of other bundles, only to be compared.
         self._known: dict[str, Manifest] = {}
@@ -63,7 +65,15 @@ class BundleChanges:
             self._state = {"step": step, "bundle": bundle, "detail": detail}
             if step in ("active", "failed"):
                 self._busy_until = 0.0
+            if step == "active":
+                self._came_into_force()
             self._live.version += 1
+
+    def _came_into_force(self) -> None:
+        if self._asked is not None:
+            self._before.append(self._asked)
+        elif self._before:
+            self._before.pop()
 
     # -- asked by readers ------------------------------------------------------------------
 
@@ -210,16 +220,13 @@ class BundleChanges:
             after = {"bundle": previous}
             change = {"before": {"bundle": now}, "after": after, "why": why}
             self._audit(user, "bundle", change, ": asked back")
-        if self._before:
-            self._before.pop()
-            self._want(previous)
-            return previous
-        return self._ask(now, previous)
+        return self._ask(now, previous, back=bool(self._before))
 
-    def _ask(self, now: str, wanted: str) -> str:
-        self._before.append(now)
+    def _ask(self, now: str, wanted: str, *, back: bool = False) -> str:
+        with self._lock:
+            self._asked = None if back else now
         self._say("preparing", wanted)
-        self._want(wanted)
+        self._want(wanted, now)
         return wanted
 
     @contextmanager
