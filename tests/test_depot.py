@@ -92,6 +92,22 @@ def test_a_box_runs_what_is_ordered_and_keeps_the_last_two(plant: Plant, depot: 
     assert plant.held == (names[0], names[2], 2)
 
 
+def test_whoever_goes_back_is_not_overruled_before_the_next_order(
+    plant: Plant, tmp_path: Path
+) -> None:
+    depot, names = str(tmp_path / "depot"), [bundle.name for bundle in plant.bundles]
+    for number in (0, 1):
+        plant.publish(number, depot)
+        plant.pull(depot)
+    assert Store(plant.box).rollback() == names[0]
+    # As every ten minutes.
+    assert plant.pull(depot) == plant.pull(depot) == 0
+    assert plant.held == (names[0], names[1], 2)
+    plant.publish(1, depot)
+    assert plant.pull(depot) == 0
+    assert plant.held == (names[1], names[0], 2)
+
+
 def test_a_bundle_that_a_line_judges_with_stays(plant: Plant, tmp_path: Path) -> None:
     depot = str(tmp_path / "depot")
     plant.publish(0, depot)

@@ -257,16 +257,19 @@ def pull(
     DepotError, BundleError, StoreError, ConfigError
         If the order or the bundle cannot be had or trusted, or the store not be written.
     """
-    order = depot.ordered(line, store.trust, _done(store.folder).get(line, 0))
+    done, in_force = _done(store.folder), f"{line}: in force"
+    order = depot.ordered(line, store.trust, done.get(line, 0))
+    # Whoever went back, or put another one into force since, meant it: until the next order.
+    due = switch and (order.serial > done.get(in_force, 0) or store.current is None)
     was_here = (store.folder / order.bundle / MANIFEST).is_file()
     store.folder.mkdir(parents=True, exist_ok=True)
     with _fetching(store.folder) as folder:
         source = store.folder / order.bundle
         if not was_here:
             source = depot.fetch(order.bundle, folder, store.trust)
-        if store.current != order.bundle:
-            store.install(source, prove=prove, switch=switch)
-        done = _done(store.folder) | {line: order.serial}
+        if store.current != order.bundle and (due or not was_here):
+            store.install(source, prove=prove, switch=due)
+        done |= {line: order.serial} | ({in_force: order.serial} if due else {})
         replace_file(store.folder / _DONE, (json.dumps(done) + "\n").encode())
     return Pulled(order.bundle, was_here, store.prune() if switch else [])
 
