@@ -287,6 +287,21 @@ def test_a_gap_in_the_index_is_a_lost_frame_of_guessed_height(pipeline: WebPipel
     assert "guess" in judged[4].verdict.detail
 
 
+def test_frames_that_were_lost_while_nothing_was_counted_break_the_web(
+    pipeline: WebPipeline,
+) -> None:
+    # A camera that the web's encoder clocks, back after its cable was pulled: no line was counted.
+    blocks = cut(some_web(800), itertools.repeat(100))
+    frames = [
+        Frame(b.copy(), 0, i if i < 4 else i + 1, capture=Capture(first_line=100 * i))
+        for i, b in enumerate(blocks)
+    ]
+    judged = run(pipeline, frames)
+    assert "guess" in judged[4].verdict.detail
+    assert judged[4].verdict.outcome is Outcome.NG
+    assert [j.verdict.outcome for j in judged[:4]] == [Outcome.OK] * 4
+
+
 def test_a_web_that_ends_without_a_frame_is_judged_to_its_last_line(
     pipeline: WebPipeline, web: Any
 ) -> None:

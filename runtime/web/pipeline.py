@@ -356,8 +356,9 @@ class WebPipeline:
             ahead = first + self._shift - end
             if ahead > 0:
                 yield from state.stream.lose(ahead)
-            elif ahead < 0 or skipped < 0:
-                # The camera counts anew, or more was guessed lost than was.
+            elif ahead < 0 or skipped:
+                # The camera counts anew, more was guessed lost than was, or what it counts stood
+                # still while frames were lost: where the web went on, nobody knows how far.
                 self._shift = end - first
                 yield from state.stream.lose(0, known=False)
         elif skipped or short:
