@@ -47,8 +47,7 @@ LANES = (
 )
 
 
-@pytest.fixture
-def line(web_bundle: Bundle, tmp_path: Path) -> Iterator[RunningLine]:
+def started(web_bundle: Bundle, tmp_path: Path, rolls: str = "") -> RunningLine:
     toml = line_toml(
         tmp_path,
         web_bundle.folder,
@@ -58,9 +57,14 @@ def line(web_bundle: Bundle, tmp_path: Path) -> Iterator[RunningLine]:
         trigger='mode = "free", budget_ms = 5000, max_in_flight = 8',
         ring="slots = 16",
         watchdog="hung_ms = 2000, kill_ms = 4000",
-        rolls=f'folder = "{tmp_path}/rolls"',
+        rolls=f'folder = "{tmp_path}/rolls"{rolls}',
     )
-    running = RunningLine(toml, command=EDGE_RUN)
+    return RunningLine(toml, command=EDGE_RUN)
+
+
+@pytest.fixture
+def line(web_bundle: Bundle, tmp_path: Path) -> Iterator[RunningLine]:
+    running = started(web_bundle, tmp_path)
     yield running
     running.close()
 
@@ -153,6 +157,26 @@ def test_a_roll_book_that_dies_leaves_a_hole_and_another_takes_over(
     assert line.process.wait(PATIENCE_S) == 0
     pages = sorted(path.name for path in (tmp_path / "rolls").iterdir())
     assert pages == ["roll-0001-2.html", "roll-0001-2.jsonl", "roll-0001.jsonl"]
+
+
+def test_a_roll_that_a_client_began_goes_on_in_another_roll_book(
+    web_bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rolls"
+    with started(web_bundle, tmp_path, ", start = false") as line:
+        client = line.client()
+        line.verdict()
+        client.say("roll_start", name="coil")
+        client.of_kind("roll_ack")
+        line.until(lambda _: (folder / "coil.jsonl").is_file(), "a roll that has begun")
+        before = line.child("kenpin-rolls")
+        os.kill(before, signal.SIGKILL)
+        line.until(lambda m: m["type"] == "alarm" and m["source"] == "rolls" and m["active"])
+        line.until(lambda _: (folder / "coil-2.jsonl").is_file(), "the roll goes on")
+        client.say("roll_stop")
+        line.until(lambda m: m["type"] == "roll")
+        line.until(lambda m: m["type"] == "alarm" and m["source"] == "rolls" and not m["active"])
+        assert (folder / "coil-2.html").is_file()
 
 
 def test_a_web_is_judged_to_its_last_line_when_the_recording_ends(

@@ -49,6 +49,10 @@ class Rolls(Side):
             clock_ns=around.clock_ns,
         )
         self.running: bool | None = None
+        # What a client said last: the name of the roll that it began; None: nothing, or it ended.
+        self._named: str | None = None
+        self._commanded = False
+        self._torn = False
         self.fault = ""
         self._written_off = 0
 
@@ -59,6 +63,7 @@ class Rolls(Side):
         book = OpenBook(facts.web, facts.frame[1], self._settings.start)
         if book != self._book:
             self._book, self.running = book, self._settings.start
+            self._named, self._commanded = None, False
             self.process.send(book)
 
     def found(self, verdict: Verdict) -> None:
@@ -74,14 +79,14 @@ class Rolls(Side):
         """A roll begins; False if it cannot."""
         if self.running is None or not self.process.send(StartRoll(name)):
             return False
-        self.running = True
+        self.running, self._named, self._commanded = True, name, True
         return True
 
     def stop(self) -> bool:
         """The roll ends; False if none runs."""
         if not self.running or not self.process.send(StopRoll()):
             return False
-        self.running = False
+        self.running, self._named, self._commanded = False, None, True
         return True
 
     def poll(self) -> None:
@@ -91,6 +96,7 @@ class Rolls(Side):
                 self.fault = ""
                 # The roll with the holes has ended; the next one has none of them.
                 self._written_off = self.process.refused
+                self._torn = False
                 self._log.info("roll", page=message.page)
                 self._announce_roll(message.page)
             else:
@@ -101,10 +107,19 @@ class Rolls(Side):
         """What a person must look at; empty if nothing."""
         holes = self.process.refused - self._written_off
         lost = f"{holes} findings found no room: the roll has holes"
-        return self.process.ended or self.fault or (lost if holes else "")
+        torn = "its process was replaced: what the roll held before is in its .jsonl alone"
+        whole = lost if holes else torn if self._torn else ""
+        return self.process.ended or self.fault or whole
 
     def _greet(self) -> list[ToRolls]:
-        return [] if self._book is None else [self._book]
+        if self._book is None:
+            return []
+        self._torn = bool(self.running)
+        if not self._commanded:
+            return [self._book]
+        # A successor goes on as a client left it, not as the line begins.
+        book = OpenBook(self._book.web, self._book.width_px, start=False)
+        return [book] if self._named is None else [book, StartRoll(self._named)]
 
 
 def keep(folder: Path, line: str, channel: Channel[FromRolls, ToRolls]) -> None:
