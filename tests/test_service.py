@@ -145,6 +145,16 @@ def test_golden_frames_are_judged_on_demand_and_on_schedule(start: Start) -> Non
         line.until(lambda m, w=want: m["type"] == "state" and m["selftest"] == w)
 
 
+def test_a_self_test_whose_inspection_is_replaced_is_answered(start: Start) -> None:
+    line = start(trigger=SOFTWARE.format(2000), camera=STILL)
+    line.state("operational.ready")
+    plc = line.client()
+    os.kill(line.child(), signal.SIGSTOP)
+    plc.say("selftest")
+    assert not plc.of_kind("selftest_done")["passed"]
+    line.until(lambda m: m["type"] == "state" and not m["selftest"])
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param("golden/good-0.png", marks=pytest.mark.thorough), "manifest.json"]
 )

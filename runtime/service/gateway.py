@@ -231,8 +231,8 @@ class Gateway:
         self._announcer.greet_newcomers()
         self._sockets.receive(self._commander.obey, self._announcer.refuse)
         self._sides.poll()
-        for part, bundle in self._sides.wanted():
-            self._commander.take(part, bundle)
+        for part, bundle, instead_of in self._sides.wanted():
+            self._commander.take(part, bundle, instead_of)
         now = self._clock_ns()
         for entry in self._ledger.resends(now):
             self._announcer.remind(entry)
@@ -306,10 +306,12 @@ class Gateway:
         elif isinstance(event, Gone):
             self._log.error("inspection_gone", detail=event.detail)
             self._alarms.note("inspection", event.detail, True)
+            self._forget_selftest()
 
     def _in_force(self, who: Who) -> None:
         """A bundle has proven itself and judges from now on: what was said before is void."""
         self._coordinator.refusal = None
+        self._forget_selftest()
         self._alarms.note("inspection", "", False)
         # It counts from its own first frame.
         self._alarms.note("drift", "", False)
@@ -324,6 +326,12 @@ class Gateway:
         self._alarms.note("progress", slow, gap_ms > limit_ms / 2)
         older = "the newer bundle failed, the one before it runs"
         self._alarms.note("bundle", older, self._supervisor.rolled_back)
+
+    def _forget_selftest(self) -> None:
+        """Its process is no longer the one that judges: whoever waits for it is told."""
+        if self._selftesting:
+            self._selftesting = False
+            self._commander.report_selftest(False, "the inspection was replaced; ask again")
 
     def _selftested(self, event: SelftestEnded) -> None:
         self._selftesting = False
