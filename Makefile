@@ -44,6 +44,8 @@ real-partners: $(BIN)/python
 	  echo "no build, twine, pipx or cyclonedx: tests that need them skip" >&2
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[track]" || \
 	  echo "no TensorBoard, MLflow or wandb: their tests skip" >&2
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]" || \
+	  echo "no site generator: the test of the site skips" >&2
 
 demo: install
 	$(BIN)/python -m kenpin.compile.demo demo
