@@ -48,5 +48,5 @@ def test_two_inspections_of_one_thread_do_not_share_a_core(patchcore: Bundle) ->
             each.stdin.write("go\n")
             each.stdin.flush()
         shares = [float(each.communicate(timeout=60)[0]) for each in (one, other)]
-    # Of a core; pinned to the same one, they had a half each.
-    assert sum(shares) > 1.5, shares
+    # Of a core; pinned to the same one, they had 0.53 each, and 0.99 unpinned.
+    assert sum(shares) > 1.3, shares
