@@ -1,11 +1,16 @@
-"""Names of the files that every bundle has."""
+"""Names of the files that every bundle has, and of its folder."""
 
 from __future__ import annotations
 
-__all__ = ["MANIFEST", "PROPOSALS", "SIGNATURES"]
+__all__ = ["MANIFEST", "PROPOSALS", "SIGNATURES", "folder_name"]
 
 MANIFEST = "manifest.json"
 # Beside the manifest; not in the content hash, so that a bundle may be signed later.
 SIGNATURES = "signatures.json"
 # Beside a store whose bundles must be signed: what waits for a signature.
 PROPOSALS = "proposals"
+
+
+def folder_name(label: str) -> str:
+    """`name-hash`, the folder in a store, of a label `name@hash`; such a name stays as it is."""
+    return "-".join(label.rsplit("@", 1))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 
 import structlog
 
+from kenpin.runtime.bundles.layout import folder_name
 from kenpin.runtime.service.audit import Who
 from kenpin.runtime.service.inspection.changeover import Change, ChangeoverError
 from kenpin.runtime.service.ledger import Owner, TriggerConflictError
@@ -171,7 +172,7 @@ class Commander:
     def _take_over(self, change: Change, instead_of: str) -> None:
         """Let a proven bundle judge that nobody needs to ACTIVATE, if it is still meant."""
         facts = self._supervisor.facts
-        now = "-".join(facts.label.rsplit("@", 1)) if facts else "no bundle"
+        now = folder_name(facts.label) if facts else "no bundle"
         try:
             if now != instead_of:
                 raise ChangeoverError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from kenpin.config.text import brief
 from kenpin.processes.channel import Channel, Stop
 from kenpin.processes.child import Body, Child
+from kenpin.runtime.bundles.layout import folder_name
 from kenpin.runtime.service.inspection.messages import (
     BundleFacts,
     Failed,
@@ -87,7 +88,7 @@ class Changeover:
             raise ChangeoverError(
                 f"bundle {brief(bundle)}: expected a bundle's label, such as web@0123456789ab"
             )
-        name = "-".join(bundle.rsplit("@", 1))
+        name = folder_name(bundle)
         folder = self._store / name
         if not folder.is_dir():
             raise ChangeoverError(f"no {name} in {self._store}; install the bundle first")
@@ -164,7 +165,7 @@ class Changeover:
     def _meant(self, bundle: str | None, prepared: BundleFacts) -> None:
         """One client's ACTIVATE must not put another's bundle into force."""
         if bundle is not None:
-            if "-".join(bundle.rsplit("@", 1)) != "-".join(prepared.label.rsplit("@", 1)):
+            if folder_name(bundle) != folder_name(prepared.label):
                 raise ChangeoverError(
                     f"{brief(bundle)} is not prepared, {prepared.label} is; PREPARE it again"
                 )

@@ -16,7 +16,7 @@ from typing import Any
 from kenpin.config.line import Line
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.durable import replace_file
-from kenpin.runtime.bundles.layout import MANIFEST, PROPOSALS
+from kenpin.runtime.bundles.layout import MANIFEST, PROPOSALS, folder_name
 from kenpin.runtime.bundles.manifest import BundleError, Manifest, parse_manifest
 from kenpin.runtime.bundles.pack import by_hand, rethreshold
 from kenpin.runtime.bundles.store import Store, StoreError
@@ -276,11 +276,6 @@ class BundleChanges:
         # What the line's name alone stands for is what came into force, and the service's to say.
         item = f"{self._line.name}{more}"
         audit_of(self._line).write(Who("page", user=user), what, item, **change)
-
-
-def folder_name(label: str) -> str:
-    """`name-hash`, the folder in a store, of a label `name@hash`."""
-    return "-".join(label.rsplit("@", 1))
 
 
 def _answer(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
