@@ -215,8 +215,6 @@ def add_rate(commands: Any) -> None:
 
 
 def _rate(options: argparse.Namespace) -> int:
-    if options.budget_ms <= 0 or options.seconds < 0:
-        raise ConfigError("--budget-ms and --seconds: expected more than 0")
     if min(options.widths) < 16 or (options.lines or 16) < 16:
         raise ConfigError("--widths and --lines: expected 16 or more")
     bundle = read_bundle(options.bundle)
