@@ -49,9 +49,8 @@ class Rolls(Side):
             clock_ns=around.clock_ns,
         )
         self.running: bool | None = None
-        # What a client said last: the name of the roll that it began; None: nothing, or it ended.
-        self._named: str | None = None
-        self._commanded = False
+        # What a successor of the process is told first.
+        self._greeting: list[ToRolls] = []
         self._torn = False
         self.fault = ""
         self._written_off = 0
@@ -63,7 +62,7 @@ class Rolls(Side):
         book = OpenBook(facts.web, facts.frame[1], self._settings.start)
         if book != self._book:
             self._book, self.running = book, self._settings.start
-            self._named, self._commanded = None, False
+            self._greeting = [book]
             self.process.send(book)
 
     def found(self, verdict: Verdict) -> None:
@@ -77,17 +76,24 @@ class Rolls(Side):
 
     def start(self, name: str) -> bool:
         """A roll begins; False if it cannot."""
-        if self.running is None or not self.process.send(StartRoll(name)):
+        began = StartRoll(name)
+        if self.running is None or not self.process.send(began):
             return False
-        self.running, self._named, self._commanded = True, name, True
+        self._left(True, began)
         return True
 
     def stop(self) -> bool:
         """The roll ends; False if none runs."""
         if not self.running or not self.process.send(StopRoll()):
             return False
-        self.running, self._named, self._commanded = False, None, True
+        self._left(False)
         return True
+
+    def _left(self, running: bool, *said: ToRolls) -> None:
+        """A successor goes on as a client left it, not as the line begins."""
+        assert self._book is not None, "a roll was begun or ended without a book"
+        self.running = running
+        self._greeting = [OpenBook(self._book.web, self._book.width_px, start=False), *said]
 
     def poll(self) -> None:
         """Tell of the pages that were written. `fault` says what is wrong, if anything."""
@@ -112,14 +118,8 @@ class Rolls(Side):
         return self.process.ended or self.fault or whole
 
     def _greet(self) -> list[ToRolls]:
-        if self._book is None:
-            return []
         self._torn = bool(self.running)
-        if not self._commanded:
-            return [self._book]
-        # A successor goes on as a client left it, not as the line begins.
-        book = OpenBook(self._book.web, self._book.width_px, start=False)
-        return [book] if self._named is None else [book, StartRoll(self._named)]
+        return self._greeting
 
 
 def keep(folder: Path, line: str, channel: Channel[FromRolls, ToRolls]) -> None:
