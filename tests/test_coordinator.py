@@ -434,6 +434,46 @@ def test_a_frame_that_a_web_ends_early_by_stopping_is_inspected_and_a_parts_is_n
     assert told == ([] if web else [Reason.INCOMPLETE_FRAME])
 
 
+class Heir(Inspection):
+    """Keeps what it was told of the web that began without it."""
+
+    number = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[WebResume | None] = []
+
+    def judge(self, job: int, ticket: Ticket, resume: WebResume | None = None) -> bool:
+        self.told.append(resume)
+        return super().judge(job, ticket)
+
+
+@pytest.mark.parametrize("web", [None, WebSpec()])
+def test_who_is_given_a_later_frame_first_is_told_where_the_web_began(web: WebSpec | None) -> None:
+    coordinator, staff, _, _, ring = desk_of(triggered=False)
+    staff.facts = replace(FACTS, web=web)
+    first, heir = Heir(), Heir()
+
+    def arrive(index: int) -> None:
+        ticket = ring.reserve()
+        capture = Capture(first_line=70 + 8 * index)
+        ring.commit(ticket, SlotHeader(index, 5, 8, 8, 1, 1, "", capture))
+        coordinator.camera([FrameArrived(ticket, index, 5, 8, "", capture)])
+
+    staff.line = first
+    arrive(0)
+    coordinator.inspection(Gone("it died", tuple(first.jobs)))
+    staff.line = None
+    arrive(1)
+    staff.line = heir
+    arrive(2)
+    assert first.told == [None]
+    (resume,) = heir.told
+    assert (resume is not None) == (web is not None)
+    if resume is not None:
+        assert (resume.origin, resume.line, resume.mm) == (70, 70, None)
+
+
 @pytest.mark.parametrize(
     ("began_ns", "told"),
     [(4, "begun 0.0 ms before the trigger"), (None, "nobody knows when"), (5, None)],

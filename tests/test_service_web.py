@@ -316,16 +316,16 @@ def test_lines_that_came_before_the_webs_end_and_were_never_told_of_are_a_gap() 
         )  # fmt: skip
 
     lines = WebLines()
-    lines.came(100)
+    lines.came(0, 100)
     lines.follow(web(0, 80), 1)
-    lines.came(200)
+    lines.came(100, 200)
     left = lines.ended()
     assert left is not None
     assert left.gaps == (Gap(80, 200, Cause.LOST),)
     assert (left.first_line, left.end_line) == (80, 200)
     assert (left.first_mm, left.end_mm) == pytest.approx((40, 100))
     # What comes is another web.
-    assert lines.resume(2) is None
-    lines.came(300)
+    assert lines.resume(2, 200) is None
+    lines.came(200, 300)
     lines.follow(web(200, 300), 1)
     assert lines.ended() is None

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from kenpin.camera.capture import Capture
 from kenpin.camera.frame import Frame
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.verdict import Outcome, Reason
+from kenpin.runtime.service.web_lines import WebLines
 from kenpin.runtime.web.pipeline import WebPipeline
 from web_lines import cut, some_web, spoiled
 
@@ -103,3 +105,39 @@ def test_a_zone_that_would_be_the_whole_web_is_refused() -> None:
     with pytest.raises(ValidationError, match="needs right_px, or first_lines or last_lines"):
         WebSpec.model_validate({"ignore": [{}]})
     assert np.isclose(WebSpec.model_validate({"ignore": DRAWN}).ignore[0].left_px, 0)
+
+
+@pytest.mark.parametrize("spec", [{"ignore": DRAWN}, {"ends": FOUND}])
+def test_a_web_begins_where_it_began_though_the_first_inspection_died(
+    web_bundle: Bundle, spec: dict[str, Any]
+) -> None:
+    """Counted from where its heir begins, the zone would take in the stain and say OK to it."""
+    pixels = spoiled(some_web(LINES), (500, 60, 20, 20))
+    pixels[360:460] = TABLE
+    lines, pipeline = WebLines(), WebPipeline(web_bundle, web=WebSpec.model_validate(spec))
+    found, missing = [], []
+    for first in range(0, LINES, 60):
+        lines.came(first, first + 60)
+        if first < 360:
+            # They are with one that dies before its first word.
+            continue
+        resume = lines.resume(2, first)
+        if resume is not None:
+            pipeline.resume(resume)
+        frame = Frame(
+            pixels[first : first + 60].copy(), 0, first // 60, capture=Capture(first_line=first)
+        )
+        verdict = pipeline.judge(frame, last=first + 60 == LINES).verdict
+        web, unseen = lines.follow(verdict.web, 2)
+        found.append(web)
+        missing += [unseen] if unseen else []
+    assert [web.first_line for web in found] == [0, *(web.end_line for web in found[:-1])]
+    (unseen,) = missing
+    assert unseen.startswith("lines 0 to 359 were not inspected")
+    seen = [(g.first_line, g.end_line) for web in found for g in web.gaps]
+    seen += [(d.first_line, d.end_line) for web in found for d in web.defects]
+    for first, end in ((400, 440), (500, 520)):
+        assert any(a < end and b > first for a, b in seen), seen
+    if "ignore" in spec:
+        last = [(d.first_line, d.end_line) for web in found for d in web.defects]
+        assert any(a <= 500 < 520 <= b for a, b in last)

@@ -269,7 +269,7 @@ def test_an_inspection_that_dies_takes_no_millimetre_along(web_bundle: Bundle) -
     for i in range(30):
         # It dies before it has judged frame 8.
         inspection, pipeline = (1, dying) if i < 8 else (2, heir)
-        resume = lines.resume(inspection)
+        resume = lines.resume(inspection, 70 + 100 * i)
         if resume is not None:
             pipeline.resume(resume)
         judged = pipeline.judge(frame(i)).verdict.web

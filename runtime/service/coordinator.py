@@ -15,7 +15,7 @@ from kenpin.camera.acquisition.events import (
     FramesLost,
 )
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
-from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
+from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict, WebResume
 from kenpin.runtime.service.inspection.messages import (
     AlsoFound,
     Gone,
@@ -190,8 +190,7 @@ class Coordinator:
                 self._arrived(event)
             elif isinstance(event, FramesLost):
                 self._losses.append(_Losses(event))
-                self._lines += event.lines or 0
-                self._web.came(self._lines)
+                self._came(self._lines, event.lines or 0)
             elif event.state not in CAMERA_WORKS:
                 self._camera_lost(event)
                 if event.state is CameraState.ENDED:
@@ -199,8 +198,8 @@ class Coordinator:
         self.tell_losses()
 
     def _arrived(self, event: FrameArrived) -> None:
-        self._lines = (event.capture.first_line or 0) + event.rows
-        self._web.came(self._lines)
+        first_line = event.capture.first_line or 0
+        self._came(first_line, event.rows)
         entry = self._entry_of(event.index, event.captured_ns, event.trigger)
         if entry is None:
             # The trigger has its verdict already, or nobody asked.
@@ -215,7 +214,7 @@ class Coordinator:
         if refused is None and line is not None:
             if line.in_flight >= self._rules.max_in_flight:
                 refused = self._crowded()
-            elif line.judge(entry.number, event.ticket, self._web.resume(line.number)):
+            elif line.judge(entry.number, event.ticket, self._resume(line.number, first_line)):
                 self.slots.judging(entry.number, event.ticket)
                 self.ledger.judging(entry.number, self._label)
                 return
@@ -223,6 +222,17 @@ class Coordinator:
                 refused = Answer.ng(Reason.NOT_READY, "the inspection process cannot be told")
         self._conclude(entry.number, refused or Answer.ng(Reason.NOT_READY), event.ticket)
         self.slots.let_go(event.ticket)
+
+    def _came(self, first_line: int, lines: int) -> None:
+        self._lines = first_line + lines
+        self._web.came(first_line, self._lines)
+
+    def _resume(self, inspection: int, first_line: int) -> WebResume | None:
+        """What it must know of a web that began without it; parts begin with each frame."""
+        facts = self._supervisor.facts
+        if facts is None or facts.web is None:
+            return None
+        return self._web.resume(inspection, first_line)
 
     def _end_web(self) -> None:
         """No line follows those that are being judged: the last ones are owed an answer, too."""

@@ -16,12 +16,16 @@ class WebLines:
     before it. They were not inspected; the first verdict after them says so.
     It also counts its defects anew: here they go on, and what the one before it was still
     following is told as far as it was seen, cut. Where the web began and how far it
-    has come it is told: see `resume`.
+    has come it is told: see `resume`. So is the first of a web, if the web began without it.
     """
 
     def __init__(self) -> None:
+        # The web's first line, and the one after the last that a verdict covers.
+        self._begun: int | None = None
         self._end: int | None = None
+        # Whose numbers defects have, and who has told of this web; no two have the same.
         self._inspection = 0
+        self._follower: int | None = None
         self._offset = 0
         self._highest = 0
         self._resume: WebResume | None = None
@@ -30,24 +34,32 @@ class WebLines:
         self._came = 0
         self._per_line = 0.0
 
-    def came(self, line: int) -> None:
-        """All lines before this one have come or are lost."""
-        self._came = max(self._came, line)
+    def came(self, first_line: int, end_line: int) -> None:
+        """These lines have come or are lost, and all before them."""
+        if self._begun is None:
+            self._begun = self._end = first_line
+        self._came = max(self._came, end_line)
 
-    def resume(self, inspection: int) -> WebResume | None:
-        """What an inspection must know to go on with the web; None if it knows, or none began."""
-        return None if inspection == self._inspection else self._resume
+    def resume(self, inspection: int, line: int) -> WebResume | None:
+        """What an inspection must know to go on with the web from a line; None if it knows.
+
+        So does one that is given the web's first line.
+        """
+        if inspection == self._follower or self._begun is None or line == self._begun:
+            return None
+        return self._resume or WebResume(self._begun, self._begun, None, None, 0.0)
 
     def ended(self) -> WebFindings | None:
         """The web has ended; what comes is another. Lines that nobody ever told of, if any."""
         end, resume, left = self._end, self._resume, self._going_on
-        self._end, self._resume, self._going_on = None, None, ()
-        if end is None or resume is None or (self._came <= end and not left):
+        self._begun = self._end = self._follower = self._resume = None
+        self._going_on = ()
+        if end is None or (self._came <= end and not left):
             return None
         came = max(end, self._came)
         gaps = (Gap(end, came, Cause.LOST),) if came > end else ()
         # As far as the web would have come at its last speed.
-        mm = resume.mm
+        mm = resume.mm if resume else None
         far = None if mm is None else mm + self._per_line * (came - end)
         return WebFindings(
             first_line=end, end_line=came, first_mm=mm, end_mm=far, lanes=(), defects=left,
@@ -67,6 +79,7 @@ class WebLines:
         WebFindings, str
             The second is empty if all were inspected.
         """
+        self._follower = inspection
         cut: tuple[WebDefect, ...] = ()
         if inspection != self._inspection:
             self._inspection, self._offset = inspection, self._highest
@@ -75,13 +88,18 @@ class WebLines:
         found = self.renumbered(web.defects, inspection)
         self._going_on = self.renumbered(web.going_on, inspection)
         web = replace(web, defects=(*cut, *found), n_defects=web.n_defects + len(cut), going_on=())
-        self._resume = self._resumed(web)
-        end, first = self._end, web.first_line
-        self._end = web.end_line if end is None else max(web.end_line, end)
-        if end is None or first <= end:
+        first = web.first_line
+        if self._begun is None or self._end is None:
+            self._begun = self._end = first
+        self._resume, end = self._resumed(web, self._begun), self._end
+        self._end = max(web.end_line, end)
+        if first <= end:
             return web, ""
         gaps = (Gap(end, first, Cause.LOST), *web.gaps)
-        missing = f"lines {end} to {first - 1} were not inspected: the inspection was replaced"
+        missing = (
+            f"lines {end} to {first - 1} were not inspected: no inspection was ready for them, or "
+            "it was replaced"
+        )
         return replace(web, first_line=end, gaps=gaps), missing
 
     def renumbered(self, defects: tuple[WebDefect, ...], inspection: int) -> tuple[WebDefect, ...]:
@@ -92,12 +110,12 @@ class WebLines:
         self._highest = max([self._highest, *(defect.number for defect in found)])
         return found
 
-    def _resumed(self, web: WebFindings) -> WebResume:
+    def _resumed(self, web: WebFindings, begun: int) -> WebResume:
         before = self._resume
         if web.lines and web.first_mm is not None and web.end_mm is not None:
             self._per_line = (web.end_mm - web.first_mm) / web.lines
         return WebResume(
-            origin=before.origin if before else web.first_line,
+            origin=begun,
             line=web.end_line,
             mm=web.end_mm,
             count=web.end_count,
