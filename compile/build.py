@@ -45,7 +45,8 @@ from kenpin.config.recipe import Recipe
 from kenpin.processes.cluster import Workers
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BlendRecord, Manifest, QuantizationRecord, TwinScores
-from kenpin.runtime.bundles.pack import file_hashes, seal, staging_folder
+from kenpin.runtime.bundles.pack import file_hashes, seal
+from kenpin.runtime.bundles.staging import staging_folder
 from kenpin.runtime.judging.blend import Look, load_blend
 from kenpin.runtime.judging.crew import one_blas_thread
 from kenpin.runtime.judging.engine import Engine

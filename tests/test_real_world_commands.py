@@ -18,6 +18,8 @@ from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.compile.cli import main as edge_compile
 from kenpin.config.exits import Exit, run
 from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.staging import staging_folder, sweep
+from kenpin.runtime.bundles.store import Store
 from kenpin.runtime.replay import main as edge_replay
 
 # A name that is no UTF-8, as a memory card of another decade brings it.
@@ -186,7 +188,7 @@ def test_sigterm_leaves_nothing_half_made(tmp_path: Path) -> None:
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from kenpin.runtime.bundles.pack import staging_folder\n"
+        "from kenpin.runtime.bundles.staging import staging_folder\n"
         "from kenpin.config.exits import run\n"
         "def work():\n"
         "    with staging_folder(Path(sys.argv[1])):\n"
@@ -199,9 +201,22 @@ def test_sigterm_leaves_nothing_half_made(tmp_path: Path) -> None:
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"at work\n"
+        # Somebody else at work takes nothing away from it.
+        (begun,) = tmp_path.iterdir()
+        with staging_folder(tmp_path):
+            assert begun.is_dir()
         child.send_signal(signal.SIGTERM)
         assert child.wait(timeout=30) == -signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_maker_left_goes_with_the_next(tmp_path: Path) -> None:
+    for clean in (sweep, lambda store: Store(store).prune()):
+        left = tmp_path / ".staging-left"
+        (left / "golden").mkdir(parents=True)
+        (left / "golden" / "0.png").write_bytes(b"half")
+        clean(tmp_path)
+        assert not left.exists()
 
 
 @pytest.mark.parametrize(("mode", "code"), [(0o777, 0), (0o555, Exit.FILES)])

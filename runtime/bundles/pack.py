@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from kenpin.config.threshold import ThresholdSpec
@@ -20,20 +18,9 @@ from kenpin.runtime.bundles.manifest import (
     canonical,
     content_hash,
 )
+from kenpin.runtime.bundles.staging import staging_folder
 
-__all__ = ["by_hand", "file_hashes", "keep_tuning", "rethreshold", "seal", "staging_folder"]
-
-
-@contextmanager
-def staging_folder(store: Path) -> Iterator[Path]:
-    """An empty folder inside the store, gone afterwards unless it was sealed."""
-    store.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=store))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+__all__ = ["by_hand", "file_hashes", "keep_tuning", "rethreshold", "seal"]
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

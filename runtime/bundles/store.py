@@ -31,6 +31,7 @@ from kenpin.runtime.bundles.durable import (
     sync_tree,
 )
 from kenpin.runtime.bundles.layout import MANIFEST, SIGNATURES
+from kenpin.runtime.bundles.staging import sweep
 
 if TYPE_CHECKING:
     from kenpin.runtime.bundles.bundle import Bundle
@@ -257,7 +258,11 @@ class Store:
             replace_file(target / SIGNATURES, data)
 
     def _sweep(self) -> None:
-        """Remove what interrupted installs left. Only under the lock: it could be under way."""
+        """Remove what interrupted installs left. Only under the lock: it could be under way.
+
+        What killed makers of bundles left goes, too.
+        """
+        sweep(self.folder)
         for item in self.folder.iterdir():
             if item.name.startswith(_INCOMING):
                 shutil.rmtree(item)
