@@ -158,6 +158,25 @@ def test_what_was_learnt_is_not_learnt_again(learnt: Updated, tmp_path: Path) ->
         updated(learnt.bundle, tmp_path)
 
 
+def test_a_defect_that_was_learnt_as_good_is_named_with_the_way_back(
+    patchcore: Bundle, learnt: Updated, tmp_path: Path
+) -> None:
+    """Judged with what it learnt, it would be an OK for ever, and no challenge would miss it."""
+    assert learnt.bundle is not None
+    mistaken = known("reviewed twice", streaked(3), bad=True)
+    with pytest.raises(CannotLearnError, match=f"reviewed twice.* go back to {patchcore.label},"):
+        updated(learnt.bundle, tmp_path, [mistaken], lessons=[known("n", streaked(90), bad=False)])
+    # Learnt two updates ago, of which only its name is left.
+    hashed = [replace(one, name=f"good/{one.sha256[:8]}-{one.sha256[:8]}") for one in lessons()]
+    first = updated(patchcore, tmp_path, lessons=hashed)
+    assert first.bundle is not None
+    more = [known(f"n{n}", streaked(100 + n), bad=False) for n in range(8)]
+    second = updated(first.bundle, tmp_path, lessons=more)
+    assert second.bundle is not None
+    with pytest.raises(CannotLearnError, match=f"go back to {patchcore.label},"):
+        updated(second.bundle, tmp_path, [mistaken], lessons=lessons(9)[8:])
+
+
 def test_a_chain_of_updates_is_written_down_and_the_bank_stops_growing(
     patchcore: Bundle, learnt: Updated, tmp_path: Path
 ) -> None:

@@ -19,10 +19,21 @@ from kenpin.runtime.judging.verdict import Outcome
 from kenpin.runtime.selftest import golden_pixels
 from kenpin.runtime.web.pipeline import WebPipeline
 
-__all__ = ["LEAST_MARGIN", "Known", "KnownAnswer", "answers", "known_of", "record_of", "refusals"]
+__all__ = [
+    "HASH_DIGITS",
+    "LEAST_MARGIN",
+    "Known",
+    "KnownAnswer",
+    "answers",
+    "known_of",
+    "record_of",
+    "refusals",
+]
 
 Box = tuple[float, float, float, float]
 
+# So much of a frame's hash ends its name, by which a bundle that learnt from it remembers it.
+HASH_DIGITS = 8
 # Of the known defects' score over the threshold, their median: it may shrink to so much.
 LEAST_MARGIN = 0.8
 # What was drawn counts as known where it is found so clearly: of those that lie on the threshold
@@ -37,7 +48,7 @@ CONTRASTS = (25, 50, 100)
 class Known:
     """A frame of which a person, or a pencil, has said what it shows.
 
-    name    for people
+    name    for people; of a reviewed frame it ends in a hyphen and HASH_DIGITS of its hash
     sha256  of its file, or of what was drawn
     bad     a defect, or good
     load    its pixels

@@ -8,7 +8,6 @@ those scores and the ones that the bundle holds; and known defects must still be
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,14 +27,16 @@ from kenpin.runtime.bundles.manifest import (
     UpdateRecord,
 )
 from kenpin.runtime.bundles.operating_point import operating_point
-from kenpin.runtime.bundles.pack import file_hashes, keep_tuning, seal, staging_folder
+from kenpin.runtime.bundles.pack import file_hashes, keep_tuning, seal
 from kenpin.runtime.bundles.promise import promise
+from kenpin.runtime.bundles.staging import staging_folder
 from kenpin.runtime.judging.crew import one_blas_thread
 from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.learning.brightness import BandLearner
 from kenpin.runtime.learning.challenge import (
+    HASH_DIGITS,
     Known,
     KnownAnswer,
     answers,
@@ -134,17 +135,17 @@ def update(
     Raises
     ------
     CannotLearnError
-        If the bundle cannot be told of more frames, or none of these can be learnt from.
+        If the bundle cannot be told of more frames, none of these can be learnt from, or a known
+        defect was learnt as good before.
     BundleError
         If this box does not compute what the base's golden frames say.
     """
     begun = time.monotonic()
+    _check_unlearnt(base, known)
     fresh = _fresh(base, lessons)
     grid = TileGrid.of(base.manifest.frame, base.manifest.tiles)
-    store.mkdir(parents=True, exist_ok=True)
     with staging_folder(store) as folder:
-        scratch = Path(tempfile.mkdtemp(prefix=".learning-", dir=store))
-        try:
+        with staging_folder(store) as scratch:
             learner = load_learner(base, grid, scratch)
             earlier = sum(one.name.startswith(PREFIX) for one in base.manifest.good_scores)
             ears = _Ears(learner, BandLearner(base, earlier), DriftLearner(base))
@@ -160,8 +161,6 @@ def update(
             challenge = [*known_of(base), *known]
             say(f"judge {len(challenge)} known frames, before and after")
             before = list(answers(pipeline, challenge))
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
         manifest = _with_scores(base.manifest, heard, scores).model_copy(update={"drift": drift})
         told = replace(base, arrays={**base.arrays, **changed}, manifest=manifest)
         learnt = open_pipeline(told, execution=Execution(threads=threads))
@@ -186,6 +185,26 @@ def update(
         record,
         manifest.threshold,
         time.monotonic() - begun,
+    )
+
+
+def _check_unlearnt(base: Bundle, known: Sequence[Known]) -> None:
+    """A defect that was once called good stays learnt: nothing made of this bundle can find it."""
+    update = base.manifest.update
+    if update is None:
+        return
+    earlier = (one.name for one in base.manifest.good_scores if one.name.startswith(PREFIX))
+    last = {one.sha256[:HASH_DIGITS] for one in update.frames}
+    learnt = last | {name.rpartition("-")[2] for name in earlier}
+    wrong = [one for one in known if one.bad and one.sha256[:HASH_DIGITS] in learnt]
+    if not wrong:
+        return
+    just_now = last.issuperset(one.sha256[:HASH_DIGITS] for one in wrong)
+    before = update.bases[-1 if just_now else 0]
+    raise CannotLearnError(
+        f"{base.label}: has learnt {', '.join(one.name for one in wrong)} as good, and a person "
+        f"calls that a defect now; go back to {before}, which has not, with edge-run bundles use, "
+        "and let it learn again"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from kenpin.camera.files.images import decode_pixels
 from kenpin.camera.files.listing import list_images
 from kenpin.config.errors import ConfigError
-from kenpin.runtime.learning.challenge import Known
+from kenpin.runtime.learning.challenge import HASH_DIGITS, Known
 from kenpin.runtime.service.reviews import KNOWN, Review, Reviews, frames, kept
 
 __all__ = ["Lessons", "lessons_in"]
@@ -86,7 +86,7 @@ def _known(
     data = file.read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
     # Numbers begin anew where an archive was emptied: the hash tells frames apart.
-    name = f"{file.parent.name}/{file.stem}-{sha256[:8]}"
+    name = f"{file.parent.name}/{file.stem}-{sha256[:HASH_DIGITS]}"
     return Known(name, sha256, bad, lambda: decode_pixels(file, file.read_bytes()), region, by)
 
 
