@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from kenpin.camera.files.listing import list_images
-from kenpin.compile.images import load
-from kenpin.compile.metrics import auroc
+from kenpin.compile.good_images.images import load
+from kenpin.compile.metrics.scores import auroc
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.join import Joiner, smooth
 from kenpin.runtime.judging.network import load_engine, load_mask

@@ -13,9 +13,9 @@ from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import list_images
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.backbones import BACKBONES
-from kenpin.compile.guard import with_twins
+from kenpin.compile.networks.guard import with_twins
+from kenpin.compile.networks.quantize import quantize, save
 from kenpin.compile.prepare import prepare
-from kenpin.compile.quantize import quantize, save
 from kenpin.config.methods import MethodSettings, PadimSpec
 from kenpin.config.recipe import Recipe
 from kenpin.config.tuning import Tuning

@@ -29,10 +29,10 @@ from peers import FABRIC, TILE_PX, labels
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import list_images
 from kenpin.compile.build import prepare
-from kenpin.compile.dataset import read_dataset
-from kenpin.compile.guard import with_twins
-from kenpin.compile.metrics import within_group_auroc
-from kenpin.compile.quantize import quantize, save
+from kenpin.compile.evaluation.dataset import read_dataset
+from kenpin.compile.metrics.scores import within_group_auroc
+from kenpin.compile.networks.guard import with_twins
+from kenpin.compile.networks.quantize import quantize, save
 from kenpin.config.recipe import Recipe
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.bundles.manifest import FeatureRecord

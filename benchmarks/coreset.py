@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 from kenpin.camera.files.listing import list_images
 from kenpin.compile.build import build
-from kenpin.compile.feature_reader import FeatureReader
-from kenpin.compile.patch_sample import NET_TIMES, Reservoir
-from kenpin.compile.patchcore import k_centre_greedy
+from kenpin.compile.methods.feature_reader import FeatureReader
+from kenpin.compile.methods.patch_sample import NET_TIMES, Reservoir
+from kenpin.compile.methods.patchcore import k_centre_greedy
+from kenpin.compile.methods.streamed_coreset import Net, random_projection
 from kenpin.compile.progress import Steps
-from kenpin.compile.streamed_coreset import Net, random_projection
 from kenpin.config.console import plain_console
 from kenpin.config.methods import PatchCoreSpec
 from kenpin.config.recipe import Recipe, load_recipe

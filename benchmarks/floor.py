@@ -21,9 +21,9 @@ import numpy as np
 from bench_cases import Case, frame_of
 from edge_run import machine
 
-from kenpin.compile.guard import with_twins
+from kenpin.compile.networks.guard import with_twins
+from kenpin.compile.networks.quantize import quantize
 from kenpin.compile.prepare import prepare
-from kenpin.compile.quantize import quantize
 from kenpin.config.recipe import Recipe
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.judging.engine import Engine

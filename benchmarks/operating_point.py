@@ -32,10 +32,10 @@ from kenpin.camera.files.listing import list_images
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb, write_dataset
 from kenpin.compile.build import build
-from kenpin.compile.metrics import auroc
+from kenpin.compile.evaluation.trade import FALSE_REJECTS
+from kenpin.compile.metrics.scores import auroc
 from kenpin.compile.progress import Steps
 from kenpin.compile.recipe_search.attempt import attempted
-from kenpin.compile.trade import FALSE_REJECTS
 from kenpin.config.recipe import load_recipe
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.pipeline import Pipeline

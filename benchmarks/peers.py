@@ -32,8 +32,8 @@ from peers_table import drawn, table
 import kenpin
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import list_images
-from kenpin.compile.dataset import drawn_defect, read_dataset
-from kenpin.compile.metrics import within_group_auroc
+from kenpin.compile.evaluation.dataset import drawn_defect, read_dataset
+from kenpin.compile.metrics.scores import within_group_auroc
 from kenpin.runtime.bundles.bundle import read_bundle
 
 HERE = Path(__file__).resolve().parent

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from kenpin.camera.files.listing import list_images
 from kenpin.compile.build import build
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.dataset import read_dataset
-from kenpin.compile.evaluate import Evaluation, evaluate, wide_side
-from kenpin.compile.images import load
+from kenpin.compile.evaluation.dataset import read_dataset
+from kenpin.compile.evaluation.evaluate import Evaluation, evaluate, wide_side
+from kenpin.compile.good_images.images import load
 from kenpin.compile.progress import Steps
 from kenpin.compile.recipe_search.attempt import WEB_LINES, attempted
 from kenpin.compile.recipe_search.study import HEADROOM

@@ -10,36 +10,36 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.compile.blending import Ways
-from kenpin.compile.build_report import BuildResult, report_of, versions
 from kenpin.compile.build_task import BuildTask
-from kenpin.compile.calibrate import calibrate
-from kenpin.compile.clusters import Cluster, crowded_tiles
 from kenpin.compile.drift import drift_record
-from kenpin.compile.fitting import FitTask, arrays_in, fitting_of
 from kenpin.compile.golden import golden_frames
-from kenpin.compile.good_scores import GoodScores, likeness, score_good
-from kenpin.compile.inspected import draw_inspected
-from kenpin.compile.joined import Joined
-from kenpin.compile.leave_out import Unseen
-from kenpin.compile.lowest import ProcessorError, Rerun, rerun
-from kenpin.compile.ng_scores import ng_scores
-from kenpin.compile.odd_pictures import draw_odd
+from kenpin.compile.good_images.clusters import Cluster, crowded_tiles
+from kenpin.compile.good_images.inspected import draw_inspected
+from kenpin.compile.methods.fitting import FitTask, arrays_in, fitting_of
+from kenpin.compile.methods.leave_out import Unseen
+from kenpin.compile.networks.lowest import ProcessorError, Rerun, rerun
+from kenpin.compile.networks.quantize import save
+from kenpin.compile.operating_point.blending import Ways
+from kenpin.compile.operating_point.calibrate import calibrate
+from kenpin.compile.operating_point.good_scores import GoodScores, likeness, score_good
+from kenpin.compile.operating_point.joined import Joined
+from kenpin.compile.operating_point.ng_scores import ng_scores
+from kenpin.compile.operating_point.odd_pictures import draw_odd
+from kenpin.compile.operating_point.twin_scores import twin_scores
+from kenpin.compile.operating_point.unseen_maps import UnseenMaps, join_maps, look_at
+from kenpin.compile.operating_point.unseen_ways import unseen_ways
 from kenpin.compile.precision import choose_precision, in_int8
 from kenpin.compile.prepare import Prepared, look_through, prepare
 from kenpin.compile.progress import Steps
-from kenpin.compile.quantize import save
 from kenpin.compile.reporting.advice import advise
 from kenpin.compile.reporting.build_pictures import Pictured, picture_build
+from kenpin.compile.reporting.build_report import BuildResult, report_of, versions
 from kenpin.compile.reporting.figures import bundle_tree, images_tree, seen_tree
 from kenpin.compile.reporting.page import write_report
 from kenpin.compile.reporting.speed import measure_speed
+from kenpin.compile.reporting.trade_report import trade_of, write_trade
 from kenpin.compile.spread_build import SpreadReader, spread_unseen
-from kenpin.compile.trade_report import trade_of, write_trade
 from kenpin.compile.training.network import TrainedNetwork
-from kenpin.compile.twin_scores import twin_scores
-from kenpin.compile.unseen_maps import UnseenMaps, join_maps, look_at
-from kenpin.compile.unseen_ways import unseen_ways
 from kenpin.compile.workbench import NETWORK
 from kenpin.config.recipe import Recipe
 from kenpin.processes.cluster import Workers

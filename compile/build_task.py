@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kenpin.compile.images import GoodImages
+from kenpin.compile.good_images.images import GoodImages
 from kenpin.compile.prepare import Prepared
 from kenpin.compile.progress import Steps
 from kenpin.compile.workbench import Workbench

@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             expected[DepotError] = Exit.BUNDLE
         if options.command in ("build", "check", "import", "tune"):
-            from kenpin.compile.guard import QuantizationError
-            from kenpin.compile.lowest import ProcessorError
+            from kenpin.compile.networks.guard import QuantizationError
+            from kenpin.compile.networks.lowest import ProcessorError
 
             expected[QuantizationError] = expected[ProcessorError] = Exit.QUANTIZATION
         return actions[options.command](options)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.compile.build_task import BuildTask
-from kenpin.compile.good_scores import GoodScores
+from kenpin.compile.operating_point.good_scores import GoodScores
 from kenpin.runtime.bundles.manifest import DriftRecord
 from kenpin.runtime.drift.look import QUANTITIES, PictureLook, look_at, mean_features
 from kenpin.runtime.drift.material import Material

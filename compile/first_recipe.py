@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import name_in
-from kenpin.compile.first_look import LIE_ALIKE, FolderLook
+from kenpin.compile.good_images.first_look import LIE_ALIKE, FolderLook
 from kenpin.compile.reporting.pictures import shrunk
 from kenpin.runtime.bundles.operating_point import scores_needed
 from kenpin.runtime.judging.overlay import on_canvas

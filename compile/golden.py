@@ -6,7 +6,7 @@ import numpy as np
 
 from kenpin.camera.files.images import write_png
 from kenpin.compile.build_task import BuildTask
-from kenpin.compile.twins import TWIN_KINDS, twin
+from kenpin.compile.networks.twins import TWIN_KINDS, twin
 from kenpin.runtime.bundles.manifest import GoldenFrame
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.web.stages import WebStages

@@ -13,7 +13,7 @@ from kenpin.config.console import plain_console
 from kenpin.config.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:  # torch and NNCF take seconds to import
-    from kenpin.compile.build_report import BuildResult
+    from kenpin.compile.reporting.build_report import BuildResult
 
 __all__ = ["build"]
 

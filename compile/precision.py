@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.compile.guard import (
+from kenpin.compile.importing.imported_network import ImportedNetwork
+from kenpin.compile.networks.guard import (
     QuantizationError,
     compare,
     sample_tiles,
     share_kept,
     with_twins,
 )
-from kenpin.compile.imported_network import ImportedNetwork
-from kenpin.compile.prepare import Prepared
-from kenpin.compile.progress import Steps
-from kenpin.compile.quantize import (
+from kenpin.compile.networks.quantize import (
     LARGEST,
     largest_weight,
     quantize,
@@ -27,6 +25,8 @@ from kenpin.compile.quantize import (
     quantized_operations,
     weighing_operations,
 )
+from kenpin.compile.prepare import Prepared
+from kenpin.compile.progress import Steps
 from kenpin.config.recipe import SAFE_WEIGHT_BITS
 from kenpin.runtime.bundles.manifest import QuantizationRecord
 from kenpin.runtime.judging.engine import Engine

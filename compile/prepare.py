@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.compile.doubts import doubts_about
-from kenpin.compile.fitting import fitting_of
-from kenpin.compile.images import GoodImages, check_ng
-from kenpin.compile.imported_network import ImportedNetwork
-from kenpin.compile.inspected import inspected_columns
+from kenpin.compile.good_images.doubts import doubts_about
+from kenpin.compile.good_images.images import GoodImages, check_ng
+from kenpin.compile.good_images.inspected import inspected_columns
+from kenpin.compile.importing.imported_network import ImportedNetwork
 from kenpin.compile.layouts import recipe_with_images
-from kenpin.compile.network import FeatureNetwork, OwnNetwork
+from kenpin.compile.methods.fitting import fitting_of
+from kenpin.compile.networks.network import FeatureNetwork, OwnNetwork
 from kenpin.compile.progress import Steps
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.network import TrainedNetwork

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from kenpin.compile.feature_reader import FeatureReader, Unit
-from kenpin.compile.fitting import FitTask, Forgetting, fitting_of
-from kenpin.compile.leave_out import LeftOut, Unseen
-from kenpin.compile.parts import Parts
+from kenpin.compile.good_images.parts import Parts
+from kenpin.compile.methods.feature_reader import FeatureReader, Unit
+from kenpin.compile.methods.fitting import FitTask, Forgetting, fitting_of
+from kenpin.compile.methods.leave_out import LeftOut, Unseen
+from kenpin.compile.operating_point.unseen_ways import unseen_ways
 from kenpin.compile.progress import OnProgress, Steps
-from kenpin.compile.unseen_ways import unseen_ways
 from kenpin.compile.workbench import NETWORK, Workbench
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.compile.feature_reader import FeatureReader
-from kenpin.compile.images import load
+from kenpin.compile.good_images.images import load
+from kenpin.compile.methods.feature_reader import FeatureReader
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.bundles.manifest import FeatureRecord, GreyRange

@@ -30,4 +30,4 @@ class DfmSpec(MethodSettings):
     neighbourhood: Literal[1, 3, 5] = 1
 
 
-DFM = Method(DfmSpec, "kenpin.runtime.judging.padim:load_padim", "kenpin.compile.dfm:DFM")
+DFM = Method(DfmSpec, "kenpin.runtime.judging.padim:load_padim", "kenpin.compile.methods.dfm:DFM")

@@ -105,5 +105,5 @@ class ImportedSpec(MethodSettings):
 IMPORTED = Method(
     ImportedSpec,
     "kenpin.runtime.judging.imported:load_imported",
-    "kenpin.compile.imported:IMPORTED",
+    "kenpin.compile.importing.imported:IMPORTED",
 )

@@ -2,7 +2,7 @@
 
 A method is four things. What a recipe may say of it is a `MethodSettings`. Its half for
 the box, a `kenpin.runtime.judging.scoring.LoadScorer`, makes a scorer of the statistics
-in a bundle. Its half for the workstation, a `kenpin.compile.fitting.Fitting`, makes the
+in a bundle. Its half for the workstation, a `kenpin.compile.methods.fitting.Fitting`, makes the
 statistics. And a `Method` names the three, and where a method can tell finished statistics
 of more good frames on the box, the `kenpin.runtime.learning.learner.LoadLearner` that does.
 """
@@ -239,20 +239,20 @@ class BaselineSpec(MethodSettings):
 PADIM = Method(
     PadimSpec,
     "kenpin.runtime.judging.padim:load_padim",
-    "kenpin.compile.padim:PADIM",
+    "kenpin.compile.methods.padim:PADIM",
     "kenpin.runtime.learning.padim:learn_padim",
 )
 PATCHCORE = Method(
     PatchCoreSpec,
     "kenpin.runtime.judging.patchcore:load_patchcore",
-    "kenpin.compile.patchcore:PATCHCORE",
+    "kenpin.compile.methods.patchcore:PATCHCORE",
     "kenpin.runtime.learning.patchcore:learn_patchcore",
 )
 
 BASELINE = Method(
     BaselineSpec,
     "kenpin.runtime.judging.baseline:load_baseline",
-    "kenpin.compile.baseline:BASELINE",
+    "kenpin.compile.methods.baseline:BASELINE",
 )
 
 METHODS: Registry[Method] = Registry(

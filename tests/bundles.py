@@ -13,7 +13,7 @@ import pytest
 import kenpin
 from kenpin.camera.frame import Pixels
 from kenpin.camera.synthetic import SyntheticWeb, write_dataset
-from kenpin.compile.build_report import BuildResult
+from kenpin.compile.reporting.build_report import BuildResult
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.blend import load_blend
 from kenpin.runtime.judging.join import Joiner

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.compile.feature_reader import Unit
+from kenpin.compile.methods.feature_reader import Unit
 
 F32 = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bundles import Workshop
-from kenpin.compile.augment import variants
+from kenpin.compile.good_images.augment import variants
 from kenpin.config.augment import AugmentSpec
 from kenpin.runtime.bundles.bundle import Bundle
 

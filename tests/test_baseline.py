@@ -10,7 +10,7 @@ import pytest
 from bundles import HEIGHT, SEED, WIDTH, Workshop, with_patch
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
-from kenpin.compile.report import summary
+from kenpin.compile.reporting.report import summary
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import load_recipe
 from kenpin.runtime.judging.pipeline import Pipeline

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kenpin.compile.blending import Blender, TwinHits, Ways
-from kenpin.compile.map_store import Item, MapStore
-from kenpin.compile.moments import Moments
+from kenpin.compile.methods.moments import Moments
+from kenpin.compile.operating_point.blending import Blender, TwinHits, Ways
+from kenpin.compile.operating_point.map_store import Item, MapStore
 from kenpin.config.recipe import ScoreSpec
 from kenpin.runtime.judging.blend import Blend, load_blend
 

@@ -14,10 +14,10 @@ from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.files.listing import ImageError, list_images
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
-from kenpin.compile.build_report import BuildResult
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.guard import QuantizationError, sample_tiles, with_twins
-from kenpin.compile.report import summary
+from kenpin.compile.networks.guard import QuantizationError, sample_tiles, with_twins
+from kenpin.compile.reporting.build_report import BuildResult
+from kenpin.compile.reporting.report import summary
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.frame import FrameSpec

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kenpin.compile.calibrate import calibrate
-from kenpin.compile.metrics import f1_at
+from kenpin.compile.metrics.scores import f1_at
+from kenpin.compile.operating_point.calibrate import calibrate
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import ThresholdSpec
 from kenpin.runtime.bundles.manifest import GoodScore

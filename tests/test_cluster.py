@@ -23,8 +23,8 @@ from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.frame import Frame, LostFrame
 from kenpin.compile.build import build
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.dataset import read_dataset
-from kenpin.compile.evaluate import Evaluation, evaluate
+from kenpin.compile.evaluation.dataset import read_dataset
+from kenpin.compile.evaluation.evaluate import Evaluation, evaluate
 from kenpin.compile.progress import Steps
 from kenpin.config.recipe import load_recipe
 from kenpin.processes import cluster as cluster_module

@@ -8,8 +8,8 @@ import torch
 
 import reference_networks as reference
 from kenpin.compile.backbones import build_backbone
-from kenpin.compile.extractor import Extractor
-from kenpin.compile.quantize import convert, quantize
+from kenpin.compile.methods.extractor import Extractor
+from kenpin.compile.networks.quantize import convert, quantize
 from kenpin.config.backbone import BackboneSpec
 from kenpin.config.methods import PatchCoreSpec
 from kenpin.runtime.judging.engine import Engine

@@ -9,7 +9,7 @@ import pytest
 
 from kenpin.camera.files.images import write_png
 from kenpin.camera.files.listing import ImageError
-from kenpin.compile.dataset import doubts, drawn_defect, read_dataset
+from kenpin.compile.evaluation.dataset import doubts, drawn_defect, read_dataset
 from kenpin.config.errors import ConfigError
 
 GREY = np.full((16, 20), 90, np.uint8)

@@ -17,9 +17,9 @@ import kenpin
 from bundles import Workshop, with_patch
 from fake_reader import FakeReader
 from kenpin.camera.files.images import read_pixels
-from kenpin.compile.dfm import DFM, beside, within
-from kenpin.compile.fitting import FitTask, arrays_in
-from kenpin.compile.parts import Parts
+from kenpin.compile.good_images.parts import Parts
+from kenpin.compile.methods.dfm import DFM, beside, within
+from kenpin.compile.methods.fitting import FitTask, arrays_in
 from kenpin.compile.progress import Steps
 from kenpin.config.dfm import DfmSpec
 from kenpin.config.threshold import ThresholdSpec

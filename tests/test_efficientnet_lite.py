@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from kenpin.compile.backbones import BACKBONES, build_backbone
-from kenpin.compile.extractor import Extractor
-from kenpin.compile.quantize import convert
+from kenpin.compile.methods.extractor import Extractor
+from kenpin.compile.networks.quantize import convert
 from kenpin.config.backbone import BackboneSpec
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PatchCoreSpec

@@ -16,8 +16,8 @@ from bundles import Workshop, with_patch
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.frame import Frame
 from kenpin.compile.backbones import Backbone, Tap, build_backbone
-from kenpin.compile.levels import gains
-from kenpin.compile.patchcore import k_centre_greedy
+from kenpin.compile.methods.levels import gains
+from kenpin.compile.methods.patchcore import k_centre_greedy
 from kenpin.compile.training.ensemble import EnsembleHead
 from kenpin.compile.training.head import HeadPlan
 from kenpin.compile.training.memory import ROWS_AT_ONCE, MemoryHead

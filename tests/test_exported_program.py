@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
-from kenpin.compile.exported_program import converted, vetted
-from kenpin.compile.imported_network import ImportedNetwork
-from kenpin.compile.prove import prove
+from kenpin.compile.evaluation.prove import prove
+from kenpin.compile.importing.exported_program import converted, vetted
+from kenpin.compile.importing.imported_network import ImportedNetwork
 from kenpin.config.errors import ConfigError
 from kenpin.runtime.judging.pipeline import Pipeline
 from test_imported import HEIGHT, SEED, SIZE, WIDTH, compiled, recipe_of, with_spot

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import reference
 from kenpin.compile.backbones import Backbone, Tap
-from kenpin.compile.extractor import Extractor, PadimEmbedding, PatchCoreEmbedding
+from kenpin.compile.methods.extractor import Extractor, PadimEmbedding, PatchCoreEmbedding
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PadimSpec, PatchCoreSpec
 

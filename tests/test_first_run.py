@@ -10,8 +10,8 @@ import pytest
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.first_look import continues, find_good, group_of, look_at
 from kenpin.compile.first_recipe import bundle_name, core_for, first_recipe
+from kenpin.compile.good_images.first_look import continues, find_good, group_of, look_at
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.recipe import Recipe, load_recipe

@@ -11,8 +11,8 @@ import pytest
 from bundles import Workshop
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.clusters import crowded_tiles, describe
-from kenpin.compile.grey_limits import unusual
+from kenpin.compile.good_images.clusters import crowded_tiles, describe
+from kenpin.compile.good_images.grey_limits import unusual
 from kenpin.config.exits import Exit
 
 Said = pytest.CaptureFixture[str]

@@ -21,14 +21,14 @@ from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile import precision
 from kenpin.compile.build import build
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.guard import QuantizationError
-from kenpin.compile.imported_network import ImportedNetwork
-from kenpin.compile.model_file import model_file
+from kenpin.compile.evaluation.prove import prove
+from kenpin.compile.importing.imported_network import ImportedNetwork
+from kenpin.compile.importing.model_file import model_file
+from kenpin.compile.networks.guard import QuantizationError
+from kenpin.compile.networks.quantize import quantized_operations, weighing_operations
 from kenpin.compile.precision import choose_precision
 from kenpin.compile.prepare import prepare
 from kenpin.compile.progress import Steps
-from kenpin.compile.prove import prove
-from kenpin.compile.quantize import quantized_operations, weighing_operations
 from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ImportedSpec
 from kenpin.config.recipe import Recipe

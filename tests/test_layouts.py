@@ -18,7 +18,7 @@ import pytest
 from kenpin.camera.files.images import encode_png, read_pixels, write_png
 from kenpin.camera.files.listing import list_images
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.dataset import dataset_folder, read_dataset
+from kenpin.compile.evaluation.dataset import dataset_folder, read_dataset
 from kenpin.compile.layouts import LAYOUTS, counts_in, laid_out, recipe_with_images
 from kenpin.compile.layouts.shapes import (
     Drawing,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from fake_reader import FakeReader, features
-from kenpin.compile import padim
-from kenpin.compile.other_banks import PatchCoreLeaveOut
-from kenpin.compile.padim import PadimLeaveOut, fit_padim, make_folds
-from kenpin.compile.parts import parts_of_files
-from kenpin.compile.patchcore import fit_patchcore, k_centre_greedy, stand_ins
+from kenpin.compile.good_images.parts import parts_of_files
+from kenpin.compile.methods import padim
+from kenpin.compile.methods.other_banks import PatchCoreLeaveOut
+from kenpin.compile.methods.padim import PadimLeaveOut, fit_padim, make_folds
+from kenpin.compile.methods.patchcore import fit_patchcore, k_centre_greedy, stand_ins
 from kenpin.config.methods import PadimSpec, PatchCoreSpec
 from kenpin.runtime.judging.padim import PadimScorer
 from kenpin.runtime.judging.patchcore import PatchCoreScorer

@@ -10,9 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import reference_metrics as reference
-from kenpin.compile import pixel_metrics, ranks
-from kenpin.compile.metrics import auroc, best_f1, confusion, f1_at, within_group_auroc
-from kenpin.compile.pixel_metrics import aupro, pixel_auroc
+from kenpin.compile.metrics import pixels, ranks
+from kenpin.compile.metrics.pixels import aupro, pixel_auroc
+from kenpin.compile.metrics.scores import auroc, best_f1, confusion, f1_at, within_group_auroc
 
 # Few levels make many ties; -0.0 must tie with 0.0; the rest are awkward numbers.
 LEVELS = [-1.5, -0.0, 0.0, 0.1, 1 / 3, 0.5, 1.0, 2.0, 1e30]
@@ -248,7 +248,7 @@ def test_aupro_agrees_with_its_definition(pair, max_fpr):
 
 
 @given(images(), max_fprs, st.randoms(use_true_random=False))
-def test_pixel_metrics_know_neither_scale_nor_order(pair, max_fpr, random):
+def test_pixels_know_neither_scale_nor_order(pair, max_fpr, random):
     maps, masks = pair
     order = list(range(len(maps)))
     random.shuffle(order)
@@ -318,7 +318,7 @@ def test_the_number_of_pixels_looked_up_at_once_changes_nothing(monkeypatch):
     maps = [rng.integers(0, 9, (20, 30)).astype(np.float32) for _ in range(3)]
     masks = [rng.random((20, 30)) < 0.2 for _ in maps]
     whole = pixel_auroc(maps, masks), aupro(maps, masks)
-    for module in (ranks, pixel_metrics):
+    for module in (ranks, pixels):
         monkeypatch.setattr(module, "CHUNK", 7)
     assert pixel_auroc(maps, masks) == whole[0]
     assert aupro(maps, masks) == pytest.approx(whole[1], abs=1e-12)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import reference
 from fake_reader import FakeReader, features
-from kenpin.compile import padim
-from kenpin.compile.padim import fit_padim
+from kenpin.compile.methods import padim
+from kenpin.compile.methods.padim import fit_padim
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import Granularity, PadimSpec, Share
 from kenpin.runtime.judging.gaussian_sums import GaussianSums

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kenpin.compile.parts import parts_of_files, parts_of_webs
+from kenpin.compile.good_images.parts import parts_of_files, parts_of_webs
 from kenpin.config.errors import ConfigError
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import reference
 from fake_reader import FakeReader, features
-from kenpin.compile.patch_sample import Reservoir
-from kenpin.compile.patchcore import fit_patchcore, k_centre_greedy
-from kenpin.compile.streamed_coreset import random_projection
+from kenpin.compile.methods.patch_sample import Reservoir
+from kenpin.compile.methods.patchcore import fit_patchcore, k_centre_greedy
+from kenpin.compile.methods.streamed_coreset import random_projection
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PatchCoreSpec, Share
 from kenpin.runtime.judging.patchcore import PatchCoreScorer

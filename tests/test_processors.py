@@ -14,9 +14,9 @@ import pytest
 from bundles import Workshop
 from kenpin.compile.backbones import BACKBONES
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.extractor import Extractor
-from kenpin.compile.lowest import ProcessorError, rerun
-from kenpin.compile.quantize import convert, largest_weight, quantize, save
+from kenpin.compile.methods.extractor import Extractor
+from kenpin.compile.networks.lowest import ProcessorError, rerun
+from kenpin.compile.networks.quantize import convert, largest_weight, quantize, save
 from kenpin.config.exits import Exit
 from kenpin.config.methods import PadimSpec, PatchCoreSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
@@ -150,7 +150,7 @@ def test_a_build_fails_with_figures_where_the_lowest_instruction_set_disagrees(
     def doubled(pipeline):
         return ((golden, 2 * score) for golden, score in scored(pipeline))
 
-    monkeypatch.setattr("kenpin.compile.lowest.scored", doubled)
+    monkeypatch.setattr("kenpin.compile.networks.lowest.scored", doubled)
     with pytest.raises(ProcessorError, match=r"golden/.* scores .* under SSE41.*50\.00% apart"):
         rerun(patchcore)
 
@@ -159,7 +159,7 @@ def test_a_build_fails_with_figures_where_the_lowest_instruction_set_disagrees(
 def test_a_bundle_that_its_proof_refuses_is_neither_current_nor_left(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kenpin.compile.lowest.ALLOWED", -1.0)
+    monkeypatch.setattr("kenpin.compile.networks.lowest.ALLOWED", -1.0)
     with pytest.raises(ProcessorError):
         workshop.build(tmp_path, lowest=True)
     assert list(tmp_path.iterdir()) == []

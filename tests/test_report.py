@@ -12,10 +12,10 @@ import pytest
 
 import browser
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.clusters import Cluster
-from kenpin.compile.good_scores import GoodScores
-from kenpin.compile.metrics import auroc, roc_curve
-from kenpin.compile.pixel_metrics import aupro, pro_curve
+from kenpin.compile.good_images.clusters import Cluster
+from kenpin.compile.metrics.pixels import aupro, pro_curve
+from kenpin.compile.metrics.scores import auroc, roc_curve
+from kenpin.compile.operating_point.good_scores import GoodScores
 from kenpin.compile.reporting.advice import Advice, advise
 from kenpin.compile.reporting.page import write_report
 from kenpin.compile.reporting.pictures import pictured, shrunk

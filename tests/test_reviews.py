@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from kenpin.camera.files.images import read_pixels, write_png
-from kenpin.compile.dataset import read_dataset
+from kenpin.compile.evaluation.dataset import read_dataset
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import ArchiveSpec
 from kenpin.runtime.service.cli import main as edge_run

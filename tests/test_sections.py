@@ -12,9 +12,9 @@ import pytest
 
 from bundles import IN_FLOAT, Workshop
 from kenpin.camera.frame import Frame
-from kenpin.compile.blending import Blender, Ways
-from kenpin.compile.map_store import Item, MapStore
-from kenpin.compile.sections import Sectioned
+from kenpin.compile.operating_point.blending import Blender, Ways
+from kenpin.compile.operating_point.map_store import Item, MapStore
+from kenpin.compile.operating_point.sections import Sectioned
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import ScoreSpec, load_recipe
 from kenpin.runtime.bundles.bundle import Bundle

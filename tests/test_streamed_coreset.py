@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from kenpin.compile.patchcore import k_centre_greedy
-from kenpin.compile.streamed_coreset import Net
+from kenpin.compile.methods.patchcore import k_centre_greedy
+from kenpin.compile.methods.streamed_coreset import Net
 from kenpin.config.methods import PatchCoreSpec
 
 F32 = NDArray[np.float32]

@@ -10,10 +10,15 @@ import pytest
 from rich.console import Console
 
 from kenpin.camera.files.images import read_pixels
-from kenpin.compile.trade import FALSE_REJECTS, ShareFound, detection_limits, operating_table
-from kenpin.compile.trade_pictures import draw_limits, draw_trade
-from kenpin.compile.trade_report import limits_table, trade_of, trade_table, write_trade
-from kenpin.compile.twin_scores import APART_PX, fields_of
+from kenpin.compile.evaluation.trade import (
+    FALSE_REJECTS,
+    ShareFound,
+    detection_limits,
+    operating_table,
+)
+from kenpin.compile.operating_point.twin_scores import APART_PX, fields_of
+from kenpin.compile.reporting.trade_pictures import draw_limits, draw_trade
+from kenpin.compile.reporting.trade_report import limits_table, trade_of, trade_table, write_trade
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import GoodScore, TwinScores
 from kenpin.runtime.judging.subtle_twins import CONTRASTS, KINDS, Subtle, draw, subtle_kinds

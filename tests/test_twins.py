@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kenpin.compile.twins import TWIN_KINDS, twin
+from kenpin.compile.networks.twins import TWIN_KINDS, twin
 
 seeds = st.integers(0, 2**32 - 1)
 kinds = st.sampled_from(TWIN_KINDS)

@@ -13,7 +13,7 @@ from bundles import HEIGHT, IN_FLOAT, WIDTH, Workshop, with_patch
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame
 from kenpin.compile.cli import main as edge_compile
-from kenpin.compile.feature_reader import FeatureReader
+from kenpin.compile.methods.feature_reader import FeatureReader
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PadimSpec
 from kenpin.config.recipe import ImagesSpec, Recipe, load_recipe

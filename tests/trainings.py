@@ -11,8 +11,8 @@ from rich.console import Console
 
 from kenpin.camera.files.images import write_png
 from kenpin.camera.synthetic import SyntheticWeb
-from kenpin.compile.guard import sample_tiles
-from kenpin.compile.images import GoodImages
+from kenpin.compile.good_images.images import GoodImages
+from kenpin.compile.networks.guard import sample_tiles
 from kenpin.compile.prepare import Prepared, prepare
 from kenpin.compile.progress import Steps
 from kenpin.compile.training.network import TrainedNetwork

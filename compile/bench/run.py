@@ -19,12 +19,12 @@ from kenpin.compile.bench.page import as_page
 from kenpin.compile.bench.results import BenchResults, Result, as_csv
 from kenpin.compile.bench.track import Run, Tracker
 from kenpin.compile.build import build
-from kenpin.compile.build_report import BuildResult
-from kenpin.compile.dataset import read_dataset
-from kenpin.compile.evaluate import evaluate
-from kenpin.compile.guard import QuantizationError
-from kenpin.compile.lowest import ProcessorError
+from kenpin.compile.evaluation.dataset import read_dataset
+from kenpin.compile.evaluation.evaluate import evaluate
+from kenpin.compile.networks.guard import QuantizationError
+from kenpin.compile.networks.lowest import ProcessorError
 from kenpin.compile.progress import Steps
+from kenpin.compile.reporting.build_report import BuildResult
 from kenpin.config.errors import ConfigError
 from kenpin.processes.cluster import Workers
 from kenpin.runtime.bundles.durable import replace_file

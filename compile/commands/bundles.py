@@ -29,7 +29,7 @@ _KEY_DIGITS = 16
 
 def inspect(options: argparse.Namespace) -> int:
     """Say what is in a bundle."""
-    from kenpin.compile.report import contents
+    from kenpin.compile.reporting.report import contents
 
     plain_console().print(contents(read_bundle(options.bundle)))
     return Exit.DONE
@@ -59,8 +59,8 @@ def threshold(options: argparse.Namespace) -> int:
     """
     from pydantic import ValidationError
 
-    from kenpin.compile.calibrate import calibrate
-    from kenpin.compile.trade_report import trade_of, trade_table, write_trade
+    from kenpin.compile.operating_point.calibrate import calibrate
+    from kenpin.compile.reporting.trade_report import trade_of, trade_table, write_trade
     from kenpin.config.recipe import ThresholdSpec
     from kenpin.config.settings import problems
     from kenpin.runtime.bundles.pack import by_hand, rethreshold

@@ -21,17 +21,17 @@ __all__ = ["evaluate_bundle"]
 
 def evaluate_bundle(options: argparse.Namespace) -> int:
     """Judge a labelled data set by a bundle."""
-    from kenpin.compile.dataset import dataset_folder, read_dataset
-    from kenpin.compile.evaluate import evaluate, wide_side
-    from kenpin.compile.report import accuracy
+    from kenpin.compile.evaluation.dataset import dataset_folder, read_dataset
+    from kenpin.compile.evaluation.evaluate import evaluate, wide_side
+    from kenpin.compile.evaluation.trade import operating_table
     from kenpin.compile.reporting.eval_report import (
         evaluation_figures,
         evaluation_pictures,
         evaluation_tree,
     )
     from kenpin.compile.reporting.page import Galleries, write_report
-    from kenpin.compile.trade import operating_table
-    from kenpin.compile.trade_report import trade_table, write_trade
+    from kenpin.compile.reporting.report import accuracy
+    from kenpin.compile.reporting.trade_report import trade_table, write_trade
     from kenpin.runtime.maps import MapFolder
     from kenpin.runtime.selftest import open_tested
 

@@ -47,8 +47,8 @@ def init(options: argparse.Namespace) -> int:
 def build_bundle(options: argparse.Namespace) -> int:
     """Compile a recipe, or a folder of good images."""
     from kenpin.compile.build import build
-    from kenpin.compile.report import summary
-    from kenpin.compile.trade_report import limits_table, trade_of, trade_table
+    from kenpin.compile.reporting.report import summary
+    from kenpin.compile.reporting.trade_report import limits_table, trade_of, trade_table
 
     recipe = load_recipe(_recipe_file(options.recipe), options.set)
     # Minutes later is too late to learn that the bundle has no place.
@@ -67,7 +67,7 @@ def build_bundle(options: argparse.Namespace) -> int:
 
 def import_model(options: argparse.Namespace) -> int:
     """Compile a recipe around a network of the user's own."""
-    from kenpin.compile.prove import prove
+    from kenpin.compile.evaluation.prove import prove
 
     # As TOML's basic strings are JSON's.
     options.set = [*options.set, f"model.file={json.dumps(str(options.model.resolve()))}"]
@@ -82,7 +82,7 @@ def import_model(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Say whether settings and images fit together, and draw what is inspected."""
-    from kenpin.compile.inspected import draw_inspected, share_in_words
+    from kenpin.compile.good_images.inspected import draw_inspected, share_in_words
     from kenpin.compile.prepare import look_through, prepare
 
     recipe = load_recipe(_recipe_file(options.recipe), options.set)
@@ -164,8 +164,8 @@ def _first_name(folder: Path) -> Path:
 def _write_first(folder: Path, file: Path) -> None:
     """Look at a folder, write a recipe and a contact sheet, and say what was assumed."""
     from kenpin.camera.files.images import write_png
-    from kenpin.compile.first_look import look_at
     from kenpin.compile.first_recipe import bundle_name, contact_sheet, first_recipe
+    from kenpin.compile.good_images.first_look import look_at
 
     sheet = file.with_suffix(".contact-sheet.png")
     for made in (file, sheet):

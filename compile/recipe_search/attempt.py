@@ -17,13 +17,13 @@ from rich.console import Console
 
 from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.build import build
-from kenpin.compile.build_report import BuildResult
-from kenpin.compile.guard import QuantizationError
-from kenpin.compile.images import load
-from kenpin.compile.lowest import ProcessorError
+from kenpin.compile.evaluation.trade import ShareFound
+from kenpin.compile.good_images.images import load
+from kenpin.compile.networks.guard import QuantizationError
+from kenpin.compile.networks.lowest import ProcessorError
 from kenpin.compile.progress import Steps
+from kenpin.compile.reporting.build_report import BuildResult
 from kenpin.compile.reporting.speed import measure_speed
-from kenpin.compile.trade import ShareFound
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PatchCoreSpec
 from kenpin.config.recipe import Recipe

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from kenpin.camera.files.listing import list_images
-from kenpin.compile.parts import parts_of_files
+from kenpin.compile.good_images.parts import parts_of_files
 from kenpin.compile.recipe_search.attempt import Attempt
 from kenpin.compile.recipe_search.results import (
     SearchResult,

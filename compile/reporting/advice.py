@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from kenpin.compile.clusters import Cluster, describe
-from kenpin.compile.good_scores import ALIKE_TIMES, GoodScores
-from kenpin.compile.trade import detection_limits, found
+from kenpin.compile.evaluation.trade import detection_limits, found
+from kenpin.compile.good_images.clusters import Cluster, describe
+from kenpin.compile.operating_point.good_scores import ALIKE_TIMES, GoodScores
 from kenpin.runtime.bundles.manifest import Manifest
 from kenpin.runtime.bundles.operating_point import scores_needed
 from kenpin.runtime.judging.subtle_twins import MANY, SIZES_PX

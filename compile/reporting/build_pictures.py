@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kenpin.compile.build_task import BuildTask
-from kenpin.compile.good_scores import GoodScores
-from kenpin.compile.joined import Joined
-from kenpin.compile.map_store import MapStore
+from kenpin.compile.operating_point.good_scores import GoodScores
+from kenpin.compile.operating_point.joined import Joined
+from kenpin.compile.operating_point.map_store import MapStore
+from kenpin.compile.operating_point.twin_scores import Twin
 from kenpin.compile.progress import OnProgress
 from kenpin.compile.reporting.measure import picture_measure
 from kenpin.compile.reporting.page import Galleries
@@ -20,7 +21,6 @@ from kenpin.compile.reporting.seen import (
 )
 from kenpin.compile.training.metric import MetricHead
 from kenpin.compile.training.network import TrainedNetwork
-from kenpin.compile.twin_scores import Twin
 from kenpin.runtime.bundles.manifest import Manifest
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.web.stages import WebStages

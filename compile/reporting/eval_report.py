@@ -8,13 +8,13 @@ from typing import Any
 
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.frame import Frame
-from kenpin.compile.dataset import GOOD, Dataset, Labelled
-from kenpin.compile.evaluate import Evaluation
+from kenpin.compile.evaluation.dataset import GOOD, Dataset, Labelled
+from kenpin.compile.evaluation.evaluate import Evaluation
+from kenpin.compile.evaluation.trade import Row
 from kenpin.compile.reporting.figures import bundle_tree
 from kenpin.compile.reporting.page import Galleries
 from kenpin.compile.reporting.pictures import Picture, pictured
 from kenpin.compile.reporting.seen import MOST
-from kenpin.compile.trade import Row
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.fitting import in_grey_levels
 from kenpin.runtime.judging.pipeline import Pipeline

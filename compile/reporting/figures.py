@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.files.listing import name_in
-from kenpin.compile.images import GoodImages
+from kenpin.compile.evaluation.trade import found
+from kenpin.compile.good_images.images import GoodImages
 from kenpin.compile.reporting.advice import Advice
 from kenpin.compile.reporting.seen import Seen
 from kenpin.compile.reporting.speed import Speed
-from kenpin.compile.trade import found
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import Manifest

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.files.listing import name_in
-from kenpin.compile.good_scores import GoodScores
-from kenpin.compile.joined import Joined
-from kenpin.compile.map_store import MapStore
-from kenpin.compile.odd_pictures import lines_of
+from kenpin.compile.operating_point.good_scores import GoodScores
+from kenpin.compile.operating_point.joined import Joined
+from kenpin.compile.operating_point.map_store import MapStore
+from kenpin.compile.operating_point.odd_pictures import lines_of
+from kenpin.compile.operating_point.twin_scores import Twin
 from kenpin.compile.progress import OnProgress
 from kenpin.compile.reporting.pictures import Picture, jpeg, pictured
-from kenpin.compile.twin_scores import Twin
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.overlay import heated
 from kenpin.runtime.judging.pipeline import Stages

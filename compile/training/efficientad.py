@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.backbones.base import centred
-from kenpin.compile.extractor import onto_grid
+from kenpin.compile.methods.extractor import onto_grid
 from kenpin.compile.training.drawn import drawn_into
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.flow import Standardized

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kenpin.compile.fitting import fitting_of
-from kenpin.compile.levels import gains
+from kenpin.compile.methods.fitting import fitting_of
+from kenpin.compile.methods.levels import gains
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.head import Batches, HeadPlan, Shown, TrainedHead
 from kenpin.compile.training.memory import MemoryHead

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.compile.backbones import Tap
-from kenpin.compile.fitting import Embedding, FitTask, LoadArrays
-from kenpin.compile.leave_out import LeaveOut
+from kenpin.compile.methods.fitting import Embedding, FitTask, LoadArrays
+from kenpin.compile.methods.leave_out import LeaveOut
 from kenpin.compile.training.head import HeadPlan, TrainedHead
 from kenpin.compile.training.pool import fold_of
 from kenpin.config.errors import ConfigError

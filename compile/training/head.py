@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kenpin.compile.backbones import Backbone, Tap
-from kenpin.compile.extractor import onto_grid
+from kenpin.compile.methods.extractor import onto_grid
 
 __all__ = [
     "SETTLED_TILES",

@@ -1,8 +1,8 @@
 """PatchCore as a member of an ensemble: its memory lies within the network, and gives a map.
 
-Roth et al., CVPR 2022 (arXiv:2106.08265), as `kenpin.compile.patchcore`: the same patches, the same
-greedy choice, the distance to the nearest. What is chosen from are features in float, and one
-memory serves all places; it is measured in float, whatever the rest runs in.
+Roth et al., CVPR 2022 (arXiv:2106.08265), as `kenpin.compile.methods.patchcore`: the same patches,
+the same greedy choice, the distance to the nearest. What is chosen from are features in float, and
+one memory serves all places; it is measured in float, whatever the rest runs in.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kenpin.compile.extractor import PatchCoreEmbedding
-from kenpin.compile.patch_sample import Reservoir
-from kenpin.compile.patchcore import DEFAULT_ROWS, k_centre_greedy
-from kenpin.compile.streamed_coreset import random_projection
+from kenpin.compile.methods.extractor import PatchCoreEmbedding
+from kenpin.compile.methods.patch_sample import Reservoir
+from kenpin.compile.methods.patchcore import DEFAULT_ROWS, k_centre_greedy
+from kenpin.compile.methods.streamed_coreset import random_projection
 from kenpin.compile.training.head import HeadPlan, Shown, TrainedHead, filled
 from kenpin.config.methods import PatchCoreSpec
 

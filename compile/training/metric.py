@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kenpin.compile.extractor import onto_grid
+from kenpin.compile.methods.extractor import onto_grid
 from kenpin.compile.training.drawn import drawn_into
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.head import (

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from kenpin.compile.images import GoodImages
+from kenpin.compile.good_images.images import GoodImages
+from kenpin.compile.networks.quantize import convert
 from kenpin.compile.progress import Steps
-from kenpin.compile.quantize import convert
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.head import Joint, TrainedHead
 from kenpin.compile.training.plan import plan_for
@@ -45,7 +45,7 @@ class _Trained:
 
 
 class TrainedNetwork:
-    """A backbone as it comes and what is trained beside it; see `kenpin.compile.network`.
+    """A backbone as it comes and what is trained beside it; see `kenpin.compile.networks.network`.
 
     Raises
     ------

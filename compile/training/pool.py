@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.compile.augment import variants
-from kenpin.compile.images import GoodImages, load
-from kenpin.compile.parts import Parts
+from kenpin.compile.good_images.augment import variants
+from kenpin.compile.good_images.images import GoodImages, load
+from kenpin.compile.good_images.parts import Parts
 from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe

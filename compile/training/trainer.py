@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kenpin.compile.backbones import Backbone
-from kenpin.compile.metrics import auroc
+from kenpin.compile.metrics.scores import auroc
 from kenpin.compile.training.checkpoint import load_checkpoint, save_checkpoint
 from kenpin.compile.training.drawn import drawn_into
 from kenpin.compile.training.head import Batches, TrainedHead

@@ -82,13 +82,13 @@ def load_zscore(
 
 
 class ZScoreFitting:
-    """See `kenpin.compile.fitting.Fitting`."""
+    """See `kenpin.compile.methods.fitting.Fitting`."""
 
     def embedding(
         self, taps: Sequence[Any], grid_px: int, spec: ZScoreSettings, margin: int
     ) -> Any:
         """All layers side by side: what PatchCore takes, without its neighbourhoods."""
-        from kenpin.compile.extractor import PatchCoreEmbedding
+        from kenpin.compile.methods.extractor import PatchCoreEmbedding
         from kenpin.config.methods import PatchCoreSpec
 
         alone = PatchCoreSpec(name="patchcore", neighbourhood=1)

@@ -1,0 +1,1 @@
+"""What a bundle finds on labelled images, and whether it says what it should."""

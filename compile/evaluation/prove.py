@@ -1,0 +1,245 @@
+"""Whether a bundle says of good tiles what its imported network says by itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils._pytree import tree_leaves
+
+from kenpin.camera.files.listing import list_images
+from kenpin.compile.evaluation import anomalib_inferencer
+from kenpin.compile.importing.exported_program import loaded
+from kenpin.compile.importing.imported_network import ImportedNetwork
+from kenpin.compile.importing.model_file import read, static_batch
+from kenpin.compile.layouts import recipe_with_images
+from kenpin.compile.networks.guard import sample_tiles, tile_features, with_twins
+from kenpin.config.errors import ConfigError
+from kenpin.config.imported import ImportedSpec
+from kenpin.config.recipe import Recipe
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.judging.imported import ImportedScorer
+from kenpin.runtime.judging.lamp import Lamp
+from kenpin.runtime.judging.network import load_network
+from kenpin.runtime.judging.openvino_core import new_core
+from kenpin.runtime.judging.tiling import TileGrid
+
+__all__ = ["ALLOWED", "Proof", "alone", "prove"]
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+# Of the largest value that the network gives.
+ALLOWED = 1e-4
+TILES = 8
+
+
+class Told(NamedTuple):
+    """What a network alone says of a tile; None where it gives none."""
+
+    map: F32 | None
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The largest differences, as a share of the largest value.
+
+    by  what ran the network alone
+    """
+
+    tiles: int
+    by: str
+    map: float | None
+    score: float | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing differs by more than `ALLOWED`."""
+        return all(part is None or part <= ALLOWED for part in (self.map, self.score))
+
+    def __str__(self) -> str:
+        parts = [
+            f"{what}s to {off:.1g}"
+            for what, off in (("map", self.map), ("score", self.score))
+            if off is not None
+        ]
+        verdict = "as the network alone" if self.holds else "NOT as the network alone"
+        return (
+            f"{self.tiles} tiles, half of them with a drawn defect: {verdict} ({self.by}), "
+            f"{' and '.join(parts)} of the largest value; allowed is {ALLOWED:g}"
+        )
+
+
+def prove(recipe: Recipe, bundle: Bundle, anomalib: Path | None = None) -> Proof:
+    """Run good tiles and twins of them through the bundle and through the network alone.
+
+    Parameters
+    ----------
+    anomalib
+        The Python of an environment with Anomalib, whose inferencer is asked; None takes
+        this one's, if it is here.
+
+    Raises
+    ------
+    ConfigError
+        If the network gives features: what is made of them is not its own.
+    """
+    recipe = recipe_with_images(recipe)
+    network = ImportedNetwork(recipe)
+    method = bundle.manifest.method
+    if not isinstance(method, ImportedSpec):
+        raise ConfigError("--prove compares maps and scores, and this network gives features")
+    grid = TileGrid.of(recipe.frame, recipe.tiles)
+    rng = np.random.default_rng(recipe.images.seed)
+    files = list_images(recipe.images.good)
+    lamp = Lamp(bundle.manifest.grey.even_to)
+    # Networks of tiles see whole frames.
+    each = 1 if network.file.shape is None else len(grid)
+    count = -(-TILES // 2 // each) * each
+    good = sample_tiles(
+        files, grid, recipe.frame, count, rng, recipe.images.turn_deg, lamp, in_order=each > 1
+    )
+    tiles = np.concatenate([good, with_twins(good, recipe.tiles.halo_px, rng)])
+    engine, _ = load_network(bundle, grid)
+    # A tile's own threshold is no part of what its network says.
+    scorer = ImportedScorer(method)
+    features = tile_features(engine, tiles)
+    by, said = alone(network, tiles, anomalib)
+    off: dict[str, list[float]] = {"map": [], "score": []}
+    largest = {"map": 0.0, "score": 0.0}
+    for (whole, score), own in zip(said, features, strict=True):
+        found = scorer.distances(own[None])
+        expected = _expected(whole, score, method, network)
+        told = {"map": found.values[0], "score": found.score}
+        for what, value in expected.items():
+            off[what].append(float(np.abs(value - told[what]).max()))
+            largest[what] = max(largest[what], float(np.abs(value).max()))
+    shares = {
+        what: max(values) / (largest[what] or 1.0) if values else None
+        for what, values in off.items()
+    }
+    return Proof(len(tiles), by, shares["map"], shares["score"])
+
+
+def alone(network: ImportedNetwork, tiles: U8, anomalib: Path | None) -> tuple[str, list[Told]]:
+    """What ran the network as it is, image by image, and what it says of each tile.
+
+    Anomalib's own inferencer, where the network is Anomalib's and a Python has it; else
+    OpenVINO with what the recipe says of the input.
+
+    Raises
+    ------
+    ConfigError
+        If the Python that is named cannot run Anomalib's inferencer.
+    """
+    python = anomalib
+    if python is None and find_spec("anomalib") is not None:
+        python = Path(sys.executable)
+    if not network.anomalib:
+        python = None
+        if anomalib is not None:
+            raise ConfigError(
+                f"{network.file.name}: has not the outputs that Anomalib exports, so its "
+                "inferencer cannot run it; leave --anomalib out"
+            )
+    files = network.file.files
+    by, told = "", [Told(None, None)] * len(tiles)
+    for first, file in enumerate(files):
+        own = tiles[first :: len(files)]
+        if python is not None:
+            by, said = _by_anomalib(network, file, own, python)
+        elif file.suffix == ".pt2":
+            by, said = "torch, image by image", [_by_torch(network, file, tile) for tile in own]
+        else:
+            by, said = "OpenVINO, image by image", _by_openvino(network, file, own)
+        told[first :: len(files)] = said
+    return by, told
+
+
+def _by_openvino(network: ImportedNetwork, file: Path, tiles: U8) -> list[Told]:
+    model = read(file)
+    model.reshape(network.input_shape(1))
+    compiled = new_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    said, told = network.said, []
+    for tile in tiles:
+        found = compiled(network.shown(tile))
+        values = {name: found[port] for port in compiled.outputs for name in port.get_names()}
+        score = None if said.score is None else float(np.asarray(values[said.score]).max())
+        told.append(Told(None if said.map is None else np.array(values[said.map]), score))
+    return told
+
+
+def _by_torch(network: ImportedNetwork, file: Path, tile: U8) -> Told:
+    """The program itself, in torch, with as many images as it was traced for."""
+    run = loaded(file).module()
+    image = torch.from_numpy(network.shown(tile)).expand(_images_at_once(file), -1, -1, -1)
+    with torch.no_grad():
+        found = [value[:1].numpy() for value in tree_leaves(run(image.contiguous()))]
+    names = [port.any_name for port in read(file).outputs]
+    values, said = dict(zip(names, found, strict=True)), network.said
+    score = None if said.score is None else float(values[said.score].max())
+    return Told(None if said.map is None else values[said.map], score)
+
+
+def _images_at_once(file: Path) -> int:
+    """That a program was traced for; 1 where it takes any number."""
+    return static_batch(read(file)) or 1
+
+
+def _by_anomalib(
+    network: ImportedNetwork, file: Path, tiles: U8, python: Path
+) -> tuple[str, list[Told]]:
+    """Its inferencer in a process of its own: Anomalib's environment need not be kenpin's."""
+    height, width = network.seen
+    images = np.broadcast_to(tiles, (len(tiles), 3, *tiles.shape[2:]))[..., :height, :width]
+    with tempfile.TemporaryDirectory() as folder:
+        given, said = Path(folder, "images.npy"), Path(folder, "said.npz")
+        np.save(given, images.transpose(0, 2, 3, 1).astype(np.float32) / np.float32(255))
+        command = [str(python), anomalib_inferencer.__file__, str(file.resolve())]
+        # It leaves a cache in the folder that it is run in.
+        done = subprocess.run(
+            [*command, str(given), str(said)], cwd=folder, capture_output=True, text=True
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise ConfigError(f"{python}: cannot run Anomalib's OpenVINOInferencer: {last}")
+        with np.load(said) as found:
+            maps = list(found["maps"]) or [None] * len(tiles)
+            scores = [float(score) for score in found["scores"]]
+            by = f"Anomalib {found['version']}'s OpenVINOInferencer"
+    return by, [Told(*one) for one in zip(maps, scores, strict=True)]
+
+
+def _expected(
+    whole: F32 | None, score: float | None, method: ImportedSpec, network: ImportedNetwork
+) -> dict[str, Any]:
+    """What the scorer must say: the worst of each cell of the core."""
+    sign = 1.0 if method.worse == "higher" else -1.0
+
+    def counted(value: Any) -> Any:
+        return np.maximum(sign * (np.asarray(value, np.float64) - method.zero), 0)
+
+    found: dict[str, Any] = {}
+    if whole is not None:
+        height, width = (n for n in whole.shape if n != 1)
+        step, cell, side = network.seen[0] // height, network.patch_stride_px, network.size
+        beyond = (0, side // step - height), (0, side // step - width)
+        tile = np.pad(counted(whole.reshape(height, width)), beyond, "edge")
+        halo, inside = network.halo_px // step, cell // step
+        core = tile[halo : len(tile) - halo, halo : len(tile) - halo]
+        cells = len(core) // inside
+        found["map"] = core.reshape(cells, inside, cells, inside).max(axis=(1, 3))
+    elif score is not None:
+        found["map"] = counted(score)
+    if whole is not None and score is not None and method.own_score:
+        found["score"] = counted(score)
+    return found

@@ -1,0 +1,1 @@
+"""The images to learn from: found, looked through, divided into parts, changed a little."""

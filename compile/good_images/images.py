@@ -1,0 +1,233 @@
+"""The images to learn from: found, checked, split, and brought to the frame's size."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.camera.files.images import read_pixels
+from kenpin.camera.files.listing import list_images, list_others, name_in, printable
+from kenpin.compile.good_images.grey_limits import unusual
+from kenpin.compile.good_images.parts import Parts, parts_of_files, parts_of_webs
+from kenpin.compile.progress import OnProgress
+from kenpin.config.errors import ConfigError
+from kenpin.config.frame import FrameSpec
+from kenpin.config.recipe import ImageQualitySpec, ImagesSpec
+from kenpin.runtime.bundles.manifest import DataRecord, GreyRange
+from kenpin.runtime.judging.fitting import fitted, in_grey_levels, misfit
+from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.web.lanes import EdgeTracker
+from kenpin.runtime.web.stages import grey_of_rows
+
+__all__ = ["FEWEST_IMAGES", "NOT_GOOD", "GoodImages", "check_ng", "load", "named"]
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+# Folders that hold what is not good, in datasets and in people's archives.
+NOT_GOOD = ("test", "ground_truth", "ng", "bad", "defect", "defects")
+
+# Below this no quantile of held-out scores and no covariance means anything.
+FEWEST_IMAGES = 4
+# A recording of a web may be long: one to learn from and one to hold out.
+FEWEST_WEBS = 2
+
+
+@dataclass(frozen=True)
+class GoodImages:
+    """The good images of a recipe, all read and checked once.
+
+    folder    the recipe's folder; files are called by their names below it
+    files     in the order of their names
+    parts     what each shows
+    others    files of the folder that are no images
+    grey      (mean, contrast) of each image, in file order; of each tile row of a web
+    levels    mean of each image as a whole
+    digest    SHA-256 over the names and contents of all files
+    contents  SHA-256 of each file
+    strips    they are webs, of which each tile row has a score
+    joined    all files are one web
+    """
+
+    folder: Path
+    files: list[Path]
+    parts: Parts
+    others: list[Path]
+    grey: list[tuple[float, float]]
+    levels: list[float]
+    digest: str
+    contents: list[str]
+    strips: bool = False
+    joined: bool = False
+
+    @classmethod
+    def check(
+        cls,
+        spec: ImagesSpec,
+        frame: FrameSpec,
+        grid: TileGrid,
+        progress: OnProgress,
+        edges: EdgeTracker | None = None,
+    ) -> GoodImages:
+        """Read every image once, and find out which of them show the same part.
+
+        Raises
+        ------
+        ImageError
+            If the folder is missing or an image cannot be read.
+        ConfigError
+            If there are too few images, one is not the recipe's frame, or
+            `images.group`, `exclude` or `keep` fit none.
+        """
+        files = _good_files(spec, frame)
+        web = frame.geometry == "continuous"
+        grey, levels, heights, contents = [], [], [], []
+        digest = hashlib.sha256()
+        for number, file in enumerate(files):
+            pixels = _checked(file, frame, spec.turn_deg)
+            if web:
+                grey += grey_of_rows(pixels, grid, edges)
+            else:
+                means, deviations = cv2.meanStdDev(pixels)
+                grey.append((float(means.mean()), float(deviations.mean())))
+            levels.append(float(pixels.mean()))
+            heights.append(len(pixels))
+            content = hashlib.sha256(file.read_bytes())
+            contents.append(content.hexdigest())
+            digest.update(name_in(spec.good, file).encode() + b"\0" + content.digest())
+            progress(number + 1, len(files))
+        if not web:
+            parts = parts_of_files(files, spec.group, contents)
+        else:
+            webs = [sum(heights)] if spec.joined else heights
+            rows = [replace(grid, height=height).rows for height in webs]
+            parts = parts_of_webs(files[: len(webs)], rows, spec.group)
+        return cls(
+            spec.good,
+            files,
+            parts,
+            list_others(spec.good),
+            grey,
+            levels,
+            digest.hexdigest(),
+            contents,
+            web,
+            spec.joined,
+        )
+
+    @property
+    def webs(self) -> list[list[Path]]:
+        """The files of each image or web."""
+        return [self.files] if self.joined else [[file] for file in self.files]
+
+    def name(self, web: int, strip: int) -> str:
+        """Of an image its file's name; of a strip of a web that and its number."""
+        file = name_in(self.folder, self.webs[web][0])
+        return f"{file}#{strip}" if self.strips else file
+
+    def record(self, seed: int) -> DataRecord:
+        """What the manifest keeps of it."""
+        names = [name_in(self.folder, file) for file in self.files]
+        return DataRecord(sha256=self.digest, fitted=names, seed=seed)
+
+    def grey_range(self, spec: ImageQualitySpec) -> GreyRange:
+        """Brightness and contrast that a frame must have to be judged."""
+        odd = unusual(self.grey, spec.grey_margin, spec.contrast_share)
+        usual = [one for one, out in zip(self.grey, odd, strict=True) if not out]
+        means, contrasts = zip(*usual, strict=True)
+        return GreyRange(
+            mean_min=max(0.0, min(means) - spec.grey_margin),
+            mean_max=min(255.0, max(means) + spec.grey_margin),
+            contrast_min=spec.contrast_share * min(contrasts),
+            even_to=float(np.mean(self.levels)) if spec.even_light else None,
+        )
+
+
+def refuse_dataset(folder: Path) -> None:
+    """See that a folder of good images is not a whole dataset.
+
+    Raises
+    ------
+    ConfigError
+        If folders inside it are called as those of defects are.
+    """
+    inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    for path in inner:
+        if path.name.lower() in NOT_GOOD:
+            raise ConfigError(
+                f"{printable(folder)}: holds a folder {path.name}/, whose images would be learned "
+                "as good; name the folder of the good ones, train/good/ for example"
+            )
+
+
+def check_ng(folder: Path, frame: FrameSpec, turn_deg: int, progress: OnProgress) -> int:
+    """Read every NG image once; how many there are.
+
+    Raises
+    ------
+    ImageError, ConfigError
+        If the folder holds none, or one cannot be read or is not the recipe's frame.
+    """
+    files = list_images(folder)
+    for number, file in enumerate(files):
+        _checked(file, frame, turn_deg)
+        progress(number + 1, len(files))
+    return len(files)
+
+
+def named(names: Sequence[str], files: Sequence[Path], folder: Path, key: str) -> set[Path]:
+    """The files of a folder that a setting names, each by its name or its path in the folder.
+
+    Raises
+    ------
+    ConfigError
+        If a name fits no file.
+    """
+    found: set[Path] = set()
+    for name in names:
+        own = {f for f in files if name in (f.name, name_in(folder, f))}
+        if not own:
+            raise ConfigError(
+                f"{key}: {folder} holds no image {name!r}; give the names of good images"
+            )
+        found |= own
+    return found
+
+
+def load(file: Path, frame: FrameSpec, turn_deg: int = 0) -> NDArray[Any]:
+    """An image as the pipeline's steps see it: turned, checked, and of the frame's size."""
+    return fitted(_checked(file, frame, turn_deg), frame)
+
+
+def _checked(file: Path, frame: FrameSpec, turn_deg: int) -> NDArray[Any]:
+    pixels: NDArray[Any] = read_pixels(file)
+    if turn_deg:
+        # numpy turns anticlockwise.
+        pixels = np.ascontiguousarray(np.rot90(pixels, -turn_deg // 90))
+    unfit = misfit(pixels, frame)
+    if unfit:
+        raise ConfigError(f"{printable(file)}: {unfit}")
+    return in_grey_levels(pixels, frame)
+
+
+def _good_files(spec: ImagesSpec, frame: FrameSpec) -> list[Path]:
+    """The images to learn from, of which there must be enough."""
+    refuse_dataset(spec.good)
+    listed = list_images(spec.good)
+    excluded = named(spec.exclude, listed, spec.good, "images.exclude")
+    named(spec.keep, listed, spec.good, "images.keep")
+    files = [file for file in listed if file not in excluded]
+    fewest = FEWEST_WEBS if frame.geometry == "continuous" else FEWEST_IMAGES
+    if len(files) < fewest:
+        raise ConfigError(
+            f"{spec.good}: holds {len(files)} images, expected at least {fewest}, "
+            "better 50; photograph more good material"
+        )
+    return files

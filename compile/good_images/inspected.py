@@ -1,0 +1,112 @@
+"""What of a frame is inspected: masks and zones, read, drawn and told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.camera.files.images import read_pixels, write_png
+from kenpin.camera.files.listing import printable
+from kenpin.compile.good_images.clusters import Cluster
+from kenpin.compile.good_images.images import load
+from kenpin.config.errors import ConfigError
+from kenpin.config.recipe import Recipe
+from kenpin.runtime.judging.join import Joiner, ScoreMap
+from kenpin.runtime.judging.overlay import folded, on_canvas, striped
+from kenpin.runtime.web.lanes import LaneMap
+
+__all__ = ["draw_inspected", "inspected_columns", "read_mask", "share_in_words"]
+
+F32 = NDArray[np.float32]
+
+CLUSTER_COLOUR = (255, 60, 60)
+
+
+def read_mask(file: Path, joiner: Joiner) -> F32:
+    """Where parts are inspected, at the map's resolution: 1 where every pixel is white.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read.
+    ConfigError
+        If the image is not of the frame's size, or would leave nothing.
+    """
+    pixels: NDArray[Any] = read_pixels(file)
+    white = (pixels if pixels.ndim == 2 else pixels.min(axis=2)) >= 128
+    size = (joiner.grid.height, joiner.grid.width)
+    if white.shape != size:
+        raise ConfigError(
+            f"{printable(file)}: mask of {white.shape[0]} x {white.shape[1]} px, expected the "
+            f"frame's {size[0]} x {size[1]}"
+        )
+    if not white.any():
+        raise ConfigError(
+            f"{printable(file)}: its highest value is {int(pixels.max())}, so nothing would be "
+            "inspected; draw it anew, 255 where parts are inspected"
+        )
+    (rows, cols), px = joiner.shape, joiner.patch_stride
+    full = np.pad(white, ((0, rows * px - size[0]), (0, cols * px - size[1])), mode="edge")
+    squares = np.asarray(full.reshape(rows, px, cols, px).all(axis=(1, 3)))
+    mask: F32 = squares.astype(np.float32)
+    if not mask.any():
+        raise ConfigError(
+            f"{printable(file)}: its white is nowhere {px} px wide, so nothing would be "
+            "inspected; draw it anew"
+        )
+    return mask
+
+
+def inspected_columns(recipe: Recipe, joiner: Joiner) -> F32 | None:
+    """(rows, cols) of the map, 1 where it counts; of webs one row. None if it counts everywhere.
+
+    Raises
+    ------
+    ConfigError
+        If the lanes do not fit the web, or the mask the frame.
+    """
+    if recipe.web is not None:
+        try:
+            lanes = LaneMap.of(recipe.web, recipe.frame.width_px, joiner.patch_stride)
+        except ValueError as error:
+            raise ConfigError(f"web: {error}") from None
+        columns: F32 = lanes.inspected.astype(np.float32)[None]
+        return None if columns.all() else columns
+    if recipe.images.mask is None:
+        return None
+    return read_mask(recipe.images.mask, joiner)
+
+
+def share_in_words(inspected: F32 | None) -> str:
+    """How much of a frame is inspected, for people."""
+    if inspected is None:
+        return "the whole frame is inspected"
+    return f"{float(inspected.mean()):.0%} of the frame is inspected"
+
+
+def draw_inspected(
+    file: Path,
+    recipe: Recipe,
+    inspected: F32 | None,
+    stride_px: int,
+    picture: Path,
+    clusters: Sequence[Cluster] = (),
+) -> None:
+    """Write a good image with stripes over what is not inspected, and boxes around clusters."""
+    canvas = on_canvas(load(file, recipe.frame, recipe.images.turn_deg))
+    height, width = canvas.shape[:2]
+    if inspected is not None:
+        rows = -(-height // stride_px)
+        values = np.broadcast_to(inspected, (rows, inspected.shape[1])).copy()
+        striped(canvas, ScoreMap(values, stride_px, (height, width)))
+    for one in clusters:
+        # Of webs the whole height counts, whatever the image's is.
+        top, bottom = (0, height) if recipe.web is not None else (one.top_px, one.bottom_px)
+        corners = (one.left_px, top), (one.right_px - 1, bottom - 1)
+        cv2.rectangle(canvas, *corners, CLUSTER_COLOUR, 2)
+    write_png(picture, folded(canvas))

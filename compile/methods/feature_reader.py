@@ -1,0 +1,168 @@
+"""Features of good images, through the engine that the box will use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.compile.good_images.augment import variants
+from kenpin.compile.good_images.images import load
+from kenpin.compile.progress import OnProgress
+from kenpin.config.errors import ConfigError
+from kenpin.config.frame import FrameSpec
+from kenpin.config.recipe import ImagesSpec
+from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.lamp import Lamp
+from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.web.rows import TileRows, row_features
+
+__all__ = ["FeatureReader", "Unit"]
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit:
+    """What is read at once: an image of a part, or a tile row of a web.
+
+    web       which of the images or webs it is of, counted from 0
+    row       of webs, the number of the tile row; otherwise 0
+    features  (tiles, cells, cells, D) float32
+    """
+
+    web: int
+    row: int
+    features: F32
+
+
+class FeatureReader:
+    """Features of image files, through the engine that the box will use.
+
+    One image is in memory at a time, so any number of them can be read.
+    Images of webs may have any height; `images.joined` makes them blocks of one web.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        grid: TileGrid,
+        frame: FrameSpec,
+        images: ImagesSpec,
+        lamp: Lamp,
+    ) -> None:
+        self._engine = engine
+        self._grid = grid
+        self._frame = frame
+        self._images = images
+        self._lamp = lamp
+
+    @property
+    def cells(self) -> int:
+        """Patch positions along a core's side."""
+        return self._engine.output_shape[1]
+
+    @property
+    def dimensions(self) -> int:
+        """Features per position."""
+        return self._engine.output_shape[3]
+
+    def read(
+        self,
+        files: Iterable[Path],
+        tiles: NDArray[np.intp] | None = None,
+        progress: OnProgress | None = None,
+    ) -> Iterator[F32]:
+        """The features of `units`, one after the other."""
+        for unit in self.units(files, tiles, progress):
+            yield unit.features
+
+    def units(
+        self,
+        files: Iterable[Path],
+        tiles: NDArray[np.intp] | None = None,
+        progress: OnProgress | None = None,
+    ) -> Iterator[Unit]:
+        """Each file in turn; of webs each tile row in turn, so a file gives several.
+
+        Of a recipe with `images.augment` each file's changed copies follow it.
+
+        Parameters
+        ----------
+        tiles
+            Only these tiles of the grid; None means all.
+
+        Raises
+        ------
+        ConfigError
+            If a feature is not finite: no statistics could be built on it.
+        """
+        files = list(files)
+        if self._frame.geometry == "continuous":
+            yield from self._read_webs(files, tiles, progress)
+            return
+        numbers = range(len(self._grid)) if tiles is None else [int(n) for n in tiles]
+        for done, file in enumerate(files):
+            photograph = load(file, self._frame, self._images.turn_deg)
+            for variant in variants(photograph, file, self._images.augment, self._images.seed):
+                pixels = self._lamp.even(variant)
+
+                def fill(first: int, batch: U8, pixels: NDArray[Any] = pixels) -> int:
+                    return self._grid.fill(pixels, numbers[first:], batch)
+
+                yield Unit(done, 0, _finite(self._engine.features(fill, len(numbers))[0], file))
+            if progress:
+                progress(done + 1, len(files))
+
+    def _read_webs(
+        self, files: list[Path], tiles: NDArray[np.intp] | None, progress: OnProgress | None
+    ) -> Iterator[Unit]:
+        rows = self._fresh()
+        web = 0
+        for done, file in enumerate(files):
+            pixels = load(file, self._frame, self._images.turn_deg)
+            while len(pixels):
+                pixels = pixels[rows.take(pixels) :]
+                for windows in rows.ready():
+                    yield from self._of(rows, windows, tiles, file, web)
+            if not self._images.joined or done + 1 == len(files):
+                for windows in rows.finish():
+                    yield from self._of(rows, windows, tiles, file, web)
+                rows = self._fresh()
+                web += 1
+            if progress:
+                progress(done + 1, len(files))
+
+    def _fresh(self) -> TileRows:
+        return TileRows(self._grid, self._frame.channels)
+
+    def _of(
+        self,
+        rows: TileRows,
+        windows: list[U8],
+        tiles: NDArray[np.intp] | None,
+        file: Path,
+        web: int,
+    ) -> Iterator[Unit]:
+        features = _finite(
+            row_features(self._engine, self._grid, windows, self._lamp)[0].features, file
+        )
+        first = rows.next
+        rows.next += len(windows)
+        found = features.reshape(len(windows), self._grid.cols, *features.shape[1:])
+        for number, row in enumerate(found):
+            yield Unit(web, first + number, row if tiles is None else row[tiles])
+
+
+def _finite(features: F32, file: Path) -> F32:
+    if not np.isfinite(features).all():
+        raise ConfigError(
+            f"{file}: the network gives features that are not finite; choose another "
+            "backbone or weights"
+        )
+    return features

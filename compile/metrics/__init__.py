@@ -1,0 +1,1 @@
+"""How well scores and maps tell defects from good material."""

@@ -1,0 +1,1 @@
+"""From a backbone to the network of a bundle: converted, quantised, guarded."""

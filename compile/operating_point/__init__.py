@@ -1,0 +1,1 @@
+"""Where OK ends: scores of good images and of drawn defects, each without its own part."""
