@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import ImageError, is_image, list_files, list_images, printable
 from kenpin.compile.layouts import ANY, laid_out
-from kenpin.compile.layouts.base import GOOD, MASK_FOLDERS, candidates
+from kenpin.compile.layouts.base import candidates
+from kenpin.compile.words import GOOD, MASK_FOLDERS
 from kenpin.config.errors import ConfigError
 
 __all__ = [

@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import ImageError, is_image, list_images, name_in, printable
-from kenpin.compile.good_images.images import FEWEST_IMAGES, NOT_GOOD
+from kenpin.compile.good_images.images import FEWEST_IMAGES, refuse_dataset
 from kenpin.compile.progress import OnProgress
+from kenpin.compile.words import NOT_GOOD, names_defect, names_good
 from kenpin.config.errors import ConfigError
 
 __all__ = ["FolderLook", "find_good", "look_at"]
 
 F32 = NDArray[np.float32]
 
-# Where people and datasets keep good images, below the folder that is named.
-GOOD_FOLDERS = ("train/good", "good", "ok", "OK", "train")
 # More say no more about size, colour and kind.
 LOOKED_AT = 300
 # Recordings of a web are long, or of many lengths and one width.
@@ -85,19 +84,28 @@ def find_good(folder: Path) -> tuple[Path, Path | None, Path | None]:
     if not folder.is_dir():
         raise ConfigError(f"{printable(folder)}: no such folder; name the one with the images")
     inner = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
-    ng = next((inner[name] for name in ("ng", "bad", "defect", "defects") if name in inner), None)
+    ng = next((path for name, path in inner.items() if names_defect(name)), None)
     labelled = folder if "test" in inner else None
-    good = next((folder / name for name in GOOD_FOLDERS if (folder / name).is_dir()), None)
-    if good is not None:
-        return good, ng, labelled
-    if any(name in inner for name in NOT_GOOD):
+    train = inner.get("train")
+    good = (_good_ones(train) if train else []) or _good_ones(folder) or ([train] if train else [])
+    if len(good) > 1:
+        names = " and ".join(f"{printable(path.name)}/" for path in good)
+        raise ConfigError(f"{printable(folder)}: holds {names}; name the one to learn from")
+    if good:
+        return good[0], ng, labelled
+    if not any(is_image(path) for path in folder.rglob("*")):
+        raise ConfigError(f"{printable(folder)}: holds no image; name the folder with the images")
+    if any(name in NOT_GOOD for name in inner):
         raise ConfigError(
             f"{printable(folder)}: holds folders of what is not good, but none called good; put "
             "the good images into a folder good/ beside them"
         )
-    if not any(is_image(path) for path in folder.rglob("*")):
-        raise ConfigError(f"{printable(folder)}: holds no image; name the folder with the images")
+    refuse_dataset(folder)
     return folder, None, None
+
+
+def _good_ones(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and names_good(path.name))
 
 
 def look_at(folder: Path, progress: OnProgress) -> FolderLook:

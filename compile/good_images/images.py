@@ -17,6 +17,7 @@ from kenpin.camera.files.listing import list_images, list_others, name_in, print
 from kenpin.compile.good_images.grey_limits import unusual
 from kenpin.compile.good_images.parts import Parts, parts_of_files, parts_of_webs
 from kenpin.compile.progress import OnProgress
+from kenpin.compile.words import NOT_GOOD, names_good
 from kenpin.config.errors import ConfigError
 from kenpin.config.frame import FrameSpec
 from kenpin.config.recipe import ImageQualitySpec, ImagesSpec
@@ -26,13 +27,10 @@ from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.stages import grey_of_rows
 
-__all__ = ["FEWEST_IMAGES", "NOT_GOOD", "GoodImages", "check_ng", "load", "named"]
+__all__ = ["FEWEST_IMAGES", "GoodImages", "check_ng", "load", "named", "refuse_dataset"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
-
-# Folders that hold what is not good, in datasets and in people's archives.
-NOT_GOOD = ("test", "ground_truth", "ng", "bad", "defect", "defects")
 
 # Below this no quantile of held-out scores and no covariance means anything.
 FEWEST_IMAGES = 4
@@ -156,14 +154,24 @@ def refuse_dataset(folder: Path) -> None:
     Raises
     ------
     ConfigError
-        If folders inside it are called as those of defects are.
+        If images lie in folders that are called as those of defects are, or some in one that
+        is called good and others not.
     """
-    inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    for path in inner:
-        if path.name.lower() in NOT_GOOD:
+    if not folder.is_dir():
+        return
+    below = [file.parent.relative_to(folder) for file in list_images(folder)]
+    good = {place for place in below if any(names_good(part) for part in place.parts)}
+    for place in below:
+        if any(part.lower() in NOT_GOOD for part in place.parts):
             raise ConfigError(
-                f"{printable(folder)}: holds a folder {path.name}/, whose images would be learned "
-                "as good; name the folder of the good ones, train/good/ for example"
+                f"{printable(folder)}: holds a folder {printable(place)}/, whose images would be "
+                "learned as good; name the folder of the good ones, train/good/ for example"
+            )
+        if good and place not in good:
+            others = "others of its own" if place == Path() else f"a folder {printable(place)}/"
+            raise ConfigError(
+                f"{printable(folder)}: holds a folder {printable(min(good))}/ and {others}, whose "
+                "images would be learned as good; name the folder of the good ones"
             )
 
 

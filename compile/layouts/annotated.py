@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kenpin.camera.files.listing import printable
-from kenpin.compile.layouts.base import GOOD
+from kenpin.compile.layouts.shapes import Drawing, Shape
+from kenpin.compile.words import DEFECT, GOOD, kind_of, names_good
 from kenpin.config.errors import ConfigError
 
-__all__ = ["image_beside", "kind_of_labels", "read_json"]
+__all__ = ["image_beside", "read_json", "shown", "size_in"]
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -54,7 +55,42 @@ def image_beside(file: Path, name: str, split: str = "") -> Path:
     )
 
 
-def kind_of_labels(labels: Iterable[str]) -> str:
-    """What an image shows: the labels of its shapes, in order, joined by +."""
-    found = sorted({label.strip() for label in labels} - {""})
-    return "+".join(found) or GOOD
+def shown(
+    drawn: Iterable[tuple[str, Sequence[Shape]]],
+    labels: Iterable[str] = (),
+    size: tuple[int, int] | None = None,
+) -> tuple[str, Drawing | None]:
+    """What an image shows, and where.
+
+    Parameters
+    ----------
+    drawn
+        Shapes and their label. What is called good is no defect, and is left out.
+    labels
+        Of the whole image.
+    size
+        (height, width) of the image that was drawn in; None where nobody said.
+
+    Returns
+    -------
+    The kinds in order, joined by +, and their shapes; "good" and None if there are none.
+    """
+    bad = [(label.strip(), shapes) for label, shapes in drawn if not names_good(label)]
+    # What is drawn is a defect whatever number it is called by; a whole image is not.
+    kinds = {_kind_drawn(label) for label, _ in bad}
+    kinds |= {kind_of(label) for label in labels} - {GOOD}
+    if not kinds:
+        return GOOD, None
+    shapes = tuple(shape for _, own in bad for shape in own)
+    return "+".join(sorted(kinds)), Drawing(shapes, size) if shapes else None
+
+
+def _kind_drawn(label: str) -> str:
+    kind = kind_of(label)
+    return (label or DEFECT) if kind == GOOD else kind
+
+
+def size_in(item: Mapping[str, Any], height: str, width: str) -> tuple[int, int] | None:
+    """(height, width) that annotations give for their image; None if they do not."""
+    found = int(item.get(height) or 0), int(item.get(width) or 0)
+    return found if min(found) > 0 else None

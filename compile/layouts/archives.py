@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 import tempfile
@@ -61,10 +62,21 @@ def _is_tar(archive: Path) -> bool:
 
 def _of_tar(opened: tarfile.TarFile) -> Iterator[Member]:
     for member in opened:
-        # Links and devices are no images.
-        content = opened.extractfile(member) if member.isfile() else None
-        if content is not None and _wanted(member.name):
-            yield member.name, member.size, content
+        # Of a second name for one file there is a link; folders and devices are no images.
+        linked = member.islnk() or member.issym()
+        if not _wanted(member.name) or not (member.isfile() or linked):
+            continue
+        try:
+            content = opened.extractfile(member)
+        except KeyError:
+            raise ConfigError(
+                f"{printable(member.name)}: is a link to {printable(member.linkname)}, which the "
+                "archive does not hold; pack the files themselves (tar --dereference)"
+            ) from None
+        if content is not None:
+            size = content.seek(0, os.SEEK_END)
+            content.seek(0)
+            yield member.name, size, content
 
 
 def _of_zip(opened: zipfile.ZipFile) -> Iterator[Member]:

@@ -6,17 +6,15 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import is_image, list_images, name_in, printable
 from kenpin.compile.layouts.shapes import Drawing
+from kenpin.compile.words import DEFECT, GOOD
 from kenpin.config.errors import ConfigError
 
 __all__ = [
-    "DEFECT",
-    "GOOD",
-    "MASK_FOLDERS",
     "DatasetLayout",
     "LabelledImage",
     "Split",
@@ -24,7 +22,6 @@ __all__ = [
     "category_in",
     "divided",
     "folder_in",
-    "kind_of",
     "marks_something",
     "masked_images",
     "split_in",
@@ -32,15 +29,9 @@ __all__ = [
 
 Split = Literal["train", "test"]
 
-GOOD: Final = "good"
-# Where its makers say only that something is wrong.
-DEFECT: Final = "defect"
-MASK_FOLDERS: Final = ("ground_truth", "masks", "mask", "labels")
 _SUFFIXES = ("_mask", "", "_gt", "_GT", "_label")
-_GOOD_WORDS = frozenset({"", "0", "false", "good", "no", "normal", "ok"})
-_DEFECT_WORDS = frozenset({"1", "anomalous", "anomaly", "bad", "defect", "ko", "ng", "true", "yes"})
 _TRAIN_WORDS = frozenset({"train", "training"})
-_TEST_WORDS = frozenset({"test", "testing", "val", "valid", "validation"})
+_TEST_WORDS = frozenset({"eval", "evaluation", "test", "testing", "val", "valid", "validation"})
 # Of good images where nobody said which are for testing: every fifth part, by its name.
 _TEST_EVERY = 5
 
@@ -121,14 +112,6 @@ def divided(samples: Iterable[LabelledImage]) -> Iterator[tuple[LabelledImage, S
             yield sample, "train" if named[0] % _TEST_EVERY else "test"
 
 
-def kind_of(word: str) -> str:
-    """A label as people write it: 0, ok and normal are good, 1 and anomaly some defect."""
-    plain = word.strip()
-    if plain.lower() in _GOOD_WORDS:
-        return GOOD
-    return DEFECT if plain.lower() in _DEFECT_WORDS else plain
-
-
 def split_in(words: Iterable[str]) -> Split | None:
     """What the names of folders, or a column, say an image is for; None if nothing."""
     for word in words:
@@ -171,16 +154,28 @@ def folder_in(root: Path, names: Iterable[str]) -> Path | None:
     return next((folders[name] for name in names if name in folders), None)
 
 
-def masked_images(folder: Path, masks: Iterable[Path], root: Path) -> Iterator[LabelledImage]:
-    """Images of a folder with those masks beside them that mark something; else they are good."""
-    masks = list(masks)
+def masked_images(folder: Path, masks: Path, root: Path) -> Iterator[LabelledImage]:
+    """Images of a folder with those masks of another that mark something; else they are good.
+
+    Raises
+    ------
+    ConfigError
+        If a mask belongs to no image: it marks a defect that would be learned as good.
+    """
+    loose = set(list_images(masks)) - set(list_images(folder))
     for file in list_images(folder):
         below = file.relative_to(folder).parent
-        mask = next(candidates(file, [place / below for place in masks]), None)
+        mask = next(candidates(file, [masks / below]), None)
+        loose.discard(mask or file)
         drawn = mask is not None and marks_something(mask)
         split = split_in(file.relative_to(root).parts)
         yield LabelledImage(
             file, name_in(folder, file), DEFECT if drawn else GOOD, split, mask if drawn else None
+        )
+    if loose:
+        raise ConfigError(
+            f"{printable(min(loose))}: is the mask of no image in {printable(folder)}; call it as "
+            f"its image is, or that and {' or '.join(one for one in _SUFFIXES if one)}"
         )
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kenpin.camera.files.listing import printable
-from kenpin.compile.layouts.annotated import image_beside, kind_of_labels, read_json
+from kenpin.compile.layouts.annotated import image_beside, read_json, shown, size_in
 from kenpin.compile.layouts.base import DatasetLayout, LabelledImage, split_in
 from kenpin.compile.layouts.shapes import (
-    Drawing,
     Polygon,
     Runs,
     Shape,
@@ -19,6 +18,7 @@ from kenpin.compile.layouts.shapes import (
     decoded_counts,
     points_of,
 )
+from kenpin.compile.words import DEFECT
 from kenpin.config.errors import ConfigError
 
 __all__ = ["COCO"]
@@ -52,20 +52,27 @@ def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
 
 
 def _samples(tree: dict[str, Any], file: Path) -> Iterator[LabelledImage]:
-    names = {item["id"]: item["name"] for item in tree.get("categories", [])}
-    shapes: dict[Any, list[Shape]] = defaultdict(list)
-    labels: dict[Any, list[str]] = defaultdict(list)
+    # Some tools write a number as a number here and as a text there.
+    names = {str(item["id"]): str(item["name"]) for item in tree.get("categories", [])}
+    drawn: dict[str, list[tuple[str, list[Shape]]]] = defaultdict(list)
     for item in tree["annotations"]:
-        shapes[item["image_id"]] += _shapes(item)
-        labels[item["image_id"]].append(names.get(item.get("category_id"), "defect"))
+        label = names.get(str(item.get("category_id")), DEFECT)
+        drawn[str(item["image_id"])].append((label, _shapes(item)))
+    loose = drawn.keys() - {str(item["id"]) for item in tree["images"]}
+    if loose:
+        raise ConfigError(
+            f"{printable(file)}: annotations are of the image with the id {min(loose)}, which is "
+            "not among its images; export it again"
+        )
     # instances_val.json says what its images are for, and so may a folder of images.
     words = file.stem.replace("-", "_").split("_")
     for item in tree["images"]:
-        name, number = str(item["file_name"]), item["id"]
+        name = str(item["file_name"])
         split = split_in([*Path(name).parts, *words])
         image = image_beside(file, name, words[-1])
-        drawn = Drawing(tuple(shapes[number])) if shapes[number] else None
-        yield LabelledImage(image, name, kind_of_labels(labels[number]), split, drawn)
+        size = size_in(item, "height", "width")
+        kind, mask = shown(drawn[str(item["id"])], size=size)
+        yield LabelledImage(image, name, kind, split, mask)
 
 
 def _shapes(item: dict[str, Any]) -> list[Shape]:

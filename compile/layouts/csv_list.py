@@ -8,14 +8,12 @@ from pathlib import Path
 
 from kenpin.camera.files.listing import printable
 from kenpin.compile.layouts.base import (
-    DEFECT,
-    GOOD,
     DatasetLayout,
     LabelledImage,
-    kind_of,
     marks_something,
     split_in,
 )
+from kenpin.compile.words import DEFECT, GOOD, kind_of
 from kenpin.config.errors import ConfigError
 
 __all__ = ["CSV_LIST", "read_rows"]
@@ -23,7 +21,10 @@ __all__ = ["CSV_LIST", "read_rows"]
 # As people call the columns; the first is what the docs say.
 _COLUMNS = {
     "image": ("image", "file", "path", "filename", "image_path"),
-    "kind": ("kind", "label", "class", "defect"),
+    "kind": (
+        *("kind", "label", "class", "defect", "target", "anomaly", "is_anomaly", "is_defect"),
+        *("defective", "result", "verdict"),
+    ),
     "split": ("split", "set", "subset"),
     "mask": ("mask", "mask_path", "ground_truth"),
     "category": ("category", "object"),
@@ -58,10 +59,20 @@ def read_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _read(file: Path, category: str | None) -> Iterator[LabelledImage]:
-    for line, row in read_rows(file):
-        known = {key: _of(row, names) for key, names in _COLUMNS.items()}
+    rows = [
+        (line, row, {key: _of(row, names) for key, names in _COLUMNS.items()})
+        for line, row in read_rows(file)
+    ]
+    _check(file, [row for _, row, _ in rows], {known["category"] for *_, known in rows}, category)
+    for line, row, known in rows:
         if category is not None and known["category"] != category:
             continue
+        split = split_in([known["split"]])
+        if split is None and known["split"]:
+            raise ConfigError(
+                f"{printable(file)}: line {line}: nobody knows what {known['split']!r} is for; "
+                "expected train, test or val, or nothing"
+            )
         if not known["image"]:
             raise ConfigError(
                 f"{printable(file)}: line {line} names no image; expected a column "
@@ -76,11 +87,37 @@ def _read(file: Path, category: str | None) -> Iterator[LabelledImage]:
                     f"{printable(file)}: line {line}: there is no file {printable(path)}; paths "
                     "start at the list's own folder"
                 )
+        if not known["kind"] and _has(row, "kind"):
+            raise ConfigError(
+                f"{printable(file)}: line {line} does not say what its image shows; expected good, "
+                "or the name of a defect"
+            )
         kind = _kind(known["kind"], row, mask)
         name = printable(Path(known["image"]).name if image.is_absolute() else known["image"])
-        yield LabelledImage(
-            image, name, kind, split_in([known["split"]]), None if kind == GOOD else mask
+        yield LabelledImage(image, name, kind, split, None if kind == GOOD else mask)
+
+
+def _check(
+    file: Path, rows: list[dict[str, str]], categories: set[str], category: str | None
+) -> None:
+    """See that the list says what is good, and of which product it is."""
+    columns = rows[0] if rows else {}
+    known = {name for names in _COLUMNS.values() for name in names}
+    unknown = ", ".join(name for name in columns if name not in known)
+    if unknown and not _has(columns, "kind") and not _has(columns, "mask"):
+        raise ConfigError(
+            f"{printable(file)}: nobody knows what its columns {unknown} mean, and none of the "
+            f"others says what is good; call one kind (or {', '.join(_COLUMNS['kind'][1:])})"
         )
+    if category is None and len(categories) > 1:
+        raise ConfigError(
+            f"{printable(file)}: holds the categories {', '.join(sorted(categories))}; name one of "
+            "them"
+        )
+
+
+def _has(row: dict[str, str], key: str) -> bool:
+    return any(name in row for name in _COLUMNS[key])
 
 
 def _of(row: dict[str, str], names: tuple[str, ...]) -> str:
@@ -89,7 +126,7 @@ def _of(row: dict[str, str], names: tuple[str, ...]) -> str:
 
 def _kind(label: str, row: dict[str, str], mask: Path | None) -> str:
     """As the list says; without such a column as the mask does."""
-    if any(name in row for name in _COLUMNS["kind"]):
+    if _has(row, "kind"):
         return kind_of(label)
     return DEFECT if mask is not None and marks_something(mask) else GOOD
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from kenpin.camera.files.listing import printable
-from kenpin.compile.layouts.annotated import image_beside, kind_of_labels
-from kenpin.compile.layouts.base import GOOD, DatasetLayout, LabelledImage, kind_of, split_in
+from kenpin.compile.layouts.annotated import image_beside, shown, size_in
+from kenpin.compile.layouts.base import DatasetLayout, LabelledImage, split_in
 from kenpin.compile.layouts.shapes import (
-    Drawing,
     Ellipse,
     Polygon,
     Polyline,
@@ -19,6 +18,7 @@ from kenpin.compile.layouts.shapes import (
     box,
     points_of,
 )
+from kenpin.compile.words import GOOD
 from kenpin.config.errors import ConfigError
 
 __all__ = ["CVAT"]
@@ -26,10 +26,10 @@ __all__ = ["CVAT"]
 Element = ElementTree.Element
 
 
-def _file(root: Path) -> Path | None:
+def _files(root: Path) -> list[Path]:
     if root.is_file():
-        return root if root.suffix.lower() == ".xml" else None
-    return next(iter(sorted(root.glob("*.xml"))), None)
+        return [root] if root.suffix.lower() == ".xml" else []
+    return sorted(root.glob("*.xml"))
 
 
 def _parsed(file: Path) -> Element:
@@ -44,11 +44,13 @@ def _parsed(file: Path) -> Element:
 
 
 def _is_one(root: Path) -> bool:
-    file = _file(root)
-    if file is None:
-        return False
+    return any(_images(file) for file in _files(root))
+
+
+def _images(file: Path) -> list[Element]:
+    """What it says of images; nothing if it is some other XML."""
     found = _parsed(file)
-    return found.tag == "annotations" and found.find("image") is not None
+    return list(found.iter("image")) if found.tag == "annotations" else []
 
 
 def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
@@ -56,31 +58,34 @@ def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
         raise ConfigError(
             f"{printable(root)}: CVAT's annotations have no products; remove the name"
         )
-    file = _file(root)
-    assert file is not None
-    for image in _parsed(file).iter("image"):
+    for file in _files(root):
+        yield from _samples(file)
+
+
+def _samples(file: Path) -> Iterator[LabelledImage]:
+    for image in _images(file):
         name, subset = image.get("name", ""), image.get("subset", "")
         try:
-            shapes = tuple(_DRAWN[part.tag](part) for part in image if part.tag in _DRAWN)
+            drawn = [(part.get("label", ""), [_shape(part)]) for part in image if part.tag != "tag"]
+            size = size_in(image.attrib, "height", "width")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(
                 f"{printable(file)}: image {name}: a shape is not as CVAT has it "
                 f"({type(error).__name__}: {error})"
             ) from None
-        kind = _kind(image)
-        drawn = Drawing(shapes) if shapes and kind != GOOD else None
+        kind, mask = shown(drawn, size=size)
+        if kind == GOOD:
+            # What is drawn says it better than what the image is tagged with.
+            kind, mask = shown([], [part.get("label", "") for part in image.iter("tag")])
         split = split_in([subset, *Path(name).parts])
-        yield LabelledImage(image_beside(file, name, subset), name, kind, split, drawn)
+        yield LabelledImage(image_beside(file, name, subset), name, kind, split, mask)
 
 
-def _kind(image: Element) -> str:
-    """The labels of its shapes; of an image without shapes those of its tags."""
-    labels = [part.get("label", "") for part in image if part.tag in _DRAWN]
-    return kind_of_labels(labels) if labels else kind_of(_tags(image))
-
-
-def _tags(image: Element) -> str:
-    return "+".join(sorted(part.get("label", "") for part in image.iter("tag")))
+def _shape(part: Element) -> Shape:
+    draw = _DRAWN.get(part.tag)
+    if draw is None:
+        raise ValueError(f"<{part.tag}> is not known, expected {', '.join(_DRAWN)} or tag")
+    return draw(part)
 
 
 def _points(part: Element) -> tuple[tuple[float, float], ...]:
@@ -90,6 +95,15 @@ def _points(part: Element) -> tuple[tuple[float, float], ...]:
 
 def _number(part: Element, name: str) -> float:
     return float(part.attrib[name])
+
+
+def _box(part: Element) -> Polygon:
+    left, top, right, bottom = (_number(part, name) for name in ("xtl", "ytl", "xbr", "ybr"))
+    return box(left, top, right, bottom, _turn(part))
+
+
+def _turn(part: Element) -> float:
+    return float(part.get("rotation", 0))
 
 
 def _runs(part: Element) -> Runs:
@@ -104,9 +118,11 @@ _DRAWN: dict[str, Callable[[Element], Shape]] = {
     "polygon": lambda part: Polygon(_points(part)),
     "polyline": lambda part: Polyline(_points(part)),
     "points": lambda part: Polyline(_points(part)),
-    "box": lambda part: box(*(_number(part, name) for name in ("xtl", "ytl", "xbr", "ybr"))),
+    "box": _box,
     "ellipse": lambda part: Ellipse(
-        (_number(part, "cx"), _number(part, "cy")), (_number(part, "rx"), _number(part, "ry"))
+        (_number(part, "cx"), _number(part, "cy")),
+        (_number(part, "rx"), _number(part, "ry")),
+        _turn(part),
     ),
     "mask": _runs,
 }

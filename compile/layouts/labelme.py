@@ -11,9 +11,9 @@ import numpy as np
 
 from kenpin.camera.files.images import decode_pixels
 from kenpin.camera.files.listing import list_files, list_images, name_in, printable
-from kenpin.compile.layouts.annotated import kind_of_labels, read_json
+from kenpin.compile.layouts.annotated import read_json, shown, size_in
 from kenpin.compile.layouts.base import DatasetLayout, LabelledImage, category_in, split_in
-from kenpin.compile.layouts.shapes import Drawing, Ellipse, Polygon, Polyline, Runs, Shape, box
+from kenpin.compile.layouts.shapes import Ellipse, Polygon, Polyline, Runs, Shape, box
 from kenpin.config.errors import ConfigError
 
 __all__ = ["LABELME"]
@@ -32,23 +32,47 @@ def _is_one(root: Path) -> bool:
 
 def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
     root = category_in(root, category, _is_one)
-    files = {file.with_suffix(""): file for file in _annotations(root)}
-    for image in list_images(root):
-        file = files.get(image.with_suffix(""))
-        split = split_in(image.relative_to(root).parts)
-        if file is None:
-            yield LabelledImage(image, name_in(root, image), kind_of_labels([]), split)
-            continue
+    images = list_images(root)
+    trees = _by_image(root, images)
+    for image in images:
+        name, split = name_in(root, image), split_in(image.relative_to(root).parts)
+        file, tree = trees.get(image, (image, {"shapes": []}))
         try:
-            items = read_json(file)["shapes"]
-            drawn = Drawing(tuple(_shape(item, file) for item in items))
-            kind = kind_of_labels(str(item["label"]) for item in items)
-        except (KeyError, TypeError, ValueError) as error:
+            drawn = [(str(item["label"]), [_shape(item, file)]) for item in tree["shapes"]]
+            flags = [str(flag) for flag, on in (tree.get("flags") or {}).items() if on]
+            size = size_in(tree, "imageHeight", "imageWidth")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"{printable(file)}: is not as Labelme has it ({type(error).__name__}: {error}); "
                 "expected shapes, each with label, points and shape_type"
             ) from None
-        yield LabelledImage(image, name_in(root, image), kind, split, drawn if items else None)
+        kind, mask = shown(drawn, flags, size)
+        yield LabelledImage(image, name, kind, split, mask)
+
+
+def _by_image(root: Path, images: list[Path]) -> dict[Path, tuple[Path, dict[str, Any]]]:
+    """Each image's annotations and their file: beside it, or where they name it."""
+    named: dict[Path, Path] = {image.with_suffix(""): image for image in images}
+    known = {image.resolve(): image for image in images}
+    found: dict[Path, tuple[Path, dict[str, Any]]] = {}
+    for file in _annotations(root):
+        tree = read_json(file)
+        if not {"shapes", "imagePath"} <= tree.keys():
+            continue
+        there = file.parent / str(tree["imagePath"]).replace("\\", "/")
+        image = named.get(file.with_suffix("")) or known.get(there.resolve())
+        if image is None:
+            raise ConfigError(
+                f"{printable(file)}: is of the image {tree['imagePath']}, which is not there; put "
+                "it where the annotations expect it, or beside them"
+            )
+        if image in found:
+            raise ConfigError(
+                f"{printable(file)}: is of the image {printable(image)}, as is "
+                f"{printable(found[image][0])}; keep one of them"
+            )
+        found[image] = file, tree
+    return found
 
 
 def _shape(item: dict[str, Any], file: Path) -> Shape:

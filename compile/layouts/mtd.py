@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kenpin.camera.files.listing import list_images, name_in
-from kenpin.compile.layouts.base import GOOD, DatasetLayout, LabelledImage, candidates, category_in
+from kenpin.compile.layouts.base import DatasetLayout, LabelledImage, candidates, category_in
+from kenpin.compile.words import GOOD
 
 __all__ = ["MTD"]
 

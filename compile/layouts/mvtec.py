@@ -7,15 +7,13 @@ from pathlib import Path
 
 from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.layouts.base import (
-    GOOD,
-    MASK_FOLDERS,
     DatasetLayout,
     LabelledImage,
     Split,
     candidates,
     category_in,
-    kind_of,
 )
+from kenpin.compile.words import GOOD, MASK_FOLDERS, kind_of
 
 __all__ = ["BTAD", "MVTEC"]
 

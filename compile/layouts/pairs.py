@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from kenpin.camera.files.listing import list_images, name_in
+from kenpin.camera.files.listing import is_image, list_images, name_in
 from kenpin.compile.layouts.base import (
-    GOOD,
-    MASK_FOLDERS,
     DatasetLayout,
     LabelledImage,
     candidates,
     category_in,
     folder_in,
-    kind_of,
     masked_images,
     split_in,
 )
+from kenpin.compile.words import GOOD, MASK_FOLDERS, kind_of, names_good
 
 __all__ = ["FOLDERS", "PAIRS"]
 
 _IMAGES = ("images", "imgs", "image", "img")
-_GOOD_FOLDERS = (GOOD, "ok", "normal")
 # Split or not, these hold no kind of defect.
 _NO_KINDS = ("train", "test", *_IMAGES, *MASK_FOLDERS)
 
 
 def _is_pair(root: Path) -> bool:
     images, masks = folder_in(root, _IMAGES), folder_in(root, MASK_FOLDERS)
-    return images is not None and masks is not None
+    if images is None or masks is None:
+        return False
+    # Labels of text, as YOLO has them, mark defects that nobody here could read.
+    return any(is_image(path) for path in masks.rglob("*"))
 
 
 def _read_pairs(root: Path, category: str | None) -> Iterator[LabelledImage]:
@@ -37,11 +37,11 @@ def _read_pairs(root: Path, category: str | None) -> Iterator[LabelledImage]:
     images, masks = folder_in(root, _IMAGES), folder_in(root, MASK_FOLDERS)
     assert images is not None
     assert masks is not None
-    return masked_images(images, [masks], root)
+    return masked_images(images, masks, root)
 
 
 def _is_kinds(root: Path) -> bool:
-    return folder_in(root, _GOOD_FOLDERS) is not None
+    return root.is_dir() and any(names_good(path.name) for path in root.iterdir() if path.is_dir())
 
 
 def _read_kinds(root: Path, category: str | None) -> Iterator[LabelledImage]:

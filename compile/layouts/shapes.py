@@ -69,17 +69,23 @@ class Polyline:
 
 @dataclass(frozen=True, slots=True)
 class Ellipse:
-    """All within two radii of a middle (x, y)."""
+    """All within two radii of a middle (x, y), the first of which is turned by so many degrees.
+
+    turn_deg  clockwise as the image is seen
+    """
 
     middle: Point
     radii: Point
+    turn_deg: float = 0.0
 
     def draw(self, mask: U8) -> None:
         """Mark it."""
         y, x = np.mgrid[: mask.shape[0], : mask.shape[1]] + 0.5
-        far = ((x - self.middle[0]) / self.radii[0]) ** 2
-        far += ((y - self.middle[1]) / self.radii[1]) ** 2
-        mask[far <= 1] = _MARKED
+        dx, dy = x - self.middle[0], y - self.middle[1]
+        turn = math.radians(self.turn_deg)
+        along = (dx * math.cos(turn) + dy * math.sin(turn)) / self.radii[0]
+        across = (dy * math.cos(turn) - dx * math.sin(turn)) / self.radii[1]
+        mask[along**2 + across**2 <= 1] = _MARKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +128,13 @@ Shape: TypeAlias = Polygon | Polyline | Ellipse | Runs
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A mask that is yet to be drawn."""
+    """A mask that is yet to be drawn.
+
+    size  (height, width) of the image that the shapes were drawn in; None if nobody said
+    """
 
     shapes: tuple[Shape, ...]
+    size: tuple[int, int] | None = None
 
     def mask(self, height: int, width: int) -> U8:
         """(height, width) uint8, 255 where a shape is."""
@@ -134,9 +144,19 @@ class Drawing:
         return drawn
 
 
-def box(left: float, top: float, right: float, bottom: float) -> Polygon:
-    """A rectangle by its sides."""
-    return Polygon(((left, top), (right, top), (right, bottom), (left, bottom)))
+def box(left: float, top: float, right: float, bottom: float, turn_deg: float = 0.0) -> Polygon:
+    """A rectangle by its sides, turned about its middle: clockwise as the image is seen."""
+    corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+    if not turn_deg:
+        return Polygon(corners)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    cos, sin = math.cos(math.radians(turn_deg)), math.sin(math.radians(turn_deg))
+    return Polygon(
+        tuple(
+            (x + (a - x) * cos - (b - y) * sin, y + (a - x) * sin + (b - y) * cos)
+            for a, b in corners
+        )
+    )
 
 
 def decoded_counts(text: str) -> tuple[int, ...]:

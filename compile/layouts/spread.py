@@ -12,14 +12,17 @@ from pathlib import Path, PurePosixPath
 
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.files.listing import printable
-from kenpin.compile.layouts.base import GOOD, LabelledImage, Split, divided
+from kenpin.compile.layouts.base import LabelledImage, Split, divided
 from kenpin.compile.layouts.shapes import Drawing
+from kenpin.compile.words import GOOD
 from kenpin.config.errors import ConfigError
 
 __all__ = ["spread"]
 
 # In a folder's name; what labels have besides becomes a hyphen.
 _UNFIT = re.compile(r"[^\w.+-]+")
+# Masks that an earlier version drew otherwise are not used again.
+_DRAWN_AS = "2"
 
 
 def spread(samples: Iterable[LabelledImage], cache: Path, name: str) -> Path:
@@ -69,11 +72,26 @@ def _place(sample: LabelledImage, split: Split, folder: Path) -> None:
         return
     masks = folder / "ground_truth" / kind / name.parent
     if isinstance(sample.mask, Drawing):
-        height, width = read_pixels(sample.file).shape[:2]
-        masks.mkdir(parents=True, exist_ok=True)
-        write_png(masks / f"{name.stem}_mask.png", sample.mask.mask(height, width))
+        _draw(sample.mask, sample.file, masks / f"{name.stem}_mask.png")
     else:
         _link(sample.mask, masks / f"{name.stem}_mask{sample.mask.suffix}")
+
+
+def _draw(drawing: Drawing, file: Path, target: Path) -> None:
+    height, width = read_pixels(file).shape[:2]
+    if drawing.size is not None and drawing.size != (height, width):
+        drawn_in = " x ".join(map(str, drawing.size))
+        raise ConfigError(
+            f"{printable(file)}: has {height} x {width} px, and its defects were drawn in an image "
+            f"of {drawn_in}; give the images as they were annotated"
+        )
+    if target.exists():
+        raise ConfigError(
+            f"{printable(file)}: another image of its kind has the same name and another ending, "
+            "and so the same mask; give them different names"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_png(target, drawing.mask(height, width))
 
 
 def _link(file: Path, target: Path) -> None:
@@ -99,7 +117,7 @@ def _fit(word: str) -> str:
 
 def _digest(placed: list[tuple[LabelledImage, Split]]) -> str:
     """Of names, labels, and the state of the files they lead to."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(_DRAWN_AS.encode())
     for sample, split in placed:
         told = [sample.name, sample.kind, split, _state(sample.file)]
         if sample.mask is not None:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.layouts.base import (
-    DEFECT,
-    GOOD,
     DatasetLayout,
     LabelledImage,
     candidates,
@@ -16,6 +14,7 @@ from kenpin.compile.layouts.base import (
     split_in,
 )
 from kenpin.compile.layouts.csv_list import read_rows
+from kenpin.compile.words import DEFECT, GOOD
 
 __all__ = ["VISA"]
 
