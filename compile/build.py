@@ -241,7 +241,7 @@ def _manifest(task: BuildTask, judged: _Judged, quantization: QuantizationRecord
         grey=task.grey,
         quantization=quantization,
         golden=golden,
-        data=task.images.record(recipe.images.seed),
+        data=task.images.record(recipe.images),
         good_scores=good,
         twin_scores=judged.twins,
         ng_scores=ng,

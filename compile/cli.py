@@ -208,6 +208,13 @@ def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
     )
     add_dask(sub)
     sub.add_argument(
+        "--turn",
+        type=int,
+        choices=(0, 90, 180, 270),
+        metavar="DEG",
+        help="turn images and masks clockwise first (default: as images.turn_deg of the recipe)",
+    )
+    sub.add_argument(
         "--tile-px", type=whole, help="also judge squares of this side (default: strips only)"
     )
     sub = command("inspect", "Show what a bundle holds.")

@@ -42,8 +42,10 @@ def evaluate_bundle(options: argparse.Namespace) -> int:
         file_to_write(options.json)
     if options.report:
         _page_to_write(options.report)
-    dataset = read_dataset(dataset_folder(options.dataset, options.layout, options.category))
     bundle = read_bundle(options.bundle)
+    folder = dataset_folder(options.dataset, options.layout, options.category)
+    turn_deg = bundle.manifest.data.turn_deg if options.turn is None else options.turn
+    dataset = read_dataset(folder, turn_deg)
     frame = bundle.manifest.frame
     tile_px = options.tile_px or wide_side(frame.height_px, frame.width_px)
     with Steps(console) as steps, maybe_cluster(options.dask) as cluster:
@@ -56,6 +58,8 @@ def evaluate_bundle(options: argparse.Namespace) -> int:
             found = evaluate(
                 pipeline, dataset, progress, tile_px=tile_px, maps=maps, cluster=cluster
             )
+        if turn_deg:
+            steps.say(f"the images were turned by {turn_deg} degrees, as images.turn_deg says")
         for note in found.notes:
             steps.say(f"warning: {note}")
         pictures: Galleries = {}

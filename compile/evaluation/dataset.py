@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import ImageError, is_image, list_files, list_images, printable
+from kenpin.compile.good_images.images import turned
 from kenpin.compile.layouts import ANY, laid_out
 from kenpin.compile.layouts.base import candidates
 from kenpin.compile.words import GOOD, MASK_FOLDERS
@@ -41,12 +43,24 @@ class Labelled:
     name   below `test/`, for people
     kind   "good", or the name of a defect
     mask   the file that marks the defect's pixels; None where nobody drew them
+    turn_deg  image and mask are turned clockwise before they are looked at
     """
 
     file: Path
     name: str
     kind: str
     mask: Path | None
+    turn_deg: int = 0
+
+    def pixels(self) -> NDArray[Any]:
+        """The image as it is judged.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be read.
+        """
+        return turned(read_pixels(self.file), self.turn_deg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +87,8 @@ def dataset_folder(source: Path, layout: str | None = None, category: str | None
     return laid_out(source, layout or ANY, category)
 
 
-def read_dataset(folder: Path) -> Dataset:
-    """The test images of an MVTec-like folder.
+def read_dataset(folder: Path, turn_deg: int = 0) -> Dataset:
+    """The test images of an MVTec-like folder, to be turned as the good ones were.
 
     test/<kind>/**, with kind "good" for good ones, and
     ground_truth/<kind>/<name>_mask.png for the others. Masks may also lie in
@@ -104,7 +118,8 @@ def read_dataset(folder: Path) -> Dataset:
                 f"{kind}/<name>_mask.png and the like in {', '.join(MASK_FOLDERS)}"
             )
         found += [
-            Labelled(file, printable(file.relative_to(test)), kind, masks.get(file)) for file in own
+            Labelled(file, printable(file.relative_to(test)), kind, masks.get(file), turn_deg)
+            for file in own
         ]
     kinds = {item.kind for item in found}
     if GOOD not in kinds or len(kinds) < 2:
@@ -139,15 +154,15 @@ def _masks_of(folder: Path, place: Path, images: list[Path]) -> dict[Path, Path]
     return masks
 
 
-def drawn_defect(mask: Path, shape: tuple[int, ...]) -> Mask:
-    """(H, W) whether a pixel belongs to the defect.
+def drawn_defect(mask: Path, shape: tuple[int, ...], turn_deg: int = 0) -> Mask:
+    """(H, W) whether a pixel belongs to the defect, of a mask that is turned first.
 
     Raises
     ------
     ImageError
         If the mask cannot be read or is not of its image's size.
     """
-    drawn = read_pixels(mask)
+    drawn = turned(read_pixels(mask), turn_deg)
     drawn = drawn if drawn.ndim == 2 else drawn.max(axis=2)
     if drawn.shape != tuple(shape[:2]):
         raise ImageError(

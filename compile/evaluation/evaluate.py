@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import ImageError
 from kenpin.camera.frame import Frame
 from kenpin.compile.evaluation.dataset import GOOD, Dataset, Labelled, doubts, drawn_defect
@@ -186,7 +185,7 @@ _Look = tuple[Judgement, tuple[int, ...]] | str
 def _look(pipeline: Pipeline | WebPipeline, numbered: tuple[int, Labelled]) -> _Look:
     number, item = numbered
     try:
-        pixels = read_pixels(item.file)
+        pixels = item.pixels()
     except ImageError as error:
         return str(error)
     return pipeline.judge_single(Frame(pixels, 0, number, item.name)), pixels.shape
@@ -240,7 +239,7 @@ class _DatasetTally:
         self.judged.append((item, score, verdict.outcome is not Outcome.OK))
         mask = np.zeros(shape[:2], bool) if item.kind == GOOD else None
         if item.mask is not None:
-            mask = drawn_defect(item.mask, shape)
+            mask = drawn_defect(item.mask, shape, item.turn_deg)
             self.marked[item.name] = float(mask.mean())
         if judged.score_map is None or mask is None:
             return
@@ -283,6 +282,8 @@ def _tile_summary(
     groups = np.array([image for _, _, image in tiles], np.intp)
     bad = np.array([is_bad for _, is_bad, _ in tiles])
     kinds = [dataset.images[image].kind if is_bad else GOOD for _, is_bad, image in tiles]
-    within = within_group_auroc(values, bad, groups)
+    # A scratch all along its strip leaves nothing good to compare it with.
+    mixed = any(0 < bad[groups == image].sum() < (groups == image).sum() for image in set(groups))
+    within = asdict(within_group_auroc(values, bad, groups)) if mixed else None
     summary = Scored(values, kinds, groups, values > threshold).summary(threshold)
-    return {**summary, "side_px": side, "within_image": asdict(within)}
+    return {**summary, "side_px": side, "within_image": within}

@@ -27,7 +27,7 @@ from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.stages import grey_of_rows
 
-__all__ = ["FEWEST_IMAGES", "GoodImages", "check_ng", "load", "named", "refuse_dataset"]
+__all__ = ["FEWEST_IMAGES", "GoodImages", "check_ng", "load", "named", "refuse_dataset", "turned"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -106,7 +106,7 @@ class GoodImages:
         else:
             webs = [sum(heights)] if spec.joined else heights
             rows = [replace(grid, height=height).rows for height in webs]
-            parts = parts_of_webs(files[: len(webs)], rows, spec.group)
+            parts = parts_of_webs(files[: len(webs)], rows, spec.group, contents[: len(webs)])
         return cls(
             spec.good,
             files,
@@ -130,10 +130,10 @@ class GoodImages:
         file = name_in(self.folder, self.webs[web][0])
         return f"{file}#{strip}" if self.strips else file
 
-    def record(self, seed: int) -> DataRecord:
+    def record(self, spec: ImagesSpec) -> DataRecord:
         """What the manifest keeps of it."""
         names = [name_in(self.folder, file) for file in self.files]
-        return DataRecord(sha256=self.digest, fitted=names, seed=seed)
+        return DataRecord(sha256=self.digest, fitted=names, seed=spec.seed, turn_deg=spec.turn_deg)
 
     def grey_range(self, spec: ImageQualitySpec) -> GreyRange:
         """Brightness and contrast that a frame must have to be judged."""
@@ -209,16 +209,19 @@ def named(names: Sequence[str], files: Sequence[Path], folder: Path, key: str) -
     return found
 
 
+def turned(pixels: NDArray[Any], turn_deg: int) -> NDArray[Any]:
+    """An image turned clockwise by right angles."""
+    # numpy turns anticlockwise.
+    return np.ascontiguousarray(np.rot90(pixels, -turn_deg // 90)) if turn_deg else pixels
+
+
 def load(file: Path, frame: FrameSpec, turn_deg: int = 0) -> NDArray[Any]:
     """An image as the pipeline's steps see it: turned, checked, and of the frame's size."""
     return fitted(_checked(file, frame, turn_deg), frame)
 
 
 def _checked(file: Path, frame: FrameSpec, turn_deg: int) -> NDArray[Any]:
-    pixels: NDArray[Any] = read_pixels(file)
-    if turn_deg:
-        # numpy turns anticlockwise.
-        pixels = np.ascontiguousarray(np.rot90(pixels, -turn_deg // 90))
+    pixels = turned(read_pixels(file), turn_deg)
     unfit = misfit(pixels, frame)
     if unfit:
         raise ConfigError(f"{printable(file)}: {unfit}")

@@ -111,7 +111,12 @@ def parts_of_files(
     return Parts(tuple(order), how, of, np.ones_like(of))
 
 
-def parts_of_webs(files: Sequence[Path], rows: Sequence[int], group: str | None) -> Parts:
+def parts_of_webs(
+    files: Sequence[Path],
+    rows: Sequence[int],
+    group: str | None,
+    contents: Sequence[str] | None = None,
+) -> Parts:
     """The part behind each tile row of some webs.
 
     Recordings are grouped as images are, where there are several; few and long ones are
@@ -126,7 +131,7 @@ def parts_of_webs(files: Sequence[Path], rows: Sequence[int], group: str | None)
     """
     count = np.maximum(np.array(rows, np.intp), 1)
     if group is not None or len(files) >= RECORDINGS:
-        parts = parts_of_files(files, group)
+        parts = parts_of_files(files, group, contents)
         return Parts(parts.names, parts.how, parts.of_web, count)
     each = -(-WEB_BLOCKS // len(files))
     pieces = [min(each, int(n)) for n in count]

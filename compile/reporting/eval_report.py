@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from kenpin.camera.files.images import read_pixels
 from kenpin.camera.frame import Frame
 from kenpin.compile.evaluation.dataset import GOOD, Dataset, Labelled
 from kenpin.compile.evaluation.evaluate import Evaluation
@@ -81,7 +80,7 @@ def evaluation_pictures(
 
 
 def _shown(pipeline: Pipeline | WebPipeline, item: Labelled) -> Picture:
-    pixels = read_pixels(item.file)
+    pixels = item.pixels()
     judged = pipeline.judge_single(Frame(pixels.copy(), 0, 0, item.name))
     score = judged.verdict.score
     values, limit = judged.score_map, pipeline.thresholds.ok

@@ -68,7 +68,7 @@ function evaluationSections() {
   if (d.pixels.pro) onDraw.push(() => curves(pro, [{ name: "PRO", cls: "s2", points: d.pixels.pro }], { x: scale(0, .3, 48, Math.max(280, pro.clientWidth) - 12, false), across: "defect-free pixels above the threshold", marks: [0, .05, .1, .15, .2, .25, .3], label: "per-region overlap" }));
   if (both.length) made.push(section("curves", "Curves", make("div", { class: "even" }, both)));
   const rows = Object.entries(d.images.kinds).map(([kind, k]) => [kind, count(k.count), k.auroc === null ? "–" : fixed(k.auroc, 4), `${k.count - k.escapes} of ${k.count}`, count(k.escapes)]);
-  made.push(section("kinds", "By kind of defect", rows.length ? table(["kind", "images", "AUROC", "found", "escape"], rows) : soft("The set holds no defects."), d.tiles ? soft(`Squares of ${d.tiles.side_px} px: AUROC ${fixed(d.tiles.auroc, 4)}, within their own image ${fixed(d.tiles.within_image.pooled, 4)} over ${count(d.tiles.within_image.pairs)} pairs.`) : null));
+  made.push(section("kinds", "By kind of defect", rows.length ? table(["kind", "images", "AUROC", "found", "escape"], rows) : soft("The set holds no defects."), d.tiles ? soft(`Squares of ${d.tiles.side_px} px: AUROC ${fixed(d.tiles.auroc, 4)}${d.tiles.within_image ? `, within their own image ${fixed(d.tiles.within_image.pooled, 4)} over ${count(d.tiles.within_image.pairs)} pairs` : ""}.`) : null));
   if (d.refused.length) made.push(section("refused", "Refused, and so in no figure", table(["image", "kind", "why"], d.refused.map(one => [one.name, one.kind, one.why]), [1, 2])));
   if (d.notes.length) made.push(section("notes", "Before you believe the figures", make("ul", { class: "advice" }, d.notes.map(text => make("li", { class: "look" }, text)))));
   return made;

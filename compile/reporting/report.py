@@ -56,13 +56,9 @@ def accuracy(found: Evaluation) -> list[Table]:
     if found.tiles:
         _row(whole, f"tiles of {found.tiles['side_px']} px", found.tiles)
         within = found.tiles["within_image"]
-        whole.add_row(
-            "tiles within their image",
-            f"{within['pooled']:.4f}",
-            "",
-            "",
-            f"{within['pairs']} pairs",
-        )
+        if within is not None:
+            pooled, pairs = f"{within['pooled']:.4f}", f"{within['pairs']} pairs"
+            whole.add_row("tiles within their image", pooled, "", "", pairs)
     pixels = found.pixels
     if pixels["auroc"] is not None:
         whole.add_row("pixels", f"{pixels['auroc']:.4f}", "", "", "")

@@ -172,11 +172,12 @@ class GoldenFrame(Settings):
 
 
 class DataRecord(Settings):
-    """Which good images were learned from, by file name."""
+    """Which good images were learned from, by file name, and how they were turned; clockwise."""
 
     sha256: Sha256
     fitted: list[str]
     seed: int
+    turn_deg: Literal[0, 90, 180, 270] = 0
 
 
 class GoodScore(Settings):
@@ -297,6 +298,8 @@ def canonical(manifest: Manifest) -> bytes:
         # Bundles keep the content hash they had before there was such a thing.
         if table[name] is None:
             del table[name]
+    if not tree["data"]["turn_deg"]:
+        del tree["data"]["turn_deg"]
     text = json.dumps(tree, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
     return (text + "\n").encode()
 
