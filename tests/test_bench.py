@@ -110,6 +110,31 @@ def test_a_bench_fills_its_table_and_goes_on_where_it_ended(
     assert told[0] == "1 cells, 0 of them known from before"
 
 
+def test_a_cell_is_done_again_when_a_file_that_it_names_has_changed(
+    grid_file: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "w.pth"
+    grid_file.write_text(
+        GRID.replace("[0, 1]", "[0]")
+        + '\n[[backbones]]\nname = "resnet18"\n'
+        + f'recipe.backbone = {{ name = "resnet18", weights = "{weights}" }}\n'
+    )
+    grid = load_grid(grid_file)
+    grid = grid.model_copy(update={"methods": grid.methods[1:2]})
+
+    def known() -> str:
+        told: list[str] = []
+        (result,) = bench(grid, tmp_path / "bench", told.append)
+        assert result.why
+        return told[0]
+
+    (tmp_path / "bench").mkdir()
+    assert known() == "1 cells, 0 of them known from before"
+    assert known() == "1 cells, 1 of them known from before"
+    weights.write_bytes(b"of another training")
+    assert known() == "1 cells, 0 of them known from before"
+
+
 def test_a_grid_says_what_is_wrong_with_it(tmp_path: Path, grid_file: Path) -> None:
     def refused(match: str, old: str, new: str) -> None:
         grid_file.write_text(GRID.replace(old, new))

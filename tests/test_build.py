@@ -283,6 +283,15 @@ def test_the_f1_threshold_uses_the_ng_folder(workshop: Workshop, tmp_path: Path)
     assert edge_compile(cost) == Exit.DONE
     chosen = read_bundle(tmp_path / "cost").manifest.threshold
     assert (chosen.rule, threshold.rule) == ("cost", "f1")
+    # One aim at a time, and what nobody asked to change stays.
+    for both in (["--f1", "--false-rejects", "2%"], ["--f1", "--escape-cost", "5"]):
+        assert edge_compile([*cost[:2], *both, *cost[4:]]) == Exit.CONFIG
+    rare = workshop.build(
+        tmp_path / "rare", f'images.ng="{ng}"', 'threshold.method="cost"',
+        "threshold.escape_cost=9", "threshold.ng_share=0.0005",
+    ).bundle  # fmt: skip
+    assert edge_compile([cost[0], str(rare.folder), *cost[2:]]) == Exit.DONE
+    assert read_bundle(tmp_path / "cost").manifest.threshold.settings.ng_share == 0.0005
 
 
 def test_the_report_holds_what_the_content_hash_leaves_out(again: BuildResult) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -162,6 +163,13 @@ def test_another_recipe_or_rate_does_not_go_on_with_a_search(
         search(tmp_path, recipe, rate=0.02)
     with pytest.raises(ConfigError, match="the search of another recipe"):
         search(tmp_path, recipe.model_copy(update={"name": "other"}))
+    # Other pictures under the same names, of the same size.
+    one, other = sorted(recipe.images.good.iterdir())[:2]
+    before, later = one.read_bytes(), other.stat().st_mtime + 5
+    one.write_bytes(before)
+    os.utime(one, (later, later))
+    with pytest.raises(ConfigError, match="other images"):
+        search(tmp_path, recipe)
 
 
 def test_of_equals_the_fastest_is_chosen_and_none_within_the_time_is_an_error() -> None:

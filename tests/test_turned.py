@@ -75,5 +75,5 @@ def test_a_bundle_of_turned_photographs_turns_its_test_images_by_itself(
     target = tmp_path / "found.json"
     code = edge_compile(["eval", str(bundle.folder), str(turned_set), "--json", str(target)])
     assert code == Exit.DONE
-    assert "turned by 180 degrees" in capsys.readouterr().err
+    assert "turned by 180 degrees" in capsys.readouterr().out
     assert json.loads(target.read_text())["images"]["false_rejects"] == 0

@@ -33,6 +33,7 @@ _FIGURES: Sequence[tuple[str, Figure, int, bool | None]] = (
     ("AUPRO", lambda r: r.aupro, 4, True),
     ("false rejects, %", lambda r: _share(r.false_rejects, r.good), 1, False),
     ("escapes, %", lambda r: _share(r.escapes, r.ng), 1, False),
+    ("refused", lambda r: r.refused, 0, False),
     ("ms a frame", lambda r: r.frame_ms, 2, False),
     ("MB", lambda r: r.bundle_mb, 1, False),
     ("s", lambda r: r.seconds, 0, None),

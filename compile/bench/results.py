@@ -27,6 +27,7 @@ class Result:
     bundle_mb        of all files of the bundle
     seconds          to compile and to judge
     why              a cell was refused; empty if it was not
+    refused          test images that got no score, and count in no other figure
     """
 
     set: str
@@ -47,6 +48,7 @@ class Result:
     seconds: float | None = None
     bundle: str = ""
     why: str = ""
+    refused: int | None = None
 
 
 class BenchResults:

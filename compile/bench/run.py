@@ -21,6 +21,7 @@ from kenpin.compile.bench.track import Run, Tracker
 from kenpin.compile.build import build
 from kenpin.compile.evaluation.dataset import read_dataset
 from kenpin.compile.evaluation.evaluate import evaluate
+from kenpin.compile.fingerprint import fingerprint, paths_in
 from kenpin.compile.networks.guard import QuantizationError
 from kenpin.compile.networks.lowest import ProcessorError
 from kenpin.compile.progress import Steps
@@ -88,8 +89,18 @@ def bench(
 
 
 def _key(cell: Cell) -> str:
-    """Of everything that decides a cell's figures: recipe, images, the program."""
-    told = [version("kenpin"), cell.set, cell.dataset.name, cell.tree]
+    """Of everything that decides a cell's figures: recipe, images, other files, the program.
+
+    The data set's folder is named by what it is made of.
+    """
+    try:
+        paths = list(paths_in(cell.recipe.model_dump()))
+    except ConfigError:
+        paths = []
+    dataset = cell.dataset.resolve()
+    others = [path for path in paths if not path.resolve().is_relative_to(dataset)]
+    files = [line for path in others for line in fingerprint(path)]
+    told = [version("kenpin"), cell.set, cell.dataset.name, cell.tree, files]
     text = json.dumps(told, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -104,7 +115,7 @@ def _measured(cell: Cell, folder: Path, cluster: Workers | None) -> Result:
             made = build(cell.recipe, store, steps, lowest=False, cluster=cluster)
             pipeline = open_tested(made.bundle)
             with steps.step("judge") as progress:
-                dataset = read_dataset(cell.dataset)
+                dataset = read_dataset(cell.dataset, cell.recipe.images.turn_deg)
                 found = evaluate(pipeline, dataset, progress, cluster=cluster)
         frame_ms, size_mb = _frame_ms(made), _bytes(made) / _MB
     except _REFUSALS as error:
@@ -118,7 +129,7 @@ def _measured(cell: Cell, folder: Path, cluster: Workers | None) -> Result:
         images["auroc"], images["f1"], pixels["auroc"], pixels["aupro"],
         images["false_rejects"], images["good"], images["escapes"], images["ng"],
         images["threshold"], frame_ms, size_mb,
-        round(time.monotonic() - begun, 1), found.bundle,
+        round(time.monotonic() - begun, 1), found.bundle, refused=len(found.refused),
     )  # fmt: skip
 
 
@@ -140,6 +151,7 @@ def _told(result: Result) -> str:
     return (
         f"AUROC {auroc}, {result.false_rejects} of {result.good} rejected, {result.escapes} of "
         f"{result.ng} escape, {result.seconds:.0f} s"
+        + (f"; {result.refused} test images were refused" if result.refused else "")
     )
 
 
@@ -157,6 +169,6 @@ def _plain(tree: dict[str, Any], above: str = "") -> dict[str, str]:
 def _numbers(result: Result) -> dict[str, float]:
     names = (
         "auroc", "f1", "pixel_auroc", "aupro", "false_rejects", "good", "escapes", "ng",
-        "threshold", "frame_ms", "bundle_mb", "seconds",
+        "threshold", "frame_ms", "bundle_mb", "seconds", "refused",
     )  # fmt: skip
     return {name: float(value) for name in names if (value := getattr(result, name)) is not None}

@@ -69,7 +69,8 @@ def threshold(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
     manifest = bundle.manifest
     changes = _threshold_changes(options)
-    if (options.ok is not None) + bool(changes) != 1 or (options.ng and options.ok is None):
+    asked = (options.ok, options.false_rejects, options.f1 or None, options.escape_cost)
+    if sum(one is not None for one in asked) != 1 or (options.ng and options.ok is None):
         plain_console().print(trade_table(trade_of(manifest)))
         raise ConfigError(
             "choose one threshold: --false-rejects RATE (a row of the table above, or any other), "
@@ -81,8 +82,10 @@ def threshold(options: argparse.Namespace) -> int:
         if options.ok is not None:
             record = by_hand(manifest.threshold, options.ok, options.ng)
         else:
-            band = manifest.threshold.settings.unsure_band
-            spec = ThresholdSpec.model_validate({"unsure_band": band, **changes})
+            # What nobody asks to change stays as the recipe had it.
+            said = manifest.threshold.settings
+            kept = {"unsure_band": said.unsure_band, "ng_share": said.ng_share}
+            spec = ThresholdSpec.model_validate({**kept, **changes})
             record = calibrate(
                 spec,
                 manifest.good_scores,

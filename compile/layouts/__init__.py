@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from kenpin.camera.files.listing import list_images, printable
+from kenpin.compile.fingerprint import fingerprint
 from kenpin.compile.layouts.archives import is_archive, unpack
 from kenpin.compile.layouts.base import DatasetLayout
 from kenpin.compile.layouts.spread import spread
@@ -103,9 +104,7 @@ def recipe_with_images(recipe: Recipe) -> Recipe:
 
 
 def _unpacked(archive: Path, cache: Path) -> Path:
-    state = archive.stat()
-    known = f"{archive.resolve()} {state.st_size} {state.st_mtime_ns}"
-    digest = hashlib.sha256(os.fsencode(known)).hexdigest()
+    digest = hashlib.sha256(os.fsencode("".join(fingerprint(archive)))).hexdigest()
     folder = cache / f"{archive.name.partition('.')[0]}-{digest[:16]}"
     if not folder.is_dir():
         unpack(archive, folder)

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.files.listing import printable
+from kenpin.compile.fingerprint import fingerprint
 from kenpin.compile.layouts.base import LabelledImage, Split, divided
 from kenpin.compile.layouts.shapes import Drawing
 from kenpin.compile.words import GOOD
@@ -119,15 +120,10 @@ def _digest(placed: list[tuple[LabelledImage, Split]]) -> str:
     """Of names, labels, and the state of the files they lead to."""
     digest = hashlib.sha256(_DRAWN_AS.encode())
     for sample, split in placed:
-        told = [sample.name, sample.kind, split, _state(sample.file)]
-        if sample.mask is not None:
-            drawn = isinstance(sample.mask, Drawing)
-            told.append(repr(sample.mask) if drawn else _state(sample.mask))
+        told = [sample.name, sample.kind, split, *fingerprint(sample.file)]
+        if isinstance(sample.mask, Drawing):
+            told.append(repr(sample.mask))
+        elif sample.mask is not None:
+            told += fingerprint(sample.mask)
         digest.update(os.fsencode("\0".join(told) + "\n"))
     return digest.hexdigest()
-
-
-def _state(file: Path | Drawing) -> str:
-    assert isinstance(file, Path)
-    state = file.stat()
-    return f"{file.resolve()} {state.st_size} {state.st_mtime_ns}"

@@ -109,13 +109,16 @@ class Space:
 
     def text(self, chosen: Mapping[str, Option]) -> str:
         """The recipe with these values, as TOML; its paths are absolute."""
-        tree = copy.deepcopy(self._tree)
+        tree, own = copy.deepcopy(self._tree), self.own()
         for table in ("method", "backbone", "tiles", "score", "engine"):
             tree.setdefault(table, {})
         if tree["method"]["name"] != chosen["method.name"]:
             kept = {key: tree["method"][key] for key in ("share",) if key in tree["method"]}
             tree["method"] = {"name": chosen["method.name"], **kept}
         for key, value in chosen.items():
+            if key == "tiles" and value == own["tiles"]:
+                # With all that the user says of them.
+                continue
             if key == "tiles":
                 size, halo = str(value).split("/")
                 tree["tiles"] = {"size_px": int(size), "halo_px": int(halo)}

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from kenpin.compile.fingerprint import fingerprint, paths_in
 from kenpin.compile.recipe_search.attempt import REFUSALS, Attempt, Found, OutOfTimeError
 from kenpin.compile.recipe_search.space import Option, Space
 from kenpin.config.errors import ConfigError
@@ -272,10 +274,9 @@ def _hopeless(quick: Found, done: Sequence[Tried], budget: Budget) -> str:
 
 def _digest(recipe: Recipe, attempt: Attempt) -> str:
     """Of all that must be the same for results to be compared."""
-    files = sorted(
-        (str(path), path.stat().st_size) for path in recipe.images.good.rglob("*") if path.is_file()
-    )
-    task = [recipe.model_dump(mode="json"), files, attempt.rate, attempt.lines, attempt.boxed]
+    files = [line for path in paths_in(recipe.model_dump()) for line in fingerprint(path)]
+    told = [version("kenpin"), attempt.rate, attempt.lines, attempt.boxed]
+    task = [recipe.model_dump(mode="json"), files, *told]
     return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
 
 
