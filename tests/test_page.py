@@ -247,14 +247,14 @@ def test_no_change_is_made_without_session_secret_kind_and_size(page: Served) ->
         assert page.ask(path, method="GET")[0] == (409 if path == "/api/threshold" else 405), path
 
 
-# By address: what its line in the audit log is about, and an example. Learning is the last one:
-# nobody learns here.
+# By address: what its line in the audit log is about, and an example; "now" and "before" are the
+# bundles. Learning is the last one: nobody learns here.
 CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
-    "/api/threshold": ("threshold", {"ok": 9.0, "why": "fewer false rejects"}),
-    "/api/back": ("bundle", {"why": "too many escapes"}),
+    "/api/threshold": ("threshold", {"ok": 9.0, "of": "now", "why": "fewer false rejects"}),
+    "/api/back": ("bundle", {"to": "before", "why": "too many escapes"}),
     "/api/review": ("review", {"number": 1, "says": "good", "word": "", "region": None}),
     "/api/acknowledge": ("alarm", {"part": "camera"}),
-    "/api/learn": ("bundle", {"why": "a new loom"}),
+    "/api/learn": ("bundle", {"of": "now", "why": "a new loom"}),
 }
 
 
@@ -273,7 +273,10 @@ def test_every_change_is_a_line_of_the_audit_log(
         one.visit()
         assert {*CHANGES, "/login", "/logout"} == set(one.changing)
         for number, (path, (what, body)) in enumerate(CHANGES.items(), 1):
-            status, told, _ = one.ask(path, body)
+            change = one.ask("/api/state")[1]
+            bundles = {"now": change["bundle"], "before": change["change"]["back"]}
+            asked = {key: bundles.get(str(value), value) for key, value in body.items()}
+            status, told, _ = one.ask(path, asked)
             assert status == 200, (path, told)
             deadline = time.monotonic() + 30
             while len(entries := one.audit.entries()) < number:
@@ -434,7 +437,8 @@ def test_people_log_in_over_http_and_may_do_what_their_role_may(accounts, tmp_pa
         one.cookie = headers["Set-Cookie"].partition(";")[0]
         one.visit()
         assert one.ask("/api/state")[0] == 200
-        status, told, _ = one.ask("/api/threshold", {"ok": 1.0, "why": "because"})
+        asked = {"ok": 1.0, "of": "b", "why": "because"}
+        status, told, _ = one.ask("/api/threshold", asked)
         assert (status, "needs set" in told["error"]) == (403, True)
         assert one.ask("/logout", {})[0] == 200
         assert one.ask("/api/state")[0] == 401
@@ -467,24 +471,29 @@ def test_a_threshold_becomes_a_bundle_that_the_line_is_asked_to_take(
         assert told["ok"] == patchcore.manifest.threshold.ok
         assert len(told["good"]) == 16
         assert told["default"] == pytest.approx(patchcore.manifest.threshold.ok)
+        assert told["of"] == patchcore.folder.name
         for body in ({"ok": -1, "why": "because"}, {"ok": 9.0, "why": " "}):
-            assert one.ask("/api/threshold", body)[0] in (400, 409)
-        status, made, _ = one.ask("/api/threshold", {"ok": 9.0, "why": "fewer false rejects"})
+            assert one.ask("/api/threshold", body | {"of": told["of"]})[0] in (400, 409)
+        asked = {"ok": 9.0, "of": told["of"], "why": "fewer false rejects"}
+        status, made, _ = one.ask("/api/threshold", asked)
         assert status == 200
         assert one.wanted == [made["bundle"]]
         fresh = read_bundle(store / made["bundle"])
         assert fresh.manifest.threshold.ok == 9.0
         # It is not in force until the line has proven it.
         assert (store / "current").resolve() == patchcore.folder.resolve()
-        assert one.ask("/api/threshold", {"ok": 8.0, "why": "again"})[0] == 409
+        assert one.ask("/api/threshold", asked | {"ok": 8.0})[0] == 409
         one.changes.changed("active", fresh.label, "")
         one.live.counts(counts(fresh.label))
-        status, back, _ = one.ask("/api/back", {"why": "too many escapes"})
+        before = one.ask("/api/state")[1]["change"]["back"]
+        assert before == patchcore.folder.name
+        status, back, _ = one.ask("/api/back", {"to": before, "why": "too many escapes"})
         assert (status, back["bundle"]) == (200, patchcore.folder.name)
         assert one.wanted[-1] == patchcore.folder.name
         # One that is not proven leaves the way back as it was.
         one.changes.changed("failed", patchcore.label, "its golden frames score otherwise")
-        assert one.ask("/api/back", {"why": "too many escapes still"})[0] == 200
+        again = {"to": before, "why": "too many escapes still"}
+        assert one.ask("/api/back", again)[0] == 200
         lines = [json.loads(x) for x in (tmp_path / "audit.jsonl").read_text().splitlines()]
         assert [(x["what"], x["why"]) for x in lines] == [
             ("threshold", "fewer false rejects"),
@@ -493,6 +502,40 @@ def test_a_threshold_becomes_a_bundle_that_the_line_is_asked_to_take(
         ]
         assert (lines[0]["who"]["via"], lines[0]["who"]["user"]) == ("page", "local")
         assert lines[0]["after"]["bundle"] == made["bundle"]
+
+
+def test_what_was_chosen_for_one_product_is_not_done_to_another(
+    patchcore: Bundle, tmp_path: Path
+) -> None:
+    """The PLC changes over while somebody looks at the scores of the product before."""
+    store = tmp_path / "store"
+    shutil.copytree(patchcore.folder, store / patchcore.folder.name)
+    moved = by_hand(patchcore.manifest.threshold, 7.0, 7.0)
+    other = rethreshold(patchcore, moved, store).folder.name
+    with served(tmp_path, store, archive=reviewed(tmp_path / "archive", 1, 0)) as one:
+        one.live.counts(counts(patchcore.label))
+        one.visit()
+        of = one.ask("/api/threshold")[1]["of"]
+        made = one.ask("/api/threshold", {"ok": 9.0, "of": of, "why": "fewer"})[1]["bundle"]
+        one.live.counts(counts(made))
+        one.changes.changed("active", made, "")
+        assert one.ask("/api/state")[1]["change"]["back"] == patchcore.folder.name
+        # Now it does.
+        one.live.counts(counts(other))
+        assert one.ask("/api/state")[1]["change"]["back"] == ""
+        for path, body in (
+            ("/api/threshold", {"ok": 9.0, "of": made}),
+            ("/api/learn", {"of": made}),
+            ("/api/back", {"to": patchcore.folder.name}),
+        ):
+            status, told, _ = one.ask(path, body | {"why": "because"})
+            assert (status, other in told["error"]) == (409, True), (path, told)
+        assert one.wanted == [made]
+        # And back: there is the way that there was.
+        one.live.counts(counts(made))
+        assert one.ask("/api/back", {"to": made, "why": "because"})[0] == 409
+        assert one.ask("/api/back", {"to": patchcore.folder.name, "why": "because"})[0] == 200
+        assert one.wanted == [made, patchcore.folder.name]
 
 
 def test_scores_of_another_bundles_statistics_are_not_counted(
@@ -533,11 +576,13 @@ def test_a_change_that_failed_does_not_stand_in_the_way_of_the_next(
         one.visit()
         log = tmp_path / "audit.jsonl"
         log.mkdir()
-        status, told, _ = one.ask("/api/threshold", {"ok": 9.0, "why": "a trial"})
+        asked = {"ok": 9.0, "of": patchcore.label, "why": "a trial"}
+        status, told, _ = one.ask("/api/threshold", asked)
         assert (status, one.wanted) == (409, [])
         assert "audit.jsonl" in told["error"]
         log.rmdir()
-        status, told, _ = one.ask("/api/threshold", {"ok": 9.0, "why": "a trial"})
+        asked = {"ok": 9.0, "of": patchcore.label, "why": "a trial"}
+        status, told, _ = one.ask("/api/threshold", asked)
         assert (status, one.wanted) == (200, [told.get("bundle")]), told
 
 
@@ -555,7 +600,8 @@ def test_where_bundles_are_signed_a_threshold_is_a_proposal(
         one.live.counts(counts(patchcore.label))
         one.visit()
         assert one.ask("/api/state")[1]["change"]["trust"]
-        status, told, _ = one.ask("/api/threshold", {"ok": 9.0, "why": "fewer false rejects"})
+        asked = {"ok": 9.0, "of": patchcore.label, "why": "fewer false rejects"}
+        status, told, _ = one.ask("/api/threshold", asked)
         assert (status, told) == (200, {"bundle": "", "proposed": True})
         assert one.wanted == []
         assert sorted(item.name for item in store.iterdir()) == ["current", folder.name]

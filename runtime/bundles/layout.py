@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MANIFEST", "PROPOSALS", "SIGNATURES", "folder_name"]
+__all__ = ["MANIFEST", "PROPOSALS", "SIGNATURES", "folder_name", "product_of"]
 
 MANIFEST = "manifest.json"
 # Beside the manifest; not in the content hash, so that a bundle may be signed later.
@@ -14,3 +14,8 @@ PROPOSALS = "proposals"
 def folder_name(label: str) -> str:
     """`name-hash`, the folder in a store, of a label `name@hash`; such a name stays as it is."""
     return "-".join(label.rsplit("@", 1))
+
+
+def product_of(label: str) -> str:
+    """The recipe's name in a bundle's label, or in its folder's name: what it was made for."""
+    return folder_name(label).rpartition("-")[0]

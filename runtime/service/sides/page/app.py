@@ -279,11 +279,11 @@ class _Pages:
         return JSONResponse(await run_in_threadpool(self._thresholds))
 
     def _thresholds(self) -> dict[str, Any]:
-        manifest, seen = self._changes.manifest(), self._live.scores()
+        (name, manifest), seen = self._changes.in_force(), self._live.scores()
         folder = None if self._line.archive is None else self._line.archive.folder
         reviewed = ReviewedScores([], []) if folder is None else reviewed_scores(folder)
         judged = {bundle for _, bundle in [*seen, *reviewed.good, *reviewed.defect]}
-        return threshold_tree(manifest, seen, reviewed, self._changes.alike(judged))
+        return threshold_tree(name, manifest, seen, reviewed, self._changes.alike(judged))
 
     async def _rolls(self, request: Request, session: Login) -> Response:
         folder = self._line.rolls.folder if self._line.rolls else None
@@ -332,21 +332,22 @@ class _Pages:
     # -- what is changed -------------------------------------------------------------------
 
     async def _set(self, request: Request, session: Login) -> Response:
-        asked = await _asked(request, {"ok": float, "why": str})
+        asked = await _asked(request, {"ok": float, "of": str, "why": str})
         why = _reasoned(asked["why"])
         made = await run_in_threadpool(
-            self._changes.set_threshold, float(asked["ok"]), why, session.user
+            self._changes.set_threshold, float(asked["ok"]), asked["of"], why, session.user
         )
         return JSONResponse({"bundle": made, "proposed": not made})
 
     async def _learn(self, request: Request, session: Login) -> Response:
-        asked = await _asked(request, {"why": str})
-        self._changes.relearn(_reasoned(asked["why"]), session.user)
+        asked = await _asked(request, {"of": str, "why": str})
+        self._changes.relearn(asked["of"], _reasoned(asked["why"]), session.user)
         return JSONResponse({})
 
     async def _back(self, request: Request, session: Login) -> Response:
-        asked = await _asked(request, {"why": str})
-        made = await run_in_threadpool(self._changes.go_back, session.user, _reasoned(asked["why"]))
+        asked = await _asked(request, {"to": str, "why": str})
+        why = _reasoned(asked["why"])
+        made = await run_in_threadpool(self._changes.go_back, asked["to"], session.user, why)
         return JSONResponse({"bundle": made})
 
     async def _review(self, request: Request, session: Login) -> Response:

@@ -19,7 +19,7 @@ from kenpin.runtime.bundles.durable import replace_file
 from kenpin.runtime.bundles.layout import MANIFEST, PROPOSALS, folder_name
 from kenpin.runtime.bundles.manifest import BundleError, Manifest, parse_manifest
 from kenpin.runtime.bundles.pack import by_hand, rethreshold
-from kenpin.runtime.bundles.store import Store, StoreError
+from kenpin.runtime.bundles.store import StoreError
 from kenpin.runtime.service.audit import AuditError, Who, audit_of
 from kenpin.runtime.service.inspection.changeover import store_of
 from kenpin.runtime.service.sides.page.live import LiveLine
@@ -49,8 +49,8 @@ class BundleChanges:
         self._lock = threading.Lock()
         self._busy_until = 0.0
         self._state: dict[str, Any] = {"step": "", "bundle": "", "detail": ""}
-        # Folder names in the order they came into force since the page began: to go back.
-        self._before: list[str] = []
+        # What the page brought into force and instead of what, folders' names: to go back.
+        self._made: list[tuple[str, str]] = []
         # In force when the page asked for the bundle that is being proven; None: it goes back.
         self._asked: str | None = None
         self._read: tuple[str, Manifest] | None = None
@@ -66,29 +66,29 @@ class BundleChanges:
             if step in ("active", "failed"):
                 self._busy_until = 0.0
             if step == "active":
-                self._came_into_force()
+                self._came_into_force(folder_name(bundle))
             self._live.version += 1
 
-    def _came_into_force(self) -> None:
+    def _came_into_force(self, name: str) -> None:
         if self._asked is not None:
-            self._before.append(self._asked)
-        elif self._before:
-            self._before.pop()
+            self._made.append((name, self._asked))
+        elif self._made:
+            self._made.pop()
 
     # -- asked by readers ------------------------------------------------------------------
 
     @property
     def state(self) -> dict[str, Any]:
-        """How far the last change has come, and whether there is a way back."""
+        """How far the last change has come, and to which bundle there is a way back."""
         with self._lock:
             return {
                 **self._state,
-                "back": bool(self._before),
+                "back": self._way_back(folder_name(str(self._live.tree()["bundle"]))) or "",
                 "trust": self._line.trust is not None,
             }
 
-    def manifest(self) -> Manifest:
-        """Of the bundle in force.
+    def in_force(self) -> tuple[str, Manifest]:
+        """The folder's name and the manifest of the bundle in force.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class BundleChanges:
         name = self._name_in_force()
         if self._read is None or self._read[0] != name:
             self._read = (name, self._bundle(name).manifest)
-        return self._read[1]
+        return self._read
 
     def alike(self, labels: Iterable[str]) -> list[str]:
         """Those bundles whose scores mean what those of the bundle in force do.
@@ -110,12 +110,12 @@ class BundleChanges:
         ThresholdChangeError
             If nobody knows which bundle is in force, or it cannot be read.
         """
-        now = self.manifest()
-        return [label for label in labels if self._alike(label, now)]
+        in_force, now = self.in_force()
+        return [label for label in labels if self._alike(label, in_force, now)]
 
-    def _alike(self, label: str, now: Manifest) -> bool:
+    def _alike(self, label: str, in_force: str, now: Manifest) -> bool:
         name = folder_name(label)
-        if name == self._name_in_force():
+        if name == in_force:
             return True
         if name not in self._known:
             folder = self._store / name
@@ -127,21 +127,27 @@ class BundleChanges:
         other = self._known[name]
         return other.model_copy(update={"threshold": now.threshold}) == now
 
-    def set_threshold(self, ok: float, why: str, user: str) -> str:
+    def set_threshold(self, ok: float, of: str, why: str, user: str) -> str:
         """Make a bundle with another threshold and ask for it; the folder's name.
 
         Where bundles must be signed it is a proposal instead: the name is empty.
 
+        Parameters
+        ----------
+        of
+            The bundle whose scores were looked at, by its label or folder: no other is changed.
+
         Raises
         ------
         ThresholdChangeError
-            If another change is under way, the number means nothing, or nothing can be written.
+            If another bundle is in force or another change under way, the number means nothing,
+            or nothing can be written.
         """
         if not (math.isfinite(ok) and ok > 0):
             raise ThresholdChangeError(
                 f"a threshold of {ok} means nothing; expected a number above 0"
             )
-        name = self._name_in_force()
+        name = self._still_in_force(of)
         with self._changing():
             old = self._bundle(name)
             before, band = old.manifest.threshold, old.manifest.threshold.ng
@@ -157,17 +163,23 @@ class BundleChanges:
             self._audit(user, "threshold", {**log, "after": after})
         return self._ask(name, fresh.folder.name)
 
-    def relearn(self, why: str, user: str) -> None:
+    def relearn(self, of: str, why: str, user: str) -> None:
         """Begin to learn from the reviewed frames, in another process; `state` tells how it ends.
+
+        Parameters
+        ----------
+        of
+            As of `set_threshold`.
 
         Raises
         ------
         ThresholdChangeError
-            If another change is under way, or nothing can have been reviewed.
+            If another bundle is in force or another change under way, or nothing can have been
+            reviewed.
         """
         if self._line.archive is None:
             raise ThresholdChangeError("this line keeps no archive, so nothing was reviewed")
-        name = self._name_in_force()
+        name = self._still_in_force(of)
         self._begin(_LEARNING_S)
         self._say("learning", name)
         given = (name, self._line.archive.folder, why, user)
@@ -204,23 +216,37 @@ class BundleChanges:
             self._state = {"step": step, "bundle": bundle, "detail": detail}
             self._live.version += 1
 
-    def go_back(self, user: str, why: str) -> str:
+    def _way_back(self, now: str) -> str | None:
+        """What the page's last change took away; None if something else is in force since."""
+        return self._made[-1][1] if self._made and self._made[-1][0] == now else None
+
+    def go_back(self, to: str, user: str, why: str) -> str:
         """Ask for the bundle that was in force before the page's last change; its folder's name.
+
+        Parameters
+        ----------
+        to
+            What whoever asks takes it for.
 
         Raises
         ------
         ThresholdChangeError
-            If there is none, or another change is under way.
+            If there is none, it is another, or another change is under way.
         """
         now = self._name_in_force()
-        previous = self._before[-1] if self._before else Store(self._store).previous
-        if previous is None or previous == now:
-            raise ThresholdChangeError("no earlier bundle is known")
+        previous = self._way_back(now)
+        if previous is None:
+            raise ThresholdChangeError(
+                f"{now} is in force, and this page has not changed it; choose a bundle with "
+                "edge-run bundles use"
+            )
+        if to != previous:
+            raise ThresholdChangeError(f"back from {now} is {previous}, not {to}; look again")
         with self._changing():
             after = {"bundle": previous}
             change = {"before": {"bundle": now}, "after": after, "why": why}
             self._audit(user, "bundle", change, ": asked back")
-        return self._ask(now, previous, back=bool(self._before))
+        return self._ask(now, previous, back=True)
 
     def _ask(self, now: str, wanted: str, *, back: bool = False) -> str:
         with self._lock:
@@ -258,6 +284,16 @@ class BundleChanges:
         if not label:
             raise ThresholdChangeError("no bundle is in force yet; wait until the line is ready")
         return folder_name(label)
+
+    def _still_in_force(self, of: str) -> str:
+        """Its folder's name, if what somebody looked at is what runs."""
+        name = self._name_in_force()
+        if folder_name(of) != name:
+            raise ThresholdChangeError(
+                f"{name} came into force since, and this was chosen for {folder_name(of)}; look at "
+                "its scores and begin again"
+            )
+        return name
 
     def _bundle(self, name: str) -> Bundle:
         try:

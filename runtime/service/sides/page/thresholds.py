@@ -14,6 +14,7 @@ __all__ = ["threshold_tree"]
 
 
 def threshold_tree(
+    name: str,
     manifest: Manifest,
     seen: Sequence[tuple[float, str]],
     reviewed: ReviewedScores,
@@ -21,6 +22,7 @@ def threshold_tree(
 ) -> dict[str, Any]:
     """Scores of good images, of drawn defects, of NG images, of reviewed and of the last frames.
 
+    of            the bundle's folder, which whoever changes its threshold names
     default       the threshold that keeps the default promise, to go back to
     worth, extrapolated
                   see `rejection_bounds`
@@ -34,6 +36,7 @@ def threshold_tree(
         return [score for score, bundle in told if bundle in alike]
 
     return {
+        "of": name,
         "ok": manifest.threshold.ok,
         "ng": manifest.threshold.ng,
         "source": manifest.threshold.source,

@@ -51,7 +51,7 @@ function judge(one, fill) {
 }
 function drawLearnt() { const c = line.change; $("learnt").textContent = c.step ? t(`change_${c.step}`, { bundle: c.bundle, detail: c.detail }) : ""; }
 function bindReview() {
-  $("learn").addEventListener("submit", e => { e.preventDefault(); post("/api/learn", { why: $("learn_reason").value }); });
+  $("learn").addEventListener("submit", e => { e.preventDefault(); post("/api/learn", { of: line.bundle, why: $("learn_reason").value }); });
   const frame = $("judged_frame"), at = e => { const r = $("judged").getBoundingClientRect(); return [Math.min(1, Math.max(0, (e.clientX - r.left) / r.width)), Math.min(1, Math.max(0, (e.clientY - r.top) / r.height))]; };
   let from = null;
   frame.addEventListener("pointerdown", e => { from = at(e); frame.setPointerCapture(e.pointerId); e.preventDefault(); });

@@ -1,14 +1,16 @@
 "use strict";
 // The threshold, seen and moved: nothing changes until it is applied.
-let scores = null, limit = 0, drawn = null, loading = false;
+let scores = null, limit = 0, drawn = null, loading = false, loadedFor = "";
 async function loadThreshold(keep) {
   if (loading) return;
   loading = true;
+  loadedFor = line ? line.bundle : "";
   try {
     const answer = await fetch("/api/threshold");
-    if (!answer.ok) { $("effect").replaceChildren(make("p", { class: "bad" }, (await answer.json()).error)); return; }
-    const moved = keep && scores && limit !== scores.ok;
+    if (!answer.ok) { scores = null; $("effect").replaceChildren(make("p", { class: "bad" }, (await answer.json()).error)); return; }
+    const before = scores;
     scores = await answer.json();
+    const moved = keep && before && before.of === scores.of && limit !== before.ok;
     if (!moved) limit = scores.ok;
     drawHistogram();
   } finally { loading = false; }
@@ -65,12 +67,13 @@ function drawChange() {
   const c = line.change;
   $("apply_note").textContent = t(c.trust ? "needs_signature" : "apply_hint");
   $("back").disabled = !c.back;
+  $("back").textContent = t("go_back") + (c.back ? ` (${c.back})` : "");
   if (c.step) $("change").textContent = t(`change_${c.step}`, { bundle: c.bundle, detail: c.detail });
   const told = `${c.step} ${c.bundle}`;
   if (toldChange && told !== toldChange && c.step === "active") loadThreshold();
   toldChange = told;
-  // Opened before the line had told its bundle or judged anything.
-  if (!scores || !scores.seen.length) loadThreshold(true);
+  // Opened before the line had told its bundle or judged anything, or another came into force.
+  if (!scores || !scores.seen.length || loadedFor !== line.bundle) loadThreshold(true);
 }
 function bindThreshold() {
   $("slider").addEventListener("input", () => setLimit(Number(drawn.value($("slider").value / 1000 * drawn.width).toPrecision(4))));
@@ -78,11 +81,11 @@ function bindThreshold() {
   $("default").addEventListener("click", () => setLimit(Number(scores.default.toPrecision(4))));
   $("apply").addEventListener("submit", async e => {
     e.preventDefault();
-    const answer = await post("/api/threshold", { ok: limit, why: $("reason").value });
+    const answer = await post("/api/threshold", { ok: limit, of: scores ? scores.of : "", why: $("reason").value });
     if (answer.proposed) $("change").textContent = t("proposed");
   });
   $("back").addEventListener("click", async () => {
     if (!$("reason").reportValidity()) return;
-    await post("/api/back", { why: $("reason").value });
+    await post("/api/back", { to: line.change.back, why: $("reason").value });
   });
 }
