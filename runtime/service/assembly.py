@@ -15,6 +15,7 @@ from kenpin.camera.acquisition.handle import Acquisition, Opener
 from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.camera.opening import opener_of
 from kenpin.config.line import Line
+from kenpin.runtime.bundles.layout import product_of
 from kenpin.runtime.service.alarms import Alarms
 from kenpin.runtime.service.announcer import Announcer
 from kenpin.runtime.service.audit import Who, audit_of
@@ -29,7 +30,7 @@ from kenpin.runtime.service.line_parts import LineParts
 from kenpin.runtime.service.line_sockets import LineSockets
 from kenpin.runtime.service.logs import LogQueue
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "fallback_of"]
 
 _MS = 1_000_000
 
@@ -141,12 +142,19 @@ def _supervisor(
         spec,
         ring,
         limits,
-        fallback=_previous(line),
+        fallback=fallback_of(line.bundles),
         niceness=line.inspection.prepare_niceness,
         clock_ns=clock_ns,
     )
 
 
-def _previous(line: Line) -> Path | None:
-    link = line.bundles / "previous"
-    return link.resolve() if link.is_symlink() and link.exists() else None
+def fallback_of(bundles: Path) -> Path | None:
+    """What ran before, if that was made for the same product; None if there is no such bundle.
+
+    bundles  a store, or one bundle's folder
+    """
+    now, before = (bundles / name for name in ("current", "previous"))
+    if not (before.is_symlink() and before.exists()):
+        return None
+    found = before.resolve()
+    return found if product_of(found.name) == product_of(now.resolve().name) else None

@@ -138,7 +138,9 @@ class Supervisor:
             self.line.stop()
             self._leaving.append((self.line, self._clock_ns()))
         if self.facts is not None:
-            self._fallback = self.facts.folder
+            # Only of the same product: another's would judge parts that it has never seen.
+            same = self.facts.recipe == candidate.facts.recipe
+            self._fallback = self.facts.folder if same else None
         self.line, self.candidate, self.facts = candidate, None, candidate.facts
         self._spec = replace(self._spec, bundle=candidate.facts.folder)
         self._ready_ns, self._restart_ns = self._clock_ns(), None
