@@ -305,7 +305,7 @@ def test_reviewed_frames_are_kept_when_the_archive_lets_them_go(
     line_with(tmp_path, patchcore)
     archive = tmp_path / "archive"
     shutil.rmtree(archive / "ng")
-    found = lessons_in(archive)
+    found = lessons_in(archive, patchcore.manifest.name)
     assert len(found.wrong) == 8
     assert {one.by for one in found.wrong} == {"jana"}
     (defect,) = found.known
@@ -318,7 +318,7 @@ def test_a_frame_that_is_judged_anew_is_kept_as_what_it_is_now(
 ) -> None:
     line_with(tmp_path, patchcore)
     Reviews(tmp_path / "archive").say(3, "defect", "otto", "band")
-    found = lessons_in(tmp_path / "archive")
+    found = lessons_in(tmp_path / "archive", patchcore.manifest.name)
     assert (len(found.wrong), len(found.known)) == (7, 2)
 
 
@@ -352,9 +352,9 @@ def test_the_page_logs_reviews_learns_beside_itself_and_asks_for_the_bundle(
         page.visit()
         said = {"number": 9, "says": "defect", "word": "hole", "region": None}
         assert page.ask("/api/review", said)[0] == 200
-        assert page.ask("/api/learn", {"why": "a new loom"})[0] == 200
+        assert page.ask("/api/learn", {"of": patchcore.label, "why": "a new loom"})[0] == 200
         # One change at a time.
-        assert page.ask("/api/learn", {"why": "a new loom"})[0] == 409
+        assert page.ask("/api/learn", {"of": patchcore.label, "why": "a new loom"})[0] == 409
         deadline = time.monotonic() + 120
         while page.changes.state["step"] == "learning" and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -381,7 +381,7 @@ def test_where_bundles_are_signed_what_was_learnt_waits_for_a_signature(
     with served(tmp_path, store, archive=archive, trust=keys) as page:
         page.live.counts(counts(patchcore.label))
         page.visit()
-        assert page.ask("/api/learn", {"why": "a new loom"})[0] == 200
+        assert page.ask("/api/learn", {"of": patchcore.label, "why": "a new loom"})[0] == 200
         deadline = time.monotonic() + 120
         while page.changes.state["step"] == "learning" and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -391,7 +391,10 @@ def test_where_bundles_are_signed_what_was_learnt_waits_for_a_signature(
         assert page.wanted == []
         assert sorted(item.name for item in store.iterdir()) == ["current", patchcore.folder.name]
         # Another change may follow.
-        assert page.ask("/api/threshold", {"ok": 9.0, "why": "meanwhile"})[0] == 200
+        assert (
+            page.ask("/api/threshold", {"ok": 9.0, "of": patchcore.label, "why": "meanwhile"})[0]
+            == 200
+        )
     proposal = tmp_path / "proposals" / told["bundle"]
     with pytest.raises(BundleError, match="sign"):
         read_bundle(proposal, keys)

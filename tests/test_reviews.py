@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -19,6 +20,7 @@ from kenpin.compile.evaluation.dataset import read_dataset
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import ArchiveSpec
 from kenpin.runtime.service.cli import main as edge_run
+from kenpin.runtime.service.lessons import lessons_in
 from kenpin.runtime.service.reviews import Reviews, export_reviews, frames, last_reviewed
 from kenpin.runtime.service.sides.archive_folder import ArchiveStore
 from page_server import served
@@ -105,6 +107,55 @@ def test_reviewed_frames_become_a_dataset(tmp_path: Path) -> None:
         ("scratch", None),
         ("scratch", None),
     ]
+
+
+def test_frames_of_several_products_are_told_apart(tmp_path: Path) -> None:
+    """What is good of one product may be a defect of another: no bundle learns of both."""
+    store = archive(tmp_path / "archive", (1, 2, 3))
+    archive(store, (7, 8), kind="ok")
+    for number, label in (
+        (1, "gear@aa"),
+        (2, "lens@bb"),
+        (3, "gear@cc"),
+        (7, "gear@aa"),
+        (8, "lens@bb"),
+    ):
+        (file,) = store.glob(f"*/000000000/{number:012d}.json")
+        told = json.loads(file.read_text())
+        told["verdict"]["bundle"] = label
+        file.write_text(json.dumps(told))
+    reviews = Reviews(store)
+    reviews.say(1, "good", "jana")
+    reviews.say(2, "good", "jana")
+    reviews.say(3, "defect", "jana", "spot")
+    # The archive lets its own go; what was said keeps the product.
+    (store / "ng" / "000000000" / "000000000002.json").unlink()
+    for product, wrong, defects, good in (("gear", 1, 1, 1), ("lens", 1, 0, 1), ("cup", 0, 0, 0)):
+        found = lessons_in(store, product)
+        assert len(found.wrong) == wrong
+        assert sum(one.bad for one in found.known) == defects
+        assert sum(not one.bad for one in found.known) == good
+    with pytest.raises(ConfigError, match="reviews of gear, lens; name one of them"):
+        export_reviews(store, tmp_path / "out")
+    assert export_reviews(store, tmp_path / "out", "lens") == {
+        "gone": 0, "regions": 0, "test/good": 1,
+    }  # fmt: skip
+
+
+def test_reviews_from_before_products_were_kept_are_read_and_added_to(tmp_path: Path) -> None:
+    store = archive(tmp_path)
+    with closing(sqlite3.connect(store / "reviews.sqlite")) as base, base:
+        base.execute(
+            "CREATE TABLE reviews (id INTEGER PRIMARY KEY AUTOINCREMENT, number INTEGER NOT NULL, "
+            "says TEXT NOT NULL, word TEXT NOT NULL, region TEXT, user TEXT NOT NULL, "
+            "at REAL NOT NULL)"
+        )
+        base.execute(
+            "INSERT INTO reviews (number, says, word, user, at) VALUES (1,'good','','a',1)"
+        )
+    assert Reviews(store).newest()[1].shows("anything")
+    Reviews(store).say(2, "good", "jana")
+    assert Reviews(store).newest()[2].bundle == "b"
 
 
 def test_what_was_said_outlives_a_process_that_is_killed(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def update_bundle(options: argparse.Namespace) -> int:
     from kenpin.runtime.service.relearn import told_of
 
     bundle = read_bundle(options.bundle)
-    lessons = lessons_in(options.reviews)
+    lessons = lessons_in(options.reviews, bundle.manifest.name)
     store = options.output or bundle.folder.parent
     with Steps(plain_console()) as steps:
         found = update(bundle, lessons.wrong, lessons.known, store, say=steps.say)

@@ -10,8 +10,9 @@ from pathlib import Path
 from kenpin.camera.files.images import decode_pixels
 from kenpin.camera.files.listing import list_images
 from kenpin.config.errors import ConfigError
+from kenpin.runtime.bundles.layout import product_of
 from kenpin.runtime.learning.challenge import HASH_DIGITS, Known
-from kenpin.runtime.service.reviews import KNOWN, Review, Reviews, frames, kept
+from kenpin.runtime.service.reviews import KNOWN, Review, Reviews, Says, frames, kept
 
 __all__ = ["Lessons", "lessons_in"]
 
@@ -31,8 +32,14 @@ class Lessons:
     known: list[Known]
 
 
-def lessons_in(folder: Path) -> Lessons:
+def lessons_in(folder: Path, product: str) -> Lessons:
     """Of an archive, or of the dataset that `edge-run reviews export` wrote.
+
+    Parameters
+    ----------
+    product
+        The recipe's name. Of an archive of several, frames of others are left out: what is good
+        of one product may be a defect of another.
 
     Raises
     ------
@@ -40,7 +47,7 @@ def lessons_in(folder: Path) -> Lessons:
         If it is neither.
     """
     if (folder / "reviews.sqlite").exists() or (folder / KNOWN).is_dir():
-        return _of_archive(folder)
+        return _of_archive(folder, product)
     if (folder / "test").is_dir():
         return _of_export(folder / "test")
     raise ConfigError(
@@ -49,18 +56,23 @@ def lessons_in(folder: Path) -> Lessons:
     )
 
 
-def _of_archive(archive: Path) -> Lessons:
+def _of_archive(archive: Path, product: str) -> Lessons:
     said = Reviews(archive).newest()
-    wrong = [_known(file, bad=False, by=_by(said, file)) for file in kept(archive, "good")]
+
+    def own(says: Says) -> list[Path]:
+        files = kept(archive, says)
+        return [one for one in files if _shows(said.get(int(one.stem)), product)]
+
+    wrong = [_known(file, bad=False, by=_by(said, file)) for file in own("good")]
     defects = []
-    for file in kept(archive, "defect")[-MOST_DEFECTS:]:
+    for file in own("defect")[-MOST_DEFECTS:]:
         review = said.get(int(file.stem))
         region = None if review is None else review.region
         defects.append(_known(file, bad=True, by=_by(said, file), region=region))
     good = [
         _known(one.stem.with_suffix(".png"), bad=False)
         for one in frames(archive, "ok", None, MOST_GOOD)
-        if one.number not in said
+        if one.number not in said and (not one.bundle or product_of(one.bundle) == product)
     ]
     return Lessons(wrong, [*defects, *good])
 
@@ -88,6 +100,10 @@ def _known(
     # Numbers begin anew where an archive was emptied: the hash tells frames apart.
     name = f"{file.parent.name}/{file.stem}-{sha256[:HASH_DIGITS]}"
     return Known(name, sha256, bad, lambda: decode_pixels(file, file.read_bytes()), region, by)
+
+
+def _shows(review: Review | None, product: str) -> bool:
+    return review is None or review.shows(product)
 
 
 def _by(said: Mapping[int, Review], file: Path) -> str:

@@ -47,7 +47,7 @@ def relearn(
         If the bundle is damaged, or this box does not compute what it should.
     """
     base = read_bundle(bundle, trust)
-    found = lessons_in(archive)
+    found = lessons_in(archive, base.manifest.name)
     store = base.folder.parent
     into = store if trust is None else store.parent / PROPOSALS
     return update(base, found.wrong, found.known, into, say=say)

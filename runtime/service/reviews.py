@@ -28,6 +28,7 @@ import numpy as np
 from kenpin.camera.files.images import read_pixels
 from kenpin.config.errors import ConfigError
 from kenpin.runtime.bundles.durable import replace_file
+from kenpin.runtime.bundles.layout import product_of
 
 __all__ = [
     "KINDS",
@@ -36,6 +37,7 @@ __all__ = [
     "ArchivedFrame",
     "Review",
     "Reviews",
+    "Says",
     "export_reviews",
     "frames",
     "kept",
@@ -58,8 +60,11 @@ _TABLE = """CREATE TABLE IF NOT EXISTS reviews (
     word TEXT NOT NULL,
     region TEXT,
     user TEXT NOT NULL,
-    at REAL NOT NULL
+    at REAL NOT NULL,
+    bundle TEXT NOT NULL DEFAULT ''
 )"""
+# In files from before there was such a column nobody knows by which bundle.
+_LATER = "ALTER TABLE reviews ADD COLUMN bundle TEXT NOT NULL DEFAULT ''"
 _DIGITS = 12
 _FOLDER_ENTRIES = 1000
 
@@ -73,6 +78,7 @@ class Review:
     word    what kind of defect, of `WORDS`; empty for good ones
     region  left, top, right, bottom as shares of the frame; None: the frame as a whole
     at      wall clock, seconds
+    bundle  the label of the one that judged it; empty where nobody knows
     """
 
     number: int
@@ -81,6 +87,11 @@ class Review:
     region: Box | None
     user: str
     at: float
+    bundle: str = ""
+
+    def shows(self, product: str) -> bool:
+        """Whether the frame may show that product: a recipe's name."""
+        return not self.bundle or product_of(self.bundle) == product
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,12 @@ class ArchivedFrame:
     kind: str
     stem: Path
     told: dict[str, Any]
+
+    @property
+    def bundle(self) -> str:
+        """The label of the bundle that judged it; empty if it does not say."""
+        verdict = self.told.get("verdict")
+        return str(verdict.get("bundle", "")) if isinstance(verdict, dict) else ""
 
 
 class Reviews:
@@ -114,7 +131,8 @@ class Reviews:
         ConfigError
             If there is no such frame, the words mean nothing, or nothing can be written.
         """
-        if entry(self._archive, number) is None:
+        found = entry(self._archive, number)
+        if found is None:
             raise ConfigError(f"the archive holds no frame {number} any more")
         if (says == "defect") != (word in WORDS):
             raise ConfigError(
@@ -124,11 +142,12 @@ class Reviews:
             )
         if region is not None and not _is_box(region):
             raise ConfigError(f"region {region}: expected left < right and top < bottom, 0 to 1")
-        review = Review(number, says, word, region, user, self._now())
+        review = Review(number, says, word, region, user, self._now(), found.bundle)
         with self._opened() as base:
             base.execute(
-                "INSERT INTO reviews (number, says, word, region, user, at) VALUES (?,?,?,?,?,?)",
-                (number, says, word, region and json.dumps(region), user, review.at),
+                "INSERT INTO reviews (number, says, word, region, user, at, bundle) "
+                "VALUES (?,?,?,?,?,?,?)",
+                (number, says, word, region and json.dumps(region), user, review.at, review.bundle),
             )
         _keep(self._archive, review)
         return review
@@ -145,13 +164,13 @@ class Reviews:
             return {}
         with self._opened() as base:
             rows = base.execute(
-                "SELECT number, says, word, region, user, at FROM reviews ORDER BY id"
+                "SELECT number, says, word, region, user, at, bundle FROM reviews ORDER BY id"
             ).fetchall()
         return {
             number: Review(
-                number, says, word, None if region is None else tuple(json.loads(region)), user, at
+                number, says, word, None if region is None else tuple(json.loads(region)), *rest
             )
-            for number, says, word, region, user, at in rows
+            for number, says, word, region, *rest in rows
         }
 
     @contextmanager
@@ -163,6 +182,9 @@ class Reviews:
                 base.execute("PRAGMA journal_mode = WAL")
                 base.execute("PRAGMA synchronous = FULL")
                 base.execute(_TABLE)
+                columns = {row[1] for row in base.execute("PRAGMA table_info(reviews)")}
+                if "bundle" not in columns:
+                    base.execute(_LATER)
                 with base:
                     yield base
             finally:
@@ -238,7 +260,7 @@ def frames(archive: Path, kind: str, before: int | None, count: int) -> list[Arc
     return found
 
 
-def export_reviews(archive: Path, folder: Path) -> dict[str, int]:
+def export_reviews(archive: Path, folder: Path, product: str | None = None) -> dict[str, int]:
     """Copy reviewed frames into a dataset; how many of each kind, are gone, and lost their region.
 
     test/good/         frames that are good, most of them falsely rejected
@@ -247,16 +269,28 @@ def export_reviews(archive: Path, folder: Path) -> dict[str, int]:
                        255 inside the region, of a word whose frames all have one: whoever reads
                        the dataset cannot tell a defect without a region from one without pixels
 
+    Parameters
+    ----------
+    product
+        The recipe's name of the bundles that judged them, where the line has several.
+
     Raises
     ------
     ConfigError
-        If the folder holds anything: old frames would mix with the new.
+        If the folder holds anything: old frames would mix with the new. If the frames are of
+        several products and none is named: no bundle is for both.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{folder}: not empty; name a new folder")
     made: dict[str, int] = {"gone": 0, "regions": 0}
     masks: dict[str, dict[str, tuple[Box, tuple[int, int]] | None]] = {}
-    for number, review in sorted(Reviews(archive).newest().items()):
+    reviews = Reviews(archive).newest()
+    products = sorted({product_of(one.bundle) for one in reviews.values() if one.bundle})
+    if product is None and len(products) > 1:
+        raise ConfigError(f"{archive}: holds reviews of {', '.join(products)}; name one of them")
+    for number, review in sorted(reviews.items()):
+        if product is not None and not review.shows(product):
+            continue
         found = entry(archive, number)
         source = found.stem.with_suffix(".png") if found else _copy_of(archive, review)
         if not source.exists():

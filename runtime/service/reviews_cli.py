@@ -40,6 +40,11 @@ def _parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     export = actions.add_parser("export", help="copy reviewed frames into an MVTec-like folder")
     export.add_argument("folder", type=Path, metavar="FOLDER", help="a new one")
+    export.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="frames that bundles of this recipe judged, where the line has several",
+    )
     return parser
 
 
@@ -51,7 +56,7 @@ def _obey(options: argparse.Namespace) -> int:
     if line.archive is None:
         raise ConfigError(f"{options.line}: has no table [archive], so there is nothing to review")
     if options.action == "export":
-        made = export_reviews(line.archive.folder, options.folder)
+        made = export_reviews(line.archive.folder, options.folder, options.recipe)
         for part, count in made.items():
             if part.startswith("test/"):
                 sys.stdout.write(f"{options.folder / part}: {count}\n")
