@@ -106,6 +106,20 @@ def test_what_a_power_cut_left_of_a_line_is_cut_off_and_told(tmp_path: Path, lef
     assert log.verify().count == 7
 
 
+def test_what_the_service_logs_goes_on_after_a_power_cut(tmp_path: Path) -> None:
+    """It writes only what has changed, and reads the log for that: torn or not."""
+    log = filled(tmp_path)
+    log.write_changes(Who("service"), "bundle", "web-1", {"bundle": "a"})
+    whole = log.path.read_bytes()
+    log.path.write_bytes(whole + b'{"after":{"bun')
+    entry = log.write_changes(Who("service"), "bundle", "web-1", {"bundle": "b"})
+    assert entry is not None
+    assert (entry.before, entry.after) == ({"bundle": "a"}, {"bundle": "b"})
+    assert [one.what for one in log.entries()[-2:]] == ["log", "bundle"]
+    log.verify()
+    assert log.write_changes(Who("service"), "bundle", "web-1", {"bundle": "b"}) is None
+
+
 def test_a_power_cut_between_a_line_and_its_head_is_no_complaint(tmp_path: Path) -> None:
     log = filled(tmp_path)
     before = (tmp_path / "audit.head").read_bytes()

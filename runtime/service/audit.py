@@ -172,11 +172,8 @@ class AuditLog:
             If the log cannot be written, or its last line is not what was written.
         """
         with self._locked() as handle:
-            last = self._last(handle)
-            if last is None and self._head.exists():
-                raise AuditError(f"{self.path}: empty, yet {self._head.name} knows of lines in it")
-            entry = self._append(handle, last, who, what, item, before, after, why)
-        return entry
+            last = self._whole_last(handle)
+            return self._append(handle, last, who, what, item, before, after, why)
 
     def write_changes(
         self, who: Who, what: What, item: str, now: Mapping[str, Any]
@@ -196,17 +193,20 @@ class AuditLog:
         AuditError
             As `write`, or if the log is damaged.
         """
-        known: dict[str, Any] = {}
-        for entry in self.entries():
-            # Such as that of the link `current`, for a line of that name.
-            if (entry.what, entry.item) == (what, item) and isinstance(entry.after, dict):
-                known |= entry.after
         now = _plain(now)
-        changed = sorted(k for k in known.keys() | now.keys() if known.get(k) != now.get(k))
-        if not changed:
-            return None
-        before, after = ({k: values.get(k) for k in changed} for values in (known, now))
-        return self.write(who, what, item, before=before, after=after)
+        # Read and written under one lock, and what a power cut tore is mended before it is read.
+        with self._locked() as handle:
+            last = self._whole_last(handle)
+            known: dict[str, Any] = {}
+            for entry in self.entries():
+                # Such as that of the link `current`, for a line of that name.
+                if (entry.what, entry.item) == (what, item) and isinstance(entry.after, dict):
+                    known |= entry.after
+            changed = sorted(k for k in known.keys() | now.keys() if known.get(k) != now.get(k))
+            if not changed:
+                return None
+            before, after = ({k: values.get(k) for k in changed} for values in (known, now))
+            return self._append(handle, last, who, what, item, before, after, "")
 
     def _append(
         self, handle: int, last: AuditEntry | None, who: Who, what: What, item: str, *rest: Any
@@ -256,6 +256,13 @@ class AuditLog:
             yield handle
         finally:
             os.close(handle)
+
+    def _whole_last(self, handle: int) -> AuditEntry | None:
+        """As `_last`, of a log of which not everything was taken away."""
+        last = self._last(handle)
+        if last is None and self._head.exists():
+            raise AuditError(f"{self.path}: empty, yet {self._head.name} knows of lines in it")
+        return last
 
     def _last(self, handle: int) -> AuditEntry | None:
         """The last whole line; what a power cut left of one is cut off, as a line then says."""
