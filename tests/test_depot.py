@@ -168,6 +168,27 @@ def test_a_bundle_that_was_altered_in_the_depot_is_not_taken(
     assert plant.held == (None, None, 0)
 
 
+def test_a_second_pull_takes_nothing_from_the_first(
+    plant: Plant, depot: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Timers begin one every ten minutes; a large bundle may take longer."""
+    assert plant.publish(0, depot) == 0
+    plant.box.mkdir(parents=True, exist_ok=True)
+    fetching = plant.box / ".fetching"
+    fetching.mkdir()
+    half = fetching / "half-fetched"
+    half.mkdir()
+    handle = hold(fetching)
+    try:
+        assert plant.pull(depot) != 0
+        assert "another pull is under way" in capsys.readouterr().err
+        assert half.is_dir()
+    finally:
+        os.close(handle)
+    assert plant.pull(depot) == 0
+    assert not half.exists()
+
+
 def test_what_is_not_there_is_said(
     plant: Plant, depot: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -298,10 +298,12 @@ def _fetching(store: Path) -> Iterator[Path]:
             raise DepotError(f"{store}: another pull is under way; wait for it")
         for item in folder.iterdir():
             shutil.rmtree(item)
-        yield folder
+        try:
+            yield folder
+        finally:
+            for item in folder.iterdir():
+                shutil.rmtree(item, ignore_errors=True)
     finally:
-        for item in folder.iterdir():
-            shutil.rmtree(item, ignore_errors=True)
         os.close(handle)
 
 
