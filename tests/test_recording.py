@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import binascii
+import errno
 import json
 import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -243,6 +245,30 @@ def test_a_full_disk_costs_frames_that_are_counted_and_noted(tmp_path, monkeypat
     (gap,) = [frame for frame in frames if isinstance(frame, LostFrame)]
     assert (gap.index, gap.count, gap.lines) == (3, 3, 24)
     assert [f.index + k for f in frames for k in range(getattr(f, "count", 1))] == list(range(10))
+
+
+def test_a_disk_that_cannot_be_waited_for_costs_no_frame_twice(tmp_path, monkeypatch):
+    """A failed fdatasync left its handles open, and every frame after it written and missed."""
+    now, calls = [0.0], []
+    wait = os.fdatasync
+
+    def fails_once(handle):
+        calls.append(handle)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return wait(handle)
+
+    monkeypatch.setattr(os, "fdatasync", fails_once)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    writer = RecordingWriter(tmp_path / "rec", max_bytes=10**9, clock=lambda: now[0])
+    for index in range(40):
+        now[0] += 0.2
+        assert writer.write(a_frame(index))
+    assert (writer.written, writer.missed) == (40, 0)
+    assert "No space left" in writer.fault
+    writer.close()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list_entries(tmp_path / "rec")) == 40
 
 
 @settings(max_examples=40)

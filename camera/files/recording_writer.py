@@ -210,13 +210,24 @@ class RecordingWriter:
         self._segment_bytes = self._segment_frames = 0
 
     def _sync(self) -> None:
-        for handle in self._unsynced:
-            os.fdatasync(handle)
-            os.close(handle)
-        if self._unsynced and self._checksums is not None:
-            self._checksums.sync()
-            folder = os.open(self._segments[-1][0], os.O_RDONLY)
-            os.fsync(folder)  # the names of the files
-            os.close(folder)
-        self._unsynced.clear()
+        """Wait for the disk; where it cannot, `fault` says so: the entries are written."""
+        handles, self._unsynced = self._unsynced, []
         self._synced_s = self._clock()
+        for handle in handles:
+            try:
+                self._tried(os.fdatasync, handle)
+            finally:
+                os.close(handle)
+        if handles and self._checksums is not None:
+            self._tried(self._checksums.sync)
+            folder = os.open(self._segments[-1][0], os.O_RDONLY)
+            try:
+                self._tried(os.fsync, folder)  # the names of the files
+            finally:
+                os.close(folder)
+
+    def _tried(self, sync: Callable[..., object], *what: int) -> None:
+        try:
+            sync(*what)
+        except OSError as error:
+            self.fault = f"{self._folder}: {error.strerror}"
