@@ -25,6 +25,7 @@ from kenpin.runtime.bridges.modbus.registers import (
     CONTROL_BITS,
     END,
     RESULT,
+    SLOTS_AT,
     STATUS,
     STATUS_AT,
     STATUS_BITS,
@@ -33,6 +34,7 @@ from kenpin.runtime.bridges.modbus.registers import (
     next_number,
     word_of,
 )
+from kenpin.runtime.bridges.modbus.shown import Shown
 from kenpin.runtime.bridges.modbus.tables import as_csv, as_page
 from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.bridges.results import Results
@@ -128,6 +130,29 @@ def test_a_ninth_result_costs_the_oldest_that_was_not_acknowledged() -> None:
     assert results.taken(1)
     assert results.taken(9)
     assert not results.taken(10)
+
+
+@pytest.mark.parametrize("newest", range(65524, 65536))
+def test_where_numbers_wrap_no_result_is_shown_in_anothers_place(newest: int) -> None:
+    """65,535 is no multiple of eight."""
+    shown = Shown(FACTS, low_first=False)
+    shown.results.newest = newest
+    for seq in range(1, 30):
+        kept = shown.results.add({"seq": seq}, 10**9)
+        assert kept is not None
+        shown.keep(kept, RESULT.encode(_result_values(number=kept.number)))
+        waiting = [one.number for one in shown.results.waiting]
+        assert len({(number - 1) % 8 for number in waiting}) == len(waiting)
+        assert waiting[-1] == kept.number
+        image = shown.image(0)
+        slots = [
+            RESULT.decode(image[SLOTS_AT + n * RESULT.size : SLOTS_AT + (n + 1) * RESULT.size])
+            for n in range(8)
+        ]
+        found = {slot["number"] for slot in slots if slot["valid"]}
+        assert found == set(waiting)
+        if seq % 3 == 0:
+            shown.results.acknowledge(waiting[0])
 
 
 # -- the dialogue, with a PLC and a line that are played -----------------------------------------

@@ -58,10 +58,15 @@ class Results:
         self._known[seq] = kept.number
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        if len(self._kept) > _KEPT:
+        self._give_up(kept.number)
+        return kept
+
+    def _give_up(self, newest: int) -> None:
+        """The oldest, until no other has the newest's place: numbers wrap where places do not."""
+        place = (newest - 1) % _KEPT
+        while any(n != newest and (n - 1) % _KEPT == place for n in self._kept):
             _, lost = self._kept.popitem(last=False)
             self.overrun |= not lost.acknowledged
-        return kept
 
     def acknowledge(self, number: int) -> Kept | None:
         """The PLC has taken one; None if it is not waiting."""

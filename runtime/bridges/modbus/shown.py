@@ -147,8 +147,10 @@ class Shown:
     def _shown_slots(self, now_ns: int) -> tuple[list[list[int]], int]:
         """What each slot shows, and the word that says which may be acted on."""
         shown, mask = [], 0
+        # Where numbers wrap one is given up before its slot is used again.
+        kept_ones = {kept.number for kept in self.results.kept}
         for place, found in enumerate(self._slots):
-            if found is None or found[0].acknowledged:
+            if found is None or found[0].acknowledged or found[0].number not in kept_ones:
                 shown.append(EMPTY_RESULT)
                 continue
             kept, words = found
