@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from kenpin.runtime.bridges.process import Bridged
 from kenpin.runtime.wire.client import Heard
 from kenpin.runtime.wire.map_encoding import MAX_MESSAGE_BYTES
 
-__all__ = ["serve"]
+__all__ = ["MqttBridge", "serve"]
 
 # Messages that may wait for a broker that is there; what ages is not kept in them for long.
 _ROOM = 5000
@@ -31,7 +32,7 @@ _HEALTH_S = 1.0
 
 async def serve(settings: MqttSettings, bridged: Bridged) -> None:
     """The whole bridge; see `kenpin.runtime.bridges.process.Work`."""
-    bridge = _MqttBridge(settings, bridged)
+    bridge = MqttBridge(settings, bridged)
     link = bridged.link(bridge.heard)
     connection = asyncio.create_task(
         stay_connected(settings, bridged, bridge.will, bridge.talk, bridge.lost)
@@ -50,7 +51,9 @@ async def serve(settings: MqttSettings, bridged: Bridged) -> None:
         link.close()
 
 
-class _MqttBridge:
+class MqttBridge:
+    """Between the line's own link and one connection to a broker after another."""
+
     def __init__(self, settings: MqttSettings, bridged: Bridged) -> None:
         self._settings = settings
         self._bridged = bridged
@@ -59,8 +62,8 @@ class _MqttBridge:
         self._connected = False
         self._line = LineWatch()
         self.pictures = Pictures(settings.picture_bytes)
-        store = Backlog(settings.store_bytes)
-        self.hub = Hub(self._send, self._open, store, settings.clients, self.pictures)
+        self.store = Backlog(settings.store_bytes)
+        self.hub = Hub(self._send, self._open, self.store, settings.clients, self.pictures)
 
     def heard(self, message: Heard | Unsaid) -> None:
         """Something that the line tells everybody."""
@@ -107,7 +110,7 @@ class _MqttBridge:
 
     def _keep(self, outgoing: Outgoing) -> None:
         if outgoing.topic == "verdict":
-            self.hub.store.add(outgoing.payload)
+            self.store.add(outgoing.payload)
 
     async def _hear(self, client: Client) -> None:
         async for message in client.messages:
@@ -119,31 +122,34 @@ class _MqttBridge:
             self.hub.said(topic, message.payload, time.monotonic_ns(), retained=message.retain)
 
     async def _publish_all(self, client: Client) -> None:
-        room = asyncio.Semaphore(UNDER_WAY)
+        free = asyncio.Semaphore(UNDER_WAY)
         async with asyncio.TaskGroup() as tasks:
             while True:
+                # Nothing is taken that could not be on its way at once: it would be nobody's.
+                await free.acquire()
                 outgoing = await self._waiting.get()
                 if _too_old(outgoing):
                     self._keep(outgoing)
+                    free.release()
                     continue
-                await room.acquire()
-                tasks.create_task(self._publish(client, outgoing, room))
+                task = tasks.create_task(self._publish(client, outgoing))
+                task.add_done_callback(functools.partial(self._published, free, outgoing))
 
-    async def _publish(self, client: Client, outgoing: Outgoing, room: asyncio.Semaphore) -> None:
-        done = False
-        try:
-            await client.publish(
-                self._base + outgoing.topic, outgoing.payload, outgoing.qos, outgoing.retain
-            )
-            done = True
-        finally:
-            room.release()
-            if not done:
-                # It may have arrived: whoever reads it knows it by boot and seq.
-                self._keep(outgoing)
+    async def _publish(self, client: Client, outgoing: Outgoing) -> None:
+        topic = self._base + outgoing.topic
+        await client.publish(topic, outgoing.payload, outgoing.qos, outgoing.retain)
+
+    def _published(
+        self, free: asyncio.Semaphore, outgoing: Outgoing, task: asyncio.Task[None]
+    ) -> None:
+        """Also of one that never began."""
+        free.release()
+        if task.cancelled() or task.exception() is not None:
+            # It may have arrived: whoever reads it knows it by boot and seq.
+            self._keep(outgoing)
 
     async def _publish_stored(self, client: Client) -> None:
-        store = self.hub.store
+        store = self.store
         while True:
             while store:
                 payload = store.take()
@@ -160,7 +166,7 @@ class _MqttBridge:
             await asyncio.sleep(_HEALTH_S)
 
     def _health(self, *, online: bool) -> bytes:
-        store, line = self.hub.store, self._line
+        store, line = self.store, self._line
         said: dict[str, Any] = {"v": 1, "type": "health", "online": online}
         if online:
             said["line_well"] = line.well(time.monotonic_ns())

@@ -21,7 +21,7 @@ from kenpin.runtime.bridges.sparkplug.node import EdgeNode, asks_rebirth, comman
 from kenpin.runtime.bridges.sparkplug.payload import PayloadError
 from kenpin.runtime.wire.client import Heard
 
-__all__ = ["serve"]
+__all__ = ["SparkplugBridge", "serve"]
 
 _ROOM = 5000
 # Between two looks whether the line is heard, and what waits in the store.
@@ -33,7 +33,7 @@ _AGES = frozenset({"verdict", "hb"})
 
 async def serve(settings: SparkplugSettings, bridged: Bridged) -> None:
     """The whole bridge; see `kenpin.runtime.bridges.process.BridgeWork`."""
-    bridge = _SparkplugBridge(settings, bridged)
+    bridge = SparkplugBridge(settings, bridged)
     connection = asyncio.create_task(
         stay_connected(settings, bridged, bridge.will, bridge.talk, bridge.lost)
     )
@@ -63,13 +63,15 @@ class _Said:
         return ages and time.monotonic_ns() - self.fields["t_mono_ns"] > FRESH_NS
 
 
-class _SparkplugBridge:
+class SparkplugBridge:
+    """Between the line's own link and one connection to a broker after another."""
+
     def __init__(self, settings: SparkplugSettings, bridged: Bridged) -> None:
         self._settings = settings
         self._bridged = bridged
         facts = bridged.facts
         self._node = EdgeNode(settings.group, settings.node_of(facts.box, facts.line), facts.line)
-        self._store = Backlog(settings.store_bytes)
+        self.store = Backlog(settings.store_bytes)
         self._waiting: asyncio.Queue[_Said | None] = asyncio.Queue(_ROOM)
         self._connected = self._birth_is_due = False
         self._line = LineWatch()
@@ -98,7 +100,7 @@ class _SparkplugBridge:
     def _keep(self, said: _Said) -> None:
         """A verdict waits for the broker; everything else is of the past."""
         if said.to_all and said.fields["type"] == "verdict":
-            self._store.add(json.dumps(said.fields, separators=(",", ":")).encode())
+            self.store.add(json.dumps(said.fields, separators=(",", ":")).encode())
 
     # -- the connection --------------------------------------------------------------------
 
@@ -138,12 +140,16 @@ class _SparkplugBridge:
         """Everything goes through here, one by one: so `seq` has no gap."""
         while True:
             said = await self._next()
-            await self._certify(client)
-            if said is not None and (said.old or not self._node.born):
-                self._keep(said)
-            elif said is not None:
-                data = self._node.data(said.fields, _now_ms(), to_all=said.to_all)
-                await self._send(client, "DDATA", data)
+            try:
+                await self._certify(client)
+                if said is not None and self._node.born and not said.old:
+                    data = self._node.data(said.fields, _now_ms(), to_all=said.to_all)
+                    await self._send(client, "DDATA", data)
+                    said = None
+            finally:
+                # Whatever it is that was not said.
+                if said is not None:
+                    self._keep(said)
             if self._may_tell_history:
                 await self._publish_stored(client)
 
@@ -157,7 +163,7 @@ class _SparkplugBridge:
     @property
     def _may_tell_history(self) -> bool:
         """Whether something is stored, and nothing of the present waits."""
-        return bool(self._store) and self._waiting.empty() and self._node.born
+        return bool(self.store) and self._waiting.empty() and self._node.born
 
     async def _certify(self, client: Client) -> None:
         """Births and deaths that are due, before anything else is said."""
@@ -176,12 +182,12 @@ class _SparkplugBridge:
 
     async def _publish_stored(self, client: Client) -> None:
         """The oldest that waited, as history."""
-        payload = self._store.take()
+        payload = self.store.take()
         data = self._node.data(json.loads(payload), _now_ms(), to_all=True, historical=True)
         try:
             await self._send(client, "DDATA", data)
         except BaseException:
-            self._store.add(payload)
+            self.store.add(payload)
             raise
         await asyncio.sleep(0)  # thousands may wait, and the line is to be heard meanwhile
 
