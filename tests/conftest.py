@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import torch
 from hypothesis import settings
 
@@ -48,6 +49,14 @@ def niceness_as_before() -> Iterator[None]:
     yield
     if os.geteuid() == 0 and os.getpriority(os.PRIO_PROCESS, 0) != before:
         os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A service that ran in a test leaves its log behind, which ends with that test's output."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)

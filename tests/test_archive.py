@@ -109,7 +109,9 @@ class Bench:
 
     def ready(self) -> None:
         """Wait until it takes frames."""
-        self.until(lambda: self.archive.counts and not self.archive.process.ended)
+        process = self.archive.process
+        # What was counted may be of the process before.
+        self.until(lambda: self.archive.counts and process.heard and not process.ended)
 
 
 @pytest.fixture

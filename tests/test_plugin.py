@@ -136,6 +136,12 @@ def line(installed: Path, bundle: Bundle, tmp_path: Path) -> Path:
     return toml
 
 
+def journal(folder: Path) -> dict[str, str]:
+    """What the side process wrote, by the verdict's number."""
+    written = (folder / "journal.txt").read_text().split("\n")[:-1]
+    return dict(line.split(" ", 1) for line in written)
+
+
 def test_its_camera_its_bundle_and_its_side_process_run_a_line(
     line: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -148,20 +154,20 @@ def test_its_camera_its_bundle_and_its_side_process_run_a_line(
         os.kill(running.child("kenpin-book"), signal.SIGKILL)
         running.until(lambda m: m["type"] == "alarm" and m["source"] == "book" and m["active"])
         running.until(lambda m: m["type"] == "alarm" and m["source"] == "book" and not m["active"])
+        # On a busy machine it may be behind, and shown no frame with a verdict.
+        while not any("NG defect" in e and "grey" in e for e in journal(tmp_path).values()):
+            running.verdict(lambda m: m["reason"] == "defect")
         last = running.verdict(lambda m: m["reason"] == "defect")["seq"]
         assert running.stop() == 0
     verdicts = running.verdicts
     assert [m["seq"] for m in verdicts] == list(range(1, len(verdicts) + 1))
-    entries = dict(
-        line.split(" ", 1) for line in (tmp_path / "journal.txt").read_text().split("\n")[:-1]
-    )
+    entries = journal(tmp_path)
     heard = {str(m["seq"]): m for m in verdicts}
     assert str(last) in entries
     for seq, entry in entries.items():
         message = heard[seq]
         assert entry.startswith("OK - " if message["verdict"] == 1 else f"NG {message['reason']} ")
         assert f"{message.get('n_defects', 0)} defects" in entry
-    assert "grey" in entries[str(last)]
 
 
 def test_a_side_process_is_checked_before_the_line_runs(
