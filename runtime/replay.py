@@ -25,7 +25,7 @@ from kenpin.camera.files.recording_source import RecordingSource
 from kenpin.camera.paced_source import PacedSource
 from kenpin.camera.source import FrameSource
 from kenpin.config.arguments import add_version, not_negative, positive, whole
-from kenpin.config.errors import ConfigError
+from kenpin.config.errors import ConfigError, OutputError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.output import add_maps, folder_to_write
 from kenpin.processes.cluster import add_dask, open_cluster
@@ -269,11 +269,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check_apart(folder: Path, frames: Path | None) -> None:
+    """See that what is written is not replayed the next time."""
+    if frames is not None and folder.resolve().is_relative_to(frames.resolve()):
+        raise OutputError(f"{folder}: lies within the frames; name a folder beside them")
+
+
 def _replay(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
     budget_us = None if options.budget_ms is None else round(options.budget_ms * 1000)
     for folder in (options.overlays, options.maps, options.rolls):
         if folder:
+            _check_apart(folder, options.frames)
             folder_to_write(folder)
     with ExitStack() as stack:
         source = _source(options, bundle)

@@ -106,6 +106,26 @@ def test_what_a_power_cut_left_of_a_line_is_cut_off_and_told(tmp_path: Path, lef
     assert log.verify().count == 7
 
 
+def test_an_export_begins_at_an_instant_however_it_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An auditor who mistypes a date would read "no changes"."""
+    log = AuditLog(tmp_path / "audit.jsonl", now=iter([0.0, 3600.0, 7200.0]).__next__)
+    for number in range(3):
+        log.write(MIKA, "alarm", "camera", after=number)
+
+    def exported(since: str) -> int:
+        assert main(["audit", "export", str(log.path), "--format", "json", "--since", since]) == 0
+        return len(capsys.readouterr().out.splitlines())
+
+    assert [exported(text) for text in (
+        "1970-01-01", "1970-01-01T01:00", "1970-01-01T02:00+01:00", "1970-01-01T01:00:00.001Z",
+    )] == [3, 2, 2, 1]  # fmt: skip
+    for text in ("rubbish", "28.11.2026", "1.1.2026"):
+        with pytest.raises(SystemExit):
+            exported(text)
+
+
 def test_what_the_service_logs_goes_on_after_a_power_cut(tmp_path: Path) -> None:
     """It writes only what has changed, and reads the log for that: torn or not."""
     log = filled(tmp_path)

@@ -168,6 +168,17 @@ def test_a_bundle_that_was_altered_in_the_depot_is_not_taken(
     assert plant.held == (None, None, 0)
 
 
+def test_a_signed_order_is_not_replaced_by_one_that_nobody_signed(
+    plant: Plant, depot: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plant.publish(0, depot) == 0
+    bare = ["publish", str(plant.bundles[1]), depot, "--line", "web-1"]
+    assert edge_compile(bare) != 0
+    assert "is signed, and boxes that trust its key" in capsys.readouterr().err
+    assert plant.pull(depot) == 0
+    assert plant.held[0] == plant.bundles[0].name
+
+
 def test_a_second_pull_takes_nothing_from_the_first(
     plant: Plant, depot: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

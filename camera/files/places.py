@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from kenpin.config.errors import ConfigError
+from kenpin.config.errors import ConfigError, OutputError
 
 __all__ = ["Place", "open_place"]
 
@@ -89,6 +89,9 @@ class Place:
         except FileNotFoundError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and _local(self._files):
+                what = f"{error.filename or self.url}: {error.strerror}"
+                raise OutputError(f"{what}; check the path, rights and disk") from error
             # Each kind of place has errors of its own, and only it knows them.
             raise ConfigError(
                 f"{self.url}: {type(error).__name__}: {error}; check the address, the network and "

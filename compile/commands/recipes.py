@@ -147,11 +147,19 @@ def _recipe_file(given: Path) -> Path:
     """The recipe's file; of a folder of images the one that `init` wrote, now or before."""
     if not given.is_dir():
         return given
+    from kenpin.compile.good_images.first_look import find_good
+
     file = _first_name(given)
-    if file.exists():
-        sys.stderr.write(f"{file}: the recipe for {given}, as it is\n")
-    else:
+    if not file.exists():
         _write_first(given, file)
+        return file
+    said, meant = load_recipe(file).images.good, find_good(given)[0]
+    if said.resolve() != meant.resolve():
+        raise ConfigError(
+            f"{file}: is the recipe for {said}, not for {meant}; name that file, move it away, or "
+            "run this in another folder"
+        )
+    sys.stderr.write(f"{file}: the recipe for {given}, as it is\n")
     return file
 
 

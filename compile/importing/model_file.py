@@ -168,7 +168,12 @@ def names_of(model: Any) -> set[str]:
 
 def output_of(model: Any, name: str) -> Any:
     """What feeds the output of that name."""
-    port = next(port for port in model.outputs if name in port.get_names())
+    port = next((port for port in model.outputs if name in port.get_names()), None)
+    if port is None:
+        raise ConfigError(
+            f"model: has no output {name} once its shape is fixed; it has {_told(model)}; name its "
+            "outputs where it is exported"
+        )
     return port.get_node().input_value(0)
 
 

@@ -113,6 +113,11 @@ class Depot:
         except FileNotFoundError:
             raise DepotError(f"{self.place.url}: holds no {bundle}; publish it first") from None
         before = self._found(line)
+        if before is not None and before.signatures and key is None:
+            raise DepotError(
+                f"{self.place.url}: the order for {line!r} is signed, and boxes that trust its key "
+                "would carry out none that is not; sign this one, too (--key)"
+            )
         made = Order(line=line, bundle=bundle, serial=1 + (before.order.serial if before else 0))
         signatures = {} if key is None else dict([sign_text(made.text, key)])
         signed = _SignedOrder(order=made, signatures=signatures)

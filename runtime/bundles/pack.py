@@ -66,8 +66,17 @@ def seal(
         shutil.rmtree(target)
         raise
     if current:
-        point(store / "current", target)
+        _put_in_force(store / "current", target)
     return bundle
+
+
+def _put_in_force(current: Path, target: Path) -> None:
+    """Let the link lead to a new bundle and, as `Store.switch` does, `previous` to the old one."""
+    before = current.resolve() if current.is_symlink() else target
+    ours = before.is_dir() and before.parent == target.resolve().parent
+    if ours and before != target.resolve():
+        point(current.with_name("previous"), before)
+    point(current, target)
 
 
 def by_hand(old: ThresholdRecord, ok: float, ng: float | None) -> ThresholdRecord:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from kenpin.config.errors import ConfigError
+from kenpin.config.errors import ConfigError, OutputError
 from kenpin.runtime.bundles.durable import replace_file
 from kenpin.runtime.bundles.layout import SIGNATURES
 
@@ -42,21 +42,32 @@ def make_key(private: Path) -> Path:
     Raises
     ------
     ConfigError
-        If one of the files is there already.
+        If one of the files is there already or cannot be made: then neither is left.
     """
     key = Ed25519PrivateKey.generate()
     public = private.with_suffix(".pub")
+    if private == public:
+        raise ConfigError(
+            f"{private}: ends in .pub, as public keys do; name the private one, such as "
+            f"{private.with_suffix('.pem')}"
+        )
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     open_ = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    for path, data, mode in ((private, secret, 0o600), (public, open_, 0o644)):
-        try:
+    made: list[Path] = []
+    try:
+        for path, data, mode in ((private, secret, 0o600), (public, open_, 0o644)):
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        except OSError as error:
+            made.append(path)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+    except OSError as error:
+        for path in made:
+            path.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError):
             raise ConfigError(
-                f"{path}: {error.strerror}; a key is never overwritten, give another name"
+                f"{error.filename}: is there already; a key is never overwritten, give another name"
             ) from None
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+        raise OutputError(f"{error.filename or private}: {error.strerror}") from None
     return public
 
 

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["staging_folder", "sweep"]
+from kenpin.config.errors import ConfigError
+from kenpin.runtime.bundles.layout import MANIFEST
+
+__all__ = ["expect_store", "staging_folder", "sweep"]
 
 _STAGING = ".staging-"
 
@@ -21,7 +24,13 @@ def staging_folder(store: Path) -> Iterator[Path]:
     """An empty folder inside the store, gone afterwards unless it was sealed.
 
     What makers that were killed have left there goes, too.
+
+    Raises
+    ------
+    ConfigError
+        If the store is itself a bundle, which would be one no more.
     """
+    expect_store(store)
     store.mkdir(parents=True, exist_ok=True)
     sweep(store)
     folder, handle = _held(store)
@@ -31,6 +40,21 @@ def staging_folder(store: Path) -> Iterator[Path]:
     finally:
         os.close(handle)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def expect_store(folder: Path) -> None:
+    """See that a folder may hold bundles.
+
+    Raises
+    ------
+    ConfigError
+        If it is a bundle.
+    """
+    if (folder / MANIFEST).is_file():
+        real = folder.resolve()
+        raise ConfigError(
+            f"{folder} is one bundle; expected a folder that holds bundles, such as {real.parent}"
+        )
 
 
 def sweep(store: Path) -> None:

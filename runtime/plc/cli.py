@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kenpin.config.arguments import add_version, positive, share, whole
-from kenpin.config.errors import ConfigError
+from kenpin.config.errors import ConfigError, OutputError
 from kenpin.config.exits import EPILOG, Exit, asked_to_end, run
+from kenpin.config.output import file_to_write
 from kenpin.runtime.plc.drive import Drive, Plan
 from kenpin.runtime.plc.faults import BETWEEN, Fault, Faults
 from kenpin.runtime.plc.limits import PlcLimits
@@ -133,6 +134,8 @@ def _task_arguments(what: argparse._ArgumentGroup) -> None:
 
 
 def _plc(options: argparse.Namespace) -> int:
+    if options.json:
+        file_to_write(options.json)
     where = _addresses(options)
     bridge = _bridge(options)
     faults = Faults(_faults(options.fault, bridge), options.fault_share, options.seed)
@@ -317,7 +320,7 @@ def _write(path: Path, found: object) -> None:
     try:
         path.write_text(json.dumps(found, indent=1) + "\n")
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error}") from error
+        raise OutputError(f"{path}: {error.strerror}; what was found is lost") from error
 
 
 if __name__ == "__main__":

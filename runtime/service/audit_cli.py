@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 from kenpin.config.errors import ConfigError
@@ -50,13 +51,28 @@ def _parser() -> argparse.ArgumentParser:
     verify.set_defaults(do=_verify)
     export = commands.add_parser("export", help="write all entries, after a check")
     export.add_argument("--format", choices=("csv", "json"), default="csv")
-    export.add_argument("--since", default="", metavar="DATE", help="such as 2026-11-01; UTC")
+    export.add_argument(
+        "--since",
+        type=_instant,
+        metavar="DATE",
+        help="such as 2026-11-01 or 2026-11-01T06:00+01:00; UTC unless it says otherwise",
+    )
     export.set_defaults(do=_export)
     for command in (verify, export):
         command.add_argument(
             "log", type=Path, metavar="LINE.toml", help="a line's settings, or a log"
         )
     return parser
+
+
+def _instant(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no date; expected one such as 2026-11-01"
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _logs(path: Path) -> list[AuditLog]:
@@ -81,7 +97,8 @@ def _export(options: argparse.Namespace) -> int:
     found: list[AuditEntry] = []
     for log in _logs(options.log):
         log.verify()
-        found += [entry for entry in log.entries() if entry.at >= options.since]
+        since = options.since
+        found += [one for one in log.entries() if since is None or _instant(one.at) >= since]
     found.sort(key=lambda entry: entry.at)
     if options.format == "json":
         for entry in found:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
+from kenpin.runtime.bundles.staging import expect_store
 from kenpin.runtime.bundles.store import Store, StoreError
 from kenpin.runtime.service.audit import AuditError, AuditLog, audit_of, store_audit, who_runs
 
@@ -108,18 +109,13 @@ def _store(options: argparse.Namespace) -> Store:
 def _opened(options: argparse.Namespace) -> tuple[Store, AuditLog]:
     """The store, and the log of its changes."""
     if options.store.suffix != ".toml":
+        expect_store(options.store)
         return Store(options.store, options.trust), store_audit(options.store)
     from kenpin.config.line import load_line
-    from kenpin.runtime.bundles.layout import MANIFEST
 
     line = load_line(options.store)
-    bundles = line.bundles
-    if (bundles / MANIFEST).is_file():
-        raise ConfigError(
-            f"{options.store}: bundles = {str(bundles)!r} is one bundle; expected a folder that "
-            f"holds bundles, such as {str(bundles.parent)!r}"
-        )
-    return Store(bundles, options.trust or line.trust), audit_of(line)
+    expect_store(line.bundles)
+    return Store(line.bundles, options.trust or line.trust), audit_of(line)
 
 
 @contextmanager

@@ -56,6 +56,9 @@ def _obey(options: argparse.Namespace) -> int:
     if line.archive is None:
         raise ConfigError(f"{options.line}: has no table [archive], so there is nothing to review")
     if options.action == "export":
+        if not Reviews(line.archive.folder).newest():
+            sys.stderr.write(f"{line.archive.folder}: nobody has reviewed anything yet\n")
+            return Exit.DONE
         made = export_reviews(line.archive.folder, options.folder, options.recipe)
         for part, count in made.items():
             if part.startswith("test/"):
