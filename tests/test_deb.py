@@ -227,9 +227,9 @@ def test_what_a_box_installs_is_pinned_as_the_tests_had_it() -> None:
     )
     assert {name: wanted[name] for name in pinned} == pinned
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    # The bridges to PLCs and brokers are the box's, too.
+    # The bridges to PLCs and brokers are the box's, too, and depots that it pulls from.
     every_extra = project["optional-dependencies"]
-    extras = [every_extra[name] for name in ("modbus", "mqtt", "opcua", "page")]
+    extras = [every_extra[name] for name in ("modbus", "mqtt", "opcua", "page", "store")]
     every = [text for part in (project["dependencies"], *extras) for text in part]
     asked = {re.split(r"[<>=]", text)[0].lower() for text in every}
     assert asked <= pinned.keys()
