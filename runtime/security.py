@@ -10,8 +10,10 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kenpin.camera.genicam.host import Finding
+from kenpin.config.bridges import is_loopback
 from kenpin.config.line import Line
 from kenpin.runtime.box.disks import Ask, examine_disks
 from kenpin.runtime.box.host import clock
@@ -59,6 +61,8 @@ def examine_security(
     now = time.time() if now_s is None else now_s
     return [
         *_sockets(line),
+        *_page(line),
+        *_bridges(line),
         *_keys(line, now),
         *_modes(line, settings),
         *_bundles(line),
@@ -91,6 +95,55 @@ def _sockets(line: Line) -> Iterator[Finding]:
         remedy = "" if local else "a proxy with a password before it, and 127.0.0.1 here"
         told = f"{line.status.address}:{line.status.port}, plain HTTP"
         yield Finding("status", "ok" if local else "warning", told, remedy)
+
+
+def _page(line: Line) -> Iterator[Finding]:
+    page = line.page
+    if page is None:
+        return
+    where = f"{page.address}:{page.port}"
+    told = f"{where}, role {page.local_role} for everybody on this box"
+    if page.accounts is not None:
+        yield Finding("page", "ok", f"{where}, for people of {page.accounts}")
+    elif page.local_role == "set":
+        remedy = "give page.accounts: whoever sits at the box changes thresholds without a name"
+        yield Finding("page", "warning", told, remedy)
+    else:
+        yield Finding("page", "ok", told)
+    yield from _secrets("page", page.model_dump())
+
+
+def _bridges(line: Line) -> Iterator[Finding]:
+    for bridge in line.bridges:
+        name = f"bridge {bridge.called}"
+        address = getattr(bridge, "address", None)
+        allowed: tuple[str, ...] = getattr(bridge, "allow", None) or ()
+        if address is None:
+            host = getattr(bridge, "host", "")
+            yield Finding(name, "ok", f"{bridge.kind}, to {host}:{getattr(bridge, 'port', '')}")
+        elif is_loopback(address) or allowed or bridge.admitting:
+            whom = ", ".join(allowed) or "those that it admits"
+            whom = "programs here" if is_loopback(address) else whom
+            yield Finding(name, "ok", f"{bridge.kind} at {address}, for {whom}")
+        else:
+            remedy = "a network of its own for the PLC, and a firewall: the protocol knows no names"
+            yield Finding(name, "warning", f"{bridge.kind} at {address}: everybody there", remedy)
+        yield from _secrets(name, bridge.model_dump())
+
+
+def _secrets(what: str, settings: dict[str, Any]) -> Iterator[Finding]:
+    """Whether others may read what only the service should."""
+    for key in ("private_key", "accounts", "users", "password_file"):
+        path = settings.get(key)
+        if not isinstance(path, Path):
+            continue
+        if not path.exists():
+            yield Finding(f"{what}: {key}", "warning", f"{path} is not there", "see edge-run check")
+        elif path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+            remedy = f"chmod o-rw {path}"
+            yield Finding(f"{what}: {key}", "warning", f"{path} is for everybody", remedy)
+        else:
+            yield Finding(f"{what}: {key}", "ok", str(path))
 
 
 def _keys(line: Line, now: float) -> Iterator[Finding]:

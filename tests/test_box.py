@@ -27,6 +27,8 @@ def box(root: Path, **changed: str) -> Path:
         "proc/swaps": "Filename Type Size Used Priority",
         "proc/loadavg": "0.1 0.2 0.3 1/100 7",
         "run/systemd/timesync/synchronized": "",
+        "proc/1/cmdline": "/sbin/init",
+        "proc/1/stat": "1 (init) S " + "0 " * 40,
         "proc/7/cmdline": "/usr/bin/python3\0/opt/kenpin/bin/edge-run\0/etc/kenpin/web-1.toml\0",
         "proc/7/stat": stat,
         "proc/7/status": "VmLck:\t  4096 kB\nCapEff:\t0000000000000000\n",
@@ -68,6 +70,12 @@ def test_what_makes_verdicts_late_is_named_with_its_remedy(
 def test_a_clock_that_nothing_sets_is_told(tmp_path: Path) -> None:
     (box(tmp_path) / "run/systemd/timesync/synchronized").unlink()
     assert [f.name for f in examine_box(tmp_path) if f.grade == "warning"] == ["time"]
+
+
+def test_what_cannot_be_seen_is_not_called_well(tmp_path: Path) -> None:
+    root = box(tmp_path, **{"proc/swaps": "", "proc/1/cmdline": ""})
+    found = {finding.name: finding.grade for finding in examine_box(root)}
+    assert (found["swap"], found["realtime programs"]) == ("unknown", "unknown")
 
 
 def test_the_command_looks_at_this_box(capsys: pytest.CaptureFixture[str]) -> None:

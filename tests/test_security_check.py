@@ -90,6 +90,27 @@ def test_sockets_that_others_may_use_are_named(settings: Path, tmp_path: Path) -
     assert "wire.keys" in told["wire.ctl"]
 
 
+def test_the_page_and_the_bridges_are_looked_at(settings: Path, tmp_path: Path) -> None:
+    secrets = {name: tmp_path / name for name in ("users.json", "page.key", "mqtt.pw")}
+    for number, path in enumerate(secrets.values()):
+        path.write_text("{}")
+        path.chmod(0o644 if number == 2 else 0o640)
+    (tmp_path / "page.pem").write_text("")
+    more = (
+        f'[page]\naddress = "10.0.0.1"\naccounts = "{secrets["users.json"]}"\n'
+        f'certificate = "{tmp_path}/page.pem"\nprivate_key = "{secrets["page.key"]}"\n'
+        '[[bridges]]\nkind = "modbus"\naddress = "10.0.0.1"\nallow = ["10.0.0.2"]\n'
+        f'[[bridges]]\nkind = "mqtt"\nuser = "line"\npassword_file = "{secrets["mqtt.pw"]}"\n'
+    )
+    toml = written(tmp_path, 'ctl = "ipc://{0}/ctl", pub = "ipc://{0}/pub"', more)
+    found = {f.name: f for f in examine_security(load_line(toml), toml, root=box(tmp_path / "r"))}
+    assert found["page"].grade == "ok"
+    assert found["page: private_key"].grade == "ok"
+    assert "10.0.0.1" in found["bridge modbus"].found
+    password = found["bridge mqtt: password_file"]
+    assert (password.grade, password.remedy) == ("warning", f"chmod o-rw {secrets['mqtt.pw']}")
+
+
 def test_old_keys_and_empty_lists_of_clients_are_named(settings: Path, tmp_path: Path) -> None:
     root = box(tmp_path / "root")
     assert "age of keys" in complaints(settings, root, years=3)

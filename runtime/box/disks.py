@@ -74,6 +74,8 @@ def _device(place: Path, name: str, ask: Ask) -> Finding:
 def _flash(name: str, file: Path) -> Finding:
     # JEDEC eMMC 5.0: 1 is up to 10 % worn, 10 up to 100 %, 11 beyond.
     worn = max(int(word, 16) for word in file.read_text().split())
+    if not worn:
+        return Finding(f"flash {name}", "unknown", "its wear is not defined")
     if worn >= _WORN_PERCENT // 10:
         return Finding(f"flash {name}", "warning", f"{10 * worn} % worn", _EXCHANGE)
     return Finding(f"flash {name}", "ok", f"{10 * worn} % worn at most")

@@ -61,7 +61,10 @@ def _governors(root: Path) -> Iterator[Finding]:
 
 
 def _swap(root: Path) -> Finding:
-    rows = text_of(root / "proc/swaps").splitlines()[1:]
+    text = text_of(root / "proc/swaps")
+    if not text:
+        return Finding("swap", "unknown", "/proc/swaps cannot be read")
+    rows = text.splitlines()[1:]
     used = sum(int(row.split()[3]) for row in rows if len(row.split()) > 3)
     if used:
         remedy = "more memory, or swapoff -a: a page that comes from a disk takes milliseconds"
@@ -95,6 +98,11 @@ def _rivals(root: Path, lines: set[Path]) -> Finding:
     if rivals:
         remedy = "gateway.realtime_priority and LimitRTPRIO above theirs, or theirs lower: chrt -p"
         return Finding("realtime programs", "warning", ", ".join(sorted(rivals)), remedy)
+    if not text_of(root / "proc/1/cmdline"):
+        # A container, or a mount that shows each user its own.
+        return Finding(
+            "realtime programs", "unknown", "programs of others cannot be seen from here"
+        )
     return Finding("realtime programs", "ok", "none before the lines'")
 
 

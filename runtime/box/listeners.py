@@ -9,6 +9,7 @@ import ipaddress
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kenpin.camera.genicam.host import Finding
 from kenpin.config.line import Line
@@ -56,4 +57,6 @@ def _own_ports(line: Line) -> set[tuple[str, int]]:
     endpoints = (line.wire.ctl, line.wire.pub, line.wire.img)
     ports = [text.rpartition(":")[2] for text in endpoints if text and text.startswith("tcp:")]
     found = {("tcp", int(port)) for port in ports if port.isdigit()}
-    return found | ({("tcp", line.status.port)} if line.status else set())
+    # Of bridges those that listen; MQTT's go to a broker.
+    served: list[Any] = [line.status, line.page, *line.bridges]
+    return found | {("tcp", one.port) for one in served if hasattr(one, "address")}
