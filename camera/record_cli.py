@@ -8,6 +8,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kenpin.camera.acquisition.events import (
@@ -77,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _record(options: argparse.Namespace) -> int:
     spec = load_camera(options.line, options.set)
+    if getattr(spec, "software_triggered", False):
+        raise ConfigError(
+            f"{options.line}: the camera takes frames when it is asked, and nobody asks here; let "
+            "it run by itself (--set camera.triggers=[]), or let the line's archive keep its frames"
+        )
     with asked_to_end() as ended:
         return _recorded(options, spec, ended)
 
@@ -123,7 +129,8 @@ def _keep(event: CameraEvent, ring: FrameRing, recorder: RecordingWriter) -> Non
     elif isinstance(event, FrameArrived):
         # Straight from the ring to the disk; a disk that is behind fills the ring, and
         # the acquisition counts what finds no slot.
-        recorder.write(frame_in(ring, event.ticket))
+        # With what the ring has no room for: when its exposure began, its lines' counts.
+        recorder.write(replace(frame_in(ring, event.ticket), capture=event.capture))
         ring.release(event.ticket)
     elif isinstance(event, FramesLost):
         recorder.write(

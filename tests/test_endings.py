@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import kenpin.commands
+from kenpin.camera.record_cli import main as edge_record
+from kenpin.config.exits import Exit
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.durable import point, replace_file
@@ -270,3 +272,18 @@ def test_a_terminal_that_is_closed_ends_a_recording_in_order(tmp_path: Path) -> 
         out, err = recorder.communicate(timeout=PATIENCE_S)
     assert (recorder.returncode, err) == (0, "")
     assert "frames, 0 missed" in out
+
+
+def test_a_recording_of_a_camera_that_waits_for_triggers_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would wait for ever, and record nothing."""
+    toml = tmp_path / "line.toml"
+    toml.write_text(
+        'name = "web-1"\nbox = "b"\nbundles = "bundles"\ntrigger = { budget_ms = 60 }\n'
+        '[camera]\nkind = "genicam"\nlines_per_frame = 8\nwidth_px = 8\npixel_format = "Mono8"\n'
+        '[[camera.triggers]]\nselector = "FrameStart"\nsource = "Software"\n'
+    )
+    assert edge_record([str(toml), "-o", str(tmp_path / "rec")]) == Exit.CONFIG
+    assert "nobody asks here" in capsys.readouterr().err
+    assert not (tmp_path / "rec").exists()
