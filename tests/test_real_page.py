@@ -153,9 +153,7 @@ def test_what_was_refused_is_said_and_stays(page: Served, patchcore: Bundle) -> 
         chromium.value("document.getElementById('back').click()")
         shown = "!document.getElementById('trouble').hidden"
         chromium.until(shown)
-        assert "not changed it" in chromium.value(
-            "document.getElementById('trouble').innerText"
-        )
+        assert "not changed it" in chromium.value("document.getElementById('trouble').innerText")
         # What the line tells afterwards does not wipe it away.
         before = chromium.value("line.now")
         page.live.counts(counts(patchcore.label))
