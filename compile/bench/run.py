@@ -68,10 +68,10 @@ def bench(
     # Only what was measured now says how long the rest will take.
     begun, done = time.monotonic(), 0
     results: list[Result] = []
-    waiting = sum(known.find(_key(cell)) is None for cell in cells)
+    keys = [_key(cell) for cell in cells]
+    waiting = sum(known.find(key) is None for key in keys)
     say(f"{len(cells)} cells, {len(cells) - waiting} of them known from before")
-    for cell in cells:
-        key = _key(cell)
+    for cell, key in zip(cells, keys, strict=True):
         result = known.find(key)
         if result is None:
             result = _measured(cell, folder, cluster)
