@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MANIFEST", "PROPOSALS", "SIGNATURES", "folder_name", "product_of"]
+__all__ = ["MANIFEST", "PROPOSALS", "SIGNATURES", "folder_name", "may_be_of", "product_of"]
 
 MANIFEST = "manifest.json"
 # Beside the manifest; not in the content hash, so that a bundle may be signed later.
@@ -19,3 +19,8 @@ def folder_name(label: str) -> str:
 def product_of(label: str) -> str:
     """The recipe's name in a bundle's label, or in its folder's name: what it was made for."""
     return folder_name(label).rpartition("-")[0]
+
+
+def may_be_of(label: str, product: str) -> bool:
+    """Whether what a bundle judged may show a product; where nobody knows which bundle, it may."""
+    return not label or product_of(label) == product

@@ -10,7 +10,7 @@ from pathlib import Path
 from kenpin.camera.files.images import decode_pixels
 from kenpin.camera.files.listing import list_images
 from kenpin.config.errors import ConfigError
-from kenpin.runtime.bundles.layout import product_of
+from kenpin.runtime.bundles.layout import may_be_of
 from kenpin.runtime.learning.challenge import HASH_DIGITS, Known
 from kenpin.runtime.service.reviews import KNOWN, Review, Reviews, Says, frames, kept
 
@@ -72,7 +72,7 @@ def _of_archive(archive: Path, product: str) -> Lessons:
     good = [
         _known(one.stem.with_suffix(".png"), bad=False)
         for one in frames(archive, "ok", None, MOST_GOOD)
-        if one.number not in said and (not one.bundle or product_of(one.bundle) == product)
+        if one.number not in said and may_be_of(one.bundle, product)
     ]
     return Lessons(wrong, [*defects, *good])
 

@@ -28,7 +28,7 @@ import numpy as np
 from kenpin.camera.files.images import read_pixels
 from kenpin.config.errors import ConfigError
 from kenpin.runtime.bundles.durable import replace_file
-from kenpin.runtime.bundles.layout import product_of
+from kenpin.runtime.bundles.layout import may_be_of, product_of
 
 __all__ = [
     "KINDS",
@@ -91,7 +91,7 @@ class Review:
 
     def shows(self, product: str) -> bool:
         """Whether the frame may show that product: a recipe's name."""
-        return not self.bundle or product_of(self.bundle) == product
+        return may_be_of(self.bundle, product)
 
 
 @dataclass(frozen=True, slots=True)
