@@ -143,6 +143,14 @@ class Grabber:
     def shots(self, count: int) -> list[Shot]:
         return [self.shot() for _ in range(count)]
 
+    def shots_past(self, simulator: Simulator, count: int) -> list[Shot]:
+        """What waits already and `count` ids more: what was told before is within."""
+        last = int(simulator.status()["next_frame_id"]) + count
+        shots = [self.shot()]
+        while shots[-1].frame_id < last:
+            shots.append(self.shot())
+        return shots
+
     def none_within(self, seconds: float) -> bool:
         """True if no frame comes for so long."""
         try:
