@@ -43,8 +43,8 @@ def prefix_of(level: str) -> str:
 
 def say(level: str, event: str, **fields: Any) -> None:
     """Write an event to stderr, in one piece; for a process that has no log of its own."""
-    told = {"event": event, "level": level, "pid": os.getpid(), **fields}
-    text = json.dumps(told, default=str)[:_MOST_CHARS]
+    entry = {"event": event, "level": level, "pid": os.getpid(), **fields}
+    text = json.dumps(entry, default=str)[:_MOST_CHARS]
     os.write(2, f"{prefix_of(level)}{text}\n".encode())
 
 

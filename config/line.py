@@ -173,7 +173,7 @@ class WatchdogSpec(Settings):
     start_s: float = Field(default=120, ge=1, le=3600)
 
     @model_validator(mode="after")
-    def _told_before_killed(self) -> Self:
+    def _hung_before_killed(self) -> Self:
         if self.kill_ms < self.hung_ms:
             raise ValueError(
                 f"kill_ms {self.kill_ms:g} is below hung_ms {self.hung_ms:g}: clients would learn "

@@ -16,11 +16,11 @@ def source_date_epoch() -> int:
 
     https://reproducible-builds.org/specs/source-date-epoch/
     """
-    told = os.environ.get("SOURCE_DATE_EPOCH")
-    if told is None:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is None:
         log = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
         found = subprocess.run(log, capture_output=True, text=True, check=False)
         if found.returncode:
             raise SystemExit("no repository here: say the source's date by SOURCE_DATE_EPOCH")
-        told = found.stdout.strip()
-    return int(told)
+        epoch = found.stdout.strip()
+    return int(epoch)

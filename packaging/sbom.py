@@ -99,10 +99,10 @@ def _sha256(digest: str) -> dict[str, str]:
     return {"alg": "SHA-256", "content": digest}
 
 
-def _licence(told: str) -> dict[str, Any]:
-    if "LicenseRef" not in told and " " in told:
-        return {"expression": told}
-    return {"license": {"name" if "LicenseRef" in told else "id": told}}
+def _licence(licence: str) -> dict[str, Any]:
+    if "LicenseRef" not in licence and " " in licence:
+        return {"expression": licence}
+    return {"license": {"name" if "LicenseRef" in licence else "id": licence}}
 
 
 def _environment() -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -109,34 +109,34 @@ def _normal(name: str) -> str:
 def _read(path: Path) -> Wheel:
     with zipfile.ZipFile(path) as archive:
         (name,) = fnmatch.filter(archive.namelist(), "*.dist-info/METADATA")
-        told = HeaderParser().parsestr(archive.read(name).decode())
-    return Wheel(path, _normal(told["Name"]), told["Version"], _licence(told), _authors(told))
+        meta = HeaderParser().parsestr(archive.read(name).decode())
+    return Wheel(path, _normal(meta["Name"]), meta["Version"], _licence(meta), _authors(meta))
 
 
-def _licence(told: Message) -> str:
+def _licence(meta: Message) -> str:
     """Its SPDX expression, or what comes nearest."""
-    if told["License-Expression"]:
-        return str(told["License-Expression"])
+    if meta["License-Expression"]:
+        return str(meta["License-Expression"])
     known = {
         "MIT License": "MIT",
         "BSD License": "BSD-3-Clause",
         "Apache Software License": "Apache-2.0",
         "GNU Lesser General Public License v3 or later (LGPLv3+)": "LGPL-3.0-or-later",
     }
-    for classifier in told.get_all("Classifier", []):
+    for classifier in meta.get_all("Classifier", []):
         if classifier.startswith("License ::"):
             last = classifier.rsplit(" :: ", 1)[1]
             return known.get(last, "LicenseRef-" + re.sub(r"[^\w.]+", "-", last).strip("-"))
     named = {"Apache 2.0": "Apache-2.0", "Apache License, Version 2.0": "Apache-2.0"}
-    short = str(told["License"] or "").split("\n")[0].strip()
+    short = str(meta["License"] or "").split("\n")[0].strip()
     if short in named:
         return named[short]
-    return short if re.fullmatch(r"[\w.+-]{2,40}", short) else f"LicenseRef-{_normal(told['Name'])}"
+    return short if re.fullmatch(r"[\w.+-]{2,40}", short) else f"LicenseRef-{_normal(meta['Name'])}"
 
 
-def _authors(told: Message) -> str:
-    found = [told["Author"], told["Author-email"], told["Maintainer"], told["Maintainer-email"]]
-    return next((" ".join(str(a).split()) for a in found if a), f"the authors of {told['Name']}")
+def _authors(meta: Message) -> str:
+    found = [meta["Author"], meta["Author-email"], meta["Maintainer"], meta["Maintainer-email"]]
+    return next((" ".join(str(a).split()) for a in found if a), f"the authors of {meta['Name']}")
 
 
 def unpack(wheel: Wheel, lib: Path) -> list[Path]:

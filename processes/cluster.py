@@ -121,11 +121,11 @@ class Workers:
             Whatever `work` raised first, in the order of the pieces.
         """
         waiting: deque[Future] = deque()
-        told = versions()
+        expected = versions()
         try:
             for piece in pieces:
                 waiting.append(
-                    self._client.submit(_done, work, sent.future, piece, told, pure=False)
+                    self._client.submit(_done, work, sent.future, piece, expected, pure=False)
                 )
                 if len(waiting) >= AHEAD * max(1, self.threads):
                     yield self._result(waiting.popleft())

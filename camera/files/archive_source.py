@@ -117,7 +117,9 @@ class ArchiveCut:
         """What the line said of a frame; None where its entry does not tell."""
         entry = f"{frame_name.removesuffix('.png')}.json"
         try:
-            told = json.loads(open_place(self.where).read(entry))["verdict"]
-            return Then(_OUTCOMES[told["verdict"]], told["reason"] or "", str(told["bundle"]))
+            verdict = json.loads(open_place(self.where).read(entry))["verdict"]
+            return Then(
+                _OUTCOMES[verdict["verdict"]], verdict["reason"] or "", str(verdict["bundle"])
+            )
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
