@@ -81,19 +81,19 @@ def _row(names: tuple[str, str, str], own: list[Result], results: Sequence[Resul
 
 
 def _figures(own: list[Result], rivals: Sequence[Result] = ()) -> str:
-    told = []
+    cells = []
     for _, figure, digits, more in _FIGURES:
         values = [value for result in own if (value := figure(result)) is not None]
         if not values:
-            told.append("<td>-</td>")
+            cells.append("<td>-</td>")
             continue
         mean = statistics.fmean(values)
         text = f"{mean:.{digits}f}"
         if len(values) > 1:
             text += f" ± {(max(values) - min(values)) / 2:.{digits}f}"
         best = more is not None and rivals and _is_best(mean, _means(rivals, figure), more)
-        told.append(f'<td class="best">{text}</td>' if best else f"<td>{text}</td>")
-    return "".join(told)
+        cells.append(f'<td class="best">{text}</td>' if best else f"<td>{text}</td>")
+    return "".join(cells)
 
 
 def _means(rivals: Sequence[Result], figure: Figure) -> list[float]:

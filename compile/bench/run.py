@@ -78,7 +78,7 @@ def bench(
             known.add(key, result)
             done += 1
             left_s = (time.monotonic() - begun) / done * (waiting - done)
-            say(f"{cell.label}: {_told(result)}; {left_s / 60:.0f} min left")
+            say(f"{cell.label}: {_text(result)}; {left_s / 60:.0f} min left")
             run = Run(cell.label, _plain(cell.tree), _numbers(result))
             for tracker in trackers:
                 tracker(run)
@@ -100,8 +100,8 @@ def _key(cell: Cell) -> str:
     dataset = cell.dataset.resolve()
     others = [path for path in paths if not path.resolve().is_relative_to(dataset)]
     files = [line for path in others for line in fingerprint(path)]
-    told = [version("kenpin"), cell.set, cell.dataset.name, cell.tree, files]
-    text = json.dumps(told, sort_keys=True, default=str)
+    identity = [version("kenpin"), cell.set, cell.dataset.name, cell.tree, files]
+    text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -144,7 +144,7 @@ def _bytes(made: BuildResult) -> int:
     return sum(file.stat().st_size for file in made.bundle.folder.rglob("*") if file.is_file())
 
 
-def _told(result: Result) -> str:
+def _text(result: Result) -> str:
     if result.why:
         return f"refused: {result.why}"
     auroc = "-" if result.auroc is None else f"{result.auroc:.4f}"

@@ -22,12 +22,14 @@ def main(model: str, images: str, said: str) -> None:
         model, device="CPU", config={"INFERENCE_PRECISION_HINT": "f32"}
     )
     # A copy each: it writes into what it is given.
-    told = [inferencer.predict(image.copy()) for image in np.load(images)]
+    predictions = [inferencer.predict(image.copy()) for image in np.load(images)]
     # DFM with a Gaussian has no map.
-    maps = [one.anomaly_map for one in told if one.anomaly_map is not None]
+    maps = [one.anomaly_map for one in predictions if one.anomaly_map is not None]
     np.savez(
         said,
-        scores=np.array([float(np.asarray(one.pred_score).max()) for one in told], np.float32),
+        scores=np.array(
+            [float(np.asarray(one.pred_score).max()) for one in predictions], np.float32
+        ),
         maps=np.array([np.asarray(part, np.float32).squeeze() for part in maps], np.float32),
         version=version("anomalib"),
     )

@@ -42,7 +42,7 @@ ALLOWED = 1e-4
 TILES = 8
 
 
-class Told(NamedTuple):
+class TileOutput(NamedTuple):
     """What a network alone says of a tile; None where it gives none."""
 
     map: F32 | None
@@ -119,9 +119,9 @@ def prove(recipe: Recipe, bundle: Bundle, anomalib: Path | None = None) -> Proof
     for (whole, score), own in zip(said, features, strict=True):
         found = scorer.distances(own[None])
         expected = _expected(whole, score, method, network)
-        told = {"map": found.values[0], "score": found.score}
+        actual = {"map": found.values[0], "score": found.score}
         for what, value in expected.items():
-            off[what].append(float(np.abs(value - told[what]).max()))
+            off[what].append(float(np.abs(value - actual[what]).max()))
             largest[what] = max(largest[what], float(np.abs(value).max()))
     shares = {
         what: max(values) / (largest[what] or 1.0) if values else None
@@ -130,7 +130,9 @@ def prove(recipe: Recipe, bundle: Bundle, anomalib: Path | None = None) -> Proof
     return Proof(len(tiles), by, shares["map"], shares["score"])
 
 
-def alone(network: ImportedNetwork, tiles: U8, anomalib: Path | None) -> tuple[str, list[Told]]:
+def alone(
+    network: ImportedNetwork, tiles: U8, anomalib: Path | None
+) -> tuple[str, list[TileOutput]]:
     """What ran the network as it is, image by image, and what it says of each tile.
 
     Anomalib's own inferencer, where the network is Anomalib's and a Python has it; else
@@ -152,7 +154,7 @@ def alone(network: ImportedNetwork, tiles: U8, anomalib: Path | None) -> tuple[s
                 "inferencer cannot run it; leave --anomalib out"
             )
     files = network.file.files
-    by, told = "", [Told(None, None)] * len(tiles)
+    by, outputs = "", [TileOutput(None, None)] * len(tiles)
     for first, file in enumerate(files):
         own = tiles[first :: len(files)]
         if python is not None:
@@ -161,24 +163,24 @@ def alone(network: ImportedNetwork, tiles: U8, anomalib: Path | None) -> tuple[s
             by, said = "torch, image by image", [_by_torch(network, file, tile) for tile in own]
         else:
             by, said = "OpenVINO, image by image", _by_openvino(network, file, own)
-        told[first :: len(files)] = said
-    return by, told
+        outputs[first :: len(files)] = said
+    return by, outputs
 
 
-def _by_openvino(network: ImportedNetwork, file: Path, tiles: U8) -> list[Told]:
+def _by_openvino(network: ImportedNetwork, file: Path, tiles: U8) -> list[TileOutput]:
     model = read(file)
     model.reshape(network.input_shape(1))
     compiled = new_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    said, told = network.said, []
+    said, outputs = network.said, []
     for tile in tiles:
         found = compiled(network.shown(tile))
         values = {name: found[port] for port in compiled.outputs for name in port.get_names()}
         score = None if said.score is None else float(np.asarray(values[said.score]).max())
-        told.append(Told(None if said.map is None else np.array(values[said.map]), score))
-    return told
+        outputs.append(TileOutput(None if said.map is None else np.array(values[said.map]), score))
+    return outputs
 
 
-def _by_torch(network: ImportedNetwork, file: Path, tile: U8) -> Told:
+def _by_torch(network: ImportedNetwork, file: Path, tile: U8) -> TileOutput:
     """The program itself, in torch, with as many images as it was traced for."""
     run = loaded(file).module()
     image = torch.from_numpy(network.shown(tile)).expand(_images_at_once(file), -1, -1, -1)
@@ -187,7 +189,7 @@ def _by_torch(network: ImportedNetwork, file: Path, tile: U8) -> Told:
     names = [port.any_name for port in read(file).outputs]
     values, said = dict(zip(names, found, strict=True)), network.said
     score = None if said.score is None else float(values[said.score].max())
-    return Told(None if said.map is None else values[said.map], score)
+    return TileOutput(None if said.map is None else values[said.map], score)
 
 
 def _images_at_once(file: Path) -> int:
@@ -197,7 +199,7 @@ def _images_at_once(file: Path) -> int:
 
 def _by_anomalib(
     network: ImportedNetwork, file: Path, tiles: U8, python: Path
-) -> tuple[str, list[Told]]:
+) -> tuple[str, list[TileOutput]]:
     """Its inferencer in a process of its own: Anomalib's environment need not be kenpin's."""
     height, width = network.seen
     images = np.broadcast_to(tiles, (len(tiles), 3, *tiles.shape[2:]))[..., :height, :width]
@@ -216,7 +218,7 @@ def _by_anomalib(
             maps = list(found["maps"]) or [None] * len(tiles)
             scores = [float(score) for score in found["scores"]]
             by = f"Anomalib {found['version']}'s OpenVINOInferencer"
-    return by, [Told(*one) for one in zip(maps, scores, strict=True)]
+    return by, [TileOutput(*one) for one in zip(maps, scores, strict=True)]
 
 
 def _expected(

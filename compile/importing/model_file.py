@@ -92,9 +92,9 @@ def model_file(path: Path) -> Path:
     if path.is_dir():
         found = networks_in(path)
         if len(found) != 1:
-            told = ", ".join(str(file.relative_to(path)) for file in found) or "none"
+            names = ", ".join(str(file.relative_to(path)) for file in found) or "none"
             raise ConfigError(
-                f"{path}: expected one {', '.join(READ)} in it, found {told}; name it"
+                f"{path}: expected one {', '.join(READ)} in it, found {names}; name it"
             )
         return found[0]
     if path.suffix == ".bin" and path.with_suffix(".xml").is_file():
@@ -171,8 +171,8 @@ def output_of(model: Any, name: str) -> Any:
     port = next((port for port in model.outputs if name in port.get_names()), None)
     if port is None:
         raise ConfigError(
-            f"model: has no output {name} once its shape is fixed; it has {_told(model)}; name its "
-            "outputs where it is exported"
+            f"model: has no output {name} once its shape is fixed; it has {_ports(model)}; name "
+            "its outputs where it is exported"
         )
     return port.get_node().input_value(0)
 
@@ -189,14 +189,14 @@ def said_by(model: Any, spec: ModelSpec, file: Named) -> Said:
     known = names_of(model)
     for name in said.names:
         if name not in known:
-            raise ConfigError(f"{file.name}: has no output {name}; it has {_told(model)}")
+            raise ConfigError(f"{file.name}: has no output {name}; it has {_ports(model)}")
     if said.names:
         return said
     if {ANOMALIB_MAP, ANOMALIB_SCORE} <= known:
         return Said(ANOMALIB_MAP, ANOMALIB_SCORE)
     if len(model.outputs) != 1:
         raise ConfigError(
-            f"{file.name}: gives {_told(model)}; say which to use: model.map, model.score, or "
+            f"{file.name}: gives {_ports(model)}; say which to use: model.map, model.score, or "
             "model.features"
         )
     (port,) = model.outputs
@@ -210,10 +210,10 @@ def said_by(model: Any, spec: ModelSpec, file: Named) -> Said:
         return Said(map=name)
     if len(sizes) == 4:
         return Said(features=(name,))
-    raise ConfigError(f"{file.name}: gives {_told(model)}; expected a map, a score or features")
+    raise ConfigError(f"{file.name}: gives {_ports(model)}; expected a map, a score or features")
 
 
-def _told(model: Any) -> str:
+def _ports(model: Any) -> str:
     return ", ".join(
         f"{port.any_name if port.get_names() else 'an unnamed one'} {port.partial_shape}"
         for port in model.outputs

@@ -120,10 +120,10 @@ def _digest(placed: list[tuple[LabelledImage, Split]]) -> str:
     """Of names, labels, and the state of the files they lead to."""
     digest = hashlib.sha256(_DRAWN_AS.encode())
     for sample, split in placed:
-        told = [sample.name, sample.kind, split, *fingerprint(sample.file)]
+        identity = [sample.name, sample.kind, split, *fingerprint(sample.file)]
         if isinstance(sample.mask, Drawing):
-            told.append(repr(sample.mask))
+            identity.append(repr(sample.mask))
         elif sample.mask is not None:
-            told += fingerprint(sample.mask)
-        digest.update(os.fsencode("\0".join(told) + "\n"))
+            identity += fingerprint(sample.mask)
+        digest.update(os.fsencode("\0".join(identity) + "\n"))
     return digest.hexdigest()

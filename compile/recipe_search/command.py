@@ -133,12 +133,12 @@ def _split(recipe: Recipe, rate: float) -> str:
 def _say(one: Tried) -> None:
     settings = " ".join(str(v) for v in one.settings.values() if v is not None)
     if one.found is None:
-        told = one.why
+        text = one.why
     else:
         streams = f" by {one.found.streams} streams" if one.found.streams > 1 else ""
-        told = f"{one.found.share:.1%} found, {one.found.ms:.2f} ms{streams}, "
-        told += f"{one.found.seconds:.0f} s"
-    sys.stderr.write(f"{one.number:3d}  {settings}: {told}\n")
+        text = f"{one.found.share:.1%} found, {one.found.ms:.2f} ms{streams}, "
+        text += f"{one.found.seconds:.0f} s"
+    sys.stderr.write(f"{one.number:3d}  {settings}: {text}\n")
 
 
 def _write_recipe(file: Path, result: SearchResult, space: Space) -> None:

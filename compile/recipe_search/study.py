@@ -275,17 +275,17 @@ def _hopeless(quick: Found, done: Sequence[Tried], budget: Budget) -> str:
 def _digest(recipe: Recipe, attempt: Attempt) -> str:
     """Of all that must be the same for results to be compared."""
     files = [line for path in paths_in(recipe.model_dump()) for line in fingerprint(path)]
-    told = [version("kenpin"), attempt.rate, attempt.lines, attempt.boxed]
-    task = [recipe.model_dump(mode="json"), files, *told]
+    conditions = [version("kenpin"), attempt.rate, attempt.lines, attempt.boxed]
+    task = [recipe.model_dump(mode="json"), files, *conditions]
     return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()
 
 
 def _tried(trial: Any) -> Tried:
-    told = trial.user_attrs
+    attrs = trial.user_attrs
     return Tried(
         trial.number,
-        told.get("settings", {}),
-        Found(**told["found"]) if "found" in told else None,
-        Found(**told["quick"]) if "quick" in told else None,
-        told.get("why", ""),
+        attrs.get("settings", {}),
+        Found(**attrs["found"]) if "found" in attrs else None,
+        Found(**attrs["quick"]) if "quick" in attrs else None,
+        attrs.get("why", ""),
     )

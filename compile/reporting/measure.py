@@ -38,7 +38,7 @@ SMALLEST = 1e-9
 class _Kind:
     """Tiles of one kind: told apart by their mark as well, for whoever sees no colours."""
 
-    told: str
+    label: str
     mark: int
     colour: tuple[int, int, int]
 
@@ -134,7 +134,7 @@ def _plane(embedded: dict[str, F32]) -> Picture:
         kind, below = KINDS[name], legend + line * LINE_PX
         for x, y in [*at[kinds == name], (BORDER_PX, below)]:
             _mark(canvas, round(x), round(y), kind)
-        text, place = f"{kind.told}: {len(rows)}", (BORDER_PX + MARK_PX, below + MARK_PX // 2)
+        text, place = f"{kind.label}: {len(rows)}", (BORDER_PX + MARK_PX, below + MARK_PX // 2)
         cv2.putText(
             canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (30, 30, 30), 1, cv2.LINE_AA
         )

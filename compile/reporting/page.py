@@ -31,8 +31,8 @@ def write_report(file: Path, tree: dict[str, Any], galleries: Galleries) -> None
     The page forbids itself to fetch anything and to run any script but its own, which it
     names by its hash: it looks the same in ten years and on a machine without a network.
     """
-    told = {name: [one.told() for one in shown] for name, shown in galleries.items()}
-    numbers = {**tree, "pictures": told}
+    records = {name: [one.record() for one in shown] for name, shown in galleries.items()}
+    numbers = {**tree, "pictures": records}
     text = json.dumps(numbers, indent=1, allow_nan=False) + "\n"
     replace_file(file.with_suffix(".json"), text.encode())
     shown = {name: [one.tree() for one in own] for name, own in galleries.items()}

@@ -45,12 +45,12 @@ class Picture:
     def tree(self) -> dict[str, Any]:
         """For the page: pictures as data addresses."""
         return {
-            **self.told(),
+            **self.record(),
             "plain": _address(self.plain),
             "heat": None if self.heat is None else _address(self.heat),
         }
 
-    def told(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """The same without pictures, for programs."""
         return {"name": self.name, "score": self.score, "note": self.note, **self.facts}
 

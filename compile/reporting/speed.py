@@ -89,8 +89,8 @@ def measure_speed(
         lines.append(len(pixels))
 
     judge(0)
-    for told in (times, stages, lines):
-        told.clear()
+    for values in (times, stages, lines):
+        values.clear()
     end = time.perf_counter() + seconds
     while len(times) < FEWEST or (len(times) < MOST and time.perf_counter() < end):
         judge(len(times) + 1)
