@@ -71,12 +71,13 @@ class _ConditionalFlows(nn.Module):
         super().__init__()
         taps: Sequence[Tap] = plan.taps
         self._taps, self._grid_px = tuple(taps), plan.grid_px
-        told = spec.place_channels if spec.place == "tile" else 0
+        place_channels = spec.place_channels if spec.place == "tile" else 0
         subnets = [_subnet(spec.hidden_ratio)] * spec.couplings
         self.norms = nn.ModuleList(Standardized(tap.channels) for tap in taps)
-        self.flows = nn.ModuleList(Flow(tap.channels, subnets, told) for tap in taps)
+        self.flows = nn.ModuleList(Flow(tap.channels, subnets, place_channels) for tap in taps)
         self._places = [
-            places(told, plan.size_px // tap.stride_px) if told else None for tap in taps
+            places(place_channels, plan.size_px // tap.stride_px) if place_channels else None
+            for tap in taps
         ]
         self.register_buffer("usual", torch.zeros(len(taps)))
 
@@ -84,8 +85,8 @@ class _ConditionalFlows(nn.Module):
         """(N, 1, h_i, w_i) negative logarithm of the likelihood, for each channel, of each tap."""
         found = []
         for one, norm, flow, place in zip(maps, self.norms, self.flows, self._places, strict=True):
-            told = None if place is None else place.expand(len(one), -1, -1, -1)
-            found.append(negative_log_likelihood(*flow(norm(one), told)))
+            condition = None if place is None else place.expand(len(one), -1, -1, -1)
+            found.append(negative_log_likelihood(*flow(norm(one), condition)))
         return found
 
     def forward(self, maps: list[Tensor]) -> Tensor:

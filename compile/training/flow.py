@@ -37,14 +37,16 @@ class Coupling(nn.Module):
     Dinh et al., Real NVP, ICLR 2017 (arXiv:1605.08803), eq. 7 and 8.
     """
 
-    def __init__(self, channels: int, first: bool, subnet: Subnet, told: int = 0) -> None:
-        """`first`: whether the first half speaks; `told`: channels of a condition."""
+    def __init__(
+        self, channels: int, first: bool, subnet: Subnet, condition_channels: int = 0
+    ) -> None:
+        """`first`: whether the first half speaks; `condition_channels`: channels of a condition."""
         super().__init__()
         self._cut = channels // 2
         self._first = first
         speaks = self._cut if first else channels - self._cut
         self._changes = channels - speaks
-        self.subnet = subnet(speaks + told, 2 * self._changes)
+        self.subnet = subnet(speaks + condition_channels, 2 * self._changes)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(N, C, h, w) to the same, and (N, 1, h, w) the logarithm of its determinant."""
@@ -65,10 +67,10 @@ class Flow(nn.Module):
     channels costs OpenVINO more than a coupling.
     """
 
-    def __init__(self, channels: int, subnets: list[Subnet], told: int = 0) -> None:
+    def __init__(self, channels: int, subnets: list[Subnet], condition_channels: int = 0) -> None:
         super().__init__()
         self.couplings = nn.ModuleList(
-            Coupling(channels, number % 2 == 0, subnet, told)
+            Coupling(channels, number % 2 == 0, subnet, condition_channels)
             for number, subnet in enumerate(subnets)
         )
 

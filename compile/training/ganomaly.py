@@ -144,10 +144,8 @@ class GanomalyHead(TrainedHead):
         )
         descend(loss, optimizers[0])
         real, made = (self.critic(one).flatten() for one in (grey, drawn.detach()))
-        told = functional.binary_cross_entropy_with_logits
-        descend(
-            told(real, torch.ones_like(real)) + told(made, torch.zeros_like(made)), optimizers[1]
-        )
+        bce = functional.binary_cross_entropy_with_logits
+        descend(bce(real, torch.ones_like(real)) + bce(made, torch.zeros_like(made)), optimizers[1])
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """See `TrainedHead`: the generator's, and the discriminator's."""

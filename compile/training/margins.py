@@ -70,8 +70,8 @@ class MarginLoss(nn.Module):
             return functional.cross_entropy(plain, classes) + 0.5 * CENTER_WEIGHT * off
         unit = functional.normalize(embeddings, dim=1)
         if self._loss == "l2_softmax":
-            told = functional.linear(self._scale * unit, self.weights, self.bias)
-            return functional.cross_entropy(told, classes)
+            logits = functional.linear(self._scale * unit, self.weights, self.bias)
+            return functional.cross_entropy(logits, classes)
         cosine = unit @ functional.normalize(self.weights, dim=1).T
         own = functional.one_hot(classes, len(self.weights)).bool()
         harder = torch.where(own, self._harder(cosine), cosine)

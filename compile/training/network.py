@@ -32,7 +32,7 @@ __all__ = ["TrainedNetwork"]
 # Beside the bundles, until the one that they are for is sealed.
 TRAININGS = ".trainings"
 # Without a terminal a line in so many seconds says how far a training is.
-TOLD_S = 60.0
+REPORT_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +119,14 @@ class TrainedNetwork:
         plan = self.plan
         trainer = Trainer(self.plan.backbone, pool, chosen, spec, plan.halo_px, plan.margin, file)
         name = f"train {spec.name}, {label}"
-        told_s = 0.0
+        reported_s = 0.0
         with steps.step(name) as progress:
 
             def show(look: TrainingLook) -> None:
-                nonlocal told_s
+                nonlocal reported_s
                 progress(round(look.seconds), round(look.seconds + look.left_s))
-                if not steps.live and look.seconds >= told_s + TOLD_S:
-                    told_s = look.seconds
+                if not steps.live and look.seconds >= reported_s + REPORT_EVERY_S:
+                    reported_s = look.seconds
                     steps.say(f"{name}: {look}")
 
             learned = trainer.train(head, show)
@@ -142,7 +142,7 @@ class TrainedNetwork:
         """Of all that a training depends on, but for how long it may take."""
         recipe = self._recipe
         method = self._spec.model_dump(mode="json", exclude={"minutes", "steps", "patience"})
-        told = {
+        identity = {
             "method": method,
             "backbone": recipe.backbone.model_dump(mode="json", exclude={"weights"}),
             "weights": self.weights_sha256,
@@ -154,7 +154,7 @@ class TrainedNetwork:
             "light": recipe.image_quality.model_dump(mode="json"),
             "torch": torch.__version__,
         }
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
     def model(self, batch: int) -> Any:
         """See `FeatureNetwork`: of the network that was trained on all good images."""

@@ -105,7 +105,7 @@ class Trainer:
     file: Path
     clock: Clock = time.monotonic
 
-    def train(self, head: TrainedHead, told: Callable[[TrainingLook], None]) -> Learned:
+    def train(self, head: TrainedHead, on_look: Callable[[TrainingLook], None]) -> Learned:
         """Train a head, or go on with it, and leave it as it was at its best.
 
         Raises
@@ -134,7 +134,7 @@ class Trainer:
                 state.note(self._quality(head, good, twins))
             state.seconds = self.clock() - begun
             save_checkpoint(self.file, state.tree())
-            told(
+            on_look(
                 TrainingLook(state.step, state.seconds, self._left(state), state.quality.separation)
             )
         if not state.best_step:
