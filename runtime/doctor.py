@@ -158,14 +158,14 @@ def _camera(options: argparse.Namespace) -> int:
 
 
 def _box(_options: argparse.Namespace) -> int:
-    return _told(examine_box())
+    return _report(examine_box())
 
 
 def _security(options: argparse.Namespace) -> int:
-    return _told(examine_security(load_line(options.line), options.line))
+    return _report(examine_security(load_line(options.line), options.line))
 
 
-def _told(findings: Sequence[Finding]) -> int:
+def _report(findings: Sequence[Finding]) -> int:
     _list(plain_console(), findings)
     return Exit.CAMERA if any(f.grade == "warning" for f in findings) else Exit.DONE
 

@@ -105,14 +105,14 @@ class Tally:
 
     def _comparison(self) -> str:
         silent = self.outcomes.total() - self.compared
-        untold = f"; {silent} entries do not say what theirs was" if silent else ""
+        remark = f"; {silent} entries do not say what theirs was" if silent else ""
         if not self.compared:
-            return f"\nno archived verdicts{untold}"
+            return f"\nno archived verdicts{remark}"
         changes = ", ".join(
             f"{count} that were {then} are {now}"
             for (then, now), count in sorted(self.changed.items())
         )
-        return f"\n{self.compared} archived verdicts: {changes or 'all as they were'}{untold}"
+        return f"\n{self.compared} archived verdicts: {changes or 'all as they were'}{remark}"
 
 
 def replay(
@@ -128,7 +128,7 @@ def replay(
 
     The frames of a web are blocks of one web, which ends with the last of them.
     """
-    told = _Told(overlays, rolls, maps)
+    report = _Report(overlays, rolls, maps)
     while not source.exhausted:
         frame = source.grab(POLL_S)
         if frame is None:
@@ -144,11 +144,11 @@ def replay(
         expected = pipeline.bundle.manifest.frame
         picture = picture_of(frame, judged, expected) if overlays else None
         then = source.then(frame.name) if isinstance(source, ArchiveSource) else None
-        told.add(Replayed(judged, size_of(frame, judged), picture, then))
-    return told.ended()
+        report.add(Replayed(judged, size_of(frame, judged), picture, then))
+    return report.ended()
 
 
-class _Told:
+class _Report:
     """What people are told of one verdict after the other: a line, a picture, a roll's map."""
 
     def __init__(
@@ -351,13 +351,13 @@ def _on_cluster(
                 f"--{name.replace('_', '-')} is of one machine that judges one frame after the "
                 "other; leave it away, or --dask"
             )
-    told = _Told(options.overlays, None, maps)
+    report = _Report(options.overlays, None, maps)
     with open_cluster(options.dask) as cluster:
         sys.stderr.write(f"{len(source)} frames, {cluster}\n")
         wanted = {"pictures": options.overlays is not None, "maps": maps is not None}
         for one in replayed(cluster, bundle, source.cuts(AT_ONCE), **wanted):
-            told.add(one)
-    return told.ended()
+            report.add(one)
+    return report.ended()
 
 
 def _rolls(options: argparse.Namespace, pipeline: Pipeline | WebPipeline) -> RollBook | None:

@@ -93,8 +93,8 @@ def _sockets(line: Line) -> Iterator[Finding]:
     if line.status is not None:
         local = line.status.address.startswith("127.") or line.status.address == "::1"
         remedy = "" if local else "a proxy with a password before it, and 127.0.0.1 here"
-        told = f"{line.status.address}:{line.status.port}, plain HTTP"
-        yield Finding("status", "ok" if local else "warning", told, remedy)
+        text = f"{line.status.address}:{line.status.port}, plain HTTP"
+        yield Finding("status", "ok" if local else "warning", text, remedy)
 
 
 def _page(line: Line) -> Iterator[Finding]:
@@ -102,14 +102,14 @@ def _page(line: Line) -> Iterator[Finding]:
     if page is None:
         return
     where = f"{page.address}:{page.port}"
-    told = f"{where}, role {page.local_role} for everybody on this box"
+    text = f"{where}, role {page.local_role} for everybody on this box"
     if page.accounts is not None:
         yield Finding("page", "ok", f"{where}, for people of {page.accounts}")
     elif page.local_role == "set":
         remedy = "give page.accounts: whoever sits at the box changes thresholds without a name"
-        yield Finding("page", "warning", told, remedy)
+        yield Finding("page", "warning", text, remedy)
     else:
-        yield Finding("page", "ok", told)
+        yield Finding("page", "ok", text)
     yield from _secrets("page", page.model_dump())
 
 

@@ -66,8 +66,8 @@ def _devices(root: Path) -> list[str]:
 def _device(place: Path, name: str, ask: Ask) -> Finding:
     driver, wear = place / "driver", place / "life_time"
     if driver.is_symlink() and driver.readlink().name in _VIRTUAL:
-        told = "a virtual disk has none: ask whoever keeps the host"
-        return Finding(f"SMART of {name}", "unknown", told)
+        text = "a virtual disk has none: ask whoever keeps the host"
+        return Finding(f"SMART of {name}", "unknown", text)
     return _flash(name, wear) if wear.is_file() else _smart(name, ask)
 
 
@@ -89,41 +89,41 @@ def smartctl(name: str) -> dict[str, Any] | str:
     words = [command, "--json", "--health", "--attributes", f"/dev/{name}"]
     try:
         ended = subprocess.run(words, capture_output=True, check=False, timeout=_PATIENCE_S)
-        told = dict(json.loads(ended.stdout))
+        report = dict(json.loads(ended.stdout))
     except (subprocess.TimeoutExpired, ValueError) as error:
         return f"smartctl: {error}"
-    if "smart_status" not in told:
-        messages = [str(message.get("string")) for message in _own(told).get("messages", ())]
+    if "smart_status" not in report:
+        messages = [str(message.get("string")) for message in _own(report).get("messages", ())]
         return "; ".join(messages) or f"smartctl ended with {ended.returncode}, without a word"
-    return told
+    return report
 
 
-def _own(told: dict[str, Any]) -> dict[str, Any]:
-    return dict(told.get("smartctl", {}))
+def _own(report: dict[str, Any]) -> dict[str, Any]:
+    return dict(report.get("smartctl", {}))
 
 
 def _smart(name: str, ask: Ask) -> Finding:
-    told, title = ask(name), f"SMART of {name}"
-    if isinstance(told, str):
-        return Finding(title, "unknown", f"not known: {told}")
-    complaints = list(_complaints(told))
+    answer, title = ask(name), f"SMART of {name}"
+    if isinstance(answer, str):
+        return Finding(title, "unknown", f"not known: {answer}")
+    complaints = list(_complaints(answer))
     if complaints:
         return Finding(title, "warning", ", ".join(complaints), _EXCHANGE)
     return Finding(title, "ok", "healthy, as far as the disk itself knows")
 
 
-def _complaints(told: dict[str, Any]) -> Iterator[str]:
+def _complaints(report: dict[str, Any]) -> Iterator[str]:
     """What the disk says against itself, in smartctl's JSON."""
-    if told["smart_status"].get("passed") is False:
+    if report["smart_status"].get("passed") is False:
         yield "the disk says that it fails"
-    nvme = told.get("nvme_smart_health_information_log", {})
+    nvme = report.get("nvme_smart_health_information_log", {})
     if nvme.get("percentage_used", 0) >= _WORN_PERCENT:
         yield f"{nvme['percentage_used']} % worn"
     if nvme.get("available_spare", 100) < nvme.get("available_spare_threshold", 0):
         yield f"{nvme['available_spare']} % of its spare blocks are left"
     if nvme.get("media_errors", 0):
         yield f"{nvme['media_errors']} errors of the medium"
-    for row in told.get("ata_smart_attributes", {}).get("table", ()):
+    for row in report.get("ata_smart_attributes", {}).get("table", ()):
         bad = _BAD_SECTORS.get(row["id"])
         if bad and row["raw"]["value"]:
             yield f"{row['raw']['value']} {bad} sectors"
@@ -132,7 +132,7 @@ def _complaints(told: dict[str, Any]) -> Iterator[str]:
 def _space(folder: Path) -> Finding:
     usage = shutil.disk_usage(folder)
     share = usage.free / usage.total
-    told = f"{100 * share:.0f} % free where the bundles are"
+    text = f"{100 * share:.0f} % free where the bundles are"
     if share < _LOW_SPACE:
-        return Finding("space", "warning", told, "make room: logs and installs need some")
-    return Finding("space", "ok", told)
+        return Finding("space", "warning", text, "make room: logs and installs need some")
+    return Finding("space", "ok", text)

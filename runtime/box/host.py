@@ -29,8 +29,8 @@ def examine_box(root: Path = Path("/")) -> list[Finding]:
     for process, name in lines:
         findings += [_priority(process, name), _locked(process, name), _way_back(process, name)]
     if not lines:
-        told = "none runs: what the unit grants is seen while it does"
-        findings.append(Finding("lines", "unknown", told))
+        text = "none runs: what the unit grants is seen while it does"
+        findings.append(Finding("lines", "unknown", text))
     return findings
 
 
@@ -38,13 +38,13 @@ def examine_box(root: Path = Path("/")) -> list[Finding]:
 
 
 def _throttling(root: Path) -> Finding:
-    name, told = "realtime throttling", text_of(root / "proc/sys/kernel/sched_rt_runtime_us")
-    if not told:
+    name, runtime_us = "realtime throttling", text_of(root / "proc/sys/kernel/sched_rt_runtime_us")
+    if not runtime_us:
         return Finding(name, "unknown", "sched_rt_runtime_us cannot be read")
-    if told == "-1":
+    if runtime_us == "-1":
         remedy = "sysctl -w kernel.sched_rt_runtime_us=950000: else a defect could hold a core"
         return Finding(name, "warning", "off", remedy)
-    return Finding(name, "ok", f"{told} µs of each second at most")
+    return Finding(name, "ok", f"{runtime_us} µs of each second at most")
 
 
 def _governors(root: Path) -> Iterator[Finding]:
@@ -132,10 +132,10 @@ def _gateways(root: Path) -> Iterator[tuple[Path, str]]:
     folders = [path for path in (root / "proc").iterdir() if path.name.isdigit()]
     for process in sorted(folders, key=lambda path: int(path.name)):
         words = text_of(process / "cmdline").split("\0")
-        told = [word for word in words if word]
-        for at, word in enumerate(told[:-1]):
-            if Path(word).name == "edge-run" and told[at + 1].endswith(".toml"):
-                yield process, Path(told[at + 1]).stem
+        arguments = [word for word in words if word]
+        for at, word in enumerate(arguments[:-1]):
+            if Path(word).name == "edge-run" and arguments[at + 1].endswith(".toml"):
+                yield process, Path(arguments[at + 1]).stem
                 break
 
 
@@ -172,8 +172,8 @@ def _way_back(process: Path, line: str) -> Finding:
         return Finding(name, "ok", "a bundle that takes over leaves its niceness")
     if not limit:
         return Finding(name, "unknown", "its limits cannot be read")
-    told = "a bundle that takes over keeps niceness 10, and is slow beside other work"
-    return Finding(name, "warning", told, "LimitNICE=+0 in the unit")
+    text = "a bundle that takes over keeps niceness 10, and is slow beside other work"
+    return Finding(name, "warning", text, "LimitNICE=+0 in the unit")
 
 
 def _capable(process: Path) -> bool:

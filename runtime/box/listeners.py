@@ -29,9 +29,9 @@ def examine_listeners(line: Line, root: Path = Path("/")) -> Finding:
     found = {port for table in tables for port in _ports(table)} - _own_ports(line)
     if not found:
         return Finding("open ports", "ok", "none but the line's that others may reach")
-    told = ", ".join(f"{kind} {port}" for kind, port in sorted(found))
+    ports = ", ".join(f"{kind} {port}" for kind, port in sorted(found))
     # Whether sshd belongs here, nobody but its owner can know.
-    return Finding("open ports", "unknown", f"not this line's: {told}; whose, says ss -ltunp")
+    return Finding("open ports", "unknown", f"not this line's: {ports}; whose, says ss -ltunp")
 
 
 def _ports(table: Path) -> Iterator[tuple[str, int]]:

@@ -228,7 +228,7 @@ class DriftWatch:
     # -- in words --------------------------------------------------------------------------
 
     def _sentence(self, cause: DriftCause) -> str:
-        told = {
+        details = {
             DriftCause.LAMP: self._lamp,
             DriftCause.FOCUS: self._focus,
             DriftCause.DIRT: self._dirt,
@@ -238,7 +238,7 @@ class DriftWatch:
         also = f"; {' and '.join(others)} may follow from it" if others else ""
         votes = self._votes[cause]
         counted = f"{int(votes.counts.max())} of the last {votes.looks} looks"
-        return f"{cause.value}: {told[cause]()}, in {counted} outside all good images{also}"
+        return f"{cause.value}: {details[cause]()}, in {counted} outside all good images{also}"
 
     def _lamp(self) -> str:
         counts = self._votes[DriftCause.LAMP].counts

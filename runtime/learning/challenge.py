@@ -112,10 +112,10 @@ def _drawn(name: str, pixels: Pixels) -> Iterator[Known]:
                 continue
             drawn = pixels.copy()
             draw(drawn, what, field, np.random.default_rng([number, contrast]))
-            told = f"{name} with a {kind} of {size} px, {contrast} grey levels"
+            label = f"{name} with a {kind} of {size} px, {contrast} grey levels"
             sha256 = hashlib.sha256(drawn.tobytes()).hexdigest()
             yield Known(
-                told,
+                label,
                 sha256,
                 True,
                 lambda drawn=drawn: drawn,  # type: ignore[misc]

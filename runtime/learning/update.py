@@ -162,8 +162,8 @@ def update(
             say(f"judge {len(challenge)} known frames, before and after")
             before = list(answers(pipeline, challenge))
         manifest = _with_scores(base.manifest, heard, scores).model_copy(update={"drift": drift})
-        told = replace(base, arrays={**base.arrays, **changed}, manifest=manifest)
-        learnt = open_pipeline(told, execution=Execution(threads=threads))
+        updated = replace(base, arrays={**base.arrays, **changed}, manifest=manifest)
+        learnt = open_pipeline(updated, execution=Execution(threads=threads))
         after = list(answers(learnt, challenge))
         judged = [(a, b) for a, b in zip(before, after, strict=True) if a and b]
         old, new = [a for a, _ in judged], [b for _, b in judged]
@@ -256,8 +256,8 @@ def _unseen_scores(
     for half in range(HALVES):
         own: Collection[int] = range(half, len(heard), HALVES)
         changed, _ = ears.arrays(own)
-        told = replace(base, arrays={**base.arrays, **changed})
-        pipeline = open_pipeline(told, execution=Execution(threads=threads))
+        updated = replace(base, arrays={**base.arrays, **changed})
+        pipeline = open_pipeline(updated, execution=Execution(threads=threads))
         for number in own:
             one = heard[number]
             frame = Frame(one.load(), time.monotonic_ns(), 0, one.name)

@@ -205,9 +205,9 @@ class Along:
             return a.mm - most, a.mm + speed * after, a.mm + most
         before, speed = b.line - line, (b.mm - a.mm) / (b.line - a.line)
         if a.within is not None:
-            told = a.mm + speed * after
+            best = a.mm + speed * after
             off = a.within if after and before else 0.0
-            return told - off, told, told + off
+            return best - off, best, best + off
         most = self._most(speed)
         low = max(a.mm - most * after, b.mm - most * before)
         return low, a.mm + speed * after, min(a.mm + most * after, b.mm + most * before)
@@ -221,8 +221,8 @@ class Along:
             stop = min(end, following)
             if a.within is not None:
                 for end_of_it in (start, stop):
-                    _, told, _ = self._at(at, end_of_it)
-                    yield told - a.within, told, told + a.within
+                    _, best, _ = self._at(at, end_of_it)
+                    yield best - a.within, best, best + a.within
                 continue
             turns: list[float] = []
             if b is not None and (most := self._most((b.mm - a.mm) / (b.line - a.line))):
