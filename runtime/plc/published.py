@@ -70,11 +70,11 @@ class Numbers:
         """A state or a heartbeat says how many there were."""
         if self._next is None:
             self._next = last_seq + 1
-        told = f"{who} speaks of {last_seq} verdicts, {self._next - 1} came"
+        detail = f"{who} speaks of {last_seq} verdicts, {self._next - 1} came"
         if last_seq < self._next - 1:
-            self._book.check(Promise.SEQUENCE, False, at_ns, told)
+            self._book.check(Promise.SEQUENCE, False, at_ns, detail)
         else:
-            self._come(last_seq + 1, at_ns, told)
+            self._come(last_seq + 1, at_ns, detail)
             self._next = last_seq + 1
 
     def history(self, fields: Mapping[str, Any], at_ns: int) -> None:
@@ -95,11 +95,11 @@ class Numbers:
         """Nothing more will come."""
         self.tick(now_ns + self._history_ns + 1)
 
-    def _come(self, seq: int, at_ns: int, told: str) -> None:
+    def _come(self, seq: int, at_ns: int, detail: str) -> None:
         """All below that number should have come."""
         expected = self._next
         assert expected is not None
-        self._book.check(Promise.SEQUENCE, seq == expected or self._history_ns > 0, at_ns, told)
+        self._book.check(Promise.SEQUENCE, seq == expected or self._history_ns > 0, at_ns, detail)
         if self._history_ns:
             self._owed |= dict.fromkeys(range(expected, seq), at_ns + self._history_ns)
 
@@ -244,5 +244,5 @@ def age(
     old_ns = clocks.age_ns(made_ns, at_ns)
     fresh = old_ns <= limits.stale_ns
     if fresh or old_ns - clocks.napped_ns(round(at_ns - old_ns), at_ns) > limits.stale_ns:
-        told = f"a {fields.get('type')} is {old_ns / _MS:.0f} ms old"
-        book.check(Promise.FRESH, fresh, at_ns, told)
+        detail = f"a {fields.get('type')} is {old_ns / _MS:.0f} ms old"
+        book.check(Promise.FRESH, fresh, at_ns, detail)

@@ -235,7 +235,7 @@ class LineConnection:
     def _next(self) -> Heard | None:
         """A message that is there: what is said to us comes before what is published of it."""
         if self._ctl is not None and (said := self._take(self._ctl)) is not None:
-            self._own.told(said.kind, said.fields)
+            self._own.answered(said.kind, said.fields)
             return said
         if self._early is None and self._pub is not None:
             self._early = self._take(self._pub)

@@ -31,7 +31,7 @@ class OwnParts:
         if len(self._open) > _REMEMBERED:
             self._open.popitem(last=False)
 
-    def told(self, kind: str, fields: Mapping[str, Any]) -> None:
+    def answered(self, kind: str, fields: Mapping[str, Any]) -> None:
         """The line said something to this client alone."""
         if kind == "verdict":
             self._open.pop((fields.get("session"), fields.get("trig")), None)

@@ -49,14 +49,14 @@ def fitted(findings: WebFindings) -> WebFindings:
     return findings
 
 
-def with_open(told: WebFindings, going_on: tuple[WebDefect, ...]) -> WebFindings:
+def with_open(findings: WebFindings, going_on: tuple[WebDefect, ...]) -> WebFindings:
     """What is told, and the defects that must outlive whoever follows them: for the gateway.
 
     Both together fit a message between processes; the lowest that go on are left out.
     """
     while going_on and len(msgspec.msgpack.encode(going_on)) > MOST_OPEN_BYTES:
         going_on = _without_lowest(going_on)
-    return replace(told, going_on=going_on)
+    return replace(findings, going_on=going_on)
 
 
 def _without_lowest(defects: tuple[WebDefect, ...]) -> tuple[WebDefect, ...]:

@@ -149,14 +149,14 @@ class MqttPlc:
     def _read(self, at_ns: int, topic: str, payload: bytes, retained: bool) -> None:
         fields = self._fields(payload)
         if topic.startswith(f"{self._base}to/"):
-            self._told(fields, at_ns)
+            self._direct_message(fields, at_ns)
         elif topic == f"{self._base}{_STORED}":
             self._ready.append(Heard(HISTORY, fields, at_ns, topic))
         # Retained was true once: nothing of now is learnt from what a broker has kept.
         elif not retained and fields["type"] != "health":
             self._overheard(fields, at_ns)
 
-    def _told(self, fields: dict[str, Any], at_ns: int) -> None:
+    def _direct_message(self, fields: dict[str, Any], at_ns: int) -> None:
         """The line said something to us."""
         if fields["type"] == "state":
             self._greet_s = math.inf

@@ -105,6 +105,6 @@ class Conditions:
         """To all that watch one of our nodes, or once to the item that is named."""
         for node in self._nodes:
             event.emitting_node = node
-            told = await subscription.monitored_item_srv.trigger_event(event, item)
-            if told and item is not None:
+            delivered = await subscription.monitored_item_srv.trigger_event(event, item)
+            if delivered and item is not None:
                 return

@@ -258,7 +258,7 @@ class OpcuaDialogue:
         if message.topic:
             self._published(message)
         else:
-            self._told(message.kind, message.fields, now_ns)
+            self._direct_message(message.kind, message.fields, now_ns)
 
     def _published(self, message: Heard) -> None:
         kind, fields = message.kind, message.fields
@@ -267,7 +267,7 @@ class OpcuaDialogue:
         what = {"verdict": "result", "alarm": "alarm"}.get(kind, "line")
         self._tell(Notice(what, fields, message.topic))
 
-    def _told(self, kind: str, fields: Mapping[str, Any], now_ns: int) -> None:
+    def _direct_message(self, kind: str, fields: Mapping[str, Any], now_ns: int) -> None:
         ours = bool(self._session) and fields.get("session") == self._session
         if kind in ("trigger_ack", "acquired", "verdict"):
             if ours:

@@ -329,9 +329,9 @@ def _agree(fields: Mapping[str, Any], event: Any) -> None:
         "InternalRecipeId": (event.InternalRecipeId.Hash or b"", wanted.recipe_hash),
         "ResultContent": ([v.Value for v in event.ResultContent][:3], list(wanted.content[:3])),
     }
-    for name, (told, meant) in found.items():
-        if told != meant:
-            raise WireError(f"result {wanted.result}: {name} is {told!r}, meant is {meant!r}")
+    for name, (actual, meant) in found.items():
+        if actual != meant:
+            raise WireError(f"result {wanted.result}: {name} is {actual!r}, meant is {meant!r}")
 
 
 def stall(settings: OpcuaSettings) -> Callable[[], None]:

@@ -70,12 +70,12 @@ class SparkplugPlc(MqttPlc):
             _agree(fields, metrics)
             self._overheard(fields, at_ns)
         else:
-            self._told(fields, at_ns)
+            self._direct_message(fields, at_ns)
 
 
 def _agree(fields: Mapping[str, Any], metrics: Mapping[str, Metric]) -> None:
     """The metrics must say what the line said."""
     for name, meant in typed(fields).items():
-        told = signed(metrics[name].value, METRICS[name]) if name in metrics else None
-        if told != meant:
-            raise WireError(f"{fields['type']}: {name} is {told!r}, meant is {meant!r}")
+        actual = signed(metrics[name].value, METRICS[name]) if name in metrics else None
+        if actual != meant:
+            raise WireError(f"{fields['type']}: {name} is {actual!r}, meant is {meant!r}")
