@@ -118,15 +118,15 @@ def update_bundle(options: argparse.Namespace) -> int:
     """Make a bundle that has learnt from reviews."""
     from kenpin.runtime.learning.update import update
     from kenpin.runtime.service.lessons import lessons_in
-    from kenpin.runtime.service.relearn import told_of
+    from kenpin.runtime.service.relearn import summary_of
 
     bundle = read_bundle(options.bundle)
     lessons = lessons_in(options.reviews, bundle.manifest.name)
     store = options.output or bundle.folder.parent
     with Steps(plain_console()) as steps:
         found = update(bundle, lessons.wrong, lessons.known, store, say=steps.say)
-    told = told_of(found)
-    sys.stderr.write(told["text"] + "\n")
+    summary = summary_of(found)
+    sys.stderr.write(summary["text"] + "\n")
     if found.bundle is None:
         return Exit.REFUSED
     sys.stdout.write(f"{found.bundle.folder}\n")

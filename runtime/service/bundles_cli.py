@@ -215,7 +215,7 @@ def _rollback(options: argparse.Namespace) -> int:
 
 def _update(options: argparse.Namespace) -> int:
     from kenpin.config.line import load_line
-    from kenpin.runtime.service.relearn import relearn, told_of
+    from kenpin.runtime.service.relearn import relearn, summary_of
 
     if options.store.suffix != ".toml":
         raise ConfigError(f"{options.store}: expected the line's settings, which name its archive")
@@ -225,9 +225,9 @@ def _update(options: argparse.Namespace) -> int:
     if line.archive is None:
         raise ConfigError(f"{options.store}: has no table [archive], so nothing was reviewed")
     found = relearn(line.bundles, line.archive.folder, options.trust or line.trust, say=_step)
-    told = told_of(found)
-    sys.stdout.write(told["text"] + "\n")
-    entry = {"before": {"bundle": told["base"]}, "after": told["after"], "why": options.why}
+    summary = summary_of(found)
+    sys.stdout.write(summary["text"] + "\n")
+    entry = {"before": {"bundle": summary["base"]}, "after": summary["after"], "why": options.why}
     audit_of(line).write(who_runs("edge-run bundles"), "bundle", f"{line.name}: learnt", **entry)
     if found.bundle is None:
         return Exit.REFUSED

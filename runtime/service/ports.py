@@ -83,10 +83,10 @@ def _addresses(host: str) -> frozenset[_Address]:
         found: set[_Address] = {ip_address(host)}
     except ValueError:
         try:
-            told = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except OSError:
             return frozenset()
-        found = {ip_address(str(entry[4][0]).partition("%")[0]) for entry in told}
+        found = {ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries}
     return frozenset(getattr(one, "ipv4_mapped", None) or one for one in found)
 
 

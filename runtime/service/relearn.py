@@ -22,7 +22,7 @@ from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.learning.update import Updated, update
 from kenpin.runtime.service.lessons import lessons_in
 
-__all__ = ["main", "relearn", "told_of"]
+__all__ = ["main", "relearn", "summary_of"]
 
 
 def relearn(
@@ -53,7 +53,7 @@ def relearn(
     return update(base, found.wrong, found.known, into, say=say)
 
 
-def told_of(found: Updated) -> dict[str, Any]:
+def summary_of(found: Updated) -> dict[str, Any]:
     """What became of it, in words and for the audit log."""
     record = found.record
     challenge = record.challenge
@@ -85,13 +85,13 @@ def main(argv: list[str]) -> None:
     """See the module."""
     os.nice(19)
     store, name, archive, *trust = map(Path, argv)
-    told: dict[str, Any]
+    summary: dict[str, Any]
     try:
         found = relearn(store / name, archive, trust[0] if trust else None)
-        told = told_of(found)
+        summary = summary_of(found)
     except (ConfigError, BundleError, OSError) as error:
-        told = {"error": str(error)}
-    sys.stdout.write(json.dumps(told) + "\n")
+        summary = {"error": str(error)}
+    sys.stdout.write(json.dumps(summary) + "\n")
 
 
 if __name__ == "__main__":

@@ -98,19 +98,19 @@ class Review:
 class ArchivedFrame:
     """An entry of the archive.
 
-    stem  its files' path without a suffix
-    told  what its JSON says
+    stem    its files' path without a suffix
+    record  what its JSON says
     """
 
     number: int
     kind: str
     stem: Path
-    told: dict[str, Any]
+    record: dict[str, Any]
 
     @property
     def bundle(self) -> str:
         """The label of the bundle that judged it; empty if it does not say."""
-        verdict = self.told.get("verdict")
+        verdict = self.record.get("verdict")
         return str(verdict.get("bundle", "")) if isinstance(verdict, dict) else ""
 
 
@@ -237,9 +237,9 @@ def entry(archive: Path, number: int) -> ArchivedFrame | None:
     """The whole entry of that number; None if there is none, or no longer."""
     for kind in KINDS:
         stem = archive / kind / f"{number // _FOLDER_ENTRIES:09d}" / f"{number:0{_DIGITS}d}"
-        told = _told(stem)
-        if told is not None:
-            return ArchivedFrame(number, kind, stem, told)
+        record = _read_record(stem)
+        if record is not None:
+            return ArchivedFrame(number, kind, stem, record)
     return None
 
 
@@ -252,9 +252,9 @@ def frames(archive: Path, kind: str, before: int | None, count: int) -> list[Arc
             number = int(file.stem)
             if before is not None and number >= before:
                 continue
-            told = _told(file.with_suffix(""))
-            if told is not None:
-                found.append(ArchivedFrame(number, kind, file.with_suffix(""), told))
+            record = _read_record(file.with_suffix(""))
+            if record is not None:
+                found.append(ArchivedFrame(number, kind, file.with_suffix(""), record))
             if len(found) == count:
                 return found
     return found
@@ -326,7 +326,7 @@ def _write_mask(file: Path, region: Box, size: tuple[int, int]) -> None:
     file.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
 
 
-def _told(stem: Path) -> dict[str, Any] | None:
+def _read_record(stem: Path) -> dict[str, Any] | None:
     try:
         tree = json.loads(stem.with_suffix(".json").read_bytes())
     except (OSError, ValueError):

@@ -195,7 +195,7 @@ class _InspectionLoop:
         self._pulse = pulse
         self._pipeline = pipeline
         self._drift = drift
-        self._drift_told = Drifted()
+        self._last_drift = Drifted()
         self._drift_in = 0
         self._jobs: deque[Judge | EndWeb] = deque()
         self._selftest: Iterator[None] | None = None
@@ -264,14 +264,14 @@ class _InspectionLoop:
         now = self._drift.standing()
         self._drift_in -= 1
         cause = "" if now.cause is None else now.cause.value
-        if self._drift_in > 0 and cause == self._drift_told.cause:
+        if self._drift_in > 0 and cause == self._last_drift.cause:
             return
         detail = shorten(now.detail, _MOST_CHARS)
-        self._drift_told, self._drift_in = (
+        self._last_drift, self._drift_in = (
             Drifted(cause, detail, now.shares, now.looks),
             _DRIFT_EVERY,
         )
-        self._channel.send(self._drift_told)
+        self._channel.send(self._last_drift)
 
     def _send_rest(self, verdict: Verdict, sent: Verdict) -> None:
         """After the verdict, which waits for nothing: the defects it has no room for."""

@@ -140,9 +140,9 @@ class _Pages:
                 return _no(401, "log in first")
             if not session.may(role):
                 return _no(403, f"{session.user} may {session.role}, this needs {role}")
-            told = request.headers.get("x-kenpin", "")
+            token = request.headers.get("x-kenpin", "")
             if request.method == "POST" and not secrets.compare_digest(
-                told.encode(), session.csrf.encode()
+                token.encode(), session.csrf.encode()
             ):
                 return _no(403, "the request does not come from the page; load it again")
             try:

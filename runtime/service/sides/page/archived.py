@@ -47,7 +47,7 @@ def reviewed_scores(archive: Path) -> ReviewedScores:
     scores = ReviewedScores([], [])
     for number, review in list(Reviews(archive).newest().items())[-REVIEWS:]:
         found = entry(archive, number)
-        verdict = {} if found is None else found.told.get("verdict") or {}
+        verdict = {} if found is None else found.record.get("verdict") or {}
         if isinstance(verdict.get("score"), float):
             own = scores.good if review.says == "good" else scores.defect
             own.append((verdict["score"], str(verdict.get("bundle", ""))))
@@ -60,9 +60,9 @@ def archived_picture(archive: Path, number: int, *, with_map: bool) -> bytes | N
     if found is None:
         return None
     canvas = on_canvas(eight_bits(read_pixels(found.stem.with_suffix(".png"))))
-    map_file, described = found.stem.with_suffix(".npy"), found.told.get("map")
-    limit = (found.told.get("verdict") or {}).get("thr")
-    of_web = bool((found.told.get("verdict") or {}).get("web"))
+    map_file, described = found.stem.with_suffix(".npy"), found.record.get("map")
+    limit = (found.record.get("verdict") or {}).get("thr")
+    of_web = bool((found.record.get("verdict") or {}).get("web"))
     if with_map and described and limit and map_file.exists():
         values = np.load(io.BytesIO(map_file.read_bytes()), allow_pickle=False)
         stride_px = described["stride_px"]
@@ -78,10 +78,10 @@ def archived_picture(archive: Path, number: int, *, with_map: bool) -> bytes | N
 
 
 def _tree(one: ArchivedFrame, review: Any) -> dict[str, Any]:
-    verdict = one.told.get("verdict") or {}
+    verdict = one.record.get("verdict") or {}
     return {
         "number": one.number,
-        "written": one.told.get("written", ""),
+        "written": one.record.get("written", ""),
         "reason": verdict.get("reason") or "",
         "score": verdict.get("score"),
         "limit": verdict.get("thr"),

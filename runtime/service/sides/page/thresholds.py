@@ -32,8 +32,8 @@ def threshold_tree(
     scores, parts = [one.score for one in plain], [one.part for one in plain]
     kinds = dict.fromkeys(twin.kind for twin in manifest.twin_scores)
 
-    def own(told: Sequence[tuple[float, str]]) -> list[float]:
-        return [score for score, bundle in told if bundle in alike]
+    def own(scored: Sequence[tuple[float, str]]) -> list[float]:
+        return [score for score, bundle in scored if bundle in alike]
 
     return {
         "of": name,
