@@ -80,7 +80,7 @@ def main() -> int:
         line = stack.enter_context(RunningLine(toml, command=EDGE_RUN))
         line.state("operational.continuous" if options.free else "operational.ready")
         codes, points = soaked(line, toml, options)
-    return told(codes, points, options)
+    return report(codes, points, options)
 
 
 def soaked(
@@ -137,7 +137,7 @@ def processes(parent: int) -> list[tuple[int, str]]:
     return found
 
 
-def told(codes: dict[str, int], points: Points, options: argparse.Namespace) -> int:
+def report(codes: dict[str, int], points: Points, options: argparse.Namespace) -> int:
     """Print it all; the exit code."""
     bad = sum(code != 0 for code in codes.values())
     for via, code in codes.items():

@@ -106,8 +106,8 @@ def wait(client: PlcClient, kind: str, trig: str | None) -> int:
     end_s = time.monotonic() + 30
     while time.monotonic() < end_s:
         heard = client.receive(0.1)
-        told = heard is not None and not heard.topic and heard.kind == kind
-        if heard is not None and told and trig in (None, heard.fields.get("trig")):
+        matches = heard is not None and not heard.topic and heard.kind == kind
+        if heard is not None and matches and trig in (None, heard.fields.get("trig")):
             seq: int = heard.fields.get("seq", 0)
             return seq
     raise SystemExit(f"no {kind} about {trig} within 30 s")

@@ -270,70 +270,70 @@ class Chaos:
     # -- what is heard ---------------------------------------------------------------------
 
     def _hear(self, heard: Heard) -> None:
-        told = heard.told
-        kind, boot = told["type"], told["boot"]
+        fields = heard.fields
+        kind, boot = fields["type"], fields["boot"]
         if kind == "state":
-            self.in_force = told["bundle"] or self.in_force
+            self.in_force = fields["bundle"] or self.in_force
         if kind == "verdict":
             if heard.where == "pub":
-                self._published(boot, told)
+                self._published(boot, fields)
             else:
                 self._verdict(heard)
         elif heard.where == "ctl":
-            self._answer(kind, told)
+            self._answer(kind, fields)
 
-    def _published(self, boot: str, told: dict[str, Any]) -> None:
+    def _published(self, boot: str, fields: dict[str, Any]) -> None:
         last = self._seqs.get(boot)
-        if last is not None and told["seq"] != last + 1:
-            self.breaches.append(f"seq {told['seq']} was published after {last}")
-        self._seqs[boot] = told["seq"]
-        part = self.parts.get((told.get("session") or "", told["trig"] or ""))
+        if last is not None and fields["seq"] != last + 1:
+            self.breaches.append(f"seq {fields['seq']} was published after {last}")
+        self._seqs[boot] = fields["seq"]
+        part = self.parts.get((fields.get("session") or "", fields["trig"] or ""))
         if part is not None and part.boot == boot:
             part.published += 1
             if part.published > 1:
-                self.breaches.append(f"two verdicts about {part.trig} were published: {told}")
+                self.breaches.append(f"two verdicts about {part.trig} were published: {fields}")
 
     def _verdict(self, heard: Heard) -> None:
-        told = heard.told
+        fields = heard.fields
         if self.acknowledges:
-            self.say("ack", seq=told["seq"])
-        part = self.parts.get((told["session"], told["trig"]))
+            self.say("ack", seq=fields["seq"])
+        part = self.parts.get((fields["session"], fields["trig"]))
         if part is None or part.session != self.session:
-            self.breaches.append(f"a verdict that nobody here asked for: {told}")
+            self.breaches.append(f"a verdict that nobody here asked for: {fields}")
             return
-        if part.boot != told["boot"]:
+        if part.boot != fields["boot"]:
             # Sent before this boot was known to us, and judged in it.
-            part.boot, part.end = told["boot"], ""
+            part.boot, part.end = fields["boot"], ""
         part.copies += 1
         if part.raw:
             if part.raw != heard.raw:
                 self.breaches.append(f"two verdicts about {part.trig}: {part.raw!r} {heard.raw!r}")
             return
-        part.raw, part.told, part.heard_ns, part.end = heard.raw, told, heard.at_ns, "verdict"
-        if abs(told["t_wall_ns"] - time.time_ns()) > 3600 * 10**9:
+        part.raw, part.told, part.heard_ns, part.end = heard.raw, fields, heard.at_ns, "verdict"
+        if abs(fields["t_wall_ns"] - time.time_ns()) > 3600 * 10**9:
             self.seen["verdicts under a wall clock that was off by more than an hour"] += 1
         late = heard.at_ns - part.sent_ns > (BUDGET_MS + 10) * 10**6
         healthy = self._client.healthy(heard.at_ns) and not late
         try:
-            part.opened = opens_gate(told, part.trig, self.session, self._client.boot) and healthy
+            part.opened = opens_gate(fields, part.trig, self.session, self._client.boot) and healthy
         except ValueError as error:
             self.breaches.append(str(error))
-        if told["verdict"] == 1 and part.deadline_ns and told["t_mono_ns"] > part.deadline_ns:
-            self.breaches.append(f"an OK that was made after its deadline: {told}")
+        if fields["verdict"] == 1 and part.deadline_ns and fields["t_mono_ns"] > part.deadline_ns:
+            self.breaches.append(f"an OK that was made after its deadline: {fields}")
 
-    def _answer(self, kind: str, told: dict[str, Any]) -> None:
-        part = self.parts.get((self.session, told.get("trig") or ""))
+    def _answer(self, kind: str, fields: dict[str, Any]) -> None:
+        part = self.parts.get((self.session, fields.get("trig") or ""))
         if kind == "trigger_ack" and part is not None and not part.deadline_ns:
-            part.deadline_ns = told["deadline_ns"]
-        elif kind == "error" and told["about"] == "trigger" and part is not None:
+            part.deadline_ns = fields["deadline_ns"]
+        elif kind == "error" and fields["about"] == "trigger" and part is not None:
             if not part.end:
-                part.end, part.told, part.heard_ns = "error", told, time.monotonic_ns()
-        elif kind == "active" and told["bundle"] in self.broken:
-            self.breaches.append(f"a broken bundle was put into force: {told}")
+                part.end, part.told, part.heard_ns = "error", fields, time.monotonic_ns()
+        elif kind == "active" and fields["bundle"] in self.broken:
+            self.breaches.append(f"a broken bundle was put into force: {fields}")
         if kind in ("prepared", "failed", "active"):
-            self.replies.append(told)
-            self.seen[f"{kind}, {'broken' if told['bundle'] in self.broken else 'whole'}"] += 1
-        if kind == "error" and told.get("reason") in ("stale", "duplicate"):
+            self.replies.append(fields)
+            self.seen[f"{kind}, {'broken' if fields['bundle'] in self.broken else 'whole'}"] += 1
+        if kind == "error" and fields.get("reason") in ("stale", "duplicate"):
             self._hello()
 
     def _settle(self) -> None:
@@ -358,10 +358,10 @@ class Chaos:
             for part in self.parts.values():
                 kept = {k: v for k, v in asdict(part).items() if k != "raw"}
                 file.write(json.dumps(kept) + "\n")
-        told = {"seen": self.seen, "starts": self._service.starts, "breaches": self.breaches}
-        told["exit codes"] = self._service.codes
+        run = {"seen": self.seen, "starts": self._service.starts, "breaches": self.breaches}
+        run["exit codes"] = self._service.codes
         with (self.folder / "runs.jsonl").open("a") as file:
-            file.write(json.dumps(told) + "\n")
+            file.write(json.dumps(run) + "\n")
 
 
 # -- before ----------------------------------------------------------------------------------
@@ -446,8 +446,8 @@ def replayed(folder: Path, label: str, names: set[str]) -> dict[str, dict[str, A
         replay = subprocess.Popen([*command, "--wait-s", "20"], stdout=subprocess.DEVNULL)
         while replay.poll() is None or socket.poll(200):
             if socket.poll(200):
-                told = json.loads(socket.recv_multipart()[1])
-                found[told["name"]] = told
+                verdict = json.loads(socket.recv_multipart()[1])
+                found[verdict["name"]] = verdict
     return found
 
 
@@ -462,12 +462,12 @@ def check(folder: Path, parts: list[dict[str, Any]]) -> tuple[list[str], Counter
     truth = {label: replayed(folder, label, names) for label, names in by_label.items()}
     used: dict[str, str] = {}
     for part in scored:
-        told = part["told"]
-        name, again = told["name"], truth[told["bundle"]].get(told["name"])
-        ok = told["verdict"] == 1
+        verdict = part["told"]
+        name, again = verdict["name"], truth[verdict["bundle"]].get(verdict["name"])
+        ok = verdict["verdict"] == 1
         counts["OK verdicts" if ok else "NG verdicts with a score"] += 1
-        if again is None or again["score"] != told["score"] or (ok and again["verdict"] != 1):
-            wrong.append(f"not as the replay says: {told} {again}")
+        if again is None or again["score"] != verdict["score"] or (ok and again["verdict"] != 1):
+            wrong.append(f"not as the replay says: {verdict} {again}")
         else:
             counts["bit-equal to the replay"] += 1
         if int(began[name]) < part["sent_ns"]:
@@ -489,12 +489,14 @@ def table(parts: list[dict[str, Any]], faults: Counter[str]) -> str:
     """Markdown: what was sent while a fault was on, and how it was answered."""
     rows: dict[str, Counter[str]] = defaultdict(Counter)
     for part in parts:
-        told = part["told"]
+        fields = part["told"]
         answer = part["end"]
         if answer == "verdict":
-            reason = told["reason"]
+            reason = fields["reason"]
             judged = reason in ("defect", "unsure")
-            answer = "OK" if told["verdict"] == 1 else "NG, judged" if judged else "NG, not judged"
+            answer = (
+                "OK" if fields["verdict"] == 1 else "NG, judged" if judged else "NG, not judged"
+            )
         for name in part["during"]:
             rows[name]["triggers"] += 1
             rows[name][answer] += 1

@@ -49,7 +49,7 @@ class ChaosCamera:
         self._images: list[Any] = []
         self._wanted = False
 
-    def _told(self, fault: str) -> bool:
+    def _is_on(self, fault: str) -> bool:
         return (self._folder / fault).exists()
 
     def connect(self) -> None:
@@ -67,7 +67,7 @@ class ChaosCamera:
     def _look(self) -> None:
         from kenpin.camera.source import CameraError
 
-        if self._told("away"):
+        if self._is_on("away"):
             raise CameraError("the cable is out, on purpose")
 
     def fire(self) -> None:
@@ -86,13 +86,13 @@ class ChaosCamera:
         from kenpin.camera.loss import Loss
 
         self._look()
-        if not self._wanted or self._told("silent"):
+        if not self._wanted or self._is_on("silent"):
             time.sleep(timeout_s)
             return []
         self._wanted = False
         began_ns = time.monotonic_ns()
         name, image = self._record(began_ns)
-        image = image[:100] if self._told("broken") else image
+        image = image[:100] if self._is_on("broken") else image
         pixels = place(image.shape, image.dtype)
         now = time.monotonic_ns()
         if pixels is None:

@@ -49,12 +49,12 @@ def paced(bundle: Bundle, files: list[Path], workers: int, size: int) -> Pace:
         ) as local,
         Client(local) as client,
     ):
-        told = replayed(Workers(client), bundle, ImageSource(files).cuts(size), pictures=False)
+        results = replayed(Workers(client), bundle, ImageSource(files).cuts(size), pictures=False)
         warm = 2 * workers * size
         for _ in range(warm):
-            next(told)
+            next(results)
         begun, there, here = time.perf_counter(), _at_work(client), time.process_time()
-        judged = sum(1 for _ in told)
+        judged = sum(1 for _ in results)
         spent = time.perf_counter() - begun
         each = 1000 / judged
         there, here = _at_work(client) - there, time.process_time() - here

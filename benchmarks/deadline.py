@@ -62,8 +62,8 @@ def main() -> int:
                 # Its sockets' threads, too.
                 client = line.client()
                 with hogs(options.hogs), coming_first():
-                    told = overshoots_ms(line, client, stall, options.frames // rounds)
-            found[f"priority {priority}: {stall}" if options.hogs else stall] += told
+                    overshoots = overshoots_ms(line, client, stall, options.frames // rounds)
+            found[f"priority {priority}: {stall}" if options.hogs else stall] += overshoots
     rows = {}
     for name, times in found.items():
         made, heard = zip(*times, strict=True)

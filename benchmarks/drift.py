@@ -73,10 +73,10 @@ class Watched:
             oversee=self._timed(self.watch.pixels),
         )
 
-    def _timed(self, told: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _timed(self, look: Callable[[Any], None]) -> Callable[[Any], None]:
         def timed(what: Any) -> None:
             begun = time.perf_counter()
-            told(what)
+            look(what)
             self.seconds.append(time.perf_counter() - begun)
 
         return timed
@@ -156,14 +156,14 @@ def first_alarm(
     """
     strict = float(np.quantile(before, 0.95))
     watched = Watched(bundle)
-    told: dict[str, Any] = {"named": None}
+    alarm: dict[str, Any] = {"named": None}
     for k in range(RAMP):
         severity = 1.0 if sudden else k / RAMP
         watched.judge(worse(k, severity), k)
         standing = watched.watch.standing()
         if standing.cause is not None:
             then = scores(bundle, worse, severity)
-            told = {
+            alarm = {
                 "named": standing.cause.value,
                 "detail": standing.detail,
                 "frames": k + 1,
@@ -177,7 +177,7 @@ def first_alarm(
     for k in range(RAMP, RAMP + 2 * DriftSpec().window):
         watched.judge(worse(k, 1.0), k)
     last = watched.watch.standing().cause
-    return {**told, "named_at_last": last and last.value}
+    return {**alarm, "named_at_last": last and last.value}
 
 
 def scores(bundle: Bundle, worse: Worse, severity: float) -> NDArray[np.float64]:
@@ -209,9 +209,9 @@ def by_cause(seeds: list[int]) -> None:
     for name, found in rows.items():
         named = Counter(str(one["named"]) for one in found)
         last = Counter(str(one["named_at_last"]) for one in found)
-        told = [one for one in found if one["named"]]
+        alarms = [one for one in found if one["named"]]
         middle = {
-            key: float(np.median([one[key] for one in told])) if told else None
+            key: float(np.median([one[key] for one in alarms])) if alarms else None
             for key in ("frames", "severity", "rejected", "rejected_before", "above_95")
         }
         print(name, "->", wanted[name], dict(named), "at last", dict(last), middle)
@@ -225,13 +225,13 @@ def named(seeds: list[int]) -> None:
             bundle = small_bundle(Path(folder), seed)
             for name, cause, worse in drifts(seed):
                 watched = Watched(bundle)
-                told: list[str] = []
+                named: list[str] = []
                 for k in range(2 * DriftSpec().window):
                     watched.judge(worse(k, SUDDEN), k)
                     now = watched.watch.standing().cause
-                    if now is not None and (not told or not told[-1].startswith(now.value)):
-                        told.append(f"{now.value} after {k + 1}")
-                rows.setdefault(f"{name} -> {cause}", []).append(", ".join(told) or "nothing")
+                    if now is not None and (not named or not named[-1].startswith(now.value)):
+                        named.append(f"{now.value} after {k + 1}")
+                rows.setdefault(f"{name} -> {cause}", []).append(", ".join(named) or "nothing")
                 print(seed, name, "->", cause, ":", rows[f"{name} -> {cause}"][-1], flush=True)
     for name, found in rows.items():
         right = sum(one.split(", ")[-1].startswith(name.rpartition(" ")[2]) for one in found)
@@ -246,13 +246,13 @@ def by_pixels(seed: int, good: int) -> None:
         if cause == "material":
             continue
         watch = DriftWatch(reference, DriftSpec(), None)
-        told = None
+        named = None
         for k in range(RAMP):
             with watch.looking():
                 watch.pixels(worse(k, k / RAMP))
-            if told := watch.standing().cause:
+            if named := watch.standing().cause:
                 break
-        at = f"{told.value} at {k / RAMP:.1%} of the worst" if told else "nothing"
+        at = f"{named.value} at {k / RAMP:.1%} of the worst" if named else "nothing"
         print(f"{seed} {name}: {at}", flush=True)
     watch = DriftWatch(reference, DriftSpec(), None)
     alarms: Counter[str] = Counter()

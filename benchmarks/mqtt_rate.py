@@ -70,7 +70,7 @@ def through(via: str, rate_hz: float, count: int) -> Heard:
             line.pub = f"ipc://{folder}/own-pub"
             settings = BRIDGES.find(via).settings.model_validate({"kind": via, "port": port})
             with BridgeProcess(settings, lying_facts(line)) as process:
-                while not any(told.address for told in process.told):
+                while not any(report.address for report in process.reports):
                     time.sleep(0.05)
                 pub.poll(10_000)
                 begin(pub)

@@ -123,7 +123,7 @@ def misfortunes(folder: Path, bundle: Path, kills: int) -> None:
             again(line, done)
             flood(url, line)
             again(line, done)
-            done["pages"] = sum('"event": "page"' in told for told in line.log)
+            done["pages"] = sum('"event": "page"' in text for text in line.log)
         readers(url, line)
         assert line.stop() == 0
         tell_verdicts(line, done)
@@ -153,7 +153,7 @@ def again(line: RunningLine, done: Counter[str]) -> None:
 
 def readers(url: str, line: RunningLine) -> None:
     """How many of those who ask for the stream of events are told to come again later."""
-    told: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
         with urllib.request.urlopen(url, timeout=20) as answer:
             cookie = answer.headers["Set-Cookie"].partition(";")[0]
@@ -161,11 +161,11 @@ def readers(url: str, line: RunningLine) -> None:
             ask = urllib.request.Request(f"{url}/api/events", headers={"Cookie": cookie})
             try:
                 stack.enter_context(urllib.request.urlopen(ask, timeout=20))
-                told["listen"] += 1
+                answers["listen"] += 1
             except urllib.error.HTTPError as refused:
-                told[str(refused.code)] += 1
+                answers[str(refused.code)] += 1
         line.listen(2.0)
-    print(f"{ASKED_STREAMS} ask for the stream of events: {dict(told)}")
+    print(f"{ASKED_STREAMS} ask for the stream of events: {dict(answers)}")
 
 
 def tell_verdicts(line: RunningLine, done: Counter[str]) -> None:
@@ -305,11 +305,11 @@ def cpu_s(pid: int) -> float:
 def address(line: RunningLine) -> str:
     """Where the page is."""
 
-    def told() -> str:
+    def logged() -> str:
         found = re.findall(r'"address": "(http[^"]+)", "event": "page"', "".join(line.log))
         return str(found[-1]) if found else ""
 
-    return line.listen_until(told, "the page's address")
+    return line.listen_until(logged, "the page's address")
 
 
 def free_port() -> int:

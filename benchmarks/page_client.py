@@ -22,7 +22,7 @@ class Heard:
 
     where: str
     raw: bytes
-    told: dict[str, Any]
+    fields: dict[str, Any]
     at_ns: int
 
 
@@ -86,20 +86,20 @@ class PageClient:
                 if socket is self._sub and frames[0].decode() not in self._topics:
                     continue
                 raw = frames[0] if socket is self._ctl else frames[1]
-                told = json.loads(raw)
+                fields = json.loads(raw)
                 heard = Heard(
-                    "ctl" if socket is self._ctl else "pub", raw, told, time.monotonic_ns()
+                    "ctl" if socket is self._ctl else "pub", raw, fields, time.monotonic_ns()
                 )
                 self._note(heard)
                 found.append(heard)
         return found
 
     def _note(self, heard: Heard) -> None:
-        self.boot = heard.told["boot"]
-        if heard.told["type"] == "hb":
+        self.boot = heard.fields["boot"]
+        if heard.fields["type"] == "hb":
             self.beat_ns = heard.at_ns
-        if heard.told["type"] in ("hb", "state"):
-            self.state = heard.told["state"]
+        if heard.fields["type"] in ("hb", "state"):
+            self.state = heard.fields["state"]
 
     def healthy(self, now_ns: int) -> bool:
         """Rule 6: heartbeats come, and the state may trigger."""
@@ -110,13 +110,17 @@ class PageClient:
         self._context.destroy(linger=0)
 
 
-def opens_gate(told: dict[str, Any], trig: str, session: str, boot: str) -> bool:
+def opens_gate(fields: dict[str, Any], trig: str, session: str, boot: str) -> bool:
     """Rules 1 and 2, and the page's "refuse one that contradicts itself"."""
-    named = told.get("trig") == trig and told.get("session") == session and told["boot"] == boot
-    says_ok = type(told.get("verdict")) is int and told["verdict"] == 1 and not told["sim"]
+    named = (
+        fields.get("trig") == trig and fields.get("session") == session and fields["boot"] == boot
+    )
+    says_ok = type(fields.get("verdict")) is int and fields["verdict"] == 1 and not fields["sim"]
     if not (named and says_ok):
         return False
-    doubtful = told["unsure"] or told["partial"] or told["late"] or told["reason"] is not None
-    if told["code"] != 0 or doubtful or not told["score"] <= told["thr"]:
-        raise ValueError(f"an OK that contradicts itself: {told}")
+    doubtful = (
+        fields["unsure"] or fields["partial"] or fields["late"] or fields["reason"] is not None
+    )
+    if fields["code"] != 0 or doubtful or not fields["score"] <= fields["thr"]:
+        raise ValueError(f"an OK that contradicts itself: {fields}")
     return True

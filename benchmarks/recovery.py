@@ -91,7 +91,7 @@ class Camera:
         self.ring.close()
 
 
-def _told(event: CameraEvent) -> bool:
+def _is_fault(event: CameraEvent) -> bool:
     bad = (CameraState.LOST, CameraState.FAILED, CameraState.STALLED)
     return isinstance(event, FramesLost) or (
         isinstance(event, CameraChanged) and event.state in bad
@@ -158,7 +158,7 @@ def measure(fault: Fault, cti: Path) -> tuple[float, float, str]:
             if fault.signal is not None:
                 assert camera.acquisition.pid is not None
                 os.kill(camera.acquisition.pid, fault.signal)
-            event = camera.until(_told)
+            event = camera.until(_is_fault)
             noticed = time.monotonic() - begun
             camera.watch(begun + fault.held_s)
             for command in fault.end:
@@ -177,7 +177,7 @@ def missing_producer(cti: Path) -> tuple[float, float, str]:
         begun = time.monotonic()
         camera = Camera(simulator, producer)
         try:
-            event = camera.until(_told)
+            event = camera.until(_is_fault)
             noticed = time.monotonic() - begun
             time.sleep(0.5)
             producer.symlink_to(simulator.cti)

@@ -139,8 +139,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def report(lines: Path, mask: Any, seams: list[int]) -> None:
     """How the defects found lie to those that people drew."""
-    told = [json.loads(line) for line in lines.read_text().splitlines()]
-    found = [d for d in told if d["type"] == "defect" and not d["open"]]
+    records = [json.loads(line) for line in lines.read_text().splitlines()]
+    found = [d for d in records if d["type"] == "defect" and not d["open"]]
     drawn = marked(mask)
 
     def touches(d: dict[str, Any], box: tuple[int, int, int, int]) -> bool:
@@ -160,7 +160,7 @@ def report(lines: Path, mask: Any, seams: list[int]) -> None:
         f"{len(found)} regions: {len(true)} on those defects, {len(seam)} at the "
         f"{len(seams)} places where strips were laid together, {len(rest) - len(seam)} elsewhere"
     )
-    summary = told[-1]
+    summary = records[-1]
     for lane in summary["lanes"]:
         print(f"lane {lane['name']}: good length {100 * lane['yield']:.2f} %")
 

@@ -27,8 +27,8 @@ def by_size(store: Path) -> None:
     for kind in dict.fromkeys(kind for kind, _, _ in found):
         for size in sorted({size for k, size, _ in found if k == kind}):
             cells = [found[kind, size, c] for c in contrasts]
-            told = " | ".join(f"{cell['found']}/{cell['count']}" for cell in cells)
-            print(f"| {kind} | {size} px | {told} |")
+            counts = " | ".join(f"{cell['found']}/{cell['count']}" for cell in cells)
+            print(f"| {kind} | {size} px | {counts} |")
 
 
 def false_regions(store: Path, blocks: Sequence[Any], mm_per_line: float) -> None:

@@ -45,7 +45,7 @@ class BridgeProcess(threading.Thread):
 
     def __init__(self, settings: BridgeSettings, facts: BridgedLine) -> None:
         super().__init__(daemon=True)
-        self.told: list[BridgeReport] = []
+        self.reports: list[BridgeReport] = []
         self._ending = threading.Event()
         self.process: SideProcess[Stop, BridgeReport] = SideProcess(
             Body("kenpin-bridge", attend, (settings, facts), niceness=NICENESS),
@@ -57,7 +57,7 @@ class BridgeProcess(threading.Thread):
         while not self._ending.is_set():
             handle = self.process.fileno()
             select.select([] if handle is None else [handle], [], [], 0.05)
-            self.told += self.process.poll()
+            self.reports += self.process.poll()
 
     @property
     def pid(self) -> int:
@@ -69,7 +69,7 @@ class BridgeProcess(threading.Thread):
     @property
     def fault(self) -> str:
         """What it last complained of."""
-        return self.told[-1].fault if self.told else ""
+        return self.reports[-1].fault if self.reports else ""
 
     def __enter__(self) -> BridgeProcess:
         self.process.start()

@@ -56,7 +56,9 @@ def bridged(line: LyingLine, port: int, **how: Any) -> Iterator[tuple[MqttSettin
     """A bridge that is connected."""
     settings = MqttSettings.model_validate({"kind": "mqtt", "port": port} | how)
     with BridgeProcess(settings, lying_facts(line, triggered=True)) as process:
-        until(lambda: any(t.address for t in process.told), f"the bridge: {process.process.ended}")
+        until(
+            lambda: any(t.address for t in process.reports), f"the bridge: {process.process.ended}"
+        )
         yield settings, process
 
 
@@ -200,7 +202,7 @@ def test_a_broker_with_tls_and_passwords_lets_in_who_may(tmp_path: Path) -> None
         with BridgeProcess(settings, lying_facts(line)) as process:
             until(lambda: "no broker" in process.fault, "let in with a wrong password")
             secret.write_text("right\n")
-            until(lambda: bool(process.told[-1].address) and not process.fault, process.fault)
+            until(lambda: bool(process.reports[-1].address) and not process.fault, process.fault)
 
 
 def test_a_real_line_keeps_its_promises_through_mqtt(
@@ -222,7 +224,7 @@ def test_a_client_of_the_broker_sees_the_picture_of_a_rejected_part(
         facts = dataclasses.replace(lying_facts(line), img=f"ipc://{tmp_path}/img")
         settings = MqttSettings(kind="mqtt", port=broker.port, picture_bytes=1_000_000)
         with BridgeProcess(settings, facts) as process:
-            until(lambda: any(t.address for t in process.told), process.fault)
+            until(lambda: any(t.address for t in process.reports), process.fault)
             assert img.poll(10_000), "it never subscribed"
             for seq, verdict, shown in ((17, 2, png), (18, 1, good)):
                 head = {"boot": "b", "seq": seq, "verdict": verdict, "type": "img"}

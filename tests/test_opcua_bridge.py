@@ -32,7 +32,7 @@ def opcua(line: LyingLine, **settings: object) -> Iterator[tuple[OpcuaSettings, 
     """A bridge that listens."""
     found = OpcuaSettings.model_validate({"kind": "opcua", "port": free_port()} | settings)
     with BridgeProcess(found, lying_facts(line)) as process:
-        until(lambda: any(t.address for t in process.told), f"the bridge: {process.fault}")
+        until(lambda: any(t.address for t in process.reports), f"the bridge: {process.fault}")
         yield found, process
 
 

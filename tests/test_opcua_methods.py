@@ -280,7 +280,7 @@ def test_a_line_that_runs_by_itself_is_not_stopped_by_its_clients(tmp_path: Path
         LyingLine(tmp_path, free=True) as line,
         BridgeProcess(settings, lying_facts(line, triggered=False)) as process,
     ):
-        until(lambda: any(t.address for t in process.told), f"the bridge: {process.fault}")
+        until(lambda: any(t.address for t in process.reports), f"the bridge: {process.fault}")
 
         async def whole() -> None:
             async with plc(settings.port) as client:

@@ -507,7 +507,7 @@ def test_every_promise_holds_through_sparkplug_whatever_goes_wrong(
 ) -> None:
     settings = SparkplugSettings(kind="sparkplug", port=broker.port)
     with LyingLine(tmp_path) as line, BridgeProcess(settings, lying_facts(line)) as process:
-        until(lambda: any(t.address for t in process.told), f"the bridge: {process.fault}")
+        until(lambda: any(t.address for t in process.reports), f"the bridge: {process.fault}")
         watch = inspect(line, settings, process, Each(), parts=55)
         assert process.process.restarts == 1
     assert told(watch) == [], told(watch)

@@ -61,11 +61,11 @@ def made(name: str, folder: Path) -> dict[str, str]:
     ):
         try:
             xml = model.to_openvino(folder, input_size=(SIZE, SIZE), onnx_kwargs=more)
-            told = _told(xml, shown)
+            outputs = _outputs(xml, shown)
         except Exception as error:  # noqa: BLE001 what Anomalib cannot do is what is asked
             facts[how] = f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}"
             continue
-        np.savez_compressed(folder / "said.npz", images=shown, **told)
+        np.savez_compressed(folder / "said.npz", images=shown, **outputs)
         return {**facts, how: "exported"}
     return facts
 
@@ -172,14 +172,14 @@ def _post_processed(model: Any, images: list[np.ndarray], good: int) -> None:
     model.eval()
 
 
-def _told(xml: Path, shown: np.ndarray) -> dict[str, np.ndarray]:
+def _outputs(xml: Path, shown: np.ndarray) -> dict[str, np.ndarray]:
     """What Anomalib's own inferencer says, in FP32."""
     from anomalib.deploy import OpenVINOInferencer
 
     inferencer = OpenVINOInferencer(xml, device="CPU", config={"INFERENCE_PRECISION_HINT": "f32"})
-    told = [inferencer.predict(np.repeat(image[..., None], 3, axis=2)) for image in shown]
-    scores = np.array([float(np.asarray(one.pred_score).max()) for one in told], np.float32)
-    maps = [one.anomaly_map for one in told]
+    predictions = [inferencer.predict(np.repeat(image[..., None], 3, axis=2)) for image in shown]
+    scores = np.array([float(np.asarray(one.pred_score).max()) for one in predictions], np.float32)
+    maps = [one.anomaly_map for one in predictions]
     if maps[0] is None:
         return {"scores": scores}
     return {"scores": scores, "maps": np.stack([np.asarray(part).squeeze() for part in maps])}
