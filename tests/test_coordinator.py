@@ -106,8 +106,10 @@ class Archive(Side):
 
     def __init__(self) -> None:
         self.lent: list[Ticket] = []
+        self.offered: list[Ticket] = []
 
     def offer(self, entry, verdict, ticket: Ticket) -> bool:
+        self.offered.append(ticket)
         if len(self.lent) >= 2:
             return False
         self.lent.append(ticket)
@@ -329,7 +331,10 @@ class Shift:
             self.no_slot_is_lost_or_freed_too_early()
 
     def end(self) -> None:
+        slots = [self.coordinator.slots.of(entry.number) for entry in self.ledger.opened()]
         self.coordinator.shut_down()
+        # A part that was photographed is NG now: its frame is kept as that of every NG.
+        assert {slot for slot in slots if slot} <= set(self.archive.offered)
         assert self.ledger.open == 0
         assert len(self.world.verdicts) == self.owed
         self.ring.close()

@@ -88,6 +88,10 @@ class AllSides:
         for side in self._all:
             if not side.process.stop(max(0.0, until_s - time.monotonic())):
                 self._log.warning("side_cut_short", side=side.part, after_s=grace_s)
+        # Whoever was behind at the end has nobody left to tell: alarms end with the line.
+        for side in self._all:
+            if side.archived and side.archived.dropped:
+                self._log.warning("archive_lacks_entries", **side.archived.dropped)
 
     def _counts(self) -> LineTotals:
         parts, ledger, facts = self._parts, self._parts.ledger, self._parts.supervisor.facts

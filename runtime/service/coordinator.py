@@ -363,7 +363,7 @@ class Coordinator:
         """Answer everything that is under way; nothing is judged any more."""
         self.refusal = Answer.ng(Reason.SHUTDOWN, "the service is stopping")
         for entry in self.ledger.opened():
-            self._conclude(entry.number, self.refusal)
+            self._conclude(entry.number, self.refusal, self.slots.of(entry.number))
         while self.tell_losses():
             pass
 
