@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
+from kenpin.runtime.service import audit
 from kenpin.runtime.service.audit import AuditError, AuditLog, Who, audit_of, logs_of
 from kenpin.runtime.service.cli import main
 from kenpin.runtime.service.line_audit import AuditQueue, settings_of, trusted_of
@@ -170,6 +172,36 @@ def test_only_what_changed_is_logged(tmp_path: Path) -> None:
     assert entry.before == {"budget_ms": 60, "sim": True}
     assert entry.after == {"budget_ms": 80, "sim": None}
     assert log.write_changes(MIKA, "setting", "web-1", {"budget_ms": 80}) is None
+
+
+def test_what_is_read_already_is_not_read_again(tmp_path: Path) -> None:
+    """A log of months would be read at each change of a bundle, while the line judges."""
+    log = AuditLog(tmp_path / "audit.jsonl")
+    log.write_changes(MIKA, "setting", "web-1", {"budget_ms": 60})
+    # Whoever is not this process may write, too.
+    AuditLog(log.path).write_changes(MIKA, "setting", "web-1", {"budget_ms": 70})
+    assert log.write_changes(MIKA, "setting", "web-1", {"budget_ms": 70}) is None
+    with patch("kenpin.runtime.service.audit._parse", wraps=audit._parse) as parse:
+        entry = log.write_changes(MIKA, "setting", "web-1", {"budget_ms": 80})
+        assert entry is not None
+        assert entry.before == {"budget_ms": 70}
+        log.write_changes(MIKA, "setting", "web-1", {"budget_ms": 90})
+    # The last line each time, for its hash; and the one line that was new.
+    assert [call.args[2] for call in parse.call_args_list] == ["the last line"] * 2 + ["line 3"]
+    log.verify()
+
+
+def test_a_log_that_was_put_in_the_place_of_another_is_read_whole(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.jsonl")
+    log.write_changes(MIKA, "setting", "web-1", {"budget_ms": 60})
+    log.write_changes(MIKA, "setting", "web-1", {"budget_ms": 70})
+    other = AuditLog(tmp_path / "other.jsonl")
+    other.write_changes(MIKA, "setting", "web-1", {"budget_ms": 40})
+    for kind in (".jsonl", ".head"):
+        (tmp_path / "other").with_suffix(kind).rename(log.path.with_suffix(kind))
+    entry = log.write_changes(MIKA, "setting", "web-1", {"budget_ms": 70})
+    assert entry is not None
+    assert entry.before == {"budget_ms": 40}
 
 
 def test_what_others_say_of_a_bundle_is_not_taken_for_what_came_into_force(tmp_path: Path) -> None:

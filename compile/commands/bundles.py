@@ -66,7 +66,7 @@ def threshold(options: argparse.Namespace) -> int:
     from kenpin.runtime.bundles.pack import by_hand, rethreshold
     from kenpin.runtime.bundles.store import Store
     from kenpin.runtime.selftest import open_tested
-    from kenpin.runtime.service.audit import store_audit, who_runs
+    from kenpin.runtime.service.audit import log_in_force, store_audit, who_runs
 
     bundle = read_bundle(options.bundle)
     manifest = bundle.manifest
@@ -96,15 +96,13 @@ def threshold(options: argparse.Namespace) -> int:
             )
     except ValidationError as error:
         raise ConfigError(f"thresholds: {problems(error)}") from None
-    store = options.output or bundle.folder.parent
-    log, before = store_audit(store), Store(store).current
-    fresh = rethreshold(bundle, record, store)
+    store = Store(options.output or bundle.folder.parent)
+    log, before = store_audit(store.folder), store.current
+    fresh = rethreshold(bundle, record, store.folder)
     if log.path.exists():
         # A line may run what lies here: its store keeps account of what came into force.
-        after = fresh.folder.name
-        who = who_runs("edge-compile threshold")
-        log.write(who, "bundle", "current", before=before, after=after, why=record.source)
-    write_trade(fresh.manifest, trade_of(fresh.manifest), store / fresh.folder.name)
+        log_in_force(log, store, before, who_runs("edge-compile threshold"), record.source)
+    write_trade(fresh.manifest, trade_of(fresh.manifest), store.folder / fresh.folder.name)
     sys.stderr.write(
         f"OK up to {record.ok:.6g}: {record.source}\n{fresh.folder.parent / 'current'} names it: a "
         "line that starts from now on judges by it; one that runs goes on as it is until PREPARE "

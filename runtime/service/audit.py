@@ -21,13 +21,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from kenpin.config.line import Line
 from kenpin.runtime.bundles.durable import lock, replace_file, sync
+from kenpin.runtime.bundles.store import Store
 
 __all__ = [
     "AuditEntry",
@@ -38,6 +39,7 @@ __all__ = [
     "Who",
     "audit_of",
     "keys_audit",
+    "log_in_force",
     "logs_of",
     "store_audit",
     "who_runs",
@@ -103,6 +105,23 @@ class Checked:
     head: str
 
 
+@dataclass(slots=True)
+class _Read:
+    """What was read of a log so far.
+
+    file   its inode: whoever puts another file in its place is read from its start
+    size   bytes
+    count  lines, the last of which has the hash
+    known  all that the lines say that is so now, by kind and item
+    """
+
+    file: int = 0
+    size: int = 0
+    count: int = 0
+    hash: str = _FIRST
+    known: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+
 def audit_of(line: Line) -> AuditLog:
     """The log of a line."""
     if line.audit is not None:
@@ -119,6 +138,18 @@ def store_audit(store: Path) -> AuditLog:
 def keys_audit(folder: Path) -> AuditLog:
     """The log of a folder of keys."""
     return AuditLog(folder / _NAME)
+
+
+def log_in_force(log: AuditLog, store: Store, before: str | None, who: Who, why: str) -> None:
+    """Write which bundle came into force in a store, if it is not the one before.
+
+    Raises
+    ------
+    AuditError
+        As `AuditLog.write`.
+    """
+    if store.current != before:
+        log.write(who, "bundle", "current", before=before, after=store.current, why=why)
 
 
 def logs_of(line: Line) -> list[AuditLog]:
@@ -147,6 +178,7 @@ class AuditLog:
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
         self.path = path
         self._now = now
+        self._read = _Read()
 
     @property
     def _head(self) -> Path:
@@ -197,16 +229,34 @@ class AuditLog:
         # Read and written under one lock, and what a power cut tore is mended before it is read.
         with self._locked() as handle:
             last = self._whole_last(handle)
-            known: dict[str, Any] = {}
-            for entry in self.entries():
-                # Such as that of the link `current`, for a line of that name.
-                if (entry.what, entry.item) == (what, item) and isinstance(entry.after, dict):
-                    known |= entry.after
+            known = self._known(handle).get((what, item), {})
             changed = sorted(k for k in known.keys() | now.keys() if known.get(k) != now.get(k))
             if not changed:
                 return None
             before, after = ({k: values.get(k) for k in changed} for values in (known, now))
             return self._append(handle, last, who, what, item, before, after, "")
+
+    def _known(self, handle: int) -> dict[tuple[str, str], dict[str, Any]]:
+        """What the log has of every item; only what was written since is read.
+
+        A log of months takes half a second, and a line's bundle changes while it judges.
+        """
+        read = self._read
+        stat = os.fstat(handle)
+        if stat.st_ino != read.file or stat.st_size < read.size:
+            read = _Read(file=stat.st_ino)
+        # What fails half-way is read from its start the next time.
+        self._read, data, rest = _Read(), b"", stat.st_size - read.size
+        while piece := os.pread(handle, rest - len(data), read.size + len(data)):
+            data += piece
+        for entry in self._entries(data.split(b"\n"), read.count, read.hash):
+            read.count, read.hash = entry.n, entry.hash
+            # Such as that of the link `current`, for a line of that name.
+            if isinstance(entry.after, dict):
+                read.known.setdefault((entry.what, entry.item), {}).update(entry.after)
+        read.size += len(data)
+        self._read = read
+        return read.known
 
     def _append(
         self, handle: int, last: AuditEntry | None, who: Who, what: What, item: str, *rest: Any
@@ -298,19 +348,25 @@ class AuditLog:
             return []
         except OSError as error:
             raise AuditError(f"{self.path}: {error.strerror}") from error
+        return list(self._entries(lines))
+
+    def _entries(
+        self, lines: list[bytes], before: int = 0, prev: str = _FIRST
+    ) -> Iterator[AuditEntry]:
+        """The lines that follow that many; the last of that list is what comes after a newline."""
         if lines[-1]:
-            raise AuditError(f"{self.path}: line {len(lines)} is cut off; a power cut, or an edit")
-        found, prev = [], _FIRST
-        for number, text in enumerate(lines[:-1], 1):
+            raise AuditError(
+                f"{self.path}: line {before + len(lines)} is cut off; a power cut, or an edit"
+            )
+        for number, text in enumerate(lines[:-1], before + 1):
             entry = _parse(self.path, text, f"line {number}")
             if (entry.n, entry.prev) != (number, prev):
                 raise AuditError(
                     f"{self.path}: line {number} does not follow the line before it; lines were "
                     "taken out, moved or put in"
                 )
-            found.append(entry)
+            yield entry
             prev = entry.hash
-        return found
 
     def verify(self, remembered: str | None = None) -> Checked:
         """Check every line, that none is missing, and that the log goes on from a noted head.

@@ -13,7 +13,14 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bundles.staging import expect_store
 from kenpin.runtime.bundles.store import Store, StoreError
-from kenpin.runtime.service.audit import AuditError, AuditLog, audit_of, store_audit, who_runs
+from kenpin.runtime.service.audit import (
+    AuditError,
+    AuditLog,
+    audit_of,
+    log_in_force,
+    store_audit,
+    who_runs,
+)
 
 __all__ = ["main"]
 
@@ -124,15 +131,7 @@ def _logged(options: argparse.Namespace) -> Iterator[Store]:
     store, log = _opened(options)
     before = store.current
     yield store
-    if store.current != before:
-        log.write(
-            who_runs("edge-run bundles"),
-            "bundle",
-            "current",
-            before=before,
-            after=store.current,
-            why=options.why,
-        )
+    log_in_force(log, store, before, who_runs("edge-run bundles"), options.why)
 
 
 def _install(options: argparse.Namespace) -> int:
