@@ -15,6 +15,7 @@ from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.output import add_maps
 from kenpin.processes.cluster import add_dask
 from kenpin.runtime.bundles.manifest import BundleError
+from kenpin.runtime.bundles.store import StoreError
 
 __all__ = ["main"]
 
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ConfigError: Exit.CONFIG,
         ImageError: Exit.IMAGES,
         BundleError: Exit.BUNDLE,
+        StoreError: Exit.BUNDLE,
     }
     actions = {
         "bench": recipes.bench,

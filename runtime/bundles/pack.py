@@ -9,7 +9,7 @@ from pathlib import Path
 from kenpin.config.threshold import ThresholdSpec
 from kenpin.config.tuning import tuning_file
 from kenpin.runtime.bundles.bundle import Bundle, file_hash, read_bundle
-from kenpin.runtime.bundles.durable import adopt, point, replace_file
+from kenpin.runtime.bundles.durable import adopt, replace_file
 from kenpin.runtime.bundles.layout import MANIFEST
 from kenpin.runtime.bundles.manifest import (
     NAME_DIGITS,
@@ -19,6 +19,7 @@ from kenpin.runtime.bundles.manifest import (
     content_hash,
 )
 from kenpin.runtime.bundles.staging import staging_folder
+from kenpin.runtime.bundles.store import Store
 
 __all__ = ["by_hand", "file_hashes", "keep_tuning", "rethreshold", "seal"]
 
@@ -54,6 +55,8 @@ def seal(
     ------
     BundleError
         If what was written does not read back as a whole bundle.
+    StoreError
+        If the store cannot be switched to it: somebody else is changing it, for one.
     """
     raw = canonical(manifest)
     (folder / MANIFEST).write_bytes(raw)
@@ -66,17 +69,8 @@ def seal(
         shutil.rmtree(target)
         raise
     if current:
-        _put_in_force(store / "current", target)
+        Store(store).switch(target.name)
     return bundle
-
-
-def _put_in_force(current: Path, target: Path) -> None:
-    """Let the link lead to a new bundle and, as `Store.switch` does, `previous` to the old one."""
-    before = current.resolve() if current.is_symlink() else target
-    ours = before.is_dir() and before.parent == target.resolve().parent
-    if ours and before != target.resolve():
-        point(current.with_name("previous"), before)
-    point(current, target)
 
 
 def by_hand(old: ThresholdRecord, ok: float, ng: float | None) -> ThresholdRecord:
