@@ -41,6 +41,8 @@ class Space:
 
     recipe     the user's, its paths absolute
     backbones  name, and weights file where it needs one that no package brings
+
+    Raises ConfigError if one of them cannot be had with the weights that it is given.
     """
 
     def __init__(self, recipe: Recipe, backbones: Mapping[str, Path | None]) -> None:
@@ -49,7 +51,8 @@ class Space:
         self._recipe = recipe
         own = recipe.backbone
         self._backbones = {own.name: own.weights, **backbones}
-        self._loadable: dict[str, tuple[str, ...]] = {}
+        # Half an hour of attempts is too late to learn that weights cannot be read.
+        self._layers = {name: self._readable(name) for name in self._backbones}
 
     def suggest(self, choose: Callable[[str, tuple[Option, ...]], Any]) -> dict[str, Option]:
         """A value for each setting, by its key; method's and backbone's own come after them."""
@@ -66,7 +69,7 @@ class Space:
 
         method = ask("method.name", self._methods())
         backbone = str(ask("backbone.name", tuple(self._backbones)))
-        ask("backbone.layers", (None, *_runs(self._layers(backbone))), backbone)
+        ask("backbone.layers", (None, *_runs(self._layers[backbone])), backbone)
         ask("backbone.grid_px", (None, *GRIDS))
         ask("tiles", self._tiles())
         ask("score.smooth_sigma_px", SMOOTH)
@@ -139,22 +142,20 @@ class Space:
         # A method of somebody else's has settings that nobody here knows.
         return METHODS if own in METHODS else (own,)
 
-    def _layers(self, backbone: str) -> tuple[str, ...]:
-        """Those that its weights reach: a file may end before the network does."""
-        if backbone not in self._loadable:
-            every = BACKBONES.find(backbone).layers
-            found = tuple(layer for layer in every if self._loads(backbone, layer))
-            # Where none does, the attempts say why.
-            self._loadable[backbone] = found or every
-        return self._loadable[backbone]
-
-    def _loads(self, backbone: str, layer: str) -> bool:
-        spec = BackboneSpec(name=backbone, layers=(layer,), weights=self._backbones[backbone])
-        try:
-            build_backbone(spec, (), self._recipe.frame.channels)
-        except ConfigError:
-            return False
-        return True
+    def _readable(self, backbone: str) -> tuple[str, ...]:
+        """The layers that its weights reach: a file may end before the network does."""
+        weights, found = self._backbones[backbone], []
+        refused: ConfigError | None = None
+        for layer in BACKBONES.find(backbone).layers:
+            spec = BackboneSpec(name=backbone, layers=(layer,), weights=weights)
+            try:
+                build_backbone(spec, (), self._recipe.frame.channels)
+                found.append(layer)
+            except ConfigError as error:
+                refused = refused or error
+        if not found and refused:
+            raise refused
+        return tuple(found)
 
     def _tiles(self) -> tuple[Option, ...]:
         frame = self._recipe.frame
