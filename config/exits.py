@@ -158,7 +158,9 @@ def _run(
                 _complain(f"error: {error}")
                 return exit_code
         if isinstance(error, OSError) and (error.filename or error.errno in _DISK_FAULTS):
-            where = f"{error.filename}: " if error.filename else ""
+            # A copy names both files; what a disk refuses is the second.
+            names = [error.filename2 if error.errno in _DISK_FAULTS else None, error.filename]
+            where = next((f"{name}: " for name in names if name), "")
             _complain(f"error: {where}{error.strerror}; check the path, rights and disk")
             return Exit.FILES
         _complain(

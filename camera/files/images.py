@@ -106,7 +106,13 @@ def write_png(path: Path, pixels: Pixels) -> None:
     OSError
         If the file cannot be written.
     """
-    path.write_bytes(encode_png(pixels))
+    data = encode_png(pixels)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        # Where a disk is full half-way, the system does not say of which file.
+        error.filename = str(path)
+        raise
 
 
 def encode_png(pixels: Pixels) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from kenpin.config.errors import ConfigError, OutputError
@@ -52,8 +53,13 @@ class Place:
             # A bucket has no folders, and shows an object when it is whole.
             if _local(self._files):
                 self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
-                self._files.pipe_file(f"{target}.part", data)
-                self._files.mv(f"{target}.part", target)
+                try:
+                    self._files.pipe_file(f"{target}.part", data)
+                    self._files.mv(f"{target}.part", target)
+                except BaseException:
+                    # What a full disk took of it is in the way of whoever makes room.
+                    Path(f"{target}.part").unlink(missing_ok=True)
+                    raise
             else:
                 self._files.pipe_file(target, data)
 

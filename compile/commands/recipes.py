@@ -183,7 +183,13 @@ def _write_first(folder: Path, file: Path) -> None:
             look = look_at(folder, progress)
         first = first_recipe(look, bundle_name(folder))
         _write_recipe(file, first.text)
-        write_png(sheet, contact_sheet(look))
+        try:
+            write_png(sheet, contact_sheet(look))
+        except OSError:
+            # A cut one, and a recipe that nobody was shown the images of.
+            for made in (file, sheet):
+                made.unlink(missing_ok=True)
+            raise
         steps.say(f"{file}: a recipe, which assumes that")
         for line in first.assumed:
             steps.say(f"  * {line}")
