@@ -301,7 +301,7 @@ SOURCES: Registry[Source] = Registry(
 CameraSpec = Annotated[SerializeAsAny[CameraSettings], settings_by("kind", SOURCES)]
 
 
-class _LineFile(Settings):
+class _LineSettings(Settings):
     """A line's file, of which only the camera is wanted."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -318,4 +318,4 @@ def load_camera(path: Path, changes: Sequence[str] = ()) -> CameraSpec:
         If the file cannot be read, or its table `camera` holds an unknown,
         missing or impossible setting.
     """
-    return anchored(load(_LineFile, path, changes).camera, path.resolve().parent)
+    return anchored(load(_LineSettings, path, changes).camera, path.resolve().parent)

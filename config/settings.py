@@ -95,8 +95,9 @@ def load(kind: type[Tree], path: Path, changes: Sequence[str] = ()) -> Tree:
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
+        what = kind.__name__.strip("_").removesuffix("Settings").lower()
         raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}); give a {kind.__name__.lower()} file"
+            f"{path}: cannot be read ({error.strerror}); give a {what} file"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None

@@ -177,6 +177,30 @@ def test_a_link_that_breaks_says_so_and_what_cannot_be_said_breaks_none(tmp_path
     assert [isinstance(message, Unsaid) for message in found] == [True, True, False]
 
 
+class Talkative:
+    """A client that hears of one state after the other."""
+
+    def receive(self, *_: Any, **__: Any) -> Heard:
+        return Heard("state", {}, 0)
+
+    def close(self) -> None:
+        """Nothing was open."""
+
+
+def test_a_bridge_whose_loop_stood_still_ends_rather_than_miss_a_message() -> None:
+    async def live() -> None:
+        loop, heard = asyncio.get_running_loop(), list[Heard | Unsaid]()
+        broken: asyncio.Future[Exception] = loop.create_future()
+        talkative: Any = Talkative()
+        link = LineLink(talkative, heard.append, broken.set_result, loop)
+        link._thread.join(20)  # this is the loop's thread
+        assert "the event loop stood still" in str(await broken)
+        assert len(heard) == 2000
+        link.close()
+
+    asyncio.run(asyncio.wait_for(live(), 30))
+
+
 def test_no_client_of_opcua_ends_its_bridge_by_what_it_gives() -> None:
     made = define_structures(2)
     for given in (

@@ -268,10 +268,10 @@ def test_a_rate_of_false_rejects_is_chosen_from_the_stored_scores(
     assert at["0.1%"].ok > at["10%"].ok > at["0.3"].ok
     assert (at["0.1%"].rule, at["10%"].rule) == ("gumbel", "conformal")
     capsys.readouterr()
-    assert edge_compile(["threshold", str(patchcore.folder)]) == Exit.CONFIG
-    said = capsys.readouterr()
-    assert "choose one threshold" in said.err
-    assert "0.5 %*" in said.out
+    assert edge_compile(["threshold", str(patchcore.folder)]) == Exit.DONE
+    assert "0.5 %*" in capsys.readouterr().out
+    assert edge_compile(["threshold", str(patchcore.folder), "--ng", "3"]) == Exit.CONFIG
+    assert "choose one threshold" in capsys.readouterr().err
     code = edge_compile(["threshold", str(patchcore.folder), "--f1"])
     assert code == Exit.CONFIG
     assert "16 good and 0 NG scores" in capsys.readouterr().err

@@ -72,10 +72,14 @@ def threshold(options: argparse.Namespace) -> int:
     manifest = bundle.manifest
     changes = _threshold_changes(options)
     asked = (options.ok, options.false_rejects, options.f1 or None, options.escape_cost)
-    if sum(one is not None for one in asked) != 1 or (options.ng and options.ok is None):
+    count = sum(one is not None for one in asked)
+    if count == 0:
         plain_console().print(trade_table(trade_of(manifest)))
+    if count == 0 and options.ng is None:
+        return Exit.DONE
+    if count != 1 or (options.ng is not None and options.ok is None):
         raise ConfigError(
-            "choose one threshold: --false-rejects RATE (a row of the table above, or any other), "
+            "choose one threshold: --false-rejects RATE (a row of the table, or any other), "
             "--f1, --escape-cost TIMES, or --ok SCORE [--ng SCORE]"
         )
     # Whoever sets a threshold does so from scores: they must be those that the box will see.

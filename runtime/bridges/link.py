@@ -40,7 +40,7 @@ class LineLink:
     client  is used by the link's thread alone, and closed with the link
     hear    called in the event loop with each `Heard`, and each `Unsaid`
     failed  called in the event loop with a mistake of our own, after which nothing is heard
-    lost    messages that found the event loop busy for too long
+            or with an event loop that has stood still until 2,000 messages waited for it
     """
 
     def __init__(
@@ -60,7 +60,6 @@ class LineLink:
         # Written by the link's thread; read and emptied by the event loop.
         self._heard: deque[Heard | Unsaid] = deque()
         self._called = threading.Event()
-        self.lost = 0
         self._thread = threading.Thread(target=self._run, name="kenpin-line", daemon=True)
         self._thread.start()
 
@@ -116,8 +115,8 @@ class LineLink:
 
     def _pass_on(self, message: Heard | Unsaid) -> None:
         if len(self._heard) >= _ROOM:
-            self.lost += 1
-            return
+            # Whoever goes on after a gap would show a PLC what is not so.
+            raise RuntimeError(f"{_ROOM} messages of the line wait: the event loop stood still")
         self._heard.append(message)
         if not self._called.is_set():
             self._called.set()

@@ -251,8 +251,10 @@ def _list(options: argparse.Namespace) -> int:
     from kenpin.runtime.bundles.manifest import BundleError
 
     store = _store(options)
-    code = Exit.DONE
-    for entry in store.entries():
+    code, entries = Exit.DONE, store.entries()
+    if not entries:
+        sys.stdout.write(f"{store.folder} holds no bundle; edge-run bundles install brings one\n")
+    for entry in entries:
         marks = [name for name in ("current", "previous") if getattr(entry, name)]
         if options.verify:
             try:
