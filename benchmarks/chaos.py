@@ -79,7 +79,7 @@ class Part:
     end: str = ""
     heard_ns: int = 0
     opened: bool = False
-    told: dict[str, Any] = field(default_factory=dict)
+    answer: dict[str, Any] = field(default_factory=dict)
     deadline_ns: int = 0
     copies: int = 0
     raw: bytes = field(default=b"", repr=False)
@@ -309,7 +309,7 @@ class Chaos:
             if part.raw != heard.raw:
                 self.breaches.append(f"two verdicts about {part.trig}: {part.raw!r} {heard.raw!r}")
             return
-        part.raw, part.told, part.heard_ns, part.end = heard.raw, fields, heard.at_ns, "verdict"
+        part.raw, part.answer, part.heard_ns, part.end = heard.raw, fields, heard.at_ns, "verdict"
         if abs(fields["t_wall_ns"] - time.time_ns()) > 3600 * 10**9:
             self.seen["verdicts under a wall clock that was off by more than an hour"] += 1
         late = heard.at_ns - part.sent_ns > (BUDGET_MS + 10) * 10**6
@@ -327,7 +327,7 @@ class Chaos:
             part.deadline_ns = fields["deadline_ns"]
         elif kind == "error" and fields["about"] == "trigger" and part is not None:
             if not part.end:
-                part.end, part.told, part.heard_ns = "error", fields, time.monotonic_ns()
+                part.end, part.answer, part.heard_ns = "error", fields, time.monotonic_ns()
         elif kind == "active" and fields["bundle"] in self.broken:
             self.breaches.append(f"a broken bundle was put into force: {fields}")
         if kind in ("prepared", "failed", "active"):
@@ -455,14 +455,14 @@ def check(folder: Path, parts: list[dict[str, Any]]) -> tuple[list[str], Counter
     """What is wrong with verdicts that were given, and counts of what was looked at."""
     wrong, counts = [], Counter[str]()
     began = dict(line.split() for line in (folder / "frames.log").read_text().splitlines())
-    scored = [part for part in parts if part["told"].get("score") is not None]
+    scored = [part for part in parts if part["answer"].get("score") is not None]
     by_label: dict[str, set[str]] = defaultdict(set)
     for part in scored:
-        by_label[part["told"]["bundle"]].add(part["told"]["name"])
+        by_label[part["answer"]["bundle"]].add(part["answer"]["name"])
     truth = {label: replayed(folder, label, names) for label, names in by_label.items()}
     used: dict[str, str] = {}
     for part in scored:
-        verdict = part["told"]
+        verdict = part["answer"]
         name, again = verdict["name"], truth[verdict["bundle"]].get(verdict["name"])
         ok = verdict["verdict"] == 1
         counts["OK verdicts" if ok else "NG verdicts with a score"] += 1
@@ -477,7 +477,11 @@ def check(folder: Path, parts: list[dict[str, Any]]) -> tuple[list[str], Counter
             wrong.append(f"frame {name} is the answer to {who} and to {used[name]}")
     for part in parts:
         given = part["end"] == "verdict" or part["published"]
-        if part["end"] == "verdict" and part["told"]["verdict"] == 1 and not part["told"]["name"]:
+        if (
+            part["end"] == "verdict"
+            and part["answer"]["verdict"] == 1
+            and not part["answer"]["name"]
+        ):
             wrong.append(f"an OK without a frame: {part}")
         if part["end"] == "session ended" and part["published"] != 1:
             counts["of an ended session, whose verdict was not seen"] += 1
@@ -489,7 +493,7 @@ def table(parts: list[dict[str, Any]], faults: Counter[str]) -> str:
     """Markdown: what was sent while a fault was on, and how it was answered."""
     rows: dict[str, Counter[str]] = defaultdict(Counter)
     for part in parts:
-        fields = part["told"]
+        fields = part["answer"]
         answer = part["end"]
         if answer == "verdict":
             reason = fields["reason"]
@@ -531,7 +535,7 @@ def main() -> int:
     wrong += [breach for run in runs for breach in run["breaches"]]
     seen: Counter[str] = sum((Counter(run["seen"]) for run in runs), Counter())
     reasons = Counter(
-        part["told"].get("reason") or "OK" for part in parts if part["end"] == "verdict"
+        part["answer"].get("reason") or "OK" for part in parts if part["end"] == "verdict"
     )
     print(f"{len(parts)} triggers, {faults.total()} faults, seed {options.seed}, {machine()}")
     print(f"service starts: {sum(run['starts'] for run in runs)}")

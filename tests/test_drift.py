@@ -31,7 +31,7 @@ from kenpin.runtime.drift.reference import COLUMNS, MATERIAL, Reference
 from kenpin.runtime.drift.votes import outside_at_most, votes_needed
 from kenpin.runtime.drift.watch import DriftCause, DriftWatch
 from kenpin.runtime.judging.network import Execution
-from kenpin.runtime.service.sides.messages import DriftTold
+from kenpin.runtime.service.sides.messages import DriftFacts
 from kenpin.runtime.service.sides.metrics import LineMetrics
 from kenpin.runtime.web.pipeline import open_pipeline
 from page_server import counts
@@ -330,7 +330,7 @@ def test_damaged_statistics_are_refused(patchcore: Bundle, name: str) -> None:
             Reference.of(replace(patchcore, arrays=arrays))
 
 
-def samples(told: DriftTold | None) -> dict[tuple[str, str], float]:
+def samples(told: DriftFacts | None) -> dict[tuple[str, str], float]:
     metrics = LineMetrics("web-1", 0.06)
     metrics.stand(structs.replace(counts(), drift=told))
     return {
@@ -342,7 +342,7 @@ def samples(told: DriftTold | None) -> dict[tuple[str, str], float]:
 
 
 def test_metrics_name_the_cause_and_say_what_is_not_watched() -> None:
-    found = samples(DriftTold("focus", {"lamp": 0.01, "focus": 0.9}, 400))
+    found = samples(DriftFacts("focus", {"lamp": 0.01, "focus": 0.9}, 400))
     assert found["edge_drift", "focus"] == 1
     assert found["edge_drift", "lamp"] == 0
     assert found["edge_drift_outside", "focus"] == 0.9

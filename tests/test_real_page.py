@@ -15,7 +15,7 @@ import browser
 from kenpin.config.page import LANGUAGES
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.service.reviews import Reviews
-from kenpin.runtime.service.sides.messages import DriftTold
+from kenpin.runtime.service.sides.messages import DriftFacts
 from kenpin.runtime.service.sides.page.accounts import Accounts
 from page_server import Served, counts, fill, served, stretch, verdict
 from running_line import RunningLine, line_toml
@@ -309,7 +309,7 @@ def test_health_says_what_has_drifted_in_the_readers_words(page: Served, patchco
             # While nothing judges, nobody is told to compile.
             page.live.counts(structs.replace(told, state="preoperational"))
             chromium.until(f"{sentence}.startsWith('Not known')")
-            drift = DriftTold("dirt", {"lamp": 0.1, "dirt": 0.9}, 300)
+            drift = DriftFacts("dirt", {"lamp": 0.1, "dirt": 0.9}, 300)
             page.live.counts(structs.replace(told, drift=drift))
             chromium.until(f"{sentence}.startsWith('There is dirt on lens')")
             cells = "[...document.querySelectorAll('#drift td')].map(e => e.innerText)"

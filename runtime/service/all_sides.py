@@ -16,7 +16,7 @@ from kenpin.runtime.service.coordinator import CAMERA_WORKS
 from kenpin.runtime.service.inspection.changeover import Change
 from kenpin.runtime.service.inspection.messages import BundleFacts
 from kenpin.runtime.service.line_parts import LineParts
-from kenpin.runtime.service.sides.messages import DriftTold, LineTotals
+from kenpin.runtime.service.sides.messages import DriftFacts, LineTotals
 from kenpin.runtime.service.sides.rolls import Rolls
 from kenpin.runtime.service.sides.side import MakeSide, Side, Surroundings
 
@@ -123,7 +123,7 @@ class AllSides:
             archive=next((side.archived for side in self._all if side.archived), None),
             pids={name: pid for name, pid in pids.items() if pid is not None},
             alarms=self._parts.alarms.open,
-            drift=None if drift is None else DriftTold(drift.cause, drift.shares, drift.looks),
+            drift=None if drift is None else DriftFacts(drift.cause, drift.shares, drift.looks),
         )
 
 

@@ -19,7 +19,7 @@ __all__ = [
     "ArchiveCounts",
     "ArchiveReport",
     "BundleChanged",
-    "DriftTold",
+    "DriftFacts",
     "FromRolls",
     "GenericReport",
     "Lent",
@@ -107,7 +107,7 @@ class ArchiveCounts(Message, frozen=True):
     holds: Mapping[str, int]
 
 
-class DriftTold(Message, frozen=True):
+class DriftFacts(Message, frozen=True):
     """How the pictures stand beside the good images; see `Drifted`."""
 
     cause: str
@@ -135,7 +135,7 @@ class LineTotals(Message, frozen=True):
     archive: ArchiveCounts | None
     pids: Mapping[str, int]
     alarms: Mapping[str, str]
-    drift: DriftTold | None = None
+    drift: DriftFacts | None = None
 
 
 class VerdictTimes(Message, frozen=True):

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from kenpin.runtime.service.sides.messages import ArchiveCounts, DriftTold, LineTotals
+from kenpin.runtime.service.sides.messages import ArchiveCounts, DriftFacts, LineTotals
 
 __all__ = ["LineMetrics"]
 
@@ -129,7 +129,7 @@ class LineMetrics(Collector):
             yield from self._archive(s.archive)
         yield from self._drift(s.drift)
 
-    def _drift(self, drift: DriftTold | None) -> Iterable[Metric]:
+    def _drift(self, drift: DriftFacts | None) -> Iterable[Metric]:
         watched = GaugeMetricFamily(
             "edge_drift_watched",
             "the bundle holds what frames are compared with, for this cause",
