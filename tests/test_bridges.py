@@ -37,7 +37,7 @@ from kenpin.runtime.plc.watch import Watch
 from kenpin.runtime.service.check import problems_of
 from kenpin.runtime.service.sides.bridge import BridgeSide
 from kenpin.runtime.service.sides.side import Surroundings
-from kenpin.runtime.wire.client import LineClient
+from kenpin.runtime.wire.client import LineClient, LineSilentError
 from lying_line import LyingLine
 from running_line import PATIENCE_S, UNHURRIED, RunningLine, check_undisturbed, line_toml
 from test_plc import LIMITS, told
@@ -144,6 +144,23 @@ def _reached(settings: ModbusSettings) -> bool:
     return True
 
 
+def _connected(bridge: Bridge) -> Any:
+    """A PLC's session, as soon as the bridge answers within a PLC's patience: 0.3 s."""
+    found: list[Any] = []
+
+    def answers() -> bool:
+        with contextlib.suppress(LineSilentError):
+            found.append(bridge.connect("77"))
+        return bool(found)
+
+    try:
+        until(answers, "the bridge does not answer")
+    except BaseException:
+        bridge.close()
+        raise
+    return found[0]
+
+
 class Each(Faults):
     """Every kind of fault once, with a part in six."""
 
@@ -172,7 +189,7 @@ def inspect(
     """A PLC looks at a line through a bridge."""
     listener = LineClient(None, line.pub)
     bridge = Bridge(settings, lying_facts(line), listener, lambda: process.pid, poll_s)
-    client = bridge.connect("77")
+    client = _connected(bridge)
     numbered = getattr(client, "numbered", "seq")
     watch = Watch(
         bridge.limits(LIMITS), "400", time.monotonic_ns(), session="77", numbered=numbered
