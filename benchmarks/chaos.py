@@ -14,54 +14,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import zmq
-from chaos_faults import FAULTS, Steps, spoil
-from edge_run import EDGE_RUN, Workshop, machine
+from chaos_box import BUDGET_MS, IN_FLIGHT, Service, prepared
+from chaos_check import check, table
+from chaos_faults import FAULTS, Steps
+from edge_run import machine
 from page_client import Heard, PageClient, opens_gate
 
-from bundles import HEIGHT, PADIM, SEED, WIDTH
-from kenpin.camera.files.images import write_png
-from kenpin.camera.synthetic import DefectKind, SyntheticWeb
-
 HERE = Path(__file__).resolve().parent
-BUDGET_MS, IN_FLIGHT, PACE_S = 400, 2, 0.03
+PACE_S = 0.03
 # One of so many triggers begins a fault, at most so many at once.
 FAULT_EVERY, AT_ONCE = 14, 3
 # These want the disk for themselves: one could not be ended during the other.
 DISK = {"disk full", "disk read-only", "bundle altered on disk"}
 # Doubt: the same trigger is sent again. Silence for so long, while the line lives, is a breach.
 DOUBT_S, SILENCE_S = 2.0, 20.0
-DIST_INFO = "Metadata-Version: 2.1\nName: chaos-camera\nVersion: 1.0\n"
-LINE = """
-name = "chaos"
-box = "chaos"
-bundles = "{folder}/disk/bundles"
-trigger = {{ mode = "software", budget_ms = {budget}, max_in_flight = {in_flight} }}
-camera = {{ kind = "chaos", folder = "{folder}" }}
-inspection = {{ threads = 1 }}
-ring = {{ slots = 12 }}
-selftest = {{ every_s = 20 }}
-watchdog = {{ hung_ms = 500, kill_ms = 1200 }}
-archive = {{ folder = "{folder}/disk/archive", max_files = 300, ok_every = 2, min_free_bytes = 0 }}
-status = {{ port = 0 }}
-
-[wire]
-ctl = "ipc://{folder}/ctl"
-pub = "ipc://{folder}/pub"
-img = "ipc://{folder}/img"
-encoding = "json"
-"""
 
 
 @dataclass
@@ -85,52 +61,6 @@ class Part:
     raw: bytes = field(default=b"", repr=False)
     doubted_ns: int = 0
     published: int = 0
-
-
-class Service:
-    """edge-run, started again whenever it ends, as systemd does."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        clock = {"LD_PRELOAD": str(folder / "clock.so"), "CHAOS_CLOCK": str(folder / "clock")}
-        self._environ = os.environ | clock | {"PYTHONPATH": str(folder / "site")}
-        self._again_s = 0.0
-        self.starts = 0
-        self.codes: Counter[int] = Counter()
-        self._start()
-
-    def _start(self) -> None:
-        with (self._folder / "line.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*EDGE_RUN, str(self._folder / "line.toml")], stderr=log, env=self._environ
-            )
-        self.starts += 1
-
-    def tend(self) -> bool:
-        """Whether it has ended since the last look."""
-        if self.process.poll() is None:
-            return False
-        if not self._again_s:
-            self.codes[self.process.returncode] += 1
-            self._again_s = time.monotonic() + 0.5
-            return True
-        if time.monotonic() > self._again_s:
-            self._again_s = 0.0
-            self._start()
-        return False
-
-    def pid(self, name: str) -> int | None:
-        """A process of it, by its name in ps; None if there is none."""
-        if name == "gateway":
-            return None if self.process.poll() is not None else self.process.pid
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        try:
-            for pid in map(int, children.read_text().split()):
-                if Path(f"/proc/{pid}/comm").read_text().strip() == name:
-                    return pid
-        except OSError:
-            return None
-        return None
 
 
 class Chaos:
@@ -362,156 +292,6 @@ class Chaos:
         run["exit codes"] = self._service.codes
         with (self.folder / "runs.jsonl").open("a") as file:
             file.write(json.dumps(run) + "\n")
-
-
-# -- before ----------------------------------------------------------------------------------
-
-
-def prepared(folder: Path) -> tuple[list[str], list[str]]:
-    """Everything in place, once: the labels of two good bundles, and of broken ones."""
-    (folder / "frames").mkdir(parents=True, exist_ok=True)
-    disk = folder / "disk"
-    if not (folder / "bundles.json").exists():
-        workshop = Workshop.open(folder / "workshop")
-        built = [workshop.build(folder / "built"), workshop.build(folder / "built", PADIM)]
-        _show(folder / "shown")
-        _site(folder)
-        (folder / "clock").write_bytes(bytes(8))
-        shim = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(folder / "clock.so")]
-        subprocess.run([*shim, str(HERE / "chaos_clock.c"), "-ldl"], check=True)
-        names = [result.bundle.folder.name for result in built]
-        (folder / "bundles.json").write_text(json.dumps(names))
-    names = json.loads((folder / "bundles.json").read_text())
-    if not os.path.ismount(disk):
-        disk.mkdir(exist_ok=True)
-        mount = ["mount", "-t", "tmpfs", "-o", "size=96m", "none", str(disk)]
-        subprocess.run(mount, check=True)
-        (disk / "archive").mkdir()
-        toml = LINE.format(folder=folder, budget=BUDGET_MS, in_flight=IN_FLIGHT)
-        (folder / "line.toml").write_text(toml)
-        environ = os.environ | {"PYTHONPATH": str(folder / "site")}
-        for name in reversed(names):
-            install = [
-                "bundles",
-                "install",
-                str(folder / "line.toml"),
-                str(folder / "built" / name),
-            ]
-            subprocess.run(
-                [*EDGE_RUN, *install], check=True, env=environ, stdout=subprocess.DEVNULL
-            )
-        spoil(folder / "built" / names[1], disk / "bundles", random.Random(1))
-    whole = set(names)
-    stored = [f.name for f in (disk / "bundles").iterdir() if (f.is_dir() and not f.is_symlink())]
-    labels = ["@".join(name.rsplit("-", 1)) for name in names]
-    broken = ["@".join(name.rsplit("-", 1)) for name in stored if name not in whole and "-" in name]
-    return labels, broken
-
-
-def _show(folder: Path) -> None:
-    web = SyntheticWeb(HEIGHT, WIDTH, SEED)
-    folder.mkdir()
-    for number in range(40):
-        defect = DefectKind.SPOT if number % 8 == 7 else None
-        write_png(folder / f"{number:03d}.png", web.frame(100 + number, defect).pixels)
-
-
-def _site(folder: Path) -> None:
-    """The camera, as pip would install it."""
-    about = folder / "site" / "chaos_camera-1.0.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text(DIST_INFO)
-    (about / "entry_points.txt").write_text("[kenpin.sources]\nchaos = chaos_camera:CHAOS\n")
-    (folder / "site" / "chaos_camera.py").write_text((HERE / "chaos_camera.py").read_text())
-
-
-# -- afterwards ------------------------------------------------------------------------------
-
-
-def replayed(folder: Path, label: str, names: set[str]) -> dict[str, dict[str, Any]]:
-    """What edge-replay says of recorded frames with a bundle, by the frame's name."""
-    chosen = folder / f"replay-{label}"
-    chosen.mkdir(exist_ok=True)
-    for name in names:
-        if not (chosen / name).exists():
-            os.link(folder / "frames" / name, chosen / name)
-    bundle = folder / "built" / label.replace("@", "-")
-    endpoint, found = f"ipc://{folder}/replay", {}
-    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
-        socket.setsockopt(zmq.SUBSCRIBE, b"v1/verdict/")
-        socket.setsockopt(zmq.RCVHWM, 100_000)
-        socket.connect(endpoint)
-        words = [str(chosen), "--bundle", str(bundle), "--publish", endpoint, "--encoding", "json"]
-        command = [sys.executable, "-m", "kenpin.runtime.replay", *words, "--threads", "1"]
-        replay = subprocess.Popen([*command, "--wait-s", "20"], stdout=subprocess.DEVNULL)
-        while replay.poll() is None or socket.poll(200):
-            if socket.poll(200):
-                verdict = json.loads(socket.recv_multipart()[1])
-                found[verdict["name"]] = verdict
-    return found
-
-
-def check(folder: Path, parts: list[dict[str, Any]]) -> tuple[list[str], Counter[str]]:
-    """What is wrong with verdicts that were given, and counts of what was looked at."""
-    wrong, counts = [], Counter[str]()
-    began = dict(line.split() for line in (folder / "frames.log").read_text().splitlines())
-    scored = [part for part in parts if part["answer"].get("score") is not None]
-    by_label: dict[str, set[str]] = defaultdict(set)
-    for part in scored:
-        by_label[part["answer"]["bundle"]].add(part["answer"]["name"])
-    truth = {label: replayed(folder, label, names) for label, names in by_label.items()}
-    used: dict[str, str] = {}
-    for part in scored:
-        verdict = part["answer"]
-        name, again = verdict["name"], truth[verdict["bundle"]].get(verdict["name"])
-        ok = verdict["verdict"] == 1
-        counts["OK verdicts" if ok else "NG verdicts with a score"] += 1
-        if again is None or again["score"] != verdict["score"] or (ok and again["verdict"] != 1):
-            wrong.append(f"not as the replay says: {verdict} {again}")
-        else:
-            counts["bit-equal to the replay"] += 1
-        if int(began[name]) < part["sent_ns"]:
-            wrong.append(f"frame {name} began before trigger {part['trig']} was sent")
-        who = f"{part['session']} {part['trig']}"
-        if used.setdefault(name, who) != who:
-            wrong.append(f"frame {name} is the answer to {who} and to {used[name]}")
-    for part in parts:
-        given = part["end"] == "verdict" or part["published"]
-        if (
-            part["end"] == "verdict"
-            and part["answer"]["verdict"] == 1
-            and not part["answer"]["name"]
-        ):
-            wrong.append(f"an OK without a frame: {part}")
-        if part["end"] == "session ended" and part["published"] != 1:
-            counts["of an ended session, whose verdict was not seen"] += 1
-        counts["with exactly one verdict" if given else f"without: {part['end']}"] += 1
-    return wrong, counts
-
-
-def table(parts: list[dict[str, Any]], faults: Counter[str]) -> str:
-    """Markdown: what was sent while a fault was on, and how it was answered."""
-    rows: dict[str, Counter[str]] = defaultdict(Counter)
-    for part in parts:
-        fields = part["answer"]
-        answer = part["end"]
-        if answer == "verdict":
-            reason = fields["reason"]
-            judged = reason in ("defect", "unsure")
-            answer = (
-                "OK" if fields["verdict"] == 1 else "NG, judged" if judged else "NG, not judged"
-            )
-        for name in part["during"]:
-            rows[name]["triggers"] += 1
-            rows[name][answer] += 1
-            rows[name]["gate opened"] += part["opened"]
-    columns = ["triggers", "OK", "gate opened", "NG, judged", "NG, not judged", "error",
-               "boot ended", "session ended"]  # fmt: skip
-    lines = [f"| while | times | {' | '.join(columns)} |", "| --- " * (len(columns) + 2) + "|"]
-    for name in sorted(rows, key=lambda name: (name == "none", name)):
-        cells = " | ".join(str(rows[name][column]) for column in columns)
-        lines.append(f"| {name} | {faults[name] or ''} | {cells} |")
-    return "\n".join(lines)
 
 
 def main() -> int:
