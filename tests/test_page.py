@@ -36,7 +36,8 @@ from kenpin.runtime.service.sides.page.accounts import (
     Logins,
     TooManyTriesError,
 )
-from kenpin.runtime.service.sides.page.app import CLIENT, READERS, TEXTS
+from kenpin.runtime.service.sides.page.app import CLIENT, TEXTS
+from kenpin.runtime.service.sides.page.events import READERS
 from kenpin.runtime.service.sides.page.live import HOURS, STRIP, LiveLine
 from page_server import ABOUT, Served, counts, fill, jpeg, served, stretch, verdict
 from test_learning import reviewed
