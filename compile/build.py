@@ -41,6 +41,8 @@ from kenpin.compile.reporting.trade_report import trade_of, write_trade
 from kenpin.compile.spread_build import SpreadReader, spread_unseen
 from kenpin.compile.training.network import TrainedNetwork
 from kenpin.compile.workbench import NETWORK
+from kenpin.config.errors import ConfigError
+from kenpin.config.imported import ImportedSpec
 from kenpin.config.recipe import Recipe
 from kenpin.processes.cluster import Workers
 from kenpin.runtime.bundles.bundle import Bundle
@@ -69,11 +71,13 @@ def build(
     weights: Path | None = None,
     lowest: bool = True,
     cluster: Workers | None = None,
+    current: bool = True,
 ) -> BuildResult:
     """Compile a recipe into `store/<name>-<hash>`.
 
     `lowest` runs the golden frames again under the lowest instruction set: some seconds.
     `cluster` takes a part of the long steps, and changes no bit of what comes out.
+    Without `current` the store's link stays as it is.
 
     Raises
     ------
@@ -111,7 +115,7 @@ def build(
         manifest = _manifest(task, judged, quantization)
         pictures = _draw_odd(task, judged, manifest)
         shown = _picture(task, judged, manifest)
-        bundle, again = _seal(task, manifest, store, lowest)
+        bundle, again = _seal(task, manifest, store, lowest=lowest, current=current)
         if trained is not None:
             trained.forget()
         stem = store / bundle.folder.name
@@ -226,6 +230,7 @@ def _judge(task: BuildTask, ways: Ways, fitted: _Fitted) -> _Judged:
 def _manifest(task: BuildTask, judged: _Judged, quantization: QuantizationRecord) -> Manifest:
     recipe, good = task.recipe, judged.good.records
     ng = ng_scores(task, judged.stages)
+    _expect_a_score(task, judged)
     threshold = calibrate(recipe.threshold, good, list(ng.values()), strips=task.strips)
     golden = golden_frames(task, judged.stages)
     drift = drift_record(task, judged.good)
@@ -252,6 +257,19 @@ def _manifest(task: BuildTask, judged: _Judged, quantization: QuantizationRecord
     )
 
 
+def _expect_a_score(task: BuildTask, judged: _Judged) -> None:
+    """Refuse a network of the user's own that says 0 of everything, drawn defects too."""
+    method = task.recipe.method
+    scores = [one.score for one in judged.good.records]
+    scores += [score for kind in judged.twins for score in kind.scores]
+    if isinstance(method, ImportedSpec) and not any(scores):
+        raise ConfigError(
+            f"the network's numbers come to 0 for all {len(scores)} good images and drawn defects: "
+            f'method.worse is "{method.worse}" and method.zero {method.zero:g}; set worse to '
+            '"lower" if a low number is a defect, and zero to that of a good image'
+        )
+
+
 def _draw_odd(task: BuildTask, judged: _Judged, manifest: Manifest) -> Path:
     """The folder with pictures of good images that may not be good; none if there are none."""
     pictures = task.scratch / "odd"
@@ -276,7 +294,7 @@ def _picture(task: BuildTask, judged: _Judged, manifest: Manifest) -> Pictured:
 
 
 def _seal(
-    task: BuildTask, manifest: Manifest, store: Path, lowest: bool
+    task: BuildTask, manifest: Manifest, store: Path, *, lowest: bool, current: bool
 ) -> tuple[Bundle, Rerun | None]:
     """The bundle under its own name, and its golden frames under the lowest instruction set."""
     reruns: list[Rerun | None] = [None]
@@ -293,4 +311,4 @@ def _seal(
                     raise
                 task.steps.say(f"warning: {error}")
 
-    return seal(task.folder, manifest, store, prove), reruns[-1]
+    return seal(task.folder, manifest, store, prove, current=current), reruns[-1]

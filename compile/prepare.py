@@ -19,6 +19,7 @@ from kenpin.compile.networks.network import FeatureNetwork, OwnNetwork
 from kenpin.compile.progress import Steps
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.network import TrainedNetwork
+from kenpin.config.backbone import BackboneSpec
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
 from kenpin.config.web import WebSpec
@@ -80,11 +81,28 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
 
 def _network(recipe: Recipe, weights: Path | None) -> FeatureNetwork:
     if recipe.model is not None:
+        _expect_no_other(recipe, weights)
         return ImportedNetwork(recipe)
     fitting = fitting_of(recipe.method)
     if isinstance(fitting, MapFitting):
         return TrainedNetwork(recipe, weights, fitting)
     return OwnNetwork(recipe, weights)
+
+
+def _expect_no_other(recipe: Recipe, weights: Path | None) -> None:
+    """A recipe with a network of its own names no second one, which would not be used."""
+    usual = BackboneSpec()
+    said = [
+        f"backbone.{name}"
+        for name in ("name", "layers", "weights")
+        if getattr(recipe.backbone, name) != getattr(usual, name)
+    ]
+    said += ["--weights"] if weights else []
+    if said:
+        raise ConfigError(
+            f"{', '.join(said)}: the recipe's table [model] names the network, and this would not "
+            "be used; remove one of them"
+        )
 
 
 def look_through(prepared: Prepared, steps: Steps) -> tuple[GoodImages, NDArray[np.float32] | None]:

@@ -30,6 +30,7 @@ from kenpin.compile.precision import choose_precision
 from kenpin.compile.prepare import prepare
 from kenpin.compile.progress import Steps
 from kenpin.config.errors import ConfigError
+from kenpin.config.exits import Exit
 from kenpin.config.imported import ImportedSpec
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.bundles.bundle import Bundle
@@ -510,6 +511,94 @@ def test_tiles_that_a_batch_would_mix_are_shown_one_by_one(tmp_path: Path) -> No
     assert network.fitting_batch(3) == 2
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_fixed_batch_that_mixes_its_images_is_refused(tmp_path: Path, apart: bool) -> None:
+    image = opset.parameter([2, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+    loudest = opset.reduce_max(off, np.array([1, 2, 3] if apart else [0, 1, 2, 3]), True)
+    recipe = recipe_of(tmp_path, saved(tmp_path, image, map=opset.divide(off, loudest)))
+    if apart:
+        assert prepare(recipe).batch == 2
+        return
+    with pytest.raises(ConfigError, match="takes 2 images at once and mixes them"):
+        _ = prepare(recipe).batch
+
+
+def test_a_network_that_draws_at_random_is_refused(tmp_path: Path) -> None:
+    image = opset.parameter([1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    shape = np.array([1, 1, SIZE, SIZE])
+    noise = opset.random_uniform(shape, np.float32(0), np.float32(1), "f32")
+    recipe = recipe_of(tmp_path, saved(tmp_path, image, map=opset.add(grey(image, False), noise)))
+    with pytest.raises(ConfigError, match=r"draws at random \(RandomUniform\).*evaluation mode"):
+        prepare(recipe)
+
+
+@pytest.mark.parametrize(
+    ("output", "model", "complaint"),
+    [
+        ("classes", {"score": "classes"}, r"classes has the shape \[1, 2\] for 1 images"),
+        ("map", {"score": "map"}, "a map is named by model.map"),
+        ("map", {"mean": [0.1, 0.2], "std": [1.0, 1.0]}, "expected one or three numbers"),
+        ("grey", {"mean": [0.1] * 3, "std": [1.0] * 3}, "looks at 1 channels.*has 3 numbers"),
+    ],
+)
+def test_outputs_and_settings_that_do_not_fit_are_told_by_name(
+    tmp_path: Path, output: str, model: dict[str, Any], complaint: str
+) -> None:
+    image = opset.parameter([-1, 1 if output == "grey" else 3, SIZE, SIZE], ov.Type.f32)
+    off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+    mean = opset.reduce_mean(off, np.array([1, 2, 3]), True)
+    both = opset.reshape(opset.concat([mean, mean], 1), np.array([0, 2]), True)
+    file = saved(tmp_path, image, **{output: both if output == "classes" else off})
+    with pytest.raises((ConfigError, ValueError), match=complaint):
+        prepare(recipe_of(tmp_path, file, model=model))
+
+
+def test_a_network_that_gives_no_numbers_is_told_so(tmp_path: Path) -> None:
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    # 0 / 0 where the image is white, as a loud defect may be.
+    rest = opset.subtract(np.float32(1), grey(image, False))
+    recipe = recipe_of(tmp_path, saved(tmp_path, image, map=opset.divide(rest, rest)))
+    with pytest.raises(ConfigError, match=r"no numbers \(NaN or infinite\) for \d of \d good"):
+        compiled(tmp_path, recipe)
+
+
+def test_a_network_that_says_nothing_of_good_images_is_judged_by_all_the_same(
+    tmp_path: Path,
+) -> None:
+    """Golden frames of 0 are alike under any instruction set; all of 0 is a mistake."""
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    off = opset.subtract(
+        opset.abs(opset.subtract(grey(image, False), np.float32(0.46))), np.float32(0.42)
+    )
+    recipe = recipe_of(tmp_path, saved(tmp_path, image, map=opset.relu(off)))
+    twins = {"twins_each": 2}
+    loud = recipe.model_copy(update={"report": recipe.report.model_copy(update=twins)})
+    with Steps(Console(file=io.StringIO())) as steps:
+        made = build(loud, tmp_path / "store", steps)
+    assert min(one.score for one in made.bundle.manifest.good_scores) == 0
+    never = opset.relu(opset.subtract(off, np.float32(1)))
+    recipe = recipe_of(tmp_path, saved(tmp_path, image, map=never))
+    with pytest.raises(ConfigError, match=r'come to 0 for all .*method.worse is "higher"'):
+        compiled(tmp_path, recipe)
+
+
+def test_a_network_in_float16_is_proved_by_what_it_computes(tmp_path: Path) -> None:
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f16, name="image")
+    off = opset.abs(opset.subtract(grey(image, False), np.float16(0.46)))
+    recipe = recipe_of(tmp_path, saved(tmp_path, image, map=off))
+    proof = prove(recipe, compiled(tmp_path, recipe))
+    assert proof.holds, proof
+
+
+def test_what_a_network_of_ones_own_leaves_unused_is_refused(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, deviation(tmp_path, "map"), backbone={"name": "resnet18"})
+    with pytest.raises(
+        ConfigError, match=r"backbone.name, --weights: the recipe's table \[model\]"
+    ):
+        prepare(recipe, tmp_path / "resnet18.pth")
+
+
 def test_what_cannot_be_seen_is_asked_for(tmp_path: Path) -> None:
     def refused(match: str, file: Path, /, **tables: Any) -> None:
         with pytest.raises(ConfigError, match=match):
@@ -556,7 +645,7 @@ def test_what_would_run_code_or_is_no_network_is_refused(tmp_path: Path) -> None
 
 
 def test_the_recipe_needs_no_more_than_images_and_what_cannot_be_seen(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("anomaly_map", "pred_score")
     folder = tmp_path / "weights" / "openvino"
@@ -577,3 +666,10 @@ def test_the_recipe_needs_no_more_than_images_and_what_cannot_be_seen(
     assert "map anomaly_map, score pred_score; input NCHW 64 x 64" in said.out + said.err
     assert "as the network alone" in said.out
     assert edge_compile(["verify", str(store / "current")]) == 0
+    # What is not proved is there to be looked at, and no line takes it.
+    proved = (store / "current").resolve()
+    monkeypatch.setattr("kenpin.compile.evaluation.prove.ALLOWED", -1.0)
+    assert edge_compile([*command, "--set", "threshold.false_rejects=0.1"]) == Exit.BUNDLE
+    assert "NOT as the network alone" in capsys.readouterr().out
+    assert (store / "current").resolve() == proved
+    assert len([folder for folder in store.glob("theirs-*/") if not folder.is_symlink()]) == 2

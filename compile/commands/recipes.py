@@ -15,7 +15,8 @@ from kenpin.config.exits import Exit
 from kenpin.config.output import file_to_write, folder_to_write
 from kenpin.config.recipe import load_recipe
 from kenpin.processes.cluster import maybe_cluster
-from kenpin.runtime.bundles.bundle import read_bundle
+from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.store import Store
 
 __all__ = ["bench", "build_bundle", "check", "import_model", "init", "lay_out", "tune_recipe"]
 
@@ -45,7 +46,12 @@ def init(options: argparse.Namespace) -> int:
 
 
 def build_bundle(options: argparse.Namespace) -> int:
-    """Compile a recipe, or a folder of good images."""
+    """Compile a recipe, or a folder of good images; the store's `current` names the bundle."""
+    _build(options, current=True)
+    return Exit.DONE
+
+
+def _build(options: argparse.Namespace, *, current: bool) -> Bundle:
     from kenpin.compile.build import build
     from kenpin.compile.reporting.report import summary
     from kenpin.compile.reporting.trade_report import limits_table, trade_of, trade_table
@@ -56,13 +62,20 @@ def build_bundle(options: argparse.Namespace) -> int:
     with Steps(plain_console()) as steps, maybe_cluster(options.dask) as cluster:
         if cluster is not None:
             steps.say(str(cluster))
-        result = build(recipe, options.output, steps, weights=options.weights, cluster=cluster)
+        result = build(
+            recipe,
+            options.output,
+            steps,
+            weights=options.weights,
+            cluster=cluster,
+            current=current,
+        )
         steps.say(summary(result))
     console, manifest = plain_console(), result.bundle.manifest
     console.print(trade_table(trade_of(manifest)))
     if manifest.twin_scores:
         console.print(limits_table(manifest, manifest.threshold.ok))
-    return Exit.DONE
+    return result.bundle
 
 
 def import_model(options: argparse.Namespace) -> int:
@@ -71,13 +84,17 @@ def import_model(options: argparse.Namespace) -> int:
 
     # As TOML's basic strings are JSON's.
     options.set = [*options.set, f"model.file={json.dumps(str(options.model.resolve()))}"]
-    build_bundle(options)
+    bundle = _build(options, current=not options.prove)
     if not options.prove:
         return Exit.DONE
     recipe = load_recipe(_recipe_file(options.recipe), options.set)
-    proof = prove(recipe, read_bundle(options.output / "current"), options.anomalib)
+    proof = prove(recipe, bundle, options.anomalib)
     plain_console().print(str(proof), soft_wrap=True)
-    return Exit.DONE if proof.holds else Exit.BUNDLE
+    if not proof.holds:
+        sys.stderr.write(f"{bundle.folder}: is there, and `current` stays as it was\n")
+        return Exit.BUNDLE
+    Store(options.output).switch(bundle.folder.name)
+    return Exit.DONE
 
 
 def check(options: argparse.Namespace) -> int:

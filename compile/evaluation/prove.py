@@ -30,7 +30,11 @@ from kenpin.runtime.judging.imported import ImportedScorer
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.network import load_network
 from kenpin.runtime.judging.openvino_core import new_core
+from kenpin.runtime.judging.telemetry import silence
 from kenpin.runtime.judging.tiling import TileGrid
+
+silence()
+import openvino as ov  # noqa: E402
 
 __all__ = ["ALLOWED", "Proof", "alone", "prove"]
 
@@ -170,6 +174,14 @@ def alone(
 def _by_openvino(network: ImportedNetwork, file: Path, tiles: U8) -> list[TileOutput]:
     model = read(file)
     model.reshape(network.input_shape(1))
+    # A bundle computes in float32 whatever the file keeps, and rounds neither pixels nor results.
+    ports = ov.preprocess.PrePostProcessor(model)
+    if model.inputs[0].element_type == ov.Type.f16:
+        ports.input().tensor().set_element_type(ov.Type.f32)
+    for number, port in enumerate(model.outputs):
+        if port.element_type == ov.Type.f16:
+            ports.output(number).tensor().set_element_type(ov.Type.f32)
+    model = ports.build()
     compiled = new_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     said, outputs = network.said, []
     for tile in tiles:
@@ -184,6 +196,8 @@ def _by_torch(network: ImportedNetwork, file: Path, tile: U8) -> TileOutput:
     """The program itself, in torch, with as many images as it was traced for."""
     run = loaded(file).module()
     image = torch.from_numpy(network.shown(tile)).expand(_images_at_once(file), -1, -1, -1)
+    if read(file).inputs[0].element_type == ov.Type.f16:
+        image = image.half()
     with torch.no_grad():
         found = [value[:1].numpy() for value in tree_leaves(run(image.contiguous()))]
     names = [port.any_name for port in read(file).outputs]

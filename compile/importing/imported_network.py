@@ -48,6 +48,8 @@ U8 = NDArray[np.uint8]
 SMALLEST_CELL_PX = 4
 # Tiles in other slots of a batch give the same to so much of the largest value.
 ALIKE = 1e-5
+# Operations of OpenVINO that give another result each time.
+RANDOM = frozenset({"RandomUniform", "Multinomial"})
 
 
 class ImportedNetwork:
@@ -79,7 +81,6 @@ class ImportedNetwork:
         self.halo_px = recipe.tiles.halo_px
         self.file = model_files(spec.file)
         self._inner = self.file.read()
-        self.said = said_by(self._inner, spec, self.file)
         self._channels_last = channels_last(self._inner, spec, self.file)
         self.size = recipe.tiles.size_px
         self.seen = size_of(self._inner, recipe, self._channels_last, self.file)
@@ -87,6 +88,16 @@ class ImportedNetwork:
         self.weights_sha256: str | None = self.file.sha256()
         self.batch_of_its_own = static_batch(self._inner)
         self._fits_the_grid()
+        if len(spec.mean) not in (0, 1, self._colours):
+            raise ConfigError(
+                f"{self.file.name} looks at {self._colours} channels, and model.mean has "
+                f"{len(spec.mean)} numbers; give one, or one for each channel"
+            )
+        # What an output is shows in its shape, which may follow from that of the input.
+        alone = self.file.read()
+        make_static(alone, self.input_shape(self.batch_of_its_own or 1), self.file)
+        self.said = said_by(alone, spec, self.file)
+        self._repeatable()
         method = recipe.method
         if isinstance(method, ImportedSpec):
             if self.said.features:
@@ -121,6 +132,18 @@ class ImportedNetwork:
             )
         self.layers: tuple[str, ...] = self.said.names
         self.dimensions = int(self.model(self.batch_of_its_own or 1).outputs[0].shape[3])
+
+    def _repeatable(self) -> None:
+        """Nothing that it is used for is drawn at random, as in training."""
+        tiles, inner = self._shown(self.batch_of_its_own or 1)
+        results = [opset.result(output_of(inner, name)) for name in self.said.names]
+        network = ov.Model(results, [tiles], "used")
+        drawn = {op.get_type_name() for op in network.get_ops()} & RANDOM
+        if drawn:
+            raise ConfigError(
+                f"{self.file.name}: draws at random ({', '.join(sorted(drawn))}), so no frame "
+                "would get the same score twice; export it in evaluation mode, or without sampling"
+            )
 
     def _fits_the_grid(self) -> None:
         """Networks of tiles: as many as the frame has, each in its place."""
@@ -229,6 +252,8 @@ class ImportedNetwork:
     def shown(self, tile: U8) -> NDArray[Any]:
         """A tile as the network itself takes it, in numpy: what the wrapped one is compared with.
 
+        float32 for a network in float16, which a bundle runs in float32.
+
         Parameters
         ----------
         tile : (C, S, S) uint8
@@ -248,7 +273,8 @@ class ImportedNetwork:
             image = (image - mean) / std
         if self._channels_last:
             image = image.transpose(1, 2, 0)
-        return np.ascontiguousarray(image[None]).astype(port.element_type.to_dtype())
+        kind = np.float32 if port.element_type == ov.Type.f16 else port.element_type.to_dtype()
+        return np.ascontiguousarray(image[None]).astype(kind)
 
     def __str__(self) -> str:
         said = self.said
@@ -292,6 +318,13 @@ class ImportedNetwork:
             parts.append(opset.reshape(found, flat, False))
         if self.said.score:
             score = output_of(inner, self.said.score)
+            if int(np.prod(score.shape)) != batch:
+                shape = [int(n) for n in score.shape]
+                raise ConfigError(
+                    f"{self.file.name}: the output {self.said.score} has the shape {shape} for "
+                    f"{batch} images; expected one number for each: of a classifier export that "
+                    "of the class that is a defect; a map is named by model.map"
+                )
             score = opset.convert(score, "f32") if score.element_type != ov.Type.f32 else score
             score = opset.reshape(score, np.array([batch, 1, 1, 1]), False)
             parts.append(opset.broadcast(score, np.array([batch, cells, cells, 1])))
@@ -352,6 +385,8 @@ class ImportedNetwork:
     def fitting_batch(self, wanted: int) -> int:
         """See `FeatureNetwork`: as many as wanted if its tiles do not mix then; else its own."""
         if self.batch_of_its_own is not None and self.batch_of_its_own > 1:
+            if self.file.shape is None:
+                self._keeps_slots_apart(self.batch_of_its_own)
             return self.batch_of_its_own
         return wanted if wanted == 1 or self._mixes_nothing(wanted) else 1
 
@@ -380,11 +415,27 @@ class ImportedNetwork:
             return False
         for number, values in enumerate(found):
             expected = np.concatenate([one[number] for one in single])
-            if values.shape != expected.shape:
-                return False
-            if not np.allclose(values, expected, rtol=0, atol=ALIKE * np.abs(expected).max()):
+            if not _alike(expected, values):
                 return False
         return True
+
+    def _keeps_slots_apart(self, batch: int) -> None:
+        """A tile's result is the same whatever lies in the other slots of a fixed batch."""
+        run, rng = self._raw(batch), np.random.default_rng(0)
+        shape = (batch, self._recipe.frame.channels, self.size, self.size)
+        # Faint among loud ones, and among dark ones: a network may divide by the largest of all.
+        tiles = rng.integers(96, 160, shape, np.uint8)
+        for others in (np.zeros(shape, np.uint8), rng.integers(0, 256, shape, np.uint8)):
+            for slot in range(batch):
+                mixed = others.copy()
+                mixed[slot] = tiles[slot]
+                for here, there in zip(run(tiles), run(mixed), strict=True):
+                    if not _alike(here[slot], there[slot]):
+                        raise ConfigError(
+                            f"{self.file.name}: takes {batch} images at once and mixes them: what "
+                            "it says of one depends on the others; export it for one image, or "
+                            "for any number"
+                        )
 
     def _raw(self, batch: int) -> Any:
         """The outputs that are used, of so many tiles at once."""
@@ -394,6 +445,15 @@ class ImportedNetwork:
             ov.Model(results, [tiles], "raw"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
         )
         return lambda pixels: [np.array(value) for value in compiled(pixels).values()]
+
+
+def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two outputs are the same but for rounding; what is no number is so in both."""
+    known = np.isfinite(one)
+    if one.shape != other.shape or not np.array_equal(known, np.isfinite(other)):
+        return False
+    limit = ALIKE * np.abs(one[known]).max(initial=0)
+    return np.allclose(one[known], other[known], rtol=0, atol=limit)
 
 
 def _cut(found: Any, first: Sequence[int], size: Sequence[int], axes: Sequence[int]) -> Any:

@@ -15,6 +15,7 @@ from kenpin.compile.good_images.images import load
 from kenpin.compile.methods.fitting import fitting_of
 from kenpin.compile.metrics.scores import auroc
 from kenpin.compile.networks.twins import TWIN_KINDS, twin
+from kenpin.config.errors import ConfigError
 from kenpin.config.frame import FrameSpec
 from kenpin.config.methods import MethodSettings
 from kenpin.config.recipe import QuantizeSpec
@@ -111,6 +112,8 @@ def compare(
 
     Raises
     ------
+    ConfigError
+        If the network gives values that are no numbers.
     QuantizationError
         If INT8's scores of any kind of twin shrink below `min_score_ratio` of
         FP32's (the median of the kind: one odd twin must not fail a recipe),
@@ -159,8 +162,11 @@ class _Trial:
     def scores(self, run: Run) -> tuple[list[float], list[float]]:
         """Scores of the normals and of the twins, on a network's own features."""
         probe = fitting_of(self.method).probe
-        scorer = probe(self.method, run(self.probes), np.random.default_rng(self.seed))
-        return _scores(run(self.normals), scorer), _scores(run(self.twins), scorer)
+        probes = _numbers(run(self.probes), "good tiles")
+        scorer = probe(self.method, probes, np.random.default_rng(self.seed))
+        normals = _numbers(run(self.normals), "good tiles")
+        twins = _numbers(run(self.twins), "good tiles with a drawn defect")
+        return _scores(normals, scorer), _scores(twins, scorer)
 
 
 def share_kept(
@@ -180,6 +186,18 @@ def share_kept(
         return min(1.0, *_ratios(bad, own_bad).values()) - lost
 
     return kept
+
+
+def _numbers(features: F32, what: str) -> F32:
+    """The features of tiles, none of which is NaN or infinite."""
+    count = int((~np.isfinite(features).reshape(len(features), -1).all(axis=1)).sum())
+    if count:
+        raise ConfigError(
+            f"the network gives values that are no numbers (NaN or infinite) for {count} of "
+            f"{len(features)} {what}; a division by nothing, a logarithm of 0, or a training that "
+            "diverged: mend the network, or train it again at a lower rate"
+        )
+    return features
 
 
 def _separation(good: list[float], bad: list[float]) -> float:

@@ -80,7 +80,7 @@ def rerun(bundle: Bundle, instruction_set: str = LOWEST) -> Rerun | None:
         g.file: score
         for g, score in scored(open_pipeline(bundle, execution=Execution(exhaustive=True)))
     }
-    off = {file: abs(scores[file] / score - 1) for file, score in here.items()}
+    off = {file: _apart(scores[file], score) for file, score in here.items()}
     worst = max(off, key=lambda file: off[file])
     if not off[worst] <= ALLOWED:
         raise ProcessorError(
@@ -90,3 +90,8 @@ def rerun(bundle: Bundle, instruction_set: str = LOWEST) -> Rerun | None:
             "processors with VNNI alone"
         )
     return Rerun(instruction_set, scores, here, off[worst])
+
+
+def _apart(one: float, other: float) -> float:
+    """How far two scores are apart, as a share of the larger; what counts as nothing is 0."""
+    return 0.0 if one == other else abs(one - other) / max(abs(one), abs(other))

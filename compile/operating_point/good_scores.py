@@ -59,11 +59,14 @@ class GoodScores:
     likeness: float | None
 
     @property
-    def odd(self) -> list[tuple[GoodScore, float]]:
-        """Those that stand out, the highest first, each with its multiple of the median."""
+    def odd(self) -> list[tuple[GoodScore, float | None]]:
+        """Those that stand out, the highest first, each with its multiple of the median.
+
+        None where the median is 0: a network of the user's own may say so of most good images.
+        """
         middle = float(np.median([one.score for one in self.records]))
         found = sorted((one for one in self.records if one.odd), key=lambda one: -one.score)
-        return [(one, one.score / middle) for one in found]
+        return [(one, one.score / middle if middle else None) for one in found]
 
 
 def score_good(

@@ -90,7 +90,10 @@ def _of_the_images(m: Manifest, good: GoodScores, clusters: Sequence[Cluster]) -
         web = m.frame.geometry == "continuous"
         yield Advice("look", describe(clusters, web=web), "the picture beside the bundle shows it")
     if good.odd:
-        names = ", ".join(f"{one.name} ({times:.1f} times)" for one, times in good.odd[:5])
+        names = ", ".join(
+            f"{one.name} ({'the median is 0' if times is None else f'{times:.1f} times'})"
+            for one, times in good.odd[:5]
+        )
         more = f" and {len(good.odd) - 5} more" if len(good.odd) > 5 else ""
         at = m.threshold.with_odd
         with_odd = "" if at is None else f"; with them the threshold were {at:.4g}"

@@ -71,6 +71,7 @@ def report_of(
         "quantization": bundle.manifest.quantization.model_dump(mode="json"),
         "lowest_instruction_set": lowest and lowest.record(),
         "odd": [
-            {"file": one.name, "times_median_score": round(times, 2)} for one, times in good.odd
+            {"file": one.name, "times_median_score": times and round(times, 2)}
+            for one, times in good.odd
         ],
     }
