@@ -9,20 +9,20 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from kenpin.config.augment import AugmentSpec
 from kenpin.config.backbone import BackboneSpec
 from kenpin.config.frame import FrameSpec
+from kenpin.config.images import ImagesSpec
 from kenpin.config.imported import ModelSpec
 from kenpin.config.methods import MethodSpec, for_webs, own_backbone, tables_of
 from kenpin.config.settings import Settings, anchored, as_before, load
 from kenpin.config.threshold import ReportSpec, ThresholdSpec
+from kenpin.config.tiles import TileSpec
 from kenpin.config.web import WebSpec
 
 __all__ = [
     "SAFE_WEIGHT_BITS",
     "EngineSpec",
     "ImageQualitySpec",
-    "ImagesSpec",
     "Join",
     "Places",
     "QuantizeSpec",
@@ -30,7 +30,6 @@ __all__ = [
     "ReportSpec",
     "ScoreSpec",
     "ThresholdSpec",
-    "TileSpec",
     "load_recipe",
 ]
 
@@ -46,96 +45,6 @@ LARGE_PX: Final = 512
 
 # Weights of so many bits add up without saturation on every x86-64 processor.
 SAFE_WEIGHT_BITS: Final = 7
-
-
-class ImagesSpec(Settings):
-    """Which photographs to learn from. Relative paths start at the recipe's folder.
-
-    good      the folder of good images; with `layout` a whole data set: a folder, an
-              archive, or a list
-    layout    of that data set, such as mvtec, visa or csv; "auto" recognises it
-    category  one of several products in it
-    turn_deg  turns each photograph clockwise before anything else: recorded
-              with the web running across, for example
-    joined    continuous geometry only: the files, in the order of their names,
-              are blocks of one web; otherwise each is a web of its own
-    mask      indexed geometry only: an image of the frame's size, white where
-              the part is inspected
-    augment   indexed geometry only: learns from changed copies of each, too
-    group     which photographs show the same part: a regular expression whose match
-              in the file's name, or whose first group, names the part; "folder": the
-              folder it lies in. Without it, neighbours by name count as one part
-    exclude   good images that are left out, by name: the report may ask to look at some
-    keep      good images that are good however odd they look
-    """
-
-    good: Path
-    layout: str | None = None
-    category: str | None = None
-    ng: Path | None = None
-    group: str | None = Field(default=None, min_length=1)
-    exclude: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
-    seed: int = Field(default=0, ge=0)
-    turn_deg: Literal[0, 90, 180, 270] = 0
-    joined: bool = False
-    mask: Path | None = None
-    augment: AugmentSpec | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_hold_out(cls, tree: Any) -> Any:
-        if isinstance(tree, Mapping) and "held_out" in tree:
-            raise ValueError(
-                "held_out is no more: every good image is scored as if its own part had never "
-                "been seen, so none is held back; remove the line"
-            )
-        return tree
-
-    @model_validator(mode="after")
-    def _category_of_a_layout(self) -> Self:
-        if self.category is not None and self.layout is None:
-            raise ValueError(
-                "category names a product of a data set, and no layout is given; set layout to "
-                '"auto", or to the one it has'
-            )
-        return self
-
-
-class TileSpec(Settings):
-    """How a frame is cut: `size_px` squares whose outer `halo_px` is context only.
-
-    Without `size_px`, PatchCore's tiles of parts are 512 px where the frame fills them and
-    that is fewer pixels, halos included; all others have 256 px.
-    """
-
-    size_px: int = Field(default=256, ge=32, le=2048)
-    halo_px: int = Field(default=32, ge=0)
-    stride_px: int | None = Field(default=None, ge=1)
-
-    @property
-    def core_px(self) -> int:
-        """Side of the square that is scored."""
-        return self.size_px - 2 * self.halo_px
-
-    @property
-    def step_px(self) -> int:
-        """The fixed stride; by default the core, so that cores abut."""
-        return self.core_px if self.stride_px is None else self.stride_px
-
-    @model_validator(mode="after")
-    def _covers(self) -> Self:
-        if self.core_px < 16:
-            raise ValueError(
-                f"size_px {self.size_px} less twice halo_px {self.halo_px} leaves a core of "
-                f"{self.core_px} px; expected at least 16: enlarge size_px or shrink halo_px"
-            )
-        if self.step_px > self.core_px:
-            raise ValueError(
-                f"stride_px {self.step_px} is larger than the core of {self.core_px} px, so lines "
-                f"between tiles would never be scored; expected at most {self.core_px}"
-            )
-        return self
 
 
 class QuantizeSpec(Settings):

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PadimSpec, PatchCoreSpec
-from kenpin.config.recipe import Recipe, ThresholdSpec, TileSpec, load_recipe
+from kenpin.config.recipe import Recipe, ThresholdSpec, load_recipe
+from kenpin.config.tiles import TileSpec
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 EXAMPLES = sorted(set(CONFIG.glob("*.toml")) - set(CONFIG.glob("line-*.toml")))

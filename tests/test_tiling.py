@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import reference
 from kenpin.config.frame import FrameSpec
-from kenpin.config.recipe import TileSpec
+from kenpin.config.tiles import TileSpec
 from kenpin.runtime.judging.tiling import TileGrid, reflect
 
 

@@ -15,8 +15,9 @@ from kenpin.camera.frame import Frame
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.methods.feature_reader import FeatureReader
 from kenpin.config.errors import ConfigError
+from kenpin.config.images import ImagesSpec
 from kenpin.config.methods import PadimSpec
-from kenpin.config.recipe import ImagesSpec, Recipe, load_recipe
+from kenpin.config.recipe import Recipe, load_recipe
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.lamp import Lamp

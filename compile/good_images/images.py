@@ -20,7 +20,8 @@ from kenpin.compile.progress import OnProgress
 from kenpin.compile.words import NOT_GOOD, names_good
 from kenpin.config.errors import ConfigError
 from kenpin.config.frame import FrameSpec
-from kenpin.config.recipe import ImageQualitySpec, ImagesSpec
+from kenpin.config.images import ImagesSpec
+from kenpin.config.recipe import ImageQualitySpec
 from kenpin.runtime.bundles.manifest import DataRecord, GreyRange
 from kenpin.runtime.judging.fitting import fitted, in_grey_levels, misfit
 from kenpin.runtime.judging.tiling import TileGrid

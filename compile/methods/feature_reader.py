@@ -15,7 +15,7 @@ from kenpin.compile.good_images.images import load
 from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
 from kenpin.config.frame import FrameSpec
-from kenpin.config.recipe import ImagesSpec
+from kenpin.config.images import ImagesSpec
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.tiling import TileGrid

@@ -18,9 +18,10 @@ from pydantic import (
 
 from kenpin.config.frame import FrameSpec
 from kenpin.config.methods import MethodSpec
-from kenpin.config.recipe import Join, Places, QuantizeSpec, ScoreSpec, ThresholdSpec, TileSpec
+from kenpin.config.recipe import Join, Places, QuantizeSpec, ScoreSpec, ThresholdSpec
 from kenpin.config.settings import Settings, as_before, problems
 from kenpin.config.threshold import Each
+from kenpin.config.tiles import TileSpec
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.layout import MANIFEST
 

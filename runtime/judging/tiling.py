@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.config.frame import FrameSpec
-from kenpin.config.recipe import TileSpec
+from kenpin.config.tiles import TileSpec
 
 __all__ = ["TileGrid", "reflect"]
 
