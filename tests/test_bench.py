@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import csv
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kenpin.camera.files.images import write_png
+from kenpin.camera.files.listing import ImageError
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.bench.grid import Grid, cells_of, load_grid
 from kenpin.compile.bench.page import as_page
 from kenpin.compile.bench.results import BenchResults, Result
-from kenpin.compile.bench.run import bench
+from kenpin.compile.bench.run import _key, bench
 from kenpin.compile.bench.track import Run, tracker_of
 from kenpin.compile.cli import main as edge_compile
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
+from kenpin.config.recipe import Recipe
 from test_imported import with_spot
 
 HEIGHT, WIDTH = 96, 160
@@ -92,14 +95,16 @@ def test_a_bench_fills_its_table_and_goes_on_where_it_ended(
     assert "dimensions" in rows[4]["why"]
     assert rows[4]["auroc"] == ""
     assert "2 of 6 cells were refused" in said.err
-    assert not (folder / "bundles").exists()
+    assert not (folder / ".cell").exists()
     # The machine stopped within the last line, and nothing else is measured again.
     lines = (folder / "results.jsonl").read_text().splitlines(keepends=True)
     (folder / "results.jsonl").write_text("".join(lines[:-1]) + lines[-1][:40])
     assert edge_compile(["bench", str(grid_file), "-o", str(folder)]) == Exit.DONE
-    assert "6 cells, 5 of them known from before" in capsys.readouterr().err
+    # What was refused is tried again.
+    assert "6 cells, 4 of them known from before" in capsys.readouterr().err
     again = (folder / "results.jsonl").read_text().splitlines(keepends=True)
-    assert again[:-1] == lines[:-1]
+    assert again[:5] == lines[:5]
+    assert len(again) == 7
     page = (folder / "bench.html").read_text()
     assert page.count('<td class="why">') == 6
     # Another recipe is another cell.
@@ -110,29 +115,64 @@ def test_a_bench_fills_its_table_and_goes_on_where_it_ended(
     assert told[0] == "1 cells, 0 of them known from before"
 
 
-def test_a_cell_is_done_again_when_a_file_that_it_names_has_changed(
+def test_a_cell_is_another_when_a_file_that_it_names_has_changed(
     grid_file: Path, tmp_path: Path
 ) -> None:
-    weights = tmp_path / "w.pth"
-    grid_file.write_text(
-        GRID.replace("[0, 1]", "[0]")
-        + '\n[[backbones]]\nname = "resnet18"\n'
-        + f'recipe.backbone = {{ name = "resnet18", weights = "{weights}" }}\n'
-    )
-    grid = load_grid(grid_file)
-    grid = grid.model_copy(update={"methods": grid.methods[1:2]})
+    models = tmp_path / "models"
+    models.mkdir()
+    weights, network = models / "w.pth", models / "n.onnx"
+    table = f'{{ name = "resnet18", weights = "{weights}" }}'
+    made = (f"recipe.backbone = {table}", f'recipe.model = {{ file = "{network}" }}')
+    keys = []
+    for file in (weights, network):
+        file.write_bytes(b"1")
+    # A network's weights may lie in any file beside it.
+    for changed in (None, weights, network, models / "weights.bin"):
+        if changed:
+            changed.write_bytes(b"of another training")
+        for line in made:
+            grid_file.write_text(f'{GRID}\n[[backbones]]\nname = "own"\n{line}\n')
+            grid = load_grid(grid_file)
+            grid = grid.model_copy(update={"methods": grid.methods[1:2], "seeds": (0,)})
+            (cell,) = cells_of(grid)
+            keys.append(_key(cell))
+    of_weights, of_network = keys[::2], keys[1::2]
+    assert [a == b for a, b in pairwise(of_weights)] == [False, True, True]
+    assert [a == b for a, b in pairwise(of_network)] == [False, False, False]
 
-    def known() -> str:
-        told: list[str] = []
-        (result,) = bench(grid, tmp_path / "bench", told.append)
-        assert result.why
-        return told[0]
 
-    (tmp_path / "bench").mkdir()
-    assert known() == "1 cells, 0 of them known from before"
-    assert known() == "1 cells, 1 of them known from before"
-    weights.write_bytes(b"of another training")
-    assert known() == "1 cells, 0 of them known from before"
+def test_what_a_bench_has_not_made_stays_and_no_cell_ends_the_others(
+    grid_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "bench" / "bundles"
+    mine.mkdir(parents=True)
+    (mine / "of-my-line").write_text("kept")
+    ends = [
+        ImageError(tmp_path / "torn.png", "is cut off", "mend it"),
+        ValueError("of no kind"),
+        None,
+    ]
+    tried: list[Path] = []
+
+    def build(recipe: Recipe, store: Path, *_: Any, **__: Any) -> None:
+        tried.append(store)
+        raise ends[len(tried) - 1] or ConfigError("no weights yet")
+
+    monkeypatch.setattr("kenpin.compile.bench.run.build", build)
+    grid_file.write_text(GRID.replace("[0, 1]", "[0]"))
+    command = ["bench", str(grid_file), "-o", str(tmp_path / "bench")]
+    assert edge_compile(command) == Exit.UNEXPECTED
+    with (tmp_path / "bench" / "bench.csv").open(newline="") as text:
+        whys = [row["why"] for row in csv.DictReader(text)]
+    assert whys == [
+        f"{tmp_path / 'torn.png'}: is cut off; mend it", "unexpected error: ValueError: of no kind",
+        "no weights yet",
+    ]  # fmt: skip
+    assert [path.name for path in mine.iterdir()] == ["of-my-line"]
+    # The cause may have gone by now.
+    ends += [ConfigError("still none")] * 3
+    assert edge_compile(command) == Exit.DONE
+    assert len(tried) == 6
 
 
 def test_a_grid_says_what_is_wrong_with_it(tmp_path: Path, grid_file: Path) -> None:

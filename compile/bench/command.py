@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from kenpin.compile.bench.grid import load_grid
+from kenpin.compile.bench.results import UNEXPECTED
 from kenpin.compile.bench.run import bench
 from kenpin.compile.bench.track import tracker_of
 from kenpin.config.exits import Exit
@@ -28,7 +29,10 @@ def run_bench(options: argparse.Namespace) -> int:
     if refused:
         _say(f"{refused} of {len(results)} cells were refused: see why in bench.csv")
     sys.stdout.write(f"{options.output / 'bench.html'}\n")
-    return Exit.DONE
+    broken = sum(result.why.startswith(UNEXPECTED) for result in results)
+    if broken:
+        _say(f"{broken} of them ended in a defect of kenpin: report it, with what stands above")
+    return Exit.UNEXPECTED if broken else Exit.DONE
 
 
 def _say(text: str) -> None:

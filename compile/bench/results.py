@@ -13,7 +13,10 @@ from typing import Any
 from kenpin.config.errors import ConfigError
 from kenpin.runtime.bundles.durable import replace_file
 
-__all__ = ["BenchResults", "Result", "as_csv"]
+__all__ = ["UNEXPECTED", "BenchResults", "Result", "as_csv"]
+
+# How a reason begins that is a defect of kenpin, and no refusal.
+UNEXPECTED = "unexpected error: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,9 @@ class BenchResults:
                 whole.append(line)
 
     def find(self, key: str) -> Result | None:
-        """What came of a cell; None if it was never done."""
-        return self._found.get(key)
+        """The figures of a cell; None if it has none: what refused it may have been mended."""
+        found = self._found.get(key)
+        return None if found is None or found.why else found
 
     def add(self, key: str, result: Result) -> None:
         """Keep it."""

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 
 from rich.console import Console
 
+from kenpin.camera.files.listing import ImageError
 from kenpin.compile.bench.grid import Cell, Grid, cells_of
 from kenpin.compile.bench.page import as_page
-from kenpin.compile.bench.results import BenchResults, Result, as_csv
+from kenpin.compile.bench.results import UNEXPECTED, BenchResults, Result, as_csv
 from kenpin.compile.bench.track import Run, Tracker
 from kenpin.compile.build import build
 from kenpin.compile.evaluation.dataset import read_dataset
@@ -26,7 +28,7 @@ from kenpin.compile.networks.guard import QuantizationError
 from kenpin.compile.networks.lowest import ProcessorError
 from kenpin.compile.progress import Steps
 from kenpin.compile.reporting.build_report import BuildResult
-from kenpin.config.errors import ConfigError
+from kenpin.config.errors import ConfigError, OutputError
 from kenpin.processes.cluster import Workers
 from kenpin.runtime.bundles.durable import replace_file
 from kenpin.runtime.bundles.manifest import BundleError
@@ -35,7 +37,11 @@ from kenpin.runtime.selftest import open_tested
 __all__ = ["bench"]
 
 # A cell that cannot be compiled is a row that says why, not the end of the bench.
-_REFUSALS = (ConfigError, QuantizationError, ProcessorError, BundleError)
+_REFUSALS = (ConfigError, ImageError, QuantizationError, ProcessorError, BundleError)
+# Of the bench's own: `bundles` is what people call the store of their line.
+_STORE = ".cell"
+# Networks may keep their weights in files beside them, under names that only they know.
+_NETWORKS = (".onnx", ".xml")
 _MB = 1e6
 
 
@@ -99,7 +105,9 @@ def _key(cell: Cell) -> str:
         paths = []
     dataset = cell.dataset.resolve()
     others = [path for path in paths if not path.resolve().is_relative_to(dataset)]
-    files = [line for path in others for line in fingerprint(path)]
+    beside = [path.parent for path in others if path.suffix.lower() in _NETWORKS]
+    others += [file for folder in beside if folder.is_dir() for file in folder.iterdir()]
+    files = sorted({line for path in others for line in fingerprint(path)})
     identity = [version("kenpin"), cell.set, cell.dataset.name, cell.tree, files]
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -108,7 +116,7 @@ def _key(cell: Cell) -> str:
 def _measured(cell: Cell, folder: Path, cluster: Workers | None) -> Result:
     begun = time.monotonic()
     names = cell.set, cell.method, cell.backbone, cell.seed
-    store = folder / "bundles"
+    store = folder / _STORE
     store.mkdir(exist_ok=True)
     try:
         with Steps(Console(file=io.StringIO())) as steps:
@@ -120,6 +128,13 @@ def _measured(cell: Cell, folder: Path, cluster: Workers | None) -> Result:
         frame_ms, size_mb = _frame_ms(made), _bytes(made) / _MB
     except _REFUSALS as error:
         return Result(*names, why=str(error).splitlines()[0])
+    except (OSError, OutputError):
+        # A full disk would be the next cell's, too.
+        raise
+    except Exception as error:  # noqa: BLE001 the cells after it may be sound
+        traceback.print_exc()
+        why = f"{UNEXPECTED}{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        return Result(*names, why=why)
     finally:
         # The bundle is named by its recipe and comes again from it; hundreds fill a disk.
         shutil.rmtree(store)
