@@ -35,7 +35,7 @@ from kenpin.runtime.service.sides.page.live import LiveLine
 from kenpin.runtime.service.sides.page.requests import (
     NO_ARCHIVE,
     Handler,
-    RefusedError,
+    RequestRefusedError,
     asked,
     refusal,
 )
@@ -136,7 +136,7 @@ class _Pages:
                 return refusal(403, "the request does not come from the page; load it again")
             try:
                 return await handler(request, session)
-            except RefusedError as error:
+            except RequestRefusedError as error:
                 return refusal(error.status, str(error))
             except (ThresholdChangeError, AuditError, ConfigError) as error:
                 return refusal(409, str(error))
@@ -176,7 +176,7 @@ class _Pages:
                 address,
                 request.cookies.get(COOKIE),
             )
-        except RefusedError as error:
+        except RequestRefusedError as error:
             return refusal(error.status, str(error))
         except TooManyTriesError as error:
             return refusal(429, str(error), {"Retry-After": str(round(error.wait_s) + 1)})
@@ -270,7 +270,7 @@ class _Pages:
 
     def _folder(self) -> Path:
         if self._line.archive is None:
-            raise RefusedError(404, NO_ARCHIVE)
+            raise RequestRefusedError(404, NO_ARCHIVE)
         return self._line.archive.folder
 
     async def _archive(self, request: Request, session: Login) -> Response:

@@ -21,7 +21,7 @@ from kenpin.runtime.service.sides.page.live import LiveLine
 from kenpin.runtime.service.sides.page.requests import (
     NO_ARCHIVE,
     Handler,
-    RefusedError,
+    RequestRefusedError,
     asked,
     reasoned,
 )
@@ -70,11 +70,11 @@ class Changing:
         )
         says, region = fields["says"], fields["region"]
         if says not in ("good", "defect") or not 0 <= fields["number"] < 10**12:
-            raise RefusedError(400, "expected a frame's number, and says good or defect")
+            raise RequestRefusedError(400, "expected a frame's number, and says good or defect")
         if region is not None and (
             len(region) != 4 or not all(type(v) in (int, float) for v in region)
         ):
-            raise RefusedError(400, "region: expected four numbers or null")
+            raise RequestRefusedError(400, "region: expected four numbers or null")
         box = None if region is None else tuple(region)
         made = await run_in_threadpool(
             self._said, fields["number"], says, session.user, fields["word"], box
@@ -83,7 +83,7 @@ class Changing:
 
     def _said(self, number: int, says: Any, user: str, word: str, region: Any) -> dict[str, Any]:
         if self._line.archive is None:
-            raise RefusedError(404, NO_ARCHIVE)
+            raise RequestRefusedError(404, NO_ARCHIVE)
         reviews = Reviews(self._line.archive.folder)
         before = reviews.newest().get(number)
         made = asdict(reviews.say(number, says, user, word, region))
@@ -100,7 +100,7 @@ class Changing:
     async def _acknowledge(self, request: Request, session: Login) -> Response:
         part = (await asked(request, {"part": str}))["part"]
         if not self._live.acknowledge(part, session.user):
-            raise RefusedError(404, "there is no such alarm any more")
+            raise RequestRefusedError(404, "there is no such alarm any more")
         who = Who("page", user=session.user)
         log = audit_of(self._line)
         await run_in_threadpool(log.write, who, "alarm", part[:80], after={"acknowledged": True})

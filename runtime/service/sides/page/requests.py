@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from kenpin.runtime.service.sides.page.accounts import Login
 
-__all__ = ["NO_ARCHIVE", "Handler", "RefusedError", "asked", "reasoned", "refusal"]
+__all__ = ["NO_ARCHIVE", "Handler", "RequestRefusedError", "asked", "reasoned", "refusal"]
 
 BODY_BYTES = 16 * 1024
 NO_ARCHIVE = "this line keeps no archive"
@@ -19,7 +19,7 @@ NO_ARCHIVE = "this line keeps no archive"
 Handler = Callable[[Request, Login], Awaitable[Response]]
 
 
-class RefusedError(Exception):
+class RequestRefusedError(Exception):
     """A request that cannot be had: the status to answer with, and why."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -32,30 +32,30 @@ async def asked(request: Request, wanted: dict[str, Any]) -> dict[str, Any]:
 
     Raises
     ------
-    RefusedError
+    RequestRefusedError
         If it is another.
     """
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise RefusedError(415, "expected application/json")
+        raise RequestRefusedError(415, "expected application/json")
     body = b""
     try:
         async for piece in request.stream():
             body += piece
             if len(body) > BODY_BYTES:
-                raise RefusedError(413, f"more than {BODY_BYTES} bytes")
+                raise RequestRefusedError(413, f"more than {BODY_BYTES} bytes")
     except ClientDisconnect:
-        raise RefusedError(400, "the request ended early") from None
+        raise RequestRefusedError(400, "the request ended early") from None
     try:
         tree = json.loads(body)
     except (ValueError, RecursionError):
-        raise RefusedError(400, "this is no JSON") from None
+        raise RequestRefusedError(400, "this is no JSON") from None
     if not isinstance(tree, dict) or tree.keys() != wanted.keys():
-        raise RefusedError(400, f"expected the fields {', '.join(wanted)}")
+        raise RequestRefusedError(400, f"expected the fields {', '.join(wanted)}")
     for name, kind in wanted.items():
         value = tree[name]
         fits = isinstance(value, (int, float) if kind is float else kind)
         if not fits or isinstance(value, bool):
-            raise RefusedError(400, f"{name}: of another kind than expected")
+            raise RequestRefusedError(400, f"{name}: of another kind than expected")
     return tree
 
 
@@ -64,11 +64,11 @@ def reasoned(why: str) -> str:
 
     Raises
     ------
-    RefusedError
+    RequestRefusedError
         If it is no reason.
     """
     if not 3 <= len(why.strip()) <= 500:
-        raise RefusedError(400, "say why, in 3 to 500 characters")
+        raise RequestRefusedError(400, "say why, in 3 to 500 characters")
     return why.strip()
 
 
