@@ -94,7 +94,7 @@ class TrainedSpec(MethodSettings):
     """What every trained method's table `[method]` has.
 
     minutes   that one training may take; there are `folds` + 1 of them
-    steps     that one training may take; what `minutes` cut short is repeated by them
+    steps     that one training may take: ended by them it comes out the same each time
     folds     good images are dealt into so many, by part: each is judged by a network that
               has seen nothing of it
     batch     tiles that a step learns from
@@ -385,6 +385,17 @@ class EnsembleSpec(TrainedSpec):
     name: Literal["ensemble"]
     members: tuple[MemberSpec, ...] = Field(min_length=2, max_length=4)
     join: Literal["max", "sum"] = "max"
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        for one in self.members:
+            first = getattr(one.method, "distill_steps", 0)
+            if self.steps <= first:
+                raise ValueError(
+                    f"steps {self.steps} end with the teacher's of {one.method.name}, {first}; "
+                    "expected more"
+                )
+        return self
 
     def unfit_for_webs(self) -> str:
         """See `MethodSettings`."""

@@ -18,7 +18,7 @@ from bundles import Workshop, made_once, with_patch
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame
 from kenpin.compile.prepare import prepare
-from kenpin.compile.training.drawn import drawn_into
+from kenpin.compile.training.drawn import drawn_into, expect_room
 from kenpin.compile.training.head import TrainedHead
 from kenpin.compile.training.network import TrainedNetwork
 from kenpin.compile.training.pool import Pool, choose, fold_of
@@ -180,6 +180,48 @@ def test_a_training_ends_with_its_minutes_and_says_what_is_left(tmp_path: Path) 
     assert longer.steps > learned.steps
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"steps": 60}, {"steps": 20}),
+        ({"steps": 12}, {"steps": 20}),
+        ({"patience": 3}, {"patience": 5, "steps": 60}),
+        ({"patience": 5, "steps": 60}, {"patience": 3}),
+    ],
+)
+def test_a_training_with_other_limits_ends_as_one_that_began_anew(
+    tmp_path: Path, first: dict[str, int], then: dict[str, int]
+) -> None:
+    """A threshold is of the folds' networks: all must be trained as the recipe says by now."""
+    limits = {"patience": 20, "steps": 200}
+    run(trainer(tmp_path / "cut.pt", **limits | first))
+    again, _ = run(trainer(tmp_path / "cut.pt", **limits | then))
+    fresh, _ = run(trainer(tmp_path / "fresh.pt", **limits | then))
+    assert (again.steps, again.best, again.ended) == (fresh.steps, fresh.best, fresh.ended)
+    ends = [torch.load(tmp_path / name, weights_only=True) for name in ("cut.pt", "fresh.pt")]
+    assert torch.equal(ends[0]["head"]["gain"], ends[1]["head"]["gain"])
+
+
+def test_a_training_that_diverges_is_told_and_never_the_best(tmp_path: Path) -> None:
+    class Diverging(Counting):
+        def __init__(self, after: int) -> None:
+            super().__init__()
+            self.after = after
+
+        def learn(self, *given: Any) -> None:
+            super().learn(*given)
+            if given[3] >= self.after:
+                torch.nn.init.constant_(self.gain, torch.nan)
+
+    with pytest.raises(ConfigError, match=r"the training diverged: .* lower method\.rate"):
+        run(trainer(tmp_path / "a.pt", patience=2), Diverging(0))
+    # Nothing is left of it that a lower rate would go on from.
+    assert not (tmp_path / "a.pt").exists()
+    learned, _ = run(trainer(tmp_path / "b.pt", patience=2), Diverging(7))
+    assert learned.best == 5
+    assert learned.head.gain.isfinite().all()
+
+
 @pytest.mark.parametrize(("asked", "found"), [(7, 7), (15, 15), (16, 16), (99, 16)])
 def test_as_many_tiles_are_shown_as_are_asked_for_and_evenly_over_all(
     tmp_path: Path, asked: int, found: int
@@ -251,6 +293,9 @@ def test_twin_settings_that_cannot_be_are_refused() -> None:
         DrawnSpec(contrast=(50, 20))
     with pytest.raises(ValueError, match="the smaller first"):
         DrawnSpec(size_px=(9, 3))
+    expect_room(DrawnSpec(size_px=(10, 24)), 48)
+    with pytest.raises(ConfigError, match="cores of 48 px hold defects of 24 px at most"):
+        expect_room(DrawnSpec(size_px=(500, 600)), 48)
 
 
 # -- every method ----------------------------------------------------------------------------------
@@ -394,3 +439,18 @@ def test_minutes_that_only_prepare_are_told(tmp_path: Path) -> None:
     head.warm_up = 100
     with pytest.raises(ConfigError, match=r"raise method\.minutes"):
         run(trainer(tmp_path / "a.pt", count(0, 1), minutes=0.2), head)
+    with pytest.raises(ConfigError, match=r"ended by its steps .* raise method\.steps"):
+        run(trainer(tmp_path / "b.pt", steps=20), head)
+
+
+def test_an_ensembles_steps_go_beyond_what_its_members_prepare(tiny: Path) -> None:
+    members = 'members=[{name="stfpm"},{name="efficientad",distill_steps=20}]'
+    with pytest.raises(ConfigError, match="steps 20 end with the teacher's of efficientad, 20"):
+        load_recipe(tiny, [f'method={{name="ensemble",steps=20,{members}}}'])
+
+
+@pytest.mark.parametrize("method", ["fastflow", "cflow"])
+def test_a_flow_over_one_channel_is_refused(tiny: Path, tmp_path: Path, method: str) -> None:
+    backbone = 'backbone={name="grey"}'
+    with pytest.raises(ConfigError, match=r"a layer of the backbone has 1; choose another"):
+        trained(tiny, tmp_path, f'name="{method}",{BRIEF}', backbone)

@@ -57,9 +57,9 @@ def prepared_for(recipe: Path, method: str, *changes: str) -> tuple[Prepared, Go
     return prepared, images
 
 
-def trained(recipe: Path, store: Path, method: str) -> TrainedNetwork:
+def trained(recipe: Path, store: Path, method: str, *changes: str) -> TrainedNetwork:
     """After some steps."""
-    prepared, images = prepared_for(recipe, method)
+    prepared, images = prepared_for(recipe, method, *changes)
     network = prepared.network
     assert isinstance(network, TrainedNetwork)
     network.learn(images, prepared.grid, Lamp(None), quiet(), store)

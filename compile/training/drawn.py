@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.config.errors import ConfigError
 from kenpin.config.trained import DrawnSpec
 from kenpin.runtime.judging.subtle_twins import MOST_OF_FIELD, SIZES_PX, Subtle, draw
 
-__all__ = ["drawn_into"]
+__all__ = ["drawn_into", "expect_room"]
 
 U8 = NDArray[np.uint8]
 
@@ -39,11 +40,29 @@ def drawn_into(tiles: U8, spec: DrawnSpec, halo_px: int, rng: np.random.Generato
     return twins
 
 
+def expect_room(spec: DrawnSpec, core_px: int) -> None:
+    """See that defects of the sizes that are asked for fit into the core of a tile.
+
+    Raises
+    ------
+    ConfigError
+        If they do not: they would be drawn smaller.
+    """
+    most = int(MOST_OF_FIELD * core_px)
+    if spec.size_px is not None and spec.size_px[1] > most:
+        low, high = spec.size_px
+        raise ConfigError(
+            f"method.twins.size_px is {low} to {high} px, and the tiles' cores of {core_px} px "
+            f"hold defects of {most} px at most; set it to sizes up to {most}, or enlarge "
+            "tiles.size_px"
+        )
+
+
 def _side(kind: str, spec: DrawnSpec, core_px: int, rng: np.random.Generator) -> int:
     most = int(MOST_OF_FIELD * core_px)
     if spec.size_px is not None:
         low, high = spec.size_px
-        return min(most, int(rng.integers(low, high + 1)))
+        return int(rng.integers(low, high + 1))
     fitting = [size for size in SIZES_PX[kind] if size <= most] or [most]
     return int(rng.choice(fitting))
 
@@ -59,7 +78,7 @@ def _cut_paste(core: U8, spec: DrawnSpec, rng: np.random.Generator) -> None:
     if spec.size_px is None:
         low, high = (max(2, int(share * side)) for share in CUT_SHARE)
     else:
-        low, high = (min(px, side // 2) for px in spec.size_px)
+        low, high = spec.size_px
     height, width = (int(n) for n in rng.integers(low, high + 1, 2))
     room = core.shape[0] - height + 1, core.shape[1] - width + 1
     (top, left), (to, at) = (rng.integers(room) for _ in range(2))

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from kenpin.config.errors import ConfigError
+
 __all__ = ["Coupling", "Flow", "Standardized", "negative_log_likelihood"]
 
 # The logarithm of a scale stays within this: features that no good tile has shown would
@@ -42,6 +44,11 @@ class Coupling(nn.Module):
     ) -> None:
         """`first`: whether the first half speaks; `condition_channels`: channels of a condition."""
         super().__init__()
+        if channels < 2:
+            raise ConfigError(
+                "a flow changes one half of the features as the other half says, and a layer of "
+                f"the backbone has {channels}; choose another backbone.name or backbone.layers"
+            )
         self._cut = channels // 2
         self._first = first
         speaks = self._cut if first else channels - self._cut

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from kenpin.compile.good_images.images import GoodImages
 from kenpin.compile.networks.quantize import convert
 from kenpin.compile.progress import Steps
+from kenpin.compile.training.drawn import expect_room
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.head import Joint, TrainedHead
 from kenpin.compile.training.plan import plan_for
@@ -60,6 +62,7 @@ class TrainedNetwork:
         assert isinstance(method, TrainedSpec), "a MapFitting belongs to a TrainedSpec"
         self._recipe, self._fitting = recipe, fitting
         self._spec = method.without_files()
+        expect_room(self._spec.twins, recipe.tiles.core_px)
         self.method: MethodSettings = self._spec
         planned = plan_for(recipe, method, weights)
         self.plan = planned.plan
@@ -98,6 +101,13 @@ class TrainedNetwork:
         nobody = np.empty(0, np.intp)
         label = f"{folds + 1} of {folds + 1}"
         whole = self._train(pool, nobody, label, folder / "whole.pt", steps)
+        every = [*less, whole]
+        if any(learned.ended == "minutes" for learned in every):
+            fewest = min(learned.steps for learned in every)
+            steps.say(
+                f"  ended by minutes, another run ends elsewhere; method.steps = {fewest} takes as "
+                "long at most, and gives the same each time"
+            )
         self._folder = folder
         self._trained = _Trained(pool, whole, less)
 
@@ -131,10 +141,9 @@ class TrainedNetwork:
 
             learned = trainer.train(head, show)
             progress(learned.steps, learned.steps)
-        again = f"; method.steps = {learned.steps} repeats it" if learned.ended == "minutes" else ""
         steps.say(
             f"  best after {learned.best} of {learned.steps} steps, twins told from good tiles "
-            f"with AUROC {learned.separation:.3f}; ended by: {learned.ended}{again}"
+            f"with AUROC {learned.separation:.3f}; ended by: {learned.ended}"
         )
         return learned
 
@@ -152,7 +161,7 @@ class TrainedNetwork:
             "augment": recipe.images.model_dump(mode="json")["augment"],
             "parts": [list(images.parts.names), images.parts.of_web.tolist()],
             "light": recipe.image_quality.model_dump(mode="json"),
-            "torch": torch.__version__,
+            "programs": [version("kenpin"), torch.__version__],
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

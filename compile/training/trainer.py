@@ -117,7 +117,7 @@ class Trainer:
         good = self.pool.tiles[self.chosen.check]
         twins = drawn_into(good, spec.twins, self.halo_px, self._random(TWINS))
         state = _State(head)
-        if (saved := load_checkpoint(self.file)) is not None:
+        if (saved := load_checkpoint(self.file)) is not None and _goes_on(saved, spec):
             state.take(saved)
         begun = self.clock() - state.seconds
         while (ended := self._ended(head, state)) is None:
@@ -133,16 +133,12 @@ class Trainer:
                 head.measure(self._batches(good))
                 state.note(self._quality(head, good, twins))
             state.seconds = self.clock() - begun
-            save_checkpoint(self.file, state.tree())
+            save_checkpoint(self.file, state.tree() | {"most_steps": spec.steps})
             on_look(
                 TrainingLook(state.step, state.seconds, self._left(state), state.quality.separation)
             )
         if not state.best_step:
-            raise ConfigError(
-                f"method {spec.name}: the training ended by its {ended} after {state.step} steps, "
-                f"of which the first {head.warm_up} only prepare; raise method.minutes, and the "
-                "same command goes on"
-            )
+            raise ConfigError(self._of_no_use(head, state, ended))
         head.load_state_dict(state.best)
         head.eval()
         scale = float(np.quantile(self._maps(head, good), MEASURE_QUANTILE))
@@ -158,6 +154,21 @@ class Trainer:
         if state.step >= self.spec.steps:
             return "steps"
         return "minutes" if state.seconds >= 60 * self.spec.minutes else None
+
+    def _of_no_use(self, head: TrainedHead, state: _State, ended: str) -> str:
+        """Why nothing was learnt, and what to do."""
+        name = self.spec.name
+        if state.step > head.warm_up:
+            self.file.unlink(missing_ok=True)
+            return (
+                f"method {name}: the training diverged: at none of its looks within {state.step} "
+                "steps the map held numbers alone; set a lower method.rate"
+            )
+        remedy = "minutes, and the same command goes on" if ended == "minutes" else "steps"
+        return (
+            f"method {name}: the training ended by its {ended} after {state.step} steps, of which "
+            f"the first {head.warm_up} only prepare; raise method.{remedy}"
+        )
 
     def _left(self, state: _State) -> float:
         """Seconds that it still takes at most."""
@@ -227,6 +238,19 @@ class Trainer:
         return np.concatenate(found)
 
 
+def _goes_on(saved: dict[str, Any], spec: TrainedSpec) -> bool:
+    """Whether a training with these settings would have come by what was saved.
+
+    How long it may take is not in its digest, so that it can be given more.
+    """
+    step, _, waited = saved["counts"]
+    longest, cut_at = saved.get("longest", math.inf), saved.get("most_steps", 0)
+    if step > spec.steps or longest > spec.patience or (longest == spec.patience > waited):
+        return False
+    # Its last look was one that it would not have had.
+    return not (step == cut_at < spec.steps and step % spec.every)
+
+
 class _State:
     """Where a training stands: all that a checkpoint holds."""
 
@@ -234,17 +258,19 @@ class _State:
         self._head = head
         self.optimizers = head.optimizers()
         self.best = copy.deepcopy(head.state_dict())
-        self.step, self.best_step, self.waited = 0, 0, 0
+        self.step, self.best_step, self.waited, self.longest = 0, 0, 0, 0
         self.seconds = 0.0
         self.quality = _Quality(-1.0, -math.inf)
 
     def note(self, quality: _Quality) -> None:
         """One look more: the best so far, or not."""
-        if quality > self.quality:
+        # What is no number is no best, not even the first.
+        if quality > self.quality and math.isfinite(quality.distance):
             self.quality, self.best_step, self.waited = quality, self.step, 0
             self.best = copy.deepcopy(self._head.state_dict())
         else:
             self.waited += 1
+            self.longest = max(self.longest, self.waited)
 
     def tree(self) -> dict[str, Any]:
         """As it is written."""
@@ -253,6 +279,7 @@ class _State:
             "best": self.best,
             "optimizers": [one.state_dict() for one in self.optimizers],
             "counts": [self.step, self.best_step, self.waited],
+            "longest": self.longest,
             "seconds": self.seconds,
             "quality": [self.quality.separation, self.quality.distance],
         }
@@ -264,5 +291,6 @@ class _State:
         for own, saved in zip(self.optimizers, tree["optimizers"], strict=True):
             own.load_state_dict(saved)
         self.step, self.best_step, self.waited = tree["counts"]
+        self.longest = tree["longest"]
         self.seconds = tree["seconds"]
         self.quality = _Quality(*tree["quality"])
