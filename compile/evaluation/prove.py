@@ -150,7 +150,7 @@ def alone(
     python = anomalib
     if python is None and find_spec("anomalib") is not None:
         python = Path(sys.executable)
-    if not network.anomalib:
+    if not network.input.anomalib:
         python = None
         if anomalib is not None:
             raise ConfigError(
@@ -173,7 +173,7 @@ def alone(
 
 def _by_openvino(network: ImportedNetwork, file: Path, tiles: U8) -> list[TileOutput]:
     model = read(file)
-    model.reshape(network.input_shape(1))
+    model.reshape(network.input.shape(1))
     # A bundle computes in float32 whatever the file keeps, and rounds neither pixels nor results.
     ports = ov.preprocess.PrePostProcessor(model)
     if model.inputs[0].element_type == ov.Type.f16:
@@ -185,7 +185,7 @@ def _by_openvino(network: ImportedNetwork, file: Path, tiles: U8) -> list[TileOu
     compiled = new_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     said, outputs = network.said, []
     for tile in tiles:
-        found = compiled(network.shown(tile))
+        found = compiled(network.input.tile(tile))
         values = {name: found[port] for port in compiled.outputs for name in port.get_names()}
         score = None if said.score is None else float(np.asarray(values[said.score]).max())
         outputs.append(TileOutput(None if said.map is None else np.array(values[said.map]), score))
@@ -195,7 +195,7 @@ def _by_openvino(network: ImportedNetwork, file: Path, tiles: U8) -> list[TileOu
 def _by_torch(network: ImportedNetwork, file: Path, tile: U8) -> TileOutput:
     """The program itself, in torch, with as many images as it was traced for."""
     run = loaded(file).module()
-    image = torch.from_numpy(network.shown(tile)).expand(_images_at_once(file), -1, -1, -1)
+    image = torch.from_numpy(network.input.tile(tile)).expand(_images_at_once(file), -1, -1, -1)
     if read(file).inputs[0].element_type == ov.Type.f16:
         image = image.half()
     with torch.no_grad():

@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from kenpin.compile.backbones import Tap
 from kenpin.compile.importing.model_ensemble import model_files
 from kenpin.compile.importing.model_file import (
-    ANOMALIB_MAP,
-    ANOMALIB_SCORE,
     Said,
-    channels_last,
-    colours_of,
     flat_map,
     make_static,
-    names_of,
     output_of,
     said_by,
-    size_of,
-    static_batch,
     step_of,
+)
+from kenpin.compile.importing.network_input import NetworkInput, cut
+from kenpin.compile.importing.trials import (
+    Outputs,
+    expect_repeatable,
+    expect_slots_apart,
+    mixes_nothing,
 )
 from kenpin.compile.methods.fitting import Embedding, fitting_of
 from kenpin.config.errors import ConfigError
@@ -46,10 +46,6 @@ __all__ = ["ImportedNetwork"]
 U8 = NDArray[np.uint8]
 
 SMALLEST_CELL_PX = 4
-# Tiles in other slots of a batch give the same to so much of the largest value.
-ALIKE = 1e-5
-# Operations of OpenVINO that give another result each time.
-RANDOM = frozenset({"RandomUniform", "Multinomial"})
 
 
 class ImportedNetwork:
@@ -80,24 +76,17 @@ class ImportedNetwork:
         self._recipe, self._spec = recipe, spec
         self.halo_px = recipe.tiles.halo_px
         self.file = model_files(spec.file)
-        self._inner = self.file.read()
-        self._channels_last = channels_last(self._inner, spec, self.file)
+        self.input = NetworkInput(recipe, spec, self.file)
         self.size = recipe.tiles.size_px
-        self.seen = size_of(self._inner, recipe, self._channels_last, self.file)
-        self._colours = colours_of(self._inner, self._channels_last)
+        self.seen = self.input.seen
         self.weights_sha256: str | None = self.file.sha256()
-        self.batch_of_its_own = static_batch(self._inner)
+        self.batch_of_its_own = self.input.batch_of_its_own
         self._fits_the_grid()
-        if len(spec.mean) not in (0, 1, self._colours):
-            raise ConfigError(
-                f"{self.file.name} looks at {self._colours} channels, and model.mean has "
-                f"{len(spec.mean)} numbers; give one, or one for each channel"
-            )
         # What an output is shows in its shape, which may follow from that of the input.
         alone = self.file.read()
-        make_static(alone, self.input_shape(self.batch_of_its_own or 1), self.file)
+        make_static(alone, self.input.shape(self.batch_of_its_own or 1), self.file)
         self.said = said_by(alone, spec, self.file)
-        self._repeatable()
+        expect_repeatable(self._used(self.batch_of_its_own or 1), self.file)
         method = recipe.method
         if isinstance(method, ImportedSpec):
             if self.said.features:
@@ -133,18 +122,6 @@ class ImportedNetwork:
         self.layers: tuple[str, ...] = self.said.names
         self.dimensions = int(self.model(self.batch_of_its_own or 1).outputs[0].shape[3])
 
-    def _repeatable(self) -> None:
-        """Nothing that it is used for is drawn at random, as in training."""
-        tiles, inner = self._shown(self.batch_of_its_own or 1)
-        results = [opset.result(output_of(inner, name)) for name in self.said.names]
-        network = ov.Model(results, [tiles], "used")
-        drawn = {op.get_type_name() for op in network.get_ops()} & RANDOM
-        if drawn:
-            raise ConfigError(
-                f"{self.file.name}: draws at random ({', '.join(sorted(drawn))}), so no frame "
-                "would get the same score twice; export it in evaluation mode, or without sampling"
-            )
-
     def _fits_the_grid(self) -> None:
         """Networks of tiles: as many as the frame has, each in its place."""
         shape, method = self.file.shape, self._recipe.method
@@ -170,7 +147,7 @@ class ImportedNetwork:
 
     def model(self, batch: int) -> Any:
         """(batch, C, S, S) uint8 tiles to (batch, cells, cells, D) float32, its shape static."""
-        tiles, inner = self._shown(batch)
+        tiles, inner = self.input.wrapped(batch)
         if self.said.features:
             taps = [output_of(inner, name) for name in self.said.features]
             taps = [self._as_tile(tap, 2, self.seen[0] // int(tap.shape[2])) for tap in taps]
@@ -184,98 +161,6 @@ class ImportedNetwork:
         result.output(0).get_tensor().set_names({"features"})
         return ov.Model([result], [tiles], "features")
 
-    def _shown(self, batch: int) -> tuple[Any, Any]:
-        """The input, and the network behind what must be done before it."""
-        size, frame_channels = self.size, self._recipe.frame.channels
-        inner = self.file.read()
-        make_static(inner, self.input_shape(batch), self.file)
-        port = inner.inputs[0]
-        tiles = opset.parameter([batch, frame_channels, size, size], ov.Type.u8, name="tiles")
-        tiles.set_friendly_name("tiles")
-        # The name keeps NNCF away from it.
-        shown = opset.convert(tiles, "f32", name="in_float_grey")
-        if self.seen != (size, size):
-            shown = _cut(shown, (0, 0), self.seen, (2, 3))
-        if self._colours == 3 and frame_channels == 1:
-            shown = opset.concat([shown] * 3, 1)
-        elif self._colours != frame_channels:
-            raise ConfigError(
-                f"{self.file.name} looks at {self._colours} channels, frame.channels is "
-                f"{frame_channels}; set frame.channels to 1, and frame.to_grey for photographs "
-                "in colour"
-            )
-        spec = self._spec
-        if self._colours == 3 and frame_channels == 3 and self._order() == "bgr":
-            shown = opset.gather(shown, np.array([2, 1, 0]), np.array(1))
-        if self._values(port) == "0..1":
-            shown = opset.divide(shown, np.float32(255))
-        if spec.mean:
-            mean, std = (
-                np.array(part, np.float32).reshape(1, -1, 1, 1) for part in (spec.mean, spec.std)
-            )
-            shown = opset.divide(opset.subtract(shown, mean), std)
-        if self._channels_last:
-            shown = opset.transpose(shown, np.array([0, 2, 3, 1]))
-        if port.element_type != ov.Type.f32:
-            shown = opset.convert(shown, port.element_type.get_type_name())
-        for user in port.get_node().output(0).get_target_inputs():
-            user.replace_source_output(shown.output(0))
-        return tiles, inner
-
-    def _order(self) -> str:
-        if self._spec.colours is None and not self.anomalib:
-            raise ConfigError(
-                f"{self.file.name}: nothing tells the order of its colours; set model.colours to "
-                "rgb or bgr"
-            )
-        return self._spec.colours or "rgb"
-
-    def _values(self, port: Any) -> str:
-        if self._spec.values is not None:
-            return self._spec.values
-        if self.anomalib:
-            return "0..1"
-        if port.element_type == ov.Type.u8:
-            return "0..255"
-        raise ConfigError(
-            f"{self.file.name}: nothing tells whether its pixels go from 0 to 1 or to 255; set "
-            "model.values"
-        )
-
-    def input_shape(self, batch: int) -> list[int]:
-        """Of the network itself, for so many images."""
-        (height, width), colours = self.seen, self._colours
-        if self._channels_last:
-            return [batch, height, width, colours]
-        return [batch, colours, height, width]
-
-    def shown(self, tile: U8) -> NDArray[Any]:
-        """A tile as the network itself takes it, in numpy: what the wrapped one is compared with.
-
-        float32 for a network in float16, which a bundle runs in float32.
-
-        Parameters
-        ----------
-        tile : (C, S, S) uint8
-        """
-        height, width = self.seen
-        planes = np.broadcast_to(tile, (self._colours, *tile.shape[1:]))[:, :height, :width]
-        image: NDArray[Any] = planes.astype(np.float32)
-        if len(tile) == 3 and self._order() == "bgr":
-            image = image[::-1]
-        port = self._inner.inputs[0]
-        if self._values(port) == "0..1":
-            image = image / np.float32(255)
-        if self._spec.mean:
-            mean, std = (
-                np.array(p, np.float32)[:, None, None] for p in (self._spec.mean, self._spec.std)
-            )
-            image = (image - mean) / std
-        if self._channels_last:
-            image = image.transpose(1, 2, 0)
-        kind = np.float32 if port.element_type == ov.Type.f16 else port.element_type.to_dtype()
-        return np.ascontiguousarray(image[None]).astype(kind)
-
     def __str__(self) -> str:
         said = self.said
         outputs = ", ".join(
@@ -287,19 +172,7 @@ class ImportedNetwork:
             )
             if name
         )
-        layout = "NHWC" if self._channels_last else "NCHW"
-        values = self._values(self._inner.inputs[0])
-        outside = "" if self._spec.mean else "; normalised inside, if at all"
-        height, width = self.seen
-        return (
-            f"{self.file.name}: {outputs}; input {layout} {height} x {width}, "
-            f"{self._colours} colours, {values}{outside}"
-        )
-
-    @property
-    def anomalib(self) -> bool:
-        """Whether its outputs have the names that Anomalib gives them."""
-        return {ANOMALIB_MAP, ANOMALIB_SCORE} <= names_of(self._inner)
+        return f"{self.file.name}: {outputs}; {self.input}"
 
     def _distances(self, inner: Any, batch: int) -> Any:
         """(batch, cells, cells, n): all values of the map within a cell, and the score."""
@@ -311,7 +184,7 @@ class ImportedNetwork:
             step = self.seen[0] // int(found.shape[1])
             inside = cell // step
             first, count = tiles.halo_px // step, cells * inside
-            found = _cut(self._as_tile(found, 1, step), (first, first), (count, count), (1, 2))
+            found = cut(self._as_tile(found, 1, step), (first, first), (count, count), (1, 2))
             split = np.array([batch, cells, inside, cells, inside])
             found = opset.transpose(opset.reshape(found, split, False), np.array([0, 1, 3, 2, 4]))
             flat = np.array([batch, cells, cells, inside * inside])
@@ -346,7 +219,7 @@ class ImportedNetwork:
         if not self.said.map:
             largest = next(c for c in (32, 16, 8, 4, 2, 1) if not core % c and not halo % c)
             return method.cell_px or largest
-        _, inner = self._shown(self.batch_of_its_own or 1)
+        _, inner = self.input.wrapped(self.batch_of_its_own or 1)
         found = flat_map(output_of(inner, self.said.map), self.said.map, self.file)
         rows, cols = (int(n) for n in found.shape[1:])
         step = step_of((rows, cols), self.seen)
@@ -366,7 +239,7 @@ class ImportedNetwork:
         return cell
 
     def _taps(self) -> list[Tap]:
-        _, inner = self._shown(self.batch_of_its_own or 1)
+        _, inner = self.input.wrapped(self.batch_of_its_own or 1)
         taps = []
         for name in self.said.features:
             shape = [int(n) for n in output_of(inner, name).shape]
@@ -386,9 +259,15 @@ class ImportedNetwork:
         """See `FeatureNetwork`: as many as wanted if its tiles do not mix then; else its own."""
         if self.batch_of_its_own is not None and self.batch_of_its_own > 1:
             if self.file.shape is None:
-                self._keeps_slots_apart(self.batch_of_its_own)
+                expect_slots_apart(self._raw(self.batch_of_its_own), self._tile, self.file)
             return self.batch_of_its_own
-        return wanted if wanted == 1 or self._mixes_nothing(wanted) else 1
+        if wanted == 1:
+            return 1
+        try:
+            together, alone = self._raw(wanted), self._raw(1)
+        except (RuntimeError, ConfigError):
+            return 1
+        return wanted if mixes_nothing(together, alone, self._tile) else 1
 
     def _own_score(self, method: ImportedSpec) -> bool:
         """Whether its score of a tile decides beside the map: of parts that are seen whole."""
@@ -403,64 +282,23 @@ class ImportedNetwork:
             return False
         return True
 
-    def _mixes_nothing(self, batch: int) -> bool:
-        rng = np.random.default_rng(0)
-        size, channels = self.size, self._recipe.frame.channels
-        tiles = rng.integers(0, 256, (batch, channels, size, size), np.uint8)
-        try:
-            together, alone = (self._raw(n) for n in (batch, 1))
-            found = together(tiles)
-            single = [alone(tile[None]) for tile in tiles]
-        except (RuntimeError, ConfigError):
-            return False
-        for number, values in enumerate(found):
-            expected = np.concatenate([one[number] for one in single])
-            if not _alike(expected, values):
-                return False
-        return True
+    @property
+    def _tile(self) -> tuple[int, int, int]:
+        return self._recipe.frame.channels, self.size, self.size
 
-    def _keeps_slots_apart(self, batch: int) -> None:
-        """A tile's result is the same whatever lies in the other slots of a fixed batch."""
-        run, rng = self._raw(batch), np.random.default_rng(0)
-        shape = (batch, self._recipe.frame.channels, self.size, self.size)
-        # Faint among loud ones, and among dark ones: a network may divide by the largest of all.
-        tiles = rng.integers(96, 160, shape, np.uint8)
-        for others in (np.zeros(shape, np.uint8), rng.integers(0, 256, shape, np.uint8)):
-            for slot in range(batch):
-                mixed = others.copy()
-                mixed[slot] = tiles[slot]
-                for here, there in zip(run(tiles), run(mixed), strict=True):
-                    if not _alike(here[slot], there[slot]):
-                        raise ConfigError(
-                            f"{self.file.name}: takes {batch} images at once and mixes them: what "
-                            "it says of one depends on the others; export it for one image, or "
-                            "for any number"
-                        )
-
-    def _raw(self, batch: int) -> Any:
-        """The outputs that are used, of so many tiles at once."""
-        tiles, inner = self._shown(batch)
+    def _used(self, batch: int) -> Any:
+        """The outputs that are used, of so many tiles at once, as a model."""
+        tiles, inner = self.input.wrapped(batch)
         results = [opset.result(output_of(inner, name)) for name in self.said.names]
+        return ov.Model(results, [tiles], "used")
+
+    def _raw(self, batch: int) -> Outputs:
         compiled = new_core().compile_model(
-            ov.Model(results, [tiles], "raw"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+            self._used(batch), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
         )
-        return lambda pixels: [np.array(value) for value in compiled(pixels).values()]
-
-
-def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Whether two outputs are the same but for rounding; what is no number is so in both."""
-    known = np.isfinite(one)
-    if one.shape != other.shape or not np.array_equal(known, np.isfinite(other)):
-        return False
-    limit = ALIKE * np.abs(one[known]).max(initial=0)
-    return np.allclose(one[known], other[known], rtol=0, atol=limit)
-
-
-def _cut(found: Any, first: Sequence[int], size: Sequence[int], axes: Sequence[int]) -> Any:
-    """A window of an output along two axes."""
-    end = [a + n for a, n in zip(first, size, strict=True)]
-    steps = np.ones(len(axes), np.int64)
-    return opset.slice(found, np.array(first), np.array(end), steps, np.array(axes))
+        return Outputs(
+            batch, lambda pixels: [np.array(value) for value in compiled(pixels).values()]
+        )
 
 
 class _Listed(nn.Module):

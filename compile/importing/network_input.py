@@ -1,0 +1,169 @@
+"""How an image reaches a network: cut, coloured, scaled and laid out, in its graph and in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.compile.importing.model_ensemble import ModelFiles
+from kenpin.compile.importing.model_file import (
+    ANOMALIB_MAP,
+    ANOMALIB_SCORE,
+    channels_last,
+    colours_of,
+    make_static,
+    names_of,
+    size_of,
+    static_batch,
+)
+from kenpin.config.errors import ConfigError
+from kenpin.config.imported import ModelSpec
+from kenpin.config.recipe import Recipe
+from kenpin.runtime.judging.telemetry import silence
+
+silence()
+import openvino as ov  # noqa: E402
+from openvino import opset13 as opset  # noqa: E402
+
+__all__ = ["NetworkInput", "cut"]
+
+U8 = NDArray[np.uint8]
+
+
+class NetworkInput:
+    """The one input of a network, as its shape and the recipe tell of it.
+
+    seen              (height, width) of its images: a tile, or the whole frame
+    batch_of_its_own  images at once that it takes alone; None if it takes any number
+    anomalib          whether its outputs have the names that Anomalib gives them
+
+    Raises
+    ------
+    ConfigError
+        If it does not fit the recipe; what cannot be seen and is not said is asked for.
+    """
+
+    def __init__(self, recipe: Recipe, spec: ModelSpec, file: ModelFiles) -> None:
+        self._recipe, self._spec, self._file = recipe, spec, file
+        inner = file.read()
+        self._channels_last = channels_last(inner, spec, file)
+        self._size = recipe.tiles.size_px
+        self.seen = size_of(inner, recipe, self._channels_last, file)
+        self._colours = colours_of(inner, self._channels_last)
+        self._port = inner.inputs[0]
+        self.batch_of_its_own = static_batch(inner)
+        self.anomalib = {ANOMALIB_MAP, ANOMALIB_SCORE} <= names_of(inner)
+        if len(spec.mean) not in (0, 1, self._colours):
+            raise ConfigError(
+                f"{file.name} looks at {self._colours} channels, and model.mean has "
+                f"{len(spec.mean)} numbers; give one, or one for each channel"
+            )
+
+    def shape(self, batch: int) -> list[int]:
+        """Of the network itself, for so many images."""
+        (height, width), colours = self.seen, self._colours
+        if self._channels_last:
+            return [batch, height, width, colours]
+        return [batch, colours, height, width]
+
+    def wrapped(self, batch: int) -> tuple[Any, Any]:
+        """(batch, C, S, S) uint8 tiles, and the network behind what must be done before it."""
+        size, frame_channels = self._size, self._recipe.frame.channels
+        inner = self._file.read()
+        make_static(inner, self.shape(batch), self._file)
+        port = inner.inputs[0]
+        tiles = opset.parameter([batch, frame_channels, size, size], ov.Type.u8, name="tiles")
+        tiles.set_friendly_name("tiles")
+        # The name keeps NNCF away from it.
+        shown = opset.convert(tiles, "f32", name="in_float_grey")
+        if self.seen != (size, size):
+            shown = cut(shown, (0, 0), self.seen, (2, 3))
+        if self._colours == 3 and frame_channels == 1:
+            shown = opset.concat([shown] * 3, 1)
+        elif self._colours != frame_channels:
+            raise ConfigError(
+                f"{self._file.name} looks at {self._colours} channels, frame.channels is "
+                f"{frame_channels}; set frame.channels to 1, and frame.to_grey for photographs "
+                "in colour"
+            )
+        spec = self._spec
+        if self._colours == 3 and frame_channels == 3 and self._order() == "bgr":
+            shown = opset.gather(shown, np.array([2, 1, 0]), np.array(1))
+        if self._values(port) == "0..1":
+            shown = opset.divide(shown, np.float32(255))
+        if spec.mean:
+            mean, std = (
+                np.array(part, np.float32).reshape(1, -1, 1, 1) for part in (spec.mean, spec.std)
+            )
+            shown = opset.divide(opset.subtract(shown, mean), std)
+        if self._channels_last:
+            shown = opset.transpose(shown, np.array([0, 2, 3, 1]))
+        if port.element_type != ov.Type.f32:
+            shown = opset.convert(shown, port.element_type.get_type_name())
+        for user in port.get_node().output(0).get_target_inputs():
+            user.replace_source_output(shown.output(0))
+        return tiles, inner
+
+    def tile(self, tile: U8) -> NDArray[Any]:
+        """A tile as the network itself takes it, in numpy: what the wrapped one is compared with.
+
+        float32 for a network in float16, which a bundle runs in float32.
+
+        Parameters
+        ----------
+        tile : (C, S, S) uint8
+        """
+        height, width = self.seen
+        planes = np.broadcast_to(tile, (self._colours, *tile.shape[1:]))[:, :height, :width]
+        image: NDArray[Any] = planes.astype(np.float32)
+        if len(tile) == 3 and self._order() == "bgr":
+            image = image[::-1]
+        port = self._port
+        if self._values(port) == "0..1":
+            image = image / np.float32(255)
+        if self._spec.mean:
+            mean, std = (
+                np.array(p, np.float32)[:, None, None] for p in (self._spec.mean, self._spec.std)
+            )
+            image = (image - mean) / std
+        if self._channels_last:
+            image = image.transpose(1, 2, 0)
+        kind = np.float32 if port.element_type == ov.Type.f16 else port.element_type.to_dtype()
+        return np.ascontiguousarray(image[None]).astype(kind)
+
+    def _order(self) -> str:
+        if self._spec.colours is None and not self.anomalib:
+            raise ConfigError(
+                f"{self._file.name}: nothing tells the order of its colours; set model.colours to "
+                "rgb or bgr"
+            )
+        return self._spec.colours or "rgb"
+
+    def _values(self, port: Any) -> str:
+        if self._spec.values is not None:
+            return self._spec.values
+        if self.anomalib:
+            return "0..1"
+        if port.element_type == ov.Type.u8:
+            return "0..255"
+        raise ConfigError(
+            f"{self._file.name}: nothing tells whether its pixels go from 0 to 1 or to 255; set "
+            "model.values"
+        )
+
+    def __str__(self) -> str:
+        layout = "NHWC" if self._channels_last else "NCHW"
+        values = self._values(self._port)
+        outside = "" if self._spec.mean else "; normalised inside, if at all"
+        height, width = self.seen
+        return f"input {layout} {height} x {width}, {self._colours} colours, {values}{outside}"
+
+
+def cut(found: Any, first: Sequence[int], size: Sequence[int], axes: Sequence[int]) -> Any:
+    """A window of an output along two axes."""
+    end = [a + n for a, n in zip(first, size, strict=True)]
+    steps = np.ones(len(axes), np.int64)
+    return opset.slice(found, np.array(first), np.array(end), steps, np.array(axes))
