@@ -264,7 +264,7 @@ METHODS: Registry[Method] = Registry(
         "cflow": "kenpin.config.trained:CFLOW",
         "dfm": "kenpin.config.dfm:DFM",
         "efficientad": "kenpin.config.trained:EFFICIENTAD",
-        "ensemble": "kenpin.config.trained:ENSEMBLE",
+        "ensemble": "kenpin.config.ensemble:ENSEMBLE",
         "fastflow": "kenpin.config.trained:FASTFLOW",
         "ganomaly": "kenpin.config.trained:GANOMALY",
         "imported": "kenpin.config.imported:IMPORTED",

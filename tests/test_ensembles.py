@@ -23,11 +23,11 @@ from kenpin.compile.training.head import HeadPlan
 from kenpin.compile.training.memory import ROWS_AT_ONCE, MemoryHead
 from kenpin.compile.training.network import TrainedNetwork
 from kenpin.compile.training.pool import choose
+from kenpin.config.ensemble import EnsembleSpec
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.methods import PatchCoreSpec
 from kenpin.config.recipe import load_recipe
-from kenpin.config.trained import EnsembleSpec
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.replay import main as edge_replay
 from kenpin.runtime.selftest import open_tested

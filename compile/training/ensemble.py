@@ -15,8 +15,8 @@ from kenpin.compile.methods.levels import gains
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.head import Batches, HeadPlan, Shown, TrainedHead
 from kenpin.compile.training.memory import MemoryHead
+from kenpin.config.ensemble import EnsembleSpec
 from kenpin.config.methods import MethodSettings, PatchCoreSpec
-from kenpin.config.trained import EnsembleSpec
 
 __all__ = ["ENSEMBLE", "EnsembleHead"]
 

@@ -1,0 +1,135 @@
+"""Ensembles: several methods as one network, with one map and one threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from kenpin.config.backbone import BackboneSpec
+from kenpin.config.methods import MethodSettings, MethodSpec, PatchCoreSpec
+from kenpin.config.settings import Settings
+from kenpin.config.trained import TrainedSpec, trained
+
+__all__ = ["ENSEMBLE", "EnsembleSpec", "MemberSpec"]
+
+
+class MemberSpec(Settings):
+    """A method of an ensemble: its table, and in it a backbone of its own, where it has one.
+
+    backbone  that this member looks at; None: the recipe's
+    """
+
+    method: MethodSpec
+    backbone: BackboneSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_table(cls, table: Any) -> Any:
+        if not isinstance(table, Mapping) or "method" in table:
+            return table
+        own = {name: value for name, value in table.items() if name != "backbone"}
+        return {"method": own, "backbone": table.get("backbone")}
+
+    @model_serializer(mode="wrap")
+    def _as_one_table(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = handler(self)
+        table: dict[str, Any] = tree["method"]
+        return table if self.backbone is None else table | {"backbone": tree["backbone"]}
+
+    def without_files(self) -> Self:
+        """See `TrainedSpec`."""
+        own = self.backbone and self.backbone.model_copy(update={"weights": None})
+        return self.model_copy(update={"backbone": own})
+
+    @field_validator("backbone")
+    @classmethod
+    def _on_one_grid(cls, own: BackboneSpec | None) -> BackboneSpec | None:
+        if own is not None and own.grid_px is not None:
+            raise ValueError(
+                f"grid_px {own.grid_px} is said of one member, but the maps of all lie on one "
+                "grid; move it to backbone.grid_px"
+            )
+        return own
+
+    @field_validator("method")
+    @classmethod
+    def _gives_a_map(cls, method: MethodSettings) -> MethodSettings:
+        if isinstance(method, PatchCoreSpec):
+            return _as_a_member(method)
+        if not isinstance(method, TrainedSpec) or isinstance(method, EnsembleSpec):
+            raise ValueError(
+                f"is {method.name}; expected patchcore or a method that is trained: stfpm, "
+                "fastflow, reverse_distillation, cflow, efficientad, ganomaly, metric"
+            )
+        for name in ("minutes", "steps", "folds", "batch", "patience", "every"):
+            if getattr(method, name) != TrainedSpec.model_fields[name].default:
+                raise ValueError(
+                    f"{name} is said for all members at once; move it to method.{name}"
+                )
+        return method
+
+
+# What a memory that lies within the network cannot do: it is one for all places, and its map
+# has the last word.
+_ALONE = ("share", "coreset", "coreset_ratio", "reweight_neighbours", "position_weight")
+
+
+def _as_a_member(method: PatchCoreSpec) -> PatchCoreSpec:
+    for name in _ALONE:
+        found, usual = getattr(method, name), PatchCoreSpec.model_fields[name].default
+        if found != usual:
+            raise ValueError(
+                f"{name} is {found!r}, which patchcore can only be alone: a member keeps "
+                f"coreset_rows patches for all places; remove {name}"
+            )
+    return method
+
+
+class EnsembleSpec(TrainedSpec):
+    """Two or more methods, on one backbone or several: one network, one map, one threshold.
+
+    members  the tables of the methods, each with a `backbone` of its own if it has one; how
+             long and by what they are trained is said here
+    join     "max" of their maps or their "sum", each divided by the level that its highest
+             places in good tiles usually end at
+    """
+
+    name: Literal["ensemble"]
+    members: tuple[MemberSpec, ...] = Field(min_length=2, max_length=4)
+    join: Literal["max", "sum"] = "max"
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        for one in self.members:
+            first = getattr(one.method, "distill_steps", 0)
+            if self.steps <= first:
+                raise ValueError(
+                    f"steps {self.steps} end with the teacher's of {one.method.name}, {first}; "
+                    "expected more"
+                )
+        return self
+
+    def unfit_for_webs(self) -> str:
+        """See `MethodSettings`."""
+        return next((why for one in self.members if (why := one.method.unfit_for_webs())), "")
+
+    def looks_at(self, backbone: BackboneSpec) -> tuple[tuple[BackboneSpec, tuple[int, ...]], ...]:
+        """See `TrainedSpec`: one of each member."""
+        return tuple((one.backbone or backbone, one.method.tap_strides) for one in self.members)
+
+    def without_files(self) -> Self:
+        """See `TrainedSpec`."""
+        return self.model_copy(
+            update={"members": tuple(one.without_files() for one in self.members)}
+        )
+
+
+ENSEMBLE = trained(EnsembleSpec, "kenpin.compile.training.ensemble:ENSEMBLE")
