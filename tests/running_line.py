@@ -42,10 +42,10 @@ EDGE_RUN = (sys.executable, "-m", "kenpin.runtime.service.cli")
 SERVE_LINE = (sys.executable, str(HERE / "serve_line.py"))
 
 # For a line beside which something hangs for two seconds and more. A machine that is busy with
-# other work for half a second costs such a line no verdict: eight frames wait. A gateway that
-# waited for what hangs would be late with a quarter of them.
+# other work for a second costs such a line no verdict: eight frames wait, of six a second. A
+# gateway that waited for what hangs would be late with a quarter of them.
 UNHURRIED = {
-    "camera": 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 12',
+    "camera": 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3, rate_hz = 6',
     "trigger": 'mode = "free", budget_ms = 1500, max_in_flight = 8',
     "ring": "slots = 14",
     "watchdog": "hung_ms = 3000, kill_ms = 6000",

@@ -19,7 +19,7 @@ from running_line import PATIENCE_S, UNHURRIED, RunningLine, check_undisturbed, 
 
 pytestmark = pytest.mark.clock
 
-CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 4, rate_hz = 12'
+CAMERA = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 4, rate_hz = 6'
 
 
 @pytest.fixture
