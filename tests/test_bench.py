@@ -19,6 +19,7 @@ from kenpin.compile.bench.results import BenchResults, Result
 from kenpin.compile.bench.run import _key, bench
 from kenpin.compile.bench.track import Run, tracker_of
 from kenpin.compile.cli import main as edge_compile
+from kenpin.compile.fingerprint import fingerprint
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.recipe import Recipe
@@ -126,10 +127,13 @@ def test_a_cell_is_another_when_a_file_that_it_names_has_changed(
     keys = []
     for file in (weights, network):
         file.write_bytes(b"1")
-    # A network's weights may lie in any file beside it.
-    for changed in (None, weights, network, models / "weights.bin"):
+    # As ONNX names a file that weights lie in; what a bench writes beside them is none.
+    named = b"j\x17\n\x08location\x12\x0bweights.bin"
+    others = (models / "weights.bin", models / "bench" / "results.jsonl")
+    others[1].parent.mkdir()
+    for changed in (None, weights, network, *others):
         if changed:
-            changed.write_bytes(b"of another training")
+            changed.write_bytes(b"of another training" + named)
         for line in made:
             grid_file.write_text(f'{GRID}\n[[backbones]]\nname = "own"\n{line}\n')
             grid = load_grid(grid_file)
@@ -137,8 +141,30 @@ def test_a_cell_is_another_when_a_file_that_it_names_has_changed(
             (cell,) = cells_of(grid)
             keys.append(_key(cell))
     of_weights, of_network = keys[::2], keys[1::2]
-    assert [a == b for a, b in pairwise(of_weights)] == [False, True, True]
-    assert [a == b for a, b in pairwise(of_network)] == [False, False, False]
+    assert [a == b for a, b in pairwise(of_weights)] == [False, True, True, True]
+    assert [a == b for a, b in pairwise(of_network)] == [True, False, False, True]
+
+
+def test_a_network_is_another_when_a_file_of_its_weights_is(tmp_path: Path) -> None:
+    long = "w" * 200
+    (tmp_path / "deeper").mkdir()
+    named = b"".join(
+        b"\n\x08location\x12" + size + name.encode()
+        for size, name in ((b"\x08", "deeper/a"), (b"\xc8\x01", long), (b"\x04", "none"))
+    )
+    for name in ("n.onnx", "m.ONNX", "i.xml", "i.bin", "deeper/a", long, "other"):
+        (tmp_path / name).write_bytes(b"" if name == "m.ONNX" else named)
+
+    def lines(name: str) -> list[str]:
+        return [line.split()[0] for line in fingerprint(tmp_path / name)]
+
+    beside = [str(tmp_path / name) for name in ("deeper/a", long)]
+    assert lines("n.onnx") == [str(tmp_path / "n.onnx"), *beside]
+    # An empty one names nothing, and is refused where it is read.
+    assert lines("m.ONNX") == [str(tmp_path / "m.ONNX")]
+    both = {str(tmp_path / name) for name in ("i.xml", "i.bin")}
+    assert set(lines("i.xml")) == set(lines("i.bin")) == both
+    assert lines("other") == [str(tmp_path / "other")]
 
 
 def test_what_a_bench_has_not_made_stays_and_no_cell_ends_the_others(

@@ -40,8 +40,6 @@ __all__ = ["bench"]
 _REFUSALS = (ConfigError, ImageError, QuantizationError, ProcessorError, BundleError)
 # Of the bench's own: `bundles` is what people call the store of their line.
 _STORE = ".cell"
-# Networks may keep their weights in files beside them, under names that only they know.
-_NETWORKS = (".onnx", ".xml")
 _MB = 1e6
 
 
@@ -105,8 +103,6 @@ def _key(cell: Cell) -> str:
         paths = []
     dataset = cell.dataset.resolve()
     others = [path for path in paths if not path.resolve().is_relative_to(dataset)]
-    beside = [path.parent for path in others if path.suffix.lower() in _NETWORKS]
-    others += [file for folder in beside if folder.is_dir() for file in folder.iterdir()]
     files = sorted({line for path in others for line in fingerprint(path)})
     identity = [version("kenpin"), cell.set, cell.dataset.name, cell.tree, files]
     text = json.dumps(identity, sort_keys=True, default=str)
