@@ -173,15 +173,17 @@ def test_what_a_bench_has_not_made_stays_and_no_cell_ends_the_others(
     mine = tmp_path / "bench" / "bundles"
     mine.mkdir(parents=True)
     (mine / "of-my-line").write_text("kept")
+    # Of a bench that was killed, with half a bundle in it.
+    (tmp_path / "bench" / ".cell" / "half").mkdir(parents=True)
     ends = [
         ImageError(tmp_path / "torn.png", "is cut off", "mend it"),
         ValueError("of no kind"),
         None,
     ]
-    tried: list[Path] = []
+    tried: list[list[Path]] = []
 
     def build(recipe: Recipe, store: Path, *_: Any, **__: Any) -> None:
-        tried.append(store)
+        tried.append(list(store.iterdir()))
         raise ends[len(tried) - 1] or ConfigError("no weights yet")
 
     monkeypatch.setattr("kenpin.compile.bench.run.build", build)
@@ -195,10 +197,17 @@ def test_what_a_bench_has_not_made_stays_and_no_cell_ends_the_others(
         "no weights yet",
     ]  # fmt: skip
     assert [path.name for path in mine.iterdir()] == ["of-my-line"]
-    # The cause may have gone by now.
-    ends += [ConfigError("still none")] * 3
+    # The cause may have gone by now; what a file of one cell refuses is no other's.
+    locked = PermissionError(13, "Permission denied", str(tmp_path / "n.onnx"))
+    ends += [locked, ConfigError("still none"), ConfigError("still none")]
     assert edge_compile(command) == Exit.DONE
-    assert len(tried) == 6
+    assert tried == [[]] * 6
+    table = (tmp_path / "bench" / "bench.csv").read_text()
+    assert f"{tmp_path / 'n.onnx'}: Permission denied; check the path and rights" in table
+    # A disk that is full is.
+    ends += [OSError(28, "No space left on device", str(tmp_path / "bench" / ".cell" / "x"))]
+    assert edge_compile(command) == Exit.FILES
+    assert len(tried) == 7
 
 
 def test_a_grid_says_what_is_wrong_with_it(tmp_path: Path, grid_file: Path) -> None:

@@ -73,6 +73,9 @@ def bench(
     begun, done = time.monotonic(), 0
     results: list[Result] = []
     keys = [_key(cell) for cell in cells]
+    # Trainings that a kill has left would go on, and not take the time that is measured.
+    if (folder / _STORE).exists():
+        shutil.rmtree(folder / _STORE)
     waiting = sum(known.find(key) is None for key in keys)
     say(f"{len(cells)} cells, {len(cells) - waiting} of them known from before")
     for cell, key in zip(cells, keys, strict=True):
@@ -113,7 +116,7 @@ def _measured(cell: Cell, folder: Path, cluster: Workers | None) -> Result:
     begun = time.monotonic()
     names = cell.set, cell.method, cell.backbone, cell.seed
     store = folder / _STORE
-    store.mkdir(exist_ok=True)
+    store.mkdir()
     try:
         with Steps(Console(file=io.StringIO())) as steps:
             made = build(cell.recipe, store, steps, lowest=False, cluster=cluster)
@@ -124,8 +127,13 @@ def _measured(cell: Cell, folder: Path, cluster: Workers | None) -> Result:
         frame_ms, size_mb = _frame_ms(made), _bytes(made) / _MB
     except _REFUSALS as error:
         return Result(*names, why=str(error).splitlines()[0])
-    except (OSError, OutputError):
-        # A full disk would be the next cell's, too.
+    except OSError as error:
+        where = error.filename
+        if not isinstance(where, str) or Path(where).resolve().is_relative_to(folder.resolve()):
+            # A full disk would be the next cell's, too.
+            raise
+        return Result(*names, why=f"{where}: {error.strerror}; check the path and rights")
+    except OutputError:
         raise
     except Exception as error:  # noqa: BLE001 the cells after it may be sound
         traceback.print_exc()
