@@ -22,7 +22,7 @@ from kenpin.compile.training.drawn import drawn_into, expect_room
 from kenpin.compile.training.head import TrainedHead
 from kenpin.compile.training.network import TrainedNetwork
 from kenpin.compile.training.pool import Pool, choose, fold_of
-from kenpin.compile.training.trainer import Learned, Trainer, TrainingLook
+from kenpin.compile.training.trainer import Learned, Trainer, TrainingLook, _Quality
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.methods import METHODS
@@ -200,6 +200,53 @@ def test_a_training_with_other_limits_ends_as_one_that_began_anew(
     assert (again.steps, again.best, again.ended) == (fresh.steps, fresh.best, fresh.ended)
     ends = [torch.load(tmp_path / name, weights_only=True) for name in ("cut.pt", "fresh.pt")]
     assert torch.equal(ends[0]["head"]["gain"], ends[1]["head"]["gain"])
+
+
+@pytest.mark.parametrize("first", [{"minutes": 0.05}, {"steps": 3}, {"minutes": 0.25}])
+def test_a_training_that_is_given_more_goes_on_as_if_it_had_not_ended(
+    tmp_path: Path, first: dict[str, float]
+) -> None:
+    """It ends between two looks, with one more: that is no look of a longer training."""
+    cut, again, whole = Counting(), Counting(), Counting()
+    ended, _ = run(trainer(tmp_path / "cut.pt", count(0, 1), **{"steps": 20} | first), cut)
+    assert ended.steps % 5
+    assert ended.best == min(ended.steps, 5)
+    same, _ = run(trainer(tmp_path / "cut.pt", count(0, 1), **{"steps": 20} | first), Counting())
+    assert (same.steps, same.best, same.scale) == (ended.steps, ended.best, ended.scale)
+    longer, _ = run(trainer(tmp_path / "cut.pt", steps=20), again)
+    fresh, _ = run(trainer(tmp_path / "fresh.pt", steps=20), whole)
+    assert cut.seen + again.seen == whole.seen
+    assert (longer.steps, longer.best, longer.scale) == (fresh.steps, fresh.best, fresh.scale)
+    ends = [torch.load(tmp_path / name, weights_only=True) for name in ("cut.pt", "fresh.pt")]
+    assert ends[0]["counts"] == ends[1]["counts"]
+
+
+def test_less_patience_ends_a_training_where_it_would_have_ended_the_first_time(
+    tmp_path: Path,
+) -> None:
+    class Remembering(Counting):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
+
+        def learn(self, *given: Any) -> None:
+            super().learn(*given)
+            self.get_buffer("taken").add_(1)
+
+    class Foreseen(Trainer):
+        def _quality(self, head: TrainedHead, good: U8, twins: U8) -> _Quality:
+            # Three looks without getting better, twice.
+            separations = (0.5, 0.4, 0.4, 0.4, 0.8, 0.4, 0.4, 0.4)
+            return _Quality(separations[int(head.get_buffer("taken")) // 5 - 1], 0.0)
+
+    def foreseen(name: str, **settings: int) -> Learned:
+        own = trainer(tmp_path / name, **{"steps": 40} | settings)
+        return run(Foreseen(**vars(own)), Remembering())[0]
+
+    assert foreseen("cut.pt", patience=5).best == 25
+    again, fresh = foreseen("cut.pt", patience=3), foreseen("fresh.pt", patience=3)
+    assert (fresh.steps, fresh.best, fresh.ended) == (20, 5, "no better")
+    assert (again.steps, again.best, again.ended) == (20, 5, "no better")
 
 
 def test_a_training_that_diverges_is_told_and_never_the_best(tmp_path: Path) -> None:

@@ -120,23 +120,23 @@ class Trainer:
         if (saved := load_checkpoint(self.file)) is not None and _goes_on(saved, spec):
             state.take(saved)
         begun = self.clock() - state.seconds
+        every = spec.every if head.learns else 1
         while (ended := self._ended(head, state)) is None:
             head.train()
-            for _ in range(min(spec.every, spec.steps - state.step) if head.learns else 1):
+            for _ in range(min(every - state.step % every, spec.steps - state.step)):
                 self._step(head, state)
                 state.seconds = self.clock() - begun
                 if state.seconds >= 60 * spec.minutes:
                     break
-            if state.step > head.warm_up:
-                head.eval()
-                head.settle(self._shown)
-                head.measure(self._batches(good))
-                state.note(self._quality(head, good, twins))
+            if state.step % every == 0:
+                self._look(head, state, good, twins)
             state.seconds = self.clock() - begun
-            save_checkpoint(self.file, state.tree() | {"most_steps": spec.steps})
-            on_look(
-                TrainingLook(state.step, state.seconds, self._left(state), state.quality.separation)
-            )
+            save_checkpoint(self.file, state.tree())
+            on_look(self._stands(state))
+        if state.step % every:
+            # Not in the checkpoint: a training that is given more would not have looked here.
+            self._look(head, state, good, twins)
+            on_look(self._stands(state))
         if not state.best_step:
             raise ConfigError(self._of_no_use(head, state, ended))
         head.load_state_dict(state.best)
@@ -145,6 +145,19 @@ class Trainer:
         # A head that says 0 everywhere has no measure, and needs none.
         scale = scale if scale > 0 and math.isfinite(scale) else 1.0
         return Learned(head, scale, state.step, state.best_step, state.quality.separation, ended)
+
+    def _look(self, head: TrainedHead, state: _State, good: U8, twins: U8) -> None:
+        """See how good it is by now, unless it only prepares."""
+        if state.step <= head.warm_up:
+            return
+        head.eval()
+        head.settle(self._shown)
+        head.measure(self._batches(good))
+        state.note(self._quality(head, good, twins))
+
+    def _stands(self, state: _State) -> TrainingLook:
+        left_s = self._left(state)
+        return TrainingLook(state.step, state.seconds, left_s, state.quality.separation)
 
     def _ended(
         self, head: TrainedHead, state: _State
@@ -243,16 +256,18 @@ def _goes_on(saved: dict[str, Any], spec: TrainedSpec) -> bool:
 
     How long it may take is not in its digest, so that it can be given more.
     """
-    step, _, waited = saved["counts"]
-    longest, cut_at = saved.get("longest", math.inf), saved.get("most_steps", 0)
-    if step > spec.steps or longest > spec.patience or (longest == spec.patience > waited):
-        return False
-    # Its last look was one that it would not have had.
-    return not (step == cut_at < spec.steps and step % spec.every)
+    counts: list[int] = [*saved["counts"], saved["longest"]]
+    step, _, waited, longest = counts
+    # A wait that ended with something better must have been shorter than what ends a training.
+    return step <= spec.steps and waited <= spec.patience and longest < spec.patience
 
 
 class _State:
-    """Where a training stands: all that a checkpoint holds."""
+    """Where a training stands: all that a checkpoint holds.
+
+    waited   looks without getting better since it was at its best
+    longest  of the waits before
+    """
 
     def __init__(self, head: TrainedHead) -> None:
         self._head = head
@@ -266,11 +281,11 @@ class _State:
         """One look more: the best so far, or not."""
         # What is no number is no best, not even the first.
         if quality > self.quality and math.isfinite(quality.distance):
+            self.longest = max(self.longest, self.waited)
             self.quality, self.best_step, self.waited = quality, self.step, 0
             self.best = copy.deepcopy(self._head.state_dict())
         else:
             self.waited += 1
-            self.longest = max(self.longest, self.waited)
 
     def tree(self) -> dict[str, Any]:
         """As it is written."""
