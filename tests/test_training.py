@@ -23,6 +23,7 @@ from kenpin.compile.training.head import TrainedHead
 from kenpin.compile.training.network import TrainedNetwork
 from kenpin.compile.training.pool import Pool, choose, fold_of
 from kenpin.compile.training.trainer import Learned, Trainer, TrainingLook, _Quality
+from kenpin.config.ensemble import EnsembleSpec
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.methods import METHODS
@@ -267,6 +268,11 @@ def test_a_training_that_diverges_is_told_and_never_the_best(tmp_path: Path) -> 
     learned, _ = run(trainer(tmp_path / "b.pt", patience=2), Diverging(7))
     assert learned.best == 5
     assert learned.head.gain.isfinite().all()
+    # An ensemble has no rate of its own.
+    members = ({"name": "stfpm"}, {"name": "fastflow"})
+    spec = EnsembleSpec.model_validate({"name": "ensemble", "members": members, "patience": 1})
+    with pytest.raises(ConfigError, match="lower rate of a member"):
+        run(replace(trainer(tmp_path / "c.pt"), spec=spec), Diverging(0))
 
 
 @pytest.mark.parametrize(("asked", "found"), [(7, 7), (15, 15), (16, 16), (99, 16)])

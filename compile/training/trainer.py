@@ -173,9 +173,10 @@ class Trainer:
         name = self.spec.name
         if state.step > head.warm_up:
             self.file.unlink(missing_ok=True)
+            rate = "method.rate" if hasattr(self.spec, "rate") else "rate of a member"
             return (
                 f"method {name}: the training diverged: at none of its looks within {state.step} "
-                "steps the map held numbers alone; set a lower method.rate"
+                f"steps the map held numbers alone; set a lower {rate}"
             )
         remedy = "minutes, and the same command goes on" if ended == "minutes" else "steps"
         return (
