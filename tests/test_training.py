@@ -18,6 +18,7 @@ from bundles import Workshop, made_once, with_patch
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame
 from kenpin.compile.prepare import prepare
+from kenpin.compile.progress import Steps
 from kenpin.compile.training.drawn import drawn_into, expect_room
 from kenpin.compile.training.head import TrainedHead
 from kenpin.compile.training.network import TrainedNetwork
@@ -507,3 +508,20 @@ def test_a_flow_over_one_channel_is_refused(tiny: Path, tmp_path: Path, method: 
     backbone = 'backbone={name="grey"}'
     with pytest.raises(ConfigError, match=r"a layer of the backbone has 1; choose another"):
         trained(tiny, tmp_path, f'name="{method}",{BRIEF}', backbone)
+
+
+def test_what_minutes_cut_short_is_repeated_by_the_fewest_of_its_steps(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fold that got no better before that ends there each time."""
+    head = Counting()
+    ends = iter([(40, "no better"), (100, "minutes"), (90, "minutes")])
+    monkeypatch.setattr(
+        TrainedNetwork,
+        "_train",
+        lambda *_: Learned(head, 1.0, (end := next(ends))[0], 1, 0.5, end[1]),
+    )
+    said: list[str] = []
+    monkeypatch.setattr(Steps, "say", lambda _, text: said.append(text))
+    trained(tiny, tmp_path, f'name="stfpm",{BRIEF}')
+    assert "method.steps = 90 takes as long at most" in said[-1]

@@ -101,12 +101,12 @@ class TrainedNetwork:
         nobody = np.empty(0, np.intp)
         label = f"{folds + 1} of {folds + 1}"
         whole = self._train(pool, nobody, label, folder / "whole.pt", steps)
-        every = [*less, whole]
-        if any(learned.ended == "minutes" for learned in every):
-            fewest = min(learned.steps for learned in every)
+        # Those that got no better before that end there each time.
+        cut = [learned.steps for learned in [*less, whole] if learned.ended == "minutes"]
+        if cut:
             steps.say(
-                f"  ended by minutes, another run ends elsewhere; method.steps = {fewest} takes as "
-                "long at most, and gives the same each time"
+                f"  ended by minutes, another run ends elsewhere; method.steps = {min(cut)} takes "
+                "as long at most, and gives the same each time"
             )
         self._folder = folder
         self._trained = _Trained(pool, whole, less)
