@@ -16,7 +16,7 @@ from pydantic import (
 from kenpin.config.backbone import BackboneSpec
 from kenpin.config.methods import MethodSettings, MethodSpec, PatchCoreSpec
 from kenpin.config.settings import Settings
-from kenpin.config.trained import TrainedSpec, trained
+from kenpin.config.trained import DrawnSpec, TrainedSpec, trained
 
 __all__ = ["ENSEMBLE", "EnsembleSpec", "MemberSpec"]
 
@@ -124,6 +124,15 @@ class EnsembleSpec(TrainedSpec):
     def looks_at(self, backbone: BackboneSpec) -> tuple[tuple[BackboneSpec, tuple[int, ...]], ...]:
         """See `TrainedSpec`: one of each member."""
         return tuple((one.backbone or backbone, one.method.tap_strides) for one in self.members)
+
+    def all_twins(self) -> dict[str, DrawnSpec]:
+        """See `TrainedSpec`: its own, and those that members learn from."""
+        members = {
+            f"method.members.{number}.twins": one.method.twins
+            for number, one in enumerate(self.members)
+            if isinstance(one.method, TrainedSpec)
+        }
+        return super().all_twins() | members
 
     def without_files(self) -> Self:
         """See `TrainedSpec`."""

@@ -119,6 +119,10 @@ class TrainedSpec(MethodSettings):
         """
         return ((backbone, self.tap_strides),)
 
+    def all_twins(self) -> dict[str, DrawnSpec]:
+        """What is drawn into tiles, by the name of the setting that says it."""
+        return {"method.twins": self.twins}
+
     def without_files(self) -> Self:
         """As a bundle tells it: where files lay on the workstation is nobody's business there."""
         return self
@@ -252,7 +256,9 @@ class EfficientAdSpec(TrainedSpec):
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
-        if self.steps <= self.distill_steps:
+        # As everybody has them, they may be a member's, whose ensemble says others.
+        usual = TrainedSpec.model_fields["steps"].default
+        if self.steps != usual and self.steps <= self.distill_steps:
             raise ValueError(
                 f"steps {self.steps} end with the teacher's, {self.distill_steps}; expected more"
             )

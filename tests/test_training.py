@@ -28,7 +28,7 @@ from kenpin.config.ensemble import EnsembleSpec
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.methods import METHODS
-from kenpin.config.recipe import load_recipe
+from kenpin.config.recipe import Recipe, load_recipe
 from kenpin.config.trained import DrawnSpec, StfpmSpec, TrainedSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.engine import Engine
@@ -342,14 +342,18 @@ def test_twins_are_drawn_as_the_recipe_says_and_within_the_core(kind: str) -> No
         assert all(one.any(axis=1).sum() <= 12 for one in changed)
 
 
-def test_twin_settings_that_cannot_be_are_refused() -> None:
+def test_twin_settings_that_cannot_be_are_refused(tiny: Path) -> None:
     with pytest.raises(ValueError, match="the lower one first"):
         DrawnSpec(contrast=(50, 20))
     with pytest.raises(ValueError, match="the smaller first"):
         DrawnSpec(size_px=(9, 3))
-    expect_room(DrawnSpec(size_px=(10, 24)), 48)
+    expect_room("method.twins", DrawnSpec(size_px=(10, 24)), 48)
     with pytest.raises(ConfigError, match="cores of 48 px hold defects of 24 px at most"):
-        expect_room(DrawnSpec(size_px=(500, 600)), 48)
+        expect_room("method.twins", DrawnSpec(size_px=(500, 600)), 48)
+    # Of a member that learns from them, too.
+    members = 'members=[{name="stfpm"},{name="metric",twins={size_px=[500,600]}}]'
+    with pytest.raises(ConfigError, match=r"method\.members\.1\.twins\.size_px is 500 to 600 px"):
+        prepare(load_recipe(tiny, [f'method={{name="ensemble",{members}}}']))
 
 
 # -- every method ----------------------------------------------------------------------------------
@@ -470,14 +474,10 @@ def test_tiles_that_do_not_fit_the_network_are_refused(
         prepare(load_recipe(tiny, ['method={name="stfpm"}', settings]))
 
 
-def test_tiles_that_cannot_be_halved_once_more_are_refused(tiny: Path, tmp_path: Path) -> None:
-    prepared, images = prepared_for(
-        tiny, 'name="reverse_distillation"', "tiles={size_px=48,halo_px=8}"
-    )
-    network = prepared.network
-    assert isinstance(network, TrainedNetwork)
+def test_tiles_that_cannot_be_halved_once_more_are_refused(tiny: Path) -> None:
+    said = ['method.name="reverse_distillation"', "tiles={size_px=48,halo_px=8}"]
     with pytest.raises(ConfigError, match="size_px 48 is not a multiple of 32: method reverse"):
-        network.learn(images, prepared.grid, Lamp(None), quiet(), tmp_path)
+        prepare(load_recipe(tiny, said))
 
 
 def test_too_few_tiles_are_refused(tiny: Path, tmp_path: Path) -> None:
@@ -498,16 +498,26 @@ def test_minutes_that_only_prepare_are_told(tmp_path: Path) -> None:
 
 
 def test_an_ensembles_steps_go_beyond_what_its_members_prepare(tiny: Path) -> None:
-    members = 'members=[{name="stfpm"},{name="efficientad",distill_steps=20}]'
+    def ensemble(distill: int, steps: int) -> Recipe:
+        members = f'members=[{{name="stfpm"}},{{name="efficientad",distill_steps={distill}}}]'
+        return load_recipe(tiny, [f'method={{name="ensemble",steps={steps},{members}}}'])
+
     with pytest.raises(ConfigError, match="steps 20 end with the teacher's of efficientad, 20"):
-        load_recipe(tiny, [f'method={{name="ensemble",steps=20,{members}}}'])
+        ensemble(20, 20)
+    # A member's own steps are nothing that anybody says.
+    long = ensemble(30_000, 30_001)
+    assert Recipe.model_validate(long.model_dump()).method == long.method
+    alone = load_recipe(tiny, ['method={name="efficientad",distill_steps=30000}'])
+    with pytest.raises(ConfigError, match=r"the first 30000 only prepare; raise method\.steps"):
+        prepare(alone)
 
 
 @pytest.mark.parametrize("method", ["fastflow", "cflow"])
-def test_a_flow_over_one_channel_is_refused(tiny: Path, tmp_path: Path, method: str) -> None:
-    backbone = 'backbone={name="grey"}'
-    with pytest.raises(ConfigError, match=r"a layer of the backbone has 1; choose another"):
-        trained(tiny, tmp_path, f'name="{method}",{BRIEF}', backbone)
+def test_a_flow_over_one_channel_is_refused_before_images_are_read(tiny: Path, method: str) -> None:
+    """As is whatever else a method cannot be made for."""
+    said = [f'method.name="{method}"', 'backbone.name="grey"', 'images.good="none"']
+    with pytest.raises(ConfigError, match=r"needs two channels .* found 1; choose another"):
+        prepare(load_recipe(tiny, said))
 
 
 def test_what_minutes_cut_short_is_repeated_by_the_fewest_of_its_steps(

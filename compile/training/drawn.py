@@ -40,8 +40,13 @@ def drawn_into(tiles: U8, spec: DrawnSpec, halo_px: int, rng: np.random.Generato
     return twins
 
 
-def expect_room(spec: DrawnSpec, core_px: int) -> None:
+def expect_room(setting: str, spec: DrawnSpec, core_px: int) -> None:
     """See that defects of the sizes that are asked for fit into the core of a tile.
+
+    Parameters
+    ----------
+    setting
+        What `spec` is called in the recipe.
 
     Raises
     ------
@@ -52,7 +57,7 @@ def expect_room(spec: DrawnSpec, core_px: int) -> None:
     if spec.size_px is not None and spec.size_px[1] > most:
         low, high = spec.size_px
         raise ConfigError(
-            f"method.twins.size_px is {low} to {high} px, and the tiles' cores of {core_px} px "
+            f"{setting}.size_px is {low} to {high} px, and the tiles' cores of {core_px} px "
             f"hold defects of {most} px at most; set it to sizes up to {most}, or enlarge "
             "tiles.size_px"
         )

@@ -46,8 +46,8 @@ class Coupling(nn.Module):
         super().__init__()
         if channels < 2:
             raise ConfigError(
-                "a flow changes one half of the features as the other half says, and a layer of "
-                f"the backbone has {channels}; choose another backbone.name or backbone.layers"
+                "a flow needs two channels or more of each layer, as one half says how the other "
+                f"changes; found {channels}; choose another backbone.name or backbone.layers"
             )
         self._cut = channels // 2
         self._first = first

@@ -23,6 +23,7 @@ from kenpin.compile.training.head import Joint, TrainedHead
 from kenpin.compile.training.plan import plan_for
 from kenpin.compile.training.pool import Pool, choose, fold_of, gather
 from kenpin.compile.training.trainer import Learned, Trainer, TrainingLook
+from kenpin.config.errors import ConfigError
 from kenpin.config.methods import MethodSettings
 from kenpin.config.recipe import Recipe
 from kenpin.config.trained import TrainedSpec
@@ -62,7 +63,8 @@ class TrainedNetwork:
         assert isinstance(method, TrainedSpec), "a MapFitting belongs to a TrainedSpec"
         self._recipe, self._fitting = recipe, fitting
         self._spec = method.without_files()
-        expect_room(self._spec.twins, recipe.tiles.core_px)
+        for setting, twins in self._spec.all_twins().items():
+            expect_room(setting, twins, recipe.tiles.core_px)
         self.method: MethodSettings = self._spec
         planned = plan_for(recipe, method, weights)
         self.plan = planned.plan
@@ -71,6 +73,18 @@ class TrainedNetwork:
         self.weights_sha256 = planned.weights_sha256
         self.patch_stride_px = planned.plan.grid_px
         self._trained: _Trained | None = None
+        # What it cannot be made for is told before images are read.
+        warm_up = self._new_head().warm_up
+        if warm_up >= self._spec.steps:
+            raise ConfigError(
+                f"method {method.name}: of {method.steps} steps the first {warm_up} only prepare; "
+                "raise method.steps"
+            )
+
+    def _new_head(self) -> TrainedHead:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._spec.seed)
+            return self._fitting.head(self.plan, self._spec)
 
     def fitting_batch(self, wanted: int) -> int:
         """See `FeatureNetwork`: any."""
@@ -123,11 +137,8 @@ class TrainedNetwork:
         # Which parts say when to stop differs from fold to fold, and not from run to run.
         rng = np.random.default_rng([spec.seed, len(without), *without[:1]])
         chosen = choose(pool, without, rng)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.seed)
-            head = self._fitting.head(self.plan, spec)
-        plan = self.plan
-        trainer = Trainer(self.plan.backbone, pool, chosen, spec, plan.halo_px, plan.margin, file)
+        head, plan = self._new_head(), self.plan
+        trainer = Trainer(plan.backbone, pool, chosen, spec, plan.halo_px, plan.margin, file)
         name = f"train {spec.name}, {label}"
         reported_s = 0.0
         with steps.step(name) as progress:
