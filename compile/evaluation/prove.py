@@ -164,7 +164,7 @@ def alone(
         if python is not None:
             by, said = _by_anomalib(network, file, own, python)
         elif file.suffix == ".pt2":
-            by, said = "torch, image by image", [_by_torch(network, file, tile) for tile in own]
+            by, said = "torch, image by image", _by_torch(network, file, own)
         else:
             by, said = "OpenVINO, image by image", _by_openvino(network, file, own)
         outputs[first :: len(files)] = said
@@ -192,23 +192,20 @@ def _by_openvino(network: ImportedNetwork, file: Path, tiles: U8) -> list[TileOu
     return outputs
 
 
-def _by_torch(network: ImportedNetwork, file: Path, tile: U8) -> TileOutput:
+def _by_torch(network: ImportedNetwork, file: Path, tiles: U8) -> list[TileOutput]:
     """The program itself, in torch, with as many images as it was traced for."""
-    run = loaded(file).module()
-    image = torch.from_numpy(network.input.tile(tile)).expand(_images_at_once(file), -1, -1, -1)
-    if read(file).inputs[0].element_type == ov.Type.f16:
-        image = image.half()
-    with torch.no_grad():
-        found = [value[:1].numpy() for value in tree_leaves(run(image.contiguous()))]
-    names = [port.any_name for port in read(file).outputs]
-    values, said = dict(zip(names, found, strict=True)), network.said
-    score = None if said.score is None else float(values[said.score].max())
-    return TileOutput(None if said.map is None else values[said.map], score)
-
-
-def _images_at_once(file: Path) -> int:
-    """That a program was traced for; 1 where it takes any number."""
-    return static_batch(read(file)) or 1
+    run, model = loaded(file).module(), read(file)
+    half = model.inputs[0].element_type == ov.Type.f16
+    names, at_once = [port.any_name for port in model.outputs], static_batch(model) or 1
+    said, outputs = network.said, []
+    for tile in tiles:
+        image = torch.from_numpy(network.input.tile(tile)).expand(at_once, -1, -1, -1).contiguous()
+        with torch.no_grad():
+            found = tree_leaves(run(image.half() if half else image))
+        values = dict(zip(names, (value[:1].numpy() for value in found), strict=True))
+        score = None if said.score is None else float(values[said.score].max())
+        outputs.append(TileOutput(None if said.map is None else values[said.map], score))
+    return outputs
 
 
 def _by_anomalib(

@@ -16,7 +16,6 @@ from kenpin.compile.importing.model_ensemble import model_files
 from kenpin.compile.importing.model_file import (
     Said,
     flat_map,
-    make_static,
     output_of,
     said_by,
     step_of,
@@ -82,11 +81,10 @@ class ImportedNetwork:
         self.weights_sha256: str | None = self.file.sha256()
         self.batch_of_its_own = self.input.batch_of_its_own
         self._fits_the_grid()
+        tiles, inner = self.input.wrapped(self.batch_of_its_own or 1)
         # What an output is shows in its shape, which may follow from that of the input.
-        alone = self.file.read()
-        make_static(alone, self.input.shape(self.batch_of_its_own or 1), self.file)
-        self.said = said_by(alone, spec, self.file)
-        expect_repeatable(self._used(self.batch_of_its_own or 1), self.file)
+        self.said = said_by(inner, spec, self.file)
+        expect_repeatable(self._used(tiles, inner), self.file)
         method = recipe.method
         if isinstance(method, ImportedSpec):
             if self.said.features:
@@ -286,15 +284,14 @@ class ImportedNetwork:
     def _tile(self) -> tuple[int, int, int]:
         return self._recipe.frame.channels, self.size, self.size
 
-    def _used(self, batch: int) -> Any:
-        """The outputs that are used, of so many tiles at once, as a model."""
-        tiles, inner = self.input.wrapped(batch)
+    def _used(self, tiles: Any, inner: Any) -> Any:
+        """The outputs that are used, of tiles, as a model."""
         results = [opset.result(output_of(inner, name)) for name in self.said.names]
         return ov.Model(results, [tiles], "used")
 
     def _raw(self, batch: int) -> Outputs:
         compiled = new_core().compile_model(
-            self._used(batch), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+            self._used(*self.input.wrapped(batch)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
         )
         return Outputs(
             batch, lambda pixels: [np.array(value) for value in compiled(pixels).values()]
