@@ -55,7 +55,7 @@ def threshold(options: argparse.Namespace) -> int:
     Raises
     ------
     ConfigError
-        If not exactly one way to choose it was named, or the stored scores do not allow it.
+        If several ways to choose it were named, or the stored scores do not allow it.
     """
     from pydantic import ValidationError
 
@@ -73,13 +73,12 @@ def threshold(options: argparse.Namespace) -> int:
     changes = _threshold_changes(options)
     asked = (options.ok, options.false_rejects, options.f1 or None, options.escape_cost)
     count = sum(one is not None for one in asked)
-    if count == 0:
-        plain_console().print(trade_table(trade_of(manifest)))
-    if count == 0 and options.ng is None:
-        return Exit.DONE
     if count != 1 or (options.ng is not None and options.ok is None):
+        plain_console().print(trade_table(trade_of(manifest)))
+        if count == 0 and options.ng is None:
+            return Exit.DONE
         raise ConfigError(
-            "choose one threshold: --false-rejects RATE (a row of the table, or any other), "
+            "choose one threshold: --false-rejects RATE (a row of the table above, or any other), "
             "--f1, --escape-cost TIMES, or --ok SCORE [--ng SCORE]"
         )
     # Whoever sets a threshold does so from scores: they must be those that the box will see.
