@@ -90,7 +90,7 @@ class _Pages:
         self._live = live
         self._changes = changes
         self._sessions = sessions
-        self._events = Events(lambda: live.version, self._tree, self._hears)
+        self._events = Events(lambda: live.version, self._tree, lambda r: self._who(r) is not None)
         self._changing = Changing(line, live, changes)
         # Read once: what was installed is what is served, whatever becomes of the disk.
         files = [*CLIENT.iterdir(), *TEXTS.iterdir()]
@@ -124,7 +124,7 @@ class _Pages:
 
     def _for(self, role: Role, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
-            session = self._sessions.of(request.cookies.get(COOKIE))
+            session = self._who(request)
             if session is None:
                 return refusal(401, "log in first")
             if not session.may(role):
@@ -143,14 +143,17 @@ class _Pages:
 
         return guarded
 
+    def _who(self, request: Request) -> Login | None:
+        return self._sessions.of(request.cookies.get(COOKIE))
+
     async def _front(self, request: Request) -> Response:
         response = self._served("index.html")
-        if not self._hears(request) and not self._sessions.needed:
+        if self._who(request) is None and not self._sessions.needed:
             self._give(response, self._sessions.guest()[0])
         return response
 
     async def _me(self, request: Request) -> Response:
-        session = self._sessions.of(request.cookies.get(COOKIE))
+        session = self._who(request)
         answer: dict[str, Any] = {
             "language": self._spec.language,
             "languages": list(LANGUAGES),
@@ -226,9 +229,6 @@ class _Pages:
 
     async def _news(self, request: Request, session: Login) -> Response:
         return await self._events.answer(request)
-
-    def _hears(self, request: Request) -> bool:
-        return self._sessions.of(request.cookies.get(COOKIE)) is not None
 
     async def _picture(self, request: Request, session: Login) -> Response:
         which = request.path_params["which"]
