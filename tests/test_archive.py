@@ -154,13 +154,39 @@ def test_a_process_that_has_not_said_a_word_is_not_taken_for_hung(
 ) -> None:
     now, side = [0], Borrower()
     side.heard = heard
-    unused: Any = side
-    loans = Loans(unused, 1, 3_000_000_000, unused, lambda: now[0])
-    loans.lend(unused)
+    lent: Any = side
+    loans = Loans(lent, 1, 3_000_000_000, lambda ticket: None, lambda: now[0])
+    loans.lend(lent)
     for second, killed in ((spared_s, False), (killed_s, True)):
         now[0] = second * 10**9
         loans.look()
         assert side.killed == killed
+
+
+def test_a_start_that_was_cut_short_is_given_twice_as_long_until_one_gets_there() -> None:
+    now, side = [0], Borrower()
+    lent: Any = side
+    loans = Loans(lent, 1, 3_000_000_000, lambda ticket: None, lambda: now[0])
+
+    def lives_for_s() -> int:
+        """How long the next start is watched before it is ended."""
+        side.killed, side.ended, began = False, "", now[0]
+        loans.lend(lent)
+        while not side.killed:
+            now[0] += 10**9
+            loans.look()
+        for _ in range(3):  # ended by a signal, it takes its time
+            now[0] += 10**9
+            loans.look()
+        lived, side.ended = now[0] - began, "signal 9"
+        assert loans.look() == 1
+        return lived // 10**9 - 3
+
+    assert [lives_for_s() for _ in range(6)] == [61, 121, 241, 481, 961, 961]
+    side.heard, side.ended = True, ""
+    loans.look()
+    side.heard = False
+    assert lives_for_s() == 61
 
 
 def test_a_process_that_hangs_is_replaced_and_its_slots_come_back(bench: Bench) -> None:

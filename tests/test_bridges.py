@@ -444,7 +444,7 @@ class Starting:
         self.killed = True
 
 
-def test_a_bridge_may_read_its_libraries_for_a_minute_and_no_longer(tmp_path: Path) -> None:
+def test_a_bridge_may_read_its_libraries_for_a_minute_and_the_next_for_two(tmp_path: Path) -> None:
     toml = with_bridge(line_toml(tmp_path, tmp_path), kind='"modbus"', port=free_port())
     line, now = load_line(toml), [0]
     unused: Any = None
@@ -453,10 +453,12 @@ def test_a_bridge_may_read_its_libraries_for_a_minute_and_no_longer(tmp_path: Pa
     slow: Any = Starting()
     handle.process = slow
     handle.poll()
-    for second, killed in ((60, False), (71, True)):
-        now[0] = second * 10**9
-        handle.poll()
-        assert slow.killed == killed
+    for pid, spared_s, killed_s in ((7, 60, 71), (8, 71 + 120, 71 + 131)):
+        slow.pid, slow.killed = pid, False
+        for second, killed in ((spared_s, False), (killed_s, True)):
+            now[0] = second * 10**9
+            handle.poll()
+            assert slow.killed == killed
 
 
 def test_a_bridge_that_hangs_is_replaced_and_told(tmp_path: Path) -> None:

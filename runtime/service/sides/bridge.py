@@ -17,12 +17,11 @@ from kenpin.runtime.bridges.process import (
     facts_of,
 )
 from kenpin.runtime.service.sides.side import Side, Surroundings
+from kenpin.runtime.service.sides.start_allowance import StartAllowance
 
 __all__ = ["BridgeSide"]
 
 _HUNG_NS = round(10 * ALIVE_S * 1e9)
-# Libraries of some protocols take seconds to be read from a slow disk.
-_START_NS = 60_000_000_000
 
 
 class BridgeSide(Side):
@@ -37,6 +36,8 @@ class BridgeSide(Side):
         self._fault = self._address = ""
         self._pid: int | None = None
         self._heard_ns = 0
+        self._start = StartAllowance()
+        self._starts = False
         self.process: SideProcess[Stop, BridgeReport] = SideProcess(
             Body(
                 f"kenpin-{settings.called}"[:NAME_CHARS],
@@ -53,17 +54,23 @@ class BridgeSide(Side):
         """Hear it, and kill one that hangs."""
         found, now_ns = self.process.poll(), self._clock_ns()
         if self.process.pid != self._pid:
-            self._pid, self._heard_ns = self.process.pid, now_ns + _START_NS
+            self._pid, self._heard_ns = self.process.pid, now_ns + self._start.ns
+            self._starts = True
         for message in found:
             # The first sign comes before its libraries are read: it keeps a start's patience.
-            until_ns = self._heard_ns if message.fault == STARTING else now_ns
-            self._heard_ns, self._fault = max(now_ns, until_ns), message.fault
+            if message.fault != STARTING:
+                self._start.started()
+                self._starts, self._heard_ns = False, now_ns
+            self._heard_ns, self._fault = max(now_ns, self._heard_ns), message.fault
             if message.address and message.address != self._address:
                 self._address = message.address
                 self._log.info("bridge", name=self.part, address=message.address)
         if self._pid is not None and now_ns - self._heard_ns > _HUNG_NS:
             self._fault = f"{self.part} hung for {_HUNG_NS // 10**9} s and is replaced"
-            self._heard_ns = now_ns + _START_NS
+            if self._starts:
+                self._start.cut_short()
+            # It is ended, and another takes its place: until then nobody is late.
+            self._heard_ns, self._starts = now_ns + self._start.ns, False
             self.process.kill()
 
     @property

@@ -10,12 +10,9 @@ from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
 from kenpin.runtime.service.sides.messages import Lent
+from kenpin.runtime.service.sides.start_allowance import StartAllowance
 
 __all__ = ["Loans", "lent"]
-
-
-# One that has not said a word yet still reads its libraries, which takes long on a busy box.
-_START_NS = 60_000_000_000
 
 
 class Loans:
@@ -23,7 +20,7 @@ class Loans:
 
     side       who borrows
     most       slots at once
-    hung_ns    how long it may keep one
+    hung_ns    how long it may keep one; longer while it has not said a word, and starts
     give_back  takes a slot that is no longer needed
     """
 
@@ -41,6 +38,8 @@ class Loans:
         self._give_back = give_back
         self._clock_ns = clock_ns
         self._lent: dict[Ticket, int] = {}
+        self._start = StartAllowance()
+        self._killed = False
 
     def __len__(self) -> int:
         return len(self._lent)
@@ -62,12 +61,19 @@ class Loans:
         """Take back what a dead process had, and end one that hangs; how many came back."""
         if self._side.ended:
             # Its memory is unmapped: only now nobody can read the slots any more.
-            count = len(self._lent)
+            count, self._killed = len(self._lent), False
             while self._lent:
                 self._give_back(self._lent.popitem()[0])
             return count
-        may_keep_ns = self._hung_ns if self._side.heard else max(self._hung_ns, _START_NS)
-        if self._lent and self._clock_ns() - min(self._lent.values()) > may_keep_ns:
+        if self._side.heard:
+            self._start.started()
+        may_keep_ns = self._hung_ns if self._side.heard else max(self._hung_ns, self._start.ns)
+        if not self._lent or self._killed:
+            return 0
+        if self._clock_ns() - min(self._lent.values()) > may_keep_ns:
+            self._killed = True
+            if not self._side.heard:
+                self._start.cut_short()
             self._side.kill()
         return 0
 
