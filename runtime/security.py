@@ -20,7 +20,8 @@ from kenpin.runtime.box.host import clock
 from kenpin.runtime.box.listeners import examine_listeners
 from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
-from kenpin.runtime.service.audit import AuditError, logs_of
+from kenpin.runtime.service.audit import logs_of
+from kenpin.runtime.service.audit_entry import AuditError
 from kenpin.runtime.wire.endpoints import is_local
 from kenpin.runtime.wire.keys import KeysError, read_admitted, read_line
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
 from kenpin.runtime.service import audit
-from kenpin.runtime.service.audit import AuditError, AuditLog, Who, audit_of, logs_of
+from kenpin.runtime.service.audit import AuditLog, audit_of, logs_of
+from kenpin.runtime.service.audit_entry import AuditError, Who
 from kenpin.runtime.service.cli import main
 from kenpin.runtime.service.line_audit import AuditQueue, settings_of, trusted_of
 from running_line import line_toml
@@ -153,7 +154,8 @@ def test_a_power_cut_between_a_line_and_its_head_is_no_complaint(tmp_path: Path)
 def test_processes_write_one_chain(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from kenpin.runtime.service.audit import AuditLog, Who\n"
+        "from kenpin.runtime.service.audit import AuditLog\n"
+        "from kenpin.runtime.service.audit_entry import Who\n"
         "log = AuditLog(Path(sys.argv[1]))\n"
         "for n in range(20): log.write(Who('page'), 'setting', sys.argv[2], after=n)\n"
     )

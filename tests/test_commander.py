@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kenpin.runtime.service.audit import Who
+from kenpin.runtime.service.audit_entry import Who
 from kenpin.runtime.service.commands import Commander
 from kenpin.runtime.service.inspection.changeover import Change, Changeover
 

@@ -17,7 +17,8 @@ from kenpin.runtime.box.listeners import examine_listeners
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.doctor import main
 from kenpin.runtime.security import examine_security
-from kenpin.runtime.service.audit import AuditLog, Who
+from kenpin.runtime.service.audit import AuditLog
+from kenpin.runtime.service.audit_entry import Who
 from kenpin.runtime.wire.keys import new_client, new_line
 
 YEAR_S = 365 * 86_400

@@ -18,7 +18,8 @@ from kenpin.config.line import Line
 from kenpin.runtime.bundles.layout import product_of
 from kenpin.runtime.service.alarms import Alarms
 from kenpin.runtime.service.announcer import Announcer
-from kenpin.runtime.service.audit import Who, audit_of
+from kenpin.runtime.service.audit import audit_of
+from kenpin.runtime.service.audit_entry import Who
 from kenpin.runtime.service.coordinator import Coordinator, TriggerRules
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 from kenpin.runtime.service.inspection.changeover import Changeover

@@ -15,8 +15,6 @@ Several processes write the same log, one at a time: a lock on it orders them.
 from __future__ import annotations
 
 import getpass
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,19 +22,27 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from kenpin.config.line import Line
 from kenpin.runtime.bundles.durable import lock, replace_file, sync
 from kenpin.runtime.bundles.store import Store
+from kenpin.runtime.service.audit_entry import (
+    FIRST,
+    AuditEntry,
+    AuditError,
+    What,
+    Who,
+    entry_of,
+    hash_of,
+    parse,
+    plain,
+    text_of,
+)
 
 __all__ = [
-    "AuditEntry",
-    "AuditError",
     "AuditLog",
     "Checked",
-    "What",
-    "Who",
     "audit_of",
     "keys_audit",
     "log_in_force",
@@ -45,56 +51,9 @@ __all__ = [
     "who_runs",
 ]
 
-What = Literal["bundle", "threshold", "review", "key", "setting", "alarm", "account", "log"]
 # Whoever holds the lock writes one line.
 _PATIENCE_S = 5.0
-_FIRST = "0" * 64
 _NAME = "audit.jsonl"
-
-
-class AuditError(Exception):
-    """The log cannot be written, or is not what was written: says which line, and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Who:
-    """Who changed something.
-
-    via   the way it came: "edge-run bundles", "page", "ctl", "service"
-    user  of the system or of the page; empty if unknown
-    key   the client's name or key, where it came over the wire
-    """
-
-    via: str
-    user: str = ""
-    key: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One line of the log.
-
-    n       counts from 1
-    at      UTC, as the box's clock had it
-    what    kind of thing that was changed
-    item    which one: a line, a client, a setting's key, an alarm's source
-    before, after
-            plain JSON values; None where there is none
-    why     in the words of whoever did it
-    prev    hash of the line before
-    hash    SHA-256 of all the above, as canonical JSON
-    """
-
-    n: int
-    at: str
-    who: Who
-    what: str
-    item: str
-    before: Any
-    after: Any
-    why: str
-    prev: str
-    hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +77,7 @@ class _Read:
     file: int = 0
     size: int = 0
     count: int = 0
-    hash: str = _FIRST
+    hash: str = FIRST
     known: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
 
@@ -225,7 +184,7 @@ class AuditLog:
         AuditError
             As `write`, or if the log is damaged.
         """
-        now = _plain(now)
+        now = plain(now)
         # Read and written under one lock, and what a power cut tore is mended before it is read.
         with self._locked() as handle:
             last = self._whole_last(handle)
@@ -269,14 +228,14 @@ class AuditLog:
             "who": {name: text for name, text in asdict(who).items() if text},
             "what": what,
             "item": item,
-            "before": _plain(before),
-            "after": _plain(after),
+            "before": plain(before),
+            "after": plain(after),
             "why": why,
-            "prev": last.hash if last else _FIRST,
+            "prev": last.hash if last else FIRST,
         }
-        body["hash"] = _hash(body)
+        body["hash"] = hash_of(body)
         try:
-            text = memoryview(_text(body).encode() + b"\n")
+            text = memoryview(text_of(body).encode() + b"\n")
             while text:
                 text = text[os.write(handle, text) :]
             os.fsync(handle)
@@ -286,7 +245,7 @@ class AuditLog:
             _give_alike(self._head)
         except OSError as error:
             raise AuditError(f"{self.path}: {error.strerror}; the change is not logged") from error
-        return _entry(body)
+        return entry_of(body)
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
@@ -325,7 +284,7 @@ class AuditLog:
         if torn:
             os.ftruncate(handle, size - torn)
         lines = tail[: len(tail) - torn].split(b"\n")
-        last = _parse(self.path, lines[-2], "the last line") if len(lines) > 1 else None
+        last = parse(self.path, lines[-2], "the last line") if len(lines) > 1 else None
         if torn:
             cut = Who("service")
             what = f"{torn} bytes of a line that was being written when the box stopped"
@@ -351,7 +310,7 @@ class AuditLog:
         return list(self._entries(lines))
 
     def _entries(
-        self, lines: list[bytes], before: int = 0, prev: str = _FIRST
+        self, lines: list[bytes], before: int = 0, prev: str = FIRST
     ) -> Iterator[AuditEntry]:
         """The lines that follow that many; the last of that list is what comes after a newline."""
         if lines[-1]:
@@ -359,7 +318,7 @@ class AuditLog:
                 f"{self.path}: line {before + len(lines)} is cut off; a power cut, or an edit"
             )
         for number, text in enumerate(lines[:-1], before + 1):
-            entry = _parse(self.path, text, f"line {number}")
+            entry = parse(self.path, text, f"line {number}")
             if (entry.n, entry.prev) != (number, prev):
                 raise AuditError(
                     f"{self.path}: line {number} does not follow the line before it; lines were "
@@ -396,45 +355,16 @@ class AuditLog:
             raise AuditError(
                 f"{self.path}: holds no line of hash {remembered}; it was written anew since then"
             )
-        return Checked(len(hashes), hashes[-1] if hashes else _FIRST)
+        return Checked(len(hashes), hashes[-1] if hashes else FIRST)
 
     def _recorded(self) -> tuple[int, str]:
         try:
             count, head = self._head.read_text().split()
             return int(count), head
         except FileNotFoundError:
-            return 0, _FIRST
+            return 0, FIRST
         except (OSError, ValueError) as error:
             raise AuditError(f"{self._head}: damaged ({error})") from None
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it, so that what is compared is what is read back."""
-    return json.loads(json.dumps(value, default=str))
-
-
-def _text(body: Mapping[str, Any]) -> str:
-    return json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-
-def _hash(body: Mapping[str, Any]) -> str:
-    rest = {name: value for name, value in body.items() if name != "hash"}
-    return hashlib.sha256(_text(rest).encode()).hexdigest()
-
-
-def _parse(path: Path, text: bytes, which: str) -> AuditEntry:
-    try:
-        body = json.loads(text)
-        sound = _text(body).encode() == text and _hash(body) == body["hash"]
-        if sound:
-            return _entry(body)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise AuditError(f"{path}: {which} is not what was written; it was altered, or the disk fails")
-
-
-def _entry(body: Mapping[str, Any]) -> AuditEntry:
-    return AuditEntry(**{**body, "who": Who(**body["who"])})
 
 
 def _give_alike(path: Path) -> None:

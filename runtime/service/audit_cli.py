@@ -14,7 +14,8 @@ from pathlib import Path
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.config.line import load_line
-from kenpin.runtime.service.audit import AuditEntry, AuditError, AuditLog, logs_of
+from kenpin.runtime.service.audit import AuditLog, logs_of
+from kenpin.runtime.service.audit_entry import AuditEntry, AuditError
 
 __all__ = ["main"]
 

@@ -13,14 +13,8 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bundles.staging import expect_store
 from kenpin.runtime.bundles.store import Store, StoreError
-from kenpin.runtime.service.audit import (
-    AuditError,
-    AuditLog,
-    audit_of,
-    log_in_force,
-    store_audit,
-    who_runs,
-)
+from kenpin.runtime.service.audit import AuditLog, audit_of, log_in_force, store_audit, who_runs
+from kenpin.runtime.service.audit_entry import AuditError
 
 __all__ = ["main"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 import structlog
 
 from kenpin.runtime.bundles.layout import folder_name
-from kenpin.runtime.service.audit import Who
+from kenpin.runtime.service.audit_entry import Who
 from kenpin.runtime.service.inspection.changeover import Change, ChangeoverError
 from kenpin.runtime.service.ledger import Owner, TriggerConflictError
 from kenpin.runtime.service.line_parts import LineParts

@@ -22,7 +22,7 @@ from kenpin.config.exits import Exit, ending_signals
 from kenpin.processes.memory import keep_what_is_loaded
 from kenpin.runtime.judging.verdict import Reason, Verdict
 from kenpin.runtime.service.all_sides import AllSides
-from kenpin.runtime.service.audit import Who
+from kenpin.runtime.service.audit_entry import Who
 from kenpin.runtime.service.commands import Commander
 from kenpin.runtime.service.coordinator import CAMERA_WORKS
 from kenpin.runtime.service.inspection.messages import (

@@ -13,7 +13,8 @@ from pathlib import Path
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bridges.opcua.access import make_certificate, set_user
-from kenpin.runtime.service.audit import AuditError, keys_audit, who_runs
+from kenpin.runtime.service.audit import keys_audit, who_runs
+from kenpin.runtime.service.audit_entry import AuditError
 from kenpin.runtime.wire.keys import (
     KeysError,
     admit,

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kenpin.config.line import Line
-from kenpin.runtime.service.audit import AuditEntry, AuditError, AuditLog, What, Who
+from kenpin.runtime.service.audit import AuditLog
+from kenpin.runtime.service.audit_entry import AuditEntry, AuditError, What, Who
 
 __all__ = ["AuditQueue", "settings_of", "trusted_of"]
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import Line
 from kenpin.config.page import LANGUAGES, PageSpec, Role
-from kenpin.runtime.service.audit import AuditError
+from kenpin.runtime.service.audit_entry import AuditError
 from kenpin.runtime.service.reviews import KINDS
 from kenpin.runtime.service.sides.page.accounts import Accounts, Login, Logins, TooManyTriesError
 from kenpin.runtime.service.sides.page.archived import (

@@ -20,7 +20,8 @@ from kenpin.runtime.bundles.layout import MANIFEST, PROPOSALS, folder_name
 from kenpin.runtime.bundles.manifest import BundleError, Manifest, parse_manifest
 from kenpin.runtime.bundles.pack import by_hand, rethreshold
 from kenpin.runtime.bundles.store import StoreError
-from kenpin.runtime.service.audit import AuditError, Who, audit_of
+from kenpin.runtime.service.audit import audit_of
+from kenpin.runtime.service.audit_entry import AuditError, Who
 from kenpin.runtime.service.inspection.changeover import store_of
 from kenpin.runtime.service.sides.page.live import LiveLine
 

@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, Response
 
 from kenpin.config.line import Line
 from kenpin.config.page import Role
-from kenpin.runtime.service.audit import Who, audit_of
+from kenpin.runtime.service.audit import audit_of
+from kenpin.runtime.service.audit_entry import Who
 from kenpin.runtime.service.reviews import Reviews
 from kenpin.runtime.service.sides.page.accounts import Login
 from kenpin.runtime.service.sides.page.changes import BundleChanges
