@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from kenpin.compile.bench.run import _key, bench
 from kenpin.compile.bench.track import Run, tracker_of
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.fingerprint import fingerprint
-from kenpin.config.errors import ConfigError
+from kenpin.config.errors import ConfigError, OutputError
 from kenpin.config.exits import Exit
 from kenpin.config.recipe import Recipe
 from test_imported import with_spot
@@ -210,6 +211,46 @@ def test_what_a_bench_has_not_made_stays_and_no_cell_ends_the_others(
     assert len(tried) == 7
 
 
+def test_a_bench_does_not_write_into_what_its_recipes_read(
+    grid_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "exported").mkdir()
+    grid_file.write_text(f'{GRID}\nrecipe.model = {{ file = "{tmp_path / "exported"}" }}\n')
+    folder = tmp_path / "exported" / "bench"
+    assert edge_compile(["bench", str(grid_file), "-o", str(folder)]) == Exit.CONFIG
+    assert "which a recipe reads; name another folder" in capsys.readouterr().err
+
+
+def test_a_tracker_gets_each_result_once_and_what_it_missed_the_next_time(
+    grid_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "kenpin.compile.bench.run._measured",
+        lambda cell, *_: Result(cell.set, cell.method, cell.backbone, cell.seed, auroc=0.5),
+    )
+    names: dict[str, list[str]] = {"a": [], "b": []}
+    full = [False, True]
+
+    def take(of: str, run: Run) -> None:
+        if of == "b" and len(names[of]) == 1 and full.pop():
+            raise OSError(28, "No space left on device")
+        names[of].append(run.name)
+
+    grid, folder = load_grid(grid_file), tmp_path / "bench"
+    folder.mkdir()
+    every = [cell.label for cell in cells_of(grid)]
+    both = {name: partial(take, name) for name in names}
+    bench(grid, folder, print, {"a": both["a"]})
+    assert names == {"a": every, "b": []}
+    # Another one comes later, and then its disk is full.
+    with pytest.raises(OutputError, match=r"--track b: OSError.*all figures are in .*bench\.csv"):
+        bench(grid, folder, print, both)
+    assert names == {"a": every, "b": every[:1]}
+    full[:] = [False] * len(every)
+    bench(grid, folder, print, both)
+    assert names == {"a": every, "b": every}
+
+
 def test_a_grid_says_what_is_wrong_with_it(tmp_path: Path, grid_file: Path) -> None:
     def refused(match: str, old: str, new: str) -> None:
         grid_file.write_text(GRID.replace(old, new))
@@ -228,6 +269,12 @@ def test_a_seed_is_put_wherever_a_recipe_has_one(grid_file: Path) -> None:
     assert padim.recipe.images.seed == 1
     assert getattr(padim.recipe.method, "seed") == 1  # noqa: B009 padim has one
     assert isinstance(load_grid(grid_file), Grid)
+    # Those of an ensemble learn by seeds of their own.
+    both = '{ name = "ensemble", members = [{ name = "stfpm" }, { name = "fastflow" }] }'
+    grid_file.write_text(f'{GRID}\n[[methods]]\nname = "both"\nrecipe.method = {both}\n')
+    cell = next(c for c in cells_of(load_grid(grid_file)) if (c.method, c.seed) == ("both", 1))
+    spec: Any = cell.recipe.method
+    assert [spec.seed, *(member.method.seed for member in spec.members)] == [1, 1, 1]
 
 
 def test_the_page_marks_the_best_of_each_data_set_and_tells_the_spread() -> None:

@@ -21,7 +21,7 @@ def run_bench(options: argparse.Namespace) -> int:
     """The command; returns its exit code."""
     grid_file: Path = options.grid
     grid = load_grid(grid_file)
-    trackers = [tracker_of(asked) for asked in options.track]
+    trackers = {asked: tracker_of(asked) for asked in options.track}
     folder_to_write(options.output)
     with maybe_cluster(options.dask) as cluster:
         results = bench(grid, options.output, _say, trackers, grid_file.stem, cluster)

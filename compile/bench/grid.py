@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -142,10 +142,20 @@ def cells_of(grid: Grid) -> Iterator[Cell]:
 
 def _seeded(tree: Tree, seed: int) -> Tree:
     """With the seed wherever a recipe has one."""
-    method = dict(tree["method"])
+    method = _seeded_method(tree["method"], seed)
+    return _over({"name": "bench"}, _over(tree, {"images": {"seed": seed}, "method": method}))
+
+
+def _seeded_method(table: Mapping[str, Any], seed: int) -> Tree:
+    method = dict(table)
     if "seed" in _fields_of(method):
         method["seed"] = seed
-    return _over({"name": "bench"}, _over(tree, {"images": {"seed": seed}, "method": method}))
+    members = method.get("members")
+    if isinstance(members, Sequence):
+        method["members"] = [
+            _seeded_method(one, seed) if isinstance(one, Mapping) else one for one in members
+        ]
+    return method
 
 
 def _fields_of(method: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kenpin.compile.bench.grid import Cell, Grid, cells_of
 from kenpin.compile.bench.page import as_page
 from kenpin.compile.bench.results import UNEXPECTED, BenchResults, Result, as_csv
 from kenpin.compile.bench.track import Run, Tracker
+from kenpin.compile.bench.tracked import Tracked
 from kenpin.compile.build import build
 from kenpin.compile.evaluation.dataset import read_dataset
 from kenpin.compile.evaluation.evaluate import evaluate
@@ -47,7 +48,7 @@ def bench(
     grid: Grid,
     folder: Path,
     say: Callable[[str], None],
-    trackers: Iterable[Tracker] = (),
+    trackers: Mapping[str, Tracker] = {},
     title: str = "bench",
     cluster: Workers | None = None,
 ) -> list[Result]:
@@ -55,6 +56,8 @@ def bench(
 
     Parameters
     ----------
+    trackers
+        Are given each result once, those known from before, too; by what `--track` says.
     cluster
         Takes a part of each build and judges images; frames are timed here.
 
@@ -65,10 +68,14 @@ def bench(
     Raises
     ------
     ConfigError, ImageError
-        If a data set cannot be read.
+        If a data set cannot be read, or `folder` lies within what a recipe reads.
+    OutputError
+        At the end, if a tracker failed.
     """
     cells = list(cells_of(grid))
+    _lies_apart(folder, cells)
     known = BenchResults(folder)
+    tracked = Tracked(folder, trackers, say)
     # Only what was measured now says how long the rest will take.
     begun, done = time.monotonic(), 0
     results: list[Result] = []
@@ -86,12 +93,17 @@ def bench(
             done += 1
             left_s = (time.monotonic() - begun) / done * (waiting - done)
             say(f"{cell.label}: {_text(result)}; {left_s / 60:.0f} min left")
-            run = Run(cell.label, _plain(cell.tree), _numbers(result))
-            for tracker in trackers:
-                tracker(run)
+        if not result.why:
+            tracked.give(key, Run(cell.label, _plain(cell.tree), _numbers(result)))
         results.append(result)
         replace_file(folder / "bench.csv", as_csv(results).encode())
         replace_file(folder / "bench.html", as_page(title, results).encode())
+    if tracked.failed:
+        name, why = next(iter(tracked.failed.items()))
+        raise OutputError(
+            f"--track {name}: {why}; all figures are in {folder / 'bench.csv'}: mend it and say "
+            "the same again, and what it missed is given to it"
+        )
     return results
 
 
@@ -100,16 +112,29 @@ def _key(cell: Cell) -> str:
 
     The data set's folder is named by what it is made of.
     """
-    try:
-        paths = list(paths_in(cell.recipe.model_dump()))
-    except ConfigError:
-        paths = []
-    dataset = cell.dataset.resolve()
-    others = [path for path in paths if not path.resolve().is_relative_to(dataset)]
-    files = sorted({line for path in others for line in fingerprint(path)})
+    files = sorted({line for path in _other_paths(cell) for line in fingerprint(path)})
     identity = [version("kenpin"), cell.set, cell.dataset.name, cell.tree, files]
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _other_paths(cell: Cell) -> list[Path]:
+    """What its recipe reads beside its data set."""
+    try:
+        paths = list(paths_in(cell.recipe.model_dump()))
+    except ConfigError:
+        return []
+    dataset = cell.dataset.resolve()
+    return [path for path in paths if not path.resolve().is_relative_to(dataset)]
+
+
+def _lies_apart(folder: Path, cells: Iterable[Cell]) -> None:
+    """What a bench writes would make every cell another one, time and again."""
+    for path in {path for cell in cells for path in _other_paths(cell)}:
+        if folder.resolve().is_relative_to(path.resolve()):
+            raise ConfigError(
+                f"{folder}: lies within {path}, which a recipe reads; name another folder with -o"
+            )
 
 
 def _measured(cell: Cell, folder: Path, cluster: Workers | None) -> Result:
