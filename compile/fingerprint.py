@@ -13,7 +13,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
-__all__ = ["fingerprint", "paths_in"]
+__all__ = ["fingerprint", "paths_in", "weights_beside"]
 
 # onnx.proto3, StringStringEntryProto: a tensor's key "location", and the length of its value,
 # seven bits a byte.
@@ -32,6 +32,14 @@ def fingerprint(path: Path) -> list[str]:
         return [f"{path}: nothing"]
     line = _line_of(path)
     return [line, *(_line_of(file) for file in _weights_of(path, line) if file.is_file())]
+
+
+def weights_beside(network: Path) -> tuple[Path, ...]:
+    """The files that a network in a file has its weights in besides, whether they are there or not.
+
+    Of OpenVINO IR and ONNX; nothing of any other file.
+    """
+    return _weights_of(network, _line_of(network))
 
 
 def _line_of(file: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -622,6 +623,23 @@ def test_what_cannot_be_seen_is_asked_for(tmp_path: Path) -> None:
     refused("works on features", one, method={"name": "padim"}, quantize={"precision": "fp32"})
     image = opset.parameter([1, 3, SIZE, 3], ov.Type.f32, name="image")
     refused(r"set model\.layout", saved(tmp_path, image, map=opset.abs(image)))
+    image = opset.parameter([1, 3, SIZE, SIZE], ov.Type.u8, name="image")
+    whole = saved(tmp_path, image, map=grey(opset.convert(image, "f32"), False))
+    # All would be 0, and white 1.
+    refused(r"takes whole numbers \(u8\).*remove model\.values", whole)
+    scaled = {"values": None, "mean": [0.5], "std": [0.2]}
+    refused(r"takes whole numbers \(u8\).*remove.*model\.mean", whole, model=scaled)
+
+
+def test_outputs_without_a_name_are_numbered(tmp_path: Path) -> None:
+    image = opset.parameter([1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+    score = opset.reduce_max(off, np.array([1, 2, 3]), False)
+    ov.save_model(ov.Model([off, score], [image], "unnamed"), tmp_path / "model.xml")
+    with pytest.raises(ConfigError, match=r"gives output0 \[1,1,64,64\], output1 \[1\]; say which"):
+        ImportedNetwork(recipe_of(tmp_path, tmp_path / "model.xml"))
+    recipe = recipe_of(tmp_path, tmp_path / "model.xml", model={"score": "output1"})
+    assert ImportedNetwork(recipe).said.score == "output1"
 
 
 def test_what_would_run_code_or_is_no_network_is_refused(tmp_path: Path) -> None:
@@ -632,6 +650,23 @@ def test_what_would_run_code_or_is_no_network_is_refused(tmp_path: Path) -> None
         model_file(tmp_path / "model.tflite")
     with pytest.raises(ConfigError, match="found none"):
         model_file(tmp_path)
+    # As some cameras' cards and old programs write names.
+    shutil.copy(ONNX / "weights_apart.onnx", tmp_path / "APART.ONNX")
+    with pytest.raises(ConfigError, match=r"its weights lie in .*weights_apart\.bin, and there is"):
+        ImportedNetwork(recipe_of(tmp_path, tmp_path / "APART.ONNX"))
+    shutil.copy(ONNX / "weights_apart.bin", tmp_path)
+    first = ImportedNetwork(recipe_of(tmp_path, tmp_path / "APART.ONNX"))
+    assert first.said.map == "heat"
+    # Other weights are another network.
+    (tmp_path / "weights_apart.bin").write_bytes(np.float32(0.5).tobytes() + b"\1" + bytes(7))
+    again = ImportedNetwork(recipe_of(tmp_path, tmp_path / "APART.ONNX"))
+    assert again.weights_sha256 != first.weights_sha256
+    (tmp_path / "APART.ONNX").unlink()
+    (tmp_path / "weights_apart.bin").unlink()
+    (tmp_path / "PROGRAM.PT2").write_bytes(b"no archive")
+    with pytest.raises(ConfigError, match=r"is no archive of torch\.export\.save"):
+        ImportedNetwork(recipe_of(tmp_path, tmp_path / "PROGRAM.PT2"))
+    (tmp_path / "PROGRAM.PT2").unlink()
     file = deviation(tmp_path, "map")
     with pytest.raises(ConfigError, match="cannot read it"):
         ImportedNetwork(recipe_of(tmp_path, ONNX / "own_operation.onnx"))

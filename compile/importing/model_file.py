@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from kenpin.compile.fingerprint import weights_beside
 from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ModelSpec
 from kenpin.config.recipe import Recipe
@@ -97,7 +98,7 @@ def model_file(path: Path) -> Path:
                 f"{path}: expected one {', '.join(READ)} in it, found {names}; name it"
             )
         return found[0]
-    if path.suffix == ".bin" and path.with_suffix(".xml").is_file():
+    if path.suffix.lower() == ".bin" and path.with_suffix(".xml").is_file():
         path = path.with_suffix(".xml")
     if path.suffix.lower() in CODE:
         raise ConfigError(
@@ -117,7 +118,8 @@ def model_file(path: Path) -> Path:
 
 def networks_in(folder: Path) -> list[Path]:
     """The networks of a folder and of those below it, in the first format that is there."""
-    kinds = (sorted(folder.rglob(f"*{suffix}")) for suffix in READ)
+    every = sorted(file for file in folder.rglob("*") if file.is_file())
+    kinds = ([file for file in every if file.suffix.lower() == suffix] for suffix in READ)
     return next((files for files in kinds if files), [])
 
 
@@ -129,7 +131,7 @@ def read(file: Path) -> Any:
     ConfigError
         If it cannot, or the network has more than one input.
     """
-    if file.suffix == ".pt2":
+    if file.suffix.lower() == ".pt2":
         # torch is loaded for these alone.
         from kenpin.compile.importing.exported_program import converted
 
@@ -138,6 +140,10 @@ def read(file: Path) -> Any:
         # No extension is loaded, so operations that are not OpenVINO's own are refused here.
         model = ov.Core().read_model(file)
     except RuntimeError as error:
+        if missing := [path for path in weights_beside(file) if not path.is_file()]:
+            raise ConfigError(
+                f"{file}: its weights lie in {missing[0]}, and there is no such file; copy it there"
+            ) from None
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ConfigError(
             f"{file}: OpenVINO cannot read it: {lines[-1] if lines else error}; operations of "
@@ -150,14 +156,19 @@ def _with_one_input(model: Any, file: Path) -> Any:
     if len(model.inputs) != 1:
         names = ", ".join(port.any_name for port in model.inputs)
         raise ConfigError(f"{file}: has the inputs {names}; expected one, the image")
+    for number, port in enumerate(model.outputs):
+        # A recipe can only say which is which by name.
+        if not port.get_names():
+            port.get_tensor().set_names({f"output{number}"})
     return model
 
 
 def sha256_of(file: Path) -> str:
     """Of the file, and of the weights beside it."""
     digest = hashlib.sha256(file.read_bytes())
-    if file.suffix == ".xml":
-        digest.update(file.with_suffix(".bin").read_bytes())
+    for path in weights_beside(file):
+        if path.is_file():
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -200,8 +211,6 @@ def said_by(model: Any, spec: ModelSpec, file: Named) -> Said:
             "model.features"
         )
     (port,) = model.outputs
-    if not port.get_names():
-        port.get_tensor().set_names({"output"})
     name, shape = port.any_name, port.partial_shape
     sizes = [None if n.is_dynamic else n.get_length() for n in shape]
     if len(sizes) <= 1 or all(n == 1 for n in sizes[1:]):
@@ -214,10 +223,7 @@ def said_by(model: Any, spec: ModelSpec, file: Named) -> Said:
 
 
 def _ports(model: Any) -> str:
-    return ", ".join(
-        f"{port.any_name if port.get_names() else 'an unnamed one'} {port.partial_shape}"
-        for port in model.outputs
-    )
+    return ", ".join(f"{port.any_name} {port.partial_shape}" for port in model.outputs)
 
 
 def channels_last(model: Any, spec: ModelSpec, file: Named) -> bool:

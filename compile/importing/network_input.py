@@ -56,6 +56,12 @@ class NetworkInput:
         self._port = inner.inputs[0]
         self.batch_of_its_own = static_batch(inner)
         self.anomalib = {ANOMALIB_MAP, ANOMALIB_SCORE} <= names_of(inner)
+        kind = self._port.element_type
+        if not kind.is_real() and (spec.values == "0..1" or spec.mean):
+            raise ConfigError(
+                f"{file.name} takes whole numbers ({kind.get_type_name()}), which pixels from 0 to "
+                "1 or less a mean are not; remove model.values, model.mean and model.std"
+            )
         if len(spec.mean) not in (0, 1, self._colours):
             raise ConfigError(
                 f"{file.name} looks at {self._colours} channels, and model.mean has "
