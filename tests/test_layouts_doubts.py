@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,16 @@ def test_links_in_an_archive_are_followed_and_never_left_out(tmp_path: Path) -> 
     assert counted(packed("a.tar", *both))["test/crack"] == 3
     with pytest.raises(ConfigError, match=r"soft\.png: is a link to /etc/x\.png"):
         counted(packed("b.tar", ("crack/soft.png", tarfile.SYMTYPE, "/etc/x.png")))
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
+def test_an_archive_within_an_archive_is_not_left_out_unseen(tmp_path: Path, suffix: str) -> None:
+    inner = tmp_path / f"more.{suffix}"
+    inner.write_bytes(b"whatever it holds")
+    outer = tmp_path / "outer.zip"
+    with zipfile.ZipFile(outer, "w") as archive:
+        # As macOS packs it, with its shadow.
+        archive.write(inner, f"__MACOSX/._more.{suffix}")
+        archive.write(inner, f"good/more.{suffix}")
+    with pytest.raises(ConfigError, match=rf"good/more\.{suffix}: is an archive within"):
+        counted(outer)

@@ -36,8 +36,8 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises
     ------
     ConfigError
-        If the archive is damaged, or encrypted, names a place outside of itself, or is
-        larger than the disk.
+        If the archive is damaged, or encrypted, names a place outside of itself, holds
+        another archive, or is larger than the disk.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=folder.parent))
@@ -90,6 +90,11 @@ def _wanted(name: str) -> bool:
     path = PurePosixPath(name)
     # macOS puts a shadow of each file beside it.
     hidden = any(part.startswith((".", "__MACOSX")) and part != "." for part in path.parts)
+    if not hidden and name.lower().endswith(_SUFFIXES):
+        raise ConfigError(
+            f"{printable(name)}: is an archive within the archive, which may hold images, too; "
+            "unpack both, and name the folder"
+        )
     return (is_image(Path(name)) or path.suffix.lower() in _LISTS) and (
         not hidden or ".." in path.parts
     )
