@@ -231,7 +231,8 @@ def test_layers_that_a_weights_file_lacks_are_not_tried(tmp_path: Path, recipe: 
         space.suggest(choose)
         return next(options for key, options in asked.items() if key.startswith("backbone.layers"))
 
-    assert offered("resnet18") == (None, "layer1")
+    assert offered("resnet18") == ("layer1",)
+    assert offered("gabor")[0] is None
 
 
 def test_weights_that_give_no_layer_are_refused_before_the_search(

@@ -12,6 +12,7 @@ from typing import Any
 from kenpin.compile.backbones import BACKBONES, build_backbone
 from kenpin.config.backbone import BackboneSpec
 from kenpin.config.errors import ConfigError
+from kenpin.config.methods import METHODS
 from kenpin.config.recipe import Recipe
 from kenpin.config.toml import toml_of
 
@@ -21,7 +22,7 @@ __all__ = ["Option", "Space", "usable_backbones"]
 Option = str | int | float | None
 Tree = dict[str, Any]
 
-METHODS = ("padim", "patchcore")
+SEARCHED = ("padim", "patchcore")
 # Pixels of a tile and of its halo.
 TILES = ((192, 32), (256, 16), (256, 32), (320, 32), (512, 32), (512, 64))
 # Tiles of a frame may hold so many times its pixels: more is waste.
@@ -69,7 +70,7 @@ class Space:
 
         method = ask("method.name", self._methods())
         backbone = str(ask("backbone.name", tuple(self._backbones)))
-        ask("backbone.layers", (None, *_runs(self._layers[backbone])), backbone)
+        ask("backbone.layers", self._tapped(backbone), backbone)
         ask("backbone.grid_px", (None, *GRIDS))
         ask("tiles", self._tiles())
         ask("score.smooth_sigma_px", SMOOTH)
@@ -140,7 +141,14 @@ class Space:
     def _methods(self) -> tuple[Option, ...]:
         own = self._recipe.method.name
         # A method of somebody else's has settings that nobody here knows.
-        return METHODS if own in METHODS else (own,)
+        return SEARCHED if own in SEARCHED else (own,)
+
+    def _tapped(self, backbone: str) -> tuple[Option, ...]:
+        """Runs of the layers that its weights reach; None: what each method taps by itself."""
+        family, reached = BACKBONES.find(backbone), self._layers[backbone]
+        asked = (METHODS.find(str(name)).settings.tap_strides for name in self._methods())
+        all_there = all(set(family.default_layers(s)) <= set(reached) for s in asked)
+        return (None, *_runs(reached)) if all_there else tuple(_runs(reached))
 
     def _readable(self, backbone: str) -> tuple[str, ...]:
         """The layers that its weights reach: a file may end before the network does."""
