@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -19,6 +21,7 @@ from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.frame import Frame
 from kenpin.compile.prepare import prepare
 from kenpin.compile.progress import Steps
+from kenpin.compile.training.claim import claim, remove
 from kenpin.compile.training.drawn import drawn_into, expect_room
 from kenpin.compile.training.head import TrainedHead
 from kenpin.compile.training.network import TrainedNetwork
@@ -432,6 +435,33 @@ def test_a_student_becomes_a_bundle_that_is_guarded_and_judges(
     write_png(tmp_path / "frames" / "b.png", with_patch(good))
     assert edge_replay([str(tmp_path / "frames"), "--bundle", str(students.folder)]) == Exit.DONE
     assert "2 frames: 1 OK, 1 NG" in capsys.readouterr().out
+
+
+def test_one_build_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / ".trainings" / "digest"
+    code = (
+        "import sys; from pathlib import Path; from kenpin.compile.training.claim import claim\n"
+        "claim(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match="another build of the same recipe is training"):
+            claim(folder)
+        other.kill()
+    # What a process held ends with it, and a build that failed does not stand in its own way.
+    for _ in range(2):
+        claim(folder)
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
+    remove(folder)
+    assert not folder.exists()
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_files - 1
 
 
 @pytest.mark.thorough

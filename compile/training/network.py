@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from kenpin.compile.good_images.images import GoodImages
 from kenpin.compile.networks.quantize import convert
 from kenpin.compile.progress import Steps
+from kenpin.compile.training.claim import claim, remove
 from kenpin.compile.training.drawn import expect_room
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.head import Joint, TrainedHead
@@ -96,11 +96,17 @@ class TrainedNetwork:
         """All trainings: for each fold of the good images without it, and of all.
 
         What was interrupted goes on from `store`; `forget` removes what lies there.
+
+        Raises
+        ------
+        ConfigError
+            If another build of the same recipe trains there.
         """
         spec = self._spec
         with steps.step("cut tiles to train on") as progress:
             pool = gather(images, self._recipe, grid, lamp, spec.seed, progress)
         folder = store / TRAININGS / self._digest(images)
+        claim(folder)
         of_part = fold_of(len(images.parts), spec.folds)
         folds = int(of_part.max()) + 1
         steps.say(
@@ -127,7 +133,7 @@ class TrainedNetwork:
 
     def forget(self) -> None:
         """Remove what interrupted trainings would have gone on from."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove(self._folder)
         # Others may be under way beside it.
         with contextlib.suppress(OSError):
             self._folder.parent.rmdir()
