@@ -226,7 +226,9 @@ def test_a_tracker_gets_each_result_once_and_what_it_missed_the_next_time(
 ) -> None:
     monkeypatch.setattr(
         "kenpin.compile.bench.run._measured",
-        lambda cell, *_: Result(cell.set, cell.method, cell.backbone, cell.seed, auroc=0.5),
+        lambda cell, *_: Result(
+            cell.set, cell.method, cell.backbone, cell.seed, auroc=0.5, seconds=1.0
+        ),
     )
     names: dict[str, list[str]] = {"a": [], "b": []}
     full = [False, True]
