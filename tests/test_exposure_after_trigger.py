@@ -248,12 +248,14 @@ def test_a_real_cameras_frame_from_before_the_trigger_is_known_as_such(simulator
             # Between these two the latch was taken, however long that was put off.
             over_ns = time.monotonic_ns()
             latch = source._times._latch
-            frames = [frame for frame in take(source, 16) if isinstance(frame, Frame)]
+            frames: list[Frame] = []
+            # However many wait already: to those that began well after the latch.
+            while not frames or frames[-1].capture.device_ns < latch.device_ns + 20 * MS:
+                frames += [frame for frame in take(source) if isinstance(frame, Frame)]
             early = [f for f in frames if f.capture.device_ns < latch.device_ns]
             assert early, "no frame was under way"
             assert all(f.capture.began_ns < over_ns for f in early)
             late = [f for f in frames if f.capture.device_ns > latch.device_ns + MS]
-            assert late
             assert all(f.capture.began_ns >= fired_ns for f in late)
 
 
