@@ -97,9 +97,10 @@ class GatewaySpec(Settings):
 class InspectionSpec(Settings):
     """What the inspection process may use.
 
-    threads           cores for the network; None: all but one, which is left to
-                      Python, the camera and the network card
-    cpus              the cores it may run on; None: all
+    threads           cores for the network; None: as many as it may run on, less one
+                      for Python, the camera and the network card, unless `cpus`
+                      leaves them one
+    cpus              the cores it may run on; None: those of the service
     prepare_niceness  of the process that proves the next bundle beside the line
     """
 

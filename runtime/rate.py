@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.processes.memory import keep_what_is_loaded
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.judging.cores import line_threads
 from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.tiling import TileGrid, reflect
 from kenpin.runtime.selftest import golden_pixels, open_tested
@@ -209,7 +209,7 @@ def add_rate(commands: Any) -> None:
         "--seconds", type=not_negative, default=20.0, help="at each width; default: 20"
     )
     rate.add_argument(
-        "--threads", type=whole, help="as the line's inspection.threads; default: all but one core"
+        "--threads", type=whole, help="the line's inspection.threads; default: the same as there"
     )
     rate.set_defaults(action=_rate)
 
@@ -218,7 +218,7 @@ def _rate(options: argparse.Namespace) -> int:
     if min(options.widths) < 16 or (options.lines or 16) < 16:
         raise ConfigError("--widths and --lines: expected 16 or more")
     bundle = read_bundle(options.bundle)
-    threads = options.threads or max(1, (os.cpu_count() or 2) - 1)
+    threads = line_threads(options.threads)
     # A box that computes other scores has no use for a rate.
     open_tested(bundle, execution=Execution(threads=threads))
     own = bundle.manifest.frame.width_px

@@ -22,6 +22,7 @@ from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.durable import replace_file
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.device_trial import let_in
+from kenpin.runtime.judging.cores import line_threads
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
@@ -136,7 +137,7 @@ def add_tune(commands: Any) -> None:
         help="CPU, GPU, NPU, HETERO:GPU,CPU, ...: kept only if golden frames agree; default: CPU",
     )
     tune.add_argument(
-        "--threads", type=whole, help="as the line's inspection.threads; default: all"
+        "--threads", type=whole, help="the line's inspection.threads; default: the same as there"
     )
     tune.add_argument("--batches", type=whole, nargs="+", default=BATCHES, metavar="N")
     tune.add_argument("--rounds", type=whole, default=30, help="of all settings; default: 30")
@@ -145,20 +146,22 @@ def add_tune(commands: Any) -> None:
 
 def _tune(options: argparse.Namespace) -> int:
     bundle = read_bundle(options.bundle)
+    threads = line_threads(options.threads)
+    sys.stdout.write(f"{bundle.label}, {threads} threads\n")
     try:
-        settings = candidates(bundle, options.batches, options.device, options.threads)
+        settings = candidates(bundle, options.batches, options.device, threads)
     except ValidationError as error:
         raise ConfigError(f"--device: {problems(error)}") from None
     # A device that computes other scores has no use for fast ones.
-    for refused in let_in(bundle, settings[0], options.threads).refused:
+    for refused in let_in(bundle, settings[0], threads).refused:
         sys.stdout.write(f"  {refused}\n")
-    settings, left_out = alike(bundle, settings, options.threads)
+    settings, left_out = alike(bundle, settings, threads)
     for batch, reason in left_out.items():
         sys.stdout.write(f"  batch {batch} is left out: {reason}\n")
-    measured = measure(bundle, settings, options.rounds, options.threads)
+    measured = measure(bundle, settings, options.rounds, threads)
     chosen = choose(measured)
     # Another batch is another network, for which a plug-in may take other ways.
-    for answer in let_in(bundle, chosen, options.threads).answers:
+    for answer in let_in(bundle, chosen, threads).answers:
         sys.stdout.write(f"  {answer}\n")
     for tuning, ms in measured:
         mark = "*" if _key(tuning) == _key(chosen) else " "

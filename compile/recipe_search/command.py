@@ -56,6 +56,7 @@ def tune(options: argparse.Namespace, recipe: Recipe) -> int:
     slower, boxed = (1.0, 1.0), ""
     if options.measured is not None:
         yardstick = read_yardstick(options.measured)
+        # Here as attempts are timed, on all cores; there as the box's line will run.
         slower = yardstick.slower(measure_box())
         boxed = yardstick.model_dump_json()
         sys.stderr.write(

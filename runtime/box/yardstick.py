@@ -25,6 +25,7 @@ from kenpin.config.exits import Exit
 from kenpin.config.output import file_to_write
 from kenpin.config.settings import Settings, problems
 from kenpin.config.tuning import Tuning
+from kenpin.runtime.judging.cores import line_threads
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.telemetry import silence
 
@@ -70,7 +71,7 @@ def measure_box(threads: int | None = None, seconds: float = 3.0) -> Yardstick:
     Parameters
     ----------
     threads
-        As the line's inspection.threads; None: all.
+        Cores for the network; None: all.
     """
     engine = Engine(_network(), threads=threads, tuning=Tuning())
     buffers = engine.buffers(TILES)
@@ -151,14 +152,16 @@ def add_measure(commands: Any) -> None:
         "measure", help="time fixed work here: how much slower than a workstation is this box?"
     )
     measure.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    measure.add_argument("--threads", type=whole, help="as the line's inspection.threads")
+    measure.add_argument(
+        "--threads", type=whole, help="the line's inspection.threads; default: the same as there"
+    )
     measure.add_argument("--seconds", type=not_negative, default=3.0, help="for each; default: 3")
     measure.set_defaults(action=_measure)
 
 
 def _measure(options: argparse.Namespace) -> int:
     file_to_write(options.output)
-    found = measure_box(options.threads, options.seconds)
+    found = measure_box(line_threads(options.threads), options.seconds)
     options.output.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(
         f"{found.host}, {found.cores} cores: network {found.network_ms:.2f} ms, arithmetic "

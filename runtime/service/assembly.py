@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.camera.opening import opener_of
 from kenpin.config.line import Line
 from kenpin.runtime.bundles.layout import product_of
+from kenpin.runtime.judging.cores import line_threads
 from kenpin.runtime.service.alarms import Alarms
 from kenpin.runtime.service.announcer import Announcer
 from kenpin.runtime.service.audit import audit_of
@@ -31,7 +31,7 @@ from kenpin.runtime.service.line_parts import LineParts
 from kenpin.runtime.service.line_sockets import LineSockets
 from kenpin.runtime.service.logs import LogQueue
 
-__all__ = ["assemble", "fallback_of"]
+__all__ = ["assemble", "fallback_of", "inspector_spec"]
 
 _MS = 1_000_000
 
@@ -125,27 +125,31 @@ def _supervisor(
     make_pipeline: Callable[..., Any] | None,
     clock_ns: Callable[[], int],
 ) -> Supervisor:
-    spec = InspectorSpec(
-        line.bundles,
-        trust=line.trust,
-        threads=line.inspection.threads or max(1, (os.cpu_count() or 2) - 1),
-        cpus=line.inspection.cpus,
-        web=line.web,
-        drift=line.drift,
-        make_pipeline=make_pipeline,
-    )
     limits = HangLimits(
         round(line.watchdog.hung_ms * _MS),
         round(line.watchdog.kill_ms * _MS),
         round(line.watchdog.start_s * 1000 * _MS),
     )
     return Supervisor(
-        spec,
+        inspector_spec(line, make_pipeline),
         ring,
         limits,
         fallback=fallback_of(line.bundles),
         niceness=line.inspection.prepare_niceness,
         clock_ns=clock_ns,
+    )
+
+
+def inspector_spec(line: Line, make_pipeline: Callable[..., Any] | None = None) -> InspectorSpec:
+    """What a line's inspection processes are to run; `make_pipeline` as of `assemble`."""
+    return InspectorSpec(
+        line.bundles,
+        trust=line.trust,
+        threads=line_threads(line.inspection.threads, line.inspection.cpus),
+        cpus=line.inspection.cpus,
+        web=line.web,
+        drift=line.drift,
+        make_pipeline=make_pipeline,
     )
 
 

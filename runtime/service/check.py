@@ -14,6 +14,7 @@ from kenpin.config.registry import load_object
 from kenpin.config.settings import Settings
 from kenpin.config.sides import SIDES
 from kenpin.config.toml import toml_of
+from kenpin.runtime.judging.cores import line_threads
 from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.service.geometry import HEIGHT_UNKNOWN, geometry_of
 from kenpin.runtime.service.ports import taken_twice
@@ -215,9 +216,8 @@ def _fitness(line: Line, bundle: Any) -> Iterator[str]:
     from kenpin.runtime.selftest import golden_pixels, open_tested
 
     try:
-        pipeline = open_tested(
-            bundle, web=line.web, execution=Execution(threads=line.inspection.threads)
-        )
+        threads = line_threads(line.inspection.threads, line.inspection.cpus)
+        pipeline = open_tested(bundle, web=line.web, execution=Execution(threads=threads))
     except BundleError as error:
         yield f"bundles: {error}"
         return
