@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from kenpin.camera.files.places import Place, open_place
 from kenpin.config.settings import problems
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.bundles.durable import lock, replace_file
+from kenpin.runtime.bundles.durable import lock, make_folder, replace_file
 from kenpin.runtime.bundles.layout import MANIFEST, SIGNATURES
 from kenpin.runtime.bundles.manifest import BundleError, parse_manifest
 from kenpin.runtime.bundles.signature import SignatureError, check_text, sign_text, signer
@@ -267,7 +267,7 @@ def pull(
     # Whoever went back, or put another one into force since, meant it: until the next order.
     due = switch and (order.serial > done.get(in_force, 0) or store.current is None)
     was_here = (store.folder / order.bundle / MANIFEST).is_file()
-    store.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(store.folder)
     with _fetching(store.folder) as folder:
         source = store.folder / order.bundle
         if not was_here:

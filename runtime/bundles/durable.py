@@ -10,7 +10,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["adopt", "copy_file", "hold", "lock", "point", "replace_file", "sync", "sync_tree"]
+__all__ = [
+    "adopt",
+    "copy_file",
+    "hand_over",
+    "hold",
+    "lock",
+    "make_folder",
+    "point",
+    "replace_file",
+    "sync",
+    "sync_tree",
+]
 
 _PIECE_BYTES = 1 << 20
 _LOOK_AGAIN_S = 0.01
@@ -80,17 +91,53 @@ def copy_file(source: Path, target: Path) -> None:
         os.close(handle)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Give a file another content, or make it; readers see the old or the new. Mode 644."""
+def hand_over(handle: int, like: Path) -> None:
+    """Let what root has open belong to whom `like` belongs; nobody else can give things away.
+
+    Root sets a box up, and the service, another user, must read what it makes there. Whoever
+    owns a folder could put anything into it anyway.
+    """
+    if os.geteuid() != 0:
+        return
+    wanted, found = like.stat(), os.fstat(handle)
+    if (wanted.st_uid, wanted.st_gid) != (found.st_uid, found.st_gid):
+        # Root of a container may lack the right to.
+        with contextlib.suppress(PermissionError):
+            os.fchown(handle, wanted.st_uid, wanted.st_gid)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above that are missing; of root's each belongs as the one above."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o755)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        hand_over(handle, folder.parent)
+    finally:
+        os.close(handle)
+
+
+def replace_file(path: Path, data: bytes, *, mode: int = 0o644, alike: bool = False) -> None:
+    """Give a file another content, or make it; readers see the old or the new.
+
+    Parameters
+    ----------
+    alike
+        What root writes belongs to whom the file belonged, or, if it is new, its folder.
+    """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     # What lies there under this name may be a link, made by whoever owns the folder.
     fresh.unlink(missing_ok=True)
     with _gone_unless_renamed(fresh):
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             with open(handle, "wb", closefd=False) as stream:
                 stream.write(data)
-            os.fchmod(handle, 0o644)
+            if alike:
+                hand_over(handle, path if path.is_file() else path.parent)
+            os.fchmod(handle, mode)
             os.fsync(handle)
         finally:
             os.close(handle)

@@ -25,6 +25,7 @@ from kenpin.runtime.bundles.durable import (
     adopt,
     copy_file,
     lock,
+    make_folder,
     point,
     replace_file,
     sync,
@@ -272,7 +273,7 @@ class Store:
     @contextmanager
     def _made(self) -> Iterator[None]:
         if not self.folder.is_dir():
-            self.folder.mkdir(parents=True)
+            make_folder(self.folder)
             sync(self.folder.parent)
         yield
 

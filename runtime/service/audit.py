@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from kenpin.config.line import Line
-from kenpin.runtime.bundles.durable import lock, replace_file, sync
+from kenpin.runtime.bundles.durable import hand_over, lock, replace_file, sync
 from kenpin.runtime.bundles.store import Store
 from kenpin.runtime.service.audit_entry import (
     FIRST,
@@ -241,8 +241,7 @@ class AuditLog:
             os.fsync(handle)
             if last is None:
                 sync(self.path.parent)
-            replace_file(self._head, f"{body['n']} {body['hash']}\n".encode())
-            _give_alike(self._head)
+            replace_file(self._head, f"{body['n']} {body['hash']}\n".encode(), alike=True)
         except OSError as error:
             raise AuditError(f"{self.path}: {error.strerror}; the change is not logged") from error
         return entry_of(body)
@@ -253,7 +252,8 @@ class AuditLog:
             # Whose folder it is may be less than root: no link of theirs is followed.
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             handle = os.open(self.path, flags, 0o640)
-            _give_alike(self.path)
+            # Root writes it, and the line's user, too.
+            hand_over(handle, self.path.parent)
         except OSError as error:
             raise AuditError(f"{self.path}: {error.strerror}; the change is not logged") from error
         try:
@@ -365,10 +365,3 @@ class AuditLog:
             return 0, FIRST
         except (OSError, ValueError) as error:
             raise AuditError(f"{self._head}: damaged ({error})") from None
-
-
-def _give_alike(path: Path) -> None:
-    """Let a file belong to whom its folder belongs: root writes it, and the line's user, too."""
-    folder, file = path.parent.stat(), path.lstat()
-    if os.geteuid() == 0 and (folder.st_uid, folder.st_gid) != (file.st_uid, file.st_gid):
-        os.chown(path, folder.st_uid, folder.st_gid, follow_symlinks=False)

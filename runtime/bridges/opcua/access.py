@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kenpin.config.errors import ConfigError
+from kenpin.runtime.bundles.durable import make_folder, replace_file
 
 __all__ = [
     "CALLER", "application_uri", "certificates_in", "knows", "make_certificate", "read_certificate",
@@ -78,16 +79,14 @@ def make_certificate(
         .add_extension(x509.ExtendedKeyUsage(both), critical=False)
         .sign(key, hashes.SHA256())
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    secret.touch(0o600)
-    secret.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
     )
-    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    make_folder(folder)
+    replace_file(secret, private, mode=0o600, alike=True)
+    replace_file(certificate, made.public_bytes(serialization.Encoding.PEM), alike=True)
     return certificate, secret
 
 
@@ -162,11 +161,7 @@ def set_user(path: Path, name: str, password: str) -> bool:
     known = name in users
     users[name] = salt.hex(), _hashed(password, salt).hex()
     lines = [f"{user}:{pair[0]}:{pair[1]}\n" for user, pair in sorted(users.items())]
-    beside = path.with_name(f".{path.name}.new")
-    beside.unlink(missing_ok=True)
-    beside.touch(0o640)
-    beside.write_text("".join(lines), encoding="ascii")
-    beside.replace(path)
+    replace_file(path, "".join(lines).encode("ascii"), mode=0o640, alike=True)
     return known
 
 

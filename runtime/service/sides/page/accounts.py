@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import threading
@@ -129,8 +128,8 @@ class Accounts:
         return "" if known is None else f"{known['role']} {known['hash']}"
 
     def _write(self, known: dict[str, dict[str, str]]) -> None:
-        replace_file(self._file, (json.dumps(known, indent=1, sort_keys=True) + "\n").encode())
-        os.chmod(self._file, 0o640)  # noqa: PTH101
+        text = json.dumps(known, indent=1, sort_keys=True) + "\n"
+        replace_file(self._file, text.encode(), mode=0o640, alike=True)
 
 
 def _whole(one: Any) -> bool:
