@@ -152,7 +152,7 @@ def _keys(line: Line, now: float) -> Iterator[Finding]:
     if folder is None:
         return
     try:
-        read_line(folder)
+        read_line(folder, for_owner=True)
         admitted = read_admitted(folder)
     except (KeysError, OSError) as error:
         yield Finding("keys", "warning", str(error), "edge-run keys new")

@@ -31,6 +31,10 @@ from kenpin.runtime.wire.keys import (
 )
 
 
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+SERVICE = 12345
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Keys of a line, and of its PLC in plc.key_secret above them."""
@@ -138,12 +142,39 @@ def test_a_folder_in_which_others_could_admit_a_client_is_refused(folder: Path, 
         read_line(folder)
 
 
+@AS_ROOT
 def test_a_secret_of_another_user_is_refused(folder: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can give files away")
-    os.chown(folder / "line.key_secret", 12345, 12345)
-    with pytest.raises(KeysError, match="belongs to user 12345"):
+    os.chown(folder / "line.key_secret", SERVICE, SERVICE)
+    with pytest.raises(KeysError, match=f"belongs to user {SERVICE}.*expected root"):
         read_line(folder)
+    # Root who looks at it on behalf of whoever owns the folder: this is a third one's.
+    with pytest.raises(KeysError, match=f"belongs to user {SERVICE}"):
+        read_line(folder, for_owner=True)
+
+
+@AS_ROOT
+def test_root_looks_after_the_keys_of_a_service_that_is_another_user(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As root every command called good keys of the service a fault."""
+    home = tmp_path / "web-1"
+    home.mkdir()
+    os.chown(home, SERVICE, SERVICE)
+    keys = home / "conf" / "keys"
+    assert edge_run(["keys", "new", str(keys)]) == Exit.DONE
+    assert edge_run(["keys", "client", "plc", str(keys), "-o", str(home / "plc")]) == Exit.DONE
+    (tmp_path / "hmi.key").write_bytes(b'public-key = "' + zmq.curve_keypair()[0] + b'"\n')
+    assert edge_run(["keys", "admit", "hmi", str(keys), str(tmp_path / "hmi.key")]) == Exit.DONE
+    assert edge_run(["keys", "revoke", "hmi", str(keys)]) == Exit.DONE
+    assert edge_run(["keys", "list", str(keys)]) == Exit.DONE
+    assert "plc" in capsys.readouterr().out
+    # All that root made is the service's, the log of it, too.
+    assert {path.stat().st_uid for path in home.rglob("*")} == {SERVICE}
+    assert read_client(home / "plc", for_owner=True).line == read_line(keys, for_owner=True).public
+    # A service takes nothing that somebody else may have put there.
+    for read in (lambda: read_line(keys), lambda: read_client(home / "plc")):
+        with pytest.raises(KeysError, match="belongs to user"):
+            read()
 
 
 def _other_key(text: bytes) -> bytes:

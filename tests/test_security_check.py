@@ -19,6 +19,7 @@ from kenpin.runtime.doctor import main
 from kenpin.runtime.security import examine_security
 from kenpin.runtime.service.audit import AuditLog
 from kenpin.runtime.service.audit_entry import Who
+from kenpin.runtime.service.cli import main as edge_run
 from kenpin.runtime.wire.keys import new_client, new_line
 
 YEAR_S = 365 * 86_400
@@ -81,6 +82,17 @@ def test_a_line_that_is_kept_well_gets_one_complaint_about_signatures(
     settings: Path, tmp_path: Path
 ) -> None:
     assert complaints(settings, box(tmp_path / "root")).keys() == {"signatures"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_finds_nothing_wrong_with_keys_of_the_services_user(
+    settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in [tmp_path / "keys", *(tmp_path / "keys").rglob("*")]:
+        os.chown(path, 12345, 12345)
+    assert complaints(settings, box(tmp_path / "root")).keys() == {"signatures"}
+    edge_run(["check", str(settings)])
+    assert "wire.keys" not in capsys.readouterr().out
 
 
 def test_sockets_that_others_may_use_are_named(settings: Path, tmp_path: Path) -> None:

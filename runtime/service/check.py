@@ -71,7 +71,7 @@ def _wire(line: Line) -> Iterator[str]:
     keys, nobody = line.wire.keys, False
     if keys is not None:
         try:
-            read_line(keys)
+            read_line(keys, for_owner=True)
             admitted = read_admitted(keys)
             nobody = not admitted.names
             yield from (f"wire.keys: {problem}" for problem in admitted.problems)
@@ -143,7 +143,7 @@ def _bridges(line: Line) -> Iterator[str]:
             kind.check_installed()
             load_object(kind.work)
             if bridge.keys is not None:
-                read_client(bridge.keys)
+                read_client(bridge.keys, for_owner=True)
         except (ConfigError, KeysError) as error:
             yield f"bridges.{bridge.called}: {error}"
 

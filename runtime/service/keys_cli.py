@@ -31,17 +31,22 @@ __all__ = ["main"]
 _VIA = "edge-run keys"
 
 EXAMPLES = """examples:
-  edge-run keys new /etc/kenpin/keys                 the line's keys, once
-  edge-run keys client plc-1 /etc/kenpin/keys        keys for a client: plc-1.key_secret
-  edge-run keys admit hmi /etc/kenpin/keys hmi.key   a client that made its keys itself
-  edge-run keys list /etc/kenpin/keys                who is admitted
-  edge-run keys revoke plc-1 /etc/kenpin/keys        who no longer is, from the next second on
-  edge-run keys certificate box-7 /etc/kenpin/opcua --address 192.168.0.7
-                                                     for an OPC UA server or client
-  edge-run keys user plc-1 /etc/kenpin/opcua/users   who may use an OPC UA server
+  edge-run keys new /var/lib/kenpin/web-1/keys     the line's keys, once
+  edge-run keys client plc-1 /var/lib/kenpin/web-1/keys
+                                                   keys for a client: plc-1.key_secret
+  edge-run keys admit hmi /var/lib/kenpin/web-1/keys hmi.key
+                                                   a client that made its keys itself
+  edge-run keys list /var/lib/kenpin/web-1/keys    who is admitted
+  edge-run keys revoke plc-1 /var/lib/kenpin/web-1/keys
+                                                   who no longer is, from the next second on
+  edge-run keys certificate box-7 /var/lib/kenpin/web-1/opcua --address 192.168.0.7
+                                                   for an OPC UA server or client
+  edge-run keys user plc-1 /var/lib/kenpin/web-1/opcua/users
+                                                   who may use an OPC UA server
 
-Then wire.keys = "/etc/kenpin/keys" in the line's settings. A running line reads
-again by itself who is admitted.
+Then wire.keys = "/var/lib/kenpin/web-1/keys" in the line's settings. A running line reads
+again by itself who is admitted. What root makes belongs to whoever owns the folder that it
+lies in: below /var/lib/kenpin/LINE to the line, elsewhere the line may not be able to read it.
 
 """
 
@@ -87,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _new(options: argparse.Namespace) -> int:
     public = new_line(options.folder)
-    _log(options, "line", None, read_line(options.folder).public)
+    _log(options, "line", None, read_line(options.folder, for_owner=True).public)
     _say(f"made {public} (for clients) and {public.name}_secret (for this line alone)")
     return Exit.DONE
 
@@ -114,7 +119,7 @@ def _admit(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    line = read_line(options.folder)
+    line = read_line(options.folder, for_owner=True)
     try:
         found = read_admitted(options.folder)
     except OSError as error:

@@ -13,11 +13,10 @@ these files, and keys made by them can be admitted.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +24,7 @@ import zmq
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.text import brief
+from kenpin.runtime.bundles.durable import hand_over, make_folder
 
 __all__ = [
     "Admitted",
@@ -43,7 +43,6 @@ __all__ = [
 
 SECRET_MODE = 0o600
 PUBLIC_MODE = 0o644
-FOLDER_MODE = 0o755
 # Our own files have about 400 bytes.
 _MAX_FILE_BYTES = 4096
 _MAX_CLIENTS = 1000
@@ -101,7 +100,7 @@ def new_line(folder: Path) -> Path:
         If there are keys already: whoever overwrites them locks every client out.
     """
     for part in (folder, folder / "clients"):
-        _make_folder(part)
+        make_folder(part)
     public, secret = zmq.curve_keypair()
     _write(folder / "line.key_secret", {"public-key": public, "secret-key": secret}, SECRET_MODE)
     _write(folder / "line.key", {"public-key": public}, PUBLIC_MODE)
@@ -116,7 +115,7 @@ def new_client(folder: Path, name: str, out: Path) -> None:
     KeysError
         If the name is taken, or `out` exists.
     """
-    line = read_line(folder).public
+    line = read_line(folder, for_owner=True).public
     public, secret = zmq.curve_keypair()
     _refuse_taken(folder, name, public)
     pair = {"public-key": public, "secret-key": secret, "line-key": line}
@@ -154,7 +153,7 @@ def revoke(folder: Path, name: str) -> Path:
         names = ", ".join(sorted(read_admitted(folder).names.values())) or "nobody"
         raise KeysError(f"{known}: no such client; admitted are: {names}")
     gone = folder / "revoked"
-    _make_folder(gone)
+    make_folder(gone)
     number = 1
     while (aside := gone / f"{number}-{name}.key").exists():
         number += 1
@@ -165,8 +164,14 @@ def revoke(folder: Path, name: str) -> Path:
 # -- read ------------------------------------------------------------------------------------
 
 
-def read_line(folder: Path) -> LineKeys:
+def read_line(folder: Path, *, for_owner: bool = False) -> LineKeys:
     """The line's own keys.
+
+    Parameters
+    ----------
+    for_owner
+        Root looks after what another user runs: a secret may belong to whoever owns its folder,
+        who could put any other there. The service itself takes its own user's and root's alone.
 
     Raises
     ------
@@ -177,19 +182,21 @@ def read_line(folder: Path) -> LineKeys:
     path = folder / "line.key_secret"
     for part in (folder, folder / "clients"):
         _refuse_writable(part)
-    found = _read_secret(path, f"make them: edge-run keys new {folder}")
+    remedy = f"make them: edge-run keys new {folder}"
+    found = _read_secret(path, remedy, for_owner=for_owner)
     return LineKeys(found["public-key"], found["secret-key"])
 
 
-def read_client(path: Path) -> ClientKeys:
-    """A client's own keys, from the file that `new_client` wrote.
+def read_client(path: Path, *, for_owner: bool = False) -> ClientKeys:
+    """A client's own keys, from the file that `new_client` wrote; `for_owner` as of `read_line`.
 
     Raises
     ------
     KeysError
         If it is missing, holds not all three keys, or is readable by others.
     """
-    found = _read_secret(path, "have it made: edge-run keys client NAME FOLDER")
+    remedy = "have it made: edge-run keys client NAME FOLDER"
+    found = _read_secret(path, remedy, for_owner=for_owner)
     if "line-key" not in found:
         raise KeysError(f'{path}: names no line; add the line\'s public key as line-key = "…"')
     return ClientKeys(found["public-key"], found["secret-key"], found["line-key"])
@@ -250,9 +257,12 @@ def _key(text: bytes) -> bytes:
     return text
 
 
-def _read_secret(path: Path, remedy: str) -> dict[str, bytes]:
+def _read_secret(path: Path, remedy: str, *, for_owner: bool) -> dict[str, bytes]:
+    owners = {0, os.geteuid()}
     try:
-        found = parse_keys(_bytes_of(path, private=True))
+        if for_owner and os.geteuid() == 0:
+            owners.add(path.parent.stat().st_uid)
+        found = parse_keys(_bytes_of(path, owners))
     except FileNotFoundError:
         raise KeysError(f"{path}: no such file; {remedy}") from None
     except (OSError, ValueError) as error:
@@ -264,7 +274,8 @@ def _read_secret(path: Path, remedy: str) -> dict[str, bytes]:
     return found
 
 
-def _bytes_of(path: Path, *, private: bool = False) -> bytes:
+def _bytes_of(path: Path, owners: Collection[int] | None = None) -> bytes:
+    """What a file holds; with `owners` it is secret, and must belong to one of these users."""
     # A pipe in place of a file would be waited for.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(handle, "rb") as file:  # noqa: PTH123 a descriptor, not a path
@@ -272,25 +283,26 @@ def _bytes_of(path: Path, *, private: bool = False) -> bytes:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("is no plain file")
-        if private:
-            _refuse_wide(path, status)
+        if owners is not None:
+            _refuse_wide(path, status, owners)
         text = file.read(_MAX_FILE_BYTES + 1)
     if len(text) > _MAX_FILE_BYTES:
         raise ValueError(f"has more than {_MAX_FILE_BYTES} bytes; this is no key")
     return text
 
 
-def _refuse_wide(path: Path, status: os.stat_result) -> None:
+def _refuse_wide(path: Path, status: os.stat_result, owners: Collection[int]) -> None:
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o077:
         raise KeysError(
             f"{path}: mode {mode:o}, others could read the secret; chmod 600 it, and if anybody "
             "did read it, make new keys"
         )
-    if status.st_uid not in (0, os.geteuid()):
+    if status.st_uid not in owners:
+        expected = " or ".join(f"user {user}" if user else "root" for user in sorted(owners))
         raise KeysError(
-            f"{path}: belongs to user {status.st_uid}, who could change it; expected "
-            f"{os.geteuid()} or root: chown it"
+            f"{path}: belongs to user {status.st_uid}, who could change it; expected {expected}: "
+            "chown it"
         )
 
 
@@ -322,19 +334,14 @@ def _refuse_taken(folder: Path, name: str, public: bytes) -> None:
         raise KeysError(f"{folder}: {error.strerror}; edge-run keys new makes it") from None
     if (folder / "clients" / f"{name}.key").exists():
         raise KeysError(f"{name}: is admitted already; revoke it first, or choose another name")
-    if (folder / "line.key_secret").exists() and public == read_line(folder).public:
+    ours = folder / "line.key_secret"
+    if ours.exists() and public == read_line(folder, for_owner=True).public:
         raise KeysError(
             f"{name}: this is the line's own key, which every client knows; give the client's own"
         )
     if public in admitted:
         # Revoking one of two names would leave the key admitted.
         raise KeysError(f"{name}: this key is admitted already, as {admitted[public]}")
-
-
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.mkdir(mode=FOLDER_MODE, parents=True)
-        _hand_over(folder)
 
 
 def _write(path: Path, keys: Mapping[str, bytes], mode: int) -> None:
@@ -350,15 +357,7 @@ def _write(path: Path, keys: Mapping[str, bytes], mode: int) -> None:
     with open(handle, "wb") as file:  # noqa: PTH123
         # The mask of the shell may have taken the group's right to read a public key.
         os.fchmod(handle, mode)
+        hand_over(handle, path.parent)
         file.write(text)
         file.flush()
         os.fsync(handle)
-    _hand_over(path)
-
-
-def _hand_over(path: Path) -> None:
-    """What root makes belongs to whoever owns the folder above: the service must read it."""
-    if os.geteuid() == 0:
-        owner = path.parent.stat()
-        with contextlib.suppress(PermissionError):
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
