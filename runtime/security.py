@@ -15,6 +15,7 @@ from typing import Any
 from kenpin.camera.genicam.host import Finding
 from kenpin.config.bridges import is_loopback
 from kenpin.config.line import Line
+from kenpin.config.page import ROLES
 from kenpin.runtime.box.disks import Ask, examine_disks
 from kenpin.runtime.box.host import clock
 from kenpin.runtime.box.listeners import examine_listeners
@@ -106,7 +107,7 @@ def _page(line: Line) -> Iterator[Finding]:
     text = f"{where}, role {page.local_role} for everybody on this box"
     if page.accounts is not None:
         yield Finding("page", "ok", f"{where}, for people of {page.accounts}")
-    elif page.local_role == "set":
+    elif ROLES.index(page.local_role) >= ROLES.index("set"):
         remedy = "give page.accounts: whoever sits at the box changes thresholds without a name"
         yield Finding("page", "warning", text, remedy)
     else:

@@ -95,6 +95,19 @@ def test_root_finds_nothing_wrong_with_keys_of_the_services_user(
     assert "wire.keys" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("role", ["look", "review", "set", "admin"])
+def test_a_page_where_whoever_sits_there_moves_the_threshold_is_named(
+    settings: Path, tmp_path: Path, role: str
+) -> None:
+    toml = written(
+        tmp_path,
+        'ctl = "ipc://{0}/ctl", pub = "ipc://{0}/pub"',
+        f'[page]\nlocal_role = "{role}"\n',
+    )
+    told = complaints(toml, box(tmp_path / "root"))
+    assert ("page" in told) == (role in ("set", "admin"))
+
+
 def test_sockets_that_others_may_use_are_named(settings: Path, tmp_path: Path) -> None:
     open_ = 'ctl = "tcp://127.0.0.1:5555", pub = "tcp://10.0.0.1:5556"'
     written(tmp_path, open_, '[status]\naddress = "0.0.0.0"\n')
