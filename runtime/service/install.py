@@ -1,7 +1,8 @@
-"""edge-run install, uninstall: units, users, folders and an example, under a given root.
+"""edge-run install, uninstall: units, an example, and what systemd makes user and folders from.
 
-What was installed is remembered by its SHA-256, as packages do it: a file that
-somebody has edited is never overwritten and never removed.
+Files alone, under a given root; what is to be run afterwards is printed. What was installed is
+remembered by its SHA-256, as packages do it: a file that somebody has edited is never overwritten
+and never removed.
 """
 
 from __future__ import annotations
@@ -196,7 +197,8 @@ def main(command: str, argv: Sequence[str]) -> int:
 def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"edge-run {command}",
-        description="Put units, users, folders and an example in place, or remove them.",
+        description="Put units, an example, and the files that systemd makes user and folders from, "
+        "in place, or remove them.",
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
