@@ -38,6 +38,14 @@ def test_files_modules_and_links_that_a_page_names_are_there(page: Path) -> None
     assert not missing
 
 
+def test_no_secret_is_to_lie_where_the_service_cannot_read_it() -> None:
+    """/etc/kenpin is root's; below /var/lib/kenpin/LINE what root makes is the service's."""
+    secret = re.compile(r"/etc/kenpin/[^\s\"`]*(?:key|users|people|password)[^\s\"`]*")
+    texts = [*PAGES, *(ROOT / "runtime").rglob("*.py"), *(ROOT / "config").iterdir()]
+    told = [page.read_text(encoding="utf-8") for page in texts if page.is_file()]
+    assert [name for text in told for name in secret.findall(text)] == []
+
+
 def test_pages_that_the_code_names_are_there() -> None:
     named = {
         name
