@@ -12,6 +12,7 @@ import pytest
 
 from kenpin.config.bridges import BRIDGES
 from kenpin.config.exits import Exit
+from kenpin.config.line import load_line
 from kenpin.runtime.judging.verdict import Reason
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +45,14 @@ def test_no_secret_is_to_lie_where_the_service_cannot_read_it() -> None:
     texts = [*PAGES, *(ROOT / "runtime").rglob("*.py"), *(ROOT / "config").iterdir()]
     told = [page.read_text(encoding="utf-8") for page in texts if page.is_file()]
     assert [name for text in told for name in secret.findall(text)] == []
+
+
+@pytest.mark.parametrize("line", ["line-demo", "line-simulator"])
+def test_a_line_for_a_first_try_takes_the_bundle_that_make_demo_makes(line: str) -> None:
+    made = re.search(r"kenpin.compile.demo (\w+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert made is not None
+    bundles = load_line(ROOT / "config" / f"{line}.toml").bundles
+    assert bundles.resolve() == ROOT / made[1] / "bundles"
 
 
 def test_pages_that_the_code_names_are_there() -> None:
