@@ -64,7 +64,7 @@ class RingSpec(Settings):
 class WireSpec(Settings):
     """Where the line is spoken to. Endpoints: tcp://ADDRESS:PORT or ipc:///PATH.
 
-    ctl, pub, img  commands; verdicts and states; pictures. None: not offered
+    ctl, pub, img  commands; verdicts and states; pictures. An empty ctl: no commands
     encoding       of ctl, and of pub unless pub_encoding says another; struct is
                    for soft PLCs and says less, see docs/protocol.md
     keys           folder with the line's CURVE keys and the clients' public
@@ -73,7 +73,7 @@ class WireSpec(Settings):
     ipc_group      the group of the service's user may use ipc sockets too
     """
 
-    ctl: str | None = "tcp://127.0.0.1:5555"
+    ctl: str = "tcp://127.0.0.1:5555"
     pub: str = "tcp://127.0.0.1:5556"
     img: str | None = None
     encoding: Literal["msgpack", "json", "struct"] = "msgpack"
@@ -283,8 +283,8 @@ class Line(Settings):
         if not self.bridges:
             return self
         wire = self.wire
-        if wire.ctl is None:
-            raise ValueError("bridges: they are clients of wire.ctl, which is not set; set it")
+        if not wire.ctl:
+            raise ValueError("bridges: they are clients of wire.ctl, which is empty; set it")
         if "struct" in (wire.encoding, wire.pub_encoding):
             raise ValueError(
                 "bridges: wire.encoding struct says too little for them; use msgpack or json"

@@ -75,6 +75,22 @@ def test_check_finds_nothing_wrong_with_a_good_line(
     assert out.endswith("no problems found\n")
 
 
+def test_a_line_that_offers_no_commands_is_written_with_an_empty_address(
+    patchcore: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toml = line_toml(
+        tmp_path,
+        patchcore.folder,
+        trigger='mode = "free", budget_ms = 5000',
+        wire=f'ctl = "", pub = "ipc://{tmp_path}/pub"',
+    )
+    assert edge_run(["check", str(toml)]) == Exit.DONE
+    assert 'ctl = ""' in capsys.readouterr().out
+    toml.write_text(toml.read_text().replace('mode = "free"', 'mode = "software"'))
+    assert edge_run(["check", str(toml)]) == Exit.CONFIG
+    assert "problem: wire.ctl: not set" in capsys.readouterr().out
+
+
 def test_check_counts_one_problem_as_one(
     patchcore: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,7 +83,7 @@ class BridgedLine:
 def facts_of(line: Line) -> BridgedLine:
     """From the line's settings, which have passed their own checks."""
     wire = line.wire
-    assert wire.ctl is not None
+    assert wire.ctl
     return BridgedLine(
         box=line.box,
         line=line.name,

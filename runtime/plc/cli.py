@@ -267,8 +267,8 @@ def _addresses(options: argparse.Namespace) -> tuple[str, str, str, str]:
     from kenpin.config.line import load_line
 
     wire = load_line(options.line_toml).wire
-    if wire.ctl is None:
-        raise ConfigError(f"{options.line_toml}: wire.ctl is missing, so nobody can trigger")
+    if not wire.ctl:
+        raise ConfigError(f"{options.line_toml}: wire.ctl is empty, so nobody can trigger")
     pub_encoding = wire.pub_encoding or wire.encoding
     if "struct" in (wire.encoding, pub_encoding):
         raise ConfigError(

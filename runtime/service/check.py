@@ -79,7 +79,7 @@ def _wire(line: Line) -> Iterator[str]:
             yield f"wire.keys: {error}"
     named = {"ctl": line.wire.ctl, "pub": line.wire.pub, "img": line.wire.img}
     for name, endpoint in named.items():
-        if endpoint is None:
+        if not endpoint:
             continue
         try:
             check_endpoint(endpoint, keys=keys is not None)
@@ -91,7 +91,7 @@ def _wire(line: Line) -> Iterator[str]:
         except EndpointError as error:
             yield f"wire.{name}: {error}"
     yield from taken_twice(line)
-    if line.trigger.mode == "software" and line.wire.ctl is None:
+    if line.trigger.mode == "software" and not line.wire.ctl:
         yield "wire.ctl: not set, yet trigger.mode is software: nobody could trigger; set it"
 
 
