@@ -101,9 +101,9 @@ def test_a_user_is_known_by_his_password_alone(
     assert not knows(users, "plc", "another one")
     assert not knows(users, "nobody", "long enough")
     assert "long enough" not in users.read_text()
-    with pytest.raises(ConfigError, match="8 or more"):
-        set_user(users, "plc", "short")
+    with pytest.raises(ConfigError, match="10 or more"):
+        set_user(users, "plc", "nine char")
     monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
     assert edge_run_keys(["user", "plc", str(users)]) == Exit.CONFIG
-    assert "8 or more" in capsys.readouterr().err
+    assert "10 or more" in capsys.readouterr().err
     assert edge_run_keys(["certificate", "box", str(tmp_path), "--address", "10.0.0.7"]) == 0

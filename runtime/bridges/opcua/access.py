@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kenpin.config.errors import ConfigError
+from kenpin.config.passwords import check_password
 from kenpin.runtime.bundles.durable import make_folder, replace_file
 
 __all__ = [
@@ -151,11 +152,10 @@ def set_user(path: Path, name: str, password: str) -> bool:
     Raises
     ------
     ConfigError
-        If name or password are none.
+        If the name is none, or the password too short.
     """
     _check_name(name)
-    if len(password) < 8:
-        raise ConfigError(f"a password of {len(password)} characters; expected 8 or more")
+    check_password(password)
     salt = secrets.token_bytes(16)
     users = _read_users(path) if path.exists() else {}
     known = name in users

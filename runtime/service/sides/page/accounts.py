@@ -17,12 +17,12 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from kenpin.config.errors import ConfigError
 from kenpin.config.page import ROLES, Role
+from kenpin.config.passwords import check_password
 from kenpin.runtime.bundles.durable import replace_file
 
 __all__ = ["Accounts", "Login", "Logins", "TooManyTriesError"]
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-SHORTEST = 10
 # A floor's tablet stays logged in for a shift and a half; one that nobody touches does not.
 LIFE_S, IDLE_S = 12 * 3600.0, 3600.0
 MOST_SESSIONS = 256
@@ -81,8 +81,7 @@ class Accounts:
         """
         if not _NAME.fullmatch(name):
             raise ConfigError(f"name {name[:80]!r}: expected letters, digits and . _ - only")
-        if len(password) < SHORTEST:
-            raise ConfigError(f"the password has {len(password)} characters, expected {SHORTEST}")
+        check_password(password)
         known = self.read() if self._file.exists() else {}
         known[name] = {"role": role, "hash": self._hasher.hash(password)}
         self._write(known)
