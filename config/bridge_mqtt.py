@@ -19,9 +19,11 @@ Level = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 class BrokerSettings(BridgeSettings):
     """A client of an MQTT broker.
 
-    host, port     of the broker. One that is not on this computer needs `ca`, `user` and
+    host           of the broker. One that is not on this computer needs `ca`, `user` and
                    `password_file`: TLS, and a name to be let in under
+    port           of the broker
     ca             certificates that the broker's must be signed by
+    user           the name to be let in under
     password_file  its first line; for the service's user alone
     store_bytes    verdicts that are kept while the broker is away; with more, the oldest are lost
     """

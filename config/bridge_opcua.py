@@ -16,7 +16,9 @@ __all__ = ["OpcuaSettings"]
 class OpcuaSettings(BridgeSettings):
     """An OPC UA server, for one PLC and any number of readers; docs/bridges/opcua.md has its nodes.
 
-    address, port    in numbers. One that is not local needs all of the next four
+    address          in numbers. One that is not local needs certificate, private_key,
+                     trusted and users
+    port             4840 is the protocol's own
     certificate, private_key
                      the server's own: edge-run keys certificate. With them nothing but
                      SignAndEncrypt is offered

@@ -34,7 +34,7 @@ __all__ = [
 class BridgeSettings(Listening):
     """What every table of `[[bridges]]` has.
 
-    kind  the protocol
+    kind  the protocol; each has a table of its own keys below
     name  tells several of one kind apart, in alarms, in ps and to the line; by default the kind
     keys  file of the bridge's own keys, for a line that asks its clients for them:
           edge-run keys client
@@ -109,7 +109,8 @@ Ip = Annotated[str, StringConstraints(max_length=64)]
 class ModbusSettings(BridgeSettings):
     """A Modbus TCP server, for one PLC; docs/bridges/modbus.md has its registers.
 
-    address, port    in numbers. 502, the protocol's own, needs a right that the service lacks
+    address          in numbers
+    port             502, the protocol's own, needs a right that the service lacks
     allow            addresses or networks that may connect, such as 192.168.0.10 or
                      192.168.0.0/29; a must for an address that is not local, because Modbus
                      knows neither users nor encryption

@@ -39,7 +39,7 @@ FeatureValue = bool | int | float | str
 class CameraSettings(Settings):
     """What every camera's table `[camera]` has.
 
-    kind   tells the kinds of camera apart
+    kind  which camera; each has a table of its own keys below
     """
 
     # What it shows: verdicts on anything but a real camera's frames are marked as
@@ -84,6 +84,8 @@ class CameraTriggerSpec(Settings):
 
     selector    FrameStart (a part's sensor), LineStart (an encoder), or FrameBurstStart
     source      as the camera names it: Line0, Encoder0, rotaryEncoder1, Software
+    activation  which change of the signal counts: RisingEdge, FallingEdge, AnyEdge, ...
+    delay_us    from the signal to the start
     """
 
     selector: FeatureName = "FrameStart"
@@ -93,7 +95,15 @@ class CameraTriggerSpec(Settings):
 
 
 class CameraEncoderSpec(Settings):
-    """The encoder that the camera itself counts; names as in the SFNC."""
+    """The encoder that the camera itself counts; names as in the SFNC.
+
+    selector     which of its encoders
+    source_a     the input of its track A, such as Line1
+    source_b     the input of its track B
+    mode         how both tracks are counted, such as FourPhase or HighResolution
+    divider      one line for so many counts
+    output_mode  what a line is started by: Position, Motion, ...
+    """
 
     selector: FeatureName = "Encoder0"
     source_a: FeatureName | None = None
@@ -106,8 +116,9 @@ class CameraEncoderSpec(Settings):
 class FeatureSpec(Settings):
     """Any further feature by the camera's own name; vendors differ.
 
+    name       of the feature
+    value      what is written. For a command: true executes it, false does not
     selectors  written before it, and again before it is read back
-    value      for a command: true executes it, false does not
     """
 
     name: FeatureName
@@ -121,18 +132,23 @@ class GenicamSpec(CameraSettings):
     producers          .cti files; if empty, all in the folders of GENICAM_GENTL64_PATH
     serial, user_name, device_id, model
                        which camera; all that are given must fit, and fit only one
+    width_px           pixels across, the SFNC's Width
     lines_per_frame    the SFNC's Height
-    exposure_us, line_rate_hz, gain, black_level
-                       by whatever name the camera has for them; gain and black level
-                       in the camera's own unit
+    pixel_format       such as Mono8; docs/camera.md lists them
+    exposure_us        of a line, by whatever name the camera has for it
+    line_rate_hz       lines a second, by whatever name the camera has for it
+    gain, black_level  by whatever name, in the camera's own unit
     offset_px          of the first pixel used
     packet_bytes       GigE Vision packets, their headers included
+    triggers           what starts lines or frames; none: the camera runs freely
+    encoder            that the camera counts
     chunks             values that the camera shall append to each frame
     features           further ones, written last, in this order
     buffers            for the camera to fill while one is copied
     stall_ms           no frame for so long from a free-running camera is a stall;
                        by default four frames, at least 500
-    trigger_timeout_ms no frame for so long after a software trigger means that none
+    trigger_timeout_ms
+                       no frame for so long after a software trigger means that none
                        will come; by default two frames and half a second. Where another
                        trigger waits, the deadline of the first one ends the waiting, too
     tolerance          how far the camera may round what is written, as a share
@@ -243,8 +259,10 @@ class GenicamSpec(CameraSettings):
 class RecordedSpec(CameraSettings):
     """Recorded frames: a recording of kenpin's, or a folder of images.
 
-    as_timed   a recording is played in the time in which it was captured
-    rate_hz    instead; with neither, flat out
+    folder    of the frames
+    as_timed  a recording is played in the time in which it was captured
+    rate_hz   instead, frames a second; with neither, flat out
+    loop      begins again after the last frame
     """
 
     origin: ClassVar[Origin] = "recording"
@@ -257,7 +275,14 @@ class RecordedSpec(CameraSettings):
 
 
 class SyntheticSpec(CameraSettings):
-    """The synthetic web, to try a line without a camera."""
+    """The synthetic web, to try a line without a camera.
+
+    height_px  scan lines of a frame
+    width_px   pixels across
+    seed       of what is drawn
+    rate_hz    frames a second; by default flat out
+    count      of frames, after which it ends; by default it never does
+    """
 
     origin: ClassVar[Origin] = "simulation"
 

@@ -12,7 +12,7 @@ __all__ = ["DriftSpec"]
 class DriftSpec(Settings):
     """When pictures that have changed are an alarm; docs/drift.md has the rule.
 
-    watch            False: nobody looks
+    watch            false: nobody looks
     window           looks that are counted, the newest
     alarms_per_look  the chance of a false alarm that is borne, for each look and cause
     slack            a change by less than this share is none, whatever the good images say

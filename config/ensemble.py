@@ -24,7 +24,8 @@ __all__ = ["ENSEMBLE", "EnsembleSpec", "MemberSpec"]
 class MemberSpec(Settings):
     """A method of an ensemble: its table, and in it a backbone of its own, where it has one.
 
-    backbone  that this member looks at; None: the recipe's
+    method    not a key: the member's own table is that of a method, `name` and all
+    backbone  that this member looks at; by default the recipe's
     """
 
     method: MethodSpec

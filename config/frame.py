@@ -26,6 +26,9 @@ class FrameSpec(Settings):
 
     geometry   indexed: one frame shows one part. continuous: frames are blocks
                of an endless web, of any height, so `height_px` stays away
+    height_px  scan lines of a frame, from 16 on; a must where geometry is indexed
+    width_px   pixels across
+    channels   1: grey; 3: red, green, blue
     fit        what becomes of a photograph of another size. exact: it is refused.
                resize: it is stretched. trim: its middle is taken, the rest is not
                inspected. pad: it is mirrored at its borders until it is large enough

@@ -21,6 +21,9 @@ class ImagesSpec(Settings):
               archive, or a list
     layout    of that data set, such as mvtec, visa or csv; "auto" recognises it
     category  one of several products in it
+    ng        a folder of NG images: never learned from; they stand in the table of
+              thresholds and may choose one
+    seed      of what is drawn by chance: tiles, copies and twins
     turn_deg  turns each photograph clockwise before anything else: recorded
               with the web running across, for example
     joined    continuous geometry only: the files, in the order of their names,

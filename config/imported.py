@@ -17,8 +17,9 @@ __all__ = ["IMPORTED", "ImportedSpec", "ModelSpec"]
 class ModelSpec(Settings):
     """The table [model]: a network in a file. What the file tells by itself need not be said.
 
-    file         OpenVINO IR (.xml, its .bin beside it), ONNX (.onnx), or a folder with one of
-                 them, such as Anomalib exports
+    file         OpenVINO IR (.xml, its .bin beside it), ONNX (.onnx), a program that
+                 torch.export.save wrote (.pt2), or a folder with one of them, such as Anomalib
+                 exports
     map, score   outputs by name: an anomaly map, and one number for the whole tile
     features     outputs by name that a method such as padim or patchcore works on, fine
                  to coarse

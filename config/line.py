@@ -54,6 +54,7 @@ class LineTriggerSpec(Settings):
 class RingSpec(Settings):
     """Frames in shared memory between camera, inspection and archive.
 
+    slots        frames that it holds
     pixel_bytes  of one slot; by default what the bundle's frame needs
     """
 
@@ -64,13 +65,18 @@ class RingSpec(Settings):
 class WireSpec(Settings):
     """Where the line is spoken to. Endpoints: tcp://ADDRESS:PORT or ipc:///PATH.
 
-    ctl, pub, img  commands; verdicts and states; pictures. An empty ctl: no commands
+    ctl            where commands are taken; "": nowhere, and nobody can trigger
+    pub            where verdicts and states are published
+    img            where pictures are published; by default nowhere
     encoding       of ctl, and of pub unless pub_encoding says another; struct is
                    for soft PLCs and says less, see docs/protocol.md
+    pub_encoding   of pub alone; by default as encoding
     keys           folder with the line's CURVE keys and the clients' public
                    ones; a must for addresses that are not local. TCP clients
                    without an admitted key are turned away, local ones too
     ipc_group      the group of the service's user may use ipc sockets too
+    resend_ms      pause before a verdict that its client has not acknowledged is
+                   sent again
     """
 
     ctl: str = "tcp://127.0.0.1:5555"
@@ -97,10 +103,10 @@ class GatewaySpec(Settings):
 class InspectionSpec(Settings):
     """What the inspection process may use.
 
-    threads           cores for the network; None: as many as it may run on, less one
+    threads           cores for the network; by default as many as it may run on, less one
                       for Python, the camera and the network card, unless `cpus`
                       leaves them one
-    cpus              the cores it may run on; None: those of the service
+    cpus              the cores it may run on; by default those of the service
     prepare_niceness  of the process that proves the next bundle beside the line
     """
 
@@ -131,8 +137,8 @@ class ArchiveSpec(Settings):
     """Where NG frames, and a sample of OK frames, are kept; docs/archive.md has the rules.
 
     folder          must exist; each line its own
-    max_bytes, max_files
-                    of what the archive holds
+    max_bytes       of all that the archive holds
+    max_files       the same in files
     min_free_bytes  left on the disk, whoever fills it
     ok_every        one of so many OK frames; 0: none
     """
@@ -145,16 +151,21 @@ class ArchiveSpec(Settings):
 
 
 class StatusSpec(Listening):
-    """The page for Prometheus, /healthz and /readyz."""
+    """The page for Prometheus, /healthz and /readyz.
+
+    address  in numbers
+    port     0: a free one, which the log tells
+    """
 
     address: str = "127.0.0.1"
     port: int = Field(default=9464, ge=0, le=65535)
 
 
 class RollsSpec(Settings):
-    """Where the reports of a web's rolls are written: see `WebSpec.roll` for where rolls end.
+    """Where the reports of a web's rolls are written; `web.roll` says where rolls end.
 
-    start  a roll begins with the service; else by command, or at its encoder count
+    folder  for them
+    start   a roll begins with the service; else by command, or at its encoder count
     """
 
     folder: Path
@@ -209,7 +220,12 @@ class UninspectedSpec(Settings):
 
 
 class LogSpec(Settings):
-    """The log on stderr: JSON lines; what finds no room is dropped and counted."""
+    """The log on stderr: JSON lines; what finds no room is dropped and counted.
+
+    level     the least that is written
+    capacity  lines that may wait to be written
+    burst     so often in a minute the same event is written
+    """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     capacity: int = Field(default=1000, ge=10, le=100_000)
@@ -219,10 +235,13 @@ class LogSpec(Settings):
 class Line(Settings):
     """A line on a box. Relative paths start at the file's folder.
 
+    name     of the line, in topics and messages
+    box      the computer's name, in messages
+    cam      the camera's name, in messages
     bundles  the bundle store, whose link `current` names the bundle in force;
              or one bundle's own folder
     trust    a folder of public keys, one of which must have signed a bundle before
-             it is used; None: bundles need no signature
+             it is used; without it bundles need no signature
     audit    the log of who changed what; by default audit.jsonl in the bundle store
     sim      verdicts are marked as simulated; by default if no real camera is used
     web      lanes, gates and rolls of this line, instead of the recipe's

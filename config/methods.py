@@ -50,7 +50,7 @@ _PER_ROW = ("dense", "1/4", "1/16")
 class MethodSettings(Settings):
     """What every method's table `[method]` has.
 
-    name   tells the methods apart
+    name   which method; each has a table of its own keys below
     share  which tiles are judged by the same statistics: each by its own, those of a
            column, or all of the frame
     """
@@ -116,10 +116,15 @@ class Method:
 class PadimSpec(MethodSettings):
     """PaDiM (Defard et al., arXiv:2011.08785).
 
-    dimensions    channels kept: chosen by a seeded permutation ("select") or
-                  mixed by a seeded orthogonal projection ("project")
-    feature_ratio the same as a share of the backbone's channels
-    shrinkage     the paper's epsilon, added to the covariance's diagonal
+    dimensions     channels kept; by default 100, or all if there are fewer
+    feature_ratio  the same as a share of the backbone's channels
+    reduction      channels are chosen by a seeded permutation ("select") or mixed by a
+                   seeded orthogonal projection ("project")
+    granularity    a Gaussian for each position ("dense"), for squares of 2 x 2 or 4 x 4 of
+                   them ("1/4", "1/16"), for each pixel column of the map ("columns") or
+                   one for all ("single")
+    shrinkage      the paper's epsilon, added to the covariance's diagonal
+    seed           of the permutation or projection
     """
 
     name: Literal["padim"]
@@ -155,6 +160,8 @@ class PadimSpec(MethodSettings):
 class PatchCoreSpec(MethodSettings):
     """PatchCore (Roth et al., arXiv:2106.08265).
 
+    coreset_rows           patches that are kept of each model; by default 2000
+    coreset_ratio          the same as a share of all good patches
     coreset                what its rows are chosen from: `sampled`, patches drawn from all
                            alike; `streamed`, a net that every patch is near to, so that
                            rare ones count, which takes longer
@@ -162,11 +169,13 @@ class PatchCoreSpec(MethodSettings):
                            choose from; bounds memory whatever the image count
     projection_dimensions  greedy selection measures in this many random
                            directions; 0 measures in the features themselves
+    neighbourhood          patches that a feature is averaged over, along a side
     reweight_neighbours    b of eq. 7; 0 leaves the image score unweighted
     position_weight        for parts that always lie alike: a patch's place in the
                            frame, from -1 to 1 each way, counts as two more features
                            of this weight, in standard deviations of all features
                            together; 0, as in the paper, is for webs
+    seed                   of what is drawn by chance: candidates, directions, the first row
     """
 
     tap_strides: ClassVar[tuple[int, ...]] = (8, 16)

@@ -24,11 +24,14 @@ Clock = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9
 class PageSpec(Listening):
     """The live page, for people on the floor.
 
-    address, port   where it is served; 0: a free port, which the log tells
+    address         where it is served
+    port            0: a free one, which the log tells
     hosts           further names that browsers call it by
     accounts        the file of people and their roles, see `edge-run page`; a must for an
                     address that is not loopback. Without one, whoever sits at the box
                     may do what `local_role` may
+    local_role      of whoever sits at the box, where there are no accounts; each role may do
+                    what those before it may
     certificate, private_key
                     TLS, as PEM files; a must for an address that is not loopback
     notice          who may use it and what is recorded, say: shown to whoever is to log in

@@ -50,8 +50,14 @@ SAFE_WEIGHT_BITS: Final = 7
 class QuantizeSpec(Settings):
     """INT8 by NNCF, and the limits past which the compile step fails.
 
+    precision            "int8", or "fp32": the network stays as it is
     weight_bits          with 7, scores are the same on every x86-64 processor; 8 are
                          for processors with VNNI, and others refuse the bundle
+    calibrate_on         what the ranges of INT8 are taken from: good tiles, with twins of
+                         them in which defects are drawn, or good tiles alone
+    calibration_tiles    so many of these
+    guard_tiles          good tiles, and a twin of each, that FP32 and INT8 are compared on;
+                         as many others to measure by
     min_score_ratio      INT8 may shrink the scores of any kind of anomaly twin to
                          this part of FP32's
     max_separation_loss  and may lose this much AUROC of twins against normals
@@ -108,11 +114,15 @@ class ScoreSpec(Settings):
 class ImageQualitySpec(Settings):
     """How far a frame's brightness and contrast may leave those of the good images.
 
-    Grey mean: the good range widened by `grey_margin` grey levels on both
-    sides. Contrast (standard deviation): at least `contrast_share` of the
-    lowest good one. With `even_light` a frame within is brought to the good images'
-    mean brightness before the network sees it: a lamp that ages is then no defect, and
-    a part that is darker as a whole is none either.
+    A frame beyond is NG `image_quality`.
+
+    even_light      a frame within is brought to the good images' mean brightness before
+                    the network sees it: a lamp that ages is then no defect, and a part
+                    that is darker as a whole is none either
+    grey_margin     grey levels by which a frame's mean may leave the good images' range, on
+                    both sides
+    contrast_share  of the lowest contrast (standard deviation) of a good image: less is
+                    too flat
     """
 
     even_light: bool = True
@@ -121,13 +131,20 @@ class ImageQualitySpec(Settings):
 
 
 class EngineSpec(Settings):
-    """How the IR runs: tiles per inference; the shape is static."""
+    """How the network runs on the box; its shape is static.
+
+    batch  tiles of one inference
+    """
 
     batch: int = Field(default=8, ge=1, le=256)
 
 
 class Recipe(Settings):
-    """A recipe file as a whole."""
+    """A recipe file as a whole.
+
+    name   of what is inspected: bundles are called by it and by their hash
+    model  a network of somebody else's, for `edge-compile import`
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     images: ImagesSpec

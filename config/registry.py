@@ -46,6 +46,11 @@ class Registry(Generic[Entry]):
         self._kind = kind
         self._builtin = dict(builtin)
 
+    @property
+    def builtin(self) -> list[str]:
+        """The names that are kenpin's own, sorted; the same whatever is installed."""
+        return sorted(self._builtin)
+
     def names(self) -> list[str]:
         """All names, built-in or installed, sorted."""
         return sorted({*self._builtin, *(point.name for point in entry_points(group=self.group))})

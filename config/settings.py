@@ -54,7 +54,7 @@ def problems(error: ValidationError) -> str:
         key = ".".join(str(part) for part in item["loc"])
         text = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            text = "unknown key; see the commented examples in config/"
+            text = "unknown key; docs/reference/recipe.md and line.md list all"
         elif item["type"] == "missing":
             text = "is missing"
         lines.append(f"{key}: {text}" if key else text)

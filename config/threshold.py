@@ -37,24 +37,27 @@ def read_rate(value: Any) -> Any:
 
 # What has a threshold of its own: `column` is one of the map, `tile` a tile's core.
 Each = Literal["frame", "tile", "lane", "column"]
-Rate = Annotated[float, BeforeValidator(read_rate), Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, lt=1), BeforeValidator(read_rate)]
 
 
 class ThresholdSpec(Settings):
     """Where OK ends.
 
+    method         false_rejects: so many good parts are rejected. f1: the best F1 over the
+                   good images and those in `images.ng`. cost: the cheapest over the same.
+                   fixed: `ok` (and `ng`), as given
     false_rejects  so many of all good parts are rejected, 0.01 or "1%": told from the good
                    images' scores, each judged without its own part
-    f1             the best F1 over the good images and those in `images.ng`
-    cost           the cheapest over the same: an escaped defect costs `escape_cost` times a
-                   rejected good part, and `ng_share` of all parts are NG
-    fixed          `ok` (and `ng`), as given
-
-    each: what has a threshold of its own: the whole frame, each tile (of a web, each column
-    of tiles), each lane of a web, or each column of the map. The promise is still about
-    frames or strips as a whole.
-
-    unsure_band widens every method but `fixed`: `ng` = `ok` x (1 + unsure_band).
+    each           what has a threshold of its own: the whole frame, each tile (of a web,
+                   each column of tiles), each lane of a web, or each column of the map. The
+                   promise is still about frames or strips as a whole
+    escape_cost    for cost: so many rejected good parts are as bad as one escaped defect
+    ng_share       for cost: so many of all parts are NG, 0.01 or "1%"
+    unsure_band    scores above `ok` and up to `ok` x (1 + unsure_band) are NG `unsure`
+                   instead of `defect`; not for fixed, which has `ng`
+    ok             for fixed: the largest score that is good
+    ng             for fixed: scores above `ok` and up to here are NG `unsure`; by default
+                   `ok`, so that none is
     """
 
     method: Literal["false_rejects", "f1", "cost", "fixed"] = "false_rejects"

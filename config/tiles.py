@@ -12,10 +12,15 @@ __all__ = ["TileSpec"]
 
 
 class TileSpec(Settings):
-    """How a frame is cut: `size_px` squares whose outer `halo_px` is context only.
+    """How a frame is cut: into squares whose border is context only.
 
-    Without `size_px`, PatchCore's tiles of parts are 512 px where the frame fills them and
-    that is fewer pixels, halos included; all others have 256 px.
+    size_px    side of a square. Where it is left out, PatchCore's tiles of parts are 512 px
+               if the frame fills them and that is fewer pixels, halos included; all
+               others have 256 px
+    halo_px    the border on each side: seen by the network and not scored, for padding
+               poisons features there
+    stride_px  from one tile to the next; by default what is scored, so that nothing is
+               scored twice
     """
 
     size_px: int = Field(default=256, ge=32, le=2048)

@@ -87,6 +87,7 @@ class DrawnSpec(Settings):
 class TrainedSpec(MethodSettings):
     """What every trained method's table `[method]` has.
 
+    share     "frame" alone: the network is the same everywhere
     minutes   that one training may take; there are `folds` + 1 of them
     steps     that one training may take: ended by them it comes out the same each time
     folds     good images are dealt into so many, by part: each is judged by a network that
@@ -209,7 +210,7 @@ class CflowSpec(TrainedSpec):
 class MetricSpec(TrainedSpec):
     """Deep metric learning with anomaly twins: the distance to the nearest good tile, by cosine.
 
-    loss        arcface, cosface, sphereface, l2_softmax or center: what a training minimises
+    loss        what a training minimises
     margin, scale
                 of the loss; by default its paper's own
     dimensions  of an embedding

@@ -33,7 +33,11 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$"
 
 
 class _Span(Settings):
-    """Pixels across the web, from `left_px` to just before `right_px`."""
+    """Pixels across the web.
+
+    left_px   the first of them
+    right_px  the one just behind the last
+    """
 
     left_px: int = Field(ge=0)
     right_px: int = Field(ge=1)
@@ -87,6 +91,7 @@ class ZoneSpec(Settings):
 class LaneSpec(_Span):
     """A part of the width with a verdict, thresholds and a reject gate of its own.
 
+    name               in verdicts, on the wire and in a roll's report
     threshold_times    of the bundle's thresholds, both
     offset_to_gate_mm  from the camera's line to this lane's gate, along the
                        web; by default the web's
@@ -165,13 +170,13 @@ class WebEncoderSpec(Settings):
 class AlongSpec(Settings):
     """From scan lines to millimetres along the web.
 
-    line_pitch_mm                from one line to the next; or
-    line_rate_hz, speed_mm_s     lines and millimetres of web per second
-    encoder                      if frames carry counts, they say where lines
-                                 lie; the pitch only fills in between them
-    fastest_line_mm              most that the web moves from one line to the
-                                 next, by default the pitch: so far may lines
-                                 between two counts be off, which widens gates
+    line_pitch_mm    from one line to the next; or line_rate_hz and speed_mm_s say it
+    line_rate_hz     lines that the camera scans in a second
+    speed_mm_s       millimetres that the web moves in a second
+    encoder          if frames carry counts, they say where lines lie; the pitch only
+                     fills in between them
+    fastest_line_mm  most that the web moves from one line to the next, by default the
+                     pitch: so far may lines between two counts be off, which widens gates
     """
 
     line_pitch_mm: float | None = Field(default=None, gt=0)
@@ -224,9 +229,9 @@ class DefectSpec(Settings):
 class RollSpec(Settings):
     """Where a roll ends and the next begins.
 
-    length_mm      a new roll every so many mm; None: by command only
-    start_count, stop_count
-                   encoder counts at which a roll starts and stops by itself
+    length_mm      a new roll every so many mm; by default by command only
+    start_count    encoder count at which a roll starts by itself
+    stop_count     encoder count at which it stops by itself
     size_classes_mm
                    limits of the classes by which defects are counted
     most_defects   on the map of one roll, the highest first; the rest is counted
@@ -253,14 +258,16 @@ class RollSpec(Settings):
 class WebSpec(Settings):
     """The table [web] of a recipe with continuous geometry, or of a line.
 
-    mm_per_px          across the web; None: sizes only in pixels
+    mm_per_px          across the web; without it sizes are told in pixels only
     along              along the web
-    offset_to_gate_mm  from the camera's line to the reject gate; None: no gate
+    offset_to_gate_mm  from the camera's line to the reject gate; without it there is none
     gate_margin_mm     added before and after each defect where the gate acts
     lanes              left to right; none given: one over the whole width
     ignore             zones that are not inspected
     edges              where the web ends across, found for every tile row
     ends               where the material begins and ends along, found for every web
+    defects            how regions over threshold become defects
+    roll               where rolls end, and what their reports say
     """
 
     mm_per_px: float | None = Field(default=None, gt=0)

@@ -84,7 +84,7 @@ def test_a_recipe_cannot_be_changed_once_loaded(recipe):
 )
 def test_an_unknown_key_is_named(recipe, tables, key):
     said = refusal(recipe(**tables))
-    assert f"recipe.toml: {key}: unknown key; see the commented examples in config/" in said
+    assert f"recipe.toml: {key}: unknown key; docs/reference/recipe.md" in said
 
 
 def test_every_problem_is_named_at_once(recipe):
