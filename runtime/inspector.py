@@ -193,6 +193,16 @@ class WebInspector:
             self._blocks = 0 if last else self._blocks + 1
             return VerdictWithMap.of(self._pipeline.judge(frame, last=last))
 
+    def finish(self) -> VerdictWithMap | None:
+        """The verdict about the web's last lines, where no block was said to be the last.
+
+        The next block is the first of another web. None if no block has come.
+        """
+        with self._turn:
+            self._blocks = 0
+            judged = self._pipeline.finish()
+            return None if judged is None else VerdictWithMap.of(judged)
+
 
 def load(
     path: Path | str,

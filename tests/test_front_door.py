@@ -170,6 +170,23 @@ def test_a_web_is_judged_as_the_line_judges_it_and_two_webs_do_not_mix(web_bundl
         )
 
 
+def test_a_web_of_which_no_block_was_the_last_is_ended_by_finish(web_bundle: Bundle) -> None:
+    inspector = kenpin.load(web_bundle.folder)
+    lines = spoiled(some_web(384), (300, 60, 10, 10))
+    told, asked = inspector.web(), inspector.web()
+    assert asked.finish() is None
+    blocks = np.split(lines, 3)
+    whole = [told.judge(block, last=number == 2) for number, block in enumerate(blocks)]
+    found = [asked.judge(block) for block in blocks]
+    last = asked.finish()
+    assert last is not None
+    assert last.web.end_line == whole[-1].web.end_line == 384
+    assert last.web.first_line == found[-1].web.end_line
+    assert max(one.score for one in (*found, last)) == max(one.score for one in whole)
+    # Another web begins at its own first line.
+    assert asked.judge(blocks[0]).web == found[0].web
+
+
 def test_a_bundle_for_parts_has_no_web(inspector: kenpin.Inspector) -> None:
     with pytest.raises(kenpin.BundleError, match="its frames show parts; give each to `judge`"):
         inspector.web()
