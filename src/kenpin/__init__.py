@@ -22,15 +22,22 @@ if TYPE_CHECKING:
     from kenpin.runtime.bundles.manifest import BundleError
     from kenpin.runtime.inspector import Inspector, VerdictWithMap, WebInspector, load
     from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
-    from kenpin.runtime.wire.client import LineClient, WireOptions
+    from kenpin.runtime.wire.client import (
+        LineClient,
+        LineSilentError,
+        RefusedError,
+        WireOptions,
+    )
 
 __all__ = [
     "BundleError",
     "ConfigError",
     "Inspector",
     "LineClient",
+    "LineSilentError",
     "Outcome",
     "Reason",
+    "RefusedError",
     "Verdict",
     "VerdictWithMap",
     "WebInspector",
@@ -47,8 +54,10 @@ _HOMES = {
     "ConfigError": "kenpin.config.errors",
     "Inspector": "kenpin.runtime.inspector",
     "LineClient": "kenpin.runtime.wire.client",
+    "LineSilentError": "kenpin.runtime.wire.client",
     "Outcome": "kenpin.runtime.judging.verdict",
     "Reason": "kenpin.runtime.judging.verdict",
+    "RefusedError": "kenpin.runtime.wire.client",
     "Verdict": "kenpin.runtime.judging.verdict",
     "VerdictWithMap": "kenpin.runtime.inspector",
     "WebInspector": "kenpin.runtime.inspector",
