@@ -161,8 +161,14 @@ def _documents(
 ) -> None:
     pages = _at(stage, DOC)
     pages.mkdir(parents=True)
-    for page in ("docs/systemd.md", "README.md", "SECURITY.md"):
+    for page in ("README.md", "SECURITY.md"):
         shutil.copy(ROOT / page, pages)
+    # With all that they link to.
+    shutil.copytree(ROOT / "docs", pages / "docs")
+    shutil.copytree(ROOT / "examples/c", pages / "examples/c")
+    (pages / "config").mkdir()
+    for example in (ROOT / "config").glob("*.toml"):
+        shutil.copy(example, pages / "config")
     holder = maintainer_of(project, os.environ)
     libraries = (home / "lib").relative_to("/").as_posix()
     (pages / "copyright").write_text(copyright_of(holder, libraries, wheels))

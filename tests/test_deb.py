@@ -161,11 +161,10 @@ def test_the_same_source_makes_the_same_package_anywhere(package: Path, tmp_path
     """Another path, another day, another time zone, another umask: the same bytes."""
     elsewhere = tmp_path / "some" / "other place"
     rooms = ("camera", "compile", "config", "processes", "runtime", "systemd", "src", "packaging")
-    for room in rooms:
+    for room in (*rooms, "docs", "examples"):
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(ROOT / room, elsewhere / room, symlinks=True, ignore=ignored)
-    (elsewhere / "docs").mkdir()
-    for page in ("README.md", "CHANGELOG.md", "SECURITY.md", "pyproject.toml", "docs/systemd.md"):
+    for page in ("README.md", "CHANGELOG.md", "SECURITY.md", "pyproject.toml"):
         shutil.copyfile(ROOT / page, elsewhere / page)
     before = os.umask(0o077)
     try:
@@ -199,6 +198,20 @@ def check_bill(bill: dict[str, Any], tree: Path) -> None:
     assert told == found
     refs = [part["bom-ref"] for part in parts]
     assert len(set(refs)) == len(refs)
+
+
+def test_every_link_of_its_pages_leads_to_a_file_on_the_box(tree: Path) -> None:
+    pages = tree / "usr/share/doc/kenpin"
+    texts = {page: page.read_text(encoding="utf-8") for page in pages.rglob("*.md")}
+    assert {pages / "README.md", pages / "docs/troubleshooting.md"} <= set(texts)
+    links = {page: re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) for page, text in texts.items()}
+    dead = {
+        (page.relative_to(pages), link)
+        for page, found in links.items()
+        for link in found
+        if not (page.parent / link).exists()
+    }
+    assert dead == set()
 
 
 def test_the_licences_come_with_it(tree: Path) -> None:
