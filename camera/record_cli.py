@@ -32,7 +32,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, asked_to_end, run
 from kenpin.config.registry import load_object
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 EXAMPLES = """examples:
   edge-run record line.toml -o /data/monday --max-gb 100
@@ -49,12 +49,13 @@ _SLOTS = 40
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     expected = {ConfigError: Exit.CONFIG, RecordingError: Exit.IMAGES, CameraError: Exit.CAMERA}
     return run(lambda: _record(options), expected, debug=options.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="edge-run record",
         description="Record a line's camera, losslessly, with all that is known of each frame.",
@@ -62,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("line", type=Path, metavar="LINE.toml", help="whose camera")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="for the recording"
+    )
     parser.add_argument("--max-gb", type=positive, default=10.0, help="of all files; default: 10")
     parser.add_argument(
         "--drop-oldest", action="store_true", help="go on at the limit, without the oldest frames"

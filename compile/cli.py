@@ -17,7 +17,7 @@ from kenpin.processes.cluster import add_dask
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.bundles.store import StoreError
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 EXAMPLES = """examples:
   edge-compile init photographs/            look at images, write a commented recipe
@@ -39,16 +39,17 @@ EXAMPLES = """examples:
   edge-compile sign bundles/current --key plant.pem
   edge-compile publish bundles/current s3://plant-bundles --line web-1 --key plant.pem
 
-A recipe is a TOML file; config/ holds commented examples. A DATASET has
-test/good/, test/<defect>/ and ground_truth/<defect>/<name>_mask.png, white where
-the defect is. Images that are refused count in no figure: eval then exits with 13.
+A recipe is a TOML file; config/ holds commented examples, docs/reference/recipe.md
+every setting. A DATASET has test/good/, test/<defect>/ and
+ground_truth/<defect>/<name>_mask.png, white where the defect is. Images that are refused
+count in no figure: eval then exits with 13.
 
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     expected: dict[type[Exception], Exit] = {
         ConfigError: Exit.CONFIG,
         ImageError: Exit.IMAGES,
@@ -89,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(act, expected, debug=options.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="edge-compile",
         description="Turn good images into a bundle that finds what does not look like them.",
@@ -115,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _recipe_commands(command)
     sub = command("bench", "Try methods on backbones on data sets with seeds: one table.")
-    sub.add_argument("grid", type=Path, metavar="GRID.toml")
+    sub.add_argument("grid", type=Path, metavar="GRID.toml", help="what is to be tried")
     sub.add_argument(
         "-o", "--output", type=Path, default=Path("bench"), metavar="DIR", help="goes on from there"
     )
@@ -131,7 +133,14 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("data", "Lay a data set out as kenpin reads it, and say what is in it.")
     sub.add_argument("source", type=Path, metavar="SOURCE", help="a folder, an archive, or a list")
     _layout_arguments(sub)
-    sub.add_argument("-o", "--output", type=Path, default=Path("data"), metavar="DIR")
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="where it is laid out; default: data",
+    )
     _bundle_commands(command)
     _threshold_arguments(
         command(
@@ -140,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     sub = command("update", "Make a bundle that has learnt from frames that it falsely rejected.")
-    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    _add_bundle(sub)
     sub.add_argument(
         "--reviews",
         type=Path,
@@ -148,7 +157,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="a line's archive, or what `edge-run reviews export` wrote",
     )
-    sub.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: beside the old one")
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="for the new bundle; default: beside the old one",
+    )
     return parser
 
 
@@ -156,7 +171,7 @@ def _recipe_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
     build = command("build", "Compile a recipe, or a folder of good images, into a bundle.")
     imported = command("import", "Compile a recipe into a bundle around somebody else's network.")
     imported.add_argument(
-        "model", type=Path, metavar="MODEL", help=".onnx, .xml, or a folder with one"
+        "model", type=Path, metavar="MODEL", help=".onnx, .xml, .pt2, or a folder with one"
     )
     imported.add_argument(
         "--prove",
@@ -187,7 +202,14 @@ def _recipe_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
         )
     for sub in (build, imported):
         add_dask(sub)
-        sub.add_argument("-o", "--output", type=Path, default=Path("bundles"), metavar="DIR")
+        sub.add_argument(
+            "-o",
+            "--output",
+            type=Path,
+            default=Path("bundles"),
+            metavar="DIR",
+            help="for the bundle and the link `current` to it; default: bundles",
+        )
     check.add_argument(
         "--picture", type=Path, metavar="FILE", help="draw there what is not inspected"
     )
@@ -195,7 +217,7 @@ def _recipe_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
 
 def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     sub = command("eval", "Measure a bundle on a labelled dataset.")
-    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    _add_bundle(sub)
     sub.add_argument(
         "dataset", type=Path, metavar="DATASET", help="a folder, an archive, or a list"
     )
@@ -220,9 +242,9 @@ def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
         "--tile-px", type=whole, help="also judge squares of this side (default: strips only)"
     )
     sub = command("inspect", "Show what a bundle holds.")
-    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    _add_bundle(sub)
     sub = command("verify", "Check every byte of a bundle, and its golden frames.")
-    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    _add_bundle(sub)
     sub.add_argument("--files-only", action="store_true", help="do not run the golden frames")
     sub.add_argument(
         "--trust", type=Path, metavar="DIR", help="keys, one of which must have signed"
@@ -230,15 +252,21 @@ def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
     sub = command("key", "Make a key pair for signing bundles.")
     sub.add_argument("private", type=Path, metavar="FILE", help="the private key; .pub beside it")
     sub = command("sign", "Sign a bundle: whoever holds the key vouches for its content.")
-    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    _add_bundle(sub)
     sub.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
     sub = command("publish", "Bring a bundle to a depot, and order it for lines, which pull it.")
-    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    _add_bundle(sub)
     sub.add_argument("depot", metavar="DEPOT", help="a folder, or a URL such as s3://bucket/depot")
     sub.add_argument(
         "--line", action="append", default=[], metavar="NAME", help="that is to run it; repeatable"
     )
     sub.add_argument("--key", type=Path, metavar="FILE", help="signs bundle and orders")
+
+
+def _add_bundle(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "bundle", type=Path, metavar="BUNDLE", help="its folder, or a store's `current`"
+    )
 
 
 def _layout_arguments(sub: argparse.ArgumentParser) -> None:
@@ -278,7 +306,7 @@ def _tune_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def _threshold_arguments(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("bundle", type=Path, metavar="BUNDLE")
+    _add_bundle(sub)
     sub.add_argument(
         "--false-rejects",
         metavar="RATE",
@@ -293,7 +321,13 @@ def _threshold_arguments(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--ok", type=float, help="the largest score that is good, set by hand")
     sub.add_argument("--ng", type=float, help="with --ok: scores up to here are NG as unsure")
-    sub.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: beside the old one")
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="for the new bundle; default: beside the old one",
+    )
 
 
 if __name__ == "__main__":

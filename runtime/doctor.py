@@ -38,7 +38,7 @@ from kenpin.runtime.rate import add_rate
 from kenpin.runtime.security import examine_security
 from kenpin.runtime.tune import add_tune
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 EXAMPLES = """examples:
   edge-doctor camera                         cameras of the producers in GENICAM_GENTL64_PATH
@@ -66,7 +66,7 @@ _MARKS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     expected = {
         ConfigError: Exit.CONFIG,
         CameraError: Exit.CAMERA,
@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(lambda: int(options.action(options)), expected, debug=options.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="edge-doctor",
         description="Look at box and camera, and say what will hurt.",
@@ -88,8 +89,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     camera = commands.add_parser("camera", help="list cameras, grab a few frames, judge the box")
-    camera.add_argument("line", nargs="?", type=Path, metavar="LINE.toml")
-    camera.add_argument("--producer", type=Path, action="append", default=[], metavar="FILE.cti")
+    camera.add_argument(
+        "line", nargs="?", type=Path, metavar="LINE.toml", help="whose camera to try"
+    )
+    camera.add_argument(
+        "--producer",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE.cti",
+        help="without LINE.toml: where to look; default: all in GENICAM_GENTL64_PATH",
+    )
     camera.add_argument("--serial", help="which camera to try")
     camera.add_argument(
         "--seconds", type=positive, default=3.0, help="how long to grab; default: 3"
@@ -98,14 +108,16 @@ def _parser() -> argparse.ArgumentParser:
     flat = commands.add_parser("flat-field", help="calibrate a flat-field correction")
     flat.add_argument("--dark", type=Path, required=True, help="frames with the lens covered")
     flat.add_argument("--white", type=Path, required=True, help="frames of an even white target")
-    flat.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    flat.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE.json", help="the correction"
+    )
     flat.add_argument("--line", type=Path, metavar="LINE.toml", help="whose settings it holds for")
     flat.add_argument("--bits", type=whole, default=8, help="of a sample; default: 8")
     flat.set_defaults(action=_flat_field)
     box = commands.add_parser("box", help="priorities, memory, clocks: what makes verdicts late")
     box.set_defaults(action=_box)
     security = commands.add_parser("security", help="how a line and its box are kept")
-    security.add_argument("line", type=Path, metavar="LINE.toml")
+    security.add_argument("line", type=Path, metavar="LINE.toml", help="the line's settings")
     security.set_defaults(action=_security)
     add_tune(commands)
     add_rate(commands)

@@ -203,7 +203,14 @@ def add_rate(commands: Any) -> None:
     rate.add_argument(
         "--budget-ms", type=positive, default=100.0, help="to a verdict; default: 100"
     )
-    rate.add_argument("--widths", type=whole, nargs="+", default=WIDTHS, metavar="PX")
+    rate.add_argument(
+        "--widths",
+        type=whole,
+        nargs="+",
+        default=WIDTHS,
+        metavar="PX",
+        help="of frames, to try; default: " + " ".join(map(str, WIDTHS)),
+    )
     rate.add_argument("--lines", type=whole, help="of a web's frame; default: one tile row")
     rate.add_argument(
         "--seconds", type=not_negative, default=20.0, help="at each width; default: 20"

@@ -45,7 +45,7 @@ from kenpin.runtime.wire.feed import VerdictFeed
 from kenpin.runtime.wire.map_encoding import Encoding, Identity, State
 from kenpin.runtime.wire.sockets import EndpointError, VerdictPublisher
 
-__all__ = ["Tally", "main", "replay"]
+__all__ = ["Tally", "main", "make_parser", "replay"]
 
 # How long a grab waits before the sockets are served again.
 POLL_S = 0.1
@@ -203,7 +203,7 @@ def _line(verdict: Verdict, then: Then | None = None) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -222,7 +222,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(lambda: _replay(options), expected, debug=options.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="edge-replay",
         description="Run recorded frames through the pipeline of the box; every frame gets a "
@@ -253,13 +254,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=whole, help="cores for the network; default: all")
     parser.add_argument("--publish", metavar="ENDPOINT", help="tcp://127.0.0.1:PORT or ipc://PATH")
     parser.add_argument("--keys", type=Path, metavar="DIR", help="readers need one: edge-run keys")
-    parser.add_argument("--encoding", type=Encoding, choices=list(Encoding), default="msgpack")
+    parser.add_argument(
+        "--encoding",
+        type=Encoding,
+        choices=list(Encoding),
+        default="msgpack",
+        help="of what is published; readers must know it; default: msgpack",
+    )
     parser.add_argument("--box", default="replay", help="name of this box in messages")
     parser.add_argument("--line", default="replay", help="name of the line: v1/verdict/<line>")
     parser.add_argument(
         "--wait-s", type=not_negative, default=0.0, help="wait so long for a first subscriber"
     )
-    parser.add_argument("--overlays", type=Path, metavar="DIR", help="write pictures there")
+    parser.add_argument(
+        "--overlays", type=Path, metavar="DIR", help="write pictures there; of parts, not of webs"
+    )
     add_maps(parser)
     parser.add_argument("--rolls", type=Path, metavar="DIR", help="write a web's roll maps there")
     parser.add_argument("--roll-name", default="", help="of the roll; default: roll-0001")

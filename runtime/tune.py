@@ -139,7 +139,14 @@ def add_tune(commands: Any) -> None:
     tune.add_argument(
         "--threads", type=whole, help="the line's inspection.threads; default: the same as there"
     )
-    tune.add_argument("--batches", type=whole, nargs="+", default=BATCHES, metavar="N")
+    tune.add_argument(
+        "--batches",
+        type=whole,
+        nargs="+",
+        default=BATCHES,
+        metavar="N",
+        help="tiles of one inference, to try; default: " + " ".join(map(str, BATCHES)),
+    )
     tune.add_argument("--rounds", type=whole, default=30, help="of all settings; default: 30")
     tune.set_defaults(action=_tune)
 

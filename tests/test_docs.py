@@ -80,7 +80,7 @@ def test_every_reason_and_exit_code_has_its_row_in_troubleshooting() -> None:
     listed = {
         int(code) for row in re.findall(r"^\| ([\d, ]+) \|", page, re.M) for code in row.split(",")
     }
-    assert listed == {int(code) for code in Exit} - {Exit.DONE, Exit.INTERRUPTED}
+    assert listed == {int(code) for code in Exit} - {Exit.DONE}
 
 
 def test_every_command_of_the_simulated_camera_is_on_its_page() -> None:

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--" in words:
         cut = words.index("--")
         words, command = words[:cut], words[cut + 1 :]
-    asked = _parser().parse_args(words)
+    asked = make_parser().parse_args(words)
     try:
         if asked.action == "run":
             return _run(asked, command)
@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="python -m kenpin.camera.simulator",
         description="A GenICam line camera in software, with every fault on request.",
@@ -57,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     actions = parser.add_subparsers(dest="action", required=True)
     making = actions.add_parser("build", help="compile kenpinsim.cti into a directory")
-    making.add_argument("directory", type=Path)
+    making.add_argument("directory", type=Path, help="for the producer")
     running = actions.add_parser("run", help="run a command that finds the camera")
     running.add_argument("directory", type=Path, help="for the producer and its control socket")
     running.add_argument(

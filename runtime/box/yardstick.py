@@ -151,7 +151,14 @@ def add_measure(commands: Any) -> None:
     measure = commands.add_parser(
         "measure", help="time fixed work here: how much slower than a workstation is this box?"
     )
-    measure.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    measure.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE.json",
+        help="for edge-compile tune --measured",
+    )
     measure.add_argument(
         "--threads", type=whole, help="the line's inspection.threads; default: the same as there"
     )

@@ -28,7 +28,7 @@ from kenpin.runtime.wire.keys import ClientKeys, read_client
 from kenpin.runtime.wire.map_encoding import Encoding
 from kenpin.runtime.wire.verdict_messages import State
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 EXAMPLES = """examples:
   edge-plc                                     trigger 10 parts a second until Ctrl-C
@@ -50,7 +50,7 @@ class ChangeError(RuntimeError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     expected = {
         ConfigError: Exit.CONFIG,
         LineSilentError: Exit.SILENT,
@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(lambda: _plc(options), expected, debug=options.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="edge-plc",
         description=__doc__,
@@ -84,9 +85,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _line_arguments(where: argparse._ArgumentGroup) -> None:
-    where.add_argument("--ctl", default="tcp://127.0.0.1:5555", metavar="ENDPOINT")
-    where.add_argument("--pub", default="tcp://127.0.0.1:5556", metavar="ENDPOINT")
-    where.add_argument("--encoding", choices=list(Encoding), default="msgpack")
+    where.add_argument(
+        "--ctl",
+        default="tcp://127.0.0.1:5555",
+        metavar="ENDPOINT",
+        help="where it takes commands (tcp://127.0.0.1:5555)",
+    )
+    where.add_argument(
+        "--pub",
+        default="tcp://127.0.0.1:5556",
+        metavar="ENDPOINT",
+        help="where it publishes (tcp://127.0.0.1:5556)",
+    )
+    where.add_argument(
+        "--encoding", choices=list(Encoding), default="msgpack", help="of both (msgpack)"
+    )
     where.add_argument(
         "--line-toml",
         type=Path,
@@ -125,7 +138,7 @@ def _task_arguments(what: argparse._ArgumentGroup) -> None:
         action="append",
         default=[],
         choices=[*Fault, "all"],
-        help="do this wrong now and then; may be given several times",
+        help="do this wrong now and then; repeatable",
     )
     what.add_argument(
         "--fault-share", type=share, default=0.05, metavar="0..1", help="of the triggers (0.05)"

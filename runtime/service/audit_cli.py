@@ -17,7 +17,7 @@ from kenpin.config.line import load_line
 from kenpin.runtime.service.audit import AuditLog, logs_of
 from kenpin.runtime.service.audit_entry import AuditEntry, AuditError
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 EXAMPLES = """examples:
   edge-run audit verify /etc/kenpin/web-1.toml            whole, or what was altered or cut
@@ -33,12 +33,13 @@ somewhere else: whoever may write a log may also make it anew.
 
 def main(argv: Sequence[str]) -> int:
     """The command behind `edge-run audit`; returns its exit code."""
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG, AuditError: Exit.AUDIT}
     return run(lambda: int(options.do(options)), expected, debug=options.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="edge-run audit",
         description=__doc__,
@@ -51,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--head", metavar="HASH", help="of a line, noted earlier")
     verify.set_defaults(do=_verify)
     export = commands.add_parser("export", help="write all entries, after a check")
-    export.add_argument("--format", choices=("csv", "json"), default="csv")
+    export.add_argument(
+        "--format", choices=("csv", "json"), default="csv", help="json: a line each; default: csv"
+    )
     export.add_argument(
         "--since",
         type=_instant,

@@ -16,7 +16,7 @@ from kenpin.runtime.bundles.store import Store, StoreError
 from kenpin.runtime.service.audit import AuditLog, audit_of, log_in_force, store_audit, who_runs
 from kenpin.runtime.service.audit_entry import AuditError
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 EXAMPLES = """examples:
   edge-run bundles install /etc/kenpin/web-1.toml web-0123456789ab/
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     from kenpin.runtime.bundles.depot import DepotError
     from kenpin.runtime.bundles.manifest import BundleError
 
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     expected: dict[type[Exception], Exit] = {
         ConfigError: Exit.CONFIG,
         StoreError: Exit.BUNDLE,
@@ -49,7 +49,8 @@ def main(argv: Sequence[str]) -> int:
     return run(lambda: int(options.action(options)), expected, debug=options.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="edge-run bundles",
         description="Look at a line's bundles, and change which one is in force.",

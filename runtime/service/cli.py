@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kenpin.config.arguments import add_version
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser", "parsers"]
 
 EXAMPLES = """examples:
   edge-run check /etc/kenpin/web-1.toml      what is configured, and what is wrong with it
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and words[0] in _OTHERS:
         return _other(*words)
     checking = words[:1] == ["check"]
-    options = _parser().parse_args(words[1:] if checking else words)
+    options = make_parser().parse_args(words[1:] if checking else words)
     expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG}
 
     def act() -> int:
@@ -73,7 +73,17 @@ def _other(command: str, *words: str) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def parsers() -> Iterator[argparse.ArgumentParser]:
+    """What the command takes, and then each of those that its first word names."""
+    yield make_parser()
+    for command, home in _OTHERS.items():
+        module = importlib.import_module(home)
+        own = (command,) if home.endswith(".install") else ()
+        yield module.make_parser(*own)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="edge-run",
         usage=f"edge-run [check] LINE.toml [options]\n       edge-run {'|'.join(_OTHERS)} --help",

@@ -20,7 +20,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bundles.durable import replace_file
 
-__all__ = ["InstallStep", "Installation", "main", "wanted"]
+__all__ = ["InstallStep", "Installation", "main", "make_parser", "wanted"]
 
 EXAMPLES = """examples:
   edge-run install                                   below /usr/local and /etc
@@ -188,13 +188,14 @@ def _sha256(data: bytes) -> str:
 
 def main(command: str, argv: Sequence[str]) -> int:
     """The command `install` or `uninstall`; returns its exit code."""
-    options = _parser(command).parse_args(argv)
+    options = make_parser(command).parse_args(argv)
     action = _install if command == "install" else _uninstall
     expected = {ConfigError: Exit.CONFIG, PermissionError: Exit.CONFIG}
     return run(lambda: action(options), expected, debug=options.debug)
 
 
-def _parser(command: str) -> argparse.ArgumentParser:
+def make_parser(command: str) -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog=f"edge-run {command}",
         description="Put units, an example, and the files that systemd makes user and folders from, "
@@ -202,9 +203,18 @@ def _parser(command: str) -> argparse.ArgumentParser:
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="default: /")
     parser.add_argument(
-        "--prefix", type=_absolute, default=PurePosixPath("/usr/local"), help="default: /usr/local"
+        "--root",
+        type=Path,
+        default=Path("/"),
+        metavar="DIR",
+        help="of the box, or of an image of it; default: /",
+    )
+    parser.add_argument(
+        "--prefix",
+        type=_absolute,
+        default=PurePosixPath("/usr/local"),
+        help="where units and rules go; default: /usr/local",
     )
     if command == "install":
         parser.add_argument(

@@ -26,7 +26,7 @@ from kenpin.runtime.wire.keys import (
     revoke,
 )
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _VIA = "edge-run keys"
 
@@ -53,12 +53,13 @@ lies in: below /var/lib/kenpin/LINE to the line, elsewhere the line may not be a
 
 def main(argv: Sequence[str]) -> int:
     """The command behind `edge-run keys`; returns its exit code."""
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     expected: dict[type[Exception], Exit] = {ConfigError: Exit.CONFIG, AuditError: Exit.AUDIT}
     return run(lambda: int(options.do(options)), expected, debug=False)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="edge-run keys",
         description=__doc__,
@@ -67,12 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, do: object, text: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, do: object, text: str, of: str = "of the line's keys"
+    ) -> argparse.ArgumentParser:
         found = commands.add_parser(name, help=text, description=text)
         found.set_defaults(do=do)
         if name not in ("new", "list"):
             found.add_argument("name", metavar="NAME", help="of the client")
-        found.add_argument("folder", type=Path, metavar="FOLDER", help="of the line's keys")
+        found.add_argument("folder", type=Path, metavar="FOLDER", help=of)
         return found
 
     command("new", _new, "make the line's own keys; never over old ones")
@@ -84,9 +87,19 @@ def _parser() -> argparse.ArgumentParser:
     admitted.add_argument("public", type=Path, metavar="FILE", help="with its public-key")
     command("list", _list, "who is admitted")
     command("revoke", _revoke, "admit a client no longer")
-    made = command("certificate", _certificate, "make an application's certificate, for OPC UA")
+    made = command(
+        "certificate",
+        _certificate,
+        "make an application's certificate, for OPC UA",
+        "for both files: NAME.pem, and NAME.key, which is secret",
+    )
     made.add_argument("--address", action="append", default=[], help="under which it is reached")
-    command("user", _user, "give a user of an OPC UA server a password; FOLDER is the users' file")
+    command(
+        "user",
+        _user,
+        "give a user of an OPC UA server a password; FOLDER is the users' file",
+        "no folder here: the file of users",
+    )
     return parser
 
 

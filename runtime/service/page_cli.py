@@ -13,7 +13,7 @@ from kenpin.config.line import Line, load_line
 from kenpin.config.page import ROLES, PageSpec
 from kenpin.runtime.service.line_command import line_parser, run_line_command
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 EXAMPLES = """examples:
   edge-run page /etc/kenpin/web-1.toml                   where the page is
@@ -30,19 +30,22 @@ asked for, or read from standard input where that is no terminal.
 
 def main(argv: Sequence[str]) -> int:
     """The command; returns its exit code."""
-    return run_line_command(_parser(), argv, _obey)
+    return run_line_command(make_parser(), argv, _obey)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = line_parser(
         "edge-run page", "Say where a line's page is, or change who may use it.", EXAMPLES
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     add = actions.add_parser("add", help="make or change a person")
-    add.add_argument("name", metavar="NAME")
-    add.add_argument("--role", choices=ROLES, default="look")
+    add.add_argument("name", metavar="NAME", help="to log in by")
+    add.add_argument(
+        "--role", choices=ROLES, default="look", help="what the person may do; default: look"
+    )
     remove = actions.add_parser("remove", help="take a person off")
-    remove.add_argument("name", metavar="NAME")
+    remove.add_argument("name", metavar="NAME", help="as `list` shows it")
     actions.add_parser("list", help="who may do what")
     return parser
 

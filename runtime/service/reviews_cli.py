@@ -12,7 +12,7 @@ from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
 from kenpin.runtime.service.line_command import line_parser, run_line_command
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 EXAMPLES = """examples:
   edge-run reviews /etc/kenpin/web-1.toml                 who said what of which frame
@@ -28,10 +28,11 @@ them to the good images.
 
 def main(argv: Sequence[str]) -> int:
     """The command; returns its exit code."""
-    return run_line_command(_parser(), argv, _obey)
+    return run_line_command(make_parser(), argv, _obey)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = line_parser(
         "edge-run reviews",
         "List what people said of archived frames, or export the frames.",

@@ -34,7 +34,7 @@ from kenpin.runtime.wire.map_encoding import (
     topic,
 )
 
-__all__ = ["SequenceCheck", "VerdictSubscriber", "main"]
+__all__ = ["SequenceCheck", "VerdictSubscriber", "main", "make_parser"]
 
 _ALL_CAME = 0
 _SOME_MISSING = 1
@@ -147,7 +147,7 @@ class VerdictSubscriber:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the program; the exit code is explained at the top of this file."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     with ExitStack() as stack:
         try:
             keys = read_client(options.keys) if options.keys else None
@@ -256,7 +256,8 @@ def _open(stack: ExitStack, path: str | None) -> TextIO | None:
     return stack.enter_context(Path(path).open("w", encoding="utf-8"))
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(
         prog="python -m kenpin.runtime.wire.subscriber",
         description=__doc__,
@@ -277,7 +278,11 @@ def _parser() -> argparse.ArgumentParser:
         "can then be missed unseen",
     )
     parser.add_argument(
-        "--encoding", type=Encoding, choices=list(Encoding), default=Encoding.MSGPACK
+        "--encoding",
+        type=Encoding,
+        choices=list(Encoding),
+        default=Encoding.MSGPACK,
+        help="in which they are published; default: msgpack",
     )
     return parser
 
