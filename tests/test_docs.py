@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import pkgutil
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from kenpin.config.bridges import BRIDGES
 from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
+from kenpin.config.web import WebSpec
 from kenpin.runtime.judging.verdict import Reason
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,6 +83,17 @@ def test_every_reason_and_exit_code_has_its_row_in_troubleshooting() -> None:
         int(code) for row in re.findall(r"^\| ([\d, ]+) \|", page, re.M) for code in row.split(",")
     }
     assert listed == {int(code) for code in Exit} - {Exit.DONE}
+
+
+def test_what_the_page_on_webs_writes_into_web_is_what_a_recipe_takes() -> None:
+    page = (DOCS / "web.md").read_text(encoding="utf-8")
+    tables = [tomllib.loads(text) for text in re.findall(r"^```toml\n(.*?)^```", page, re.M | re.S)]
+    webs = [table["web"] for table in tables if "web" in table]
+    # A lane's gate needs to know how long a line is, which another example says.
+    read = [WebSpec.model_validate({"along": {"line_pitch_mm": 0.1}} | web) for web in webs]
+    assert any(web.along.encoder and web.offset_to_gate_mm for web in read)
+    assert any(web.roll.length_mm for web in read)
+    assert any(web.lanes for web in read)
 
 
 def test_every_command_of_the_simulated_camera_is_on_its_page() -> None:
