@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
-from kenpin.runtime.service import audit
 from kenpin.runtime.service.audit import AuditLog, audit_of, logs_of
-from kenpin.runtime.service.audit_entry import AuditError, Who
+from kenpin.runtime.service.audit_entry import AuditError, Who, parse
 from kenpin.runtime.service.cli import main
 from kenpin.runtime.service.line_audit import AuditQueue, settings_of, trusted_of
 from running_line import line_toml
@@ -183,13 +182,13 @@ def test_what_is_read_already_is_not_read_again(tmp_path: Path) -> None:
     # Whoever is not this process may write, too.
     AuditLog(log.path).write_changes(MIKA, "setting", "web-1", {"budget_ms": 70})
     assert log.write_changes(MIKA, "setting", "web-1", {"budget_ms": 70}) is None
-    with patch("kenpin.runtime.service.audit._parse", wraps=audit._parse) as parse:
+    with patch("kenpin.runtime.service.audit.parse", wraps=parse) as parsing:
         entry = log.write_changes(MIKA, "setting", "web-1", {"budget_ms": 80})
         assert entry is not None
         assert entry.before == {"budget_ms": 70}
         log.write_changes(MIKA, "setting", "web-1", {"budget_ms": 90})
     # The last line each time, for its hash; and the one line that was new.
-    assert [call.args[2] for call in parse.call_args_list] == ["the last line"] * 2 + ["line 3"]
+    assert [call.args[2] for call in parsing.call_args_list] == ["the last line"] * 2 + ["line 3"]
     log.verify()
 
 

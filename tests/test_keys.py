@@ -30,7 +30,6 @@ from kenpin.runtime.wire.keys import (
     revoke,
 )
 
-
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 SERVICE = 12345
 

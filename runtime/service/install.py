@@ -198,8 +198,8 @@ def make_parser(command: str) -> argparse.ArgumentParser:
     """What the command takes."""
     parser = argparse.ArgumentParser(
         prog=f"edge-run {command}",
-        description="Put units, an example, and the files that systemd makes user and folders from, "
-        "in place, or remove them.",
+        description="Put units, an example, and what systemd makes user and folders from in place, "
+        "or remove them.",
         epilog=EXAMPLES + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
