@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -635,10 +636,13 @@ def test_outputs_without_a_name_are_numbered(tmp_path: Path) -> None:
     image = opset.parameter([1, 3, SIZE, SIZE], ov.Type.f32, name="image")
     off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
     score = opset.reduce_max(off, np.array([1, 2, 3]), False)
-    ov.save_model(ov.Model([off, score], [image], "unnamed"), tmp_path / "model.xml")
+    file = tmp_path / "model.xml"
+    ov.save_model(ov.Model([off, score], [image], "unnamed"), file)
+    # As older programs wrote it.
+    file.write_text(re.sub(r' (output_)?names="Result_\d+"', "", file.read_text()))
     with pytest.raises(ConfigError, match=r"gives output0 \[1,1,64,64\], output1 \[1\]; say which"):
-        ImportedNetwork(recipe_of(tmp_path, tmp_path / "model.xml"))
-    recipe = recipe_of(tmp_path, tmp_path / "model.xml", model={"score": "output1"})
+        ImportedNetwork(recipe_of(tmp_path, file))
+    recipe = recipe_of(tmp_path, file, model={"score": "output1"})
     assert ImportedNetwork(recipe).said.score == "output1"
 
 
