@@ -85,7 +85,8 @@ def test_the_network_has_the_cores_that_it_may_use_less_one_that_others_need(
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"), [("", 1), ("cpus = [0, 1, 2]", 2), ("threads = 4", 4)]
+    ("settings", "expected"),
+    [("", 1), ("cpus = [0, 1, 2]", 3), ("cpus = [1, 2, 3]", 2), ("threads = 4", 4)],
 )
 def test_a_line_computes_with_the_cores_that_its_unit_and_its_settings_leave(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, expected: int

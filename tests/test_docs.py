@@ -57,6 +57,16 @@ def test_a_line_for_a_first_try_takes_the_bundle_that_make_demo_makes(line: str)
     assert bundles.resolve() == ROOT / made[1] / "bundles"
 
 
+def test_every_page_is_linked_by_another() -> None:
+    linked = {
+        target
+        for page in PAGES
+        for link in _LINK.findall(page.read_text(encoding="utf-8"))
+        if (target := (page.parent / link).resolve()) != page
+    }
+    assert set(DOCS.rglob("*.md")) - linked == set()
+
+
 def test_pages_that_the_code_names_are_there() -> None:
     named = {
         name

@@ -18,7 +18,7 @@ from kenpin.runtime.service.sides.page.accounts import Accounts
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 SERVICE, GROUP = 12345, 12346
-QUICK = PasswordHasher(time_cost=1, memory_cost=8)
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 @pytest.fixture
