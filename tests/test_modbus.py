@@ -389,6 +389,24 @@ def test_without_buffering_the_newest_result_stands_alone(played: Played) -> Non
     assert (played.window()["verdict"], played.window()["trigger_id"]) == (2, 2)
 
 
+@pytest.mark.parametrize("triggered", [True, False])
+def test_without_buffering_an_ng_that_was_taken_gives_way_to_no_ok_before_it(
+    triggered: bool,
+) -> None:
+    played = Played(dataclasses.replace(FACTS, triggered=triggered))
+    played.open()
+    played.write(buffer_results=False)
+    played.verdict("1" if triggered else None)
+    played.verdict("2" if triggered else None, ok=False)
+    played.write(ack=played.window()["number"])
+    assert played.window() == RESULT.decode([0] * RESULT.size)
+    assert not played.status()["results_valid"]
+    played.verdict("3" if triggered else None)
+    assert (played.window()["verdict"], played.window()["number"]) == (1, 3)
+    played.write(buffer_results=True)
+    assert played.window()["number"] == 1, "what was never taken waits, where the PLC asks for it"
+
+
 def test_with_buffering_results_are_shown_in_order(played: Played) -> None:
     for number in range(1, 4):
         played.verdict(str(number))

@@ -160,11 +160,9 @@ class Shown:
         return shown, mask
 
     def _window(self, slots: Sequence[list[int]]) -> list[int]:
-        waiting = self.results.waiting
-        if not waiting:
-            return EMPTY_RESULT
-        kept = waiting[0] if self.buffering else waiting[-1]
-        return slots[(kept.number - 1) % SLOTS]
+        # Of all: with the newest taken, the one before it would look like the next.
+        shown = self.results.waiting[:1] if self.buffering else self.results.kept[-1:]
+        return slots[(shown[0].number - 1) % SLOTS] if shown else EMPTY_RESULT
 
     def _status(self, mask: int, window: Sequence[int], now_ns: int) -> Mapping[str, Any]:
         line = self.line
