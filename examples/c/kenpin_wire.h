@@ -108,10 +108,16 @@ static inline int kenpin_sound(const kenpin_message *m, int received) {
          m->any.crc == kenpin_crc(m->bytes, offsetof(kenpin_verdict, crc));
 }
 
-/* The only question a gate may ask of a verdict that is for its part (its `trig`, in its
- * `session`). NaN in score or thr makes the comparison false. */
-static inline int kenpin_is_ok(const kenpin_verdict *v) {
+/* Whether a verdict says OK and does not contradict itself: for eyes, of simulated frames too. NaN
+ * in score or thr makes the comparison false. */
+static inline int kenpin_says_ok(const kenpin_verdict *v) {
   return v->head.type == KENPIN_VERDICT && v->verdict == KENPIN_OK && v->code == 0 &&
          !(v->flags & (KENPIN_UNSURE | KENPIN_PARTIAL | KENPIN_LATE)) && v->score <= v->thr;
+}
+
+/* The only question a gate may ask of a verdict that is for its part (its `trig`, in its
+ * `session`). A simulated one is for nobody's gate. */
+static inline int kenpin_is_ok(const kenpin_verdict *v) {
+  return kenpin_says_ok(v) && !(v->flags & KENPIN_SIM);
 }
 #endif
