@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, reduce
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +15,7 @@ from kenpin.compile.methods.levels import gains
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.head import Batches, HeadPlan, Shown, TrainedHead
 from kenpin.compile.training.memory import MemoryHead
+from kenpin.compile.training.no_number import larger
 from kenpin.config.ensemble import EnsembleSpec
 from kenpin.config.methods import MethodSettings, PatchCoreSpec
 
@@ -35,10 +36,10 @@ class _Joined(nn.Module):
         self.register_buffer("factors", torch.ones(members))
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        scaled = torch.cat(maps, dim=1) * self.factors.view(1, -1, 1, 1)
+        scaled = [one * self.factors[number] for number, one in enumerate(maps)]
         if self._join == "max":
-            return scaled.amax(dim=1, keepdim=True)
-        return scaled.sum(dim=1, keepdim=True)
+            return reduce(larger, scaled)
+        return torch.stack(scaled).sum(dim=0)
 
 
 class EnsembleHead(TrainedHead):

@@ -14,6 +14,7 @@ from torch.nn import functional
 from kenpin.compile.backbones.base import centred
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.head import HeadPlan, TrainedHead, descend
+from kenpin.compile.training.no_number import at_most
 from kenpin.config.trained import GanomalySpec
 
 __all__ = ["GANOMALY", "GanomalyHead"]
@@ -99,7 +100,7 @@ class _Changed(nn.Module):
         m = self._margin
         core = places[:, :, m : places.shape[2] - m, m : places.shape[3] - m]
         highest = core.amax(dim=(2, 3), keepdim=True) + SMALLEST
-        return (places / highest).clamp(max=1) * score
+        return at_most(places / highest, 1) * score
 
 
 class GanomalyHead(TrainedHead):

@@ -89,7 +89,8 @@ class TrainedHead(nn.Module):
     """The part of a network that one training makes.
 
     forward: (N, C, S, S) uint8 tiles and the backbone's taps of them, to the map of the whole
-    tile, (N, 1, cells, cells) float32, never negative, higher where it is worse.
+    tile, (N, 1, cells, cells) float32, never negative, higher where it is worse. What is no number
+    must come through: limits as in `no_number`, for a clamp's 0 would be perfectly good.
 
     What stays in float where the rest runs in INT8 lies in submodules called `embedding`.
 

@@ -16,6 +16,7 @@ from kenpin.compile.methods.patch_sample import Reservoir
 from kenpin.compile.methods.patchcore import DEFAULT_ROWS, k_centre_greedy
 from kenpin.compile.methods.streamed_coreset import random_projection
 from kenpin.compile.training.head import HeadPlan, Shown, TrainedHead, filled
+from kenpin.compile.training.no_number import at_least_zero
 from kenpin.config.methods import PatchCoreSpec
 
 __all__ = ["MemoryHead"]
@@ -58,8 +59,7 @@ class _NearestRows(nn.Module):
             # |x - y|^2 less |x|^2, which is the same for every row.
             parts.append((squares - 2 * (patches @ rows.T)).amin(dim=3))
         nearest = torch.stack(parts).amin(dim=0) + patches.square().sum(dim=3)
-        distances: Tensor = nearest.clamp(min=0).sqrt().unsqueeze(1)
-        return distances
+        return at_least_zero(nearest).sqrt().unsqueeze(1)
 
     def remember(self, rows: Tensor) -> None:
         """Take (m, D) rows, of as many as the bank has or fewer."""

@@ -25,6 +25,7 @@ from kenpin.compile.training.head import (
     filled,
 )
 from kenpin.compile.training.margins import MarginLoss
+from kenpin.compile.training.no_number import at_least_zero, at_most
 from kenpin.compile.training.plain import Residual
 from kenpin.config.trained import MetricSpec
 
@@ -83,14 +84,14 @@ class _Nearest(nn.Module):
         nearest = (likeness == cosine).to(torch.float32) @ self.bank
         nearest = nearest / (nearest.square().sum(dim=1, keepdim=True).sqrt() + SMALLEST)
         slope = (cosine * unit - nearest) / length
-        found = functional.relu((maps * slope[:, :, None, None]).sum(dim=1, keepdim=True))
+        found = at_least_zero((maps * slope[:, :, None, None]).sum(dim=1, keepdim=True))
         m = self._margin
         core = found[:, :, m : found.shape[2] - m, m : found.shape[3] - m]
         # Where no place stands out, as in a core of one place, all of them are it.
         usual = maps.square().sum(dim=1, keepdim=True).sqrt().mean(dim=(2, 3), keepdim=True)
         floor = STANDS_OUT * usual / length[:, :, None, None]
         highest = core.amax(dim=(2, 3), keepdim=True)
-        shares = ((found + floor) / (highest + floor)).clamp(max=1)
+        shares = at_most((found + floor) / (highest + floor), 1)
         # 1 - cosine, from the difference: near each other the product has no digits left.
         distance = 0.5 * (unit - nearest).square().sum(dim=1)[:, None, None, None]
         return onto_grid(shares * distance, self._factor, "nearest")

@@ -63,8 +63,9 @@ class ImportedScorer:
             worst = values.max(axis=-1) - np.float32(self.spec.zero)
         else:
             worst = np.float32(self.spec.zero) - values.min(axis=-1)
-        # A maximum with what is no number is none.
-        found: F32 = np.maximum(worst, np.float32(0))
+        # Nor is one infinite value among finite ones a proof, whichever side it is on.
+        proven = np.isfinite(values).all(axis=-1)
+        found: F32 = np.where(proven, np.maximum(worst, np.float32(0)), np.float32(np.nan))
         return found
 
 

@@ -34,8 +34,9 @@ class MapScorer:
 
     def distances(self, features: F32, rows: Index | None = None) -> TileDistances:  # noqa: ARG002
         """See `Scorer`."""
-        # A maximum with what is no number is none.
-        values: F32 = np.maximum(features[..., self.number], np.float32(0))
+        found = features[..., self.number]
+        # A maximum with NaN is NaN, and one with what is infinitely far below would be perfect.
+        values = np.where(found > -np.inf, np.maximum(found, np.float32(0)), found)
         return TileDistances(values)
 
 
