@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from kenpin.runtime.bridges.opcua.structures import define_structures
 from lying_line import LyingLine
 from test_bridges import until
 from test_opcua_bridge import good, opcua
+from wire_samples import verdict_message
 
 pytestmark = pytest.mark.clock
 
@@ -180,6 +182,31 @@ def test_recipes_are_listed_prepared_and_activated(tmp_path: Path) -> None:
                     await asyncio.sleep(0.02)
 
         run(line, work, recipes=(NEXT,))
+
+
+def test_a_result_of_another_session_names_no_part_that_a_client_may_wait_for(
+    tmp_path: Path,
+) -> None:
+    """Another client of the line, or the same one before it started anew."""
+    with LyingLine(tmp_path) as line:
+
+        async def work(client: Plc) -> None:
+            session = ua.Variant("s-1", ua.VariantType.String)
+            assert await client.error("Line.OpenSession", session) == 0
+            assert await client.trigger("5") == 0
+            own = await client.event(lambda event: hasattr(event, "ResultId"), "no result")
+            assert (own.MeasId.Id, own.PartId) == ("5", None)
+            assert own.JobId.Id.endswith(".s-1.5")
+            said = verdict_message(900).model_dump(mode="json")
+            other = said | {"trig": "5/left", "session": "s-2", "t_mono_ns": time.monotonic_ns()}
+            line.to_publish.append(("verdict", other))
+            heard = await client.event(
+                lambda e: getattr(e, "ResultId", own.ResultId) != own.ResultId, ""
+            )
+            assert heard.ResultContent[0].Value == 1
+            assert (heard.MeasId, heard.PartId) == (None, None)
+
+        run(line, work)
 
 
 def test_results_are_listed_until_they_are_acknowledged(tmp_path: Path) -> None:

@@ -49,11 +49,13 @@ class Notice:
     what    started, acquired, result, prepared, alarm, or line: anything else that the line said
     fields  of the line's message
     topic   where the line published it; empty: it said so to this bridge
+    ours    about a part of the session that is open here, or about none
     """
 
     what: str
     fields: Mapping[str, Any]
     topic: str = ""
+    ours: bool = True
 
 
 class OpcuaDialogue:
@@ -265,12 +267,18 @@ class OpcuaDialogue:
         if kind == "verdict" and not self._facts.triggered:
             self._keep(fields, None)
         what = {"verdict": "result", "alarm": "alarm"}.get(kind, "line")
-        self._tell(Notice(what, fields, message.topic))
+        self._tell(Notice(what, fields, message.topic, self._is_ours(fields)))
+
+    def _is_ours(self, fields: Mapping[str, Any]) -> bool:
+        """Others name their parts 1, 2, 3, too, and so did this client before it started anew."""
+        return fields.get("trig") is None or self._of_our_session(fields)
+
+    def _of_our_session(self, fields: Mapping[str, Any]) -> bool:
+        return bool(self._session) and fields.get("session") == self._session
 
     def _direct_message(self, kind: str, fields: Mapping[str, Any], now_ns: int) -> None:
-        ours = bool(self._session) and fields.get("session") == self._session
         if kind in ("trigger_ack", "acquired", "verdict"):
-            if ours:
+            if self._of_our_session(fields):
                 self._of_part(kind, fields, now_ns)
             return
         if kind == "state":

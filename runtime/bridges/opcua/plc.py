@@ -79,6 +79,8 @@ class OpcuaPlc:
         self._session = session
         self._arrived: queue.SimpleQueue[Heard | WireError] = queue.SimpleQueue()
         self._unacknowledged: set[int] = set()
+        # Since when the bridge knows our session; before, it names no parts of ours either.
+        self._opened_ns: int | None = None
         self._boot = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._loop = asyncio.new_event_loop()
@@ -194,6 +196,7 @@ class OpcuaPlc:
     async def _hello(self) -> None:
         while (await self._call("Line.OpenSession", ua.Variant(self._session)))[0]:
             await asyncio.sleep(_AGAIN_S)
+        self._opened_ns = self._opened_ns or time.monotonic_ns()
         # Of parts before: their events went to a connection that has gone.
         await self._list_results(missed=True)
 
@@ -254,7 +257,7 @@ class OpcuaPlc:
             if fields["type"] in ("verdict", "state"):
                 decode(event.Said.encode(), Encoding.JSON)
             if fields["type"] == "verdict":
-                _agree(fields, event)
+                _agree(fields, event, named=self._must_name(fields))
         except (WireError, ValueError, TypeError) as error:
             self._arrived.put(WireError(str(error)))
             return
@@ -266,6 +269,12 @@ class OpcuaPlc:
             self._arrived.put(Heard(kind, _cut(fields), at_ns))
         elif kind == "alarm" or at_ns - fields["t_mono_ns"] <= _FRESH_NS:
             self._arrived.put(Heard(kind, fields, at_ns, topic))
+
+    def _must_name(self, fields: Mapping[str, Any]) -> bool:
+        """Whether an event about this verdict names the part; it may not if it is not ours."""
+        since_ns = self._opened_ns
+        ours = fields["trig"] and fields.get("session") == self._session
+        return bool(ours) and since_ns is not None and fields["t_mono_ns"] > since_ns
 
     def _verdict(self, fields: dict[str, Any], at_ns: int, topic: str) -> None:
         fields = reduced(fields)
@@ -315,17 +324,17 @@ def _cut(fields: dict[str, Any]) -> dict[str, Any]:
     return fields | {"trig": trig.partition(PART_MARK)[0]} if trig else fields
 
 
-def _agree(fields: Mapping[str, Any], event: Any) -> None:
-    """The specification's fields must say what the line said."""
+def _agree(fields: Mapping[str, Any], event: Any, *, named: bool) -> None:
+    """The specification's fields must say what the line said, and the part's names if `named`."""
     wanted = result_fields(fields)
+    ids = event.MeasId.Id if event.MeasId else "", event.PartId.Id if event.PartId else ""
     found = {
         "ResultId": (event.ResultId.Id, wanted.result),
         "ResultState": (event.ResultState, wanted.state),
         "IsPartial": (event.IsPartial, False),
         "IsSimulated": (event.IsSimulated, wanted.simulated),
         "JobId": (event.JobId.Id, job_id(fields)),
-        "MeasId": (event.MeasId.Id if event.MeasId else "", wanted.meas),
-        "PartId": (event.PartId.Id if event.PartId else "", wanted.part),
+        "MeasId and PartId": (ids, (wanted.meas, wanted.part) if named or any(ids) else ids),
         "InternalRecipeId": (event.InternalRecipeId.Hash or b"", wanted.recipe_hash),
         "ResultContent": ([v.Value for v in event.ResultContent][:3], list(wanted.content[:3])),
     }

@@ -311,7 +311,11 @@ class VisionSystem:
         self._last_job = job_id(notice.fields)
         about = "OK" if notice.fields["verdict"] == 1 else f"NG {notice.fields['reason']}"
         kind = self._space.type_id("ResultReadyEventType")
-        await self._fire(kind, about, self.result_fields(notice.fields), notice)
+        fields = self.result_fields(notice.fields)
+        if not notice.ours:
+            # A client that waits for a part of this name must not take it for its own.
+            fields = {key: fields[key] for key in fields if key not in ("MeasId", "PartId")}
+        await self._fire(kind, about, fields, notice)
 
     def result_fields(self, verdict: Mapping[str, Any]) -> dict[str, tuple[Any, ua.VariantType]]:
         """Of a ResultReadyEvent, by their names."""
