@@ -11,6 +11,7 @@ import pytest
 from kenpin.runtime.service.audit_entry import Who
 from kenpin.runtime.service.commands import Commander
 from kenpin.runtime.service.inspection.changeover import Change, Changeover
+from kenpin.runtime.wire.commands import RollStart, RollStop
 
 
 class Inspections:
@@ -37,6 +38,23 @@ class Inspections:
         self.prepared = None
 
 
+class RollsOfALine:
+    """Notes what it is told."""
+
+    running = True
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str | None, int]] = []
+
+    def start(self, name: str, line: int) -> bool:
+        self.told.append((name, line))
+        return True
+
+    def stop(self, line: int) -> bool:
+        self.told.append((None, line))
+        return True
+
+
 class Line:
     """A commander, and what it tells whom."""
 
@@ -46,10 +64,14 @@ class Line:
         self.inspections = Inspections(store)
         self.changes: list[Change] = []
         self.in_force: list[Who] = []
+        self.rolls = RollsOfALine()
         silent = SimpleNamespace(note=lambda *_: None)
-        announcer = SimpleNamespace(sessions=None, changed=lambda _: None)
+        announcer = SimpleNamespace(
+            sessions=None, changed=lambda _: None, roll_runs=lambda *_: None
+        )
         parts: Any = SimpleNamespace(
-            coordinator=None,
+            # 1,200 lines have come; the inspection may have judged fewer.
+            coordinator=SimpleNamespace(lines=1200),
             supervisor=self.inspections,
             changeover=Changeover(self.inspections, store / "web-aaaaaaaaaaaa", 1 << 20),  # type: ignore[arg-type]
             announcer=announcer,
@@ -57,7 +79,7 @@ class Line:
         )
         self.commander = Commander(
             parts,
-            rolls=None,
+            rolls=self.rolls,  # type: ignore[arg-type]
             begin_selftest=lambda: False,
             in_force=self.in_force.append,
             on_change=self.changes.append,
@@ -108,3 +130,10 @@ def test_one_that_dies_as_it_is_proven_costs_the_line_nothing(line: Line) -> Non
     line.commander.report_change(Change("page", "prepared", "web@bbbbbbbbbbbb"))
     assert line.judging == "web-aaaaaaaaaaaa"
     assert line.told[-1][0] == "failed"
+
+
+def test_rolls_begin_and_end_with_lines_that_came_judged_or_not(line: Line) -> None:
+    owner: Any = ("plc", "session")
+    line.commander._obey(owner, RollStart(v=1, type="roll_start", name="coil"))
+    line.commander._obey(owner, RollStop(v=1, type="roll_stop"))
+    assert line.rolls.told == [("coil", 1200), (None, 1200)]

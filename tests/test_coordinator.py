@@ -472,6 +472,7 @@ def test_who_is_given_a_later_frame_first_is_told_where_the_web_began(web: WebSp
     arrive(1)
     staff.line = heir
     arrive(2)
+    assert coordinator.lines == 70 + 3 * 8, "judged or not: a roll that is stopped now ends there"
     assert first.told == [None]
     (resume,) = heir.told
     assert (resume is not None) == (web is not None)

@@ -26,6 +26,8 @@ from kenpin.runtime.service.sides.messages import (
     AddFindings,
     FromRolls,
     OpenBook,
+    StartRoll,
+    StopRoll,
     ToRolls,
 )
 from kenpin.runtime.service.sides.rolls_body import RollKeeper
@@ -324,6 +326,35 @@ def test_what_is_told_in_pieces_is_one_verdict_to_the_roll_book(
         summary = told(folder / "roll-0001.html")[-1]
         assert summary["n_defects"] == web.n_defects
         assert summary["not_on_map"] == (0 if end < 3 else len(pieces[-1]))
+    assert ours.receive()
+    ours.close()
+    theirs.close()
+
+
+def test_what_came_before_a_stop_and_is_judged_after_it_belongs_to_the_roll_that_ends(
+    web_bundle: Bundle, tmp_path: Path
+) -> None:
+    spec = WebSpec.model_validate(SPEC)
+    pipeline = WebPipeline(web_bundle, web=spec)
+    ours, theirs = Channel.pair(ToRolls, FromRolls)
+    keeper = RollKeeper(tmp_path, "line", theirs)
+    keeper.obey(OpenBook(spec, WIDTH, start=False))
+    keeper.obey(StartRoll("ends", 0))
+    web = spoiled(some_web(1000), (450, 104, 12, 12))
+    for i, block in enumerate(cut(web, itertools.repeat(100))):
+        frame = Frame(block.copy(), 0, i, capture=Capture(encoder=500 * i))
+        found = pipeline.judge(frame, last=i == 9).verdict.web
+        assert found is not None
+        if i == 3:
+            # By now two more frames are on their way through the inspection.
+            keeper.obey(StopRoll(600))
+            keeper.obey(StartRoll("begins", 600))
+        keeper.obey(AddFindings(found, "bundle"))
+    keeper.close()
+    ends, begins = (told(tmp_path / f"{name}.html")[-1] for name in ("ends", "begins"))
+    assert (ends["first_line"], ends["end_line"]) == (0, 600)
+    assert (begins["first_line"], begins["end_line"]) == (600, 1000)
+    assert (ends["n_defects"], begins["n_defects"]) == (1, 0)
     assert ours.receive()
     ours.close()
     theirs.close()

@@ -132,10 +132,12 @@ class Commander:
     def _roll(self, client: Owner, command: RollStart | RollStop) -> None:
         if self._rolls is None:
             raise RollsError("this line keeps no rolls; give it a table [rolls]")
+        # Frames may be on their way through the inspection: their lines came before the command.
+        line = self._coordinator.lines
         if isinstance(command, RollStart):
-            done, why = self._rolls.start(command.name), "no bundle for webs is in force"
+            done, why = self._rolls.start(command.name, line), "no bundle for webs is in force"
         else:
-            done, why = self._rolls.stop(), "no roll is running"
+            done, why = self._rolls.stop(line), "no roll is running"
         if not done:
             raise RollsError(f"{command.type}: {why}, or the roll book does not listen")
         self._announcer.roll_runs(client, bool(self._rolls.running))

@@ -126,6 +126,11 @@ class Coordinator:
         # Whoever counts wants every verdict, with a frame or without.
         self.on_verdict: list[Callable[[LedgerEntry, Verdict], None]] = []
 
+    @property
+    def lines(self) -> int:
+        """Of the web, as many as have come or are lost, judged or not."""
+        return self._lines
+
     # -- triggers --------------------------------------------------------------------------
 
     def trigger(

@@ -67,13 +67,16 @@ class RollBook:
         self._track = _Track(web.along)
         folder.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str = "") -> None:
-        """A roll begins with the line that comes next; a running one ends there."""
-        self._asked.append((self._came, name))
+    def start(self, name: str = "", line: int | None = None) -> None:
+        """A roll begins with the line that comes next; a running one ends there.
 
-    def stop(self) -> None:
-        """The running roll ends with the last line that came."""
-        self._asked.append((self._came, None))
+        line  its number; None: as many as the findings know to have come
+        """
+        self._asked.append((self._came if line is None else line, name))
+
+    def stop(self, line: int | None = None) -> None:
+        """The running roll ends with the last line that came; see `start`."""
+        self._asked.append((self._came if line is None else line, None))
 
     @property
     def waits(self) -> bool:

@@ -105,7 +105,7 @@ class Selftest(_Command):
 
 
 class RollStart(_Command):
-    """A roll of the web begins with the next line that a verdict covers."""
+    """A roll of the web begins with the line that comes next."""
 
     type: Literal["roll_start"]
     name: Annotated[str, StringConstraints(max_length=64)] = Field(
@@ -114,7 +114,7 @@ class RollStart(_Command):
 
 
 class RollStop(_Command):
-    """The running roll ends with the last line that a verdict covered."""
+    """The running roll ends with the last line that came, whether or not it is judged yet."""
 
     type: Literal["roll_stop"]
 

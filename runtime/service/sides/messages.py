@@ -180,13 +180,16 @@ class AddDefects(Message, frozen=True):
 
 
 class StartRoll(Message, frozen=True):
-    """A roll begins."""
+    """A roll begins with a line: the first that had not come when a client asked for it."""
 
     name: str
+    line: int
 
 
 class StopRoll(Message, frozen=True):
-    """The roll ends."""
+    """The roll ends before a line: the first that had not come when a client asked for it."""
+
+    line: int
 
 
 ToRolls = OpenBook | AddFindings | AddDefects | StartRoll | StopRoll

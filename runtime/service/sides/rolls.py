@@ -74,17 +74,20 @@ class Rolls(Side):
         """See `Side`."""
         self.process.send(AddDefects(defects))
 
-    def start(self, name: str) -> bool:
-        """A roll begins; False if it cannot."""
-        began = StartRoll(name)
+    def start(self, name: str, line: int) -> bool:
+        """A roll begins with a line; False if it cannot.
+
+        line  as many as have come: what they came to may be judged after the command
+        """
+        began = StartRoll(name, line)
         if self.running is None or not self.process.send(began):
             return False
         self._left(True, began)
         return True
 
-    def stop(self) -> bool:
-        """The roll ends; False if none runs."""
-        if not self.running or not self.process.send(StopRoll()):
+    def stop(self, line: int) -> bool:
+        """The roll ends before a line; see `start`. False if none runs."""
+        if not self.running or not self.process.send(StopRoll(line)):
             return False
         self._left(False)
         return True

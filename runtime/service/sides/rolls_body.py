@@ -77,9 +77,9 @@ class RollKeeper:
                 held, self._partial = self._partial, None
                 self._add(replace(held, defects=(*held.defects, *message.defects)))
         elif isinstance(message, StartRoll):
-            self._the_book.start(message.name)
+            self._the_book.start(message.name, message.line)
         else:
-            self._the_book.stop()
+            self._the_book.stop(message.line)
 
     def _add(self, findings: WebFindings) -> None:
         """Into the book, once all of its defects have come, or none can come any more."""
