@@ -9,11 +9,15 @@ import sys
 import time
 from collections import deque
 from functools import partial
+from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
+from msgspec import structs
 
+from kenpin.camera.acquisition.body import _AcquisitionLoop
 from kenpin.camera.acquisition.events import (
     CameraChanged,
     CameraEvent,
@@ -22,11 +26,15 @@ from kenpin.camera.acquisition.events import (
     FramesLost,
 )
 from kenpin.camera.acquisition.handle import Acquisition
+from kenpin.camera.acquisition.resume import Resume
 from kenpin.camera.acquisition.ring import FrameRing
 from kenpin.camera.acquisition.ring_frames import frame_in
+from kenpin.camera.frame import Frame, LostFrame
 from kenpin.camera.live_adapter import LiveAdapter
 from kenpin.camera.loss import Loss
+from kenpin.camera.source import CameraError
 from kenpin.camera.synthetic import SyntheticSource, SyntheticWeb
+from kenpin.processes.progress import Progress
 
 pytestmark = pytest.mark.clock
 
@@ -183,6 +191,91 @@ def test_a_stopped_process_is_noticed_killed_and_replaced(ring, acquire):
     assert acquisition.pid != hung
     with pytest.raises(ProcessLookupError):
         os.kill(hung, 0)
+
+
+class Flickering:
+    """A free-running camera: a frame, nine broken ones, then it is gone for three frames' time.
+
+    dies  the process does, with its first camera; who comes second finds this file
+    """
+
+    free_running, continuous, triggered, trigger_s = True, True, False, 1.0
+    lines_per_frame, line_rate_hz, stall_s = 64, 6400.0, None
+
+    def __init__(self, dies: Path | None = None) -> None:
+        self._dies = dies
+        self._at = 13 if dies is not None and dies.exists() else 0
+
+    @property
+    def exhausted(self) -> bool:
+        return self._at > 13
+
+    def connect(self) -> None:
+        """It is there."""
+
+    def grab_into(self, place: Any, timeout_s: float) -> list[Frame | LostFrame]:
+        number, captured_ns = self._at, 1_000_000_000 + 10_000_000 * self._at
+        if number == 10:
+            self._at = 13
+            if self._dies is not None:
+                self._dies.touch()
+                os._exit(1)
+            raise CameraError("gone")
+        self._at += 1
+        if 0 < number < 10:
+            return [LostFrame(captured_ns, number, "broken", lines=64)]
+        pixels = place((64, 96), "uint8")
+        pixels[:] = 0
+        return [Frame(pixels, captured_ns, number)]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_lines_of_broken_frames_are_not_counted_again_as_a_cameras_absence(
+    acquire, tmp_path: Path, dies: bool
+) -> None:
+    acquisition = acquire(partial(Flickering, tmp_path / "died" if dies else None))
+    events = until(acquisition, state(CameraState.ENDED))
+    first, second = [event for event in events if a_frame(event)]
+    assert (first.capture.first_line, first.index) == (0, 0)
+    lost = [event for event in events if isinstance(event, FramesLost)]
+    assert sum(event.count for event in lost if event.loss is Loss.INCOMPLETE) == 9
+    away = [event for event in lost if event.loss is Loss.CAMERA]
+    assert [(event.count, event.lines) for event in away] == [(3, 3 * 64)]
+    assert (second.capture.first_line, second.index) == (13 * 64, 13)
+
+
+class Deaf:
+    """A channel that takes nothing for a while."""
+
+    def __init__(self) -> None:
+        self.deaf = True
+        self.sent: list[CameraEvent] = []
+
+    def send(self, message: CameraEvent) -> bool:
+        if not self.deaf:
+            self.sent.append(message)
+        return not self.deaf
+
+
+def test_losses_that_are_told_as_one_end_with_the_last_of_them(ring) -> None:
+    """From there on a camera's absence is counted."""
+    channel: Any = Deaf()
+    loop = _AcquisitionLoop(ring, channel, Progress(), Resume())
+    source: Any = Flickering()
+    for number in range(4):
+        channel.deaf = number < 3
+        told = LostFrame(1000 * (number + 1), number, "broken", lines=64)
+        loop._hand_on(source, told)
+    (lost,) = channel.sent
+    assert (lost.captured_ns, lost.last_ns, lost.lines, lost.count) == (1000, 4000, 256, 4)
+    acquisition = Acquisition(frames, ring)
+    acquisition._note(lost)
+    assert acquisition._resume == Resume(4, 256, 4000)
+    acquisition._note(structs.replace(lost, index=4, lines=None, captured_ns=9000, last_ns=9000))
+    assert acquisition._resume == Resume(8, 256, 4000)
 
 
 def _broken() -> LiveAdapter:

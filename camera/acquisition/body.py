@@ -249,6 +249,9 @@ class _AcquisitionLoop:
             self._count_absence(source, frame)
         if isinstance(frame, LostFrame):
             self._answered(frame.loss, frame.detail, frame.count, frame.lines, frame.captured_ns)
+            if frame.lines is not None:
+                # Should the camera go away now, these lines have been counted.
+                self._since_ns = frame.captured_ns
             return
         self._last_ns = frame.captured_ns
         if self._state is not CameraState.STREAMING:
@@ -300,11 +303,15 @@ class _AcquisitionLoop:
         away_ns = frame.captured_ns - self._since_ns
         height, rate = source.lines_per_frame, source.line_rate_hz
         if source.free_running and rate and height:
-            lines = max(0, round(away_ns * rate / 1e9) - height)
+            own = frame.lines if isinstance(frame, LostFrame) else None
+            own = height if own is None else own
+            lines = max(0, round(away_ns * rate / 1e9) - own)
             count = round(lines / height)
             detail = f"the camera was away for {away_ns / 1e9:.2f} s at {rate:g} lines a second"
             if lines:
-                self._tell_loss(Loss.CAMERA, detail, max(1, count), lines, frame.captured_ns)
+                # The last of them passed by before the first that came.
+                until_ns = frame.captured_ns - round(own * 1e9 / rate)
+                self._tell_loss(Loss.CAMERA, detail, max(1, count), lines, until_ns)
         elif source.continuous:
             detail = "the camera was away, and nobody knows how many lines passed by"
             self._tell_loss(Loss.CAMERA, detail, 1, None, frame.captured_ns)
@@ -338,14 +345,16 @@ class _AcquisitionLoop:
     ) -> None:
         """A loss must be told, however late: a run of like losses is told as one."""
         now = time.monotonic_ns() if captured_ns is None else captured_ns
-        lost = FramesLost(self._index, count, now, loss, detail, lines, trigger)
+        lost = FramesLost(self._index, count, now, loss, detail, lines, trigger, now)
         self._index += count
         self._line += lines or 0
         last = self._unreported[-1] if self._unreported else None
         if last and last.loss is loss and trigger is None and last.trigger is None:
             known = last.lines is not None and lines is not None
             total = (last.lines or 0) + (lines or 0) if known else None
-            self._unreported[-1] = structs.replace(last, count=last.count + count, lines=total)
+            self._unreported[-1] = structs.replace(
+                last, count=last.count + count, lines=total, last_ns=now
+            )
         else:
             self._unreported.append(lost)
         while self._unreported and self._channel.send(self._unreported[0]):

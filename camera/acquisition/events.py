@@ -56,6 +56,7 @@ class FramesLost(Message, frozen=True):
 
     index    of the first of them
     lines    scan lines lost with all of them; None if nobody knows
+    last_ns  as captured_ns, of the last of them; None: of the first
     """
 
     index: int
@@ -65,6 +66,7 @@ class FramesLost(Message, frozen=True):
     detail: str
     lines: int | None = None
     trigger: int | None = None
+    last_ns: int | None = None
 
 
 class CameraChanged(Message, frozen=True):

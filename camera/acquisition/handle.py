@@ -145,8 +145,11 @@ class Acquisition:
             line = (event.capture.first_line or 0) + event.rows
             self._resume = Resume(event.index + 1, line, event.captured_ns)
         else:
-            line = last.line + (event.lines or 0)
-            self._resume = Resume(event.index + event.count, line, last.since_ns)
+            line, since_ns = last.line + (event.lines or 0), last.since_ns
+            if event.lines is not None:
+                # What is counted here is not absent, should the camera be away from now on.
+                since_ns = max(since_ns, event.last_ns or event.captured_ns)
+            self._resume = Resume(event.index + event.count, line, since_ns)
 
     def _unanswered(self, number: int, why: str) -> FramesLost:
         lost = FramesLost(self._resume.index, 1, self._clock_ns(), Loss.CAMERA, why, None, number)

@@ -13,7 +13,7 @@ class Resume:
 
     index     of the next frame
     line      of the next scan line
-    since_ns  when the last frame ended; 0 if there was none
+    since_ns  when the last frame ended whose lines were counted, lost ones too; 0 if there was none
     """
 
     index: int = 0
