@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bundles import Workshop
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.good_images.clusters import crowded_tiles, describe
 from kenpin.compile.good_images.grey_limits import unusual
+from kenpin.compile.good_images.inspected import read_mask
 from kenpin.config.exits import Exit
+from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.tiling import TileGrid
 
 Said = pytest.CaptureFixture[str]
 
@@ -116,6 +122,24 @@ def test_check_draws_what_is_not_inspected(workshop: Workshop, good: Path, capsy
     assert drawn.shape == (128, 320, 3)
     np.testing.assert_array_equal(drawn[:, 84:, 0], first[:, 84:])
     assert (drawn[:, :76, 0] != first[:, :76]).mean() > 0.9
+
+
+@given(st.integers(9, 40), st.integers(9, 40), st.sampled_from([4, 8]), st.integers(0, 2**32 - 1))
+def test_every_white_pixel_of_a_mask_is_inspected_and_no_place_without_one(
+    height: int, width: int, px: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    white = rng.random((height, width)) < rng.choice([0.01, 0.1, 0.9])
+    white[rng.integers(height), rng.integers(width)] = True
+    joiner = Joiner(TileGrid(height, width, 16, 0, 16), px)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "mask.png")
+        write_png(file, np.where(white, 255, 0).astype(np.uint8))
+        mask = read_mask(file, joiner)
+    assert mask.shape == joiner.shape
+    for row, col in np.ndindex(mask.shape):
+        place = white[row * px : (row + 1) * px, col * px : (col + 1) * px]
+        assert mask[row, col] == place.any()
 
 
 def test_a_black_frame_among_the_good_widens_no_limit() -> None:

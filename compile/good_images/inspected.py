@@ -28,7 +28,9 @@ CLUSTER_COLOUR = (255, 60, 60)
 
 
 def read_mask(file: Path, joiner: Joiner) -> F32:
-    """Where parts are inspected, at the map's resolution: 1 where every pixel is white.
+    """Where parts are inspected, at the map's resolution: 1 where any pixel is white.
+
+    White is a promise: no pixel of it lies where nothing counts; see docs/decisions/0070.
 
     Raises
     ------
@@ -51,14 +53,9 @@ def read_mask(file: Path, joiner: Joiner) -> F32:
             "inspected; draw it anew, 255 where parts are inspected"
         )
     (rows, cols), px = joiner.shape, joiner.patch_stride
-    full = np.pad(white, ((0, rows * px - size[0]), (0, cols * px - size[1])), mode="edge")
-    squares = np.asarray(full.reshape(rows, px, cols, px).all(axis=(1, 3)))
+    full = np.pad(white, ((0, rows * px - size[0]), (0, cols * px - size[1])))
+    squares = np.asarray(full.reshape(rows, px, cols, px).any(axis=(1, 3)))
     mask: F32 = squares.astype(np.float32)
-    if not mask.any():
-        raise ConfigError(
-            f"{printable(file)}: its white is nowhere {px} px wide, so nothing would be "
-            "inspected; draw it anew"
-        )
     return mask
 
 
