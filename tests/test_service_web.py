@@ -19,7 +19,7 @@ from kenpin.camera.files.images import write_png
 from kenpin.config.exits import Exit
 from kenpin.processes.channel import Channel
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.judging.verdict import Cause, Gap, WebFindings
+from kenpin.runtime.judging.verdict import Cause, Gap, WebFindings, WebGate
 from kenpin.runtime.service.cli import main as edge_run
 from kenpin.runtime.service.inspection.messages import (
     AT_ONCE,
@@ -31,7 +31,7 @@ from kenpin.runtime.service.inspection.messages import (
 from kenpin.runtime.service.web_lines import WebLines
 from kenpin.runtime.wire.map_encoding import Encoding, decode, encode
 from kenpin.runtime.wire.verdict_messages import VerdictMessage
-from kenpin.runtime.wire.web_limits import fitted, with_open
+from kenpin.runtime.wire.web_limits import MOST_GATES, fewer_gates, fitted, with_open
 from kenpin.runtime.wire.web_messages import web_part
 from running_line import EDGE_RUN, PATIENCE_S, RunningLine, line_toml
 from web_lines import SEED, WIDTH, cut, some_web, spoiled
@@ -250,6 +250,26 @@ def test_whatever_is_found_fits_into_a_message() -> None:
         assert gateway.receive() == [message]
     inspection.close()
     gateway.close()
+
+
+def test_the_one_action_that_stands_for_too_many_takes_in_where_a_web_backed_up() -> None:
+    """They come in the order of their lines; the web went on by 70 mm, and back by 90."""
+    places = [*range(0, 70, 10), *range(60, -30, -10)]
+    actions = [
+        WebGate(
+            name, 500.0 + mm, 502.0 + mm, per_mm * (500 + mm), per_mm * (502 + mm), 7, 7, late=False
+        )
+        for name, per_mm in (("a", 20), ("b", -20), ("c", 20), ("d", 20), ("e", 20))
+        for mm in places
+    ]
+    actions[-1] = replace(actions[-1], late=True)
+    told = {action.lane: action for action in fewer_gates(actions)}
+    assert len(actions) > MOST_GATES >= len(told) == 5
+    for name in "abcde":
+        assert (told[name].from_mm, told[name].to_mm) == (480.0, 562.0)
+    assert (told["a"].from_count, told["a"].to_count) == (20 * 480, 20 * 562)
+    assert (told["b"].from_count, told["b"].to_count) == (-20 * 480, -20 * 562)
+    assert [told[name].late for name in "de"] == [False, True]
 
 
 def test_a_verdict_on_a_web_reaches_the_gateway_as_it_was() -> None:

@@ -16,7 +16,7 @@ from kenpin.runtime.judging.verdict import (
     WebGate,
 )
 
-__all__ = ["MOST_GAPS", "MOST_GATES", "MOST_RUNS", "fitted", "with_open"]
+__all__ = ["MOST_GAPS", "MOST_GATES", "MOST_RUNS", "fewer_gates", "fitted", "with_open"]
 
 # Further stretches widen the nearest ones: a reader acts on too much, never on too little.
 MOST_GAPS = 64
@@ -42,7 +42,7 @@ def fitted(findings: WebFindings) -> WebFindings:
         further=(),
         going_on=(),
         gaps=_fewer_gaps(findings.gaps),
-        gates=_fewer_gates(findings.gates),
+        gates=fewer_gates(findings.gates),
     )
     while findings.defects and len(msgspec.msgpack.encode(findings)) > MOST_BYTES:
         findings = replace(findings, defects=_without_lowest(findings.defects))
@@ -78,22 +78,25 @@ def _fewer_gaps(gaps: Sequence[Gap]) -> tuple[Gap, ...]:
     return (*gaps[: MOST_GAPS - 1], last)
 
 
-def _fewer_gates(gates: Sequence[WebGate]) -> tuple[WebGate, ...]:
-    """At most so many actions; where there are more, a gate acts on from its first to its last."""
+def fewer_gates(gates: Sequence[WebGate]) -> tuple[WebGate, ...]:
+    """At most MOST_GATES actions; where there are more, a gate acts on all between its own."""
     if len(gates) <= MOST_GATES:
         return tuple(gates)
     by_lane: dict[str, list[WebGate]] = {}
     for action in gates:
         by_lane.setdefault(action.lane, []).append(action)
-    return tuple(
-        replace(
-            own[0],
-            to_mm=own[-1].to_mm,
-            to_count=own[-1].to_count,
-            to_raw=own[-1].to_raw,
-            late=any(action.late for action in own),
-        )
-        for own in by_lane.values()
+    return tuple(_spanning(own) for own in by_lane.values())
+
+
+def _spanning(actions: Sequence[WebGate]) -> WebGate:
+    """One for all of a lane: they follow each other by lines, and the web may have backed up."""
+    last = max(actions, key=lambda action: action.to_mm)
+    return replace(
+        min(actions, key=lambda action: action.from_mm),
+        to_mm=last.to_mm,
+        to_count=last.to_count,
+        to_raw=last.to_raw,
+        late=any(action.late for action in actions),
     )
 
 
