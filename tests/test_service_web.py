@@ -236,10 +236,14 @@ def test_whatever_is_found_fits_into_a_message() -> None:
     for encoding in Encoding:
         assert decode(encode(message, encoding), encoding) == message
     assert fitted(told) == told
+    # What waits to be told to the gates takes no defect's place.
+    assert told.pending == found.pending
+    assert told.defects == fitted(replace(found, pending=())).defects
     # With what must outlive the inspection; and more of both than there can be.
     many = replace(found, defects=found.defects * 2, further=found.defects)
     parted = with_open(fitted(many), found.defects)
     assert parted.going_on
+    assert parted.pending == found.pending
     assert not parted.further
     inspection, gateway = Channel.pair(FromInspection, ToInspection)
     for message in (

@@ -244,6 +244,32 @@ def test_a_gate_that_is_far_off_is_told_once_the_next_count_is_known(web_bundle:
     assert high > low + 80
 
 
+def test_waiting_stretches_have_a_limit_and_none_of_their_lines_is_forgotten(
+    web_bundle: Bundle,
+) -> None:
+    """Defect after defect in tall frames with one count each: a message would have no room."""
+    web = WebSpec.model_validate(
+        {
+            "along": {"line_pitch_mm": 0.1, "encoder": {"counts_per_mm": 20}},
+            "offset_to_gate_mm": 10_000,
+            "lanes": [
+                {"name": "left", "left_px": 0, "right_px": 80},
+                {"name": "right", "left_px": 80, "right_px": 160},
+            ],
+        }
+    )
+    spots = [(300 + 100 * k, x, 16, 16) for k in range(30) for x in (40, 110)]
+    pixels = spoiled(some_web(4000), *spots)
+    pipeline = WebPipeline(web_bundle, web=web)
+    found = pipeline.judge(Frame(pixels.copy(), 0, 0, capture=Capture(0, encoder=0))).verdict.web
+    assert found is not None
+    for lane in found.lanes:
+        waiting = [(a, b) for name, a, b in found.pending if name == lane.name]
+        assert 0 < len(waiting) <= 16 < len(lane.ng_runs)
+        for first, end in lane.ng_runs:
+            assert any(a <= first and end <= b for a, b in waiting)
+
+
 def test_an_inspection_that_dies_takes_no_millimetre_along(web_bundle: Bundle) -> None:
     web = WebSpec.model_validate(
         {

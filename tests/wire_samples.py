@@ -19,6 +19,7 @@ from kenpin.runtime.judging.verdict import (
     WebFindings,
     WebGate,
 )
+from kenpin.runtime.web.web_state import MOST_ACTIONS
 from kenpin.runtime.wire.map_encoding import Counts, Identity, State, StateMessage, VerdictMessage
 from kenpin.runtime.wire.verdict_messages import Envelope
 from kenpin.runtime.wire.verdict_messages import verdict_message as message_about
@@ -108,6 +109,7 @@ def everything_found() -> WebFindings:
             for _ in range(16)
         ),
         map_line=None,
+        pending=tuple((n, 2**40 + k, 2**40 + k + 1) for n in names for k in range(MOST_ACTIONS)),
     )
 
 

@@ -181,7 +181,9 @@ class WebState:
             if offset is None or self.along.mm(self.stream.origin) is None:
                 continue
             reach = offset - self.web.gate_margin_mm
-            due, self._pending[k] = self._due([*self._pending[k], *bad], reach, usual_lines)
+            due, waiting = self._due([*self._pending[k], *bad], reach, usual_lines)
+            # They travel to the gateway with each verdict, and a message has an end.
+            self._pending[k] = united(waiting, MOST_ACTIONS)
             for lines in united(due, MOST_ACTIONS):
                 yield gate_action(
                     self.along, self.web.along, lane.name, lines, offset,

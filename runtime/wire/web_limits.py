@@ -25,15 +25,17 @@ MOST_GATES = 64
 MOST_ABSORBED = 16
 # JSON takes up to twice as much as msgpack, and a message may have 64 KiB.
 MOST_BYTES = 30_000
-# Beside those, between processes.
+# Beside those, between processes: what must outlive an inspection.
 MOST_OPEN_BYTES = 25_000
 
 
 def fitted(findings: WebFindings) -> WebFindings:
     """The same, as a message can tell it; at most MOST_BYTES as msgpack.
 
-    Where there is no room, the lowest defects are left out; `n_defects` counts them.
+    Where there is no room, the lowest defects are left out; `n_defects` counts them. What
+    waits to be told to the gates is not told, and costs no room: see `with_open`.
     """
+    pending = findings.pending
     highest = sorted(findings.defects, key=lambda d: -d.peak)[:MOST_DEFECTS]
     findings = replace(
         findings,
@@ -41,20 +43,23 @@ def fitted(findings: WebFindings) -> WebFindings:
         defects=tuple(_fewer_absorbed(d) for d in findings.defects if d in highest),
         further=(),
         going_on=(),
+        pending=(),
         gaps=_fewer_gaps(findings.gaps),
         gates=fewer_gates(findings.gates),
     )
     while findings.defects and len(msgspec.msgpack.encode(findings)) > MOST_BYTES:
         findings = replace(findings, defects=_without_lowest(findings.defects))
-    return findings
+    return replace(findings, pending=pending)
 
 
 def with_open(findings: WebFindings, going_on: tuple[WebDefect, ...]) -> WebFindings:
     """What is told, and the defects that must outlive whoever follows them: for the gateway.
 
-    Both together fit a message between processes; the lowest that go on are left out.
+    Both together fit a message between processes, with all that the gates are owed; the
+    lowest defects that go on are left out.
     """
-    while going_on and len(msgspec.msgpack.encode(going_on)) > MOST_OPEN_BYTES:
+    room = MOST_OPEN_BYTES - len(msgspec.msgpack.encode(findings.pending))
+    while going_on and len(msgspec.msgpack.encode(going_on)) > room:
         going_on = _without_lowest(going_on)
     return replace(findings, going_on=going_on)
 
