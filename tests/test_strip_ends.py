@@ -13,7 +13,7 @@ from kenpin.camera.capture import Capture
 from kenpin.camera.frame import Frame
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.judging.verdict import Outcome, Reason
+from kenpin.runtime.judging.verdict import Cause, Outcome, Reason, WebResume
 from kenpin.runtime.service.web_lines import WebLines
 from kenpin.runtime.web.pipeline import WebPipeline
 from web_lines import cut, some_web, spoiled
@@ -105,6 +105,93 @@ def test_a_zone_that_would_be_the_whole_web_is_refused() -> None:
     with pytest.raises(ValidationError, match="needs right_px, or first_lines or last_lines"):
         WebSpec.model_validate({"ignore": [{}]})
     assert np.isclose(WebSpec.model_validate({"ignore": DRAWN}).ignore[0].left_px, 0)
+
+
+# Wider than what a blur needs beside it, which after a break is a gap.
+WIDE = {"ends": {**FOUND, "within_lines": 400, "margin_lines": 136}}
+
+
+def silently_left_out(found: list[Any]) -> list[tuple[int, int]]:
+    """Stretches that are no gap and of which the map says nothing anywhere."""
+    gaps = {n for j in found for g in j.verdict.web.gaps for n in range(g.first_line, g.end_line)}
+    out = []
+    for judged in found:
+        if judged.score_map is None:
+            continue
+        values, first = judged.score_map.values, judged.verdict.web.map_line
+        for row in np.flatnonzero(~values.any(axis=1)):
+            line = first + 8 * int(row)
+            if line not in gaps:
+                out.append((line, line + 8))
+    return out
+
+
+def broken(bundle: Bundle, pixels: Any, missing: int, *, counted: bool, **web: Any) -> list[Any]:
+    """Judged in frames of 60 lines, of which so many after the first never came."""
+    pipeline = WebPipeline(bundle, web=WebSpec.model_validate(web))
+    found = []
+    for first in range(0, len(pixels), 60):
+        frame = first // 60
+        if not 0 < frame <= missing:
+            capture = Capture(first_line=first) if counted else Capture()
+            found.append(
+                pipeline.judge(
+                    Frame(pixels[first : first + 60].copy(), 0, frame, capture=capture),
+                    last=first + 60 >= len(pixels),
+                )
+            )
+    return found
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_after_lost_lines_no_margin_of_material_is_left_out(
+    web_bundle: Bundle, *, counted: bool
+) -> None:
+    """Its first frame shows the table alone; where the material began, nobody has seen."""
+    pixels = some_web(LINES)
+    pixels[:60] = TABLE
+    whole = broken(web_bundle, pixels, 0, counted=counted, **WIDE)
+    assert max(end for _, end in silently_left_out(whole) if end < LINES // 2) == 192
+    found = broken(web_bundle, pixels, 2, counted=counted, **WIDE)
+    assert [(a, b) for a, b in silently_left_out(found) if b > 60 and a < LINES // 2] == []
+
+
+@pytest.mark.parametrize("spec", [WIDE, {"ignore": [{"first_lines": 400}]}])
+def test_an_heir_leaves_out_no_material_but_what_a_zone_has_it_leave_out(
+    web_bundle: Bundle, spec: dict[str, Any]
+) -> None:
+    pipeline = WebPipeline(web_bundle, web=WebSpec.model_validate(spec))
+    pipeline.resume(WebResume(0, 0, None, None, 0.0))
+    pixels = some_web(LINES)
+    found = [
+        pipeline.judge(
+            Frame(
+                pixels[first : first + 60].copy(), 0, first // 60, capture=Capture(first_line=first)
+            )
+        )
+        for first in range(60, LINES, 60)
+    ]
+    left_out = silently_left_out(found)
+    if "ignore" in spec:
+        # Counted from the web's first line, wherever the heir begins.
+        assert max(end for _, end in left_out) == 400
+    else:
+        assert left_out == []
+
+
+def test_a_zone_at_the_first_lines_is_over_where_nobody_knows_how_many_were_lost(
+    web_bundle: Bundle,
+) -> None:
+    """Were the guess too small, the zone would take in material."""
+    zone = {"ignore": [{"first_lines": 400}]}
+    pixels = some_web(LINES)
+    counted = silently_left_out(broken(web_bundle, pixels, 1, counted=True, **zone))
+    assert max(end for _, end in counted) == 400
+    guessed = broken(web_bundle, pixels, 1, counted=False, **zone)
+    assert [
+        gap.known for j in guessed for gap in j.verdict.web.gaps if gap.cause is Cause.LOST
+    ] == [False]
+    assert [line for line, _ in silently_left_out(guessed) if line >= 120] == []
 
 
 @pytest.mark.parametrize("spec", [{"ignore": DRAWN}, {"ends": FOUND}])

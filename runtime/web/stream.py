@@ -155,14 +155,19 @@ class StreamingMap:
         if lines or not known:
             yield Gap(self.settled, ahead, cause, known)
             self.settled = ahead
-        self._rows.restart(ahead)
-        self._begin(at_web_start=False)
+        self._restart(ahead, known=known)
 
     def resume(self, line: int) -> None:
         """The web was under way already; all before this line is somebody else's."""
         self.settled = line
+        self._restart(line, known=True)
+
+    def _restart(self, line: int, *, known: bool) -> None:
+        """The next line to come is this, and what is missing before it was seen by nobody here."""
         self._rows.restart(line)
         self._begin(at_web_start=False)
+        if self._check.ends is not None:
+            self._check.ends.interrupt(known=known)
 
     def finish(self) -> Iterator[MapStrip | Gap]:
         """The web ends here: its last lines, with the web continued past its end."""

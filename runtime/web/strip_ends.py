@@ -37,10 +37,21 @@ class StripEnds:
         self._spec = web.ends
         # The line from which there is material, once it is known; and the one after its last.
         self._begins: int | None = None if web.ends else origin
+        self._broken = False
         self._ends: int | None = None
         self._web_end: int | None = None
         found_within = web.ends.within_lines if web.ends else 0
         self.held_lines = max([found_within, *(lines for lines, _ in self._last)])
+
+    def interrupt(self, *, known: bool) -> None:
+        """Lines are missing here. What lay in them, nobody has seen: it may have been material.
+
+        So from the next tile row on all is inspected; where nobody knows how many lines are
+        missing, also what lies in a zone at the first lines, for it may be over.
+        """
+        self._broken = True
+        if not known:
+            self._first = []
 
     @property
     def any(self) -> bool:
@@ -90,6 +101,10 @@ class StripEnds:
         """Where the material begins, if that was not known and is to be seen now."""
         spec = self._spec
         if spec is None or self._begins is not None:
+            return
+        if self._broken:
+            # No margin either: it would leave out material that lay there all along.
+            self._begins = line
             return
         latest = self._origin + spec.within_lines
         material = np.flatnonzero(_is_web(core[: max(0, latest - line)], spec))
