@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Annotated
 
@@ -329,16 +329,25 @@ class WebFindings:
         """How many lines it covers."""
         return self.end_line - self.first_line
 
+    def doubted(self, reason: Reason) -> WebFindings:
+        """The same, with NG in every lane that was OK: something speaks against all its lines."""
+        lanes = tuple(
+            replace(lane, outcome=Outcome.NG, reason=reason) if lane.outcome is Outcome.OK else lane
+            for lane in self.lanes
+        )
+        return replace(self, lanes=lanes)
+
 
 @dataclass(frozen=True, slots=True)
 class WebResume:
     """What must outlive an inspection, so that the next goes on with the same web.
 
     origin       line from which the web's tile rows are counted
-    line, mm, count
-                 one line, where it lies and its unwrapped count; None if nobody said
+    line         up to it verdicts have covered the web: the gates know nothing of what
+                 follows, whatever somebody else may still find there
+    mm, count    where that line lies and its unwrapped count; None if nobody said
     furthest_mm  as far as the web had come
-    pending       see `WebFindings`
+    pending      see `WebFindings`
     """
 
     origin: int

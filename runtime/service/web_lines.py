@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kenpin.runtime.judging.verdict import Cause, Gap, WebDefect, WebFindings, WebResume
+from kenpin.runtime.judging.verdict import (
+    Cause,
+    Gap,
+    Reason,
+    WebDefect,
+    WebFindings,
+    WebResume,
+)
 
 __all__ = ["WebLines"]
 
@@ -13,7 +20,8 @@ class WebLines:
     """Follows the lines that verdicts cover. No line falls between two inspections.
 
     An inspection that starts knows nothing of the lines that waited in the one
-    before it. They were not inspected; the first verdict after them says so.
+    before it. They were not inspected; the first verdict after them says so, in every lane,
+    and its gates act on them: `WebResume.line` says from where on.
     It also counts its defects anew: here they go on, and what the one before it was still
     following is told as far as it was seen, cut. Where the web began and how far it
     has come it is told: see `resume`. So is the first of a web, if the web began without it.
@@ -100,6 +108,7 @@ class WebLines:
             f"lines {end} to {first - 1} were not inspected: no inspection was ready for them, or "
             "it was replaced"
         )
+        web = web.doubted(Reason.INCOMPLETE_FRAME)
         return replace(web, first_line=end, gaps=gaps), missing
 
     def renumbered(self, defects: tuple[WebDefect, ...], inspection: int) -> tuple[WebDefect, ...]:

@@ -247,7 +247,7 @@ class WebPipeline:
         if ready:
             twin._frame = self._frame.plain
         assert self.bundle.manifest.web is not None
-        twin.web, twin.stages = self.bundle.manifest.web, self._recipes
+        twin.web, twin.stages = self.bundle.manifest.web, self.recipe_stages
         return twin.judge(frame, last=True)
 
     def another(self) -> WebPipeline:
@@ -338,7 +338,7 @@ class WebPipeline:
         )
         if resume is not None:
             self._state.stream.resume(start)
-            self._state.resume(resume.pending)
+            self._state.resume(resume, start)
         return self._state
 
     def _missing_before(

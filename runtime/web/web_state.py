@@ -17,6 +17,7 @@ from kenpin.runtime.judging.verdict import (
     Thresholds,
     WebDefect,
     WebGate,
+    WebResume,
 )
 from kenpin.runtime.web.defects import DefectTracker
 from kenpin.runtime.web.lanes import LaneMap, RowChecks
@@ -125,12 +126,17 @@ class WebState:
         self.defects += self._tracker.finish()
         self._ended = True
 
-    def resume(self, pending: tuple[tuple[str, int, int], ...]) -> None:
-        """Take over what another inspection still had to tell the gates."""
+    def resume(self, web: WebResume, start: int) -> None:
+        """Take over what another inspection still had to tell the gates.
+
+        Of the lines between the last verdict and `start` they would hear from nobody. What
+        was owed to the gate of a lane that is no more is told to all.
+        """
         names = [lane.name for lane in self.lanes.lanes]
-        for name, first, end in pending:
-            if name in names:
-                self._pending[names.index(name)].append((first, end))
+        for own, lines in zip(names, self._pending, strict=True):
+            lines += [(a, b) for name, a, b in web.pending if name == own or name not in names]
+            if web.line < start:
+                lines.append((web.line, start))
 
     @property
     def pending(self) -> tuple[tuple[str, int, int], ...]:
@@ -179,6 +185,7 @@ class WebState:
             offset = lane.offset_to_gate_mm
             offset = self.web.offset_to_gate_mm if offset is None else offset
             if offset is None or self.along.mm(self.stream.origin) is None:
+                self._pending[k] = []
                 continue
             reach = offset - self.web.gate_margin_mm
             due, waiting = self._due([*self._pending[k], *bad], reach, usual_lines)
