@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from kenpin.camera.acquisition.events import FrameArrived
+from kenpin.camera.acquisition.ring import SlotHeader
 from kenpin.camera.capture import Capture
 from kenpin.camera.frame import Frame
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.verdict import (
+    LaneVerdict,
     Outcome,
+    Reason,
+    Verdict,
     WebFindings,
     WebGate,
     WebResume,
 )
+from kenpin.runtime.service.inspection.messages import Gone, Judged
 from kenpin.runtime.service.web_lines import WebLines
 from kenpin.runtime.web.pipeline import WebPipeline
+from kenpin.runtime.wire.verdict_messages import VerdictMessage
+from test_coordinator import BUDGET, FACTS, THRESHOLDS, desk_of
 from web_lines import some_web, spoiled
+from wire_samples import verdict_message
 
 TWO_LANES = [
     {"name": "left", "left_px": 0, "right_px": 80},
@@ -124,3 +134,139 @@ def test_what_a_lane_that_is_no_more_owed_its_gate_is_told_to_all(web_bundle: Bu
     assert found is not None
     assert told_of(found.gates, "left", 350, 375, 500)
     assert told_of(found.gates, "right", 350, 375, 800)
+
+
+# -- the gateway: what is told in time, and what is not ------------------------------------
+
+
+class _Web:
+    """A line whose inspection judges frames of 100 lines, of which the test says what it likes."""
+
+    def __init__(self) -> None:
+        self.coordinator, self.staff, _, self.world, self._ring = desk_of(triggered=False)
+        self.staff.facts = replace(FACTS, web=WebSpec())
+        self.line = _Taker()
+        self.staff.line = self.line
+        self.now = 5
+        self.coordinator._clock_ns = lambda: self.now
+        self.frames = 0
+
+    def arrives(self) -> int:
+        """A frame; the number of its job."""
+        i = self.frames
+        self.frames += 1
+        ticket = self._ring.reserve()
+        assert ticket is not None
+        capture = Capture(first_line=100 * i, lines_expected=8)
+        self._ring.commit(ticket, SlotHeader(i, self.now, 8, 8, 1, 1, "", capture))
+        self.coordinator.camera([FrameArrived(ticket, i, self.now, 100, "", capture)])
+        return i + 1
+
+    def is_judged(self, job: int, *, gates: tuple[WebGate, ...] = (), **changes: Any) -> None:
+        del self.line.jobs[job]
+        found = ok_web(100 * (job - 1), gates=gates)
+        verdict = Verdict(
+            Outcome.OK, None, "", 0.5, THRESHOLDS, 0, "", self.now, self.now, "good@1", web=found
+        )
+        self.coordinator.inspection(Judged(job, replace(verdict, **changes), 1))
+
+    def told(self, job: int) -> Verdict:
+        _, verdict = self.world.verdicts[job]
+        assert isinstance(verdict, Verdict)
+        return verdict
+
+
+class _Taker:
+    number = 1
+
+    def __init__(self) -> None:
+        self.jobs: dict[int, Any] = {}
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.jobs)
+
+    def judge(self, job: int, ticket: Any, resume: WebResume | None = None) -> bool:
+        self.jobs[job] = ticket
+        return True
+
+
+def lane(name: str, outcome: Outcome = Outcome.OK, score: float = 0.5) -> LaneVerdict:
+    reason = None if outcome is Outcome.OK else Reason.DEFECT
+    return LaneVerdict(name, outcome, reason, score, THRESHOLDS, ())
+
+
+def ok_web(first: int, gates: tuple[WebGate, ...] = (), **changes: Any) -> WebFindings:
+    web = WebFindings(
+        first_line=first, end_line=first + 100, first_mm=first / 2, end_mm=first / 2 + 50,
+        lanes=(lane("left"), lane("right")), defects=(), n_defects=0, gaps=(), gates=gates,
+        map_line=None, came_line=first + 100,
+    )  # fmt: skip
+    return replace(web, **changes)
+
+
+def action(from_mm: float, name: str = "left") -> WebGate:
+    return WebGate(name, from_mm, from_mm + 10, None, None, None, None, late=False)
+
+
+def reasons(verdict: Verdict) -> list[Reason | None]:
+    assert verdict.web is not None
+    return [lane.reason for lane in verdict.web.lanes]
+
+
+def test_gates_that_were_found_too_late_are_told_with_the_next_verdict() -> None:
+    line = _Web()
+    first = line.arrives()
+    line.is_judged(first)
+    late = line.arrives()
+    line.now += BUDGET
+    line.coordinator.expire()
+    assert line.told(late).reason is Reason.LATE
+    assert line.told(late).web is None
+    line.is_judged(late, gates=(action(60.0), action(5000.0)))
+    assert line.world.late_results == 1
+    after = line.arrives()
+    line.is_judged(after, gates=(action(6000.0),))
+    web = line.told(after).web
+    assert web is not None
+    # The web has come to 150 mm meanwhile.
+    assert [(g.from_mm, g.late) for g in web.gates] == [
+        (60.0, True), (5000.0, False), (6000.0, False)
+    ]  # fmt: skip
+    again = line.arrives()
+    line.is_judged(again)
+    assert line.told(again).web.gates == ()  # type: ignore[union-attr]
+
+
+def test_where_every_verdict_is_late_gates_are_told_by_the_next_of_those() -> None:
+    line = _Web()
+    first = line.arrives()
+    line.is_judged(first)
+    for _ in range(3):
+        job = line.arrives()
+        line.now += BUDGET
+        line.coordinator.expire()
+        line.is_judged(job, gates=(action(1000.0 * job),))
+    assert line.told(2).web is None
+    for job in (3, 4):
+        web = line.told(job).web
+        assert web is not None
+        assert [g.from_mm for g in web.gates] == [1000.0 * (job - 1)]
+        # It is about no line, and nothing of it is OK.
+        assert web.first_line == web.end_line == 100 * (job - 1)
+        assert reasons(line.told(job)) == [Reason.LATE, Reason.LATE]
+        message = verdict_message(verdict=line.told(job))
+        assert VerdictMessage.model_validate_json(message.model_dump_json()) == message
+
+
+def test_gates_owed_by_an_inspection_that_died_are_told_by_the_verdict_on_its_frames() -> None:
+    line = _Web()
+    job = line.arrives()
+    line.now += BUDGET
+    line.coordinator.expire()
+    line.is_judged(job, gates=(action(1000.0),))
+    lost = line.arrives()
+    line.coordinator.inspection(Gone("it died", (lost,)))
+    web = line.told(lost).web
+    assert web is not None
+    assert [g.from_mm for g in web.gates] == [1000.0]

@@ -387,6 +387,8 @@ class Coordinator:
         if entry is None:
             if found is not None:
                 self._outlet.late(found)
+                if found.web is not None:
+                    self._web.untold(found.web)
             return
         verdict = self._verdict(entry, found or self._unjudged(entry), now)
         self._outlet.verdict(entry, verdict)
@@ -416,7 +418,8 @@ class Coordinator:
         """What is known of an entry that no inspection has judged."""
         facts = self._supervisor.facts
         thresholds = facts.thresholds if facts else None
-        return Verdict.unjudged(Reason.NOT_READY, "", thresholds=thresholds, bundle=entry.bundle)
+        none = Verdict.unjudged(Reason.NOT_READY, "", thresholds=thresholds, bundle=entry.bundle)
+        return replace(none, web=self._web.owing())
 
 
 def _stages(entry: LedgerEntry, found: Verdict, now: int) -> dict[str, int]:

@@ -7,11 +7,15 @@ from dataclasses import replace
 from kenpin.runtime.judging.verdict import (
     Cause,
     Gap,
+    LaneVerdict,
+    Outcome,
     Reason,
     WebDefect,
     WebFindings,
+    WebGate,
     WebResume,
 )
+from kenpin.runtime.wire.web_limits import fewer_gates
 
 __all__ = ["WebLines"]
 
@@ -41,6 +45,9 @@ class WebLines:
         self._going_on: tuple[WebDefect, ...] = ()
         self._came = 0
         self._per_line = 0.0
+        # What gates must do and no verdict has said: whoever found it was too late for its own.
+        self._owed: tuple[WebGate, ...] = ()
+        self._lanes: tuple[LaneVerdict, ...] = ()
 
     def came(self, first_line: int, end_line: int) -> None:
         """These lines have come or are lost, and all before them."""
@@ -61,7 +68,7 @@ class WebLines:
         """The web has ended; what comes is another. Lines that nobody ever told of, if any."""
         end, resume, left = self._end, self._resume, self._going_on
         self._begun = self._end = self._follower = self._resume = None
-        self._going_on = ()
+        self._going_on, self._owed, self._lanes = (), (), ()
         if end is None or (self._came <= end and not left):
             return None
         came = max(end, self._came)
@@ -101,6 +108,8 @@ class WebLines:
             self._begun = self._end = first
         self._resume, end = self._resumed(web, self._begun), self._end
         self._end = max(web.end_line, end)
+        self._lanes = web.lanes
+        web = replace(web, gates=(*self._paid(), *web.gates))
         if first <= end:
             return web, ""
         gaps = (Gap(end, first, Cause.LOST), *web.gaps)
@@ -110,6 +119,45 @@ class WebLines:
         )
         web = web.doubted(Reason.INCOMPLETE_FRAME)
         return replace(web, first_line=end, gaps=gaps), missing
+
+    def untold(self, web: WebFindings) -> None:
+        """What `follow` gave was too late for its verdict: the next one tells the gates."""
+        # What was owed before is among it.
+        self._owed = fewer_gates(web.gates)
+
+    def owing(self) -> WebFindings | None:
+        """For a verdict on a frame of which nothing is known: what the gates are owed, if anything.
+
+        It is about no line, and NG in every lane.
+        """
+        resume, end = self._resume, self._end
+        if not self._owed or resume is None or end is None:
+            return None
+        lanes = tuple(
+            LaneVerdict(lane.name, Outcome.NG, Reason.LATE, None, lane.thresholds, ())
+            for lane in self._lanes
+        )
+        mm, count = (resume.mm, resume.count) if resume.line == end else (None, None)
+        return WebFindings(
+            first_line=end, end_line=end, first_mm=mm, end_mm=mm, lanes=lanes, defects=(),
+            n_defects=0, gaps=(), gates=self._paid(), map_line=None, first_count=count,
+            end_count=count, came_line=end,
+        )  # fmt: skip
+
+    def _paid(self) -> tuple[WebGate, ...]:
+        """What gates are owed, which is told now; late where the web has come too far meanwhile."""
+        owed, self._owed = self._owed, ()
+        now = self._now_mm()
+        if now is None:
+            return owed
+        return tuple(replace(gate, late=gate.late or gate.from_mm < now) for gate in owed)
+
+    def _now_mm(self) -> float | None:
+        """As far as the web has come, if it goes on as it did."""
+        resume = self._resume
+        if resume is None or resume.mm is None:
+            return None
+        return resume.mm + self._per_line * max(0, self._came - resume.line)
 
     def renumbered(self, defects: tuple[WebDefect, ...], inspection: int) -> tuple[WebDefect, ...]:
         """Defects that the inspection followed last has found, under numbers that go on."""
