@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -14,21 +15,25 @@ from kenpin.camera.frame import Frame
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.verdict import (
+    Cause,
+    Gap,
     LaneVerdict,
     Outcome,
     Reason,
+    Thresholds,
     Verdict,
     WebFindings,
     WebGate,
     WebResume,
 )
 from kenpin.runtime.service.inspection.messages import Gone, Judged
+from kenpin.runtime.service.ledger import Answer
 from kenpin.runtime.service.web_lines import WebLines
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.wire.verdict_messages import VerdictMessage
 from test_coordinator import BUDGET, FACTS, THRESHOLDS, desk_of
 from web_lines import some_web, spoiled
-from wire_samples import verdict_message
+from wire_samples import OK_VERDICT, verdict_message
 
 TWO_LANES = [
     {"name": "left", "left_px": 0, "right_px": 80},
@@ -270,3 +275,114 @@ def test_gates_owed_by_an_inspection_that_died_are_told_by_the_verdict_on_its_fr
     web = line.told(lost).web
     assert web is not None
     assert [g.from_mm for g in web.gates] == [1000.0]
+
+
+def test_an_ok_that_the_gateway_takes_back_is_taken_back_in_every_lane() -> None:
+    def late(line: _Web, job: int) -> None:
+        # Nobody asked whether its deadline has passed.
+        line.now += 2 * BUDGET
+        line.is_judged(job)
+
+    def refused(line: _Web, job: int) -> None:
+        line.coordinator.refusal = Answer.ng(Reason.SELFTEST_FAILED, "off")
+        line.is_judged(job)
+
+    def of_another_bundle(line: _Web, job: int) -> None:
+        line.is_judged(job, bundle="good@2")
+
+    for how, reason in (
+        (late, Reason.LATE),
+        (refused, Reason.SELFTEST_FAILED),
+        (of_another_bundle, Reason.RECIPE_MISMATCH),
+    ):
+        line = _Web()
+        job = line.arrives()
+        how(line, job)
+        assert line.told(job).reason is reason
+        assert reasons(line.told(job)) == [reason, reason]
+        verdict_message(verdict=line.told(job))
+
+
+def test_a_lane_that_is_ok_beside_one_that_is_not_needs_proof_as_well() -> None:
+    ng = {"outcome": Outcome.NG, "reason": Reason.DEFECT, "score": 2.0}
+
+    def told(refusal: Answer | None = None, score: float = 0.5, **changes: Any) -> Verdict:
+        line = _Web()
+        job = line.arrives()
+        line.coordinator.refusal = refusal
+        lanes = (lane("left", Outcome.NG, 2.0), lane("right", score=score))
+        line.is_judged(job, web=ok_web(0, lanes=lanes), **ng, **changes)
+        assert line.told(job).reason is Reason.DEFECT
+        return line.told(job)
+
+    assert reasons(told()) == [Reason.DEFECT, None]
+    refusal = Answer.ng(Reason.SELFTEST_FAILED, "off")
+    assert reasons(told(refusal)) == [Reason.DEFECT, Reason.SELFTEST_FAILED]
+    assert reasons(told(score=1.5)) == [Reason.DEFECT, Reason.NONFINITE]
+    assert reasons(told(bundle="good@2")) == [Reason.DEFECT, Reason.RECIPE_MISMATCH]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"web": ok_web(0, gaps=(Gap(10, 20, Cause.LOST),))},
+        {"web": ok_web(0, lanes=(lane("left"), lane("right", Outcome.NG, 2.0)))},
+        {"outcome": Outcome.NG, "reason": Reason.DEFECT, "score": 2.0},
+    ],
+    ids=["OK over a gap", "OK with a lane that is not", "NG and no lane is"],
+)
+def test_what_contradicts_itself_is_ng_in_every_lane_and_can_be_sent(
+    changes: dict[str, Any],
+) -> None:
+    line = _Web()
+    job = line.arrives()
+    line.is_judged(job, **changes)
+    told = line.told(job)
+    assert told.outcome is Outcome.NG
+    assert None not in reasons(told)
+    verdict_message(verdict=told)
+
+
+def test_lines_that_two_inspections_left_out_are_ng_in_every_lane_of_a_late_result_too() -> None:
+    line = _Web()
+    first = line.arrives()
+    line.is_judged(first)
+    line.arrives()
+    job = line.arrives()
+    line.now += BUDGET
+    line.coordinator.expire()
+    heard: list[Verdict] = []
+    line.world.late = heard.append  # type: ignore[method-assign]
+    line.is_judged(job)
+    (found,) = heard
+    assert found.outcome is Outcome.NG
+    assert found.reason is Reason.INCOMPLETE_FRAME
+    assert reasons(found) == [Reason.INCOMPLETE_FRAME] * 2
+    assert found.web is not None
+    assert [(gap.first_line, gap.end_line) for gap in found.web.gaps] == [(100, 200)]
+
+
+def test_a_message_about_a_web_that_contradicts_its_lanes_is_refused() -> None:
+    limits = Thresholds(0.5, 0.625)
+    lanes = tuple(replace(lane(name, score=0.25), thresholds=limits) for name in ("a", "b"))
+    told = verdict_message(verdict=replace(OK_VERDICT, web=ok_web(0, lanes=lanes)))
+    good = told.model_dump(mode="json")
+
+    def read(fields: dict[str, Any]) -> VerdictMessage:
+        return VerdictMessage.model_validate_json(json.dumps(fields))
+
+    read(good)
+
+    def refused(**changes: Any) -> None:
+        with pytest.raises(ValueError, match="yet"):
+            read({**good, **changes})
+
+    gap = {"first_line": 0, "end_line": 8, "cause": "lost", "known": True}
+    refused(web={**good["web"], "gaps": [gap]})
+    one_ng = [good["web"]["lanes"][0], {**good["web"]["lanes"][1], "verdict": 2, "reason": "late"}]
+    refused(web={**good["web"], "lanes": one_ng})
+    ng = {"verdict": 2, "reason": "late", "code": 3, "late": True}
+    refused(**ng)
+    read({**good, **ng, "web": {**good["web"], "lanes": one_ng}})
+    # A web of which nothing is said has no lane to say it of.
+    read({**good, **ng, "web": {**good["web"], "lanes": []}})

@@ -15,7 +15,7 @@ from kenpin.camera.acquisition.events import (
     FramesLost,
 )
 from kenpin.camera.acquisition.ring import FrameRing, Ticket
-from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict, WebResume
+from kenpin.runtime.judging.verdict import Reason, Verdict, WebResume
 from kenpin.runtime.service.inspection.messages import (
     AlsoFound,
     Gone,
@@ -25,7 +25,7 @@ from kenpin.runtime.service.inspection.messages import (
 )
 from kenpin.runtime.service.inspection.supervisor import Supervisor
 from kenpin.runtime.service.ledger import Answer, Ledger, LedgerEntry, Stage
-from kenpin.runtime.service.proofs import incomplete, too_early, unproven
+from kenpin.runtime.service.proofs import doubted, incomplete, too_early, unproven
 from kenpin.runtime.service.sides.side import Side
 from kenpin.runtime.service.slots import SlotBook
 from kenpin.runtime.service.web_lines import WebLines
@@ -316,28 +316,29 @@ class Coordinator:
 
     def _judged(self, judged: Judged) -> None:
         ticket = self.slots.judged(judged.job)
-        found = judged.verdict
-        answer = Answer(found.outcome, found.reason, found.detail)
-        missing = ""
+        found = self._believed(judged.verdict, judged.inspection, self.ledger.entry(judged.job))
         if found.web is not None:
-            web, missing = self._web.follow(found.web, judged.inspection)
-            found = replace(found, web=web)
             self._found(found)
-        if found.outcome is Outcome.OK:
-            unseen = Answer.ng(Reason.INCOMPLETE_FRAME, missing) if missing else None
-            answer = (
-                self.refusal or unproven(self.ledger.entry(judged.job), found) or unseen or answer
-            )
+        answer = Answer(found.outcome, found.reason, found.detail)
         self._conclude(judged.job, answer, ticket, found)
         if ticket is not None:
             self.slots.let_go(ticket)
+
+    def _believed(self, found: Verdict, inspection: int, entry: LedgerEntry | None) -> Verdict:
+        """What an inspection found; NG, and in every lane, if something speaks against its OK."""
+        missing = ""
+        if found.web is not None:
+            web, missing = self._web.follow(found.web, inspection)
+            found = replace(found, web=web)
+        unseen = Answer.ng(Reason.INCOMPLETE_FRAME, missing) if missing else None
+        doubt = self.refusal or unseen or unproven(entry, found)
+        return found if doubt is None else doubted(found, doubt)
 
     def _web_ended(self, ended: WebEnded) -> None:
         """What the web's last lines came to, after the verdict on its last frame."""
         found = ended.verdict
         if found is not None and found.web is not None:
-            web, _ = self._web.follow(found.web, ended.inspection)
-            found = replace(found, web=web)
+            found = self._believed(found, ended.inspection, None)
             self._found(found)
             self._outlet.late(found)
         left = self._web.ended()
@@ -402,6 +403,8 @@ class Coordinator:
     def _verdict(self, entry: LedgerEntry, found: Verdict, now: int) -> Verdict:
         answer = entry.answer
         assert answer is not None
+        if answer.reason is not found.reason:
+            found = doubted(found, answer)
         return replace(
             found,
             outcome=answer.outcome,

@@ -107,6 +107,12 @@ _OK_ONLY_IF_PROVEN: dict[str, Any] = {
             "unsure": {"const": False},
             "partial": {"const": False},
             "late": {"const": False},
+            "web": {
+                "properties": {
+                    "lanes": {"items": {"properties": {"verdict": {"const": 1}}}},
+                    "gaps": {"maxItems": 0},
+                }
+            },
         }
     },
     "else": {"properties": {"reason": {"type": "string"}, "code": {"not": {"const": 0}}}},
@@ -227,6 +233,19 @@ class VerdictMessage(Frozen):
             raise ValueError(f"OK, yet reason {self.reason!r}, unsure, partial or late; send NG")
         if self.score is None or self.thr is None or not self.score <= self.thr:
             raise ValueError(f"OK needs score <= thr, found {self.score} and {self.thr}; send NG")
+        return self
+
+    @model_validator(mode="after")
+    def _lanes_agree(self) -> Self:
+        if self.web is None:
+            return self
+        ng = [lane.name for lane in self.web.lanes if lane.verdict is not Outcome.OK]
+        if self.verdict is Outcome.NG:
+            if self.web.lanes and not ng:
+                raise ValueError("NG, yet every lane of the web is OK; say which is not")
+        elif ng or self.web.gaps:
+            uninspected = sum(gap.end_line - gap.first_line for gap in self.web.gaps)
+            raise ValueError(f"OK, yet lanes {ng} NG, {uninspected} lines uninspected; send NG")
         return self
 
 
