@@ -13,10 +13,10 @@ from kenpin.camera.frame import Pixels
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.brightness import contrasts
 from kenpin.runtime.judging.fitting import fitted, in_grey_levels
-from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.network import load_mask
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.selftest import golden_pixels
+from kenpin.runtime.web.stages import WebStages
 
 __all__ = ["BandLearner"]
 
@@ -31,8 +31,13 @@ LEAST = 1e-6
 
 @dataclass(frozen=True)
 class _Sums:
-    """Of one frame, in the bundle's own measure: each (bands, rows or 1, cols or 1)."""
+    """Of one frame, in the bundle's own measure: each (bands, rows or 1, cols or 1).
 
+    seen   of the squares that count together, the share that is inspected
+    count  how many those are
+    """
+
+    seen: F64
     count: F64
     first: F64
     second: F64
@@ -45,13 +50,16 @@ class BandLearner:
     is in it, its good golden frames say. It holds no count; what was fitted, by file, is one.
     """
 
-    def __init__(self, bundle: Bundle, earlier: int) -> None:
+    def __init__(self, bundle: Bundle, earlier: int, stages: WebStages | None) -> None:
         """Look at what is usual.
 
         Parameters
         ----------
         earlier
             Frames that the bundle was told of since it was compiled.
+        stages
+            Of a web, with the recipe's lanes: what they do not inspect, a table beside the
+            edges for one, says nothing of the material. None where frames show parts.
         """
         manifest = bundle.manifest
         self._frame = manifest.frame
@@ -62,10 +70,9 @@ class BandLearner:
         self._sigmas = () if blend is None else blend.sigmas_px
         if not self._sigmas:
             return
+        self._stages = stages
         grid = TileGrid.of(manifest.frame, manifest.tiles)
-        web = manifest.web is not None
-        self._mask = None if web else load_mask(bundle.arrays, grid, self._px)
-        self._shape = Joiner(grid, self._px).shape
+        self._mask = None if stages else load_mask(bundle.arrays, grid, self._px)
         self._mean, self._gain = bundle.arrays["band_mean"], bundle.arrays["band_gain"]
         good = [
             self._summed(golden_pixels(bundle, golden.file))
@@ -86,7 +93,9 @@ class BandLearner:
         heard = [sums for frame, sums in self._sums.items() if frame not in left_out]
         if not heard:
             return {}
-        share = len(heard) / (self._count + len(heard))
+        # By place: a square beside an edge that wanders was seen in fewer frames, or in none.
+        seen = sum(one.seen for one in heard)
+        share = seen / np.maximum(self._count + seen, LEAST)
         count = np.maximum(sum(one.count for one in heard), 1.0)
         first = sum(one.first for one in heard) / count
         second = sum(one.second for one in heard) / count
@@ -101,9 +110,8 @@ class BandLearner:
         }
 
     def _summed(self, pixels: Pixels) -> _Sums:
-        found = contrasts(pixels, self._px, self._sigmas, self._mask).astype(np.float64)
-        inside = np.ones(found.shape[1:]) if self._mask is None else self._mask.astype(np.float64)
-        measured = (found - self._mean) * self._gain * inside
+        found, inside = self._looked(pixels)
+        measured = np.where(inside, (found - self._mean) * self._gain, 0.0)
         rows, cols = self._mean.shape[1:]
         axes = tuple(axis for axis, size in ((1, rows), (2, cols)) if size == 1)
 
@@ -111,8 +119,18 @@ class BandLearner:
             total: F64 = values.sum(axis=axes, keepdims=True) if axes else values
             return total
 
-        count = together(np.broadcast_to(inside, found.shape))
-        return _Sums(count, together(measured), together(measured**2))
+        count = together(np.broadcast_to(inside, found.shape).astype(np.float64))
+        every = found[0].size / (rows * cols)
+        return _Sums(count / every, count, together(measured), together(measured**2))
+
+    def _looked(self, pixels: Pixels) -> tuple[F32, NDArray[np.bool_]]:
+        """(bands, rows, cols) contrasts, and (rows, cols) what is inspected, as it is judged."""
+        if self._stages is not None:
+            _, found, inside = self._stages.whole_maps(pixels)
+            return found, inside
+        found = contrasts(pixels, self._px, self._sigmas, self._mask)
+        inside = np.ones(found.shape[1:], bool) if self._mask is None else self._mask > 0
+        return found, inside
 
 
 def _usual(good: Sequence[_Sums], bands: int) -> F64:
@@ -121,7 +139,8 @@ def _usual(good: Sequence[_Sums], bands: int) -> F64:
         return np.ones(bands)
     count = sum(one.count.sum(axis=(1, 2)) for one in good)
     second = sum(one.second.sum(axis=(1, 2)) for one in good)
-    found: F64 = np.maximum(second / np.maximum(count, 1), LEAST)
+    # Golden frames of which nothing is inspected say nothing.
+    found: F64 = np.where(count > 0, np.maximum(second / np.maximum(count, 1), LEAST), 1.0)
     return found
 
 

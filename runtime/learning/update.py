@@ -82,27 +82,34 @@ class Updated:
 
 
 class _Ears:
-    """Hands what is judged to the learners, of the frame that is being judged."""
+    """Hands what is judged to the learners, of the frame that is being judged; None: nobody's."""
 
-    def __init__(self, learner: Learner, bands: BandLearner, drift: DriftLearner) -> None:
-        self._learner = learner
-        self._bands = bands
+    def __init__(self, learner: Learner, drift: DriftLearner) -> None:
+        self.learner = learner
         self.drift = drift
         self.frame: int | None = None
 
     def __call__(self, features: F32) -> None:
         if self.frame is not None:
-            self._learner.take(self.frame, features)
+            self.learner.take(self.frame, features)
             self.drift.hear(features)
+
+
+class _Pupil:
+    """All that learns of a frame."""
+
+    def __init__(self, ears: _Ears, bands: BandLearner) -> None:
+        self.ears = ears
+        self._bands = bands
 
     def see(self, frame: int, pixels: Pixels) -> None:
         """The frame that was just judged counts."""
         self._bands.take(frame, pixels)
-        self.drift.see(pixels)
+        self.ears.drift.see(pixels)
 
     def arrays(self, left_out: Collection[int] = ()) -> tuple[dict[str, F32], int]:
         """See `Learner`."""
-        changed, added = self._learner.arrays(left_out)
+        changed, added = self.ears.learner.arrays(left_out)
         return {**changed, **self._bands.arrays(left_out)}, added
 
 
@@ -148,15 +155,17 @@ def update(
         with staging_folder(store) as scratch:
             learner = load_learner(base, grid, scratch)
             earlier = sum(one.name.startswith(PREFIX) for one in base.manifest.good_scores)
-            ears = _Ears(learner, BandLearner(base, earlier), DriftLearner(base))
+            ears = _Ears(learner, DriftLearner(base))
             say("prove the bundle")
             pipeline = open_pipeline(base, execution=Execution(threads=threads, overhear=ears))
             selftest(pipeline)
+            stages = pipeline.recipe_stages if isinstance(pipeline, WebPipeline) else None
+            pupil = _Pupil(ears, BandLearner(base, earlier, stages))
             say(f"look at {len(fresh)} frames")
-            heard, alone, unjudged = _heard(pipeline, ears, fresh)
+            heard, alone, unjudged = _heard(pipeline, pupil, fresh)
             say("judge each as if never seen")
-            scores = _unseen_scores(base, ears, heard, alone, threads)
-            changed, added = ears.arrays()
+            scores = _unseen_scores(base, pupil, heard, alone, threads)
+            changed, added = pupil.arrays()
             drift, wider = ears.drift.widened()
             challenge = [*known_of(base), *known]
             say(f"judge {len(challenge)} known frames, before and after")
@@ -220,23 +229,24 @@ def _fresh(base: Bundle, lessons: Sequence[Known]) -> list[Known]:
 
 
 def _heard(
-    pipeline: Pipeline | WebPipeline, ears: _Ears, lessons: Sequence[Known]
+    pipeline: Pipeline | WebPipeline, pupil: _Pupil, lessons: Sequence[Known]
 ) -> tuple[list[Known], list[float], list[str]]:
     """Those that could be judged, their scores by the bundle as it is, and the others."""
     heard: list[Known] = []
     scores, unjudged = [], []
     for one in lessons:
-        ears.frame = len(heard)
+        pupil.ears.frame = len(heard)
         pixels = one.load()
         frame = Frame(pixels, time.monotonic_ns(), 0, one.name)
         verdict = pipeline.judge_single(frame, ready=one.ready).verdict
+        # Who looks at the frame once more for its brightness must not be heard.
+        pupil.ears.frame = None
         if verdict.score is None:
             unjudged.append(f"{one.name}: {verdict.reason}: {verdict.detail}")
         else:
-            ears.see(len(heard), pixels)
+            pupil.see(len(heard), pixels)
             heard.append(one)
             scores.append(verdict.score)
-    ears.frame = None
     if not heard:
         raise CannotLearnError(f"none of the frames can be judged: {'; '.join(unjudged[:3])}")
     return heard, scores, unjudged
@@ -244,7 +254,7 @@ def _heard(
 
 def _unseen_scores(
     base: Bundle,
-    ears: _Ears,
+    pupil: _Pupil,
     heard: Sequence[Known],
     alone: Sequence[float],
     threads: int | None,
@@ -255,7 +265,7 @@ def _unseen_scores(
         return scores
     for half in range(HALVES):
         own: Collection[int] = range(half, len(heard), HALVES)
-        changed, _ = ears.arrays(own)
+        changed, _ = pupil.arrays(own)
         updated = replace(base, arrays={**base.arrays, **changed})
         pipeline = open_pipeline(updated, execution=Execution(threads=threads))
         for number in own:

@@ -201,6 +201,11 @@ class WebPipeline:
         """What runs the network, and where."""
         return self.stages.engine
 
+    @property
+    def recipe_stages(self) -> WebStages:
+        """The steps with the recipe's lanes, by which golden frames and single webs are judged."""
+        return self._recipes
+
     def reset(self, origin: int | None = None) -> None:
         """A new web begins with the next frame.
 
@@ -222,7 +227,8 @@ class WebPipeline:
         """The next frame belongs to a web that another inspection began; once it is open, no more.
 
         Its first lines lack context and are told as not inspected. Everything else lies
-        where it would have lain.
+        where it would have lain. The gates are told of every line between the last one that
+        a verdict has covered and its first.
         """
         if self._state is None:
             self._resume = web
