@@ -31,7 +31,10 @@ ROWS, COLS, IMAGES, LOUD = 6, 20, 120, 4.0
 SECTION = np.repeat([0, 1], COLS // 2)[None]
 
 
-def sectioned(folder: Path, rate: float = 0.05, loudest: int | None = None) -> Sectioned:
+def sectioned(
+    folder: Path, rate: float = 0.05, loudest: int | None = None, times: float = 1.0
+) -> Sectioned:
+    lanes = np.where(np.arange(COLS) < COLS // 2, times, 1).astype(np.float32)
     rng = np.random.default_rng(5)
     store: MapStore[int] = MapStore(folder / "good")
     inside = np.ones((ROWS, COLS), bool)
@@ -41,7 +44,7 @@ def sectioned(folder: Path, rate: float = 0.05, loudest: int | None = None) -> S
         network[:, COLS // 2 :] *= LOUD
         if number == loudest:
             network[0, 0] = 1000
-        item = Item(number, number, (slice(0, ROWS), slice(0, COLS)), np.ones(COLS, np.float32))
+        item = Item(number, number, (slice(0, ROWS), slice(0, COLS)), lanes)
         store.add(item, network, np.zeros((2, ROWS, COLS), np.float32), inside)
     ways = Ways.of(ScoreSpec(normalise="none", bands_px=()), web=False)
     twins: MapStore[int] = MapStore(folder / "twins")
@@ -84,6 +87,12 @@ def test_a_section_where_nothing_is_inspected_changes_no_other(tmp_path: Path) -
     # Of three sections one has no say; the two others share the rate as before.
     np.testing.assert_array_equal(alone.gain()[0, :-1], found.gain()[0, :-1])
     assert alone.gain()[0, -1] == 1
+
+
+def test_levels_do_not_take_back_what_a_lane_was_given(tmp_path: Path) -> None:
+    (tmp_path / "twice").mkdir()
+    plain, twice = sectioned(tmp_path), sectioned(tmp_path / "twice", times=2.0)
+    np.testing.assert_array_equal(twice.gain(), plain.gain())
 
 
 @pytest.mark.thorough

@@ -85,8 +85,8 @@ class Sectioned:
         good = self.blender.good
         peaks = np.zeros((len(good), int(self.section.max()) + 1))
         for number, values in self.blender.joined(good, self.way):
-            scaled = values / good.items[number].times
-            where = np.broadcast_to(self.section, scaled.shape)
+            # Not over `times`: levels even sections out, and would take back what a lane was given.
+            where = np.broadcast_to(self.section, values.shape)
             inside = where >= 0
-            np.maximum.at(peaks[number], where[inside], scaled[inside])
+            np.maximum.at(peaks[number], where[inside], values[inside])
         return peaks
