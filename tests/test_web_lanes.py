@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kenpin.camera.files.images import write_png
 from kenpin.camera.frame import Frame
+from kenpin.compile.evaluation.dataset import Dataset, Labelled
+from kenpin.compile.evaluation.evaluate import evaluate
 from kenpin.config.web import EdgeSpec, WebSpec
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.verdict import Cause, Outcome, Reason
+from kenpin.runtime.learning.challenge import Known, answers
+from kenpin.runtime.selftest import golden_pixels, selftest
 from kenpin.runtime.web.lanes import EdgeTracker, LaneMap
 from kenpin.runtime.web.pipeline import WebPipeline
 from web_lines import WIDTH, cut, some_web, spoiled
@@ -79,6 +86,45 @@ def test_scores_for_the_threshold_are_in_the_measure_of_their_lane(web_bundle: B
         web = WebSpec.model_validate({"lanes": spec})
         found.append(max(WebPipeline(web_bundle, web=web).stages.scores([pixels])))
     assert found[1] == pytest.approx(found[0] / 2)
+
+
+def with_times(bundle: Bundle, *times: float) -> Bundle:
+    """With factors of the lanes' own, and golden frames scored as a build does."""
+    lanes = [lane | {"threshold_times": t} for lane, t in zip(TWO["lanes"], times, strict=True)]
+    web = WebSpec.model_validate({"lanes": lanes})
+    manifest = bundle.manifest.model_copy(update={"web": web})
+    stages = WebPipeline(replace(bundle, manifest=manifest)).recipe_stages
+    golden = [
+        one.model_copy(update={"score": max(stages.scores([golden_pixels(bundle, one.file)]))})
+        for one in manifest.golden
+    ]
+    return replace(bundle, manifest=manifest.model_copy(update={"golden": golden}))
+
+
+def test_golden_frames_hold_where_lanes_have_thresholds_of_their_own(web_bundle: Bundle) -> None:
+    for times in ((1.5, 3.0), (1.0, 0.5)):
+        bundle = with_times(web_bundle, *times)
+        found = selftest(WebPipeline(bundle))
+        assert list(found) == [one.file for one in bundle.manifest.golden]
+
+
+def test_labelled_webs_are_held_against_one_threshold_whichever_lane_decides(
+    web_bundle: Bundle, tmp_path: Path
+) -> None:
+    pixels = spoiled(some_web(300), (150, 110, 20, 12))
+    write_png(tmp_path / "0.png", pixels)
+    bundle = with_times(web_bundle, 1.0, 2.0)
+    pipeline = WebPipeline(bundle)
+    expected = max(pipeline.recipe_stages.scores([pixels]))
+    raw = pipeline.judge_single(Frame(pixels.copy(), 0, 0)).verdict.score
+    assert raw == pytest.approx(2 * expected)
+    dataset = Dataset([Labelled(tmp_path / "0.png", "0.png", "spot", None)], [])
+    assert evaluate(pipeline, dataset, lambda *_: None).ng == [pytest.approx(expected)]
+    (answer,) = answers(pipeline, [Known("0.png", "", True, lambda: pixels.copy())])
+    assert answer is not None
+    assert answer.times == pytest.approx(expected / bundle.manifest.threshold.ok)
+    # What the box says stays as it is.
+    assert pipeline.judge_single(Frame(pixels.copy(), 0, 0)).verdict.score == raw
 
 
 def test_a_lane_with_nothing_to_inspect_is_refused(web_bundle: Bundle) -> None:

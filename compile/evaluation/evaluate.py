@@ -156,7 +156,8 @@ def evaluate(
             judged, shape = look
             if maps:
                 maps.add(number, item.name, judged, (shape[0], shape[1]))
-            tally.add(item, number, judged, shape)
+            # Figures compare with the bundle's one threshold; maps are written as the box has them.
+            tally.add(item, number, pipeline.in_one_measure(judged), shape)
         progress(number + 1, len(dataset))
     images = Scored(
         np.array([score for _, score, _ in tally.judged]),

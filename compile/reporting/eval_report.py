@@ -81,7 +81,8 @@ def evaluation_pictures(
 
 def _shown(pipeline: Pipeline | WebPipeline, item: Labelled) -> Picture:
     pixels = item.pixels()
-    judged = pipeline.judge_single(Frame(pixels.copy(), 0, 0, item.name))
+    frame = Frame(pixels.copy(), 0, 0, item.name)
+    judged = pipeline.in_one_measure(pipeline.judge_single(frame))
     score = judged.verdict.score
     values, limit = judged.score_map, pipeline.thresholds.ok
     grey = in_grey_levels(pixels, pipeline.bundle.manifest.frame)

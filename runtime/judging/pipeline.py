@@ -228,6 +228,10 @@ class Pipeline:
         twin._frame = self._frame.plain
         return twin.judge(frame)
 
+    def in_one_measure(self, judged: Judgement) -> Judgement:
+        """What was judged, in the measure of the bundle's thresholds: a part has no other."""
+        return judged
+
     def judge(self, frame: Frame | LostFrame) -> Judgement:
         """The one verdict about a frame; a lost one is NG. Raises nothing.
 

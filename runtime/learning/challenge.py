@@ -131,7 +131,7 @@ def answers(
     limit = pipeline.thresholds.ok
     for number, one in enumerate(known):
         frame = Frame(one.load(), time.monotonic_ns(), number, one.name)
-        judged = pipeline.judge_single(frame, ready=one.ready)
+        judged = pipeline.in_one_measure(pipeline.judge_single(frame, ready=one.ready))
         verdict, found = judged.verdict, judged.score_map
         if verdict.score is None:
             yield None

@@ -238,7 +238,7 @@ def _heard(
         pupil.ears.frame = len(heard)
         pixels = one.load()
         frame = Frame(pixels, time.monotonic_ns(), 0, one.name)
-        verdict = pipeline.judge_single(frame, ready=one.ready).verdict
+        verdict = pipeline.in_one_measure(pipeline.judge_single(frame, ready=one.ready)).verdict
         # Who looks at the frame once more for its brightness must not be heard.
         pupil.ears.frame = None
         if verdict.score is None:
@@ -271,9 +271,9 @@ def _unseen_scores(
         for number in own:
             one = heard[number]
             frame = Frame(one.load(), time.monotonic_ns(), 0, one.name)
-            found = pipeline.judge_single(frame, ready=one.ready).verdict.score
-            assert found is not None
-            scores[number] = found
+            found = pipeline.in_one_measure(pipeline.judge_single(frame, ready=one.ready))
+            assert found.verdict.score is not None
+            scores[number] = found.verdict.score
     return scores
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -255,6 +256,25 @@ class WebPipeline:
         assert self.bundle.manifest.web is not None
         twin.web, twin.stages = self.bundle.manifest.web, self.recipe_stages
         return twin.judge(frame, last=True)
+
+    def in_one_measure(self, judged: Judgement) -> Judgement:
+        """What `judge_single` gave, in the measure of the bundle's thresholds, as a build scores.
+
+        A verdict's score is that of the lane which decides, to be held against that lane's own
+        threshold; here each lane's is divided by its `threshold_times`, and so is its map.
+        """
+        verdict, found = judged.verdict, judged.score_map
+        if verdict.score is None or verdict.web is None:
+            return judged
+        lanes = self.recipe_stages.lanes
+        scores = [
+            told.score / lane.threshold_times
+            for told, lane in zip(verdict.web.lanes, lanes.lanes, strict=True)
+            if told.score is not None
+        ]
+        if found is not None:
+            found = replace(found, values=found.values / lanes.times)
+        return Judgement(replace(verdict, score=max(scores)), found)
 
     def another(self) -> WebPipeline:
         """The same for another web, which begins at line 0; this one's goes on untouched.
