@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from kenpin.camera.files.images import write_png
 from kenpin.compile.build_task import BuildTask
+from kenpin.compile.good_images.web_middle import middle_of, taken_off
 from kenpin.compile.networks.twins import TWIN_KINDS, twin
+from kenpin.config.errors import ConfigError
 from kenpin.runtime.bundles.manifest import GoldenFrame
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.web.stages import WebStages
@@ -23,23 +29,27 @@ GOLDEN_STREAM = 3
 
 
 def golden_frames(task: BuildTask, stages: Stages | WebStages) -> list[GoldenFrame]:
-    """Good frames and twins of them, stored with their scores."""
-    files, folder = task.images.files, task.folder
+    """Good frames and twins of them, stored with their scores.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is inspected in any of them.
+    """
     rng = task.random(GOLDEN_STREAM)
-    sources = rng.permutation(len(files))[: max(GOLDEN_GOOD, GOLDEN_TWINS)]
-    (folder / "golden").mkdir()
+    sources = rng.permutation(len(task.images.files))
+    (task.folder / "golden").mkdir()
     golden = []
-    for number, source in enumerate(sources):
-        pixels = task.bench.load(files[source])
-        if isinstance(stages, WebStages):
-            # Two tile rows and a part: the first, a later one, and the end of a web.
-            pixels = np.ascontiguousarray(pixels[: 5 * stages.grid.core // 2])
+    images = (found for source in sources if (found := _image(task, stages, int(source))))
+    chosen = islice(images, max(GOLDEN_GOOD, GOLDEN_TWINS))
+    for number, (pixels, counts) in enumerate(chosen):
         kinds = {"good": pixels} if number < GOLDEN_GOOD else {}
         if number < GOLDEN_TWINS:
-            kinds["twin"] = twin(pixels, TWIN_KINDS[number], rng)
+            kinds["twin"] = pixels.copy()
+            kinds["twin"][counts] = twin(pixels[counts], TWIN_KINDS[number], rng)
         for kind, image in kinds.items():
             name = f"golden/{kind}-{number}.png"
-            write_png(folder / name, image)
+            write_png(task.folder / name, image)
             if isinstance(stages, WebStages):
                 score = max(stages.scores([image]))
             else:
@@ -49,4 +59,38 @@ def golden_frames(task: BuildTask, stages: Stages | WebStages) -> list[GoldenFra
                     {"file": name, "kind": kind, "score": score, "tolerance": GOLDEN_TOLERANCE}
                 )
             )
+    if not golden:
+        raise ConfigError(
+            "web.ignore and web.ends leave out all lines of every good web; give longer webs, or "
+            "leave out fewer lines"
+        )
     return golden
+
+
+def _image(
+    task: BuildTask, stages: Stages | WebStages, source: int
+) -> tuple[NDArray[Any], slice] | None:
+    """What is stored of a good file, and which of its lines count; None if none would.
+
+    Of a web two tile rows and a part: the first, a later one, and the end of a web.
+    """
+    images, everything = task.images, slice(None)
+    if not isinstance(stages, WebStages):
+        return task.bench.load(images.files[source]), everything
+    web, lines = task.recipe.web, 5 * stages.grid.core // 2
+    if web is None or not web.has_ends:
+        pixels = task.bench.load(images.files[source])
+        return np.ascontiguousarray(pixels[:lines]), everything
+    # A box judges it as a web of its own, whose ends are left out in their turn.
+    (files,) = (files for files in images.webs if images.files[source] in files)
+    blocks = [task.bench.load(file) for file in files]
+    (first, end), (before, after) = middle_of(web, blocks), taken_off(web)
+    if end - first < stages.patch_stride_px:
+        return None
+    whole = np.concatenate(blocks)
+    low, high = max(0, first - before), min(len(whole), end + after)
+    height = min(high - low, before + lines + after)
+    own = sum(map(len, blocks[: files.index(images.files[source])]))
+    start = min(max(own, low), high - height)
+    piece = np.ascontiguousarray(whole[start : start + height])
+    return (piece, slice(before, height - after)) if stages.scores([piece]) else None

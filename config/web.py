@@ -285,6 +285,17 @@ class WebSpec(Settings):
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return as_before(self, handler(self), "ends")
 
+    @property
+    def has_ends(self) -> bool:
+        """Whether anything is left out for where a web begins or ends along."""
+        return self.ends is not None or not all(zone.endless for zone in self.ignore)
+
+    @property
+    def without_ends(self) -> WebSpec:
+        """The same for a piece out of the middle, which begins and ends nowhere."""
+        endless = tuple(zone for zone in self.ignore if zone.endless)
+        return self.model_copy(update={"ends": None, "ignore": endless})
+
     @model_validator(mode="after")
     def _side_by_side(self) -> Self:
         for left, right in zip(self.lanes, self.lanes[1:], strict=False):

@@ -46,7 +46,7 @@ class LeftOut:
     """An image, or a strip of a web, as judged without its own part.
 
     web     which of the images or webs, counted from 0
-    strip   of webs, which strip, counted from 0; otherwise 0
+    strip   of webs, which strip, counted from 0, those that do not count included; otherwise 0
     part    its part, see `Parts`
     line    of webs, the line of the web where the strip begins; otherwise 0
     values  (rows, cols) float32, the joined, smoothed map, as the live pipeline makes it
@@ -124,7 +124,7 @@ class Unseen:
 
     def _strips(self, steps: WebStages, web: int) -> Iterator[LeftOut]:
         blocks = (self.load(file) for file in self.webs[web])
-        for number, (strip, score) in enumerate(steps.strips(blocks)):
+        for number, strip, score in steps.strips(blocks):
             line = strip.first_line
             part = self.parts.of(web, line // steps.grid.stride)
             yield LeftOut(

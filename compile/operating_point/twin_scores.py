@@ -20,12 +20,14 @@ from kenpin.runtime.judging.overlay import on_canvas
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.judging.subtle_twins import Drawn, Subtle, draw, subtle_kinds
 from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.stages import WebStages
 
 __all__ = ["APART_PX", "Twin", "TwinTask", "View", "draw_twins", "fields_of", "twin_scores"]
 
 F32 = NDArray[np.float32]
 Field = tuple[slice, slice]
+Lines = tuple[int, int, int]
 
 # A frame is divided into fields of about this side, and each gets a defect of its own: far
 # enough apart, and a wide frame tells of many at once.
@@ -50,6 +52,9 @@ class TwinTask:
     stride_px  of the map
     reach_px   how far a defect shows beyond its own pixels
     inspected  (rows or 1, cols) of the map, whether anything counts there
+    lines      of each web and each of its files the first line that counts, the one after the
+               last, and how many there are; None where the ends of webs count, and of images
+    edges      finds between which columns a web lies; None where nobody asks
     """
 
     unseen: Unseen
@@ -58,6 +63,15 @@ class TwinTask:
     stride_px: int
     reach_px: float
     inspected: NDArray[np.bool_]
+    lines: Sequence[Sequence[Lines]] | None = None
+    edges: EdgeTracker | None = None
+
+    def room(self, web: int) -> list[int]:
+        """Numbers of the files of a web that have lines enough to draw into."""
+        if self.lines is None:
+            return list(range(len(self.unseen.webs[web])))
+        own = enumerate(self.lines[web])
+        return [at for at, (first, end, _) in own if end - first >= self.grid.core]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,7 @@ class _Plan:
     file: Path
     share: float
     kinds: list[Subtle]
+    lines: slice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,21 +159,31 @@ def draw_twins(
 
 
 def _piece(plan: _Plan, task: TwinTask, rng: np.random.Generator) -> _Piece:
-    pixels = task.unseen.load(plan.file).copy()
+    pixels = task.unseen.load(plan.file)[plan.lines].copy()
+    inspected = task.inspected
     if task.unseen.infer is None:
         height = min(len(pixels), 2 * (task.grid.core + task.grid.halo))
         start = int(plan.share * (len(pixels) - height + 1))
         pixels = np.ascontiguousarray(pixels[start : start + height])
         # Not where the piece ends, and is reflected.
         fields = fields_of((height // 2, task.grid.width), height // 4)
+        inspected = _between_edges(task, pixels[height // 4 : height // 4 + height // 2])
     else:
         fields = fields_of(pixels.shape[:2], 0)
     drawn = [
         (kind, place)
         for kind, field in zip(plan.kinds, fields, strict=False)
-        if (place := _drawn(pixels, kind, field, task, rng)) is not None
+        if (place := _drawn(pixels, kind, field, inspected, task.stride_px, rng)) is not None
     ]
     return _Piece(plan.part, pixels, drawn)
+
+
+def _between_edges(task: TwinTask, lines: NDArray[Any]) -> NDArray[np.bool_]:
+    """(1, cols) what counts in some lines of a web; nothing where its edges are not found."""
+    if task.edges is None:
+        return task.inspected
+    inside = task.edges.inside(lines[: len(lines) // task.stride_px * task.stride_px])
+    return task.inspected & (np.zeros(1, np.bool_) if inside is None else inside > 0)
 
 
 def _inferred(unseen: Unseen, piece: _Piece) -> Inferred | None:
@@ -188,14 +213,21 @@ def _planned(task: TwinTask, each: int, rng: np.random.Generator) -> list[_Plan]
     kinds = subtle_kinds(min(FIELD_PX, grid.height, grid.width))
     order = rng.permutation(np.repeat(np.arange(len(kinds)), each))
     plans = []
-    images = rng.permutation(np.array(task.typical))
+    images = [int(web) for web in rng.permutation(np.array(task.typical)) if task.room(int(web))]
+    if not images:
+        return []
     for number, first in enumerate(range(0, len(order), fields)):
-        web = int(images[number % len(images)])
+        web = images[number % len(images)]
         files = unseen.webs[web]
         at, share = int(rng.integers(len(files))), float(rng.random())
-        row = int((at + share) / len(files) * int(unseen.parts.rows[web]))
+        along, lines = share, slice(None)
+        if task.lines is not None:
+            at = min(task.room(web), key=lambda one: abs(one - at))
+            top, end, height = task.lines[web][at]
+            along, lines = (top + share * (end - top)) / height, slice(top, end)
+        row = int((at + along) / len(files) * int(unseen.parts.rows[web]))
         mine = [kinds[n] for n in order[first : first + fields]]
-        plans.append(_Plan(unseen.parts.of(web, row), files[at], share, mine))
+        plans.append(_Plan(unseen.parts.of(web, row), files[at], share, mine, lines))
     return sorted(plans, key=lambda plan: plan.part)
 
 
@@ -222,15 +254,20 @@ def _inset(ends: Sequence[int], number: int) -> tuple[int, int]:
 
 
 def _drawn(
-    pixels: NDArray[Any], kind: Subtle, field: Field, task: TwinTask, rng: np.random.Generator
+    pixels: NDArray[Any],
+    kind: Subtle,
+    field: Field,
+    inspected: NDArray[np.bool_],
+    stride_px: int,
+    rng: np.random.Generator,
 ) -> Drawn | None:
     """Draws where it is inspected; None where no such place is found."""
     before = pixels[field].copy()
     for _ in range(TRIES):
         place = draw(pixels, kind, field, rng)
-        rows, cols = _cells(place, task.stride_px, 0)
-        # A web's columns are inspected alike on all lines.
-        own = task.inspected[:, cols] if len(task.inspected) == 1 else task.inspected[rows, cols]
+        rows, cols = _cells(place, stride_px, 0)
+        # A web's columns are inspected alike on all lines of a piece.
+        own = inspected[:, cols] if len(inspected) == 1 else inspected[rows, cols]
         if own.mean() >= INSPECTED:
             return place
         pixels[field] = before
@@ -252,4 +289,5 @@ def _maps(
         found = steps.conclude(seen)
         values = found.score_map.values
         return values, found.bands, steps.inspected, np.ones(values.shape[1], np.float32)
-    return *steps.whole_maps(pixels), steps.lanes.times
+    # What lies at the ends of the web was cut off, and this piece has none.
+    return *steps.of_pieces().whole_maps(pixels), steps.lanes.times

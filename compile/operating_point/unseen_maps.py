@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kenpin.compile.build_task import BuildTask
+from kenpin.compile.good_images.web_middle import middle_of
 from kenpin.compile.methods.fitting import arrays_in
 from kenpin.compile.methods.leave_out import LeftOut, Unseen
 from kenpin.compile.operating_point.blending import Blender, Ways
@@ -16,10 +17,11 @@ from kenpin.compile.operating_point.joined import Joined, keep_images, keep_twin
 from kenpin.compile.operating_point.map_store import MapStore
 from kenpin.compile.operating_point.sections import Sectioned, section_of
 from kenpin.compile.operating_point.twin_scores import Twin, TwinTask, draw_twins
+from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.manifest import BlendRecord
 from kenpin.runtime.bundles.operating_point import odd_ones, operating_point
 from kenpin.runtime.judging.network import load_mask
-from kenpin.runtime.web.lanes import LaneMap
+from kenpin.runtime.web.lanes import EdgeTracker, LaneMap
 
 __all__ = ["UnseenMaps", "join_maps", "look_at"]
 
@@ -49,20 +51,39 @@ def look_at(task: BuildTask, unseen: Unseen) -> UnseenMaps:
     if not recipe.report.twins_each:
         return looked
     grid, stride = task.grid, task.stride_px
+    lines = edges = None
     if recipe.web is not None:
         inspected = LaneMap.of(recipe.web, grid.width, stride).inspected[None]
+        lines = _lines(recipe.web, unseen) if recipe.web.has_ends else None
+        if recipe.web.edges is not None:
+            edges = EdgeTracker(recipe.web.edges, grid.width, stride)
     else:
         mask = load_mask(arrays_in(task.folder), grid, stride)
         inspected = np.ones(task.shape, bool) if mask is None else mask > 0
     # Odd images are left alone.
     typical = typical_webs(looked.seen, len(unseen.webs))
-    twins = TwinTask(
-        unseen, typical, grid, stride, recipe.score.smooth_sigma_px + stride, inspected
-    )
+    reach_px = recipe.score.smooth_sigma_px + stride
+    twins = TwinTask(unseen, typical, grid, stride, reach_px, inspected, lines, edges)
     rng = task.random(TWIN_STREAM)
     with steps.step("draw faint defects into good images") as progress:
         keep_twins(draw_twins(twins, recipe.report.twins_each, rng, progress), looked.twins)
     return looked
+
+
+def _lines(web: WebSpec, unseen: Unseen) -> list[list[tuple[int, int, int]]]:
+    """See `TwinTask.lines`."""
+    found = []
+    for files in unseen.webs:
+        heights = [len(unseen.load(file)) for file in files]
+        first, end = middle_of(web, map(unseen.load, files))
+        starts = np.cumsum([0, *heights[:-1]]).tolist()
+        found.append(
+            [
+                (max(0, first - start), min(height, end - start), height)
+                for start, height in zip(starts, heights, strict=True)
+            ]
+        )
+    return found
 
 
 def join_maps(

@@ -48,6 +48,12 @@ class WebStages:
         ends = StripEnds(self._web, width, px, origin)
         return RowChecks(self._grey, tracker, ends if ends.any else None)
 
+    def of_pieces(self) -> WebStages:
+        """The same for pieces out of the middle of a web, which begin and end nowhere."""
+        if not self._web.has_ends:
+            return self
+        return WebStages(self.network, self._web.without_ends, self._grey)
+
     def fresh(
         self,
         origin: int = 0,
@@ -72,13 +78,14 @@ class WebStages:
 
     def scores(self, blocks: Iterable[NDArray[Any]]) -> list[float]:
         """The score of every strip of a web: one for each tile row."""
-        return [score for _, score in self.strips(blocks)]
+        return [score for _, _, score in self.strips(blocks)]
 
-    def strips(self, blocks: Iterable[NDArray[Any]]) -> Iterator[tuple[MapStrip, float]]:
-        """Every strip of a web with its score, those at its ends included."""
-        for piece in self.pieces(blocks):
-            if isinstance(piece, MapStrip) and piece.inspected.any():
-                yield piece, self.score(piece.values)
+    def strips(self, blocks: Iterable[NDArray[Any]]) -> Iterator[tuple[int, MapStrip, float]]:
+        """Every strip of a web that counts, with its number from the web's first and its score."""
+        strips = (piece for piece in self.pieces(blocks) if isinstance(piece, MapStrip))
+        for number, strip in enumerate(strips):
+            if strip.inspected.any():
+                yield number, strip, self.score(strip.values)
 
     def score(self, values: F32) -> float:
         """The highest value, each in the measure of its lane's threshold."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kenpin.config.web import EndsSpec, WebSpec, ZoneSpec
 
-__all__ = ["HeldLines", "StripEnds"]
+__all__ = ["HeldLines", "StripEnds", "is_material"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -65,7 +65,7 @@ class StripEnds:
         if spec is None or not held:
             return
         lines = np.concatenate(held)[-spec.within_lines :]
-        material = np.flatnonzero(_is_web(lines, spec))
+        material = np.flatnonzero(is_material(lines, spec))
         if len(material):
             self._ends = end_line - len(lines) + int(material[-1]) + 1 - spec.margin_lines
 
@@ -107,7 +107,7 @@ class StripEnds:
             self._begins = line
             return
         latest = self._origin + spec.within_lines
-        material = np.flatnonzero(_is_web(core[: max(0, latest - line)], spec))
+        material = np.flatnonzero(is_material(core[: max(0, latest - line)], spec))
         if len(material):
             self._begins = line + int(material[0]) + spec.margin_lines
         elif line + len(core) >= latest:
@@ -159,7 +159,7 @@ def _columns(zone: ZoneSpec, middle: NDArray[np.float64]) -> Mask:
     return columns
 
 
-def _is_web(lines: U8, spec: EndsSpec) -> Mask:
+def is_material(lines: U8, spec: EndsSpec) -> Mask:
     """(n,) whether a line shows material over most of its width."""
     grey = lines if lines.ndim == 2 else lines.mean(axis=2)
     brighter = grey > spec.level
