@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kenpin.camera.files.images import read_pixels
+from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.build_task import BuildTask
 from kenpin.compile.golden import golden_frames
+from kenpin.compile.good_images.inspected import draw_inspected, share_in_words
 from kenpin.compile.good_images.parts import parts_of_webs
 from kenpin.compile.good_images.web_middle import middle_of
 from kenpin.compile.methods.leave_out import Unseen
@@ -29,7 +30,7 @@ from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.pipeline import WebPipeline
 from kenpin.runtime.web.stages import WebStages
 from kenpin.runtime.web.strip_ends import StripEnds
-from web_lines import SEED, WIDTH, compile_web, cut, write_webs
+from web_lines import SEED, WIDTH, compile_web, cut, web_recipe, write_webs
 
 PX, CORE = 8, 64
 TABLE = 252
@@ -183,6 +184,24 @@ def test_where_no_line_of_any_web_counts_a_build_says_so(
 ) -> None:
     with pytest.raises(ConfigError, match=r"web\.ignore"):
         golden_of(web_bundle, tmp_path / "g", webs(2, 300), False, ignore=[{"first_lines": 400}])
+
+
+def test_a_picture_shows_what_the_ends_and_edges_of_a_web_leave_out(tmp_path: Path) -> None:
+    pixels = np.full((400, WIDTH), 100, np.uint8)
+    pixels[:, :40] = pixels[:, 120:] = 3
+    (tmp_path / "good").mkdir()
+    write_png(tmp_path / "good" / "0.png", pixels)
+    zones = "web.ignore=[{first_lines=80},{last_lines=40}]"
+    edges = "web.edges={left_px=40,right_px=120,tolerance_px=12,level=40}"
+    recipe = web_recipe(tmp_path, zones, edges, good=tmp_path / "good")
+    assert "less what each web's ends and edges" in share_in_words(None, recipe.web)
+    assert share_in_words(None, WebSpec()) == "the whole frame is inspected"
+    draw_inspected(tmp_path / "good" / "0.png", recipe, None, PX, tmp_path / "seen.png")
+    seen = read_pixels(tmp_path / "seen.png")
+    as_it_was = (seen == pixels[..., None]).all(axis=2)
+    expected = np.zeros_like(as_it_was)
+    expected[80:360, 40:120] = True
+    np.testing.assert_array_equal(as_it_was, expected)
 
 
 @pytest.mark.thorough

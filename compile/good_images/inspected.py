@@ -16,9 +16,12 @@ from kenpin.compile.good_images.clusters import Cluster
 from kenpin.compile.good_images.images import load
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
+from kenpin.config.web import WebSpec
 from kenpin.runtime.judging.join import Joiner, ScoreMap
 from kenpin.runtime.judging.overlay import folded, on_canvas, striped
-from kenpin.runtime.web.lanes import LaneMap
+from kenpin.runtime.judging.tiling import TileGrid
+from kenpin.runtime.web.lanes import EdgeTracker, LaneMap, RowChecks
+from kenpin.runtime.web.strip_ends import StripEnds
 
 __all__ = ["draw_inspected", "inspected_columns", "read_mask", "share_in_words"]
 
@@ -79,11 +82,14 @@ def inspected_columns(recipe: Recipe, joiner: Joiner) -> F32 | None:
     return read_mask(recipe.images.mask, joiner)
 
 
-def share_in_words(inspected: F32 | None) -> str:
+def share_in_words(inspected: F32 | None, web: WebSpec | None = None) -> str:
     """How much of a frame is inspected, for people."""
-    if inspected is None:
-        return "the whole frame is inspected"
-    return f"{float(inspected.mean()):.0%} of the frame is inspected"
+    said = "the whole frame is inspected"
+    if inspected is not None:
+        said = f"{float(inspected.mean()):.0%} of the frame is inspected"
+    if web is None or not (web.has_ends or web.edges):
+        return said
+    return f"{said}, less what each web's ends and edges leave out; --picture draws it"
 
 
 def draw_inspected(
@@ -95,9 +101,15 @@ def draw_inspected(
     clusters: Sequence[Cluster] = (),
 ) -> None:
     """Write a good image with stripes over what is not inspected, and boxes around clusters."""
-    canvas = on_canvas(load(file, recipe.frame, recipe.images.turn_deg))
+    pixels = load(file, recipe.frame, recipe.images.turn_deg)
+    canvas = on_canvas(pixels)
     height, width = canvas.shape[:2]
-    if inspected is not None:
+    if recipe.web is not None and (recipe.web.has_ends or recipe.web.edges):
+        cells = _cells_of(recipe, recipe.web, pixels, stride_px)
+        if inspected is not None:
+            cells = cells * inspected
+        striped(canvas, ScoreMap(cells, stride_px, (height, width)))
+    elif inspected is not None:
         rows = -(-height // stride_px)
         values = np.broadcast_to(inspected, (rows, inspected.shape[1])).copy()
         striped(canvas, ScoreMap(values, stride_px, (height, width)))
@@ -107,3 +119,24 @@ def draw_inspected(
         corners = (one.left_px, top), (one.right_px - 1, bottom - 1)
         cv2.rectangle(canvas, *corners, CLUSTER_COLOUR, 2)
     write_png(picture, folded(canvas))
+
+
+def _cells_of(recipe: Recipe, web: WebSpec, pixels: NDArray[Any], stride_px: int) -> F32:
+    """(rows, cols) of a web's map, or of its first block, 1 inside its ends and its edges."""
+    grid = TileGrid.of(recipe.frame, recipe.tiles)
+    ends = StripEnds(web, grid.width, stride_px, 0)
+    tracker = None if web.edges is None else EdgeTracker(web.edges, grid.width, stride_px)
+    checks = RowChecks(None, tracker, ends)
+    if not recipe.images.joined:
+        ends.ended([pixels[max(0, len(pixels) - ends.held_lines) :]], len(pixels))
+    short = -len(pixels) % grid.core
+    padding = ((0, short), *((0, 0),) * (pixels.ndim - 1))
+    longer = np.pad(pixels, padding, mode="edge")
+    shape = grid.core // stride_px, -(-grid.width // stride_px)
+    rows = []
+    for line in range(0, len(longer), grid.core):
+        cause, weights = checks(longer[line : line + grid.core], line)
+        own = np.ones(1, np.float32) if weights is None else weights
+        rows.append(np.broadcast_to(own if cause is None else np.float32(0), shape))
+    cells: F32 = np.concatenate(rows)[: -(-len(pixels) // stride_px)]
+    return cells
