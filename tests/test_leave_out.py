@@ -73,6 +73,17 @@ def test_what_all_images_show_is_odd_in_none_though_one_alone_gave_its_row(tmp_p
         assert found[:, 1:].max() > 0.1
 
 
+def test_a_part_is_forgotten_in_every_tile_where_one_tile_is_always_the_same(tmp_path):
+    images = features(images=6)
+    images[:, 2] = 30.0
+    scorer, leave = bank(tmp_path / "all", images, "tile", rows=40)
+    assert scorer.bank.shape[1] == 40
+    for part in range(6):
+        found = leave.without(part).distances(images[part]).values
+        assert found[2].max() < 1e-3
+        assert all(tile.max() > 0.1 for tile in found[[0, 1, 3, 4, 5]])
+
+
 def test_images_score_without_their_part_as_images_do_that_nobody_has_seen(tmp_path):
     """A bank that lets go of a part must not do it with that part's looks in mind."""
     rng = np.random.default_rng(5)

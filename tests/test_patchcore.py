@@ -18,6 +18,7 @@ from kenpin.compile.methods.patchcore import fit_patchcore, k_centre_greedy
 from kenpin.compile.methods.streamed_coreset import random_projection
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import PatchCoreSpec, Share
+from kenpin.runtime.judging.coreset import covering_radius
 from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.sharing import model_of_tile, patch_positions
 from kenpin.runtime.judging.tiling import TileGrid
@@ -228,13 +229,26 @@ def test_the_models_share_the_candidates(tmp_path):
         fit(tmp_path, features(images=20), "column", candidates=120, coreset_rows=41)
 
 
-def test_banks_that_repeat_are_cut_to_one_height(tmp_path):
+def test_a_tile_that_repeats_shortens_no_other_tiles_bank(tmp_path):
+    """Saturated in every image, it has one patch to learn; the others were cut to one row."""
     images = features(images=2)
+    plain, _ = fit(tmp_path / "plain", images, "tile", coreset_rows=8)
     images[:, 3] = images[0, 3, 0, 0]
-    images[1, 3] += 1
-    scorer, (_, rows) = fit(tmp_path, images, "tile", coreset_rows=8)
-    assert rows == 2
-    assert scorer.bank.shape == (6, 2, 3)
+    scorer, (_, rows) = fit(tmp_path / "white", images, "tile", coreset_rows=8)
+    assert rows == 8
+    assert scorer.bank.shape == (6, 8, 3)
+    assert (scorer.bank[3] == scorer.bank[3, 0]).all()
+    others = [0, 1, 2, 4, 5]
+    np.testing.assert_allclose(
+        scorer.distances(features(9, images=1)[0]).values[others],
+        plain.distances(features(9, images=1)[0]).values[others],
+        rtol=1e-4,
+    )
+    # What repeats does not lie near anything: a bank's own covering is told by the rest of it.
+    assert covering_radius(scorer.bank[3]) == 0
+    some = scorer.bank[0]
+    repeated = np.concatenate([some, np.repeat(some[:1], 5, axis=0)])
+    assert covering_radius(repeated) == covering_radius(some) > 0
 
 
 @pytest.mark.parametrize("projection", [0, 2])

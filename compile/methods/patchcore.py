@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,7 +153,7 @@ def fit_patchcore(
 ) -> tuple[int, int]:
     """Write `bank.npy`, `bank_sq.npy`, `centre.npy` and, if it counts, `place.npy`.
 
-    Gives the patches seen and the rows kept of each model.
+    Gives the patches seen and the rows kept of each model, of the one that keeps most.
 
     The arrays have the shapes that `PatchCoreScorer` states. Memory is bounded
     by `spec.candidates`, whatever the number of images. For `PatchCoreLeaveOut` go to
@@ -190,17 +191,25 @@ def fit_patchcore(
             part_of = sample.parts(parts)[pool.tags]
             stand_in = stand_ins(pool.points, part_of, chosen)
             kept.append((part_of[chosen], pool.rows[stand_in] - centre))
-    # Equal heights make one array; banks differ only where patches repeat.
-    height = min(len(bank) for bank in banks)
-    bank = np.stack([rows[:height] for rows in banks]).astype(np.float32)
+    # Banks differ only where patches repeat, at the extreme to one row, of a tile that is
+    # saturated in every image: cut to its height, the others would forget what they saw.
+    height = max(len(bank) for bank in banks)
+    bank = _stacked(banks, height).astype(np.float32)
     for number, kept in enumerate(others):
-        np.save(scratch / f"part-{number}.npy", np.stack([part[:height] for part, _ in kept]))
-        rows = np.stack([row[:height] for _, row in kept]).astype(np.float32)
+        np.save(scratch / f"part-{number}.npy", _stacked([part for part, _ in kept], height))
+        rows = _stacked([row for _, row in kept], height).astype(np.float32)
         np.save(scratch / f"substitute-{number}.npy", rows)
     np.save(folder / "bank.npy", bank)
     np.save(folder / "bank_sq.npy", np.einsum("kmd,kmd->km", bank, bank))
     np.save(folder / "centre.npy", centre)
     return sum(pool.seen for pool in pools), height
+
+
+def _stacked(arrays: Sequence[NDArray[Any]], height: int) -> NDArray[Any]:
+    """One array: what a shorter one lacks repeats its first row, and changes no distance."""
+    return np.stack([
+        np.concatenate([rows, np.repeat(rows[:1], height - len(rows), axis=0)]) for rows in arrays
+    ])  # fmt: skip
 
 
 def _rows(spec: PatchCoreSpec, patches: int, models: int) -> int:

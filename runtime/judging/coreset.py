@@ -131,6 +131,8 @@ def covering_radius(bank: F32) -> float:
     -------
     A distance; 0 of a single row.
     """
+    # Where banks of several heights are one array, the shorter ones repeat their first row.
+    bank = bank[np.append(True, (bank[1:] != bank[0]).any(axis=1))]
     if len(bank) < 2:
         return 0.0
     squares = np.einsum("md,md->m", bank, bank)
