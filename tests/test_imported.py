@@ -26,6 +26,7 @@ from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.evaluation.prove import prove
 from kenpin.compile.importing.imported_network import ImportedNetwork
 from kenpin.compile.importing.model_file import model_file
+from kenpin.compile.methods.feature_reader import FeatureReader
 from kenpin.compile.networks.guard import QuantizationError
 from kenpin.compile.networks.quantize import quantized_operations, weighing_operations
 from kenpin.compile.precision import choose_precision
@@ -33,8 +34,11 @@ from kenpin.compile.prepare import prepare
 from kenpin.compile.progress import Steps
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
+from kenpin.config.frame import FrameSpec
+from kenpin.config.images import ImagesSpec
 from kenpin.config.imported import ImportedSpec
 from kenpin.config.recipe import Recipe
+from kenpin.config.tiles import TileSpec
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.imported import ImportedScorer
@@ -408,6 +412,25 @@ def test_each_tile_has_a_network_of_its_own(tmp_path: Path) -> None:
     settings, left_out = alike(bundle, candidates(bundle, (2, 3, 6), "CPU", 1), 1)
     assert [one.batch for one in settings] == [6]
     assert set(left_out) == {2, 3}
+
+
+def test_a_tile_that_is_read_alone_goes_through_its_own_network(tmp_path: Path) -> None:
+    """Statistics that need several passes were those of the first tiles' networks, of all tiles."""
+    tiles = opset.parameter([6, 1, SIZE, SIZE], ov.Type.u8, name="tiles")
+    grey_levels = opset.convert(tiles, "f32")
+    own = np.arange(1, 7, dtype=np.float32).reshape(6, 1, 1, 1)
+    pooled = opset.avg_pool(grey_levels, [8, 8], [0, 0], [0, 0], [8, 8], False)
+    found = opset.transpose(opset.multiply(pooled, own), np.array([0, 2, 3, 1]))
+    engine = Engine(ov.Model([found], [tiles], "six"))
+    frame = FrameSpec(height_px=HEIGHT, width_px=WIDTH)
+    grid = TileGrid.of(frame, TileSpec(**WHOLE))
+    file = tmp_path / "0.png"
+    write_png(file, SyntheticWeb(HEIGHT, WIDTH, SEED).frame(0).pixels)
+    reader = FeatureReader(engine, grid, frame, ImagesSpec(good=tmp_path), Lamp(None))
+    (every,) = reader.read([file])
+    for chosen in ([0, 1], [1, 4], [5]):
+        (some,) = reader.read([file], np.array(chosen))
+        np.testing.assert_array_equal(some, every[chosen])
 
 
 @pytest.mark.thorough

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,12 @@ class FeatureReader:
         if self._frame.geometry == "continuous":
             yield from self._read_webs(files, tiles, progress)
             return
-        numbers = range(len(self._grid)) if tiles is None else [int(n) for n in tiles]
+        # A batch of a whole frame costs the same however few of its tiles are asked for, and each
+        # place in it may be a network's of its own: see `ModelFiles`.
+        numbers: Sequence[int]
+        numbers, only = range(len(self._grid)), tiles
+        if tiles is not None and self._engine.batch != len(self._grid):
+            numbers, only = [int(n) for n in tiles], None
         for done, file in enumerate(files):
             photograph = load(file, self._frame, self._images.turn_deg)
             for variant in variants(photograph, file, self._images.augment, self._images.seed):
@@ -115,7 +120,8 @@ class FeatureReader:
                 def fill(first: int, batch: U8, pixels: NDArray[Any] = pixels) -> int:
                     return self._grid.fill(pixels, numbers[first:], batch)
 
-                yield Unit(done, 0, _finite(self._engine.features(fill, len(numbers))[0], file))
+                found = _finite(self._engine.features(fill, len(numbers))[0], file)
+                yield Unit(done, 0, found if only is None else found[only])
             if progress:
                 progress(done + 1, len(files))
 
