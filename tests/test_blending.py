@@ -98,6 +98,24 @@ def test_the_plainest_way_stays_where_no_other_finds_more_for_sure(tmp_path: Pat
     assert not chosen.adds
 
 
+@pytest.mark.parametrize("normalise", ["auto", "position"])
+def test_a_part_whose_map_is_one_row_has_places_too(tmp_path: Path, normalise: str) -> None:
+    """A frame no higher than a place of the map ended a build with a KeyError."""
+    ways = Ways.of(ScoreSpec.model_validate({"normalise": normalise}), web=False)
+    stores = []
+    for name, seed in (("good", 0), ("twins", 7)):
+        store: MapStore[int] = MapStore(tmp_path / name)
+        for number, (network, bands) in enumerate(some_maps(IMAGES, seed, rows=1)):
+            item = Item(
+                number, number % 6, (slice(0, 1), slice(0, COLS)), np.ones(COLS, np.float32)
+            )
+            store.add(item, network, bands, np.ones(network.shape, bool))
+        stores.append(store)
+    chooser = Blender(*stores, ways, (1, COLS), 8, highest)
+    record, arrays = chooser.fitted(chooser.choose())
+    assert load_blend(arrays, record, (1, COLS), 8) is not None
+
+
 def test_columns_of_unlike_spread_are_told_apart_where_that_finds_more(tmp_path: Path) -> None:
     twins = some_maps(60, 11)
     for network, _ in twins:

@@ -247,7 +247,8 @@ class Blender:
     def _measure(self) -> None:
         """Moments of all good maps, and what their highest places usually are."""
         places: list[Places] = ["none", "column"]
-        if self.shape[0] > 1:
+        every = (*self.ways.ways, self.ways.baseline)
+        if any("position" in (way.normalise, way.places) for way in every):
             places.append("position")
         bands = len(self.ways.sigmas_px)
         self._totals = {
