@@ -323,6 +323,14 @@ def test_a_training_sees_nothing_of_the_parts_it_must_not_see() -> None:
         assert held
 
 
+def test_parts_that_leave_a_training_nothing_to_learn_from_are_told() -> None:
+    """One part of a single tile: what must see nothing of the other held that tile out."""
+    pool = Pool(np.zeros((9, 1, 8, 8), np.uint8), np.array([0] * 8 + [1]), np.ones(9, bool))
+    assert len(choose(pool, np.array([1]), np.random.default_rng(0)).learn)
+    with pytest.raises(ConfigError, match=r"would have 1 tiles.*images\.group"):
+        choose(pool, np.array([0]), np.random.default_rng(0))
+
+
 def test_changed_copies_say_nothing_about_when_to_stop() -> None:
     parts, photo = np.repeat(np.arange(4), 4), np.tile([True, False], 8)
     pool = Pool(np.zeros((16, 1, 8, 8), np.uint8), parts, photo)

@@ -154,6 +154,11 @@ def choose(pool: Pool, without: Index, rng: np.random.Generator) -> Chosen:
     ----------
     without
         Parts that it must see nothing of.
+
+    Raises
+    ------
+    ConfigError
+        If nothing is left to learn from.
     """
     seen = np.flatnonzero(~np.isin(pool.parts, without))
     names = np.unique(pool.parts[seen])
@@ -163,6 +168,12 @@ def choose(pool: Pool, without: Index, rng: np.random.Generator) -> Chosen:
     else:
         checks = np.zeros(len(seen), bool)
         checks[rng.permutation(len(seen))[: max(1, len(seen) // CHECKED_SHARE)]] = True
+    if checks.all():
+        raise ConfigError(
+            f"a training without some of the parts would have {len(seen)} tiles, expected at least "
+            "2, to learn from and to say when to stop: photograph more parts, or let images.group "
+            "tell more of them apart"
+        )
     check = seen[checks & pool.of_photo[seen]]
     if not len(check):
         check = seen[checks]
