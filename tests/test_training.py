@@ -445,6 +445,17 @@ def test_a_student_becomes_a_bundle_that_is_guarded_and_judges(
     assert "2 frames: 1 OK, 1 NG" in capsys.readouterr().out
 
 
+def test_an_interrupted_training_goes_on_only_with_the_same_copies(tmp_path: Path) -> None:
+    """The seed draws how they are changed; with another one half of each training was seen."""
+    recipe, found = tiny_recipe(tmp_path), []
+    for seed in (0, 0, 1):
+        changes = f"images.seed={seed}", "images.augment={copies=1,shift_px=2}"
+        prepared, images = prepared_for(recipe, 'name="stfpm"', *changes)
+        assert isinstance(prepared.network, TrainedNetwork)
+        found.append(prepared.network._digest(images))
+    assert found[0] == found[1] != found[2]
+
+
 def test_one_build_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / ".trainings" / "digest"
     code = (

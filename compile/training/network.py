@@ -175,7 +175,7 @@ class TrainedNetwork:
             "frame": recipe.frame.model_dump(mode="json"),
             "tiles": recipe.tiles.model_dump(mode="json"),
             "images": [images.digest, recipe.images.turn_deg, recipe.images.joined],
-            "augment": recipe.images.model_dump(mode="json")["augment"],
+            "augment": [recipe.images.model_dump(mode="json")["augment"], recipe.images.seed],
             "parts": [list(images.parts.names), images.parts.of_web.tolist()],
             "light": recipe.image_quality.model_dump(mode="json"),
             "programs": [version("kenpin"), torch.__version__],
