@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import browser
+from kenpin.camera.files.images import read_pixels, write_png
+from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.good_images.clusters import Cluster
 from kenpin.compile.metrics.pixels import aupro, pro_curve
@@ -19,8 +24,9 @@ from kenpin.compile.operating_point.good_scores import GoodScores
 from kenpin.compile.reporting.advice import Advice, advise
 from kenpin.compile.reporting.page import write_report
 from kenpin.compile.reporting.pictures import pictured, shrunk
+from kenpin.compile.reporting.seen import look_at_ng
 from kenpin.config.exits import Exit
-from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import GoodScore, Manifest, TwinScores
 from kenpin.runtime.bundles.operating_point import below_95, proportion_95
 from kenpin.runtime.judging.join import ScoreMap
@@ -144,6 +150,21 @@ def test_curves_have_the_areas_that_are_told() -> None:
     assert np.trapezoid(y, x) / 0.3 == pytest.approx(aupro(maps, masks), abs=0.005)
 
 
+def test_ng_images_of_any_name_are_shown(tmp_path: Path) -> None:
+    """A build of an hour ended with "no such file" at a name that is no UTF-8."""
+    mask = np.zeros((16, 16), np.float32)
+
+    class Flat:
+        def measure(self, pixels: np.ndarray) -> SimpleNamespace:
+            return SimpleNamespace(score_map=SimpleNamespace(values=mask))
+
+    write_png(tmp_path / "plain.png", np.zeros((64, 64), np.uint8))
+    shutil.copy(tmp_path / "plain.png", os.fsencode(tmp_path) + b"/\xff.png")
+    scores = {name_in(tmp_path, file): 1.0 for file in list_images(tmp_path)}
+    low, _ = look_at_ng(Flat(), tmp_path, scores, read_pixels, 1.0, 4)  # type: ignore[arg-type]
+    assert sorted(one.name for one in low) == ["\\xff.png", "plain.png"]
+
+
 @pytest.fixture(scope="module")
 def evaluated(workshop, patchcore: Bundle, tmp_path_factory) -> Path:
     page = tmp_path_factory.mktemp("eval") / "eval.html"
@@ -156,6 +177,7 @@ def test_an_evaluation_writes_the_same_page_with_its_own_figures(evaluated: Path
     told = json.loads(evaluated.with_suffix(".json").read_text())
     dataset = told["dataset"]
     assert told["kind"] == "evaluation"
+    assert read_bundle(Path(told["folder"])).label == told["bundle"]
     assert dataset["images"]["good"] + dataset["images"]["ng"] == len(told["labelled"])
     assert dataset["images"]["roc"][-1] == [1.0, 1.0]
     assert dataset["pixels"]["pro"][0][0] == 0
@@ -244,6 +266,10 @@ def test_a_browser_shows_the_evaluation(evaluated: Path) -> None:
         page.open(evaluated)
         assert page.complaints() == []
         assert "ROC of images" in page.value("document.body.innerText")
+        page.value("report.setLimit(12340)")
+        command = page.value("document.querySelector('.effect .command').innerText")
+        folder = json.loads(evaluated.with_suffix(".json").read_text())["folder"]
+        assert command == f"edge-compile threshold {folder} --ok 12340"
         assert page.value("document.querySelectorAll('#curves svg').length") == 2
 
 

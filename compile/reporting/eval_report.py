@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from kenpin.camera.files.listing import printable
 from kenpin.camera.frame import Frame
 from kenpin.compile.evaluation.dataset import GOOD, Dataset, Labelled
 from kenpin.compile.evaluation.evaluate import Evaluation
@@ -37,6 +38,7 @@ def evaluation_tree(
         **bundle_tree(bundle),
         "kind": "evaluation",
         "bundle": found.bundle,
+        "folder": printable(bundle.folder),
         "labelled": [
             {"name": item, "kind": kinds[item], "score": score}
             for item, score in found.scores.items()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.camera.files.listing import name_in
+from kenpin.camera.files.listing import list_images, name_in
 from kenpin.compile.operating_point.good_scores import GoodScores
 from kenpin.compile.operating_point.joined import Joined
 from kenpin.compile.operating_point.map_store import MapStore
@@ -146,9 +146,11 @@ def look_at_ng(
     if isinstance(stages, WebStages):
         return [], []
     order = sorted(scores, key=lambda name: scores[name])
+    # A name that is no UTF-8 is told by another, by which no file can be opened.
+    files = {name_in(folder, file): file for file in list_images(folder)}
 
     def shown(name: str) -> Picture:
-        pixels = load(folder / name)
+        pixels = load(files[name])
         found = stages.measure(pixels)
         values = ScoreMap(found.score_map.values, stride_px, pixels.shape[:2])
         return pictured(name, scores[name], pixels, values, threshold)

@@ -76,7 +76,7 @@ function effect(box) {
   const shown = changed.map(one => seenPictures.get(one.name)).filter(Boolean).slice(0, 12);
   rows.push(make("div", { class: "row" }, make("b", {}, limit === chosen ? "No verdict changes" : `${plural(changed.length, "verdict")} would become ${becomes}`), limit === chosen ? make("div", { class: "soft" }, "move the line, and see which would") : null,
     shown.length ? make("div", { class: "changes", tabindex: "0", role: "group", "aria-label": "pictures of those that would change" }, shown.map(p => make("figure", {}, make("img", { src: p.heat || p.plain, alt: "" }), make("figcaption", {}, p.name)))) : changed.length ? make("div", { class: "soft" }, changed.slice(0, 8).map(one => one.name).join(", ")) : null));
-  if (limit !== chosen) rows.push(make("div", { class: "row" }, make("span", { class: "soft" }, "to make a bundle with it:"), make("code", { class: "command" }, `edge-compile threshold ${D.bundle || D.name} --ok ${digits(limit)}`)));
+  if (limit !== chosen) rows.push(make("div", { class: "row" }, make("span", { class: "soft" }, "to make a bundle with it:"), make("code", { class: "command" }, `edge-compile threshold ${D.folder || D.bundle || D.name} --ok ${Number(limit.toPrecision(4))}`)));
   box.replaceChildren(...rows);
 }
 
