@@ -157,6 +157,17 @@ def test_padim_without_a_part_is_padim_of_the_others(tmp_path, share, granularit
         )
 
 
+def test_images_each_by_themselves_keep_their_neighbours_where_folds_are_left_out(tmp_path):
+    """Dealt as neighbours they scored like blocks: several photographs of a part went unsaid."""
+    reader = FakeReader(features(images=60))
+    parts = parts_of_files(reader.files, None)
+    assert (np.diff(parts.folds(3)) >= 0).all()
+    alone = make_folds(tmp_path, parts.by_image(), GRID, reader, PadimSpec(name="padim"))
+    assert alone.count == padim.MOST_FOLDS
+    assert (alone.of_part[1:] != alone.of_part[:-1]).all()
+    assert np.bincount(alone.of_part).tolist() == [3] * padim.MOST_FOLDS
+
+
 def test_folds_are_fewer_where_memory_or_disk_are_short_and_no_part_is_divided(
     tmp_path, monkeypatch
 ):

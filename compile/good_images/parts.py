@@ -35,14 +35,14 @@ class Parts:
 
     names  of the parts, for people
     how    "group": `images.group` said so; "blocks": neighbours by name, because nobody
-           did; "lines": pieces of few, long webs
+           did; "lines": pieces of few, long webs; "images": each by itself
     of_web, rows
            for each image or web: its part, and for "lines" the first part of its
            pieces; the tile rows of each web, 1 for images
     """
 
     names: tuple[str, ...]
-    how: Literal["group", "blocks", "lines"]
+    how: Literal["group", "blocks", "lines", "images"]
     of_web: Index
     rows: Index
 
@@ -62,7 +62,16 @@ class Parts:
         """Every image a part by itself: to compare with."""
         count = len(self.of_web)
         names = tuple(str(number) for number in range(count))
-        return Parts(names, "group", np.arange(count), np.ones(count, np.intp))
+        return Parts(names, "images", np.arange(count), np.ones(count, np.intp))
+
+    def folds(self, count: int) -> Index:
+        """(parts,) the fold of each, of so many that are each left out together.
+
+        Neighbours lie in one fold, for they are the most alike. Of images each by itself they
+        do not: what is compared is how an image scores while its neighbours are still known.
+        """
+        number = np.arange(len(self))
+        return number % count if self.how == "images" else number * count // len(self)
 
     def __len__(self) -> int:
         return len(self.names)

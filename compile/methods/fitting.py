@@ -169,12 +169,12 @@ class _FittedAnew:
     ) -> None:
         self._fitting, self._spec, self._task, self._parts = fitting, spec, task, parts
         self._folder, self._load = folder, load
-        self._folds = min(ANEW_FOLDS, len(parts))
+        self._fold_of = parts.folds(min(ANEW_FOLDS, len(parts)))
         self._last: tuple[int, Scorer] | None = None
 
     def without(self, part: int) -> Scorer:
         """See `LeaveOut`."""
-        fold = part * self._folds // len(self._parts)
+        fold = int(self._fold_of[part])
         if self._last is None or self._last[0] != fold:
             self._last = fold, self._fitted(fold)
         return self._last[1]
@@ -186,7 +186,7 @@ class _FittedAnew:
             kept = [
                 file
                 for number, file in enumerate(self._task.files)
-                if self._parts.of(number) * self._folds // len(self._parts) != fold
+                if self._fold_of[self._parts.of(number)] != fold
             ]
             self._fitting.fit(self._spec, replace(self._task, files=kept, folder=folder, ways=()))
         return self._load(arrays_in(folder))

@@ -96,7 +96,7 @@ class GaussianSpec(Protocol):
 def make_folds(
     folder: Path, parts: Parts, grid: TileGrid, reader: FeatureReader, spec: GaussianSpec
 ) -> Folds:
-    """Parts dealt into as many folds as memory and disk allow, neighbours together.
+    """Parts dealt into as many folds as memory and disk allow; see `Parts.folds`.
 
     One part a fold is the best: the fewer folds, the more is left out at once, and the
     higher an image scores without its own. Matrices that are inverted for each fold set
@@ -105,7 +105,7 @@ def make_folds(
     size = 8 * _groups(reader, spec) * reader.dimensions**2
     most = min(SUMS_BYTES // size, FOLD_BYTES // (size * model_count(grid, spec.share)))
     count = min(len(parts), max(FEWEST_FOLDS, min(MOST_FOLDS, most)))
-    return Folds(folder, parts, np.arange(len(parts)) * count // len(parts))
+    return Folds(folder, parts, parts.folds(count))
 
 
 class PadimLeaveOut:
