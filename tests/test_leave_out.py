@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 
 from fake_reader import FakeReader, features
-from kenpin.compile.good_images.parts import parts_of_files
+from kenpin.compile.good_images.parts import parts_of_files, parts_of_webs
 from kenpin.compile.methods import padim
+from kenpin.compile.methods.feature_reader import Unit
+from kenpin.compile.methods.fitting import ANEW_FOLDS, FitTask, leave_outs
 from kenpin.compile.methods.other_banks import PatchCoreLeaveOut
 from kenpin.compile.methods.padim import PadimLeaveOut, fit_padim, make_folds
 from kenpin.compile.methods.patchcore import fit_patchcore, k_centre_greedy, stand_ins
 from kenpin.config.methods import PadimSpec, PatchCoreSpec
+from kenpin.config.threshold import ThresholdSpec
 from kenpin.runtime.judging.padim import PadimScorer
 from kenpin.runtime.judging.patchcore import PatchCoreScorer
 from kenpin.runtime.judging.sharing import model_of_tile
 from kenpin.runtime.judging.tiling import TileGrid
+from trainings import quiet
 
 GRID = TileGrid(height=32, width=48, size=16, halo=0, stride=16)
 SHARES = pytest.mark.parametrize("share", ["frame", "column", "tile"])
@@ -166,6 +170,49 @@ def test_images_each_by_themselves_keep_their_neighbours_where_folds_are_left_ou
     assert alone.count == padim.MOST_FOLDS
     assert (alone.of_part[1:] != alone.of_part[:-1]).all()
     assert np.bincount(alone.of_part).tolist() == [3] * padim.MOST_FOLDS
+
+
+class UnitsRead:
+    """A method that cannot forget, whose statistics are the units that it has read."""
+
+    def fit(self, spec, task):
+        rows = [features[0, 0, 0] for features in task.reader.read(task.files)]
+        np.save(task.folder / "seen.npy", np.array(rows, np.float32))
+        return {}
+
+
+class ReaderOfRows(FakeReader):
+    """Its files are the blocks of one web, or a web each, of ten tile rows."""
+
+    def __init__(self, joined):
+        super().__init__(features(images=2))
+        self._joined = joined
+
+    def units(self, files, tiles=None, progress=None):
+        for number, _ in enumerate(files):
+            for row in range(10):
+                web, row = (0, 10 * number + row) if self._joined else (number, row)
+                yield Unit(web, row, np.full((3, 4, 4, 3), 100 * web + row, np.float32))
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_method_that_cannot_forget_is_fitted_without_the_pieces_of_a_web(tmp_path, joined):
+    """Whole files were left out, by their first piece; of joined ones the second had no part."""
+    reader = ReaderOfRows(joined)
+    webs = reader.files[:1] if joined else reader.files
+    parts = parts_of_webs(webs, [20] if joined else [10, 10], None)
+    task = FitTask(
+        reader, reader.files, GRID, tmp_path, quiet(), [parts], tmp_path, ThresholdSpec()
+    )
+    (leave,) = leave_outs(UnitsRead(), PadimSpec(name="padim"), task, lambda arrays: arrays["seen"])
+    folds = parts.folds(ANEW_FOLDS)
+    origins = [(unit.web, unit.row) for unit in reader.units(reader.files)]
+    for part in range(len(parts)):
+        expected = [
+            100 * web + row for web, row in origins if folds[parts.of(web, row)] != folds[part]
+        ]
+        assert leave.without(part)[:, 0].tolist() == expected
+        assert 0 < len(expected) < 20
 
 
 def test_folds_are_fewer_where_memory_or_disk_are_short_and_no_part_is_divided(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.rows import TileRows, row_features
 
-__all__ = ["FeatureReader", "Unit"]
+__all__ = ["FeatureReader", "ReaderOfSome", "Unit"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -163,6 +163,38 @@ class FeatureReader:
         found = features.reshape(len(windows), self._grid.cols, *features.shape[1:])
         for number, row in enumerate(found):
             yield Unit(web, first + number, row if tiles is None else row[tiles])
+
+
+class ReaderOfSome(FeatureReader):
+    """See `FeatureReader`: passes on only some of the units, as if the others were not there.
+
+    Units are told by the number of their web among the files that are read.
+    """
+
+    def __init__(self, reader: FeatureReader, wanted: Callable[[int, int], bool]) -> None:
+        """`wanted` is asked about the web and the tile row of each."""
+        self._reader, self._wanted = reader, wanted
+
+    @property
+    def cells(self) -> int:
+        """See `FeatureReader`."""
+        return self._reader.cells
+
+    @property
+    def dimensions(self) -> int:
+        """See `FeatureReader`."""
+        return self._reader.dimensions
+
+    def units(
+        self,
+        files: Iterable[Path],
+        tiles: NDArray[np.intp] | None = None,
+        progress: OnProgress | None = None,
+    ) -> Iterator[Unit]:
+        """See `FeatureReader`."""
+        for unit in self._reader.units(files, tiles, progress):
+            if self._wanted(unit.web, unit.row):
+                yield unit
 
 
 def _finite(features: F32, file: Path) -> F32:

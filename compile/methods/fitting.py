@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.good_images.parts import Parts
-from kenpin.compile.methods.feature_reader import FeatureReader
+from kenpin.compile.methods.feature_reader import FeatureReader, ReaderOfSome
 from kenpin.compile.methods.leave_out import LeaveOut
 from kenpin.compile.progress import Steps
 from kenpin.config.methods import METHODS, MethodSettings
@@ -183,13 +183,23 @@ class _FittedAnew:
         folder = self._folder / str(fold)
         if not folder.is_dir():
             folder.mkdir(parents=True)
-            kept = [
-                file
-                for number, file in enumerate(self._task.files)
-                if self._fold_of[self._parts.of(number)] != fold
-            ]
-            self._fitting.fit(self._spec, replace(self._task, files=kept, folder=folder, ways=()))
+            self._fitting.fit(self._spec, replace(self._less(fold), folder=folder, ways=()))
         return self._load(arrays_in(folder))
+
+    def _less(self, fold: int) -> FitTask:
+        """What there is to fit from without a fold."""
+        task, parts = self._task, self._parts
+        if parts.how == "lines":
+            # A file shows several parts, or several files are one web.
+            wanted = self._fold_of != fold
+            reader = ReaderOfSome(task.reader, lambda web, row: bool(wanted[parts.of(web, row)]))
+            return replace(task, reader=reader)
+        kept = [
+            file
+            for number, file in enumerate(task.files)
+            if self._fold_of[parts.of(number)] != fold
+        ]
+        return replace(task, files=kept)
 
 
 def arrays_in(folder: Path) -> dict[str, F32]:
