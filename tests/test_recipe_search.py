@@ -215,6 +215,26 @@ def test_a_first_glance_sees_fewer_images_and_rows(recipe: Recipe, tmp_path: Pat
     assert few(recipe).images.exclude == ()
 
 
+@pytest.mark.parametrize(
+    ("own", "key", "value"),
+    [
+        ("name='patchcore',coreset_ratio=0.01", "method.coreset_rows", 1000),
+        ("name='padim',feature_ratio=0.5", "method.dimensions", 40),
+    ],
+)
+def test_a_number_that_is_tried_takes_the_place_of_the_users_share(
+    workshop: Workshop, tmp_path: Path, own: str, key: str, value: int
+) -> None:
+    recipe = load_recipe(workshop.recipe, [f"method={{{own}}}"])
+    space = Space(recipe, {"gabor": None})
+    for tried in (value, None):
+        file = tmp_path / f"{tried}.toml"
+        file.write_text(space.text({**space.own(), key: tried}))
+        method = load_recipe(file).method
+        assert getattr(method, key.split(".")[1]) == tried
+        assert (method == recipe.method) == (tried is None)
+
+
 def test_layers_that_a_weights_file_lacks_are_not_tried(tmp_path: Path, recipe: Recipe) -> None:
     weights = reference.Weights()
     reference.resnet("resnet18", weights, np.zeros((1, 1, 32, 32), np.uint8), 1)

@@ -32,6 +32,8 @@ SMOOTH = (2.0, 4.0, 8.0, 12.0)
 BATCHES = (1, 4, 8, 16)
 DIMENSIONS = (20, 40, 80, 120)
 ROWS = (250, 1000, 2000, 4000, 8000)
+# What a recipe may say in its place, but not beside it.
+RIVALS = {"method.dimensions": "feature_ratio", "method.coreset_rows": "coreset_ratio"}
 PLACES = (0.0, 2.0, 4.0)
 PARTS_GRANULARITY = ("dense", "1/4", "1/16", "single")
 WEBS_GRANULARITY = ("columns", "single")
@@ -128,6 +130,9 @@ class Space:
                 tree["tiles"] = {"size_px": int(size), "halo_px": int(halo)}
                 continue
             table, name = key.split(".")
+            if value != own.get(key):
+                # Two words for one thing: the user's own may be the other.
+                tree[table].pop(RIVALS.get(key, ""), None)
             if value is None:
                 tree[table].pop(name, None)
             else:
