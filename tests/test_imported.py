@@ -164,7 +164,10 @@ def test_a_score_beside_a_map_is_the_images_score(tmp_path: Path) -> None:
     # Of the tiles' haloes too, which the map leaves to their neighbours.
     assert judged.verdict.score > 1
     assert judged.verdict.score >= 1 + judged.score_map.values.max() - 1e-5
-    proof = prove(recipe, bundle)
+    # What cannot be read and is excluded is not asked about either.
+    (tmp_path / "good" / "3a.png").write_bytes(b"cut off")
+    images = recipe.images.model_copy(update={"exclude": ("3a.png",)})
+    proof = prove(recipe.model_copy(update={"images": images}), bundle)
     assert proof.score is not None
     assert proof.holds
 

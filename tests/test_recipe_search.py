@@ -16,6 +16,7 @@ import torch
 import reference_networks as reference
 from bundles import Workshop
 from kenpin.compile.cli import main as edge_compile
+from kenpin.compile.good_images.images import learned_from
 from kenpin.compile.recipe_search.attempt import Attempt, Found, OutOfTimeError, few
 from kenpin.compile.recipe_search.results import _axis
 from kenpin.compile.recipe_search.space import Space
@@ -213,6 +214,26 @@ def test_a_first_glance_sees_fewer_images_and_rows(recipe: Recipe, tmp_path: Pat
     assert glance.images.keep == ("00.png",)
     assert glance.report.twins_each == 2
     assert few(recipe).images.exclude == ()
+
+
+def glanced(recipe: Recipe, folder: Path, **images: Any) -> tuple[list[str], Recipe]:
+    """The files that a first glance learns from."""
+    spec = recipe.images.model_copy(update={"good": folder, **images})
+    glance = few(recipe.model_copy(update={"images": spec}))
+    return [file.name for file in learned_from(glance.images)], glance
+
+
+def test_a_first_glance_keeps_what_a_bare_name_keeps(recipe: Recipe, tmp_path: Path) -> None:
+    """Of a file that the glance leaves out its name is gone, too: no attempt was possible."""
+    (tmp_path / "monday").mkdir()
+    for number in range(60):
+        (tmp_path / "monday" / f"{number:02d}.png").write_bytes(b"")
+    names = {"keep": ("01.png", "04.png"), "exclude": ("02.png",)}
+    files, glance = glanced(recipe, tmp_path, **names)
+    assert files[:3] == ["00.png", "03.png", "05.png"]
+    assert glance.images.keep == ()
+    names["keep"] = ("03.png", "monday/05.png", "06.png")
+    assert glanced(recipe, tmp_path, **names)[1].images.keep == ("03.png", "monday/05.png")
 
 
 @pytest.mark.parametrize(

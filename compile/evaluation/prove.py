@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils._pytree import tree_leaves
 
-from kenpin.camera.files.listing import list_images
 from kenpin.compile.evaluation import anomalib_inferencer
+from kenpin.compile.good_images.images import learned_from
 from kenpin.compile.importing.exported_program import loaded
 from kenpin.compile.importing.imported_network import ImportedNetwork
 from kenpin.compile.importing.model_file import read, static_batch
@@ -104,7 +104,7 @@ def prove(recipe: Recipe, bundle: Bundle, anomalib: Path | None = None) -> Proof
         raise ConfigError("--prove compares maps and scores, and this network gives features")
     grid = TileGrid.of(recipe.frame, recipe.tiles)
     rng = np.random.default_rng(recipe.images.seed)
-    files = list_images(recipe.images.good)
+    files = learned_from(recipe.images)
     lamp = Lamp(bundle.manifest.grey.even_to)
     # Networks of tiles see whole frames.
     each = 1 if network.file.shape is None else len(grid)

@@ -28,7 +28,17 @@ from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker
 from kenpin.runtime.web.stages import grey_of_rows
 
-__all__ = ["FEWEST_IMAGES", "GoodImages", "check_ng", "load", "named", "refuse_dataset", "turned"]
+__all__ = [
+    "FEWEST_IMAGES",
+    "GoodImages",
+    "check_ng",
+    "learned_from",
+    "load",
+    "named",
+    "named_in",
+    "refuse_dataset",
+    "turned",
+]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -201,13 +211,33 @@ def named(names: Sequence[str], files: Sequence[Path], folder: Path, key: str) -
     """
     found: set[Path] = set()
     for name in names:
-        own = {f for f in files if name in (f.name, name_in(folder, f))}
+        own = named_in(name, files, folder)
         if not own:
             raise ConfigError(
                 f"{key}: {folder} holds no image {name!r}; give the names of good images"
             )
         found |= own
     return found
+
+
+def named_in(name: str, files: Sequence[Path], folder: Path) -> set[Path]:
+    """The files that a name fits, bare or as a path in the folder; there may be none."""
+    return {f for f in files if name in (f.name, name_in(folder, f))}
+
+
+def learned_from(spec: ImagesSpec) -> list[Path]:
+    """The images of a recipe's folder, in order, without those that it excludes.
+
+    Raises
+    ------
+    ImageError
+        If the folder cannot be read or holds no image.
+    ConfigError
+        If `images.exclude` fits none.
+    """
+    listed = list_images(spec.good)
+    excluded = named(spec.exclude, listed, spec.good, "images.exclude")
+    return [file for file in listed if file not in excluded]
 
 
 def turned(pixels: NDArray[Any], turn_deg: int) -> NDArray[Any]:
@@ -232,10 +262,8 @@ def _checked(file: Path, frame: FrameSpec, turn_deg: int) -> NDArray[Any]:
 def _good_files(spec: ImagesSpec, frame: FrameSpec) -> list[Path]:
     """The images to learn from, of which there must be enough."""
     refuse_dataset(spec.good)
-    listed = list_images(spec.good)
-    excluded = named(spec.exclude, listed, spec.good, "images.exclude")
-    named(spec.keep, listed, spec.good, "images.keep")
-    files = [file for file in listed if file not in excluded]
+    files = learned_from(spec)
+    named(spec.keep, list_images(spec.good), spec.good, "images.keep")
     fewest = FEWEST_WEBS if frame.geometry == "continuous" else FEWEST_IMAGES
     if len(files) < fewest:
         raise ConfigError(

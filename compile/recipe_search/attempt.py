@@ -15,10 +15,10 @@ from typing import Any
 from numpy.typing import NDArray
 from rich.console import Console
 
-from kenpin.camera.files.listing import list_images, name_in
+from kenpin.camera.files.listing import name_in
 from kenpin.compile.build import build
 from kenpin.compile.evaluation.trade import ShareFound
-from kenpin.compile.good_images.images import load
+from kenpin.compile.good_images.images import learned_from, load, named_in
 from kenpin.compile.networks.guard import QuantizationError
 from kenpin.compile.networks.lowest import ProcessorError
 from kenpin.compile.progress import Steps
@@ -133,7 +133,7 @@ class Attempt:
         def own(file: Path) -> NDArray[Any]:
             return load(file, recipe.frame, recipe.images.turn_deg)
 
-        files = list_images(recipe.images.good)
+        files = learned_from(recipe.images)
         speed = measure_speed(bundle, files, own, recipe.report.speed_s)
         ms = 1e3 * self.lines / speed.lines_per_s if recipe.web else speed.median_ms
         return replace(found, ms=round(ms, 3), streams=tuning.streams)
@@ -198,10 +198,11 @@ def attempted(manifest: Manifest, rate: float) -> tuple[ShareFound, float | None
 def few(recipe: Recipe) -> Recipe:
     """A recipe of which a first glance is cheap: less of everything that takes time."""
     spec = recipe.images
-    names = [name_in(spec.good, file) for file in list_images(spec.good)]
-    names = [name for name in names if name not in spec.exclude]
-    every = max(1, min(EVERY, len(names) // FEWEST))
-    left_out = [name for number, name in enumerate(names) if number % every]
+    files = learned_from(spec)
+    every = max(1, min(EVERY, len(files) // FEWEST))
+    chosen = files[::every]
+    kept = set(chosen)
+    left_out = [name_in(spec.good, file) for file in files if file not in kept]
     method = recipe.method
     if isinstance(method, PatchCoreSpec):
         rows = min(QUICK_ROWS, method.coreset_rows or QUICK_ROWS)
@@ -211,7 +212,7 @@ def few(recipe: Recipe) -> Recipe:
             "images": spec.model_copy(
                 update={
                     "exclude": (*spec.exclude, *left_out),
-                    "keep": tuple(name for name in spec.keep if name not in left_out),
+                    "keep": tuple(name for name in spec.keep if named_in(name, chosen, spec.good)),
                 }
             ),
             "method": method,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from kenpin.camera.files.listing import list_images
+from kenpin.compile.good_images.images import learned_from
 from kenpin.compile.good_images.parts import parts_of_files
 from kenpin.compile.recipe_search.attempt import Attempt
 from kenpin.compile.recipe_search.results import (
@@ -120,7 +120,7 @@ def _backbones(asked: Sequence[str]) -> dict[str, Path | None]:
 def _split(recipe: Recipe, rate: float) -> str:
     """What was judged by what, by files."""
     spec = recipe.images
-    files = [f for f in list_images(spec.good) if f.name not in spec.exclude]
+    files = learned_from(spec)
     head = f"{len(files)} good images of {spec.good}"
     if recipe.web is None:
         head += f" in {len(parts_of_files(files, spec.group))} parts"
