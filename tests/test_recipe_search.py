@@ -236,6 +236,13 @@ def test_a_first_glance_keeps_what_a_bare_name_keeps(recipe: Recipe, tmp_path: P
     assert glanced(recipe, tmp_path, **names)[1].images.keep == ("03.png", "monday/05.png")
 
 
+def test_a_first_glance_at_a_joined_web_sees_a_piece_of_it(recipe: Recipe, tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / f"{number:02d}.png").write_bytes(b"")
+    files, _ = glanced(recipe, tmp_path, joined=True)
+    assert files == [f"{number:02d}.png" for number in range(25)]
+
+
 @pytest.mark.parametrize(
     ("own", "key", "value"),
     [

@@ -200,7 +200,8 @@ def few(recipe: Recipe) -> Recipe:
     spec = recipe.images
     files = learned_from(spec)
     every = max(1, min(EVERY, len(files) // FEWEST))
-    chosen = files[::every]
+    # Blocks of one web follow each other: with every other one missing they would join at seams.
+    chosen = files[: -(-len(files) // every)] if spec.joined else files[::every]
     kept = set(chosen)
     left_out = [name_in(spec.good, file) for file in files if file not in kept]
     method = recipe.method
