@@ -17,7 +17,7 @@ from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.durable import point
 from kenpin.runtime.bundles.layout import MANIFEST
 from kenpin.runtime.bundles.manifest import BundleError, canonical, content_hash
-from kenpin.runtime.bundles.pack import by_hand, rethreshold
+from kenpin.runtime.bundles.pack import by_hand, rethreshold, seal
 from kenpin.runtime.bundles.store import Store, StoredBundle, StoreError
 from power_cut import Disk, Operation, Operations, act, write_left
 from running_line import line_toml
@@ -397,6 +397,26 @@ def test_the_command_installs_lists_and_rolls_back(
     assert "DAMAGED" in capsys.readouterr().out
     assert edge_run("install", line_toml(tmp_path, new), old, "--files-only") == 3
     assert "is one bundle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_build_that_is_cut_off_leaves_what_the_store_held_before(
+    patchcore: Bundle, tmp_path: Path, held: bool
+) -> None:
+    store = tmp_path / "store"
+    if held:
+        shutil.copytree(patchcore.folder, store / patchcore.folder.name)
+        point(store / "current", store / patchcore.folder.name)
+    shutil.copytree(patchcore.folder, store / ".again")
+
+    def cut_off(_: Bundle) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        seal(store / ".again", patchcore.manifest, store, cut_off)
+    left = [patchcore.folder.name] if held else []
+    assert [entry.name for entry in Store(store).entries()] == left
+    assert Store(store).current == (left[0] if held else None)
 
 
 def test_the_command_proves_the_golden_frames_on_this_box(

@@ -49,7 +49,7 @@ def seal(
         False leaves the store's link as it is.
     prove
         Looks at the bundle before it becomes the current one; if it raises, the bundle
-        is removed.
+        is removed, unless the store held it before: it may be in force.
 
     Raises
     ------
@@ -61,12 +61,14 @@ def seal(
     raw = canonical(manifest)
     (folder / MANIFEST).write_bytes(raw)
     target = store / f"{manifest.name}-{content_hash(raw)[:NAME_DIGITS]}"
+    held = target.exists()
     adopt(folder, target)
     bundle = read_bundle(target)
     try:
         prove(bundle)
     except BaseException:
-        shutil.rmtree(target)
+        if not held:
+            shutil.rmtree(target)
         raise
     if current:
         Store(store).switch(target.name)
