@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -123,10 +124,15 @@ def likeness(images: GoodImages, apart: Sequence[LeftOut], by_image: Unseen, ste
 
 
 def typical_webs(found: Sequence[LeftOut], webs: int) -> list[int]:
-    """Numbers of the images or webs that do not stand out."""
+    """Numbers of the images or webs that do not stand out.
+
+    Where each recording has an odd strip, or all files are one web that has some, those with
+    the fewest: the others of their strips are as good as any.
+    """
     parts = [str(one.part) for one in found]
-    odd = {found[n].web for n in odd_ones([one.score for one in found], parts)}
-    return [web for web in range(webs) if web not in odd]
+    odd = Counter(found[n].web for n in odd_ones([one.score for one in found], parts))
+    fewest = min(odd[web] for web in range(webs))
+    return [web for web in range(webs) if odd[web] == fewest]
 
 
 def _some(webs: int) -> list[int]:
