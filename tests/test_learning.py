@@ -228,6 +228,25 @@ def test_a_web_learns_from_its_blocks(web_bundle: Bundle, tmp_path: Path) -> Non
     assert found.record.challenge.found == (found.record.challenge.found[0],) * 2
 
 
+def test_a_web_frame_that_cannot_be_judged_teaches_nothing(
+    web_bundle: Bundle, tmp_path: Path
+) -> None:
+    width = web_lines.WIDTH
+    good = [known(f"{n}.png", streaked(n, 200, width, 6), bad=False) for n in range(2)]
+    dark = known("dark.png", np.full((200, width), 2, np.uint8), bad=False)
+    alone = updated(web_bundle, tmp_path / "alone", lessons=good)
+    beside = updated(web_bundle, tmp_path / "beside", lessons=[good[0], dark, good[1]])
+    assert [one.partition(":")[0] for one in beside.unjudged] == ["dark.png"]
+    assert beside.frames == alone.frames
+    assert beside.record.added == alone.record.added > 0
+    assert beside.threshold == alone.threshold
+    assert alone.bundle is not None
+    assert beside.bundle is not None
+    assert beside.bundle.manifest.drift == alone.bundle.manifest.drift
+    for name, array in alone.bundle.arrays.items():
+        np.testing.assert_array_equal(beside.bundle.arrays[name], array)
+
+
 def test_a_padim_bundle_from_before_says_why_it_cannot(padim: Bundle, tmp_path: Path) -> None:
     arrays = {name: array for name, array in padim.arrays.items() if name != "support"}
     grid = TileGrid.of(padim.manifest.frame, padim.manifest.tiles)

@@ -34,16 +34,23 @@ class DriftLearner:
         self._record = manifest.drift
         self._looks: list[PictureLook] = []
         self._distances: list[float] = []
+        # Of the frame that is being judged: it may not count.
+        self._heard: list[float] = []
+
+    def begin(self) -> None:
+        """Another frame is going to be heard."""
+        self._heard = []
 
     def hear(self, features: F32) -> None:
         """Of a frame, or of a web's tile row: (tiles, cells, cells, D)."""
         if self._reference is not None:
-            self._distances.append(self._reference.material.distance(mean_features(features)))
+            self._heard.append(self._reference.material.distance(mean_features(features)))
 
     def see(self, pixels: Pixels) -> None:
-        """A frame that counts."""
+        """The frame that was just heard counts."""
         if self._reference is None:
             return
+        self._distances += self._heard
         grey = in_grey_levels(pixels, self._frame)
         if self._block is None:
             grey = fitted(grey, self._frame)

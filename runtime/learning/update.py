@@ -101,16 +101,32 @@ class _Pupil:
     def __init__(self, ears: _Ears, bands: BandLearner) -> None:
         self.ears = ears
         self._bands = bands
+        self._begun = 0
+        # Of the frames that count, the numbers by which the learners know them.
+        self._counting: list[int] = []
 
-    def see(self, frame: int, pixels: Pixels) -> None:
+    def begin(self) -> None:
+        """Another frame is going to be judged."""
+        self.ears.frame = self._begun
+        self.ears.drift.begin()
+        self._begun += 1
+
+    def see(self, pixels: Pixels) -> None:
         """The frame that was just judged counts."""
-        self._bands.take(frame, pixels)
+        number = self._begun - 1
+        self._counting.append(number)
+        self._bands.take(number, pixels)
         self.ears.drift.see(pixels)
 
     def arrays(self, left_out: Collection[int] = ()) -> tuple[dict[str, F32], int]:
-        """See `Learner`."""
-        changed, added = self.ears.learner.arrays(left_out)
-        return {**changed, **self._bands.arrays(left_out)}, added
+        """See `Learner`; `left_out` of the frames that count, and the others always are.
+
+        A web's rows are heard before anyone knows whether its frame can be judged.
+        """
+        told = {number for n, number in enumerate(self._counting) if n not in left_out}
+        unheard = set(range(self._begun)) - told
+        changed, added = self.ears.learner.arrays(unheard)
+        return {**changed, **self._bands.arrays(unheard)}, added
 
 
 # As a build does: see docs/decisions/0067.
@@ -235,7 +251,7 @@ def _heard(
     heard: list[Known] = []
     scores, unjudged = [], []
     for one in lessons:
-        pupil.ears.frame = len(heard)
+        pupil.begin()
         pixels = one.load()
         frame = Frame(pixels, time.monotonic_ns(), 0, one.name)
         verdict = pipeline.in_one_measure(pipeline.judge_single(frame, ready=one.ready)).verdict
@@ -244,7 +260,7 @@ def _heard(
         if verdict.score is None:
             unjudged.append(f"{one.name}: {verdict.reason}: {verdict.detail}")
         else:
-            pupil.see(len(heard), pixels)
+            pupil.see(pixels)
             heard.append(one)
             scores.append(verdict.score)
     if not heard:
