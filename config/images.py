@@ -35,7 +35,8 @@ class ImagesSpec(Settings):
               in the file's name, or whose first group, names the part; "folder": the
               folder it lies in. Without it, neighbours by name count as one part
     exclude   good images that are left out, by name: the report may ask to look at some
-    keep      good images that are good however odd they look
+    keep      good images that are good however odd they look; of webs also single strips,
+              "roll.png#3", as the report calls them
     """
 
     good: Path

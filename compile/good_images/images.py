@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +49,8 @@ F32 = NDArray[np.float32]
 FEWEST_IMAGES = 4
 # A recording of a web may be long: one to learn from and one to hold out.
 FEWEST_WEBS = 2
+# What follows the file's name in that of a strip of a web.
+_STRIP = re.compile(r"#[0-9]+$")
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class GoodImages:
     contents  SHA-256 of each file
     strips    they are webs, of which each tile row has a score
     joined    all files are one web
+    heights   lines of each file
     """
 
     folder: Path
@@ -75,6 +80,7 @@ class GoodImages:
     contents: list[str]
     strips: bool = False
     joined: bool = False
+    heights: tuple[int, ...] = ()
 
     @classmethod
     def check(
@@ -129,6 +135,7 @@ class GoodImages:
             contents,
             web,
             spec.joined,
+            tuple(heights),
         )
 
     @property
@@ -136,10 +143,37 @@ class GoodImages:
         """The files of each image or web."""
         return [self.files] if self.joined else [[file] for file in self.files]
 
-    def name(self, web: int, strip: int) -> str:
-        """Of an image its file's name; of a strip of a web that and its number."""
-        file = name_in(self.folder, self.webs[web][0])
-        return f"{file}#{strip}" if self.strips else file
+    def file_of(self, web: int, line: int) -> Path:
+        """The file of an image, or that in which a line of a web lies."""
+        if not self.joined:
+            return self.files[web]
+        ends = np.cumsum(self.heights)
+        return self.files[min(int(np.searchsorted(ends, line, "right")), len(self.files) - 1)]
+
+    def names(self, places: Sequence[tuple[int, int]]) -> list[str]:
+        """Of images their files' names; of strips of webs those and which of the file's it is.
+
+        Parameters
+        ----------
+        places
+            Of each, its image or web and the line where it begins there; in this order.
+        """
+        files = [self.file_of(*place) for place in places]
+        plain = [name_in(self.folder, file) for file in files]
+        if not self.strips:
+            return plain
+        before: Counter[str] = Counter()
+        found = []
+        for name in plain:
+            found.append(f"{name}#{before[name]}")
+            before[name] += 1
+        return found
+
+    def keeps(self, keep: Sequence[str], name: str) -> bool:
+        """Whether `images.keep` names an image, a strip of a web, or the file that it lies in."""
+        file = _STRIP.sub("", name) if self.strips else name
+        spelt = {name, name.rpartition("/")[2], file, file.rpartition("/")[2]}
+        return not spelt.isdisjoint(keep)
 
     def record(self, spec: ImagesSpec) -> DataRecord:
         """What the manifest keeps of it."""
@@ -263,8 +297,10 @@ def _good_files(spec: ImagesSpec, frame: FrameSpec) -> list[Path]:
     """The images to learn from, of which there must be enough."""
     refuse_dataset(spec.good)
     files = learned_from(spec)
-    named(spec.keep, list_images(spec.good), spec.good, "images.keep")
-    fewest = FEWEST_WEBS if frame.geometry == "continuous" else FEWEST_IMAGES
+    web = frame.geometry == "continuous"
+    keep = [_STRIP.sub("", name) if web else name for name in spec.keep]
+    named(keep, list_images(spec.good), spec.good, "images.keep")
+    fewest = FEWEST_WEBS if web else FEWEST_IMAGES
     if len(files) < fewest:
         raise ConfigError(
             f"{spec.good}: holds {len(files)} images, expected at least {fewest}, "

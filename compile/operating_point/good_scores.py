@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from kenpin.compile.good_images.images import GoodImages, named
+from kenpin.compile.good_images.images import GoodImages
 from kenpin.compile.methods.leave_out import LeftOut, Unseen
 from kenpin.compile.progress import Steps
 from kenpin.runtime.bundles.manifest import GoodScore
@@ -31,6 +31,7 @@ class _Seen:
     web: int
     strip: int
     part: int
+    line: int
     score: float
     peak: tuple[float, float]
 
@@ -40,7 +41,7 @@ class _Seen:
         rows, cols = found.values.shape
         row, col = divmod(int(found.values.argmax()), cols)
         peak = ((col + 0.5) / cols, (row + 0.5) / rows)
-        return cls(found.web, found.strip, found.part, found.score, peak)
+        return cls(found.web, found.strip, found.part, found.line, found.score, peak)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def score_good(
     Parameters
     ----------
     keep
-        Images that are good however odd they look.
+        Images that are good however odd they look, and single strips of webs.
     apart
         Judges each image without its part.
     alike
@@ -91,17 +92,13 @@ def score_good(
     with steps.step("score good images without their own part") as progress:
         found = sorted(map(_Seen.of, apart.judge(progress)), key=lambda one: (one.web, one.strip))
     scores = [one.score for one in found]
-    kept = named(keep, images.files, images.folder, "images.keep")
+    names = images.names([(one.web, one.line) for one in found])
+    kept = [images.keeps(keep, name) for name in names]
     parts = [images.parts.names[one.part] for one in found]
-    odd = {n for n in odd_ones(scores, parts) if not kept & set(images.webs[found[n].web])}
+    odd = {number for number in odd_ones(scores, parts) if not kept[number]}
     records = [
-        GoodScore(
-            name=images.name(one.web, one.strip),
-            part=parts[number],
-            score=one.score,
-            odd=number in odd,
-        )
-        for number, one in enumerate(found)
+        GoodScore(name=names[n], part=parts[n], score=one.score, odd=n in odd)
+        for n, one in enumerate(found)
     ]
     places = [(one.web, one.strip) for one in found]
     return GoodScores(records, places, [one.peak for one in found], alike)

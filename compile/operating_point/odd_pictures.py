@@ -51,17 +51,17 @@ def draw_odd(
             continue
         pixels = lines_of(unseen, found, stride_px)
         values = ScoreMap(found.values, stride_px, pixels.shape[:2])
-        files[name] = _file_name(name, found.strip)
+        files[name] = _file_name(name, strip=unseen.infer is None)
         picture = overlay(pixels, values, _verdict(name, found.score, thresholds))
         write_png(folder / files[name], picture)
     return [files[name] for name in drawn]
 
 
-def _file_name(name: str, strip: int) -> str:
+def _file_name(name: str, *, strip: bool) -> str:
     """Of `monday/7.jpg` monday_7.png; of its strip 3, `monday/7.jpg#3`, monday_7-strip3.png."""
-    image = name.removesuffix(f"#{strip}")
+    image, _, number = name.rpartition("#") if strip else (name, "", "")
     plain = str(Path(image).with_suffix("")).replace("/", "_")
-    return f"{plain}.png" if image == name else f"{plain}-strip{strip}.png"
+    return f"{plain}-strip{number}.png" if strip else f"{plain}.png"
 
 
 def lines_of(unseen: Unseen, found: LeftOut, stride_px: int) -> NDArray[Any]:

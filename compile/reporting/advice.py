@@ -101,7 +101,10 @@ def _of_the_images(m: Manifest, good: GoodScores, clusters: Sequence[Cluster]) -
             "look",
             f"probably not good, by their multiple of the median score: {names}{more}; they set "
             f"no threshold{with_odd}",
-            "look at them, then name each in images.exclude or images.keep",
+            "look at them, then name each that is good in images.keep, and cut the others out of "
+            "their recordings"
+            if m.frame.geometry == "continuous"
+            else "look at them, then name each in images.exclude or images.keep",
         )
 
 
