@@ -34,6 +34,7 @@ __all__ = [
     "FEWEST_IMAGES",
     "GoodImages",
     "check_ng",
+    "file_kept",
     "learned_from",
     "load",
     "named",
@@ -171,7 +172,7 @@ class GoodImages:
 
     def keeps(self, keep: Sequence[str], name: str) -> bool:
         """Whether `images.keep` names an image, a strip of a web, or the file that it lies in."""
-        file = _STRIP.sub("", name) if self.strips else name
+        file = file_kept(name) if self.strips else name
         spelt = {name, name.rpartition("/")[2], file, file.rpartition("/")[2]}
         return not spelt.isdisjoint(keep)
 
@@ -259,6 +260,11 @@ def named_in(name: str, files: Sequence[Path], folder: Path) -> set[Path]:
     return {f for f in files if name in (f.name, name_in(folder, f))}
 
 
+def file_kept(name: str) -> str:
+    """The file that a name in `images.keep` means: of a strip of a web, "roll.png#3", its own."""
+    return _STRIP.sub("", name)
+
+
 def learned_from(spec: ImagesSpec) -> list[Path]:
     """The images of a recipe's folder, in order, without those that it excludes.
 
@@ -298,7 +304,7 @@ def _good_files(spec: ImagesSpec, frame: FrameSpec) -> list[Path]:
     refuse_dataset(spec.good)
     files = learned_from(spec)
     web = frame.geometry == "continuous"
-    keep = [_STRIP.sub("", name) if web else name for name in spec.keep]
+    keep = [file_kept(name) if web else name for name in spec.keep]
     named(keep, list_images(spec.good), spec.good, "images.keep")
     fewest = FEWEST_WEBS if web else FEWEST_IMAGES
     if len(files) < fewest:

@@ -52,7 +52,7 @@ def _of_webs(
                 ends.append(len(pixels) + (ends[-1] if ends else 0))
                 yield pixels
 
-        for strip, _ in stages.strips(blocks()):
+        for _, strip, _ in stages.strips(blocks()):
             peaks = (strip.values / stages.lanes.times).max(axis=1)
             # What is said of lines is said after they came: their file's end is known.
             lines = strip.first_line + np.arange(len(peaks)) * stages.patch_stride_px

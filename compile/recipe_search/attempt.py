@@ -18,7 +18,7 @@ from rich.console import Console
 from kenpin.camera.files.listing import name_in
 from kenpin.compile.build import build
 from kenpin.compile.evaluation.trade import ShareFound
-from kenpin.compile.good_images.images import learned_from, load, named_in
+from kenpin.compile.good_images.images import file_kept, learned_from, load, named_in
 from kenpin.compile.networks.guard import QuantizationError
 from kenpin.compile.networks.lowest import ProcessorError
 from kenpin.compile.progress import Steps
@@ -213,7 +213,9 @@ def few(recipe: Recipe) -> Recipe:
             "images": spec.model_copy(
                 update={
                     "exclude": (*spec.exclude, *left_out),
-                    "keep": tuple(name for name in spec.keep if named_in(name, chosen, spec.good)),
+                    "keep": tuple(
+                        name for name in spec.keep if named_in(file_kept(name), chosen, spec.good)
+                    ),
                 }
             ),
             "method": method,
