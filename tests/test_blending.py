@@ -111,7 +111,8 @@ def test_a_part_whose_map_is_one_row_has_places_too(tmp_path: Path, normalise: s
             )
             store.add(item, network, bands, np.ones(network.shape, bool))
         stores.append(store)
-    chooser = Blender(*stores, ways, (1, COLS), 8, highest)
+    good, twins = stores
+    chooser = Blender(good, twins, ways, (1, COLS), 8, highest)
     record, arrays = chooser.fitted(chooser.choose())
     assert load_blend(arrays, record, (1, COLS), 8) is not None
 
