@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -151,24 +150,24 @@ class GoodImages:
         ends = np.cumsum(self.heights)
         return self.files[min(int(np.searchsorted(ends, line, "right")), len(self.files) - 1)]
 
-    def names(self, places: Sequence[tuple[int, int]]) -> list[str]:
+    def names(self, places: Sequence[tuple[int, int, int]]) -> list[str]:
         """Of images their files' names; of strips of webs those and which of the file's it is.
 
         Parameters
         ----------
         places
-            Of each, its image or web and the line where it begins there; in this order.
+            Of each, its image or web, its number there and the line where it begins; in this
+            order. Those of which nothing is inspected may be missing.
         """
-        files = [self.file_of(*place) for place in places]
-        plain = [name_in(self.folder, file) for file in files]
+        plain = [name_in(self.folder, self.file_of(web, line)) for web, _, line in places]
         if not self.strips:
             return plain
-        before: Counter[str] = Counter()
-        found = []
-        for name in plain:
-            found.append(f"{name}#{before[name]}")
-            before[name] += 1
-        return found
+        # A web begins with its first file's; each further block with the first that lies in it.
+        first = {name_in(self.folder, files[0]): 0 for files in self.webs}
+        return [
+            f"{name}#{strip - first.setdefault(name, strip)}"
+            for name, (_, strip, _) in zip(plain, places, strict=True)
+        ]
 
     def keeps(self, keep: Sequence[str], name: str) -> bool:
         """Whether `images.keep` names an image, a strip of a web, or the file that it lies in."""

@@ -92,7 +92,7 @@ def score_good(
     with steps.step("score good images without their own part") as progress:
         found = sorted(map(_Seen.of, apart.judge(progress)), key=lambda one: (one.web, one.strip))
     scores = [one.score for one in found]
-    names = images.names([(one.web, one.line) for one in found])
+    names = images.names([(one.web, one.strip, one.line) for one in found])
     kept = [images.keeps(keep, name) for name in names]
     parts = [images.parts.names[one.part] for one in found]
     odd = {number for number in odd_ones(scores, parts) if not kept[number]}
