@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable
 
-__all__ = ["add_version", "not_negative", "positive", "share", "whole"]
+__all__ = ["add_line_threads", "add_version", "not_negative", "positive", "share", "whole"]
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +15,13 @@ def add_version(parser: argparse.ArgumentParser) -> None:
     # Not by an import: the package's front shows what lies above these settings.
     version = vars(sys.modules["kenpin"])["__version__"]
     parser.add_argument("--version", action="version", version=f"kenpin {version}")
+
+
+def add_line_threads(parser: argparse.ArgumentParser) -> None:
+    """Add `--threads`, of whoever measures a box as its line would load it."""
+    parser.add_argument(
+        "--threads", type=whole, help="the line's inspection.threads; default: the same as there"
+    )
 
 
 def positive(text: str) -> float:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from kenpin.camera.frame import Frame
-from kenpin.config.arguments import not_negative, positive, whole
+from kenpin.config.arguments import add_line_threads, not_negative, positive, whole
 from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
@@ -215,9 +215,7 @@ def add_rate(commands: Any) -> None:
     rate.add_argument(
         "--seconds", type=not_negative, default=20.0, help="at each width; default: 20"
     )
-    rate.add_argument(
-        "--threads", type=whole, help="the line's inspection.threads; default: the same as there"
-    )
+    add_line_threads(rate)
     rate.set_defaults(action=_rate)
 
 

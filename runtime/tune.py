@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from kenpin.config.arguments import whole
+from kenpin.config.arguments import add_line_threads, whole
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.settings import problems
@@ -136,9 +136,7 @@ def add_tune(commands: Any) -> None:
         default="CPU",
         help="CPU, GPU, NPU, HETERO:GPU,CPU, ...: kept only if golden frames agree; default: CPU",
     )
-    tune.add_argument(
-        "--threads", type=whole, help="the line's inspection.threads; default: the same as there"
-    )
+    add_line_threads(tune)
     tune.add_argument(
         "--batches",
         type=whole,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from kenpin.config.arguments import not_negative, whole
+from kenpin.config.arguments import add_line_threads, not_negative
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.output import file_to_write
@@ -159,9 +159,7 @@ def add_measure(commands: Any) -> None:
         metavar="FILE.json",
         help="for edge-compile tune --measured",
     )
-    measure.add_argument(
-        "--threads", type=whole, help="the line's inspection.threads; default: the same as there"
-    )
+    add_line_threads(measure)
     measure.add_argument("--seconds", type=not_negative, default=3.0, help="for each; default: 3")
     measure.set_defaults(action=_measure)
 
