@@ -157,13 +157,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="a line's archive, or what `edge-run reviews export` wrote",
     )
-    sub.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="for the new bundle; default: beside the old one",
-    )
+    _add_new_bundle(sub)
     return parser
 
 
@@ -263,6 +257,16 @@ def _bundle_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> 
     sub.add_argument("--key", type=Path, metavar="FILE", help="signs bundle and orders")
 
 
+def _add_new_bundle(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="for the new bundle; default: beside the old one",
+    )
+
+
 def _add_bundle(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "bundle", type=Path, metavar="BUNDLE", help="its folder, or a store's `current`"
@@ -321,13 +325,7 @@ def _threshold_arguments(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--ok", type=float, help="the largest score that is good, set by hand")
     sub.add_argument("--ng", type=float, help="with --ok: scores up to here are NG as unsure")
-    sub.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="for the new bundle; default: beside the old one",
-    )
+    _add_new_bundle(sub)
 
 
 if __name__ == "__main__":
