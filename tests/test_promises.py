@@ -175,9 +175,9 @@ def test_subscribers_that_never_read_and_a_log_that_nobody_reads_delay_nothing(
             plc.say("prepare", bundle="gone@0123456789ab")
         line.until(lambda m: m["type"] == "alarm" and m["source"] == "log")
         before = len(line.verdicts)
-        line.listen(2)
+        while len(line.verdicts) < before + 50:
+            line.verdict()
         late_ms = [(m["t_mono_ns"] - m["t_acq_ns"]) / 1e6 - 60 for m in line.verdicts[before:]]
-        assert len(late_ms) > 40
         assert sorted(late_ms)[int(0.9 * len(late_ms))] < 5
 
 

@@ -145,11 +145,12 @@ def test_a_page_that_hangs_or_dies_is_noticed_by_nobody_on_the_line(start: Start
     status = line.child("kenpin-status")
     os.kill(status, signal.SIGSTOP)
     line.listen(2.5)
+    counted = len(line.verdicts)
     os.kill(status, signal.SIGKILL)
     line.listen_until(lambda: len(addresses(line)) > 1, "a new page")
     # All counts are there at once, those of before its death too.
     samples = line.listen_until(lambda: answering(line), "the page")
-    assert sum(counts(samples).values()) > 25
+    assert sum(counts(samples).values()) >= counted
     assert line.stop() == 0
     check_undisturbed(line)
 
