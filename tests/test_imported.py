@@ -611,6 +611,21 @@ def test_a_network_that_says_nothing_of_good_images_is_judged_by_all_the_same(
         compiled(tmp_path, recipe)
 
 
+def test_drawn_defects_are_scored_as_the_threshold_is_where_a_network_says_its_own(
+    tmp_path: Path,
+) -> None:
+    """Its score is that of the map and one more: no map's value comes near."""
+    recipe = recipe_of(
+        tmp_path,
+        deviation(tmp_path, "map", "score"),
+        model={"map": "map", "score": "score"},
+        report={"twins_each": 1},
+    )
+    manifest = compiled(tmp_path, recipe).manifest
+    scores = [score for twin in manifest.twin_scores for score in twin.scores]
+    assert 1 < min(scores) <= manifest.threshold.ok < max(scores)
+
+
 def test_a_network_in_float16_is_proved_by_what_it_computes(tmp_path: Path) -> None:
     image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f16, name="image")
     off = opset.abs(opset.subtract(grey(image, False), np.float16(0.46)))

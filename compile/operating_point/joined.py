@@ -57,7 +57,9 @@ class Joined(Unseen):
     def numbered(self, twins: MapStore[Twin]) -> Iterator[tuple[int, float]]:
         """The number of each twin, and its score."""
         for number, values in self.maps_of(twins):
-            yield number, float((values / twins.items[number].times).max())
+            twin = twins.items[number]
+            own = twin.what.score
+            yield number, float((values / twin.times).max()) if own is None else own
 
     def maps_of(self, twins: MapStore[Twin]) -> Iterator[tuple[int, F32]]:
         """The number of each twin, and its joined map."""

@@ -55,6 +55,7 @@ class TwinTask:
     lines      of each web and each of its files the first line that counts, the one after the
                last, and how many there are; None where the ends of webs count, and of images
     edges      finds between which columns a web lies; None where nobody asks
+    one_each   one defect an image, as the method itself says its score, and not the map
     """
 
     unseen: Unseen
@@ -65,6 +66,13 @@ class TwinTask:
     inspected: NDArray[np.bool_]
     lines: Sequence[Sequence[Lines]] | None = None
     edges: EdgeTracker | None = None
+    one_each: bool = False
+
+    def fields(self, shape: tuple[int, ...], top: int = 0) -> list[Field]:
+        """Where to draw in an area of that height and width, `top` lines down: once in each."""
+        if self.one_each:
+            return [(slice(top, top + shape[0]), slice(0, shape[1]))]
+        return fields_of(shape, top)
 
     def room(self, web: int) -> list[int]:
         """Numbers of the files of a web that have lines enough to draw into."""
@@ -125,6 +133,7 @@ class Twin:
     part   whose image it was drawn into
     area   rows and columns of the frame's map
     view   what a person would see
+    score  of the image, where the method itself says it; None: of the map, joined, where it shows
     values, bands, inspected, times  as in `LeftOut`, of that area
     """
 
@@ -136,6 +145,7 @@ class Twin:
     bands: F32
     inspected: NDArray[np.bool_]
     times: F32
+    score: float | None = None
 
 
 def draw_twins(
@@ -147,13 +157,13 @@ def draw_twins(
     pieces = (_piece(plan, task, rng) for plan in plans)
     for done, (piece, seen) in enumerate(one_ahead(pieces, partial(_inferred, unseen))):
         steps = unseen.stages(unseen.leave.without(piece.part))
-        values, bands, inspected, times = _maps(steps, piece.pixels, seen)
+        values, bands, inspected, times, score = _maps(steps, piece.pixels, seen)
         for kind, place in piece.drawn:
             rows, cols = _cells(place, task.stride_px, task.reach_px)
             yield Twin(
                 kind, View.around(piece.pixels, place), piece.part, (rows, cols),
                 values[rows, cols], bands[:, rows, cols],
-                inspected[rows, cols], times[cols],
+                inspected[rows, cols], times[cols], score if task.one_each else None,
             )  # fmt: skip
         progress(done + 1, len(plans))
 
@@ -166,10 +176,10 @@ def _piece(plan: _Plan, task: TwinTask, rng: np.random.Generator) -> _Piece:
         start = int(plan.share * (len(pixels) - height + 1))
         pixels = np.ascontiguousarray(pixels[start : start + height])
         # Not where the piece ends, and is reflected.
-        fields = fields_of((height // 2, task.grid.width), height // 4)
+        fields = task.fields((height // 2, task.grid.width), height // 4)
         inspected = _between_edges(task, pixels[height // 4 : height // 4 + height // 2])
     else:
-        fields = fields_of(pixels.shape[:2], 0)
+        fields = task.fields(pixels.shape[:2])
     drawn = [
         (kind, place)
         for kind, field in zip(plan.kinds, fields, strict=False)
@@ -194,7 +204,8 @@ def twin_scores(scored: Iterable[tuple[Subtle, float]]) -> list[TwinScores]:
     """Scores by kind, size and contrast.
 
     A twin's score is the highest value of the map where the defect is: what is found
-    elsewhere in the image would have been found without it.
+    elsewhere in the image would have been found without it. Where the method itself says
+    an image's score, it is that of the image with this defect alone.
     """
     scores: dict[Subtle, list[float]] = {}
     for what, score in scored:
@@ -209,7 +220,7 @@ def twin_scores(scored: Iterable[tuple[Subtle, float]]) -> list[TwinScores]:
 def _planned(task: TwinTask, each: int, rng: np.random.Generator) -> list[_Plan]:
     """Which defects go into which images; images of one part follow each other."""
     grid, unseen = task.grid, task.unseen
-    fields = len(fields_of((grid.height, grid.width), 0))
+    fields = len(task.fields((grid.height, grid.width)))
     kinds = subtle_kinds(min(FIELD_PX, grid.height, grid.width))
     order = rng.permutation(np.repeat(np.arange(len(kinds)), each))
     plans = []
@@ -283,11 +294,12 @@ def _cells(place: Drawn, stride_px: int, reach_px: float) -> Field:
 
 def _maps(
     steps: Stages | WebStages, pixels: NDArray[Any], seen: Inferred | None
-) -> tuple[F32, F32, NDArray[np.bool_], F32]:
+) -> tuple[F32, F32, NDArray[np.bool_], F32, float | None]:
     if isinstance(steps, Stages):
         assert seen is not None, "a part's image was not run through the network"
         found = steps.conclude(seen)
         values = found.score_map.values
-        return values, found.bands, steps.inspected, np.ones(values.shape[1], np.float32)
+        times = np.ones(values.shape[1], np.float32)
+        return values, found.bands, steps.inspected, times, found.score
     # What lies at the ends of the web was cut off, and this piece has none.
-    return *steps.of_pieces().whole_maps(pixels), steps.lanes.times
+    return *steps.of_pieces().whole_maps(pixels), steps.lanes.times, None

@@ -63,7 +63,8 @@ def look_at(task: BuildTask, unseen: Unseen) -> UnseenMaps:
     # Odd images are left alone.
     typical = typical_webs(looked.seen, len(unseen.webs))
     reach_px = recipe.score.smooth_sigma_px + stride
-    twins = TwinTask(unseen, typical, grid, stride, reach_px, inspected, lines, edges)
+    one_each = recipe.method.scores_images
+    twins = TwinTask(unseen, typical, grid, stride, reach_px, inspected, lines, edges, one_each)
     rng = task.random(TWIN_STREAM)
     with steps.step("draw faint defects into good images") as progress:
         keep_twins(draw_twins(twins, recipe.report.twins_each, rng, progress), looked.twins)
