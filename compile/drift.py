@@ -18,7 +18,7 @@ from kenpin.runtime.drift.material import Material
 from kenpin.runtime.drift.reference import COLUMNS, MATERIAL
 from kenpin.runtime.judging.blend import Look as Bands
 from kenpin.runtime.judging.pipeline import Stages
-from kenpin.runtime.judging.scoring import Overheard, TileDistances
+from kenpin.runtime.judging.scoring import TileDistances
 
 __all__ = ["drift_record", "independent"]
 
@@ -118,10 +118,7 @@ class _Eyes:
 
     def __init__(self, task: BuildTask) -> None:
         self._heard: list[F32] = []
-        self._stages = task.bench.stages(
-            Overheard(_Unmeasured(), lambda found: self._heard.append(mean_features(found))),
-            Bands((), task.stride_px),
-        )
+        self._stages = task.bench.stages(_Hears(self._heard), Bands((), task.stride_px))
 
     def rows(self, pixels: NDArray[Any]) -> list[F32]:
         """(D,) float32 of an image of a part, or of each tile row of a web."""
@@ -134,13 +131,17 @@ class _Eyes:
         return list(self._heard)
 
 
-class _Unmeasured:
-    """A `Scorer` that measures nothing."""
+class _Hears:
+    """A `Scorer` that measures nothing, and keeps the mean features of all that it is given."""
 
     search = None
 
+    def __init__(self, heard: list[F32]) -> None:
+        self._heard = heard
+
     def distances(self, features: F32, rows: NDArray[np.intp] | None = None) -> TileDistances:  # noqa: ARG002
         """Zeros."""
+        self._heard.append(mean_features(features))
         return TileDistances(np.zeros(features.shape[:3], np.float32))
 
 

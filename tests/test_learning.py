@@ -247,6 +247,26 @@ def test_a_web_frame_that_cannot_be_judged_teaches_nothing(
         np.testing.assert_array_equal(beside.bundle.arrays[name], array)
 
 
+def test_rows_of_a_web_that_fail_their_check_are_heard_by_nobody(web_bundle: Bundle) -> None:
+    heard: list[int] = []
+
+    def rows_heard(pixels: NDArray[np.uint8]) -> int:
+        heard.clear()
+        pipeline = open_pipeline(
+            web_bundle, execution=Execution(overhear=lambda found: heard.append(len(found)))
+        )
+        frame = Frame(pixels, time.monotonic_ns(), 0, "block")
+        verdict = pipeline.judge_single(frame).verdict
+        assert verdict.score is not None
+        return len(heard)
+
+    core = TileGrid.of(web_bundle.manifest.frame, web_bundle.manifest.tiles).core
+    web = web_lines.some_web(4 * core)
+    dark = web.copy()
+    dark[core : 2 * core] = 2
+    assert rows_heard(dark) == rows_heard(web) - 1
+
+
 def test_a_padim_bundle_from_before_says_why_it_cannot(padim: Bundle, tmp_path: Path) -> None:
     arrays = {name: array for name, array in padim.arrays.items() if name != "support"}
     grid = TileGrid.of(padim.manifest.frame, padim.manifest.tiles)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.brightness import band_taps, cell_grey
 from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.scoring import unheard
 from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.verdict import Cause, Gap
 from kenpin.runtime.web.pieces import MapStrip
@@ -88,7 +89,7 @@ class StreamingMap:
         self._cells = Joiner(grid, patch_stride).cells
         self._grid = grid
         self._engine = engine
-        self._scorer = network.scorer
+        self._scorer, self._unheard = network.scorer, unheard(network.scorer)
         self._stride_px = patch_stride
         self._look = network.look or Look((), patch_stride)
         self._lamp = network.lamp
@@ -215,17 +216,20 @@ class StreamingMap:
         for number, window in enumerate(windows):
             self._beat()
             tiles = buffers.tiles(number * cols, (number + 1) * cols)
-            found = self._scorer.distances(tiles.features, tiles.rows)
-            rows = self._joined(found.values, window)
+            core = window[self._grid.halo : self._grid.halo + self._grid.core]
+            check = self._check(core, self.origin + self._rows.next * self._grid.stride)
+            # Nobody learns from what lies past an end or fails its check.
+            scorer = self._scorer if _is_seen(*check) else self._unheard
+            rows = self._joined(scorer.distances(tiles.features, tiles.rows).values, core, *check)
             self._rows.next += 1
             if rows is not None and (final := self._blur.push(rows)):
                 yield self._strip(final)
 
-    def _joined(self, distances: F32, window: U8) -> MapRows | None:
+    def _joined(
+        self, distances: F32, core: U8, cause: Cause | None, inside: F32 | None
+    ) -> MapRows | None:
         """The map rows that no later tile row touches."""
-        grid, step = self._grid, self._grid.stride // self._stride_px
-        core = window[grid.halo : grid.halo + grid.core]
-        cause, inside = self._check(core, self.origin + self._rows.next * grid.stride)
+        step = self._grid.stride // self._stride_px
         if not np.isfinite(distances).all():
             cause = Cause.NONFINITE
             distances = np.zeros_like(distances)
@@ -293,6 +297,11 @@ class _Canvas:
             array[: len(array) - rows] = array[rows:].copy()
             array[len(array) - rows :] = new
         return taken
+
+
+def _is_seen(cause: Cause | None, inside: F32 | None) -> bool:
+    """Whether something of every line of a tile row counts."""
+    return cause is None and (inside is None or bool(inside.any(axis=-1).all()))
 
 
 def _with_bands(rows: MapRows, look: Look) -> MapRows:
