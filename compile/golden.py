@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kenpin.camera.files.images import write_png
 from kenpin.compile.build_task import BuildTask
+from kenpin.compile.good_images.places import NOTHING_INSPECTED
 from kenpin.compile.good_images.web_middle import middle_of, taken_off
 from kenpin.compile.networks.twins import TWIN_KINDS, twin
 from kenpin.config.errors import ConfigError
@@ -60,10 +61,7 @@ def golden_frames(task: BuildTask, stages: Stages | WebStages) -> list[GoldenFra
                 )
             )
     if not golden:
-        raise ConfigError(
-            "web.ignore and web.ends leave out all lines of every good web; give longer webs, or "
-            "leave out fewer lines"
-        )
+        raise ConfigError(NOTHING_INSPECTED)
     return golden
 
 

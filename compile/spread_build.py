@@ -79,7 +79,7 @@ class SpreadReader(FeatureReader):
 
     def __init__(self, bench: Workbench, cluster: Workers) -> None:
         images, frame = bench.recipe.images, bench.recipe.frame
-        super().__init__(bench.engine, bench.grid, frame, images, bench.lamp)
+        super().__init__(bench.engine, bench.grid, frame, images, bench.lamp, bench.places)
         self._cluster, self._place = cluster, _BenchAt.of(bench)
         self._joined = frame.geometry == "continuous" and images.joined
         # Of a web nobody knows how long it is.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.compile.good_images.images import load
+from kenpin.compile.good_images.places import InspectedPlaces
 from kenpin.compile.methods.feature_reader import FeatureReader
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
@@ -18,6 +19,7 @@ from kenpin.runtime.bundles.manifest import FeatureRecord, GreyRange
 from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.inferred import Inferred, infer
+from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.network import load_mask
 from kenpin.runtime.judging.pipeline import Stages
@@ -67,8 +69,17 @@ class Workbench:
     def reader(self) -> FeatureReader:
         """Gives features of image files."""
         return FeatureReader(
-            self.engine, self.grid, self.recipe.frame, self.recipe.images, self.lamp
+            self.engine, self.grid, self.recipe.frame, self.recipe.images, self.lamp, self.places
         )
+
+    @property
+    def places(self) -> InspectedPlaces | None:
+        """What of the good images statistics are made of; None: of all."""
+        joiner = Joiner(self.grid, self.features.patch_stride_px)
+        if self.recipe.web is not None:
+            return InspectedPlaces(joiner, web=self.recipe.web)
+        mask = self._mask()
+        return None if mask is None else InspectedPlaces(joiner, mask)
 
     def scorer(self, arrays: Mapping[str, F32]) -> Scorer:
         """The recipe's method with its statistics."""

@@ -253,7 +253,7 @@ def test_rows_of_a_web_that_fail_their_check_are_heard_by_nobody(web_bundle: Bun
     def rows_heard(pixels: NDArray[np.uint8]) -> int:
         heard.clear()
         pipeline = open_pipeline(
-            web_bundle, execution=Execution(overhear=lambda found: heard.append(len(found)))
+            web_bundle, execution=Execution(overhear=lambda found, _: heard.append(len(found)))
         )
         frame = Frame(pixels, time.monotonic_ns(), 0, "block")
         verdict = pipeline.judge_single(frame).verdict

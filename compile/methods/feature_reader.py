@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kenpin.compile.good_images.augment import variants
 from kenpin.compile.good_images.images import load
+from kenpin.compile.good_images.places import InspectedPlaces, WebPlaces
 from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
 from kenpin.config.frame import FrameSpec
@@ -25,6 +26,7 @@ __all__ = ["FeatureReader", "ReaderOfSome", "Unit"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
+Bits = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,11 +36,23 @@ class Unit:
     web       which of the images or webs it is of, counted from 0
     row       of webs, the number of the tile row; otherwise 0
     features  (tiles, cells, cells, D) float32
+    counts    (tiles, cells, cells) which places are inspected, of all tiles of the grid, also of
+              those that were not asked for; None: all
     """
 
     web: int
     row: int
     features: F32
+    counts: Bits | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Web:
+    """The web that is being read: which one, its tile rows, and what of them is inspected."""
+
+    number: int
+    rows: TileRows
+    places: WebPlaces | None
 
 
 class FeatureReader:
@@ -55,12 +69,15 @@ class FeatureReader:
         frame: FrameSpec,
         images: ImagesSpec,
         lamp: Lamp,
+        places: InspectedPlaces | None = None,
     ) -> None:
+        """`places`: of which `Unit` is to tell; None: all are inspected."""
         self._engine = engine
         self._grid = grid
         self._frame = frame
         self._images = images
         self._lamp = lamp
+        self._places = places
 
     @property
     def cells(self) -> int:
@@ -113,56 +130,73 @@ class FeatureReader:
         if tiles is not None and self._engine.batch != len(self._grid):
             numbers, only = [int(n) for n in tiles], None
         for done, file in enumerate(files):
-            photograph = load(file, self._frame, self._images.turn_deg)
-            for variant in variants(photograph, file, self._images.augment, self._images.seed):
+            for variant, counts in self._variants(file):
                 pixels = self._lamp.even(variant)
 
                 def fill(first: int, batch: U8, pixels: NDArray[Any] = pixels) -> int:
                     return self._grid.fill(pixels, numbers[first:], batch)
 
                 found = _finite(self._engine.features(fill, len(numbers))[0], file)
-                yield Unit(done, 0, found if only is None else found[only])
+                yield Unit(done, 0, found if only is None else found[only], counts)
             if progress:
                 progress(done + 1, len(files))
+
+    def _variants(self, file: Path) -> Iterator[tuple[U8, Bits | None]]:
+        """An image and its changed copies, each with what is inspected of it."""
+        pixels = load(file, self._frame, self._images.turn_deg)
+        augment, seed = self._images.augment, self._images.seed
+        white = None if self._places is None else self._places.pixels
+        if self._places is None or white is None:
+            for variant in variants(pixels, file, augment, seed):
+                yield variant, None
+            return
+        # The mask lies under its image, wherever that is moved.
+        for variant in variants(np.dstack([pixels, white]), file, augment, seed):
+            image = variant[..., 0] if pixels.ndim == 2 else variant[..., :-1]
+            yield np.ascontiguousarray(image), self._places.of_pixels(variant[..., -1])
 
     def _read_webs(
         self, files: list[Path], tiles: NDArray[np.intp] | None, progress: OnProgress | None
     ) -> Iterator[Unit]:
-        rows = self._fresh()
-        web = 0
+        web = self._fresh(0)
         for done, file in enumerate(files):
             pixels = load(file, self._frame, self._images.turn_deg)
-            while len(pixels):
-                pixels = pixels[rows.take(pixels) :]
-                for windows in rows.ready():
-                    yield from self._of(rows, windows, tiles, file, web)
+            for block in [pixels] if web.places is None else web.places.known(pixels):
+                yield from self._taken(web, block, tiles, file)
             if not self._images.joined or done + 1 == len(files):
-                for windows in rows.finish():
-                    yield from self._of(rows, windows, tiles, file, web)
-                rows = self._fresh()
-                web += 1
+                for block in [] if web.places is None else web.places.rest(web.rows.end):
+                    yield from self._taken(web, block, tiles, file)
+                for windows in web.rows.finish():
+                    yield from self._of(web, windows, tiles, file)
+                web = self._fresh(web.number + 1)
             if progress:
                 progress(done + 1, len(files))
 
-    def _fresh(self) -> TileRows:
-        return TileRows(self._grid, self._frame.channels)
+    def _fresh(self, number: int) -> _Web:
+        places = None if self._places is None else self._places.fresh()
+        return _Web(number, TileRows(self._grid, self._frame.channels), places)
+
+    def _taken(
+        self, web: _Web, pixels: NDArray[Any], tiles: NDArray[np.intp] | None, file: Path
+    ) -> Iterator[Unit]:
+        while len(pixels):
+            pixels = pixels[web.rows.take(pixels) :]
+            for windows in web.rows.ready():
+                yield from self._of(web, windows, tiles, file)
 
     def _of(
-        self,
-        rows: TileRows,
-        windows: list[U8],
-        tiles: NDArray[np.intp] | None,
-        file: Path,
-        web: int,
+        self, web: _Web, windows: list[U8], tiles: NDArray[np.intp] | None, file: Path
     ) -> Iterator[Unit]:
-        features = _finite(
-            row_features(self._engine, self._grid, windows, self._lamp)[0].features, file
-        )
+        rows, grid = web.rows, self._grid
+        features = _finite(row_features(self._engine, grid, windows, self._lamp)[0].features, file)
         first = rows.next
         rows.next += len(windows)
-        found = features.reshape(len(windows), self._grid.cols, *features.shape[1:])
-        for number, row in enumerate(found):
-            yield Unit(web, first + number, row if tiles is None else row[tiles])
+        found = features.reshape(len(windows), grid.cols, *features.shape[1:])
+        for number, (row, window) in enumerate(zip(found, windows, strict=True), first):
+            counts = None
+            if web.places is not None:
+                counts = web.places.of_row(window[grid.halo : grid.halo + grid.core], number)
+            yield Unit(web.number, number, row if tiles is None else row[tiles], counts)
 
 
 class ReaderOfSome(FeatureReader):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.good_images.parts import Parts
+from kenpin.compile.good_images.places import NOTHING_INSPECTED
 from kenpin.compile.methods.extractor import PadimEmbedding
 from kenpin.compile.methods.feature_reader import FeatureReader, Unit
 from kenpin.compile.methods.fitting import FitTask, LoadArrays
@@ -269,7 +270,9 @@ class _Gatherer:
         self._origins: list[F64] = []
 
     def add(self, unit: Unit) -> None:
-        """Take in the features of the chosen models' tiles."""
+        """Take in the features of the chosen models' tiles, unless nothing there is inspected."""
+        if unit.counts is not None and not unit.counts.any():
+            return
         for number, waiting in enumerate(self._waiting):
             fold = 0
             if self._foldings:
@@ -285,6 +288,8 @@ class _Gatherer:
             for fold, features in enumerate(waiting):
                 if features:
                     self._flush(number, fold)
+        if not self._origins:
+            raise ConfigError(NOTHING_INSPECTED)
         # A fold may be empty: a web that is too short for the last of its pieces.
         empty = GaussianSums(*self._shape, self._origins[place])
         apart = [[fold[place] if fold else empty for fold in folds] for folds in self._sums]

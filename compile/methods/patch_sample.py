@@ -144,7 +144,9 @@ class _Pass:
 
     def all(self, takers: Sequence[Reservoir | Net], place: F32 | None) -> list[tuple[int, int]]:
         """Image or web, and tile row, of each unit that was read."""
-        origins = []
+        origins: list[tuple[int, int]] = []
+        # What a model has seen first, whether it counts or not.
+        spare: dict[int, F32] = {}
         for number, unit in enumerate(
             self.reader.units(self.files, progress=self.progress("features"))
         ):
@@ -153,7 +155,17 @@ class _Pass:
             rows = unit.features
             rows = rows if place is None else np.concatenate([rows, place], axis=-1)
             for k, taker in enumerate(takers):
-                taker.add(rows[self.members == k].reshape(-1, rows.shape[-1]), number, part)
+                mine = self.members == k
+                own = rows[mine].reshape(-1, rows.shape[-1])
+                spare.setdefault(k, own)
+                if unit.counts is not None:
+                    own = own[unit.counts[mine].reshape(-1)]
+                if len(own):
+                    taker.add(own, number, part)
+        for k, taker in enumerate(takers):
+            # None of its tiles are inspected: whatever its bank says is asked by nobody.
+            if not taker.seen:
+                taker.add(spare[k], 0, self.ways[0].of(*origins[0]) if self.ways else 0)
         return origins
 
 

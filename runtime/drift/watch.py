@@ -175,8 +175,11 @@ class DriftWatch:
         self._pieces.clear()
         self._look(block)
 
-    def features(self, features: F32) -> None:
-        """Hear of a frame's features, or those of a web's tile row: (tiles, cells, cells, D)."""
+    def features(self, features: F32, counts: Bits | None = None) -> None:  # noqa: ARG002
+        """Hear of a frame's features, or those of a web's tile row: (tiles, cells, cells, D).
+
+        The good images were looked at as a whole, whatever of them counts.
+        """
         if not self._counting:
             return
         found = self._reference.material.distance(mean_features(features))

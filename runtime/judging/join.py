@@ -125,6 +125,19 @@ class Joiner:
         total /= self._overlaps
         return self._map(total[:h, :w])
 
+    def split(self, places: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(tiles, cells, cells) of a map's places; those past the map's end do not count.
+
+        Parameters
+        ----------
+        places : (rows, cols) bool, of the map
+        """
+        canvas = np.zeros(self._canvas, np.bool_)
+        h, w = self.shape
+        canvas[:h, :w] = places
+        cells = self.cells
+        return np.stack([canvas[r : r + cells, c : c + cells] for r, c in self._corners()])
+
     @cached_property
     def _near_seams(self) -> NDArray[np.bool_]:
         """(rows, cols): whether a position lies near a border of a tile within the frame."""

@@ -15,7 +15,7 @@ from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.engine import Engine, EngineError
 from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.proposals import BankSearch
-from kenpin.runtime.judging.scoring import OnFeatures, Overheard, Scorer, array_of, load_scorer
+from kenpin.runtime.judging.scoring import OnFeatures, Scorer, array_of, load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = ["AS_USUAL", "Execution", "load_engine", "load_mask", "load_network"]
@@ -30,7 +30,7 @@ class Execution:
     threads     cores for the network; None leaves it to OpenVINO
     exhaustive  search without proposals, as `load_scorer` says
     tuning      device, batch and streams; None takes those of the file beside the bundle
-    overhear    told of the features of every tile that is measured
+    overhear    told of the features of all tiles of which something is inspected
     """
 
     threads: int | None = None
@@ -56,9 +56,7 @@ def load_network(
     scorer = load_scorer(
         bundle.arrays, m.method, m.features, grid, threads, exhaustive=execution.exhaustive
     )
-    engine = load_engine(bundle, threads, scorer.search, execution.tuning)
-    overhear = execution.overhear
-    return engine, scorer if overhear is None else Overheard(scorer, overhear)
+    return load_engine(bundle, threads, scorer.search, execution.tuning), scorer
 
 
 def load_engine(

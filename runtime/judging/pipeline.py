@@ -111,6 +111,8 @@ class Stages:
         self._scorer = network.scorer
         self._joiner = Joiner(grid, patch_stride, network.seam_sigma_px)
         self._sigma_px = network.sigma_px
+        self._listen = network.listen
+        self._counts = None if mask is None else self._joiner.split(mask > 0)
         # What the network says of one frame, written over the last one's.
         self._buffers = engine.buffers(len(grid))
 
@@ -135,6 +137,8 @@ class Stages:
     def conclude(self, seen: Inferred, watch: Stopwatch | None = None) -> Measurement:
         """Measure a frame that has been through the network."""
         watch = watch or Stopwatch(time.monotonic_ns)
+        if self._listen is not None:
+            self._listen(seen.features.features, self._counts)
         found = self._scorer.distances(seen.features.features, seen.features.rows)
         finite = bool(np.isfinite(found.values).all())
         watch.mark("dist")
@@ -160,6 +164,7 @@ def _stages(bundle: Bundle, grid: TileGrid, execution: Execution) -> Stages:
         load_blend(bundle.arrays, manifest.blend, Joiner(grid, px).shape, px),
         Lamp(manifest.grey.even_to),
         manifest.score.seam_sigma_px,
+        execution.overhear,
     )
     return Stages(network, load_mask(bundle.arrays, grid, px))
 

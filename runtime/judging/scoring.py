@@ -20,18 +20,17 @@ __all__ = [
     "LoadScorer",
     "OnFeatures",
     "OnPixels",
-    "Overheard",
     "Scorer",
     "TileDistances",
     "array_of",
     "load_scorer",
-    "unheard",
 ]
 
 F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
-# Called with (tiles, cells, cells, D) features, which belong to the network again afterwards.
-OnFeatures = Callable[[F32], None]
+# Called with (tiles, cells, cells, D) features, which belong to the network again afterwards, and
+# (tiles, cells, cells) bool, which of their places are inspected; None: all.
+OnFeatures = Callable[[F32, NDArray[np.bool_] | None], None]
 # Called with (H, W) or (H, W, 3) uint8 pixels of a whole frame, in the light that it came in.
 OnPixels = Callable[[NDArray[Any]], None]
 
@@ -66,29 +65,6 @@ class Scorer(Protocol):
             What a network that was joined with `search` proposes; None: not proposed yet.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Overheard:
-    """A scorer whose features somebody else looks at, before they are measured."""
-
-    scorer: Scorer
-    listen: OnFeatures
-
-    @property
-    def search(self) -> BankSearch | None:
-        """See `Scorer`."""
-        return self.scorer.search
-
-    def distances(self, features: F32, rows: Index | None = None) -> TileDistances:
-        """See `Scorer`."""
-        self.listen(features)
-        return self.scorer.distances(features, rows)
-
-
-def unheard(scorer: Scorer) -> Scorer:
-    """The same scorer, but nobody looks at what it is given."""
-    return scorer.scorer if isinstance(scorer, Overheard) else scorer
 
 
 class LoadScorer(Protocol):

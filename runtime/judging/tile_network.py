@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.scoring import Scorer
+from kenpin.runtime.judging.scoring import OnFeatures, Scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = ["TileNetwork"]
@@ -24,6 +24,7 @@ class TileNetwork:
     look             joins the network's map with bands of brightness; None leaves it alone
     seam_sigma_px    of the smoothing near borders of tiles, before all other
     lamp             evens frames out before the network; by default it leaves them as they are
+    listen           told of all features of which something is inspected, before they are measured
     """
 
     grid: TileGrid
@@ -34,3 +35,4 @@ class TileNetwork:
     look: Look | None = None
     lamp: Lamp = field(default_factory=Lamp)
     seam_sigma_px: float = 0.0
+    listen: OnFeatures | None = None

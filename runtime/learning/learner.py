@@ -27,7 +27,7 @@ class CannotLearnError(ConfigError):
 class Learner(Protocol):
     """Statistics that are told of more good frames."""
 
-    def take(self, frame: int, features: F32) -> None:
+    def take(self, frame: int, features: F32, counts: NDArray[np.bool_] | None = None) -> None:
         """Hear of some tiles of a frame.
 
         Parameters
@@ -36,6 +36,8 @@ class Learner(Protocol):
             Which one, counted from 0; several calls may be about the same.
         features : (tiles, cells, cells, D) float32, in the grid's order
             Of a web, a tile row at a time.
+        counts : (tiles, cells, cells)
+            Whether a place is inspected; None: all are.
         """
         ...
 

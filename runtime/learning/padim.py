@@ -46,8 +46,13 @@ class PadimLearner:
         # Whose features lie in which files.
         self._files: list[tuple[int, Path]] = []
 
-    def take(self, frame: int, features: F32) -> None:
-        """See `Learner`."""
+    def take(
+        self,
+        frame: int,
+        features: F32,
+        counts: NDArray[np.bool_] | None = None,  # noqa: ARG002
+    ) -> None:
+        """See `Learner`; as in a build, each Gaussian is told of all its places."""
         file = self._scratch / f"{len(self._files)}.npy"
         np.save(file, features)
         self._files.append((frame, file))

@@ -54,14 +54,16 @@ class PatchCoreLearner:
         # Of each frame, what each bank lacks.
         self._lacking: dict[int, list[list[_Pool]]] = {}
 
-    def take(self, frame: int, features: F32) -> None:
+    def take(self, frame: int, features: F32, counts: NDArray[np.bool_] | None = None) -> None:
         """See `Learner`."""
         scorer = self._scorer
         own = self._lacking.setdefault(frame, [[] for _ in scorer.bank])
         distances = scorer.distances(features).values
         for tile, k in enumerate(scorer.model_of_tile):
             gap = np.square(distances[tile].reshape(-1))
-            bare = np.flatnonzero(gap > self._radius_sq[k])
+            lacking = gap > self._radius_sq[k]
+            # Nor does the coreset hold what is not inspected, which would now be farthest.
+            bare = np.flatnonzero(lacking if counts is None else lacking & counts[tile].reshape(-1))
             if not len(bare):
                 continue
             rows = scorer.patches(features, slice(tile, tile + 1))[bare] - scorer.centre

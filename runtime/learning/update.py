@@ -89,9 +89,9 @@ class _Ears:
         self.drift = drift
         self.frame: int | None = None
 
-    def __call__(self, features: F32) -> None:
+    def __call__(self, features: F32, counts: NDArray[np.bool_] | None) -> None:
         if self.frame is not None:
-            self.learner.take(self.frame, features)
+            self.learner.take(self.frame, features, counts)
             self.drift.hear(features)
 
 

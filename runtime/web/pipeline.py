@@ -22,7 +22,7 @@ from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.network import AS_USUAL, Execution, load_network
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline, Stopwatch
 from kenpin.runtime.judging.processor import check_processor
-from kenpin.runtime.judging.scoring import OnPixels, Scorer
+from kenpin.runtime.judging.scoring import OnFeatures, OnPixels, Scorer
 from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.judging.verdict import Cause, Gap, Reason, Thresholds, WebResume
@@ -92,19 +92,23 @@ def open_pipeline(
 
 
 def _stages(
-    bundle: Bundle, grid: TileGrid, engine: Engine, scorer: Scorer, web: WebSpec
+    bundle: Bundle,
+    grid: TileGrid,
+    loaded: tuple[Engine, Scorer],
+    web: WebSpec,
+    listen: OnFeatures | None,
 ) -> WebStages:
     manifest = bundle.manifest
     px = manifest.features.patch_stride_px
     row = 1, -(-grid.width // px)
     network = TileNetwork(
         grid,
-        engine,
-        scorer,
+        *loaded,
         px,
         manifest.score.smooth_sigma_px,
         load_blend(bundle.arrays, manifest.blend, row, px),
         Lamp(manifest.grey.even_to),
+        listen=listen,
     )
     return WebStages(network, web, manifest.grey)
 
@@ -118,13 +122,15 @@ def _both_stages(
     """For the line's lanes, and for the recipe's, with which golden frames were scored."""
     recipe = bundle.manifest.web
     assert recipe is not None
-    engine, scorer = load_network(bundle, grid, execution)
+    loaded = load_network(bundle, grid, execution)
     try:
-        stages = _stages(bundle, grid, engine, scorer, web or recipe)
-        recipes = stages if web is None else _stages(bundle, grid, engine, scorer, recipe)
+        stages = _stages(bundle, grid, loaded, web or recipe, execution.overhear)
+        recipes = stages
+        if web is not None:
+            recipes = _stages(bundle, grid, loaded, recipe, execution.overhear)
     except ValueError as error:
         raise BundleError(f"{bundle.folder}: web: {error}") from None
-    _check_slots(bundle, engine)
+    _check_slots(bundle, loaded[0])
     return stages, recipes
 
 

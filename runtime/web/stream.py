@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from kenpin.runtime.judging.blend import Look
 from kenpin.runtime.judging.brightness import band_taps, cell_grey
 from kenpin.runtime.judging.join import Joiner
-from kenpin.runtime.judging.scoring import unheard
 from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.verdict import Cause, Gap
 from kenpin.runtime.web.pieces import MapStrip
@@ -21,7 +20,7 @@ from kenpin.runtime.web.rows import TileRows, row_features
 from kenpin.runtime.web.smoothing import MapRows, StreamingBlur
 from kenpin.runtime.web.strip_ends import HeldLines, StripEnds
 
-__all__ = ["RowCheck", "StreamingMap", "TileWork"]
+__all__ = ["RowCheck", "StreamingMap", "TileWork", "counted"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -42,6 +41,24 @@ class RowCheck(Protocol):
             The web's number of its first line.
         """
         ...
+
+
+def counted(
+    joiner: Joiner, columns: NDArray[np.bool_], inside: F32 | None
+) -> NDArray[np.bool_] | None:
+    """(tiles, cells, cells) which places of a tile row are inspected; None: all.
+
+    Parameters
+    ----------
+    joiner
+        Of one tile row.
+    columns : (cols,)
+        That are inspected at all.
+    inside : (cols,) or (rows, cols)
+        Weights of this row's map, see `RowCheck`; None: 1.
+    """
+    places = columns if inside is None else columns & (inside > 0)
+    return None if places.all() else joiner.split(np.broadcast_to(places, joiner.shape))
 
 
 class _Unchecked:
@@ -86,10 +103,11 @@ class StreamingMap:
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         grid, engine, patch_stride = network.grid, network.engine, network.patch_stride_px
-        self._cells = Joiner(grid, patch_stride).cells
+        self._joiner = Joiner(grid, patch_stride)
+        self._cells = self._joiner.cells
         self._grid = grid
         self._engine = engine
-        self._scorer, self._unheard = network.scorer, unheard(network.scorer)
+        self._scorer, self._listen = network.scorer, network.listen
         self._stride_px = patch_stride
         self._look = network.look or Look((), patch_stride)
         self._lamp = network.lamp
@@ -217,10 +235,13 @@ class StreamingMap:
             self._beat()
             tiles = buffers.tiles(number * cols, (number + 1) * cols)
             core = window[self._grid.halo : self._grid.halo + self._grid.core]
-            check = self._check(core, self.origin + self._rows.next * self._grid.stride)
-            # Nobody learns from what lies past an end or fails its check.
-            scorer = self._scorer if _is_seen(*check) else self._unheard
-            rows = self._joined(scorer.distances(tiles.features, tiles.rows).values, core, *check)
+            cause, inside = self._check(core, self.origin + self._rows.next * self._grid.stride)
+            if self._listen is not None and cause is None:
+                counts = counted(self._joiner, self._columns > 0, inside)
+                if counts is None or counts.any():
+                    self._listen(tiles.features, counts)
+            found = self._scorer.distances(tiles.features, tiles.rows)
+            rows = self._joined(found.values, core, cause, inside)
             self._rows.next += 1
             if rows is not None and (final := self._blur.push(rows)):
                 yield self._strip(final)
@@ -297,11 +318,6 @@ class _Canvas:
             array[: len(array) - rows] = array[rows:].copy()
             array[len(array) - rows :] = new
         return taken
-
-
-def _is_seen(cause: Cause | None, inside: F32 | None) -> bool:
-    """Whether something of every line of a tile row counts."""
-    return cause is None and (inside is None or bool(inside.any(axis=-1).all()))
 
 
 def _with_bands(rows: MapRows, look: Look) -> MapRows:
