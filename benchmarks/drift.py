@@ -73,10 +73,10 @@ class Watched:
             oversee=self._timed(self.watch.pixels),
         )
 
-    def _timed(self, look: Callable[[Any], None]) -> Callable[[Any], None]:
-        def timed(what: Any) -> None:
+    def _timed(self, look: Callable[..., None]) -> Callable[..., None]:
+        def timed(*what: Any) -> None:
             begun = time.perf_counter()
-            look(what)
+            look(*what)
             self.seconds.append(time.perf_counter() - begun)
 
         return timed
