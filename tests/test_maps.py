@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bundles import Workshop
-from kenpin.camera.files.images import encode_float_tiff, read_pixels
+from kenpin.camera.files.images import encode_float_tiff, read_pixels, write_png
 from kenpin.camera.frame import Frame
 from kenpin.compile.cli import main as edge_compile
 from kenpin.config.exits import Exit
@@ -79,6 +79,30 @@ def test_an_evaluation_writes_the_same_maps(
     scores = rows(maps / "scores.csv")
     assert {row["name"].partition("/")[0] for row in scores} >= {"good"}
     assert len(list(maps.glob("*.tiff"))) == len(scores)
+
+
+def test_an_image_that_cannot_be_read_has_its_row_in_an_evaluation_as_in_a_replay(
+    workshop: Workshop, patchcore: Bundle, tmp_path: Path
+) -> None:
+    kinds = ("good", "hole")
+    for kind in kinds:
+        (tmp_path / "set" / "test" / kind).mkdir(parents=True)
+        for number in range(2):
+            image = workshop.data / "test" / "good" / f"{number:03d}.png"
+            write_png(tmp_path / "set" / "test" / kind / image.name, read_pixels(image))
+    cut = tmp_path / "set" / "test" / "hole" / "000.png"
+    cut.write_bytes(cut.read_bytes()[:900])
+    command = ["eval", str(patchcore.folder), str(tmp_path / "set"), "--maps", str(tmp_path / "e")]
+    assert edge_compile(command) == Exit.REFUSED
+    scores = rows(tmp_path / "e" / "scores.csv")
+    names = [f"{kind}/{number:03d}.png" for kind in kinds for number in range(2)]
+    assert [row["name"] for row in scores] == names
+    command = [str(cut.parent), "--bundle", str(patchcore.folder), "--maps", str(tmp_path / "r")]
+    assert edge_replay(command) == Exit.DONE
+    played = rows(tmp_path / "r" / "scores.csv")[0]
+    told = ("map", "verdict", "reason", "score", "threshold_ok", "detail")
+    assert [scores[2][name] for name in told] == [played[name] for name in told]
+    assert (played["verdict"], played["reason"]) == ("NG", "incomplete_frame")
 
 
 def test_a_float_tiff_keeps_every_bit() -> None:

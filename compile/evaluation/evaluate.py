@@ -18,7 +18,7 @@ from kenpin.processes.cluster import Workers
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.join import upsample
 from kenpin.runtime.judging.pipeline import Judgement, Pipeline
-from kenpin.runtime.judging.verdict import Outcome
+from kenpin.runtime.judging.verdict import Outcome, Reason, Verdict
 from kenpin.runtime.maps import MapFolder
 from kenpin.runtime.spread import AT_ONCE, opened, packed
 from kenpin.runtime.web.pipeline import WebPipeline
@@ -155,6 +155,8 @@ def evaluate(
         else:
             judged, shape = look
             if maps:
+                maps.add(number, item.name, _unread(pipeline, number, look))
+            if maps:
                 maps.add(number, item.name, judged, (shape[0], shape[1]))
             # Figures compare with the bundle's one threshold; maps are written as the box has them.
             tally.add(item, number, pipeline.in_one_measure(judged), shape)
@@ -195,6 +197,18 @@ def _look(pipeline: Pipeline | WebPipeline, numbered: tuple[int, Labelled]) -> _
 def _spread(cluster: Workers, bundle: Bundle, dataset: Dataset) -> Iterator[_Look]:
     """The same by the workers of a cluster, which read the images from the same paths."""
     seen = [replace(item, file=item.file.absolute()) for item in dataset.images]
+def _unread(pipeline: Pipeline | WebPipeline, number: int, why: str) -> Judgement:
+    """What the line says of a frame that came to nothing."""
+    verdict = Verdict.unjudged(
+        Reason.INCOMPLETE_FRAME,
+        why,
+        thresholds=pipeline.thresholds,
+        bundle=pipeline.bundle.label,
+        frame_index=number,
+    )
+    return Judgement(verdict, None)
+
+
     numbered = list(enumerate(seen))
     pieces = (numbered[first : first + AT_ONCE] for first in range(0, len(numbered), AT_ONCE))
     for looks in cluster.in_order(_look_at, cluster.send(packed(bundle)), pieces):
