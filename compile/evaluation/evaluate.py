@@ -30,6 +30,8 @@ Mask = NDArray[np.bool_]
 
 # A strip at least this many times as long as wide is also judged by squares.
 STRIP_RATIO = 4
+# All else keeps an image, or some lines of a web, from being judged: nothing was found by it.
+_BY_ITS_SCORE = frozenset({None, Reason.DEFECT, Reason.UNSURE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +130,9 @@ def evaluate(
 ) -> Evaluation:
     """Judge every image and compare with its label.
 
-    An image that gets no score, whatever it shows, was refused: on the line it is
-    NG, but nothing was found in it, so it counts in no figure.
+    An image that is NG by anything but its score, whatever it shows, was refused: on the
+    line it is NG, but nothing was found in it, so it counts in no figure. So is a web of
+    which some lines were not inspected, whatever the others score.
 
     Parameters
     ----------
@@ -151,11 +154,11 @@ def evaluate(
         looks = _spread(cluster, pipeline.bundle, dataset)
     for number, (item, look) in enumerate(zip(dataset.images, looks, strict=True)):
         if isinstance(look, str):
+            if maps:
+                maps.add(number, item.name, _unread(pipeline, number, look))
             tally.refuse(item, look)
         else:
             judged, shape = look
-            if maps:
-                maps.add(number, item.name, _unread(pipeline, number, look))
             if maps:
                 maps.add(number, item.name, judged, (shape[0], shape[1]))
             # Figures compare with the bundle's one threshold; maps are written as the box has them.
@@ -194,9 +197,6 @@ def _look(pipeline: Pipeline | WebPipeline, numbered: tuple[int, Labelled]) -> _
     return pipeline.judge_single(Frame(pixels, 0, number, item.name)), pixels.shape
 
 
-def _spread(cluster: Workers, bundle: Bundle, dataset: Dataset) -> Iterator[_Look]:
-    """The same by the workers of a cluster, which read the images from the same paths."""
-    seen = [replace(item, file=item.file.absolute()) for item in dataset.images]
 def _unread(pipeline: Pipeline | WebPipeline, number: int, why: str) -> Judgement:
     """What the line says of a frame that came to nothing."""
     verdict = Verdict.unjudged(
@@ -209,6 +209,9 @@ def _unread(pipeline: Pipeline | WebPipeline, number: int, why: str) -> Judgemen
     return Judgement(verdict, None)
 
 
+def _spread(cluster: Workers, bundle: Bundle, dataset: Dataset) -> Iterator[_Look]:
+    """The same by the workers of a cluster, which read the images from the same paths."""
+    seen = [replace(item, file=item.file.absolute()) for item in dataset.images]
     numbered = list(enumerate(seen))
     pieces = (numbered[first : first + AT_ONCE] for first in range(0, len(numbered), AT_ONCE))
     for looks in cluster.in_order(_look_at, cluster.send(packed(bundle)), pieces):
@@ -247,7 +250,7 @@ class _DatasetTally:
     def add(self, item: Labelled, number: int, judged: Judgement, shape: tuple[int, ...]) -> None:
         """Count the verdict about an image of that shape."""
         verdict, score = judged.verdict, judged.verdict.score
-        if score is None or not np.isfinite(score):
+        if score is None or not np.isfinite(score) or verdict.reason not in _BY_ITS_SCORE:
             self.refuse(item, f"{verdict.reason}: {verdict.detail}")
             return
         self.scores[item.name] = score
