@@ -270,6 +270,49 @@ def test_a_progressive_jpeg_that_ends_between_two_scans_is_refused(tmp_path, lef
         read_pixels(written(tmp_path, "a.jpg", cut))
 
 
+def in_scans(planes, order, frame):
+    """A JPEG of three planes, the scan of each by itself: what stands before them, and the scans.
+
+    OpenCV writes all components into one scan; a grey image has one of a single component.
+    """
+    head, scans = b"\xff\xd8", []
+    for plane in planes:
+        data, at, segments = encoded("jpg", plane), 2, []
+        while not segments or segments[-1][1] != 0xDA:
+            size = 2 + struct.unpack_from(">H", data, at + 2)[0]
+            segments.append((data[at : at + size], data[at + 1]))
+            at += size
+        scans.append(data[at:-2])
+    sizes = next(segment[4:9] for segment, kind in segments if kind == 0xC0)
+    head += b"".join(segment for segment, kind in segments if kind in (0xDB, 0xC4))
+    body = sizes + bytes([3]) + b"".join(bytes([n + 1, 0x11, 0]) for n in range(3))
+    head += bytes([0xFF, frame]) + struct.pack(">H", len(body) + 2) + body
+    begin = b"\xff\xda" + struct.pack(">H", 8)
+    return head, [begin + bytes([1, n + 1, 0, 0, 63, 0]) + scans[n] for n in order]
+
+
+@pytest.mark.parametrize("frame", [0xC0, 0xC1])
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0)])
+@pytest.mark.parametrize("left", [1, 2])
+def test_a_jpeg_that_lacks_the_scan_of_a_component_is_refused(tmp_path, frame, order, left):
+    planes = [cloth(), cloth()[::-1].copy(), cloth()[:, ::-1].copy()]
+    head, scans = in_scans(planes, order, frame)
+    whole = head + b"".join(scans) + b"\xff\xd9"
+    found = read_pixels(written(tmp_path, "a.jpg", whole))
+    assert found.shape == (48, 64, 3)
+    assert np.ptp(found, axis=2).max() > 50
+    cut = head + b"".join(scans[:left]) + b"\xff\xd9"
+    with pytest.raises(ImageError, match=f"{64 * left} of 192 coefficients in full; it was cut"):
+        read_pixels(written(tmp_path, "a.jpg", cut))
+
+
+def test_a_frame_header_without_its_components_is_no_crash(tmp_path):
+    whole = encoded("jpg", cloth())
+    second = whole[:-2] + b"\xff\xc0\x00\x04\x08\x00" + b"\xff\xd9"
+    with pytest.raises(ImageError, match="its markers are damaged"):
+        read_pixels(written(tmp_path, "a.jpg", second))
+
+
 def test_a_progressive_jpeg_cut_inside_a_scan_is_refused(tmp_path):
     whole = encoded("jpg", cloth(200, 320), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     cut = whole[: len(whole) * 6 // 10] + b"\xff\xd9"
