@@ -51,6 +51,21 @@ def test_a_folder_called_good_beside_others_is_the_one_to_learn_from(
         refuse_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["0", "no", "False"])
+@pytest.mark.parametrize("layout", ["folders", "mvtec"])
+def test_what_means_good_as_a_label_only_is_not_learned_beside_a_folder_called_good(
+    layout: str, name: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "set"
+    others = ("", "") if layout == "folders" else ("train", "test")
+    for place in {root / folder / "good" for folder in others} | {root / others[1] / "1"}:
+        images(place, 4)
+    assert counted(root)["test/defect"] == 4
+    images(root / others[1] / name, 4)
+    with pytest.raises(ConfigError, match=f"{name}: is called neither good nor as a defect is"):
+        counted(root)
+
+
 def test_two_folders_called_good_are_not_guessed_apart(tmp_path: Path) -> None:
     for name in ("good", "ok"):
         images(tmp_path / name, 4)

@@ -11,7 +11,7 @@ from typing import Literal
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import is_image, list_images, name_in, printable
 from kenpin.compile.layouts.shapes import Drawing
-from kenpin.compile.words import DEFECT, GOOD
+from kenpin.compile.words import DEFECT, GOOD, kind_of, names_good
 from kenpin.config.errors import ConfigError
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "category_in",
     "divided",
     "folder_in",
+    "kind_of_folder",
     "marks_something",
     "masked_images",
     "split_in",
@@ -152,6 +153,24 @@ def folder_in(root: Path, names: Iterable[str]) -> Path | None:
     """The first folder of a root that has one of these names, however they are written."""
     folders = {path.name.lower(): path for path in _folders(root)}
     return next((folders[name] for name in names if name in folders), None)
+
+
+def kind_of_folder(folder: Path) -> str:
+    """What the images of a folder show, by its name, where another folder is called good.
+
+    Raises
+    ------
+    ConfigError
+        If the name says good as a label only: beside a folder that is called so, "0" may be
+        the first kind of defect, and would be learned from.
+    """
+    kind = kind_of(folder.name)
+    if kind == GOOD and not names_good(folder.name):
+        raise ConfigError(
+            f"{printable(folder)}: is called neither good nor as a defect is, and another folder "
+            "is called good; put its images there if they are good, or name it after its defect"
+        )
+    return kind
 
 
 def masked_images(folder: Path, masks: Path, root: Path) -> Iterator[LabelledImage]:

@@ -12,8 +12,9 @@ from kenpin.compile.layouts.base import (
     Split,
     candidates,
     category_in,
+    kind_of_folder,
 )
-from kenpin.compile.words import GOOD, MASK_FOLDERS, kind_of
+from kenpin.compile.words import GOOD, MASK_FOLDERS
 
 __all__ = ["BTAD", "MVTEC"]
 
@@ -27,7 +28,7 @@ def _read(folder: Path, category: str | None, good: str) -> Iterator[LabelledIma
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
         for place in sorted(path for path in (folder / split).iterdir() if path.is_dir()):
-            kind = kind_of(place.name)
+            kind = kind_of_folder(place)
             masks = [folder / name / place.name for name in MASK_FOLDERS]
             for file in list_images(place):
                 below = file.relative_to(place).parent

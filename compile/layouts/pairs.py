@@ -12,10 +12,11 @@ from kenpin.compile.layouts.base import (
     candidates,
     category_in,
     folder_in,
+    kind_of_folder,
     masked_images,
     split_in,
 )
-from kenpin.compile.words import GOOD, MASK_FOLDERS, kind_of, names_good
+from kenpin.compile.words import GOOD, MASK_FOLDERS, names_good
 
 __all__ = ["FOLDERS", "PAIRS"]
 
@@ -50,7 +51,7 @@ def _read_kinds(root: Path, category: str | None) -> Iterator[LabelledImage]:
     for place in sorted(path for path in root.iterdir() if path.is_dir()):
         if place.name.lower() in _NO_KINDS or place.name[0] == ".":
             continue
-        kind = kind_of(place.name)
+        kind = kind_of_folder(place)
         for file in list_images(place):
             below = file.relative_to(root).parent
             mask = None
