@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kenpin.compile.good_images.parts import parts_of_files, parts_of_webs
+from kenpin.compile.good_images.parts import WebFile, parts_of_files, parts_of_webs
 from kenpin.config.errors import ConfigError
 
 
@@ -84,6 +84,39 @@ def test_several_recordings_are_parts_and_few_are_cut_along_the_web():
     assert [few.of(1, row) for row in range(3)] == [4, 5, 6]
     assert few.parts_of(1) == [4, 5, 6]
     assert few.names[4] == "001.png, piece 1 of 3"
+
+
+def test_copies_among_few_recordings_are_one_part_piece_by_piece():
+    same, other = WebFile("x", 6400), WebFile("y", 6400)
+    recordings = [[same], [other], [same]]
+    three = parts_of_webs(numbered(3), [100] * 3, None, recordings)
+    assert (three.how, len(three)) == ("lines", 8)
+    assert [three.of(2, row) for row in range(100)] == [three.of(0, row) for row in range(100)]
+    assert three.parts_of(0) == three.parts_of(2) == [0, 1, 2, 3]
+    assert three.parts_of(1) == [4, 5, 6, 7]
+    # As many pieces as without the copy.
+    two = parts_of_webs(numbered(2), [100] * 2, None, recordings[:2])
+    assert (two.names, two.pieces) == (three.names, three.pieces[:2])
+    alone = parts_of_webs(numbered(2), [100] * 2, None, [[same], [same]])
+    assert (len(alone), alone.parts_of(0)) == (8, alone.parts_of(1))
+    # Of one name in two folders, but not of one content.
+    twice = parts_of_webs(files("a/0.png", "b/0.png"), [100] * 2, None, [[same], [other]])
+    assert set(twice.parts_of(0)).isdisjoint(twice.parts_of(1))
+
+
+def test_pieces_of_a_joined_web_that_hold_the_same_block_are_one_part():
+    blocks = [WebFile(name, 1000) for name in "abcdefgh"]
+    web = parts_of_webs(numbered(1), [160], None, [[*blocks, blocks[1]]])
+    again = {web.of(0, row * 160 // 9000) for row in range(8000, 9000)}
+    assert again <= {web.of(0, row * 160 // 9000) for row in range(1000, 2000)}
+    assert len(web) >= 4
+    apart = parts_of_webs(numbered(1), [160], None, [blocks])
+    assert len(apart) == 8
+
+
+def test_a_web_of_copies_alone_is_refused():
+    with pytest.raises(ConfigError, match=r"000\.png: so much of the web is a copy"):
+        parts_of_webs(numbered(1), [8], None, [[WebFile("x", 64)] * 8])
 
 
 def test_alone_every_image_is_a_part():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import list_images, list_others, name_in, printable
 from kenpin.compile.good_images.grey_limits import unusual
-from kenpin.compile.good_images.parts import Parts, parts_of_files, parts_of_webs
+from kenpin.compile.good_images.parts import Parts, WebFile, parts_of_files, parts_of_webs
 from kenpin.compile.progress import OnProgress
 from kenpin.compile.words import NOT_GOOD, names_good
 from kenpin.config.errors import ConfigError
@@ -123,7 +123,9 @@ class GoodImages:
         else:
             webs = [sum(heights)] if spec.joined else heights
             rows = [replace(grid, height=height).rows for height in webs]
-            parts = parts_of_webs(files[: len(webs)], rows, spec.group, contents[: len(webs)])
+            own = list(map(WebFile, contents, heights))
+            blocks = [own] if spec.joined else [[file] for file in own]
+            parts = parts_of_webs(files[: len(webs)], rows, spec.group, blocks)
         return cls(
             spec.good,
             files,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kenpin.config.errors import ConfigError
 
-__all__ = ["Parts", "parts_of_files", "parts_of_webs"]
+__all__ = ["Parts", "WebFile", "parts_of_files", "parts_of_webs"]
 
 Index = NDArray[np.intp]
 
@@ -37,26 +37,28 @@ class Parts:
     how    "group": `images.group` said so; "blocks": neighbours by name, because nobody
            did; "lines": pieces of few, long webs; "images": each by itself
     of_web, rows
-           for each image or web: its part, and for "lines" the first part of its
-           pieces; the tile rows of each web, 1 for images
+           for each image or web: its part, and for "lines" that of its first piece; the
+           tile rows of each web, 1 for images
+    pieces
+           for "lines": of each web the parts of its pieces, one after the other
     """
 
     names: tuple[str, ...]
     how: Literal["group", "blocks", "lines", "images"]
     of_web: Index
     rows: Index
+    pieces: tuple[tuple[int, ...], ...] = ()
 
     def of(self, web: int, row: int = 0) -> int:
         """The part of an image, or of a tile row of a web."""
-        first = int(self.of_web[web])
         if self.how != "lines":
-            return first
-        pieces = self._pieces(web)
-        return first + min(row * pieces // int(self.rows[web]), pieces - 1)
+            return int(self.of_web[web])
+        pieces = self.pieces[web]
+        return pieces[min(row * len(pieces) // int(self.rows[web]), len(pieces) - 1)]
 
     def parts_of(self, web: int) -> list[int]:
         """All parts of an image, one, or of a web."""
-        return list(range(int(self.of_web[web]), int(self.of_web[web]) + self._pieces(web)))
+        return sorted(set(self.pieces[web])) if self.how == "lines" else [int(self.of_web[web])]
 
     def by_image(self) -> Parts:
         """Every image a part by itself: to compare with."""
@@ -76,11 +78,13 @@ class Parts:
     def __len__(self) -> int:
         return len(self.names)
 
-    def _pieces(self, web: int) -> int:
-        if self.how != "lines":
-            return 1
-        ends = [*self.of_web[1:], len(self.names)]
-        return int(ends[web] - self.of_web[web])
+
+@dataclass(frozen=True, slots=True)
+class WebFile:
+    """A file of a web: the hash of what it holds, and how many lines that are."""
+
+    content: str
+    lines: int
 
 
 def parts_of_files(
@@ -124,7 +128,7 @@ def parts_of_webs(
     files: Sequence[Path],
     rows: Sequence[int],
     group: str | None,
-    contents: Sequence[str] | None = None,
+    blocks: Sequence[Sequence[WebFile]] | None = None,
 ) -> Parts:
     """The part behind each tile row of some webs.
 
@@ -137,20 +141,42 @@ def parts_of_webs(
         One for each web.
     rows
         Tile rows of each.
+    blocks
+        The files that each web is made of, in their order: copies of one are one part, and
+        of webs that are cut into pieces so are those that show the same lines.
+
+    Raises
+    ------
+    ConfigError
+        As `parts_of_files`.
     """
     count = np.maximum(np.array(rows, np.intp), 1)
     if group is not None or len(files) >= RECORDINGS:
+        contents = None if blocks is None else [own[0].content for own in blocks]
         parts = parts_of_files(files, group, contents)
         return Parts(parts.names, parts.how, parts.of_web, count)
-    each = -(-WEB_BLOCKS // len(files))
+    recordings = len(files) if blocks is None else len(set(map(tuple, blocks)))
+    each = -(-WEB_BLOCKS // recordings)
     pieces = [min(each, int(n)) for n in count]
-    first = np.cumsum([0, *pieces[:-1]]).astype(np.intp)
-    names = tuple(
+    names = [
         f"{file.name}, piece {piece + 1} of {n}"
         for file, n in zip(files, pieces, strict=True)
         for piece in range(n)
+    ]
+    merged = list(range(len(names))) if blocks is None else _pieces_merged(pieces, blocks)
+    order = {piece: number for number, piece in enumerate(dict.fromkeys(merged))}
+    if len(order) < 2 <= len(names):
+        raise ConfigError(
+            f"{files[0].name}: so much of the web is a copy of other lines that no piece of it "
+            "can be judged by the others; remove the copies, or record more good material"
+        )
+    ends = np.cumsum(pieces).tolist()
+    of = tuple(
+        tuple(order[piece] for piece in merged[end - n : end])
+        for n, end in zip(pieces, ends, strict=True)
     )
-    return Parts(names, "lines", first, count)
+    first = np.array([own[0] for own in of], np.intp)
+    return Parts(tuple(names[piece] for piece in order), "lines", first, count, of)
 
 
 def _blocks(count: int) -> list[str]:
@@ -185,6 +211,25 @@ def _moved(names: Sequence[str], contents: Sequence[str]) -> list[str]:
     """Names of parts, each copy of a file moved to the part of the first one."""
     first: dict[str, str] = {}
     return [first.setdefault(c, name) for name, c in zip(names, contents, strict=True)]
+
+
+def _pieces_merged(pieces: Sequence[int], blocks: Sequence[Sequence[WebFile]]) -> list[int]:
+    """Numbers of pieces, where those that hold the same lines of a file have become one."""
+    merged = list(range(sum(pieces)))
+    first: dict[WebFile, Index] = {}
+    begin = 0
+    for n, own in zip(pieces, blocks, strict=True):
+        whole, top = sum(file.lines for file in own), 0
+        for file in own:
+            # The piece that each line lies in, as tile rows are shared out.
+            here = begin + np.arange(top, top + file.lines) * n // whole
+            there = first.setdefault(file, here)
+            for one, same in set(zip(there.tolist(), here.tolist(), strict=True)):
+                kept, other = sorted((merged[one], merged[same]))
+                merged = [kept if number == other else number for number in merged]
+            top += file.lines
+        begin += n
+    return merged
 
 
 def _merged(names: Sequence[str], contents: Sequence[str]) -> list[str]:
