@@ -126,7 +126,7 @@ def look_through(prepared: Prepared, steps: Steps) -> tuple[GoodImages, NDArray[
         images = GoodImages.check(spec, recipe.frame, prepared.grid, progress, prepared.edges)
     if spec.ng is not None:
         with steps.step("check NG images") as progress:
-            check_ng(spec.ng, recipe.frame, spec.turn_deg, progress)
+            check_ng(spec.ng, recipe.frame, spec.turn_deg, images, progress)
     for doubt in doubts_about(images, recipe):
         steps.say(f"warning: {doubt}")
     return images, inspected

@@ -109,6 +109,22 @@ def test_check_finds_what_build_would_stumble_over(
     assert said in capsys.readouterr().err
 
 
+def test_an_image_that_is_good_and_ng_at_once_is_named_and_refused(
+    workshop: Workshop, good: Path, capsys: Said
+) -> None:
+    ng = good.parent / "rejects"
+    ng.mkdir()
+    for name, source in (("sound.png", "003.png"), ("twice.png", "001.png")):
+        (ng / name).write_bytes((good / source).read_bytes())
+    write_png(ng / "hole.png", np.zeros((128, 320), np.uint8))
+    assert check(workshop, good, f"images.ng={ng}") == Exit.CONFIG
+    said = capsys.readouterr().err
+    assert "2 of the 3 images in images.ng are among the good ones, too" in said
+    assert f"{ng}/sound.png as {good}/003.png first" in said
+    left_out = 'images.exclude=["001.png", "003.png"]'
+    assert check(workshop, good, f"images.ng={ng}", left_out) == Exit.DONE
+
+
 def test_check_draws_what_is_not_inspected(workshop: Workshop, good: Path, capsys: Said) -> None:
     mask = np.full((128, 320), 255, np.uint8)
     mask[:, :80] = 0

@@ -222,18 +222,33 @@ def refuse_dataset(folder: Path) -> None:
             )
 
 
-def check_ng(folder: Path, frame: FrameSpec, turn_deg: int, progress: OnProgress) -> int:
+def check_ng(
+    folder: Path, frame: FrameSpec, turn_deg: int, good: GoodImages, progress: OnProgress
+) -> int:
     """Read every NG image once; how many there are.
 
     Raises
     ------
     ImageError, ConfigError
-        If the folder holds none, or one cannot be read or is not the recipe's frame.
+        If the folder holds none, or one cannot be read, is not the recipe's frame, or is
+        learned from as good.
     """
     files = list_images(folder)
+    learned = dict(zip(good.contents, good.files, strict=True))
+    both = []
     for number, file in enumerate(files):
         _checked(file, frame, turn_deg)
+        same = learned.get(hashlib.sha256(file.read_bytes()).hexdigest())
+        if same is not None:
+            both.append((file, same))
         progress(number + 1, len(files))
+    if both:
+        first, copy = (printable(file) for file in both[0])
+        raise ConfigError(
+            f"{len(both)} of the {len(files)} images in images.ng are among the good ones, too, "
+            f"{first} as {copy} first; remove each where it does not belong, or name what is not "
+            "good in images.exclude"
+        )
     return len(files)
 
 
