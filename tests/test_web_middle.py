@@ -114,6 +114,7 @@ def twins_of(
     task = TwinTask(
         unseen, range(len(files)), stages.grid, PX, 2 * PX, stages.lanes.inspected[None],
         None if lines is None else [[(*lines, height)] for height in heights], edges,
+        heights=[[height] for height in heights],
     )  # fmt: skip
     return list(draw_twins(task, 1, np.random.default_rng(3), lambda *_: None))
 
@@ -123,6 +124,29 @@ def test_defects_are_drawn_into_lines_that_count_and_found_there(web_bundle: Bun
     drawn = twins_of(stages, webs(5, 600), None, (200, 400))
     assert len(drawn) > 50
     assert min(float(twin.values.max()) for twin in drawn) > 0
+
+
+def test_a_defect_in_a_short_block_of_a_joined_web_is_judged_without_its_own_piece(
+    web_bundle: Bundle,
+) -> None:
+    """Blocks were taken for equally long: the second began halfway along the web."""
+    web = SyntheticWeb(3200, WIDTH, SEED).frame(0).pixels
+    blocks = {Path("0.png"): web[:2880], Path("1.png"): web[2880:] // 2 + 120}
+    stages, rows = stages_of(web_bundle), 3200 // CORE
+    unseen = Unseen(
+        lambda _: stages, NeverTold(), parts_of_webs([Path("0.png")], [rows], None),
+        [list(blocks)], WebsInMemory(blocks).load, None,
+    )  # fmt: skip
+    task = TwinTask(
+        unseen, [0], stages.grid, PX, 2 * PX, stages.lanes.inspected[None],
+        heights=[[2880, 320]],
+    )  # fmt: skip
+    twins = list(draw_twins(task, 1, np.random.default_rng(3), lambda *_: None))
+    second = [twin.part for twin in twins if twin.view.pixels().mean() > 170]
+    first = {twin.part for twin in twins} - set(second)
+    # Of eight pieces of 400 lines the last holds all of the second block.
+    assert set(second) == {7}
+    assert first >= set(range(1, 7))
 
 
 def test_webs_without_a_line_that_counts_are_left_alone(web_bundle: Bundle) -> None:

@@ -56,6 +56,7 @@ class TwinTask:
                last, and how many there are; None where the ends of webs count, and of images
     edges      finds between which columns a web lies; None where nobody asks
     one_each   one defect an image, as the method itself says its score, and not the map
+    heights    lines of each file of each web; None of images
     """
 
     unseen: Unseen
@@ -67,6 +68,16 @@ class TwinTask:
     lines: Sequence[Sequence[Lines]] | None = None
     edges: EdgeTracker | None = None
     one_each: bool = False
+    heights: Sequence[Sequence[int]] | None = None
+
+    def row(self, web: int, at: int, share: float) -> int:
+        """The tile row of a web in which a share of the length of one of its files ends."""
+        if self.heights is None:
+            return 0
+        before, own, whole = (
+            sum(self.heights[web][part]) for part in (slice(at), slice(at, at + 1), slice(None))
+        )
+        return int((before + share * own) / whole * int(self.unseen.parts.rows[web]))
 
     def fields(self, shape: tuple[int, ...], top: int = 0) -> list[Field]:
         """Where to draw in an area of that height and width, `top` lines down: once in each."""
@@ -236,9 +247,9 @@ def _planned(task: TwinTask, each: int, rng: np.random.Generator) -> list[_Plan]
             at = min(task.room(web), key=lambda one: abs(one - at))
             top, end, height = task.lines[web][at]
             along, lines = (top + share * (end - top)) / height, slice(top, end)
-        row = int((at + along) / len(files) * int(unseen.parts.rows[web]))
         mine = [kinds[n] for n in order[first : first + fields]]
-        plans.append(_Plan(unseen.parts.of(web, row), files[at], share, mine, lines))
+        part = unseen.parts.of(web, task.row(web, at, along))
+        plans.append(_Plan(part, files[at], share, mine, lines))
     return sorted(plans, key=lambda plan: plan.part)
 
 

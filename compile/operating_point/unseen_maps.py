@@ -51,8 +51,10 @@ def look_at(task: BuildTask, unseen: Unseen) -> UnseenMaps:
     if not recipe.report.twins_each:
         return looked
     grid, stride = task.grid, task.stride_px
-    lines = edges = None
+    lines = edges = heights = None
     if recipe.web is not None:
+        tall = task.images.heights
+        heights = [tall] if task.images.joined else [[height] for height in tall]
         inspected = LaneMap.of(recipe.web, grid.width, stride).inspected[None]
         lines = _lines(recipe.web, unseen) if recipe.web.has_ends else None
         if recipe.web.edges is not None:
@@ -64,7 +66,9 @@ def look_at(task: BuildTask, unseen: Unseen) -> UnseenMaps:
     typical = typical_webs(looked.seen, len(unseen.webs))
     reach_px = recipe.score.smooth_sigma_px + stride
     one_each = recipe.method.scores_images
-    twins = TwinTask(unseen, typical, grid, stride, reach_px, inspected, lines, edges, one_each)
+    twins = TwinTask(
+        unseen, typical, grid, stride, reach_px, inspected, lines, edges, one_each, heights
+    )
     rng = task.random(TWIN_STREAM)
     with steps.step("draw faint defects into good images") as progress:
         keep_twins(draw_twins(twins, recipe.report.twins_each, rng, progress), looked.twins)
