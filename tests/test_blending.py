@@ -160,6 +160,26 @@ def test_what_the_bundle_computes_is_what_was_compared(tmp_path: Path) -> None:
     assert np.median(peaks) == pytest.approx(1.2, abs=0.4)
 
 
+def test_twins_of_a_part_of_which_no_good_map_is_left_count_all_the_same(tmp_path: Path) -> None:
+    """They were left out without a word: nothing was inspected of their piece of the web."""
+    area = slice(0, ROWS), slice(0, COLS)
+    good: MapStore[int] = MapStore(tmp_path / "good")
+    for number, (network, bands) in enumerate(some_maps(IMAGES, 0)):
+        if number % 6 != 4:
+            item = Item(number, number % 6, area, np.ones(COLS, np.float32))
+            good.add(item, network, bands, np.ones(network.shape, bool))
+    twins = stored(tmp_path, some_maps(12, 7), "twins")
+    ways = Ways.of(ScoreSpec(), web=False)
+    joining = Blender(good, twins, ways, (ROWS, COLS), 8, highest)
+    choice = joining.choose()
+    assert len(choice.found.hits) == 12
+    assert sorted(number for number, _ in joining.joined(twins, choice.way)) == list(range(12))
+    # By the statistics of all good maps, for none of them is its own.
+    own = dict(joining.joined(twins, choice.way))[4]
+    assert np.isfinite(own).all()
+    assert own.max() > 0
+
+
 def test_a_part_left_out_does_not_excuse_itself(tmp_path: Path) -> None:
     maps = some_maps(IMAGES, 19)
     for number in range(0, IMAGES, 6):

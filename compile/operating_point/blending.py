@@ -279,8 +279,11 @@ class Blender:
             bands.add(found, inside)
 
     def _parts(self) -> Iterator[tuple[int, Normals]]:
-        """Every part, with the statistics of all others."""
-        for part in self.good.parts:
+        """Every part, with the statistics of all others.
+
+        Of a part none of whose strips is inspected there may be twins alone.
+        """
+        for part in sorted({*self.good.parts, *self.twins.parts}):
             own = {
                 name: (
                     Moments(name, (1, *self.shape)),
