@@ -27,7 +27,7 @@ class ImagesSpec(Settings):
     turn_deg  turns each photograph clockwise before anything else: recorded
               with the web running across, for example
     joined    continuous geometry only: the files, in the order of their names,
-              are blocks of one web; otherwise each is a web of its own
+              are blocks of one web; otherwise each is a web of its own. Not with `group`
     mask      indexed geometry only: an image of the frame's size, white where
               the part is inspected
     augment   indexed geometry only: learns from changed copies of each, too

@@ -220,6 +220,11 @@ class Recipe(Settings):
             )
         if self.images.mask is not None:
             raise ValueError("images.mask is for parts; a web has web.ignore and web.edges")
+        if self.images.joined and self.images.group is not None:
+            raise ValueError(
+                "images.group tells several webs apart, and images.joined makes one web of all "
+                "files, which is cut into parts along its length; remove one of them"
+            )
         _fits(self.method.unfit_for_webs())
         if self.web is not None:
             _within(self.web, self.frame.width_px)

@@ -61,6 +61,7 @@ def test_webs_default_to_columns_and_to_one_lane() -> None:
         ({"method": {"name": "patchcore", "reweight_neighbours": 3}}, "part by part"),
         ({"frame": {"geometry": "continuous", "width_px": 256, "height_px": 64}}, "no height"),
         ({"images": {"good": "x", "mask": "m.png"}}, "web.ignore"),
+        ({"images": {"good": "x", "joined": True, "group": "folder"}}, "makes one web of all"),
         ({"web": {"lanes": [{"name": "a", "left_px": 0, "right_px": 300}]}}, "reaches to 300"),
         ({"web": {"lanes": [{"name": "a", "left_px": 9, "right_px": 9}]}}, "not left of"),
         ({"web": {"offset_to_gate_mm": 5}}, "line_pitch_mm"),
