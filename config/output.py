@@ -10,7 +10,7 @@ from typing import Final
 
 from kenpin.config.errors import OutputError
 
-__all__ = ["MAP_FORMATS", "add_maps", "file_to_write", "folder_to_write"]
+__all__ = ["MAP_FORMATS", "add_maps", "file_to_write", "folder_to_write", "stays_there"]
 
 # Of score maps as numbers: files of one page, float32.
 MAP_FORMATS: Final = ("tiff", "npy")
@@ -77,6 +77,16 @@ def file_to_write(file: Path) -> None:
         raise OutputError(f"{file}: its folder is not there; make it first") from None
     except OSError as error:
         raise _refused(file, error) from None
+
+
+def stays_there(file: Path) -> bool:
+    """Whether what is written to a file stays under its name, and others may lie beside it.
+
+    A pipe, a terminal or a device hands it on, as do the names of files that are open.
+    """
+    if file.exists() and not file.is_file():
+        return False
+    return file.parent.resolve() not in (Path("/dev"), Path("/dev/fd").resolve())
 
 
 def _refused(path: Path, error: OSError) -> OutputError:

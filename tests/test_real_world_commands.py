@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from bundles import Workshop
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.compile.cli import main as edge_compile
 from kenpin.config.exits import Exit, run
+from kenpin.config.output import stays_there
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.staging import staging_folder, sweep
 from kenpin.runtime.bundles.store import Store
@@ -155,6 +157,55 @@ def test_eval_says_so_when_its_figures_cannot_be_written(
     assert "defect of kenpin" not in shown.err
     # A full disk shows only when it is written to; all else before the work.
     assert (shown.out == "") == (target != "/dev/full")
+
+
+def test_eval_hands_its_figures_to_a_pipe_and_writes_nothing_beside_it(
+    padim: Bundle, labelled: Path
+) -> None:
+    pipe = labelled / "figures.json"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as reader:
+        told = reader.submit(pipe.read_text)
+        code = edge_compile(["eval", str(padim.folder), str(labelled), "--json", str(pipe)])
+        figures = json.loads(told.result())
+    assert code == Exit.REFUSED
+    assert len(figures["trade"]) == 5
+    assert {path.name for path in labelled.iterdir()} == {"test", "figures.json"}
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/dev/figures.json"])
+def test_a_name_of_an_open_file_has_no_others_beside_it(name: str) -> None:
+    # Even where it leads to a plain file, as behind "> figures.json".
+    assert not stays_there(Path(name))
+
+
+def test_eval_tries_all_that_it_writes_beside_its_figures_before_the_work(
+    padim: Bundle, labelled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (labelled / "figures.trade.png").mkdir()
+    target = labelled / "figures.json"
+    code = edge_compile(["eval", str(padim.folder), str(labelled), "--json", str(target)])
+    assert code == Exit.FILES
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "figures.trade.png: is a folder" in shown.err
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("report", "figures"),
+    [("eval.html", "eval.json"), ("eval.trade.html", "eval.json"), ("a.html", "b/../a.json")],
+)
+def test_eval_writes_no_file_of_its_report_over_one_of_its_figures(
+    padim: Bundle, labelled: Path, report: str, figures: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (labelled / "b").mkdir()
+    command = ["eval", str(padim.folder), str(labelled), "--report", str(labelled / report)]
+    assert edge_compile([*command, "--json", str(labelled / figures)]) == Exit.FILES
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "would be written by --report and by --json" in shown.err
+    assert list(labelled.glob("*.json")) == []
 
 
 @pytest.mark.parametrize("option", ["--overlays", "--rolls"])

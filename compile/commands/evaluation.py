@@ -12,7 +12,7 @@ from kenpin.compile.progress import Steps
 from kenpin.config.console import plain_console
 from kenpin.config.errors import OutputError
 from kenpin.config.exits import Exit
-from kenpin.config.output import file_to_write, folder_to_write
+from kenpin.config.output import file_to_write, folder_to_write, stays_there
 from kenpin.processes.cluster import maybe_cluster
 from kenpin.runtime.bundles.bundle import read_bundle
 
@@ -36,12 +36,7 @@ def evaluate_bundle(options: argparse.Namespace) -> int:
     from kenpin.runtime.selftest import open_tested
 
     console = plain_console()
-    if options.maps:
-        folder_to_write(options.maps)
-    if options.json:
-        file_to_write(options.json)
-    if options.report:
-        _page_to_write(options.report)
+    _places_to_write(options)
     bundle = read_bundle(options.bundle)
     folder = dataset_folder(options.dataset, options.layout, options.category)
     turn_deg = bundle.manifest.data.turn_deg if options.turn is None else options.turn
@@ -77,15 +72,37 @@ def evaluate_bundle(options: argparse.Namespace) -> int:
         write_report(options.report, evaluation_tree(bundle, name, dataset, found, rows), pictures)
         sys.stderr.write(f"{options.report}: open it in a browser\n")
     if options.json:
-        write_trade(bundle.manifest, rows, options.json.with_suffix(""))
+        if stays_there(options.json):
+            write_trade(bundle.manifest, rows, options.json.with_suffix(""))
         tree = {"bundle": found.bundle, "scores": found.scores, **evaluation_figures(found, rows)}
         options.json.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
     return Exit.REFUSED if found.refused else Exit.DONE
 
 
-def _page_to_write(page: Path) -> None:
-    """See that a page and its figures can be written."""
-    if page.suffix != ".html":
-        raise OutputError(f"{page}: a report is a page; give a name that ends in .html")
-    file_to_write(page)
-    file_to_write(page.with_suffix(".json"))
+def _places_to_write(options: argparse.Namespace) -> None:
+    """See that all that is asked for can be written, and that no file is asked for twice."""
+    from kenpin.compile.reporting.trade_report import trade_files
+
+    if options.maps:
+        folder_to_write(options.maps)
+    page: list[Path] = []
+    if options.report:
+        if options.report.suffix != ".html":
+            raise OutputError(
+                f"{options.report}: a report is a page; give a name that ends in .html"
+            )
+        page = [options.report, options.report.with_suffix(".json")]
+    figures: list[Path] = []
+    if options.json:
+        figures = [options.json]
+        if stays_there(options.json):
+            figures += trade_files(options.json.with_suffix(""))
+    own = {file.resolve() for file in page}
+    twice = next((file for file in figures if file.resolve() in own), None)
+    if twice is not None:
+        raise OutputError(
+            f"{twice}: would be written by --report and by --json, one over the other; give one "
+            "of them another name"
+        )
+    for file in (*page, *figures):
+        file_to_write(file)

@@ -15,7 +15,7 @@ from kenpin.compile.reporting.trade_pictures import draw_limits, draw_trade
 from kenpin.runtime.bundles.manifest import Manifest
 from kenpin.runtime.judging.subtle_twins import KINDS, MANY
 
-__all__ = ["limits_table", "trade_of", "trade_table", "write_trade"]
+__all__ = ["limits_table", "trade_files", "trade_of", "trade_table", "write_trade"]
 
 
 def trade_of(manifest: Manifest) -> list[Row]:
@@ -61,22 +61,28 @@ def limits_table(manifest: Manifest, threshold: float) -> Table:
     return table
 
 
+def trade_files(stem: Path) -> list[Path]:
+    """The files that `write_trade` may write."""
+    ends = ("trade.json", "trade.png", "limits.png")
+    return [stem.with_name(f"{stem.name}.{end}") for end in ends]
+
+
 def write_trade(manifest: Manifest, rows: Sequence[Row], stem: Path) -> list[Path]:
     """Write `stem` with .trade.json, .trade.png and .limits.png; gives the files.
 
     The second picture needs twins.
     """
+    numbers, trade, limits = trade_files(stem)
     threshold = manifest.threshold
     promised = threshold.settings.false_rejects
     chosen = promised if threshold.settings.method == "false_rejects" else None
-    made = [stem.with_name(f"{stem.name}.{end}") for end in ("trade.json", "trade.png")]
-    made[0].write_text(json.dumps(_tree(manifest, rows), indent=1) + "\n", encoding="utf-8")
-    write_png(made[1], draw_trade(rows, chosen, f"{manifest.name}: what is found"))
-    if manifest.twin_scores:
-        made.append(stem.with_name(f"{stem.name}.limits.png"))
-        title = f"{manifest.name}: defects found at its threshold"
-        write_png(made[2], draw_limits(manifest.twin_scores, threshold.ok, title))
-    return made
+    numbers.write_text(json.dumps(_tree(manifest, rows), indent=1) + "\n", encoding="utf-8")
+    write_png(trade, draw_trade(rows, chosen, f"{manifest.name}: what is found"))
+    if not manifest.twin_scores:
+        return [numbers, trade]
+    title = f"{manifest.name}: defects found at its threshold"
+    write_png(limits, draw_limits(manifest.twin_scores, threshold.ok, title))
+    return [numbers, trade, limits]
 
 
 def _tree(manifest: Manifest, rows: Sequence[Row]) -> dict[str, Any]:
