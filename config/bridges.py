@@ -35,7 +35,8 @@ class BridgeSettings(Listening):
     """What every table of `[[bridges]]` has.
 
     kind  the protocol; each has a table of its own keys below
-    name  tells several of one kind apart, in alarms, in ps and to the line; by default the kind
+    name  tells several of one kind apart, in alarms, to the line and, by its first 8 characters,
+          in ps; by default the kind
     keys  file of the bridge's own keys, for a line that asks its clients for them:
           edge-run keys client
     """

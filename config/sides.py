@@ -26,7 +26,8 @@ class SideSettings(Listening):
     """What every table of `[[sides]]` has.
 
     kind  tells the kinds of process apart
-    name  tells several of one kind apart, in alarms and in ps; by default the kind
+    name  tells several of one kind apart, in alarms and, by its first 8 characters, in ps; by
+          default the kind
     """
 
     # Whose pixels and maps it may look at, one at a time: a frame that comes while it is at

@@ -20,10 +20,10 @@ from kenpin.processes.progress import Progress
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-__all__ = ["NAME_CHARS", "BackOff", "Body", "Child"]
+__all__ = ["BackOff", "Body", "Child", "name_in_ps"]
 
 # Linux shows no more of a process's name.
-NAME_CHARS = 15
+_NAME_CHARS = 15
 
 # The terminal's Ctrl-C and its end, and the manager's SIGTERM reach every process; the
 # parent decides when a child ends.
@@ -65,7 +65,7 @@ class BackOff:
 class Body:
     """What a process is, before it lives.
 
-    name      for ps and top, at most NAME_CHARS
+    name      for ps and top, which show 15 characters of it: see `name_in_ps`
     work      called in the process with `args`, then its channel and, where the handle
               gives it one, its progress; a function of a module, for it is pickled. What
               it needs beyond this side is imported within
@@ -80,6 +80,11 @@ class Body:
     called: str = ""
     niceness: int | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
+
+
+def name_in_ps(called: str) -> str:
+    """How ps and top show a process of kenpin that is called so: no more than its beginning."""
+    return f"kenpin-{called}"[:_NAME_CHARS]
 
 
 class Child(Generic[Sent, Heard]):

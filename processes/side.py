@@ -53,7 +53,6 @@ class SideProcess(Generic[Sent, Heard]):
         def spawn() -> Child[Sent, Heard]:
             return Child(body, to_child, from_child, clock_ns=clock_ns)
 
-        self.name = body.name
         self._spawn = spawn
         self._greet = greet
         self._clock_ns = clock_ns

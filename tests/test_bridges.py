@@ -12,6 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,8 +33,9 @@ from kenpin.runtime.plc.drive import Drive, Plan
 from kenpin.runtime.plc.faults import Fault, Faults
 from kenpin.runtime.plc.limits import PlcLimits
 from kenpin.runtime.plc.published import Numbers
-from kenpin.runtime.plc.via import Bridge
+from kenpin.runtime.plc.via import Bridge, bridge_of
 from kenpin.runtime.plc.watch import Watch
+from kenpin.runtime.service.all_sides import AllSides
 from kenpin.runtime.service.check import problems_of
 from kenpin.runtime.service.sides.bridge import BridgeSide
 from kenpin.runtime.service.sides.side import Surroundings
@@ -116,6 +118,32 @@ def test_two_bridges_on_one_port_are_a_problem(tmp_path: Path) -> None:
     toml = with_bridge(line_toml(tmp_path, tmp_path), kind='"modbus"')
     toml = with_bridge(toml, kind='"modbus"', name='"second"')
     assert any("bridges.second.port" in problem for problem in problems_of(load_line(toml)))
+
+
+def test_names_that_are_one_in_ps_are_two_to_the_line_and_none_to_blows(tmp_path: Path) -> None:
+    toml = line_toml(tmp_path, tmp_path)
+    for name in ("palletizer-a", "palletizer-b"):
+        toml = with_bridge(toml, kind='"modbus"', name=f'"{name}"', port=free_port())
+    line = load_line(toml)
+    coordinator = SimpleNamespace(sides=[], slots=SimpleNamespace(give_back=None))
+    announcer = SimpleNamespace(boot="", roll=None)
+    parts: Any = SimpleNamespace(
+        line=line,
+        announcer=announcer,
+        coordinator=coordinator,
+        ring=None,
+        clock_ns=time.monotonic_ns,
+    )
+    sides = AllSides(parts)
+    sides.start()
+    pids = sides.pids
+    sides.stop(0.0)
+    assert sorted(pids) == ["palletizer-a", "palletizer-b"]
+    assert len(set(pids.values())) == 2
+    bridge = bridge_of(line, toml, "palletizer-b", 0.1)
+    with pytest.raises(ConfigError, match="palletizer-b, palletizer-a are all kenpin-palletiz on"):
+        bridge.kill()
+    bridge.close()
 
 
 # -- a bridge's process, before a line that is played ----------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from kenpin.config.bridges import BRIDGES, BridgeSettings
 from kenpin.config.errors import ConfigError
 from kenpin.config.line import Line
 from kenpin.config.registry import load_object
+from kenpin.processes.child import name_in_ps
 from kenpin.runtime.bridges.process import BridgedLine, facts_of
 from kenpin.runtime.plc.faults import BETWEEN, Fault
 from kenpin.runtime.plc.limits import PlcLimits
@@ -24,7 +25,6 @@ from kenpin.runtime.wire.errors import WireError
 
 __all__ = ["Bridge", "PlcClient", "bridge_of", "child_of_service"]
 
-_COMM = 15
 _FOUND_S = 5.0
 # Messages of the line taken between two looks at the bridge.
 _PORTION = 200
@@ -157,15 +157,26 @@ class Bridge:
             self._stood_still = None
 
 
-def child_of_service(toml: Path, name: str) -> int:
+def child_of_service(toml: Path, name: str, others: Iterable[str] = ()) -> int:
     """The process of that name beside the line with these settings, on this computer.
+
+    Parameters
+    ----------
+    others
+        What else is beside that line, by name.
 
     Raises
     ------
     ConfigError
-        If there is none.
+        If there is none, or one of the others could be taken for it.
     """
-    wanted, toml = f"kenpin-{name}"[:_COMM], toml.resolve()
+    wanted, toml = name_in_ps(name), toml.resolve()
+    alike = sorted(other for other in others if name_in_ps(other) == wanted)
+    if alike:
+        raise ConfigError(
+            f"{toml}: the processes of {', '.join([name, *alike])} are all {wanted} on this "
+            "computer; give them names that differ in their first 8 characters"
+        )
     end_s = time.monotonic() + _FOUND_S
     while time.monotonic() < end_s:
         for pid, called, parent in _processes():
@@ -222,5 +233,8 @@ def bridge_of(line: Line, toml: Path, name: str, poll_s: float) -> Bridge:
         line=line.name,
         options=WireOptions(wire.pub_encoding or wire.encoding),
     )
-    find = partial(child_of_service, toml, found[0].called)
+    called = found[0].called
+    beside = [side.called for side in line.sides] + [one.called for one in line.bridges]
+    others = [name for name in beside if name != called]
+    find = partial(child_of_service, toml, called, others)
     return Bridge(found[0], facts_of(line), listener, find, poll_s)

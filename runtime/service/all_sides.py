@@ -66,6 +66,12 @@ class AllSides:
                 self._restarts[side.part] = side.process.restarts
                 self._log.warning("side_started_again", side=side.part, pid=side.process.pid)
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Who runs beside the line, by the name that alarms use."""
+        # In ps two long names may read alike.
+        return {side.part: pid for side in self._all if (pid := side.process.pid) is not None}
+
     def in_force(self, facts: BundleFacts) -> None:
         """A bundle judges from now on."""
         for side in self._all:
@@ -96,9 +102,9 @@ class AllSides:
     def _counts(self) -> LineTotals:
         parts, ledger, facts = self._parts, self._parts.ledger, self._parts.supervisor.facts
         drift = parts.supervisor.line.drift if parts.supervisor.line else None
-        pids = {"gateway": os.getpid(), "acquisition": parts.acquisition.pid}
+        pids: dict[str, int | None] = {"gateway": os.getpid(), "acquisition": parts.acquisition.pid}
         pids |= parts.supervisor.pids
-        pids |= {side.process.name.removeprefix("kenpin-"): side.process.pid for side in self._all}
+        pids |= self.pids
         return LineTotals(
             state=parts.announcer.state.value,
             degraded=bool(parts.alarms),

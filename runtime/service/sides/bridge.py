@@ -6,7 +6,7 @@ import structlog
 
 from kenpin.config.bridges import BRIDGES, BridgeSettings
 from kenpin.processes.channel import Stop
-from kenpin.processes.child import NAME_CHARS, Body
+from kenpin.processes.child import Body, name_in_ps
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.bridges.process import (
     ALIVE_S,
@@ -40,7 +40,7 @@ class BridgeSide(Side):
         self._starts = False
         self.process: SideProcess[Stop, BridgeReport] = SideProcess(
             Body(
-                f"kenpin-{settings.called}"[:NAME_CHARS],
+                name_in_ps(settings.called),
                 attend,
                 (settings, facts_of(around.line)),
                 niceness=NICENESS,

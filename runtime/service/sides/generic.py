@@ -9,7 +9,7 @@ from kenpin.camera.acquisition.ring import FrameRing, Ticket
 from kenpin.config.registry import load_object
 from kenpin.config.sides import SIDES, SideSettings
 from kenpin.processes.channel import Channel
-from kenpin.processes.child import NAME_CHARS, Body
+from kenpin.processes.child import Body, name_in_ps
 from kenpin.processes.side import SideProcess
 from kenpin.runtime.judging.verdict import Outcome, Verdict
 from kenpin.runtime.service.ledger import LedgerEntry
@@ -57,7 +57,7 @@ class GenericSide(Side):
         self._fault = ""
         self.process: SideProcess[ToGeneric, GenericReport] = SideProcess(
             Body(
-                f"kenpin-{settings.called}"[:NAME_CHARS],
+                name_in_ps(settings.called),
                 live,
                 (SIDES.find(settings.kind).work, settings, around.about(), around.ring),
             ),
