@@ -13,7 +13,7 @@ from kenpin.config.camera import CameraSpec
 from kenpin.config.drift import DriftSpec
 from kenpin.config.page import PageSpec
 from kenpin.config.settings import Listening, Settings, anchored, load
-from kenpin.config.sides import SideSpec
+from kenpin.config.sides import LINE_PARTS, SideSpec
 from kenpin.config.web import WebSpec
 
 __all__ = [
@@ -289,11 +289,16 @@ class Line(Settings):
         names = [side.called for side in self.sides]
         names += [bridge.called for bridge in self.bridges]
         twice = sorted({name for name in names if names.count(name) > 1})
-        taken = sorted({"archive", "img", "page", "rolls", "status"} & set(names))
-        if twice or taken:
+        if twice:
             raise ValueError(
-                f"sides: {', '.join(twice + taken)} names more than one process; give each of "
+                f"sides: {', '.join(twice)} names more than one process; give each of "
                 "[[sides]] and [[bridges]] a name of its own"
+            )
+        taken = sorted(LINE_PARTS.intersection(names))
+        if taken:
+            raise ValueError(
+                f"sides: {', '.join(taken)} is what alarms call a part of the line itself; give "
+                "that table of [[sides]] or [[bridges]] another name"
             )
         return self
 

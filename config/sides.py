@@ -15,9 +15,39 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from kenpin.config.registry import Registry, settings_by
 from kenpin.config.settings import Listening, Settings
 
-__all__ = ["SIDES", "Frames", "SideKind", "SideSettings", "SideSpec"]
+__all__ = ["LINE_PARTS", "SIDES", "Frames", "SideKind", "SideSettings", "SideSpec"]
 
 Frames = Literal["none", "ng", "all"]
+
+# What alarms and metrics call the line's own parts and processes. A side process of such a name
+# would end their alarms whenever it is well itself.
+LINE_PARTS = frozenset(
+    [
+        "access",
+        "acquisition",
+        "archive",
+        "audit",
+        "bundle",
+        "camera",
+        "candidate",
+        "changeover",
+        "clients",
+        "drift",
+        "gateway",
+        "img",
+        "inspection",
+        "log",
+        "niceness",
+        "page",
+        "priority",
+        "progress",
+        "rolls",
+        "selftest",
+        "status",
+        "store",
+        "uninspected",
+    ]
+)
 
 _PACKAGE = "kenpin.runtime.service.sides"
 

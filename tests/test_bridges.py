@@ -67,7 +67,8 @@ def until(happened: Callable[[], bool], what: str) -> None:
         ({"allow": '["192.168.0.1/24"]'}, "expected addresses or networks"),
         ({"port": 0}, "greater than or equal to 1"),
         ({"colour": 3}, "unknown key"),
-        ({"name": '"status"'}, "a name of its own"),
+        ({"name": '"status"'}, "another name"),
+        ({"name": '"camera"'}, "another name"),
     ],
 )
 def test_settings_that_cannot_be_are_named(

@@ -13,7 +13,8 @@ import pytest
 
 from kenpin.config.bridges import BRIDGES
 from kenpin.config.exits import Exit
-from kenpin.config.line import load_line
+from kenpin.config.line import Line, load_line
+from kenpin.config.sides import LINE_PARTS
 from kenpin.config.web import WebSpec
 from kenpin.runtime.judging.verdict import Reason
 
@@ -126,6 +127,17 @@ def test_every_alarm_has_its_row_in_troubleshooting() -> None:
     raised |= set(BRIDGES.names())
     assert {"camera", "changeover", "archive"} <= raised, "found where they are raised"
     assert raised - explained == set()
+
+
+def test_nothing_beside_a_line_may_be_called_like_a_part_of_the_line() -> None:
+    """It would end that part's alarm, which stands for a camera or a disk, by being well itself."""
+    raised = {name for file in (ROOT / "runtime").rglob("*.py") for name in _alarms_in(file)}
+    assert raised - LINE_PARTS == set()
+    text = (ROOT / "config" / "line-parts.toml").read_text(encoding="utf-8")
+    for name in sorted(LINE_PARTS):
+        beside = f'\n[[bridges]]\nkind = "modbus"\nname = "{name}"\n'
+        with pytest.raises(ValueError, match=f"sides: {name} is what alarms call a part of the"):
+            Line.model_validate(tomllib.loads(text + beside))
 
 
 def _alarms_in(file: Path) -> Iterator[str]:

@@ -178,7 +178,7 @@ def test_a_side_process_is_checked_before_the_line_runs(
         ('[{kind="journal"}]', "sides.0.file: is missing"),
         ('[{kind="status"}]', "sides.0: status is asked for by [status], not in [[sides]]"),
         ('[{kind="lamp"}]', "sides.0: side process 'lamp' is not known; expected one of: archive"),
-        ('[{kind="journal",file="a",name="img"}]', "sides: img names more than one process"),
+        ('[{kind="journal",file="a",name="img"}]', "sides: img is what alarms call a part"),
     ):
         with pytest.raises(kenpin.ConfigError, match=re.escape(complaint)):
             load_line(line, [f"sides={sides}"])
