@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kenpin.config.text import brief
-from kenpin.processes.channel import Channel, Stop
-from kenpin.processes.child import Body, Child
 from kenpin.runtime.bundles.layout import folder_name
+from kenpin.runtime.service.inspection.clerk import Clerk
 from kenpin.runtime.service.inspection.messages import (
     BundleFacts,
     Failed,
     Gone,
     InspectionEvent,
-    LinkSet,
     Phase,
     PhaseChanged,
 )
@@ -27,9 +25,6 @@ __all__ = ["Change", "Changeover", "ChangeoverError", "store_of"]
 
 # A folder of the store: a name, a dash and the start of the content hash.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}[-@][0-9a-f]{12}")
-
-# A disk may take so long for it when the service ends.
-_LINK_S = 5.0
 
 
 class ChangeoverError(ValueError):
@@ -70,8 +65,7 @@ class Changeover:
         self._wanted: dict[Hashable, str] = {}
         self._pending = False
         self._detail = ""
-        # Who sets the store's link, and whether it has said that it is done.
-        self._clerks: list[tuple[Child[Stop, LinkSet], bool]] = []
+        self._clerk = Clerk(self._store)
 
     def prepare(self, owner: Hashable, bundle: str) -> list[Change]:
         """Begin to prove a bundle of the store, by its label or its folder's name.
@@ -152,7 +146,7 @@ class Changeover:
         self._wanted.clear()
         self._pending = False
         if self._follows_current:
-            self._remember(facts.folder)
+            self._clerk.point(facts.folder)
         return Change(owner, "active", facts.label)
 
     def drop(self, prepared: Change, why: str) -> Change:
@@ -175,38 +169,11 @@ class Changeover:
                 "meant: ACTIVATE with its `bundle`"
             )
 
-    def _remember(self, folder: Path) -> None:
-        """Let the store's link follow, so that a restart of the box finds the same bundle.
-
-        In a process of its own: a disk may take seconds for it.
-        """
-        clerk: Child[Stop, LinkSet] = Child(
-            Body("kenpin-clerk", point, (self._store, folder)), Stop, LinkSet
-        )
-        self._clerks.append((clerk, False))
-
     def failed_to_remember(self) -> bool:
-        """Whether a change was made that a restart of the box would undo; asks, never waits."""
-        clerks, self._clerks = self._clerks, []
-        failed = False
-        for clerk, done in clerks:
-            done = bool(clerk.receive()) or done
-            if clerk.gone:
-                failed = failed or not done
-                clerk.close()
-            else:
-                self._clerks.append((clerk, done))
-        return failed
+        """Whether a restart of the box would undo the last change; asks, never waits."""
+        self._clerk.poll()
+        return self._clerk.failed
 
     def close(self) -> None:
         """Wait for a link that is being set, but not for a disk that hangs."""
-        for clerk, _ in self._clerks:
-            clerk.stop(_LINK_S)
-
-
-def point(store: Path, folder: Path, channel: Channel[LinkSet, Stop]) -> None:
-    """The process that sets a store's link."""
-    from kenpin.runtime.bundles.store import Store
-
-    Store(store).switch(folder.name)
-    channel.send(LinkSet())
+        self._clerk.close()
