@@ -58,6 +58,22 @@ def test_a_blocked_reader_costs_lines_and_no_time() -> None:
     assert text.splitlines()[0] == "0"
 
 
+def test_lines_that_were_dropped_are_an_alarm_for_five_minutes() -> None:
+    now_s = [1000.0]
+    gate = threading.Event()
+    log = LogQueue(lambda _: gate.wait(), capacity=1, clock=lambda: now_s[0])
+    assert log.alarm == ""
+    while not log.alarm:
+        log.write("x")
+    told = f"{log.dropped} lines were dropped"
+    for now_s[0], alarm in ((1000.0, told), (1300.0, told), (1301.0, "")):
+        assert log.alarm == alarm
+    while not log.alarm:
+        log.write("x")
+    gate.set()
+    assert log.close(5)
+
+
 def test_a_pipe_that_nobody_reads_is_left_behind_at_the_end() -> None:
     reader, writer = os.pipe()
     log = LogQueue(lambda line: os.write(writer, line), capacity=10)

@@ -312,7 +312,9 @@ class Gateway:
         """A bundle has proven itself and judges from now on: what was said before is void."""
         self._coordinator.refusal = None
         self._forget_selftest()
-        self._alarms.note("inspection", "", False)
+        # Each of these was about a process that judges no more, or that has proven itself anew.
+        for part in ("inspection", "selftest", "niceness"):
+            self._alarms.note(part, "", False)
         # It counts from its own first frame.
         self._alarms.note("drift", "", False)
         facts = self._supervisor.facts
@@ -379,13 +381,12 @@ class Gateway:
         self._alarms.note("access", refused, bool(refused))
         dispute = self._announcer.sessions.dispute
         self._alarms.note("clients", dispute, bool(dispute))
-        dropped = self._log_queue.dropped if self._log_queue else 0
-        if self._changeover.failed_to_remember():
-            undone = "the store's link could not be set: a restart would run the bundle before"
-            self._alarms.note("store", undone, True)
+        undone = "the store's link could not be set: a restart would run the bundle before"
+        self._alarms.note("store", undone, self._changeover.failed_to_remember())
         unlogged = self._audit.failed
         self._alarms.note("audit", unlogged, bool(unlogged))
-        self._alarms.note("log", f"{dropped} lines were dropped", dropped > 0)
+        lost = self._log_queue.alarm if self._log_queue else ""
+        self._alarms.note("log", lost, bool(lost))
         if not self._proven and self._supervisor.restarting:
             self._manager.more_time(5)
         state, camera = self._announcer.state, self._acquisition.state

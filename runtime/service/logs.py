@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import threading
@@ -17,6 +18,8 @@ from kenpin.config.journal import hear_python, prefix_of, under_journald
 __all__ = ["LogQueue", "configure", "hear_everything", "to_stderr"]
 
 _CAPACITY = 1000
+# So long after a line was dropped somebody should still look why.
+_RECENT_S = 300.0
 
 
 class LogQueue:
@@ -28,13 +31,21 @@ class LogQueue:
 
     write     takes the bytes of one line; may block
     capacity  lines that may wait
+    clock     monotonic, in seconds
     """
 
-    def __init__(self, write: Callable[[bytes], object], capacity: int = _CAPACITY) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        capacity: int = _CAPACITY,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._write = write
+        self._clock = clock
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._capacity = capacity
         self.dropped = 0
+        self._dropped_s = -math.inf
         self._noted = 0
         self._thread = threading.Thread(target=self._drain, name="kenpin-log", daemon=True)
         self._thread.start()
@@ -43,9 +54,15 @@ class LogQueue:
         """Queue a text; called by structlog with each line."""
         # qsize is exact enough: one thread puts, one takes.
         if self._queue.qsize() >= self._capacity:
-            self.dropped += 1
+            self._drop()
             return
         self._queue.put(text.encode("utf-8", "backslashreplace"))
+
+    @property
+    def alarm(self) -> str:
+        """What a person should know: that lines were dropped lately; empty if none were."""
+        lately = self._clock() - self._dropped_s <= _RECENT_S
+        return f"{self.dropped} lines were dropped" if lately else ""
 
     def flush(self) -> None:
         """Part of what a file is; the thread writes each line at once."""
@@ -69,7 +86,11 @@ class LogQueue:
                 self._write(line)
             except OSError:
                 # Nobody reads the log any more. The line goes on without it.
-                self.dropped += 1
+                self._drop()
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        self._dropped_s = self._clock()
 
     @staticmethod
     def _note(count: int) -> bytes:
