@@ -19,7 +19,8 @@ from kenpin.camera.files.listing import ImageError
 from kenpin.camera.flat_field import calibrate, write_flat_field
 from kenpin.camera.frame import Frame, LostFrame, Pixels
 from kenpin.camera.genicam.device import producer_files
-from kenpin.camera.genicam.discovery import Probe, list_cameras, probe
+from kenpin.camera.genicam.discovery import list_cameras, probe
+from kenpin.camera.genicam.discovery_messages import Probe
 from kenpin.camera.genicam.host import Finding, examine
 from kenpin.camera.loss import Loss
 from kenpin.camera.opening import opener_of

@@ -13,7 +13,8 @@ from kenpin.camera.files.images import write_png
 from kenpin.camera.files.recording_source import RecordingSource
 from kenpin.camera.flat_field import read_flat_field
 from kenpin.camera.frame import Frame
-from kenpin.camera.genicam.discovery import Probe, _apart
+from kenpin.camera.genicam.discovery import _apart
+from kenpin.camera.genicam.discovery_messages import Probe
 from kenpin.camera.genicam.host import examine
 from kenpin.camera.simulator import row_numbers
 from kenpin.camera.source import CameraError

@@ -25,3 +25,58 @@ def test_no_two_classes_have_one_name() -> None:
 def test_few_files_stand_directly_in_the_runtime() -> None:
     files = sorted(file.name for file in (ROOT / "runtime").glob("*.py"))
     assert len(files) <= MOST_FILES, files
+
+
+def test_a_process_stands_in_another_module_than_its_handle() -> None:
+    """What a gateway hands out may only lead to the body: it lives, and waits, elsewhere."""
+    handed_out = 0
+    for file in sorted(file for room in ROOMS for file in (ROOT / room).rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(func=ast.Name(id="Body"), args=[_, ast.Name(id=work), *_]):
+                    handed_out += 1
+                    here = functions.get(work)
+                    assert here is None or _leads_to_a_body(here), f"{file}: {work}"
+    assert handed_out > 8, "found where they are handed out"
+
+
+def test_whoever_starts_a_line_or_waits_for_a_child_is_kept_apart_from_tests_that_compute() -> None:
+    """`make test` runs those of `clock` by themselves, and `make test-busy` beside busy loops."""
+    apart = ("mark.clock", "mark.alone", "mark.real")
+    unmarked = []
+    for file in sorted((ROOT / "tests").glob("test_*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        of_all = [n for n in tree.body if ast.unparse(n).startswith("pytestmark = ")]
+        defined = [n for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+        named = {node.name: _names_in(node) for node in defined}
+        for node in defined:
+            marks = " ".join(ast.unparse(mark) for mark in (*node.decorator_list, *of_all))
+            starts = {"RunningLine", "Child", "SideProcess"} & _reached(node.name, named)
+            if node.name.startswith("test_") and starts and not any(m in marks for m in apart):
+                unmarked.append(f"{file.name}: {node.name}")
+    assert unmarked == []
+
+
+def _names_in(node: ast.AST) -> set[str]:
+    """What it calls, and what it is handed, such as a fixture."""
+    found = {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and hasattr(n.func, "id")}
+    return found | {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+
+
+def _reached(name: str, named: dict[str, set[str]]) -> set[str]:
+    """What a function of a module names, also by others of that module."""
+    reached, new = set(), {name}
+    while new:
+        reached |= new
+        new = {more for one in new for more in named.get(one, ())} - reached
+    return reached
+
+
+def _leads_to_a_body(function: ast.FunctionDef) -> bool:
+    return any(
+        "body" in f"{node.module} {[name.name for name in node.names]}".lower()
+        for node in function.body
+        if isinstance(node, ast.ImportFrom)
+    )
