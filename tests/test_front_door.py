@@ -25,6 +25,8 @@ from kenpin.runtime import inspector as inspector_module
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import canonical, content_hash
 from kenpin.runtime.web.pipeline import WebPipeline
+from lying_line import LyingLine
+from running_line import PATIENCE_S
 from web_lines import some_web, spoiled
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -77,6 +79,26 @@ def test_the_examples_in_the_documentation_are_true(
     told = doctest.testmod(inspector_module)
     assert told.attempted > 3
     assert told.failed == 0
+
+
+class RealLine(LyingLine):
+    """One whose verdicts are not simulated."""
+
+    def _verdict(self, *about: object) -> dict[str, object]:
+        return super()._verdict(*about) | {"sim": False}
+
+
+@pytest.mark.parametrize(("line", "passed"), [(LyingLine, False), (RealLine, True)])
+def test_the_example_of_a_client_passes_a_part_for_a_line_that_is_no_simulation(
+    tmp_path: Path, line: type[LyingLine], passed: bool
+) -> None:
+    examples = doctest.DocTestParser().get_examples((DOCS / "python.md").read_text())
+    (source,) = [one.source for one in examples if "def passes" in one.source]
+    names = {name: getattr(kenpin, name) for name in ("LineSilentError", "RefusedError")}
+    with line(tmp_path) as running:
+        names["LineClient"] = lambda *_: kenpin.LineClient(running.ctl, running.pub)
+        exec(source.replace("timeout_s=1)", f"timeout_s={PATIENCE_S})"), names)
+        assert names["passes"]("part-4711") is passed
 
 
 @pytest.fixture(scope="module")
