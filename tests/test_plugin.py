@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,9 +26,11 @@ from kenpin.config.line import load_line
 from kenpin.config.methods import METHODS
 from kenpin.config.sides import SIDES, SideKind
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.judging.verdict import Outcome, Reason
 from kenpin.runtime.replay import main as edge_replay
 from kenpin.runtime.service.cli import main as edge_run
 from running_line import HERE, RunningLine, line_toml
+from wire_samples import OK_VERDICT, everything_found
 
 PLUGIN = HERE.parent / "examples" / "plugin"
 
@@ -134,6 +138,15 @@ def line(installed: Path, bundle: Bundle, tmp_path: Path) -> Path:
     side = f'[[sides]]\nkind = "journal"\nname = "book"\nfile = "{tmp_path}/journal.txt"\n'
     toml.write_text(toml.read_text() + side)
     return toml
+
+
+@pytest.mark.usefixtures("installed")
+def test_its_journal_counts_the_defects_of_a_web_as_those_of_a_part() -> None:
+    entry = import_module("kenpin_example.side").entry
+    ng = replace(OK_VERDICT, outcome=Outcome.NG, reason=Reason.DEFECT, n_defects=3)
+    web = replace(ng, n_defects=0, web=everything_found())
+    for verdict, told in ((ng, "3 defects"), (web, "64 defects")):
+        assert told in entry(SimpleNamespace(seq=1, verdict=verdict, frame=None))
 
 
 def journal(folder: Path) -> dict[str, str]:

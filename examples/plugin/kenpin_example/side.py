@@ -48,7 +48,7 @@ def entry(given: GivenVerdict) -> str:
     verdict = given.verdict
     words = [str(given.seq), verdict.outcome.name, verdict.reason or "-"]
     words.append("-" if verdict.score is None else f"{verdict.score:.3f}")
-    words.append(f"{verdict.n_defects} defects")
+    words.append(f"{verdict.defects_found} defects")
     if given.frame is not None:
         words.append(f"grey {given.frame.pixels.mean():.0f}")
     return " ".join(words)
