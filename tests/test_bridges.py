@@ -27,6 +27,7 @@ from kenpin.runtime.bridges.modbus.registers import END, STATUS_AT
 from kenpin.runtime.bridges.modbus.requests import ModbusError, Requests, stall
 from kenpin.runtime.bridges.process import STARTING, BridgeReport
 from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.plc import via
 from kenpin.runtime.plc.book import Book, Promise
 from kenpin.runtime.plc.cli import main as edge_plc
 from kenpin.runtime.plc.drive import Drive, Plan
@@ -39,7 +40,8 @@ from kenpin.runtime.service.all_sides import AllSides
 from kenpin.runtime.service.check import problems_of
 from kenpin.runtime.service.sides.bridge import BridgeSide
 from kenpin.runtime.service.sides.side import Surroundings
-from kenpin.runtime.wire.client import LineClient, LineSilentError
+from kenpin.runtime.wire.client import LineClient, LineSilentError, WireOptions
+from kenpin.runtime.wire.keys import ClientKeys
 from lying_line import LyingLine
 from running_line import PATIENCE_S, UNHURRIED, RunningLine, check_undisturbed, line_toml
 from test_plc import LIMITS, told
@@ -455,6 +457,17 @@ def test_edge_plc_names_the_bridges_that_there_are(
     assert "--line-toml" in capsys.readouterr().err
     assert edge_plc(["--line-toml", toml, "--fault", "bridge-killed"]) == Exit.CONFIG
     assert "--via" in capsys.readouterr().err
+
+
+def test_edge_plc_hears_a_line_that_asks_for_keys_with_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[WireOptions] = []
+    monkeypatch.setattr(via, "LineClient", lambda *_, options, **__: made.append(options))
+    toml = with_bridge(line_toml(tmp_path, tmp_path), kind='"modbus"')
+    keys = ClientKeys(*(b"k" * 32 for _ in range(3)))
+    bridge_of(load_line(toml), toml, "modbus", 0.1, keys)
+    assert [options.keys for options in made] == [keys]
 
 
 class Starting:

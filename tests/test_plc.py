@@ -315,6 +315,9 @@ def test_a_line_that_is_not_there_is_told(
     assert "is edge-run running there?" in capsys.readouterr().err
     assert edge_plc(["--ctl", "nonsense"]) == Exit.CONFIG
     assert "expected tcp://ADDRESS:PORT" in capsys.readouterr().err
+    for word, value in (("--ctl", nowhere[1]), ("--pub", nowhere[3]), ("--encoding", "json")):
+        assert edge_plc(["--line-toml", "line.toml", word, value]) == Exit.CONFIG
+        assert f"{word}: line.toml says it, too; leave out" in capsys.readouterr().err
     for wrong in (["--rate-hz", "0"], ["--fault", "x"], ["--fault-share", "2"], ["--count", "0"]):
         with pytest.raises(SystemExit) as error:
             edge_plc(wrong)

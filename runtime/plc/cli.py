@@ -43,6 +43,9 @@ A promise is broken if `broken` is not 0 in the table; docs/edge-plc.md explains
 
 """
 
+# Where a line speaks that says nothing else.
+_CTL, _PUB = "tcp://127.0.0.1:5555", "tcp://127.0.0.1:5556"
+
 
 class ChangeError(RuntimeError):
     """The line did not take the bundle that it was asked to take."""
@@ -87,24 +90,20 @@ def make_parser() -> argparse.ArgumentParser:
 def _line_arguments(where: argparse._ArgumentGroup) -> None:
     where.add_argument(
         "--ctl",
-        default="tcp://127.0.0.1:5555",
         metavar="ENDPOINT",
-        help="where it takes commands (tcp://127.0.0.1:5555)",
+        help=f"where it takes commands ({_CTL})",
     )
     where.add_argument(
         "--pub",
-        default="tcp://127.0.0.1:5556",
         metavar="ENDPOINT",
-        help="where it publishes (tcp://127.0.0.1:5556)",
+        help=f"where it publishes ({_PUB})",
     )
-    where.add_argument(
-        "--encoding", choices=list(Encoding), default="msgpack", help="of both (msgpack)"
-    )
+    where.add_argument("--encoding", choices=list(Encoding), help="of both (msgpack)")
     where.add_argument(
         "--line-toml",
         type=Path,
         metavar="LINE.toml",
-        help="take these three from a line's settings",
+        help="instead of these three: a line's settings",
     )
     where.add_argument(
         "--via", metavar="BRIDGE", help="talk through this bridge of --line-toml's [[bridges]]"
@@ -150,7 +149,8 @@ def _plc(options: argparse.Namespace) -> int:
     if options.json:
         file_to_write(options.json)
     where = _addresses(options)
-    bridge = _bridge(options)
+    keys = read_client(options.keys) if options.keys else None
+    bridge = _bridge(options, keys)
     faults = Faults(_faults(options.fault, bridge), options.fault_share, options.seed)
     # Digits, so that every encoding can carry the ids; by chance, so that no other PLC has them.
     # A bridge's ids have 32 bits.
@@ -158,7 +158,6 @@ def _plc(options: argparse.Namespace) -> int:
 
     # Of this run, also over a connection that it cuts itself.
     session = str(random.SystemRandom().randrange(1, 32768))
-    keys = read_client(options.keys) if options.keys else None
     connect, stall = _connections(where, f"plc-{prefix}", session, keys, bridge)
     client = connect()
     numbered = getattr(client, "numbered", "seq")
@@ -275,8 +274,14 @@ def _ready(client: PlcClient, watch: Watch, ctl: str, wait_s: float) -> str:
 
 
 def _addresses(options: argparse.Namespace) -> tuple[str, str, str, str]:
+    given = {"--ctl": options.ctl, "--pub": options.pub, "--encoding": options.encoding}
     if options.line_toml is None:
-        return options.ctl, options.pub, options.encoding, options.encoding
+        encoding = options.encoding or "msgpack"
+        return options.ctl or _CTL, options.pub or _PUB, encoding, encoding
+    if twice := [name for name, value in given.items() if value is not None]:
+        raise ConfigError(
+            f"{', '.join(twice)}: {options.line_toml} says it, too; leave out one or the other"
+        )
     from kenpin.config.line import load_line
 
     wire = load_line(options.line_toml).wire
@@ -303,7 +308,7 @@ def _limits(options: argparse.Namespace, bridge: Bridge | None) -> PlcLimits:
     return limits if bridge is None else bridge.limits(limits)
 
 
-def _bridge(options: argparse.Namespace) -> Bridge | None:
+def _bridge(options: argparse.Namespace, keys: ClientKeys | None) -> Bridge | None:
     if options.via is None:
         return None
     if options.line_toml is None:
@@ -313,7 +318,7 @@ def _bridge(options: argparse.Namespace) -> Bridge | None:
     from kenpin.config.line import load_line
 
     line = load_line(options.line_toml)
-    return bridge_of(line, options.line_toml, options.via, options.poll_ms / 1000)
+    return bridge_of(line, options.line_toml, options.via, options.poll_ms / 1000, keys)
 
 
 def _faults(names: Sequence[str], bridge: Bridge | None) -> list[Fault]:

@@ -22,6 +22,7 @@ from kenpin.runtime.plc.limits import PlcLimits
 from kenpin.runtime.plc.listener import pid_of_listener
 from kenpin.runtime.wire.client import Heard, LineClient, LineSilentError, WireOptions
 from kenpin.runtime.wire.errors import WireError
+from kenpin.runtime.wire.link import Keys
 
 __all__ = ["Bridge", "PlcClient", "bridge_of", "child_of_service"]
 
@@ -212,8 +213,13 @@ def _processes() -> Iterator[tuple[int, str, int]]:
         yield int(folder.name), name, int(rest.split()[1])
 
 
-def bridge_of(line: Line, toml: Path, name: str, poll_s: float) -> Bridge:
+def bridge_of(line: Line, toml: Path, name: str, poll_s: float, keys: Keys | None = None) -> Bridge:
     """The bridge of that name, or else the only one of that kind.
+
+    Parameters
+    ----------
+    keys
+        Of whoever hears beside it what the line publishes, for a line that asks for them.
 
     Raises
     ------
@@ -231,7 +237,7 @@ def bridge_of(line: Line, toml: Path, name: str, poll_s: float) -> Bridge:
         None,
         wire.pub,
         line=line.name,
-        options=WireOptions(wire.pub_encoding or wire.encoding),
+        options=WireOptions(wire.pub_encoding or wire.encoding, keys=keys),
     )
     called = found[0].called
     beside = [side.called for side in line.sides] + [one.called for one in line.bridges]
