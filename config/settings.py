@@ -62,19 +62,24 @@ def problems(error: ValidationError) -> str:
 
 
 def anchored(tree: Tree, folder: Path) -> Tree:
-    """The same settings, every relative path in them starting at `folder`."""
+    """The same settings, every relative path in them starting at `folder`, however deep it lies."""
 
     def anchor(value: Any) -> Any:
-        if isinstance(value, Path):
-            return folder / value
-        if isinstance(value, Settings):
-            return anchored(value, folder)
-        if isinstance(value, tuple):
-            return tuple(anchor(item) for item in value)
-        return value
+        match value:
+            case Path():
+                return folder / value
+            case BaseModel():
+                fields = {name: getattr(value, name) for name in type(value).model_fields}
+                return value.model_copy(update=anchor(fields))
+            case dict():
+                return {key: anchor(item) for key, item in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return type(value)(map(anchor, value))
+            case _:
+                return value
 
-    names = type(tree).model_fields
-    return tree.model_copy(update={name: anchor(getattr(tree, name)) for name in names})
+    found: Tree = anchor(tree)
+    return found
 
 
 def load(kind: type[Tree], path: Path, changes: Sequence[str] = ()) -> Tree:

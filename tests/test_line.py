@@ -13,7 +13,8 @@ import pytest
 from bundles import Workshop
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
-from kenpin.config.line import Line, load_line
+from kenpin.config.line import ArchiveSpec, Line, load_line
+from kenpin.config.settings import anchored
 from kenpin.config.sides import SideSettings
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.service.check import as_toml, problems_of
@@ -186,6 +187,33 @@ def test_check_finds_a_port_that_two_sockets_would_bind(
     line = load_line(toml)
     told = [problem for problem in problems_of(line) if "are one place" in problem]
     assert [problem.partition(":")[0] for problem in told] == ([found] if found else [])
+
+
+class Places(SideSettings):
+    """Of a side process with paths wherever settings can have them."""
+
+    one: Path
+    listed: list[Path]
+    pair: tuple[Path, int]
+    by_name: dict[str, Path]
+    unordered: frozenset[Path]
+    nested: dict[str, list[ArchiveSpec]]
+    other: dict[str, list[str]]
+
+
+def test_every_path_of_a_plug_in_starts_at_the_files_folder(tmp_path: Path) -> None:
+    here, deep = Path("a"), ArchiveSpec(folder=Path("a"))
+    places = Places(
+        kind="places", one=here, listed=[here], pair=(here, 1), by_name={"a": here},
+        unordered=frozenset([here]), nested={"b": [deep]}, other={"a": ["a"]},
+    )  # fmt: skip
+    found = anchored(places, tmp_path)
+    there = tmp_path / "a"
+    assert (found.one, found.listed, found.pair) == (there, [there], (there, 1))
+    assert (found.by_name, found.unordered) == ({"a": there}, {there})
+    assert found.nested["b"][0].folder == there
+    assert found.other == {"a": ["a"]}
+    assert places.nested["b"] == [deep], "what was read is not edited"
 
 
 def looked_up(name: str, *_: object, **__: object) -> list[tuple[object, ...]]:
