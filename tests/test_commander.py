@@ -11,7 +11,8 @@ import pytest
 from kenpin.runtime.service.audit_entry import Who
 from kenpin.runtime.service.commands import Commander
 from kenpin.runtime.service.inspection.changeover import Change, Changeover
-from kenpin.runtime.wire.commands import RollStart, RollStop
+from kenpin.runtime.service.ledger import Owner
+from kenpin.runtime.wire.commands import Reset, RollStart, RollStop
 
 
 class Inspections:
@@ -36,6 +37,12 @@ class Inspections:
 
     def discard(self, _why: str) -> None:
         self.prepared = None
+
+    ready = True
+    restarts = 0
+
+    def restart(self, _why: str) -> None:
+        self.restarts += 1
 
 
 class RollsOfALine:
@@ -66,12 +73,17 @@ class Line:
         self.in_force: list[Who] = []
         self.rolls = RollsOfALine()
         silent = SimpleNamespace(note=lambda *_: None)
+        self.answered: list[Owner] = []
         announcer = SimpleNamespace(
-            sessions=None, changed=lambda _: None, roll_runs=lambda *_: None
+            sessions=None,
+            changed=lambda _: None,
+            roll_runs=lambda *_: None,
+            resetting=self.answered.append,
         )
+        # 1,200 lines have come; the inspection may have judged fewer.
+        self.coordinator: Any = SimpleNamespace(lines=1200, refusal=None)
         parts: Any = SimpleNamespace(
-            # 1,200 lines have come; the inspection may have judged fewer.
-            coordinator=SimpleNamespace(lines=1200),
+            coordinator=self.coordinator,
             supervisor=self.inspections,
             changeover=Changeover(self.inspections, store / "web-aaaaaaaaaaaa", 1 << 20),  # type: ignore[arg-type]
             announcer=announcer,
@@ -130,6 +142,15 @@ def test_one_that_dies_as_it_is_proven_costs_the_line_nothing(line: Line) -> Non
     line.commander.report_change(Change("page", "prepared", "web@bbbbbbbbbbbb"))
     assert line.judging == "web-aaaaaaaaaaaa"
     assert line.told[-1][0] == "failed"
+
+
+def test_reset_begins_anew_after_a_failure_and_leaves_a_line_that_works_alone(line: Line) -> None:
+    owner: Any = ("plc", "session")
+    for refusal, ready, begun in ((None, True, 0), ("self-test", True, 1), (None, False, 2)):
+        line.coordinator.refusal, line.inspections.ready = refusal, ready
+        line.commander._obey(owner, Reset(v=1, type="reset"))
+        assert line.inspections.restarts == begun
+    assert line.answered == [owner] * 3
 
 
 def test_rolls_begin_and_end_with_lines_that_came_judged_or_not(line: Line) -> None:

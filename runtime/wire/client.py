@@ -181,7 +181,7 @@ class LineClient(LineConnection):
         return "" if done["passed"] else detail or "the self-test failed"
 
     def reset(self, timeout_s: float = 5.0) -> None:
-        """Begin anew after a failure."""
+        """Begin anew after a failure; a line that works goes on."""
         self.say("reset")
         self.wait(_reply("resetting"), timeout_s, "RESET")
 

@@ -120,7 +120,7 @@ class RollStop(_Command):
 
 
 class Reset(_Command):
-    """Begin anew after a failure; always allowed."""
+    """Begin anew after a failure; always allowed, and nothing to a line that works."""
 
     type: Literal["reset"]
 

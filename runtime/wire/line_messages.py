@@ -186,7 +186,7 @@ class SelftestDone(LineMessage):
 
 
 class Resetting(LineMessage):
-    """The answer to RESET; states tell how it goes on."""
+    """The answer to RESET; states tell how it goes on, where it does not work already."""
 
     type: Literal["resetting"]
 
