@@ -404,11 +404,10 @@ heard(1)
 second = client()
 second.send(b"two")
 heard(1)
-# Nobody can take this any more, and then its sender goes.
+# Nobody can take this any more, and then its sender goes: once all of it is on its way.
 for _ in range(5):
     first.send(b"more")
-time.sleep(0.1)
-first.close(0)
+first.close(10_000)
 # As long as pings would take to come.
 time.sleep(0.7)
 second.send(b"still here")
