@@ -36,7 +36,7 @@ PATIENCE_S = 20.0
 LOOPBACK = "tcp://127.0.0.1:*"
 HELLO = msgpack.packb({"v": 1, "type": "hello"})
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.clock, pytest.mark.timeout(90)]
 
 
 class Clock:

@@ -29,6 +29,8 @@ from kenpin.runtime.wire.web_limits import fitted
 from kenpin.runtime.wire.web_messages import web_part
 from wire_samples import everything_found
 
+pytestmark = pytest.mark.clock
+
 PATIENCE_S = 30.0
 
 

@@ -154,6 +154,7 @@ class Broken:
         """Nothing was open."""
 
 
+@pytest.mark.clock
 def test_a_link_that_breaks_says_so_and_what_cannot_be_said_breaks_none(tmp_path: Path) -> None:
     async def live(line: LyingLine) -> list[Heard | Unsaid]:
         loop, heard = asyncio.get_running_loop(), asyncio.Queue[Heard | Unsaid]()

@@ -87,6 +87,7 @@ def line(patchcore: Bundle, tmp_path: Path) -> Any:
         yield running
 
 
+@pytest.mark.clock
 def test_the_c_client_gets_a_verdict_for_every_part_and_acknowledges_it(
     part: Path, line: RunningLine, tmp_path: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_the_c_client_gets_a_verdict_for_every_part_and_acknowledges_it(
     assert [m for m in again.settled() if m["type"] == "verdict"] == []
 
 
+@pytest.mark.clock
 def test_the_c_client_rejects_parts_while_the_line_is_stopped(
     part: Path, line: RunningLine, tmp_path: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_the_c_client_rejects_parts_while_the_line_is_stopped(
     assert "part 6 REJECT: no verdict" in rest
 
 
+@pytest.mark.clock
 def test_the_c_client_rejects_a_part_whose_verdict_is_of_another_session(
     part: Path, tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def _echo_until_killed(channel: Channel[Note | Parcel, Note | Parcel]) -> None:
             return
 
 
+@pytest.mark.clock
 def test_the_death_of_a_child_is_noticed_and_its_words_are_kept(pair):
     ours, theirs = pair
     child = multiprocessing.get_context("spawn").Process(
@@ -132,6 +133,7 @@ def test_the_death_of_a_child_is_noticed_and_its_words_are_kept(pair):
     assert ours.ended
 
 
+@pytest.mark.clock
 def test_a_child_notices_that_its_parent_has_gone(pair):
     ours, theirs = pair
     child = multiprocessing.get_context("spawn").Process(

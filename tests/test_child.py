@@ -18,6 +18,8 @@ from kenpin.processes.child import BackOff, Body, Child
 from kenpin.processes.progress import Progress
 from kenpin.processes.side import SideProcess
 
+pytestmark = pytest.mark.clock
+
 PATIENCE_S = 30.0
 
 

@@ -25,6 +25,8 @@ from lying_line import LyingLine
 from running_line import PATIENCE_S, RunningLine, line_toml
 from wire_samples import verdict_message
 
+pytestmark = pytest.mark.clock
+
 STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 SOFTWARE = 'mode = "software", budget_ms = 2000'
 

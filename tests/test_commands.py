@@ -74,6 +74,7 @@ def test_replay_writes_a_picture_for_every_readable_frame(
     assert [bool((p == CONTOUR_COLOUR).all(axis=2).any()) for p in (good, bad)] == [False, True]
 
 
+@pytest.mark.clock
 def test_replay_publishes_to_a_subscriber_in_another_process(
     patchcore: Bundle, frames: Path, tmp_path: Path
 ) -> None:

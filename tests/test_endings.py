@@ -91,6 +91,7 @@ def started(program: str, *words: object) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize(
     ("first", "code", "said"),
     [
@@ -118,6 +119,7 @@ def test_what_was_half_made_goes_also_where_a_second_signal_comes_meanwhile(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.clock
 def test_nohup_is_left_as_it_is(tmp_path: Path) -> None:
     program = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + AT_WORK
     with started(program, tmp_path / "half") as child:
@@ -128,6 +130,7 @@ def test_nohup_is_left_as_it_is(tmp_path: Path) -> None:
         assert child.wait(PATIENCE_S) == -signal.SIGTERM
 
 
+@pytest.mark.clock
 def test_an_interrupt_while_a_command_is_imported_shows_no_traceback() -> None:
     with started(IMPORTING) as child:
         _, told = child.communicate(timeout=PATIENCE_S)
@@ -200,6 +203,7 @@ def test_a_file_that_was_being_replaced_leaves_no_other(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_demo_that_is_ended_leaves_no_line_running(
     padim: Bundle, tmp_path: Path, number: signal.Signals
@@ -222,6 +226,7 @@ def test_a_demo_that_is_ended_leaves_no_line_running(
     assert "Traceback" not in told
 
 
+@pytest.mark.clock
 def test_a_terminal_that_is_closed_ends_a_line_in_order(padim: Bundle, tmp_path: Path) -> None:
     toml = line_toml(tmp_path, padim.folder, trigger='mode = "free", budget_ms = 20000')
     with RunningLine(toml) as line:
@@ -236,6 +241,7 @@ def test_a_terminal_that_is_closed_ends_a_line_in_order(padim: Bundle, tmp_path:
         assert not [told for told in line.log if "ended (exit code" in told]
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize(
     "number",
     [
@@ -259,6 +265,7 @@ def test_a_simulated_plc_that_is_told_to_end_still_says_what_it_found(
     assert json.loads(found.read_text())["triggers"] >= 1
 
 
+@pytest.mark.clock
 def test_a_terminal_that_is_closed_ends_a_recording_in_order(tmp_path: Path) -> None:
     toml, recording = line_toml(tmp_path, tmp_path), tmp_path / "recording"
     command = [sys.executable, "-m", "kenpin.camera.record_cli", str(toml), "-o", str(recording)]

@@ -155,6 +155,7 @@ def journal(folder: Path) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in written)
 
 
+@pytest.mark.clock
 def test_its_camera_its_bundle_and_its_side_process_run_a_line(
     line: Path, bundle: Bundle, tmp_path: Path
 ) -> None:

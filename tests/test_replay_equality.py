@@ -13,6 +13,8 @@ from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.pipeline import Pipeline
 from running_line import EDGE_RUN, RunningLine, line_toml
 
+pytestmark = pytest.mark.clock
+
 Told = dict[str, tuple[int, float | None]]
 
 

@@ -193,6 +193,7 @@ def test_a_store_takes_signed_bundles_only_and_signatures_that_come_later(
     )
 
 
+@pytest.mark.clock
 def test_a_line_that_trusts_keys_runs_signed_bundles_only(
     own_bundle: Path, keys: Keys, tmp_path: Path
 ) -> None:

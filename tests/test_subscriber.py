@@ -28,7 +28,7 @@ from wire_samples import (
 PATIENCE_S = 30.0
 OTHER_BOOT = "00000000-0000-4000-8000-000000000000"
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.clock, pytest.mark.timeout(90)]
 
 
 @pytest.fixture
