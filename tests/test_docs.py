@@ -28,6 +28,9 @@ _MODULE = re.compile(rf"\bkenpin\.(?:{_ROOMS})(?:\.\w+)*")
 _TEMPLATE = ["Context", "Decision", "Consequences", "What would reverse it"]
 _SHOWN = re.compile(r"^::: ([\w.]+)\n((?: .*\n)*)", re.M)
 _PAGE = re.compile(r"(?<![\w/.])((?:docs|notes)/(?:[\w-]+/)*[\w-]+)")
+# A page by its name alone, and a path that leads out of the folder that it is read from.
+_NAMED = re.compile(r"\b[A-Z]{2,}\.md\b")
+_OUTSIDE = re.compile(r"(?<![\w(/.])(?:\.\./)+[\w./-]+")
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -35,6 +38,9 @@ _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 def test_files_modules_and_links_that_a_page_names_are_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     missing = {link for link in _LINK.findall(text) if not (page.parent / link).exists()}
+    missing |= {name for name in _NAMED.findall(text) if not list(ROOT.glob(name))}
+    places = {name: (page.parent / name).resolve() for name in _OUTSIDE.findall(text)}
+    missing |= {name for name, it in places.items() if ROOT not in it.parents or not it.exists()}
     # A superseded decision may speak of what has gone.
     if page not in DECISIONS:
         missing |= {name for name in _CODE.findall(text) if not (ROOT / name).exists()}
