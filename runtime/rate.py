@@ -23,14 +23,26 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.processes.memory import keep_what_is_loaded
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.cores import line_threads
+from kenpin.runtime.judging.fitting import at_depth
 from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.tiling import TileGrid, reflect
+from kenpin.runtime.judging.verdict import Reason, Verdict
 from kenpin.runtime.selftest import golden_pixels, open_tested
 from kenpin.runtime.stretched import stretched
 from kenpin.runtime.web.pipeline import open_pipeline
 
-__all__ = ["HEAD", "Pace", "add_rate", "cells", "fastest", "measure", "time_frames"]
+__all__ = [
+    "HEAD",
+    "Pace",
+    "add_rate",
+    "cells",
+    "fastest",
+    "measure",
+    "time_frames",
+    "went_all_the_way",
+]
 
 F64 = NDArray[np.float64]
 
@@ -104,6 +116,11 @@ def fastest(spent_ms: F64, lines: int, budget_ms: float) -> float:
     return lines / high * 1e3
 
 
+def went_all_the_way(verdict: Verdict) -> bool:
+    """Whether a frame was judged: a refusal takes next to no time, and says nothing of speed."""
+    return verdict.score is not None and verdict.reason is not Reason.MODEL_ERROR
+
+
 def time_frames(bundle: Bundle, lines: int, seconds: float, threads: int | None) -> F64:
     """(N,) milliseconds of frames that come one after the other; see `measure`."""
     pipeline = open_pipeline(bundle, execution=Execution(threads=threads))
@@ -115,9 +132,15 @@ def time_frames(bundle: Bundle, lines: int, seconds: float, threads: int | None)
         while number < WARM_UP + LEAST_FRAMES or time.monotonic() < end:
             frame = Frame(pixels, time.monotonic_ns(), number)
             begun = time.perf_counter()
-            pipeline.judge(frame)
+            verdict = pipeline.judge(frame).verdict
+            took_ms = (time.perf_counter() - begun) * 1e3
+            if not went_all_the_way(verdict):
+                raise BundleError(
+                    f"{bundle.folder}: its golden frame cannot be timed, it was not judged "
+                    f"({verdict.reason}: {verdict.detail}); try other --widths, or of a web --lines"
+                )
             if number >= WARM_UP:
-                spent.append((time.perf_counter() - begun) * 1e3)
+                spent.append(took_ms)
             number += 1
     return np.array(spent)
 
@@ -143,7 +166,7 @@ def measure(
     Raises
     ------
     BundleError
-        If the bundle cannot be opened at a width.
+        If the bundle cannot be opened at a width, or does not judge its golden frame there.
     """
     m = bundle.manifest
     height = m.frame.height_px or lines or m.tiles.step_px
@@ -188,12 +211,14 @@ def _settled() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _pixels(bundle: Bundle, lines: int) -> NDArray[np.uint8]:
-    """A frame of the bundle's size: its first golden frame, mirrored on and on."""
+def _pixels(bundle: Bundle, lines: int) -> NDArray[Any]:
+    """A frame of the bundle's size as a camera gives it: its first golden frame, mirrored on
+    and on."""
     frame = bundle.manifest.frame
     seen = golden_pixels(bundle, bundle.manifest.golden[0].file)
     across = reflect(np.arange(frame.width_px), seen.shape[1])
-    return np.ascontiguousarray(seen[reflect(np.arange(lines), len(seen))][:, across])
+    wide = np.ascontiguousarray(seen[reflect(np.arange(lines), len(seen))][:, across])
+    return at_depth(wide, frame)
 
 
 def add_rate(commands: Any) -> None:

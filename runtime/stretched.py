@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kenpin.config.frame import FrameSpec
 from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import GreyRange
 from kenpin.runtime.judging.sharing import model_count
 from kenpin.runtime.judging.tiling import TileGrid
 
@@ -27,7 +28,7 @@ def stretched(bundle: Bundle, width_px: int) -> Bundle:
 
     It costs what a bundle compiled for that width costs, and what it says of a frame
     means nothing. Lanes and edges of a web, which lie at pixels of the bundle's own width, are
-    left out.
+    left out, and so are the limits of brightness, which hold for the whole of a frame of it.
     """
     m = bundle.manifest
     if width_px == m.frame.width_px:
@@ -36,7 +37,8 @@ def stretched(bundle: Bundle, width_px: int) -> Bundle:
     web = m.web
     if web is not None:
         web = web.model_copy(update={"lanes": (), "ignore": (), "edges": None})
-    manifest = m.model_copy(update={"frame": frame, "web": web})
+    grey = GreyRange(mean_min=0, mean_max=255, contrast_min=0, even_to=m.grey.even_to)
+    manifest = m.model_copy(update={"frame": frame, "web": web, "grey": grey})
     return replace(bundle, manifest=manifest, arrays=_repeated(bundle, frame))
 
 

@@ -19,7 +19,7 @@ from kenpin.compile.cli import main as edge_compile
 from kenpin.config.exits import Exit
 from kenpin.config.frame import FrameSpec
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.judging.fitting import fitted, in_grey_levels, misfit, placed
+from kenpin.runtime.judging.fitting import at_depth, fitted, in_grey_levels, misfit, placed
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.verdict import Outcome
@@ -47,6 +47,15 @@ def test_white_is_255_and_below_it_grey_is_in_proportion(white: int) -> None:
     deep = np.array([[0, white // 2, white, 4095]], np.uint16)
     expected = np.minimum(np.floor(deep * 255.0 / white + 0.5), 255)
     np.testing.assert_array_equal(in_grey_levels(deep, spec(bits=12, white=white)), expected)
+
+
+@given(st.integers(256, 65535))
+def test_grey_levels_come_back_from_a_cameras_depth(white: int) -> None:
+    levels = np.arange(256, dtype=np.uint8)[None]
+    deep = at_depth(levels, spec(bits=16, white=white))
+    assert deep.dtype == np.uint16
+    np.testing.assert_array_equal(in_grey_levels(deep, spec(bits=16, white=white)), levels)
+    assert at_depth(levels, spec()) is levels
 
 
 @pytest.mark.parametrize("top", [256, 4096])

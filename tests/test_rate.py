@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,11 +12,14 @@ from hypothesis import strategies as st
 
 import reference
 from kenpin.camera.frame import Frame
+from kenpin.compile.reporting.speed import FEWEST, measure_speed
 from kenpin.config.exits import Exit
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.doctor import main as edge_doctor
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.rate import ENOUGH, fastest, measure, slowest, waited
+from kenpin.runtime.selftest import golden_pixels
 from kenpin.runtime.stretched import stretched
 from kenpin.runtime.web.pipeline import open_pipeline
 
@@ -62,7 +68,8 @@ def test_a_stretched_bundle_judges_frames_of_its_width(name, width_px, request):
     bundle = request.getfixturevalue(name)
     wide = stretched(bundle, width_px)
     m = wide.manifest
-    pixels = np.random.default_rng(0).integers(90, 160, (m.frame.height_px or 200, width_px))
+    # However dark a part of the bundle's own frames may be.
+    pixels = np.random.default_rng(0).integers(0, 20, (m.frame.height_px or 200, width_px))
     verdict = open_pipeline(wide).judge(Frame(pixels.astype(np.uint8), 0, 0)).verdict
     assert verdict.score is not None, verdict
     if m.frame.geometry == "indexed":
@@ -71,6 +78,45 @@ def test_a_stretched_bundle_judges_frames_of_its_width(name, width_px, request):
 
 def test_a_bundle_of_its_own_width_is_not_stretched(patchcore):
     assert stretched(patchcore, patchcore.manifest.frame.width_px) is patchcore
+
+
+def with_frame(bundle, **changes):
+    frame = bundle.manifest.frame.model_copy(update=changes)
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"frame": frame}))
+
+
+def in_bright_light(bundle):
+    """As if all good images had been nearly white."""
+    grey = bundle.manifest.grey.model_copy(update={"mean_min": 250})
+    return replace(bundle, manifest=bundle.manifest.model_copy(update={"grey": grey}))
+
+
+@pytest.mark.parametrize("name", ["patchcore", "web_bundle"])
+def test_frames_are_timed_as_a_camera_of_more_bits_gives_them(name, request):
+    bundle = with_frame(request.getfixturevalue(name), bits=12, white=3000)
+    (pace,) = measure(bundle, [bundle.manifest.frame.width_px], 1e6, seconds=0, threads=1)
+    assert len(pace.spent_ms)
+    seen = golden_pixels(bundle, bundle.manifest.golden[0].file)
+    speed = measure_speed(bundle, [Path("a"), Path("b")], lambda _: seen, 0)
+    assert speed.frames == FEWEST
+
+
+@pytest.mark.parametrize("name", ["patchcore", "web_bundle"])
+def test_a_frame_that_is_refused_says_nothing_of_the_speed(name, request):
+    bundle = in_bright_light(request.getfixturevalue(name))
+    with pytest.raises(BundleError, match=r"not judged \(image_quality: .*grey mean"):
+        list(measure(bundle, [bundle.manifest.frame.width_px], 1e6, seconds=0, threads=1))
+    seen = golden_pixels(bundle, bundle.manifest.golden[0].file)
+    with pytest.raises(BundleError, match=r"judges none of 2 good images.*grey mean"):
+        measure_speed(bundle, [Path("a"), Path("b")], lambda _: seen, 0)
+
+
+def test_the_speed_of_a_bundle_is_that_of_the_images_that_it_judges(patchcore):
+    seen = golden_pixels(patchcore, patchcore.manifest.golden[0].file)
+    files = [Path("dark"), Path("dark"), Path("dark"), Path("dark"), Path("as usual")]
+    speed = measure_speed(patchcore, files, lambda f: seen * (f.name != "dark"), 0)
+    assert speed.frames == FEWEST
+    assert speed.stages_ms["infer"] > 0
 
 
 @pytest.mark.thorough

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame
 from kenpin.runtime.bundles.bundle import Bundle
+from kenpin.runtime.bundles.manifest import BundleError
+from kenpin.runtime.judging.fitting import at_depth
+from kenpin.runtime.judging.pipeline import Pipeline
+from kenpin.runtime.rate import went_all_the_way
 from kenpin.runtime.web.pipeline import WebPipeline, open_pipeline
 
 __all__ = ["Speed", "measure_speed"]
@@ -61,40 +66,74 @@ class Speed:
         }
 
 
+class _Timed:
+    """Frames through a pipeline, one after the other: what each took that was judged.
+
+    spent    seconds
+    stages   microseconds by stage
+    lines    how many it had
+    refused  why the last one was refused
+    """
+
+    def __init__(self, pipeline: Pipeline | WebPipeline) -> None:
+        self._pipeline = pipeline
+        self._numbers = count()
+        self.refused = ""
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.spent: list[float] = []
+        self.stages: list[Mapping[str, int]] = []
+        self.lines: list[int] = []
+
+    def judge(self, pixels: NDArray[Any]) -> bool:
+        """Whether it was judged, and not refused."""
+        frame = Frame(pixels.copy(), time.monotonic_ns(), next(self._numbers))
+        begun = time.perf_counter()
+        verdict = self._pipeline.judge(frame).verdict
+        spent = time.perf_counter() - begun
+        if not went_all_the_way(verdict):
+            self.refused = f"{verdict.reason}: {verdict.detail}"
+            return False
+        self.spent.append(spent)
+        self.stages.append(verdict.stages_us)
+        self.lines.append(len(pixels))
+        return True
+
+
 def measure_speed(
     bundle: Bundle, files: Sequence[Path], load: Callable[[Path], NDArray[Any]], seconds: float
 ) -> Speed:
     """Judge some good frames for about that long, through the pipeline of the box.
 
     Frames are brought to the frame's size before the clock starts, as a camera gives them.
+    Those that are refused, for their brightness for one, are not timed.
+
+    Raises
+    ------
+    BundleError
+        If none is judged.
     """
-    pipeline = open_pipeline(bundle)
     spec, tiles = bundle.manifest.frame, bundle.manifest.tiles
     lines_each = spec.height_px or WEB_ROWS * tiles.step_px
-    blocks = [load(file)[:lines_each] for file in files[:FRAMES]]
-    times: list[float] = []
-    stages: list[Mapping[str, int]] = []
-    lines: list[int] = []
-
-    def judge(number: int) -> None:
-        pixels = blocks[number % len(blocks)].copy()
-        frame = Frame(pixels, time.monotonic_ns(), number)
-        begun = time.perf_counter()
-        if isinstance(pipeline, WebPipeline):
-            judged = pipeline.judge(frame)
-        else:
-            judged = pipeline.judge_single(frame, ready=True)
-        times.append(time.perf_counter() - begun)
-        stages.append(judged.verdict.stages_us)
-        lines.append(len(pixels))
-
-    judge(0)
-    for values in (times, stages, lines):
-        values.clear()
+    timed = _Timed(open_pipeline(bundle))
+    loaded = (at_depth(load(file)[:lines_each], spec) for file in files)
+    blocks = list(islice(filter(timed.judge, loaded), FRAMES))
+    # Those were to warm up.
+    timed.forget()
     end = time.perf_counter() + seconds
-    while len(times) < FEWEST or (len(times) < MOST and time.perf_counter() < end):
-        judge(len(times) + 1)
-    height = float(np.mean(lines))
+    for number in range(MOST if blocks else 0):
+        if number >= FEWEST and time.perf_counter() >= end:
+            break
+        timed.judge(blocks[number % len(blocks)])
+    if not timed.spent:
+        raise BundleError(
+            f"{bundle.folder}: judges none of {len(files)} good images, so nobody knows how fast "
+            f"it is ({timed.refused}); look at them, and compile it again"
+        )
+    times, stages = timed.spent, timed.stages
+    height = float(np.mean(timed.lines))
     median, p99 = (float(np.quantile(times, q)) for q in (0.5, 0.99))
     return Speed(
         frames=len(times),

@@ -14,7 +14,7 @@ from kenpin.config.frame import FrameSpec, ToGrey
 from kenpin.runtime.judging.join import ScoreMap
 from kenpin.runtime.judging.tiling import reflect
 
-__all__ = ["fitted", "in_grey_levels", "misfit", "placed", "wrong_size"]
+__all__ = ["at_depth", "fitted", "in_grey_levels", "misfit", "placed", "wrong_size"]
 
 U8 = NDArray[np.uint8]
 
@@ -54,6 +54,18 @@ def in_grey_levels(pixels: NDArray[Any], expected: FrameSpec) -> U8:
     values = np.arange(1 << 16)
     table = np.minimum((values * 255 * 2 + expected.white) // (2 * expected.white), 255)
     return cast(U8, table.astype(np.uint8)[pixels])
+
+
+def at_depth(pixels: U8, expected: FrameSpec) -> NDArray[Any]:
+    """An image in grey levels as its camera gives it: `in_grey_levels` makes the same of it.
+
+    Returns
+    -------
+    uint16 where the recipe says which value is white, and else the same array.
+    """
+    if expected.white is None:
+        return pixels
+    return ((pixels.astype(np.uint32) * expected.white + 127) // 255).astype(np.uint16)
 
 
 def fitted(pixels: U8, expected: FrameSpec) -> U8:
