@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kenpin.config.errors import ConfigError
+from kenpin.config.exits import Exit
 from kenpin.config.tuning import Tuning, load_tuning, tuning_file
 from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
@@ -109,8 +110,12 @@ def test_a_damaged_tuning_is_named(bundle):
         file.unlink()
 
 
-def test_a_device_that_the_box_lacks_is_named(bundle):
+def test_a_device_that_the_box_lacks_is_named(bundle, capsys):
     with pytest.raises(EngineError, match=r"GPU\.7"):
         Engine(bundle.network, tuning=Tuning(device="GPU.7"))
+    assert edge_doctor(["tune", str(bundle.folder), "--device", "GPU.7"]) == Exit.BUNDLE
+    told = capsys.readouterr().err
+    assert "`edge-doctor tune` for the CPU" in told
+    assert "recompile" not in told
     with pytest.raises(ValueError, match="device"):
         Tuning(device="the fast one")

@@ -116,7 +116,15 @@ def test_a_processor_where_slots_matter_is_refused(
         return features, filled
 
     monkeypatch.setattr(Engine, "features", leaky)
-    with pytest.raises(BundleError, match="slot"):
+    with pytest.raises(BundleError, match=r"this processor.*slot.*recompile"):
+        WebPipeline(web_bundle)
+
+    def elsewhere(self: Engine, fill: Any, count: int, buffers: FeatureBuffers) -> Any:
+        self.device = "GPU"
+        return leaky(self, fill, count, buffers)
+
+    monkeypatch.setattr(Engine, "features", elsewhere)
+    with pytest.raises(BundleError, match=r"on GPU.*slot.*`edge-doctor tune` for the CPU"):
         WebPipeline(web_bundle)
 
 

@@ -24,7 +24,7 @@ from kenpin.runtime.judging.telemetry import silence
 silence()
 import openvino as ov  # noqa: E402
 
-__all__ = ["Engine", "EngineError", "FeatureBuffers"]
+__all__ = ["DeviceError", "Engine", "EngineError", "FeatureBuffers"]
 
 Index = NDArray[np.intp]
 U8 = NDArray[np.uint8]
@@ -38,6 +38,10 @@ AHEAD = 2
 
 class EngineError(Exception):
     """The network cannot be loaded or does not have the expected shape."""
+
+
+class DeviceError(EngineError):
+    """A device other than the CPU cannot run the network, or is not there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +126,7 @@ class Engine:
         ------
         EngineError
             If OpenVINO cannot read or compile the model, or its shape is not
-            static with one input and one output.
+            static with one input and one output; a DeviceError for another device than the CPU.
         """
         core = new_core()
         self.device = tuning.device
@@ -135,7 +139,8 @@ class Engine:
             self._check(model, network)
             self._compiled = self._compile(core, network, precision, threads, tuning)
         except RuntimeError as error:
-            raise EngineError(
+            kind = EngineError if tuning.device == "CPU" else DeviceError
+            raise kind(
                 f"{model}: OpenVINO cannot compile it for {tuning.device}: {error}"
             ) from error
         self._ahead = AHEAD * tuning.streams

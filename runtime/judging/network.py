@@ -12,7 +12,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.tuning import Tuning, load_tuning
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError
-from kenpin.runtime.judging.engine import Engine, EngineError
+from kenpin.runtime.judging.engine import DeviceError, Engine, EngineError
 from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.judging.scoring import OnFeatures, Scorer, array_of, load_scorer
@@ -77,7 +77,8 @@ def load_engine(
     Raises
     ------
     BundleError
-        If it cannot be compiled, is not what the manifest says, or the tuning is damaged.
+        If it cannot be compiled, is not what the manifest says, or the tuning is damaged or
+        names a device that is not there.
     """
     if bundle.network is None:
         raise ValueError(f"{bundle.folder}: its network was let go; read the bundle again")
@@ -95,6 +96,12 @@ def load_engine(
             tuning=tuning,
             search=search,
         )
+    except DeviceError as error:
+        # Nothing is wrong with the bundle: another may have been named, or be there no more.
+        raise BundleError(
+            f"{bundle.folder}: {error}; run `edge-doctor tune` for the CPU, or with --device for "
+            "one that this box has"
+        ) from error
     except EngineError as error:
         raise BundleError(f"{bundle.folder}: {error}; recompile the bundle") from error
     batch = tuning.batch or f.batch

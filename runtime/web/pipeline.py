@@ -135,12 +135,15 @@ def _both_stages(
 
 
 def _check_slots(bundle: Bundle, engine: Engine) -> None:
-    if not slots_agree(engine):
-        raise BundleError(
-            f"{bundle.folder}: on this processor a tile's features depend on its slot in the "
-            "batch, so a frame's height would change what is found; recompile with "
-            "engine.batch = 1"
-        )
+    if slots_agree(engine):
+        return
+    where, remedy = "this processor", "recompile with engine.batch = 1"
+    if engine.device != "CPU":
+        where, remedy = engine.device, "run `edge-doctor tune` for the CPU"
+    raise BundleError(
+        f"{bundle.folder}: on {where} a tile's features depend on its slot in the batch, so a "
+        f"frame's height would change what is found; {remedy}"
+    )
 
 
 class WebPipeline:
