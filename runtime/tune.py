@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.device_trial import let_in
 from kenpin.runtime.judging.cores import line_threads
 from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.proposals import SearchError
 from kenpin.runtime.judging.scoring import load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
@@ -87,8 +89,10 @@ def measure(
     m = bundle.manifest
     grid = TileGrid.of(m.frame, m.tiles)
     tiles = len(grid)
-    # What the line runs: the network with the search that belongs to it.
-    search = load_scorer(bundle.arrays, m.method, m.features, grid, threads).search
+    # What the line runs: the network with the search that belongs to it, or without any.
+    search = None
+    with contextlib.suppress(SearchError):
+        search = load_scorer(bundle.arrays, m.method, m.features, grid, threads).search
     arms = {}
     for tuning in settings:
         engine = Engine(

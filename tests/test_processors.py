@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import openvino as ov
 import pytest
 
 from bundles import Workshop
@@ -22,10 +25,12 @@ from kenpin.config.methods import PadimSpec, PatchCoreSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.doctor import main as edge_doctor
+from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.processor import has_vnni, processor_name
 from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.selftest import open_tested, scored
+from kenpin.runtime.web.pipeline import open_pipeline
 from test_bundle import rewrite
 from test_compiled_networks import extractor_of
 
@@ -122,6 +127,52 @@ def test_bank_rows_are_rounded_to_what_sixteen_bits_can_add():
     # The largest sum of two products of a byte and a weight.
     assert 2 * 255 * np.abs(weights).max() <= np.iinfo(np.int16).max
     assert np.abs(weights).max() == 63
+
+
+class CannotSearch:
+    """OpenVINO on a processor for which it cannot compile TopK, as where it is kept to SSE4.1."""
+
+    def __init__(self) -> None:
+        self.core = ov.Core()
+
+    def read_model(self, *arguments: Any) -> Any:
+        return self.core.read_model(*arguments)
+
+    def compile_model(self, model: Any, device: str, config: dict[str, Any]) -> Any:
+        if any(node.get_type_name() == "TopK" for node in model.get_ordered_ops()):
+            raise RuntimeError("Exception from src/plugin.cpp\nTopK: no such instruction")
+        return self.core.compile_model(model, device, config)
+
+
+def with_a_bank_for_each_tile(bundle: Bundle) -> Bundle:
+    """The same bank for all of them, so that nothing scores otherwise."""
+    tiles = len(Pipeline(bundle).grid)
+    arrays = dict(bundle.arrays)
+    for name in ("bank", "bank_sq"):
+        arrays[name] = np.repeat(arrays[name], tiles, axis=0)
+    method = bundle.manifest.method.model_copy(update={"share": "tile"})
+    manifest = bundle.manifest.model_copy(update={"method": method})
+    return replace(bundle, manifest=manifest, arrays=arrays)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda bundle: bundle, "CPU refuses the search, so every bank row is measured: TopK: no"),
+        (with_a_bank_for_each_tile, "CPU refuses the search of a bank: TopK: no such instruction"),
+    ],
+)
+def test_a_processor_that_cannot_search_measures_every_row(patchcore, monkeypatch, change, told):
+    bundle = change(patchcore)
+    whole = open_pipeline(bundle, execution=Execution(exhaustive=True))
+    expected = [score for _, score in scored(whole)]
+    for module in ("engine", "proposals"):
+        monkeypatch.setattr(f"kenpin.runtime.judging.{module}.new_core", CannotSearch)
+    pipeline = open_tested(bundle)
+    assert [score for _, score in scored(pipeline)] == expected
+    (refused,) = pipeline.engine.refused
+    assert refused.startswith(told)
+    assert "every bank row is measured" in refused
 
 
 @pytest.mark.thorough

@@ -71,6 +71,18 @@ SOFTWARE = 'mode = "software", budget_ms = {}'
 STILL = 'kind = "synthetic", height_px = 128, width_px = 320, seed = 3'
 
 
+@pytest.mark.thorough
+def test_a_line_says_that_its_processor_cannot_search_and_judges_without(start: Start) -> None:
+    line = start(
+        environ={"ONEDNN_MAX_CPU_ISA": "SSE41"},
+        camera=f"{STILL}, rate_hz = 4",
+        trigger='mode = "free", budget_ms = 9000',
+        watchdog="hung_ms = 5000, kill_ms = 10000",
+    )
+    line.logs("every bank row is measured")
+    line.verdict(lambda message: message["reason"] in (None, "defect"))
+
+
 @pytest.fixture
 def triggered(start: Start) -> RunningLine:
     """A line that waits for triggers."""

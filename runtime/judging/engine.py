@@ -119,8 +119,8 @@ class Engine:
         tuning
             Device, batch and streams.
         search
-            What the features are to be searched for. It is left out where the plug-in of a
-            device other than the CPU refuses it; rows are then not proposed.
+            What the features are to be searched for. It is left out where the device refuses
+            it; rows are then not proposed.
 
         Raises
         ------
@@ -154,7 +154,7 @@ class Engine:
         """The network joined with the search, for the tuning's device.
 
         What a plug-in refuses it refuses here, by an error: a device gets the network without
-        the search then, and after that in the device's own precision.
+        the search then, and another than the CPU after that in its own precision.
         """
         config = _config(precision, threads, tuning)
         if self._search is not None:
@@ -162,10 +162,10 @@ class Engine:
             try:
                 return core.compile_model(joined, tuning.device, config)
             except RuntimeError as error:
-                if tuning.device == "CPU":
-                    raise
                 self._search = None
-                self._refuse("the search, which the CPU makes", error)
+                own = tuning.device == "CPU"
+                instead = "so every bank row is measured" if own else "which the CPU makes"
+                self._refuse(f"the search, {instead}", error)
         try:
             return core.compile_model(network, tuning.device, config)
         except RuntimeError as error:
@@ -194,6 +194,11 @@ class Engine:
                 f"{model}: makes features of {self.output_shape[3]} dimensions, the bank has "
                 f"{self._search.dimensions}"
             )
+
+    @property
+    def searches(self) -> bool:
+        """Whether it proposes bank rows beside the features."""
+        return self._search is not None
 
     @property
     def batch(self) -> int:

@@ -14,7 +14,7 @@ from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.engine import DeviceError, Engine, EngineError
 from kenpin.runtime.judging.join import Joiner
-from kenpin.runtime.judging.proposals import BankSearch
+from kenpin.runtime.judging.proposals import BankSearch, SearchError
 from kenpin.runtime.judging.scoring import OnFeatures, Scorer, array_of, load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
 
@@ -47,16 +47,32 @@ def load_network(
 ) -> tuple[Engine, Scorer]:
     """What makes features of a bundle's tiles, and what measures them; it may search for it.
 
+    Where this processor cannot compile the search, every bank row is measured, and
+    `Engine.refused` says so.
+
     Raises
     ------
     BundleError
         As `load_engine` and `load_scorer`.
     """
     m, threads = bundle.manifest, execution.threads
-    scorer = load_scorer(
-        bundle.arrays, m.method, m.features, grid, threads, exhaustive=execution.exhaustive
-    )
-    return load_engine(bundle, threads, scorer.search, execution.tuning), scorer
+
+    def scorer_of(*, exhaustive: bool) -> Scorer:
+        return load_scorer(
+            bundle.arrays, m.method, m.features, grid, threads, exhaustive=exhaustive
+        )
+
+    refused: tuple[str, ...] = ()
+    try:
+        scorer = scorer_of(exhaustive=execution.exhaustive)
+    except SearchError as error:
+        scorer, refused = scorer_of(exhaustive=True), (f"{error}, so every bank row is measured",)
+    engine = load_engine(bundle, threads, scorer.search, execution.tuning)
+    if scorer.search is not None and not engine.searches and engine.device == "CPU":
+        # What it refused as a part of the network it would refuse alone.
+        scorer = scorer_of(exhaustive=True)
+    engine.refused = (*refused, *engine.refused)
+    return engine, scorer
 
 
 def load_engine(

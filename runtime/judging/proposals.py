@@ -24,6 +24,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.openvino_core import new_core
 from kenpin.runtime.judging.telemetry import silence
 
@@ -31,7 +32,7 @@ silence()
 import openvino as ov  # noqa: E402
 from openvino import opset13 as op  # noqa: E402
 
-__all__ = ["LEAST_ROWS", "BankSearch", "Proposer"]
+__all__ = ["LEAST_ROWS", "BankSearch", "Proposer", "SearchError"]
 
 F32 = NDArray[np.float32]
 Rows = NDArray[np.intp]
@@ -52,6 +53,10 @@ MOST = 63
 # Copies of loud channels. Wrong proposals on fabric and metal fell to a half or a third of
 # what they were; twice as many copies gained no more.
 SPARE = 64
+
+
+class SearchError(BundleError):
+    """OpenVINO cannot compile the search of a bank for this processor."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +219,13 @@ class Proposer:
         self.free: list[list[_Request]] = [[] for _ in bank]
 
     def compile(self) -> None:
-        """Make the networks; otherwise they are made when they are first asked."""
+        """Make the networks; otherwise they are made when they are first asked.
+
+        Raises
+        ------
+        SearchError
+            If this processor cannot run them.
+        """
         _ = self.searches
 
     @cached_property
@@ -230,9 +241,13 @@ class Proposer:
             "ENABLE_CPU_PINNING": False,
         }
         core = new_core()
-        return [
-            core.compile_model(bank.as_model(self._block), "CPU", config) for bank in self.banks
-        ]
+        try:
+            return [
+                core.compile_model(bank.as_model(self._block), "CPU", config) for bank in self.banks
+            ]
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise SearchError(f"CPU refuses the search of a bank: {reason}") from error
 
     def propose(self, asked: Sequence[tuple[int, F32]]) -> list[Rows]:
         """A row for each patch, one array for each that was asked.

@@ -116,7 +116,8 @@ def load_scorer(
     ------
     BundleError
         If an array is missing or its shape does not fit the geometry, or holds numbers
-        that the method cannot use; or if the method's code cannot be loaded.
+        that the method cannot use; or if the method's code cannot be loaded. A SearchError
+        where it would do without its shortcut.
     """
     try:
         load: LoadScorer = load_object(METHODS.find(method.name).scorer)

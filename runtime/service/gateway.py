@@ -319,6 +319,8 @@ class Gateway:
         self._alarms.note("drift", "", False)
         facts = self._supervisor.facts
         if facts:
+            for refused in facts.refused:
+                self._log.warning("box_refuses", detail=refused)
             self._sides.in_force(facts)
             judged = {"bundle": facts.label, "ok": facts.thresholds.ok, "ng": facts.thresholds.ng}
             self._audit.note(who, "bundle", self._line.name, judged)

@@ -176,6 +176,7 @@ def _facts(bundle: Bundle, pipeline: Pipeline | WebPipeline, pulse: _Pulse) -> B
         golden=len(m.golden),
         longest_gap_us=pulse.longest_gap_ns // 1000,
         web=pipeline.web if isinstance(pipeline, WebPipeline) else None,
+        refused=tuple(shorten(one, _MOST_CHARS) for one in pipeline.engine.refused),
     )
 
 

@@ -71,6 +71,7 @@ class BundleFacts:
     golden          how many golden frames it reproduced
     longest_gap_us  longest time without progress while it judged them
     web             the table [web] in force; None where frames show parts
+    refused         what this box would not do, and what is done instead
     """
 
     label: str
@@ -81,6 +82,7 @@ class BundleFacts:
     golden: int
     longest_gap_us: int
     web: WebSpec | None = None
+    refused: tuple[str, ...] = ()
 
 
 # -- told to it ----------------------------------------------------------------------------
