@@ -18,8 +18,9 @@ from bundles import Workshop
 from kenpin.compile.backbones import BACKBONES
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.methods.extractor import Extractor
-from kenpin.compile.networks.lowest import ProcessorError, rerun
+from kenpin.compile.networks.lowest import ProcessorError, Rerun, rerun
 from kenpin.compile.networks.quantize import convert, largest_weight, quantize, save
+from kenpin.compile.reporting.report import summary
 from kenpin.config.exits import Exit
 from kenpin.config.methods import PadimSpec, PatchCoreSpec
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
@@ -186,6 +187,10 @@ def test_a_build_says_what_the_lowest_instruction_set_makes_of_it(
     assert told["instruction_set"] == LOWEST
     assert set(told["scores"]) == {golden.file for golden in manifest.golden}
     assert told["largest_difference"] <= 0.005
+    assert "any x86-64: under SSE41 golden frames score the same" in summary(result)
+    late = Rerun(LOWEST, {}, {}, not_done="the golden frames were not scored within 600 s")
+    said = summary(replace(result, rerun=late))
+    assert "not proven: under SSE41 the golden frames were not scored within 600 s" in said
 
 
 def off_by(folder: Path, share: float) -> Bundle:
@@ -204,6 +209,26 @@ def test_a_build_fails_with_figures_where_the_lowest_instruction_set_disagrees(
     monkeypatch.setattr("kenpin.compile.networks.lowest.scored", doubled)
     with pytest.raises(ProcessorError, match=r"golden/.* scores .* under SSE41.*50\.00% apart"):
         rerun(patchcore)
+
+
+def test_a_rerun_that_takes_too_long_says_so_and_the_bundle_stays(patchcore, monkeypatch):
+    monkeypatch.setattr("kenpin.compile.networks.lowest.ENOUGH_S", 0)
+    monkeypatch.setattr("kenpin.compile.networks.lowest.TIMES_HERE", 0)
+    again = rerun(patchcore)
+    assert again is not None
+    assert not again.scores
+    assert set(again.here) == {golden.file for golden in patchcore.manifest.golden}
+    assert again.not_done == "the golden frames were not scored within 0 s"
+
+
+@pytest.mark.thorough
+def test_the_more_a_bundle_computes_the_longer_its_rerun_is_waited_for(patchcore, monkeypatch):
+    monkeypatch.setattr("kenpin.compile.networks.lowest.ENOUGH_S", 0)
+    monkeypatch.setattr("kenpin.compile.networks.lowest.TIMES_HERE", 1e4)
+    again = rerun(patchcore)
+    assert again is not None
+    assert not again.not_done
+    assert set(again.scores) == set(again.here)
 
 
 @pytest.mark.thorough

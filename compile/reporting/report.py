@@ -35,7 +35,12 @@ def summary(result: BuildResult) -> str:
             f"FP32's (kind {worst}, the worst; limit {q.settings.min_score_ratio:.2f}): that "
             "quantising lost nothing; of real defects it says nothing"
         )
-    if result.rerun is not None:
+    if result.rerun is not None and result.rerun.not_done:
+        lines.append(
+            f"processors any x86-64, which was not proven: under {result.rerun.instruction_set} "
+            f"{result.rerun.not_done}; each box proves it before it judges"
+        )
+    elif result.rerun is not None:
         lines.append(
             f"processors any x86-64: under {result.rerun.instruction_set} golden frames score the "
             f"same to {max(result.rerun.largest_difference, 1e-6):.1g} of their score"
