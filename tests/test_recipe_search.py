@@ -344,6 +344,8 @@ def test_the_command_writes_a_recipe_that_compiles_and_says_why(
         if p.is_dir() and not p.is_symlink() and (p / "manifest.json").is_file()
     )
     assert json.loads((bundle / "manifest.json").read_text())["twin_scores"]
+    report = json.loads(bundle.with_name(f"{bundle.name}.report.json").read_text())
+    assert report["lowest_instruction_set"]["largest_difference"] <= 0.005
 
 
 def test_a_box_is_compared_by_the_same_work(tmp_path: Path) -> None:

@@ -109,17 +109,18 @@ class Attempt:
             If that takes longer than `most_s`.
         """
         with tempfile.TemporaryDirectory(dir=self.store) as folder:
-            return self._tried(few(recipe), Path(folder))
+            return self._tried(few(recipe), Path(folder), lowest=False)
 
     def whole(self, recipe: Recipe) -> Found:
-        """As `edge-compile build` makes it; the bundle is kept, with its fastest streams beside it.
+        """As `edge-compile build` makes it, its golden frames under the lowest instruction set
+        included; the bundle is kept, with its fastest streams beside it.
 
         Raises
         ------
         REFUSALS, OutOfTimeError
             As `quick`.
         """
-        found = self._tried(recipe, self.store)
+        found = self._tried(recipe, self.store, lowest=True)
         return found if self.boxed else self._streamed(found, recipe)
 
     def _streamed(self, found: Found, recipe: Recipe) -> Found:
@@ -138,7 +139,7 @@ class Attempt:
         ms = 1e3 * self.lines / speed.lines_per_s if recipe.web else speed.median_ms
         return replace(found, ms=round(ms, 3), streams=tuning.streams)
 
-    def _tried(self, recipe: Recipe, store: Path) -> Found:
+    def _tried(self, recipe: Recipe, store: Path, *, lowest: bool) -> Found:
         begun = time.monotonic()
 
         def watch() -> None:
@@ -146,7 +147,7 @@ class Attempt:
                 raise OutOfTimeError(f"not compiled within {self.most_s:.0f} s")
 
         with Steps(Console(file=io.StringIO()), watch) as steps:
-            result = build(recipe, store, steps, lowest=False, cluster=self.cluster)
+            result = build(recipe, store, steps, lowest=lowest, cluster=self.cluster)
         twins, ng = attempted(result.bundle.manifest, self.rate)
         ms = self._frame_ms(result)
         return Found(
