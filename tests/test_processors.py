@@ -268,17 +268,53 @@ def test_the_eighth_bit_is_for_processors_with_vnni_and_others_refuse_it_by_name
         Pipeline(bundle)
 
 
+def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def processor_with(flags: str, folder: Path) -> Path:
+    cpuinfo = folder / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nmodel name\t: Celeron 3000\nflags\t\t: {flags}\n\n")
+    return cpuinfo
+
+
 @pytest.mark.parametrize(
     ("flags", "found"),
     [("sse4_1 avx2 avx512f avx512bw", False), ("avx2 avx_vnni", True), ("amx_int8 fpu", True)],
 )
 def test_vnni_is_read_from_the_processors_flags(tmp_path, monkeypatch, flags, found):
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(f"processor\t: 0\nmodel name\t: Celeron 3000\nflags\t\t: {flags}\n\n")
+    unlimited(monkeypatch)
+    cpuinfo = processor_with(flags, tmp_path)
     assert has_vnni(cpuinfo) == found
     assert processor_name(cpuinfo) == "Celeron 3000"
     assert not has_vnni(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("flags", "limits", "found"),
+    [
+        # oneDNN takes AVX2's way there, which saturates.
+        ("avx2 avx512_vnni", {"ONEDNN_MAX_CPU_ISA": "AVX2_VNNI"}, False),
+        ("avx2 avx_vnni avx512_vnni", {"ONEDNN_MAX_CPU_ISA": "avx2_vnni"}, True),
+        ("avx2 avx_vnni", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}, False),
+        ("avx2 avx512_vnni amx_int8", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, True),
+        ("avx2 avx512_vnni amx_int8", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, False),
+        ("avx2 avx512_vnni", {"DNNL_MAX_CPU_ISA": "AVX2"}, False),
+        ("avx2 avx512_vnni", {"DNNL_MAX_CPU_ISA": "AVX2", "ONEDNN_MAX_CPU_ISA": "DEFAULT"}, True),
+        ("avx2 avx512_vnni", {"DNNL_MAX_CPU_ISA": "DEFAULT", "ONEDNN_MAX_CPU_ISA": "AVX"}, False),
+    ],
+)
+def test_vnni_is_none_where_onednn_is_told_to_do_without(
+    tmp_path, monkeypatch, flags, limits, found
+):
+    unlimited(monkeypatch)
+    for name, value in limits.items():
+        monkeypatch.setenv(name, value)
+    cpuinfo = processor_with(flags, tmp_path)
+    assert has_vnni(cpuinfo) == found
+    told = limits.get("ONEDNN_MAX_CPU_ISA") or limits["DNNL_MAX_CPU_ISA"]
+    assert processor_name(cpuinfo) == f"Celeron 3000 kept to {told}"
 
 
 def test_a_bundle_from_before_still_loads_and_its_refusal_says_to_compile_again(own_bundle):

@@ -14,9 +14,19 @@ __all__ = ["check_processor", "has_vnni", "processor_name"]
 CPUINFO = Path("/proc/cpuinfo")
 # Any of them multiplies bytes and adds the products in 32 bits.
 VNNI = {"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8"}
-# What OpenVINO may be told to keep to instead of all that the processor can do.
-LIMIT = "ONEDNN_MAX_CPU_ISA"
-LIMITS_BELOW_VNNI = {"SSE41", "AVX", "AVX2", "AVX512_CORE"}
+# What OpenVINO may be told to keep to instead of all that the processor can do; the first counts.
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+# Which of them it may still use then; told anything else, it may use all.
+VNNI_WITHIN = {
+    "SSE41": set[str](),
+    "AVX": set[str](),
+    "AVX2": set[str](),
+    "AVX2_VNNI": {"avx_vnni", "avx_vnni_int8"},
+    "AVX2_VNNI_2": {"avx_vnni", "avx_vnni_int8"},
+    "AVX512_CORE": set[str](),
+    "AVX512_CORE_VNNI": {"avx512_vnni"},
+    "AVX512_CORE_BF16": {"avx512_vnni"},
+}
 
 
 def check_processor(bundle: Bundle) -> None:
@@ -38,16 +48,20 @@ def check_processor(bundle: Bundle) -> None:
 
 def has_vnni(cpuinfo: Path = CPUINFO) -> bool:
     """Whether bytes are multiplied without 16-bit sums that could overflow."""
-    if os.environ.get(LIMIT, "").upper() in LIMITS_BELOW_VNNI:
-        return False
-    return bool(VNNI & set(_line(cpuinfo, "flags").split()))
+    usable = VNNI_WITHIN.get(_limit().upper(), VNNI)
+    return bool(usable & set(_line(cpuinfo, "flags").split()))
 
 
 def processor_name(cpuinfo: Path = CPUINFO) -> str:
     """As its maker calls it, and what OpenVINO is told to keep to, if anything."""
     name = _line(cpuinfo, "model name") or platform.machine()
-    limit = os.environ.get(LIMIT)
+    limit = _limit()
     return f"{name} kept to {limit}" if limit else name
+
+
+def _limit() -> str:
+    """What oneDNN, which computes for OpenVINO, is told to keep to; empty: nothing."""
+    return next((value for name in LIMITS if (value := os.environ.get(name))), "")
 
 
 def _line(cpuinfo: Path, key: str) -> str:
