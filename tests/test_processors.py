@@ -27,6 +27,7 @@ from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.doctor import main as edge_doctor
 from kenpin.runtime.judging.network import Execution
+from kenpin.runtime.judging.openvino_core import new_core
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.processor import has_vnni, processor_name
 from kenpin.runtime.judging.proposals import BankSearch
@@ -94,6 +95,20 @@ def everywhere(networks, patchcore, padim, web_bundle, tmp_path_factory):
     ended = {isa: child.wait(timeout=300) for isa, child in children.items()}
     assert set(ended.values()) == {0}, ended
     return {isa: np.load(folder / f"{isa}.npz") for isa in children}
+
+
+def test_no_weight_is_wider_than_what_sixteen_bits_can_add(tmp_path, patchcore, padim, web_bundle):
+    extractor = extractor_of("mobilenet_v2", tmp_path)
+    model = quantize(convert(extractor.eval(), BATCH, 1, SIDE), noisy_tiles(4))
+    # NNCF's own remedy passes by grouped convolutions.
+    assert any(op.get_type_name() == "GroupConvolution" for op in model.get_ordered_ops())
+    networks = {"mobilenet_v2": model}
+    for bundle in (patchcore, padim, web_bundle):
+        assert bundle.network is not None
+        read = new_core().read_model(bundle.network.xml, bundle.network.weights)
+        networks[bundle.manifest.name] = read
+    for name, network in networks.items():
+        assert 0 < largest_weight(network) <= 63, name
 
 
 @pytest.mark.thorough
