@@ -50,11 +50,13 @@ real-partners: $(BIN)/python
 demo: install
 	$(BIN)/python -m kenpin.compile.demo demo
 
+# A frame beside its network and the simplest numpy: the rival of others is `make bench-peers`.
 # Quiet, please: nothing else should run beside it. Some 3 minutes.
 bench: install
 	$(BIN)/python benchmarks/bench.py --tiles 16 64 --json bench.json
 
-# kenpin beside Anomalib, in an environment of its own (some 3 GB) and, at first, half an hour.
+# kenpin beside Anomalib, in an environment of its own (some 3 GB); needs ../shared, data and weights.
+# At first hours, most of them for its PatchCore of 10 %, which is fitted twice.
 bench-peers: install $(PEERS)/installed
 	$(BIN)/python benchmarks/peers.py --python $(PEERS)/bin/python --json peers.json \
 	  --picture docs/pictures/peers.png

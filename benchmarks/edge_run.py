@@ -12,6 +12,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from bundles import RECIPE, Workshop
+from kenpin.runtime.judging.processor import CPUINFO, processor_name
 from running_line import RunningLine, line_toml
 
 __all__ = [
@@ -32,10 +33,9 @@ EDGE_RUN = (sys.executable, "-m", "kenpin.runtime.service.cli")
 
 
 def machine() -> str:
-    """The processor, by its own name, and how many cores of it there are."""
-    text = Path("/proc/cpuinfo").read_text()
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line]
-    return f"{names[0] if names else 'unknown processor'}, {len(names)} cores"
+    """The processor, what OpenVINO is told to keep to, and how many cores there are."""
+    lines = CPUINFO.read_text().splitlines()
+    return f"{processor_name()}, {sum(line.startswith('processor') for line in lines)} cores"
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:

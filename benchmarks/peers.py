@@ -8,7 +8,8 @@ started, timed until its first frame is judged, and then asked for one frame at 
 contestants in turn, in an order drawn anew each round; kenpin's reference takes part in
 every group, and ratios are taken within the round. Anomalib learns from single tiles of
 256 px, and judges a frame of 4096 px tile by tile, or whole where its model can be made for that.
-Nothing is chosen on the test strips. Files are kept in --work and made only once.
+Nothing is chosen on the test strips. Files are kept in --work and made once for each recipe, model
+and version of the code, AUROCs once for each processor or instruction set that it is kept to.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 from edge_run import machine
+from peers_kept import digest_of, own_code, peers_code
 from peers_table import drawn, table
 
 import kenpin
@@ -35,6 +37,7 @@ from kenpin.camera.files.listing import list_images
 from kenpin.compile.evaluation.dataset import drawn_defect, read_dataset
 from kenpin.compile.metrics.scores import within_group_auroc
 from kenpin.runtime.bundles.bundle import read_bundle
+from kenpin.runtime.judging.processor import processor_name
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -59,8 +62,9 @@ WHOLE = ("patchcore1", "patchcore10", "stfpm")
 EMPTY = {
     "padim whole": "65,536 covariances of 100 x 100 numbers: 2.6 GB, and as many inverses to fit",
     "fastflow whole": "its norms have the size of the image: it would have to be trained on strips",
-    "efficientad": "its teacher cannot be had here, so its scores mean nothing: time only",
 }
+# Of these there is no AUROC.
+TIME_ONLY = {"efficientad": "its teacher cannot be had here, so its scores mean nothing"}
 REFERENCE = "gabor PaDiM columns d = 50"
 RESNET = f'backbone={{name="resnet18",weights="{WEIGHTS}"}}'
 KENPIN = {
@@ -100,6 +104,7 @@ class Contestant:
     frame       what it judges at once: a tile of 256 px, a frame tile by tile, or a frame whole
     command     starts its worker
     scores      whether its scores mean something
+    empty       why not, or why there is not even a time
     """
 
     name: str
@@ -122,6 +127,12 @@ class Contestant:
     def ours(self) -> bool:
         """Whether it is kenpin."""
         return self.name.startswith("kenpin")
+
+    @property
+    def measured(self) -> str:
+        """What its scores are kept under: themselves, the code that asks, and where."""
+        code = [peers_code(), own_code()] if self.ours else [peers_code()]
+        return f"{self.name} {digest_of(self.command, code, processor_name())}"
 
     def row(self) -> dict[str, Any]:
         """For table, picture and JSON."""
@@ -243,10 +254,11 @@ def data(work: Path) -> tuple[Path, Path]:
 def kenpin_bundles(work: Path, only: str) -> dict[str, Path]:
     """A bundle for each of kenpin's contestants."""
     found = {}
-    for number, (name, (recipe, *changes)) in enumerate(KENPIN.items()):
+    for name, (recipe, *changes) in KENPIN.items():
         if name != REFERENCE and not re.search(only, f"kenpin {name}"):
             continue
-        store = work / f"kenpin-{number}"
+        settings = (ROOT / "config" / recipe).read_text()
+        store = work / f"kenpin-{digest_of(settings, changes, own_code())}"
         if not (store / "current").exists():
             print(f"compiling {name}", flush=True)
             kenpin.build(ROOT / "config" / recipe, store, changes=changes, lowest=False)
@@ -259,24 +271,23 @@ def peer_networks(work: Path, tiles: Path, options: argparse.Namespace) -> dict[
     found = {}
     for name in [*MODELS, *(f"{model} whole" for model in WHOLE)]:
         model, _, whole = name.partition(" ")
-        folder = work / name.replace(" ", "-")
         if not any(re.search(options.only, f"anomalib {model} {kind}") for kind in VARIANTS):
             continue
-        found[name] = folder
-        if (folder / "facts.json").exists():
-            continue
-        print(f"making anomalib's {name}", flush=True)
-        folder.mkdir(exist_ok=True)
         job = {
             "model": model,
             "tiles": str(tiles),
             "size": [TILE_PX, WIDTH_PX if whole else TILE_PX],
             "weights": str(WEIGHTS),
             "steps": options.steps,
-            "folder": str(folder),
             "calibration": 4 if whole else LEARNED,
         }
-        (folder / "job.json").write_text(json.dumps(job))
+        folder = work / f"{name.replace(' ', '-')}-{digest_of(job, peers_code())}"
+        found[name] = folder
+        if (folder / "facts.json").exists():
+            continue
+        print(f"making anomalib's {name}", flush=True)
+        folder.mkdir(exist_ok=True)
+        (folder / "job.json").write_text(json.dumps(job | {"folder": str(folder)}))
         command = [options.python, HERE / "peers" / "anomalib_models.py", folder / "job.json"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return found
@@ -298,8 +309,10 @@ def contestants(
             for frame in ("whole",) if whole else ("tile by tile", "tile"):
                 arguments = [str(folder / file), json.dumps(config), whole or "tiles"]
                 command = [str(options.python), worker, "anomalib", *arguments]
-                scores = frame == "tile by tile" and model not in EMPTY
-                found.append(Contestant(f"anomalib {model} {variant}", frame, command, scores))
+                scores = frame == "tile by tile" and model not in TIME_ONLY
+                made = Contestant(f"anomalib {model} {variant}", frame, command, scores)
+                made.empty = TIME_ONLY.get(model, "")
+                found.append(made)
     for name, reason in EMPTY.items():
         if networks:
             found.append(Contestant(f"anomalib {name}", "-", [], scores=False, empty=reason))
@@ -361,7 +374,7 @@ def judge_all(field_: list[Contestant], frames: Path, work: Path, at_once: int) 
     bad, strips = labels()
     known_file = work / "aurocs.json"
     known = json.loads(known_file.read_text()) if known_file.exists() else {}
-    unknown = [c for c in field_ if c.scores and c.name not in known]
+    unknown = [c for c in field_ if c.scores and c.measured not in known]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(at_once) as pool:
         file = Path(folder) / "frame.npy"
         np.save(file, np.load(frames)[0])
@@ -373,11 +386,11 @@ def judge_all(field_: list[Contestant], frames: Path, work: Path, at_once: int) 
             return found
 
         for contestant, found in zip(unknown, pool.map(scores, unknown), strict=True):
-            known[contestant.name] = within_group_auroc(found.ravel(), bad, strips).pooled
+            known[contestant.measured] = within_group_auroc(found.ravel(), bad, strips).pooled
             known_file.write_text(json.dumps(known, indent=1))
     for contestant in field_:
         if contestant.scores:
-            contestant.auroc = round(known[contestant.name], 4)
+            contestant.auroc = round(known[contestant.measured], 4)
 
 
 def labels() -> tuple[np.ndarray, np.ndarray]:

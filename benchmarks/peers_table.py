@@ -31,7 +31,7 @@ def _line(row: dict[str, Any]) -> str:
         return f"{name} - | - | - | - | - | {row['empty']} |"
     low, middle, high = row["ms"]
     less, times, more = row["times_reference"]
-    auroc = "-" if row["auroc"] is None else f"{row['auroc']:.3f}"
+    auroc = row["empty"] or "-" if row["auroc"] is None else f"{row['auroc']:.3f}"
     return (
         f"{name} {middle:.1f} ({low:.1f}-{high:.1f}) | {row['ms_per_megapixel']:.0f} | "
         f"{times:.2f} ({less:.2f}-{more:.2f}) | {row['start_s']:.1f} | {row['peak_mib']} | "

@@ -9,7 +9,7 @@ from pathlib import Path
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError
 
-__all__ = ["check_processor", "has_vnni", "processor_name"]
+__all__ = ["CPUINFO", "check_processor", "has_vnni", "processor_name"]
 
 CPUINFO = Path("/proc/cpuinfo")
 # Any of them multiplies bytes and adds the products in 32 bits.

@@ -1,0 +1,57 @@
+"""What benchmarks promise of their figures: drawn orders, and nothing old beside something new."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+Load = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    """A benchmark as a module; those of the service take SIGTERM for Ctrl-C."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def loaded(name: str) -> ModuleType:
+        before = signal.getsignal(signal.SIGTERM)
+        module = importlib.import_module(name)
+        signal.signal(signal.SIGTERM, before)
+        return module
+
+    return loaded
+
+
+def test_a_machine_is_told_with_what_it_is_kept_to(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert " kept to AVX2, " in load("edge_run").machine()
+
+
+def test_scores_are_kept_under_what_was_asked_and_where(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers = load("peers")
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+
+    def measured(bundle: str, name: str = "kenpin gabor") -> str:
+        kept: str = peers.Contestant(name, "frame", ["python", bundle], True).measured
+        return kept
+
+    here = measured("gabor-0123")
+    assert here == measured("gabor-0123")
+    others = {measured("gabor-4567"), measured("gabor-0123", "anomalib padim")}
+    with monkeypatch.context() as patch:
+        patch.setattr(peers, "own_code", lambda: "another version")
+        others.add(measured("gabor-0123"))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    others.add(measured("gabor-0123"))
+    assert len(others - {here}) == 4
