@@ -28,6 +28,23 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
     return loaded
 
 
+def test_a_network_and_its_frame_are_timed_in_both_orders(load: Load) -> None:
+    cheaper = load("cheaper")
+    asked: list[tuple[str, str]] = []
+
+    def arm(name: str) -> object:
+        return cheaper.Arm(
+            name, 0.9, lambda: asked.append((name, "floor")), lambda: asked.append((name, "frame"))
+        )
+
+    spent = cheaper.timed([arm("one"), arm("other")], 20)
+    pairs = list(zip(asked[::2], asked[1::2], strict=True))
+    for name in ("one", "other"):
+        own = {(first[1], second[1]) for first, second in pairs if first[0] == second[0] == name}
+        assert own == {("floor", "frame"), ("frame", "floor")}
+        assert [len(spent[name][kind]) for kind in ("floor", "frame")] == [20, 20]
+
+
 def test_a_machine_is_told_with_what_it_is_kept_to(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
