@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -72,3 +73,27 @@ def test_scores_are_kept_under_what_was_asked_and_where(
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     others.add(measured("gabor-0123"))
     assert len(others - {here}) == 4
+
+
+def test_verdicts_near_a_threshold_are_counted_apart(load: Load) -> None:
+    processors = load("processors")
+
+    def side(*judged: tuple[float, str]) -> dict[str, np.ndarray]:
+        scores, outcomes = zip(*judged, strict=True)
+        return {
+            "scores": np.array(scores),
+            "outcomes": np.array(outcomes),
+            "seconds": np.array(1.0),
+        }
+
+    good, defect, dark = (1.0, "OK "), (3.0, "NG defect"), (np.nan, "NG image_quality")
+    here = side(good, (2.001, "NG defect"), defect, dark)
+    near = side(good, (1.999, "OK "), defect, dark)
+    found = processors.compared("AVX2", here, near, [2.0])
+    assert (found.near, found.near_that_differ, found.others_that_differ) == (1, 1, 0)
+    assert found.holds
+    far = side(good, (2.001, "NG defect"), good, dark)
+    found = processors.compared("AVX2", here, far, [2.0])
+    assert (found.near_that_differ, found.others_that_differ) == (0, 1)
+    assert not found.holds
+    assert not processors.compared("AVX2", here, side(*[(np.nan, "NG ")] * 4), [2.0]).holds
