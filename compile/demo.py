@@ -1,13 +1,18 @@
-"""make demo: from synthetic good frames to verdicts that arrive over ZeroMQ."""
+"""make demo: from synthetic good frames to verdicts that arrive over ZeroMQ.
+
+python -m kenpin.compile.demo DIR --seed 3    another web, with other defects
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,7 @@ from rich.table import Table
 from kenpin.camera.files.listing import list_images
 from kenpin.camera.synthetic import SyntheticWeb, write_dataset
 from kenpin.compile.cli import main as edge_compile
+from kenpin.config.arguments import seed_number
 from kenpin.config.exits import Exit, run
 
 __all__ = ["main"]
@@ -46,18 +52,24 @@ PARTS = 20
 LONGEST_S = 300
 
 
-def main(folder: Path) -> int:
-    """Run the demo in a folder that is made anew; gives an exit code."""
+def main(folder: Path, seed: int = SEED) -> int:
+    """Run the demo in a folder that is made anew; gives an exit code.
+
+    Parameters
+    ----------
+    seed
+        Of the web and its defects.
+    """
     # The edge-run that it starts would outlive a signal that nobody waits for.
-    return run(lambda: _shown(folder), {}, debug=True)
+    return run(lambda: _shown(folder, seed), {}, debug=True)
 
 
-def _shown(folder: Path) -> int:
+def _shown(folder: Path, seed: int) -> int:
     console = Console()
     data, pictures = folder / "data", folder / "pictures"
     shutil.rmtree(folder, ignore_errors=True)
     console.print(f"[bold]1[/] synthetic line-scan frames in {escape(str(data))}")
-    web = SyntheticWeb(HEIGHT_PX, WIDTH_PX, SEED)
+    web = SyntheticWeb(HEIGHT_PX, WIDTH_PX, seed)
     write_dataset(data, web, train=TRAIN, good=GOOD, each=EACH)
     console.print("[bold]2[/] edge-compile: good frames to a bundle")
     good = f"images.good={data.resolve() / 'train' / 'good'}"
@@ -214,5 +226,17 @@ def _show(console: Console, messages: list[dict[str, Any]]) -> None:
     )
 
 
+def _options(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m kenpin.compile.demo", description="From synthetic frames to verdicts."
+    )
+    parser.add_argument("folder", type=Path, help="for all that is made; what it holds is removed")
+    parser.add_argument(
+        "--seed", type=seed_number, default=SEED, help=f"of the web; default: {SEED}"
+    )
+    return parser.parse_args(words)
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    options = _options(sys.argv[1:])
+    sys.exit(main(options.folder, options.seed))

@@ -7,7 +7,15 @@ import math
 import sys
 from collections.abc import Callable
 
-__all__ = ["add_line_threads", "add_version", "not_negative", "positive", "share", "whole"]
+__all__ = [
+    "add_line_threads",
+    "add_version",
+    "not_negative",
+    "positive",
+    "seed_number",
+    "share",
+    "whole",
+]
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
@@ -41,12 +49,21 @@ def share(text: str) -> float:
 
 def whole(text: str) -> int:
     """A whole number, 1 or more."""
+    return _whole(text, 1)
+
+
+def seed_number(text: str) -> int:
+    """A whole number, 0 or more."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
     try:
         value = int(text)
     except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number, 1 or more")
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number, {least} or more")
     return value
 
 

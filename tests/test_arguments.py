@@ -9,7 +9,7 @@ import pytest
 import kenpin
 from kenpin.camera.record_cli import main as record
 from kenpin.compile.cli import main as edge_compile
-from kenpin.config.arguments import not_negative, positive, share, whole
+from kenpin.config.arguments import not_negative, positive, seed_number, share, whole
 from kenpin.config.exits import Exit
 from kenpin.runtime.doctor import main as edge_doctor
 from kenpin.runtime.plc.cli import main as edge_plc
@@ -19,6 +19,7 @@ from kenpin.runtime.service.cli import main as edge_run
 
 def test_a_number_that_can_be_is_that_number() -> None:
     assert (positive("0.5"), not_negative("0"), share("1"), whole("7")) == (0.5, 0.0, 1.0, 7)
+    assert seed_number("0") == 0
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,8 @@ def test_a_number_that_can_be_is_that_number() -> None:
         (share, "1.1", "0 to 1"),
         (whole, "0", "a whole number, 1 or more"),
         (whole, "2.5", "a whole number, 1 or more"),
+        (seed_number, "-1", "a whole number, 0 or more"),
+        (seed_number, "one", "a whole number, 0 or more"),
     ],
 )
 def test_one_that_cannot_be_is_named_with_what_was_expected(kind, text, expected) -> None:

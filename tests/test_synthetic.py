@@ -12,6 +12,8 @@ from kenpin.camera.files.image_source import ImageSource
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import list_images
 from kenpin.camera.synthetic import DefectKind, SyntheticSource, SyntheticWeb, write_dataset
+from kenpin.compile import demo
+from kenpin.config.exits import Exit
 from source_contract import FakeClock, PlayedContract, drain
 
 SMALL = SyntheticWeb(64, 64, seed=3)
@@ -254,3 +256,17 @@ def test_a_folder_in_use_is_not_written_into(tmp_path):
     (tmp_path / "old.png").touch()
     with pytest.raises(FileExistsError, match="expected a new folder"):
         write_dataset(tmp_path, SMALL, train=1, good=1, each=1)
+
+
+def test_the_demo_draws_the_web_of_its_seed(tmp_path, monkeypatch):
+    for count in ("TRAIN", "GOOD", "EACH"):
+        monkeypatch.setattr(demo, count, 1)
+    # It ends where the frames are drawn.
+    monkeypatch.setattr(demo, "edge_compile", lambda _: Exit.CONFIG)
+    for words, seed in (([], demo.SEED), (["--seed", "0"], 0), (["--seed", "3"], 3)):
+        folder = tmp_path / str(seed)
+        asked = demo._options([str(folder), *words])
+        assert demo.main(asked.folder, asked.seed) == Exit.CONFIG
+        drawn = read_pixels(folder / "data" / "train" / "good" / "000.png")
+        expected = SyntheticWeb(demo.HEIGHT_PX, demo.WIDTH_PX, seed).frame(0).pixels
+        np.testing.assert_array_equal(drawn, expected)
