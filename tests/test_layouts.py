@@ -300,6 +300,8 @@ def test_what_is_no_known_data_set_is_refused_with_what_was_expected(tmp_path: P
     refused("has no category 'nut'; it holds bottle, cable", root, category="nut")
     assert "train/good" in counts_in(laid_out(root, category="bottle", cache=tmp_path / "cache"))
     assert dataset_folder(root / "bottle") == root / "bottle"
+    # Laid out as folders of kinds, four good ones of five would be for training.
+    assert dataset_folder(root / "bottle" / "test") == root / "bottle"
     listed = tmp_path / "broken.csv"
     listed.write_text("image,kind\nnone.png,ok\n")
     refused("line 2: there is no file", listed)

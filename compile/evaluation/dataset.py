@@ -77,13 +77,18 @@ class Dataset:
 def dataset_folder(source: Path, layout: str | None = None, category: str | None = None) -> Path:
     """The folder with test/ that `read_dataset` reads: the source, or what it is laid out in.
 
+    Where the source is that test/ itself, all of it is for testing.
+
     Raises
     ------
     ConfigError, ImageError
         If the source is of no known layout.
     """
-    if layout is None and category is None and (source / "test" / GOOD).is_dir():
-        return source
+    if layout is None and category is None:
+        absolute = source.absolute()
+        for folder in (source, absolute.parent if absolute.name == "test" else source):
+            if (folder / "test" / GOOD).is_dir():
+                return folder
     return laid_out(source, layout or ANY, category)
 
 
