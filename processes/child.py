@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVarTuple
 
 from kenpin.config.journal import hear_python, say, under_journald
 from kenpin.processes.channel import Channel, Heard, Sent
@@ -34,6 +34,8 @@ _PR_SET_NAME = 15
 # exit code is worth so long a wait, in which nobody stands still. A driver that hangs
 # at its end is not waited for.
 _LAST_BREATH_NS = 250_000_000
+
+_Args = TypeVarTuple("_Args")
 
 
 class BackOff:
@@ -62,21 +64,24 @@ class BackOff:
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class Body(Generic[*_Args, Sent, Heard]):
     """What a process is, before it lives.
 
+    Its types are those of `work`, and the handle's must be the same: what the parent sends
+    is what the body hears.
+
     name      for ps and top, which show 15 characters of it: see `name_in_ps`
-    work      called in the process with `args`, then its channel and, where the handle
-              gives it one, its progress; a function of a module, for it is pickled. What
-              it needs beyond this side is imported within
+    work      called in the process with `args` and then its channel; a function of a module,
+              for it is pickled. What it needs beyond this side is imported within
+    args      pickled; where the handle watches its progress, that is among them
     called    in a sentence for people; by default its name
     niceness  of the process; None: as its kind of handle has it
     environ   variables that are set for it, unless they are set already
     """
 
     name: str
-    work: Callable[..., None]
-    args: tuple[Any, ...] = ()
+    work: Callable[[*_Args, Channel[Heard, Sent]], None]
+    args: tuple[*_Args]
     called: str = ""
     niceness: int | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -94,12 +99,13 @@ class Child(Generic[Sent, Heard]):
 
     to_child, from_child
                 the kinds of message that it is told, and that it tells
-    progress    ticked by its loop: then `silent_ns` shows whether it hangs
+    progress    ticked by the body's loop, which has it among its `args`: then `silent_ns`
+                shows whether it hangs
     """
 
     def __init__(
         self,
-        body: Body,
+        body: Body[*_Args, Sent, Heard],
         to_child: TypeForm[Sent],
         from_child: TypeForm[Heard],
         *,
@@ -114,10 +120,9 @@ class Child(Generic[Sent, Heard]):
         self._channel = ours
         self._ended_ns: int | None = None
         self._killed = ""
-        extra = (theirs,) if progress is None else (theirs, progress)
         self._process = multiprocessing.get_context("spawn").Process(
             target=_live,
-            args=(body.name, body.niceness or 0, os.getpid(), body.work, (*body.args, *extra)),
+            args=(body.name, body.niceness or 0, os.getpid(), body.work, (*body.args, theirs)),
             name=body.name,
             daemon=True,
         )

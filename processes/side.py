@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, TypeVarTuple
 
 from kenpin.processes.channel import Heard, Sent
 from kenpin.processes.child import BackOff, Body, Child
@@ -21,6 +21,8 @@ _SETTLED_NS = 60_000_000_000
 _NICENESS = 10
 # Whoever has lived so long is back, though it may have had nothing to tell.
 _BACK_NS = 3_000_000_000
+
+_Args = TypeVarTuple("_Args")
 
 
 class SideProcess(Generic[Sent, Heard]):
@@ -40,7 +42,7 @@ class SideProcess(Generic[Sent, Heard]):
 
     def __init__(
         self,
-        body: Body,
+        body: Body[*_Args, Sent, Heard],
         to_child: TypeForm[Sent],
         from_child: TypeForm[Heard],
         *,

@@ -50,10 +50,6 @@ def write_down(file: Path, channel: Channel[Stop, Said]) -> None:
             stream.writelines(said.text for said in channel.receive())
 
 
-def never_tick(channel: Channel[Said, Stop], _progress: Progress) -> None:
-    until_told(channel)
-
-
 Start = Callable[..., Child[Stop, Said]]
 
 
@@ -62,9 +58,9 @@ def start() -> Iterator[Start]:
     started = []
 
     def make(
-        work: Callable[..., None], *, progress: Progress | None = None, **how: Any
+        work: Callable[[Channel[Said, Stop]], None], progress: Progress | None = None, **how: Any
     ) -> Child[Stop, Said]:
-        child = Child(Body("kenpin-test", work, **how), Stop, Said, progress=progress)
+        child = Child(Body("kenpin-test", work, (), **how), Stop, Said, progress=progress)
         started.append(child)
         return child
 
@@ -150,7 +146,7 @@ def test_what_ends_its_parent_never_ends_a_child_not_even_one_that_has_just_begu
 
 
 def test_a_child_without_a_sign_of_life_is_silent_since_its_start(start: Start) -> None:
-    child = start(never_tick, progress=Progress())
+    child = start(until_told, progress=Progress())
     assert child.silent_ns(child.started_ns + 7) == 7
     assert child.progress is not None
     child.progress.tick(child.started_ns + 10)
@@ -174,7 +170,7 @@ def test_a_side_process_that_is_replaced_leaves_nothing_behind() -> None:
         return time.monotonic_ns() * 1000  # pauses are not what is asked
 
     side: SideProcess[Stop, Said] = SideProcess(
-        Body("kenpin-test", until_told), Stop, Said, clock_ns=hurried
+        Body("kenpin-test", until_told, ()), Stop, Said, clock_ns=hurried
     )
     side.start()
     held, end = [], time.monotonic() + PATIENCE_S
@@ -210,7 +206,9 @@ def test_a_side_process_that_had_only_just_been_started_writes_what_it_was_told(
 
 
 def test_a_side_process_that_never_ends_is_ended_in_time() -> None:
-    side: SideProcess[Stop, Said] = SideProcess(Body("kenpin-test", hang_up_and_stay), Stop, Said)
+    side: SideProcess[Stop, Said] = SideProcess(
+        Body("kenpin-test", hang_up_and_stay, ()), Stop, Said
+    )
     side.start()
     pid = side.pid
     assert pid is not None

@@ -73,14 +73,15 @@ class Acquisition:
 
     def start(self) -> None:
         """Start the process; what becomes of it is told by `events`."""
+        progress = Progress()
         body = Body(
             "kenpin-acquire",
             acquire,
-            (self._opener, self._ring, self._resume),
+            (self._opener, self._ring, self._resume, progress),
             called="the acquisition process",
         )
         self._child = Child(
-            body, ToAcquisition, CameraEvent, progress=Progress(), clock_ns=self._clock_ns
+            body, ToAcquisition, CameraEvent, progress=progress, clock_ns=self._clock_ns
         )
 
     def trigger(self, number: int, until_ns: int | None = None) -> bool:
@@ -170,8 +171,8 @@ def acquire(
     opener: Opener,
     ring: FrameRing,
     resume: Resume,
-    channel: Channel[CameraEvent, ToAcquisition],
     progress: Progress,
+    channel: Channel[CameraEvent, ToAcquisition],
 ) -> None:
     """The process's whole life."""
     # Here, so that the parent, which never sees a pixel, need not load numpy.

@@ -63,7 +63,7 @@ class InspectionProcess:
         body = Body(
             "kenpin-inspect",
             inspect,
-            (spec, ring),
+            (spec, ring, self.progress),
             called="the inspection process",
             niceness=spec.niceness,
             environ=blas,
@@ -164,8 +164,8 @@ class InspectionProcess:
 def inspect(
     spec: InspectorSpec,
     ring: FrameRing,
-    channel: Channel[FromInspection, ToInspection],
     progress: Progress,
+    channel: Channel[FromInspection, ToInspection],
 ) -> None:
     """The process's whole life."""
     # Here, so that the gateway, which never sees a pixel, need not load numpy.
