@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("camera", "compile", "config", "processes", "runtime")
 # Whoever opens `runtime/` should see its concepts, not a list of files.
 MOST_FILES = 12
+# A verdict's fields, by their own names and the wire's (docs/decisions/0032).
+VERDICT_FIELDS = (
+    {"outcome", "verdict"},
+    {"reason"},
+    {"detail"},
+    {"score"},
+    {"thresholds", "thr", "thr_ng"},
+    {"frame_index", "frame"},
+    {"frame_name", "name"},
+    {"captured_ns", "t_acq_ns"},
+    {"judged_ns"},
+    {"bundle"},
+    {"peak_xy", "peak"},
+    {"stages_us", "lat_us"},
+)
+NAMES_OF_A_VERDICT = 5
 
 
 def test_no_two_classes_have_one_name() -> None:
@@ -80,3 +97,49 @@ def _leads_to_a_body(function: ast.FunctionDef) -> bool:
         for node in function.body
         if isinstance(node, ast.ImportFrom)
     )
+
+
+def test_few_places_spell_out_a_verdicts_fields() -> None:
+    found = sorted(
+        f"{file.relative_to(ROOT)} {place}"
+        for room in ("camera", "processes", "runtime")
+        for file in (ROOT / room).rglob("*.py")
+        for place, names in _places(ast.parse(file.read_text(encoding="utf-8")))
+        if sum(bool(names & field) for field in VERDICT_FIELDS) >= NAMES_OF_A_VERDICT
+    )
+    assert found == [
+        "runtime/bridges/modbus/plc.py _as_message",
+        "runtime/bridges/modbus/reduced.py reduced",
+        "runtime/bridges/modbus/result_words.py result_words",
+        "runtime/bridges/opcua/result_fields.py result_fields",
+        "runtime/judging/rule.py Verdict()",
+        "runtime/judging/verdict.py LaneVerdict",
+        "runtime/judging/verdict.py Verdict",
+        "runtime/service/coordinator.py replace()",
+        "runtime/wire/verdict_messages.py VerdictMessage",
+        "runtime/wire/verdict_messages.py verdict_fields",
+        "runtime/wire/web_messages.py WebLane",
+        "runtime/wire/web_messages.py WebLane()",
+    ], "count them in docs/decisions/0032, too"
+
+
+def _places(tree: ast.Module) -> Iterator[tuple[str, set[object]]]:
+    """Bodies of classes, calls by keywords, dicts and keys of a function: what each names."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ClassDef(name=name, body=body):
+                fields = [one.target for one in body if isinstance(one, ast.AnnAssign)]
+                yield name, {field.id for field in fields if isinstance(field, ast.Name)}
+            case ast.Call(func=func, keywords=keywords):
+                yield f"{ast.unparse(func)}()", {keyword.arg for keyword in keywords}
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name, set(_keys(node))
+
+
+def _keys(function: ast.AST) -> Iterator[object]:
+    for node in ast.walk(function):
+        match node:
+            case ast.Dict(keys=keys):
+                yield from (key.value for key in keys if isinstance(key, ast.Constant))
+            case ast.Subscript(slice=ast.Constant(value=value)):
+                yield value
