@@ -21,6 +21,7 @@ from typing import Any, Final
 import torch
 
 from kenpin.config.errors import ConfigError
+from kenpin.config.text import brief, shorten
 from kenpin.runtime.judging.telemetry import silence
 
 silence()
@@ -229,7 +230,7 @@ def _check_strings(tree: Any, file: Path) -> None:
         elif key in ("in_spec", "out_spec", "torch_version"):
             continue
         elif not (_TEXT if key == "as_string" else _NAME).fullmatch(text):
-            raise _refused(file, f"{text[:60]!r} stands where a name is expected")
+            raise _refused(file, f"{brief(text)} stands where a name is expected")
 
 
 def _strings(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -250,7 +251,7 @@ def _check_expression(text: str, file: Path) -> None:
     try:
         nodes = list(ast.walk(ast.parse(text, mode="eval")))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise _refused(file, f"{text[:60]!r} is no size") from None
+        raise _refused(file, f"{brief(text)} is no size") from None
     for node in nodes:
         fine = isinstance(
             node, ast.Expression | ast.Call | ast.keyword | ast.Load | ast.UnaryOp | ast.USub
@@ -263,7 +264,7 @@ def _check_expression(text: str, file: Path) -> None:
             plain = isinstance(node.value, int)
             fine = plain or bool(isinstance(node.value, str) and _SYMBOL.fullmatch(node.value))
         if not fine:
-            raise _refused(file, f"{text[:60]!r} is no size")
+            raise _refused(file, f"{brief(text)} is no size")
 
 
 def _check_tree_spec(text: str, file: Path) -> None:
@@ -299,4 +300,4 @@ def _refused(file: Path, why: str) -> ConfigError:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"
+    return f"{type(error).__name__}: {shorten(lines[0], 200) if lines else ''}"

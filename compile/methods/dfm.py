@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.methods.extractor import PatchCoreEmbedding
-from kenpin.compile.methods.fitting import FitTask, LoadArrays
-from kenpin.compile.methods.leave_out import LeaveOut
-from kenpin.compile.methods.padim import PadimLeaveOut, fit_gaussians, foldings_of, one_gaussian
+from kenpin.compile.methods.fitting import FitTask
+from kenpin.compile.methods.padim import GaussianFitting, fit_gaussians, foldings_of, one_gaussian
 from kenpin.config.dfm import DfmSpec
 from kenpin.config.methods import PatchCoreSpec
 from kenpin.runtime.judging.gaussian_sums import GaussianSums
@@ -73,7 +72,7 @@ def _matrix(sums: GaussianSums, start: int, stop: int, *, spec: DfmSpec) -> F64:
     return make(sums.covariance(start, stop), spec.variance)
 
 
-class _DfmFitting:
+class _DfmFitting(GaussianFitting):
     """See `Forgetting`."""
 
     def embedding(
@@ -92,10 +91,6 @@ class _DfmFitting:
                 task.reader, task.files, task.grid, spec, whiten, task.folder, progress, foldings
             )
         return {"patches_per_model": patches}
-
-    def leave_outs(self, spec: DfmSpec, task: FitTask, load: LoadArrays) -> list[LeaveOut]:
-        """See `Forgetting`."""
-        return [PadimLeaveOut(folds, load) for folds in foldings_of(spec, task)]
 
     def probe(self, spec: DfmSpec, features: F32, rng: np.random.Generator) -> PadimScorer:  # noqa: ARG002
         """See `Fitting`: one model of all patches."""

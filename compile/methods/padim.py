@@ -31,6 +31,7 @@ from kenpin.runtime.judging.tiling import TileGrid
 __all__ = [
     "PADIM",
     "Folds",
+    "GaussianFitting",
     "GaussianSpec",
     "PadimLeaveOut",
     "Whiten",
@@ -337,8 +338,16 @@ def one_gaussian(features: F32, whiten: Whiten) -> PadimScorer:
     return PadimScorer(mean, matrix, np.zeros(1, np.intp), "single")
 
 
-class _PadimFitting:
-    """See `Fitting`."""
+class GaussianFitting:
+    """What methods of Gaussians share: they forget a part by taking it out of the sums."""
+
+    def leave_outs(self, spec: GaussianSpec, task: FitTask, load: LoadArrays) -> list[LeaveOut]:
+        """See `Forgetting`."""
+        return [PadimLeaveOut(folds, load) for folds in foldings_of(spec, task)]
+
+
+class _PadimFitting(GaussianFitting):
+    """See `Forgetting`."""
 
     def embedding(
         self, taps: Sequence[Tap], grid_px: int, spec: PadimSpec, margin: int
@@ -359,10 +368,6 @@ class _PadimFitting:
                 foldings_of(spec, task),
             )
         return {"patches_per_gaussian": fewest}
-
-    def leave_outs(self, spec: PadimSpec, task: FitTask, load: LoadArrays) -> list[LeaveOut]:
-        """See `Forgetting`."""
-        return [PadimLeaveOut(folds, load) for folds in foldings_of(spec, task)]
 
     def probe(self, spec: PadimSpec, features: F32, rng: np.random.Generator) -> PadimScorer:  # noqa: ARG002
         """See `Fitting`: one Gaussian of all patches."""

@@ -6,8 +6,6 @@ checks the bridge with it. It knows a result only by what the registers say of i
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -35,6 +33,7 @@ from kenpin.runtime.bridges.modbus.registers import (
     word_of,
 )
 from kenpin.runtime.bridges.modbus.requests import Requests
+from kenpin.runtime.bridges.nonsense import send_nonsense
 from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.judging.verdict import REASON_CODES
 from kenpin.runtime.wire.client import Heard, LineSilentError
@@ -158,10 +157,7 @@ class ModbusPlc:
 
     def say_raw(self, *parts: bytes, within_s: float = 5.0) -> None:
         """Bytes that are no request, over a connection of their own: ours would be cut."""
-        with contextlib.suppress(OSError):
-            address = self._settings.address, self._settings.port
-            with socket.create_connection(address, within_s or _AGAIN_S) as other:
-                other.sendall(b"".join(parts))
+        send_nonsense(self._settings.address, self._settings.port, parts, within_s)
 
     def _recipe(self, label: str) -> int:
         try:

@@ -21,6 +21,7 @@ from asyncua import Client, ua
 
 from kenpin.config.bridge_opcua import OpcuaSettings
 from kenpin.config.errors import ConfigError
+from kenpin.runtime.bridges.nonsense import send_nonsense
 from kenpin.runtime.bridges.opcua.result_fields import PART_MARK, ids_of, job_id, result_fields
 from kenpin.runtime.bridges.opcua.structures import define_structures
 from kenpin.runtime.bridges.opcua.table import COMPANION_URI
@@ -176,10 +177,7 @@ class OpcuaPlc:
 
     def say_raw(self, *parts: bytes, within_s: float = 5.0) -> None:
         """Bytes that are no message, over a connection of their own: ours would be cut."""
-        with contextlib.suppress(OSError):
-            address = self._settings.address, self._settings.port
-            with socket.create_connection(address, within_s or _AGAIN_S) as other:
-                other.sendall(b"".join(parts))
+        send_nonsense(self._settings.address, self._settings.port, parts, within_s)
 
     async def _obey(self) -> None:
         while True:

@@ -50,7 +50,6 @@ class Archive(Side):
         self._clock_ns = around.clock_ns
         self._oks = 0
         self._ready = False
-        self._fault = ""
         self._behind_ns: int | None = None
         self.dropped: Counter[str] = Counter()
         self.kept: Counter[str] = Counter()
@@ -107,7 +106,7 @@ class Archive(Side):
             self._drop("died", died)
 
     def _heard(self, report: ArchiveReport) -> None:
-        self._ready, self._fault, self.counts = report.ready, report.fault, report.counts
+        self._ready, self.fault, self.counts = report.ready, report.fault, report.counts
         if report.ticket is None:
             return
         self._loans.returned(report.ticket)
@@ -121,8 +120,8 @@ class Archive(Side):
         """What a person must look at; empty if nothing."""
         if not self._most:
             return "the ring has no slot for the archive: raise ring.slots"
-        if self.process.ended or self._fault:
-            return self.process.ended or self._fault
+        if super().alarm:
+            return super().alarm
         behind = self._behind_ns
         if behind is None or self._clock_ns() - behind > _RECENT_NS:
             return ""

@@ -33,7 +33,7 @@ class BridgeSide(Side):
         self.part = settings.called
         self._clock_ns = around.clock_ns
         self._log = structlog.get_logger()
-        self._fault = self._address = ""
+        self._address = ""
         self._pid: int | None = None
         self._heard_ns = 0
         self._start = StartAllowance()
@@ -61,19 +61,14 @@ class BridgeSide(Side):
             if message.fault != STARTING:
                 self._start.started()
                 self._starts, self._heard_ns = False, now_ns
-            self._heard_ns, self._fault = max(now_ns, self._heard_ns), message.fault
+            self._heard_ns, self.fault = max(now_ns, self._heard_ns), message.fault
             if message.address and message.address != self._address:
                 self._address = message.address
                 self._log.info("bridge", name=self.part, address=message.address)
         if self._pid is not None and now_ns - self._heard_ns > _HUNG_NS:
-            self._fault = f"{self.part} hung for {_HUNG_NS // 10**9} s and is replaced"
+            self.fault = f"{self.part} hung for {_HUNG_NS // 10**9} s and is replaced"
             if self._starts:
                 self._start.cut_short()
             # It is ended, and another takes its place: until then nobody is late.
             self._heard_ns, self._starts = now_ns + self._start.ns, False
             self.process.kill()
-
-    @property
-    def alarm(self) -> str:
-        """What a person must look at; empty if nothing."""
-        return self.process.ended or self._fault

@@ -54,7 +54,6 @@ class GenericSide(Side):
         self._frames = settings.frames
         self._clock_ns = around.clock_ns
         self._behind_ns: int | None = None
-        self._fault = ""
         self.process: SideProcess[ToGeneric, GenericReport] = SideProcess(
             Body(
                 name_in_ps(settings.called),
@@ -89,7 +88,7 @@ class GenericSide(Side):
     def poll(self) -> None:
         """Take slots back from whoever is done with them, or dead, or hangs."""
         for message in self.process.poll():
-            self._fault = message.fault
+            self.fault = message.fault
             if message.ticket is not None:
                 self._loans.returned(message.ticket)
         self._loans.look()
@@ -104,8 +103,8 @@ class GenericSide(Side):
     @property
     def alarm(self) -> str:
         """See `Side`."""
-        if self.process.ended or self._fault:
-            return self.process.ended or self._fault
+        if super().alarm:
+            return super().alarm
         behind = self._behind_ns
         if behind is None or self._clock_ns() - behind > _RECENT_NS:
             return ""

@@ -44,7 +44,6 @@ class LivePage(Side):
         self._log = structlog.get_logger()
         self._every_ns = round(1e9 / settings.pictures_per_s)
         self._next_good_ns = self._next_counts_ns = 0
-        self._fault = ""
         self._wanted: list[tuple[str, str]] = []
         self.address = ""
         self.process: SideProcess[ToLivePage, LivePageReport] = SideProcess(
@@ -84,7 +83,7 @@ class LivePage(Side):
                 self.address = message.address
                 self._log.info("page", address=self.address)
             if message.fault is not None:
-                self._fault = message.fault
+                self.fault = message.fault
             if message.wanted:
                 self._wanted.append((message.wanted, message.instead_of))
         self._loans.look()
@@ -104,11 +103,6 @@ class LivePage(Side):
             # First: whoever is told that another bundle is in force must know which one it is.
             self.process.send(self._counts())
             self.process.send(BundleChanged(change.step, change.bundle, change.detail))
-
-    @property
-    def alarm(self) -> str:
-        """What a person must look at; empty if nothing."""
-        return self.process.ended or self._fault
 
 
 def serve(

@@ -41,7 +41,6 @@ class Preview(Side):
             clock_ns=around.clock_ns,
         )
         self._loans = Loans(self.process, 1, _HUNG_NS, around.give_back, around.clock_ns)
-        self._fault = ""
         self.shown = 0
         self.skipped = 0
 
@@ -62,16 +61,11 @@ class Preview(Side):
     def poll(self) -> None:
         """Take the slot back from whoever is done with it, or dead, or hangs."""
         for message in self.process.poll():
-            self._fault = message.fault
+            self.fault = message.fault
             if message.ticket is not None:
                 self._loans.returned(message.ticket)
                 self.shown += 1
         self._loans.look()
-
-    @property
-    def alarm(self) -> str:
-        """What a person must look at; empty if nothing."""
-        return self.process.ended or self._fault
 
 
 def show(

@@ -52,7 +52,6 @@ class Rolls(Side):
         # What a successor of the process is told first.
         self._greeting: list[ToRolls] = []
         self._torn = False
-        self.fault = ""
         self._written_off = 0
 
     def in_force(self, facts: BundleFacts) -> None:
@@ -118,7 +117,7 @@ class Rolls(Side):
         lost = f"{holes} findings found no room: the roll has holes"
         torn = "its process was replaced: what the roll held before is in its .jsonl alone"
         whole = lost if holes else torn if self._torn else ""
-        return self.process.ended or self.fault or whole
+        return super().alarm or whole
 
     def _greet(self) -> list[ToRolls]:
         self._torn = bool(self.running)

@@ -58,15 +58,17 @@ class Side(Protocol):
 
     part     what alarms about it are about
     process  the process; it is started, polled and stopped by whoever holds all sides
+    fault    what it last complained of; empty if nothing
     """
 
     part: str
     process: SideProcess[Any, Any]
+    fault: str = ""
 
     @property
     def alarm(self) -> str:
         """What a person must look at; empty if nothing."""
-        return self.process.ended
+        return self.process.ended or self.fault
 
     @property
     def archived(self) -> ArchiveCounts | None:

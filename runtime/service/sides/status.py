@@ -38,7 +38,6 @@ class StatusReporter(Side):
         self._clock_ns = around.clock_ns
         self._log = structlog.get_logger()
         self._next_ns = 0
-        self._fault = ""
         self.address = ""
         self.process: SideProcess[ToStatus, PageReport] = SideProcess(
             Body(
@@ -60,7 +59,7 @@ class StatusReporter(Side):
         """Tell what is due, and log where the page is, if that is news."""
         before = self.address
         for message in self.process.poll():
-            self._fault, self.address = message.fault, message.address
+            self.fault, self.address = message.fault, message.address
         if self.address and self.address != before:
             self._log.info("status_page", address=self.address)
         now = self._clock_ns()
@@ -72,11 +71,6 @@ class StatusReporter(Side):
         counts = self._counts()
         refused = {"status_untold": self.process.refused}
         return structs.replace(counts, counts={**counts.counts, **refused})
-
-    @property
-    def alarm(self) -> str:
-        """What a person must look at; empty if nothing."""
-        return self.process.ended or self._fault
 
 
 def show(

@@ -18,6 +18,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from kenpin.config.errors import ConfigError
 from kenpin.config.page import ROLES, Role
 from kenpin.config.passwords import check_password
+from kenpin.config.text import brief
 from kenpin.runtime.bundles.durable import replace_file
 
 __all__ = ["Accounts", "Login", "Logins", "TooManyTriesError"]
@@ -80,7 +81,7 @@ class Accounts:
             If the name or the password will not do.
         """
         if not _NAME.fullmatch(name):
-            raise ConfigError(f"name {name[:80]!r}: expected letters, digits and . _ - only")
+            raise ConfigError(f"name {brief(name)}: expected letters, digits and . _ - only")
         check_password(password)
         known = self.read() if self._file.exists() else {}
         known[name] = {"role": role, "hash": self._hasher.hash(password)}

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from kenpin.config.line import Line
 from kenpin.config.page import Role
+from kenpin.config.text import shorten
 from kenpin.runtime.service.audit import audit_of
 from kenpin.runtime.service.audit_entry import Who
 from kenpin.runtime.service.reviews import Reviews
@@ -104,7 +105,9 @@ class Changing:
             raise RequestRefusedError(404, "there is no such alarm any more")
         who = Who("page", user=session.user)
         log = audit_of(self._line)
-        await run_in_threadpool(log.write, who, "alarm", part[:80], after={"acknowledged": True})
+        await run_in_threadpool(
+            log.write, who, "alarm", shorten(part, 80), after={"acknowledged": True}
+        )
         return JSONResponse({})
 
 

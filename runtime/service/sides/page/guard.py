@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from kenpin.config.page import PageSpec
+from kenpin.config.text import brief
 
 __all__ = ["POLICY", "Guard"]
 
@@ -74,7 +75,7 @@ class Guard:
     def _unwanted(self, scope: Scope, headers: Headers) -> str:
         host = _host(headers.get("host", ""))
         if host not in self._hosts and not (self._any_address and _is_address(host)):
-            return f"this page is not called {host[:80]!r}; name it in page.hosts"
+            return f"this page is not called {brief(host)}; name it in page.hosts"
         if scope["method"] in ("GET", "HEAD"):
             return ""
         origin = headers.get("origin")
