@@ -43,6 +43,7 @@ __all__ = [
 Granularity = Literal["dense", "1/4", "1/16", "single", "columns"]
 Share = Literal["tile", "column", "frame"]
 
+_GLANCE_ROWS = 500
 # Whose Gaussian depends on where along the web a patch lies within its tile.
 _PER_ROW = ("dense", "1/4", "1/16")
 
@@ -95,6 +96,10 @@ class MethodSettings(Settings):
     def unfit_for_masks(self) -> str:
         """Why parts cannot be judged behind a mask with these settings; empty if they can."""
         return ""
+
+    def at_a_glance(self) -> Self:
+        """These settings for a first look at many recipes: whatever takes long made less of."""
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +228,11 @@ class PatchCoreSpec(MethodSettings):
     def unfit_for_masks(self) -> str:
         """See `MethodSettings`."""
         return self._weighs_whole_images("a mask")
+
+    def at_a_glance(self) -> Self:
+        """See `MethodSettings`: a smaller bank."""
+        rows = min(_GLANCE_ROWS, self.coreset_rows or _GLANCE_ROWS)
+        return self.model_copy(update={"coreset_rows": rows, "coreset_ratio": None})
 
     def _weighs_whole_images(self, what: str) -> str:
         if not self.reweight_neighbours:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from bridge_process import BridgeProcess
+from kenpin.camera.files.images import write_png
 from kenpin.camera.record_cli import main as record_main
+from kenpin.compile.layouts import LAYOUTS, laid_out
+from kenpin.compile.recipe_search.attempt import few
+from kenpin.config.bridges import BRIDGES
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.line import load_line
 from kenpin.config.methods import METHODS, Method, MethodSettings
 from kenpin.config.recipe import load_recipe
 from kenpin.config.registry import load_object
+from kenpin.runtime.bridges.process import BridgedLine
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.scoring import load_scorer
+
+PATIENCE_S = 60.0
 
 RECIPE = """
 name = "small"
@@ -33,6 +44,9 @@ class Settings(MethodSettings):
 
     def unfit_for_masks(self) -> str:
         return "nearest_mean knows no masks"
+
+    def at_a_glance(self):
+        return self.model_copy(update={{"power": 1.0}})
 
 METHOD = Method(Settings, "{module}:load", "{module}:FITTING")
 OTHER = 1
@@ -64,6 +78,10 @@ def test_an_installed_method_is_set_in_a_recipe_like_a_built_in_one(tmp_path, mo
     found = recipe(tmp_path, 'name = "nearest_mean", power = 3, share = "column"')
     assert found.method.model_dump() == {"name": "nearest_mean", "power": 3.0, "share": "column"}
     assert found.model_dump(mode="json")["method"]["power"] == 3.0
+    # A search asks the method itself, whoever brought it, what a first glance may leave out.
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").touch()
+    assert few(found).method.model_dump()["power"] == 1.0
     with pytest.raises(ConfigError, match=r"method\.powre: unknown key"):
         recipe(tmp_path, 'name = "nearest_mean", powre = 3')
     with pytest.raises(ConfigError, match="knows no masks"):
@@ -156,3 +174,71 @@ def test_an_installed_camera_is_set_in_a_line_and_is_a_real_one_unless_it_says_o
     monkeypatch.undo()
     with pytest.raises(ConfigError, match="camera 'stripes' is not known"):
         load_line(toml)
+
+
+BRIDGE = """
+from typing import Literal
+from kenpin.config.bridges import BridgeKind, BridgeSettings
+
+class Settings(BridgeSettings):
+    kind: Literal["semaphore"]
+    mast: int = 3
+
+async def wave(settings, bridged):
+    bridged.tell(address=f"mast {{settings.mast}}")
+    await bridged.until_end()
+
+KIND = BridgeKind(Settings, "{module}:wave")
+"""
+
+
+@pytest.mark.clock
+def test_an_installed_bridge_is_set_in_a_line_and_is_its_process(tmp_path, monkeypatch):
+    points = "[kenpin.bridges]\nsemaphore=waving:KIND\n"
+    install(tmp_path / "site", monkeypatch, "waving", points, BRIDGE)
+    assert BRIDGES.names() == ["modbus", "mqtt", "opcua", "semaphore", "sparkplug"]
+    toml = tmp_path / "line.toml"
+    toml.write_text(
+        'name="l"\nbox="b"\nbundles="x"\ntrigger={mode="free",budget_ms=9}\n'
+        'camera={kind="synthetic",height_px=64,width_px=96,rate_hz=1}\n'
+        '[[bridges]]\nkind="semaphore"\nmast=7\n'
+    )
+    settings: Any
+    (settings,) = load_line(toml).bridges
+    assert (settings.called, settings.mast) == ("semaphore", 7)
+    with pytest.raises(ConfigError, match=r"bridges\.0\.masts: unknown key"):
+        load_line(toml, ["bridges=[{kind='semaphore',masts=1}]"])
+    facts = BridgedLine("b", "l", False, 9, "ipc://c", "ipc://p", "msgpack", "msgpack")
+    with BridgeProcess(settings, facts) as bridge:
+        end = time.monotonic() + PATIENCE_S
+        while "mast 7" not in [report.address for report in bridge.reports]:
+            assert time.monotonic() < end, bridge.reports
+            time.sleep(0.01)
+
+
+LAYOUT = """
+from kenpin.compile.layouts.base import DatasetLayout, LabelledImage
+
+def looks_like(folder):
+    return (folder / "hole.png").is_file()
+
+def read(folder, category):
+    for file in sorted(folder.glob("*.png")):
+        yield LabelledImage(file, file.name, "hole" if "hole" in file.name else "good")
+
+LAYOUT = DatasetLayout("*.png, those with a hole called so", looks_like, read)
+"""
+
+
+def test_an_installed_layout_is_laid_out_like_a_built_in_one(tmp_path, monkeypatch):
+    points = "[kenpin.layouts]\nby_name=named:LAYOUT\n"
+    install(tmp_path / "site", monkeypatch, "named", points, LAYOUT)
+    assert "by_name" in LAYOUTS.names()
+    (tmp_path / "photos").mkdir()
+    for number in range(9):
+        write_png(tmp_path / "photos" / f"{number}.png", np.full((8, 8), number, np.uint8))
+    write_png(tmp_path / "photos" / "hole.png", np.zeros((8, 8), np.uint8))
+    folder = laid_out(tmp_path / "photos", "by_name", cache=tmp_path / "cache")
+    assert [file.name for file in (folder / "test" / "hole").iterdir()] == ["hole.png"]
+    good = [*(folder / "train" / "good").iterdir(), *(folder / "test" / "good").iterdir()]
+    assert sorted(file.name for file in good) == [f"{number}.png" for number in range(9)]

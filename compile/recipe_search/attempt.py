@@ -25,7 +25,6 @@ from kenpin.compile.progress import Steps
 from kenpin.compile.reporting.build_report import BuildResult
 from kenpin.compile.reporting.speed import measure_speed
 from kenpin.config.errors import ConfigError
-from kenpin.config.methods import PatchCoreSpec
 from kenpin.config.recipe import Recipe
 from kenpin.processes.cluster import Workers
 from kenpin.runtime.bundles.bundle import read_bundle
@@ -39,7 +38,7 @@ __all__ = ["REFUSALS", "WEB_LINES", "Attempt", "Found", "OutOfTimeError", "attem
 WEB_LINES = 1024
 # At first glance: one image of so many, and no fewer than so many in all.
 EVERY, FEWEST = 4, 24
-QUICK_TWINS, QUICK_ROWS, QUICK_TILES, QUICK_S = 2, 500, 64, 0.5
+QUICK_TWINS, QUICK_TILES, QUICK_S = 2, 64, 0.5
 # Rounds in which numbers of streams are compared.
 STREAM_ROUNDS = 8
 # A recipe that cannot be compiled is one more answer of a search, not its end.
@@ -205,10 +204,6 @@ def few(recipe: Recipe) -> Recipe:
     chosen = files[: -(-len(files) // every)] if spec.joined else files[::every]
     kept = set(chosen)
     left_out = [name_in(spec.good, file) for file in files if file not in kept]
-    method = recipe.method
-    if isinstance(method, PatchCoreSpec):
-        rows = min(QUICK_ROWS, method.coreset_rows or QUICK_ROWS)
-        method = method.model_copy(update={"coreset_rows": rows, "coreset_ratio": None})
     return recipe.model_copy(
         update={
             "images": spec.model_copy(
@@ -219,7 +214,7 @@ def few(recipe: Recipe) -> Recipe:
                     ),
                 }
             ),
-            "method": method,
+            "method": recipe.method.at_a_glance(),
             "quantize": recipe.quantize.model_copy(
                 update={"calibration_tiles": QUICK_TILES, "guard_tiles": QUICK_TILES // 4}
             ),
