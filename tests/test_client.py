@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
+import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,10 @@ import msgpack
 import pytest
 import zmq
 
+import kenpin
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.service.error_limit import MISTAKES
+from kenpin.runtime.wire import client as client_module
 from kenpin.runtime.wire import own_parts
 from kenpin.runtime.wire.client import LineClient, LineSilentError, RefusedError, WireOptions
 from kenpin.runtime.wire.errors import WireError
@@ -72,6 +77,38 @@ def test_the_whole_dialogue_with_a_real_line(
 
 
 @pytest.mark.thorough
+def _of_the_module() -> str:
+    """The example that the client's own docstring shows."""
+    (code,) = re.findall(r"(?:^    .*\n)+", inspect.getdoc(client_module) + "\n", re.M)
+    return textwrap.dedent(code)
+
+
+def _of_the_page() -> str:
+    page = (Path(__file__).parents[1] / "docs" / "edge-plc.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    return code
+
+
+@pytest.mark.clock
+@pytest.mark.parametrize("example", [_of_the_module, _of_the_page])
+def test_the_examples_of_a_client_talk_with_a_line(
+    example: Callable[[], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = example().replace("timeout_s=1)", f"timeout_s={PATIENCE_S})")
+    names: dict[str, Any] = {"LineClient": kenpin.LineClient}
+    with LyingLine(tmp_path) as line:
+        for shown, real in (("tcp://127.0.0.1:5555", line.ctl), ("tcp://127.0.0.1:5556", line.pub)):
+            assert shown in code
+            code = code.replace(shown, real)
+        exec(code, names)
+    verdict = names["verdict"]
+    assert (verdict.trig, verdict.verdict, verdict.sim) == ("part-4711", 1, True)
+    if example is _of_the_page:
+        assert names["passed"] is False, "a simulated line's OK lets nothing pass"
+    else:
+        assert capsys.readouterr().out == "operational.ready\n"
+
+
 def test_a_line_that_dies_is_found_again_when_it_is_back(
     patchcore: Bundle, tmp_path: Path, client: LineClient
 ) -> None:

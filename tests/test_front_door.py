@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -20,6 +21,7 @@ import kenpin
 from bundles import SEED, Workshop, with_patch
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
+from kenpin.compile import offline
 from kenpin.config.recipe import load_recipe
 from kenpin.runtime import inspector as inspector_module
 from kenpin.runtime.bundles.bundle import Bundle
@@ -99,6 +101,30 @@ def test_the_example_of_a_client_passes_a_part_for_a_line_that_is_no_simulation(
         names["LineClient"] = lambda *_: kenpin.LineClient(running.ctl, running.pub)
         exec(source.replace("timeout_s=1)", f"timeout_s={PATIENCE_S})"), names)
         assert names["passes"]("part-4711") is passed
+
+
+def test_the_example_of_the_readme_judges(
+    patchcore: Bundle, good: np.ndarray, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bundles").mkdir()
+    (tmp_path / "bundles" / "current").symlink_to(patchcore.folder)
+    names = {"image": with_patch(good)}
+    exec(code, names)
+    verdict = names["verdict"]
+    assert (verdict.ok, verdict.reason, len(verdict.defects)) == (False, kenpin.Reason.DEFECT, 1)
+    assert capsys.readouterr().out.startswith(f"False {verdict.reason} {verdict.score} (Defect(")
+
+
+@pytest.mark.thorough
+def test_the_example_of_a_build_is_true(workshop: Workshop, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(workshop.recipe, "recipe.toml")
+    told = doctest.testmod(offline)
+    assert told.attempted == 3
+    assert told.failed == 0
 
 
 @pytest.fixture(scope="module")
