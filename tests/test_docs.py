@@ -102,6 +102,41 @@ def test_every_reason_and_exit_code_has_its_row_in_troubleshooting() -> None:
     assert listed == {int(code) for code in Exit} - {Exit.DONE}
 
 
+def test_every_kind_of_error_that_ends_a_command_has_its_row_in_troubleshooting() -> None:
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    table = page.partition("\n## A command ends with one sentence\n")[2].partition("\n## ")[0]
+    explained = set(re.findall(r"`(\w+Error)`", table))
+    trees = [
+        ast.parse(file.read_text(encoding="utf-8"))
+        for room in _ROOMS.split("|")
+        for file in (ROOT / room).rglob("*.py")
+    ]
+    answered = {name for tree in trees for name in _answered_with_an_exit(tree)}
+    assert {"ConfigError", "BundleError", "LineSilentError"} <= answered, "found where they are"
+    # Whoever is caught with a parent ends a command, too.
+    bases = {
+        node.name: {base.id for base in node.bases if isinstance(base, ast.Name)}
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    while more := {name for name, of in bases.items() if of & answered} - answered:
+        answered |= more
+    public = {name for name in answered if name in bases and name[0] != "_"}
+    assert public - explained == set()
+    assert explained - set(bases) == set(), "gone"
+
+
+def _answered_with_an_exit(tree: ast.Module) -> Iterator[str]:
+    """Names of the errors to which a command gives an exit code."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                match key, value:
+                    case ast.Name(id=name), ast.Attribute(value=ast.Name(id="Exit")):
+                        yield name
+
+
 def test_what_the_page_on_webs_writes_into_web_is_what_a_recipe_takes() -> None:
     page = (DOCS / "web.md").read_text(encoding="utf-8")
     tables = [tomllib.loads(text) for text in re.findall(r"^```toml\n(.*?)^```", page, re.M | re.S)]
