@@ -64,6 +64,18 @@ def test_a_line_for_a_first_try_takes_the_bundle_that_make_demo_makes(line: str)
     assert bundles.resolve() == ROOT / made[1] / "bundles"
 
 
+def test_the_hook_before_a_commit_comes_with_the_virtual_environment() -> None:
+    assert "`pre-commit install`" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {name.partition(">=")[0] for name in project["optional-dependencies"]["dev"]}
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    called = set(re.findall(r"entry: \.venv/bin/([\w-]+)", hooks))
+    assert {name.replace("lint-imports", "import-linter") for name in called} <= named
+    assert "pre-commit" in named
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
+    assert "\npre-commit==" in pinned
+
+
 def test_every_page_is_linked_by_another() -> None:
     linked = {
         target
