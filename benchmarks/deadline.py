@@ -24,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from edge_run import RunningLine, Workshop, line_toml, machine, percentiles, table
 
@@ -64,7 +65,7 @@ def main() -> int:
                 with hogs(options.hogs), coming_first():
                     overshoots = overshoots_ms(line, client, stall, options.frames // rounds)
             found[f"priority {priority}: {stall}" if options.hogs else stall] += overshoots
-    rows = {}
+    rows: dict[str, Any] = {}
     for name, times in found.items():
         made, heard = zip(*times, strict=True)
         late = sum(ms > PROMISE_MS for ms in made)

@@ -7,6 +7,7 @@ the three colour channels that a mono image is repeated into.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -150,7 +151,7 @@ def mobilenet_v2(weights: Weights, tiles: NDArray[np.uint8], last: int) -> dict[
     """The outputs of features.1 to features.<last>."""
     x = weights.convolve(normalised(tiles), "features.0.0", 32, 3, 2)
     x = functional.relu6(weights.normalise(x, "features.0.1"))
-    found = {}
+    found: dict[str, Any] = {}
     number = 0
     for expansion, outside, repeats, stride in INVERTED:
         for repeat in range(repeats):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
@@ -473,7 +474,7 @@ def test_a_trigger_in_the_pause_after_mistakes_is_told_how_long_it_lasts(
     while open_house.control.refused < len(sent) and time.monotonic() < end:
         open_house.control.socket.poll(10)
         open_house.hear()
-    answers = []
+    answers: list[Any] = []
     while len(answers) <= MISTAKES and wild.poll(round(PATIENCE_S * 1000)):
         answers.append(msgpack.unpackb(wild.recv()))
     told = answers[-1]
@@ -494,7 +495,7 @@ def test_who_makes_too_many_mistakes_is_not_listened_to_for_a_second(open_house:
     while open_house.control.refused < MISTAKES + 5 and time.monotonic() < end:
         open_house.control.socket.poll(10)
         open_house.hear()
-    answers = []
+    answers: list[Any] = []
     while len(answers) < MISTAKES and wild.poll(round(PATIENCE_S * 1000)):
         answers.append(msgpack.unpackb(wild.recv()))
     assert not wild.poll(100), "whoever is not listened to gets no answer"

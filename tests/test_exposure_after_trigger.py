@@ -177,7 +177,7 @@ def test_a_camera_that_runs_freely_never_answers_with_a_frame_from_before(acquir
 def test_frames_of_which_nobody_knows_when_they_began_answer_no_trigger(acquire):
     acquisition, ring = acquire(partial(FreeRunning, told=False))
     until(acquisition, state(CameraState.STREAMING))
-    details = []
+    details: list[str] = []
     # On a busy machine no frame at all may come within a trigger's time.
     while not any("that began before it" in detail for detail in details):
         assert len(details) < 20, details

@@ -48,7 +48,7 @@ def connected(simulator: Simulator, **settings) -> Iterator[GenicamSource]:
 
 def take(source, count: int = 1, patience_s: float = 10.0) -> list[Frame | LostFrame]:
     """So many frames, found or lost, each in memory of its own."""
-    found = []
+    found: list[Frame | LostFrame] = []
     until = time.monotonic() + patience_s
     while len(found) < count:
         assert time.monotonic() < until, f"{len(found)} of {count} frames came"
@@ -228,7 +228,7 @@ def test_a_web_that_stops_ends_a_frame_early_and_is_no_fault(simulator):
         assert source.continuous
         # 2,000 lines: 62 frames and a half.
         simulator.tell("speed 100:20000 5000:0")
-        found = []
+        found: list[Frame | LostFrame] = []
         until = time.monotonic() + 10.0
         while time.monotonic() < until and not any(not frame.complete for frame in found):
             found += source.grab_into(lambda shape, dtype: np.zeros(shape, dtype), 0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import genicam
 import pytest
@@ -40,7 +41,7 @@ class LiveContract(SourceContract):
             source.close()
 
     def first(self, source):
-        frames = []
+        frames: list[Any] = []
         while len(frames) < self.count:
             frame = source.grab(10.0)
             assert frame is not None, f"no more than {len(frames)} frames came"

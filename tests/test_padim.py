@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -129,7 +129,7 @@ def test_statistics_of_nothing_are_refused():
 def test_every_position_gets_the_statistics_of_all_who_share_with_it(tmp_path, share, granularity):
     images = features(offset=20)
     scorer, support, _ = fit(tmp_path, images, granularity, share, shrinkage=0.02)
-    members = {}
+    members: dict[Any, list[Any]] = {}
     for image, tile, row, column in np.ndindex(images.shape[:4]):
         key = (
             reference.model_of(tile, GRID.cols, share),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_every_patch_comes_to_its_own_group(tiles, cells, dims, granularity):
     grouped = group_patches(features, granularity)
     groups = group_count(cells, granularity)
     assert grouped.shape == (groups, features.size // dims // groups, dims)
-    members = [[] for _ in range(groups)]
+    members: list[list[Any]] = [[] for _ in range(groups)]
     for tile, row, column in np.ndindex(tiles, cells, cells):
         group = reference.group_of(row, column, cells, granularity)
         members[group].append(features[tile, row, column])

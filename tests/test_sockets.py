@@ -194,7 +194,7 @@ def test_a_flood_of_joins_is_served_in_parts(
     reader.connect(publisher.endpoint)
     for number in range(1000):
         reader.subscribe(f"v1/{number}".encode())
-    served = []
+    served: list[int] = []
     while sum(served) < 1000:
         served.append(publisher.serve_subscriptions(PATIENCE_S))
     assert max(served) <= 100

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -218,7 +219,7 @@ def test_lost_verdicts_are_complained_of_and_only_they(
     assert check.fault(state_message(0)) is None
     unseen = 0
     for seq in range(1, count + 1):
-        messages = [] if seq in lost else [verdict_message(seq)]
+        messages: list[Any] = [] if seq in lost else [verdict_message(seq)]
         messages += [state_message(seq)] if seq in told else []
         unseen += seq in lost
         for message in messages:

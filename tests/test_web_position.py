@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -170,7 +172,9 @@ def test_a_slow_web_in_tall_frames_is_rejected_where_it_lies(web_bundle: Bundle)
     places = (700, 1900, 2700, 4500, 5300)
     pixels = spoiled(some_web(6000), *((line, 40, 16, 16) for line in places))
     for each_line in (False, True):
-        pipeline, defects, gates = WebPipeline(web_bundle, web=web), [], []
+        pipeline = WebPipeline(web_bundle, web=web)
+        defects: list[Any] = []
+        gates: list[Any] = []
         for i in range(3):
             own = counts[2000 * i : 2000 * i + 2000]
             lines = straightened(own) if each_line else None

@@ -57,7 +57,8 @@ def motions(draw: st.DrawFn) -> NDArray[np.float64]:
 
 def frames_of(rng: np.random.Generator, usual: int, lines: int) -> list[tuple[int, int]]:
     """First and end lines of frames of a height, some shorter; at most 500 of them."""
-    starts, at = [], 0
+    starts: list[int] = []
+    at = 0
     while at < lines and len(starts) < 500:
         starts.append(at)
         at += max(1, usual // int(rng.choice([1, 1, 1, 2, usual])))
