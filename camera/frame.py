@@ -14,6 +14,7 @@ __all__ = ["Capture", "Frame", "LostFrame", "Pixels"]
 
 _UNKNOWN = Capture()
 
+# (H, W) or (H, W, 3) of a camera: 8 bits, or up to 16 in 16.
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 __all__ = ["DEFECT", "GOOD", "MASK_FOLDERS", "NOT_GOOD", "kind_of", "names_defect", "names_good"]
 
+# The kind of an image without a defect.
 GOOD: Final = "good"
 # Where its makers say only that something is wrong.
 DEFECT: Final = "defect"

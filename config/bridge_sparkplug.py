@@ -26,6 +26,7 @@ class SparkplugSettings(BrokerSettings):
         return self.node or f"{box}-{line}"
 
 
+# The bridge of the kind `sparkplug`.
 SPARKPLUG = BridgeKind(
     SparkplugSettings,
     "kenpin.runtime.bridges.sparkplug.bridge:serve",

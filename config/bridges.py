@@ -104,6 +104,7 @@ class BridgeKind:
             )
 
 
+# An address in numbers, IPv4 or IPv6.
 Ip = Annotated[str, StringConstraints(max_length=64)]
 
 
@@ -186,6 +187,7 @@ MODBUS = BridgeKind(
     stall="kenpin.runtime.bridges.modbus.requests:stall",
 )
 
+# Every kind of bridge; further ones are entry points in the group kenpin.bridges.
 BRIDGES: Registry[BridgeKind] = Registry(
     "kenpin.bridges",
     "bridge",

@@ -31,6 +31,7 @@ __all__ = [
     "load_camera",
 ]
 
+# What stands behind the frames of a source.
 Origin = Literal["camera", "recording", "simulation"]
 FeatureName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 FeatureValue = bool | int | float | str
@@ -311,6 +312,7 @@ SYNTHETIC = Source(
     "kenpin.camera.opening:synthetic_frame_bytes",
 )
 
+# Every kind of camera; further ones are entry points in the group kenpin.sources.
 SOURCES: Registry[Source] = Registry(
     "kenpin.sources",
     "camera",

@@ -30,4 +30,5 @@ class DfmSpec(MethodSettings):
     neighbourhood: Literal[1, 3, 5] = 1
 
 
+# The method of the name `dfm`.
 DFM = Method(DfmSpec, "kenpin.runtime.judging.padim:load_padim", "kenpin.compile.methods.dfm:DFM")

@@ -142,4 +142,5 @@ class EnsembleSpec(TrainedSpec):
         )
 
 
+# The method of the name `ensemble`.
 ENSEMBLE = trained(EnsembleSpec, "kenpin.compile.training.ensemble:ENSEMBLE")

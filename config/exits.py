@@ -42,6 +42,7 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+# What a command's --help ends with.
 EPILOG = """exit codes:
   0    done
   1    an unexpected error: please report it, with the output of --debug

@@ -16,8 +16,11 @@ from kenpin.config.settings import Settings
 
 __all__ = ["Fit", "FrameSpec", "Geometry", "ToGrey"]
 
+# Whether frames show parts, or follow each other on one web.
 Geometry = Literal["indexed", "continuous"]
+# What is done with an image of another size.
 Fit = Literal["exact", "resize", "trim", "pad"]
+# How three channels become one.
 ToGrey = Literal["luma", "mean", "red", "green", "blue"]
 
 

@@ -103,6 +103,7 @@ class ImportedSpec(MethodSettings):
         )
 
 
+# The method of the name `imported`.
 IMPORTED = Method(
     ImportedSpec,
     "kenpin.runtime.judging.imported:load_imported",

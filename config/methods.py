@@ -40,7 +40,9 @@ __all__ = [
     "tables_of",
 ]
 
+# Which patches share a Gaussian; see `PadimSpec`.
 Granularity = Literal["dense", "1/4", "1/16", "single", "columns"]
+# Which tiles are judged by the same statistics; see `MethodSettings`.
 Share = Literal["tile", "column", "frame"]
 
 _GLANCE_ROWS = 500
@@ -274,6 +276,7 @@ BASELINE = Method(
     "kenpin.compile.methods.baseline:BASELINE",
 )
 
+# Every method; further ones are entry points in the group kenpin.methods.
 METHODS: Registry[Method] = Registry(
     "kenpin.methods",
     "method",

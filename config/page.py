@@ -12,6 +12,7 @@ from kenpin.config.settings import Listening
 
 __all__ = ["LANGUAGES", "ROLES", "Language", "PageSpec", "Role"]
 
+# Languages of the page.
 Language = Literal["en", "de", "ja", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "de", "ja", "zh")
 # Each may do what those before it may.

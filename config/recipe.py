@@ -33,7 +33,9 @@ __all__ = [
     "load_recipe",
 ]
 
+# Which places of a map have a band of their own.
 Places = Literal["none", "column", "position"]
+# How bands of brightness and the network's map become one.
 Join = Literal["root", "maximum", "mean", "band"]
 
 # Pixels. On a web four times as much, and twice that again, is what a verdict waits for.

@@ -17,6 +17,7 @@ from kenpin.config.settings import Listening, Settings
 
 __all__ = ["LINE_PARTS", "SIDES", "Frames", "SideKind", "SideSettings", "SideSpec"]
 
+# With which verdicts a side process is lent the frame.
 Frames = Literal["none", "ng", "all"]
 
 # What alarms and metrics call the line's own parts and processes. A side process of such a name
@@ -101,6 +102,7 @@ PREVIEW = SideKind(Settings, handle=f"{_PACKAGE}.preview:Preview")
 ROLLS = SideKind(Settings, handle=f"{_PACKAGE}.rolls:Rolls")
 STATUS = SideKind(Settings, handle=f"{_PACKAGE}.status:StatusReporter")
 
+# Every kind of side process; further ones are entry points in the group kenpin.sides.
 SIDES: Registry[SideKind] = Registry(
     "kenpin.sides",
     "side process",

@@ -39,7 +39,9 @@ __all__ = [
     "trained",
 ]
 
+# Losses of the method `metric`.
 MetricLoss = Literal["arcface", "cosface", "sphereface", "l2_softmax", "center"]
+# Defects that a training draws.
 TwinKind = Literal["spot", "scratch", "stain", "band", "grain", "cut_paste"]
 EVERY_KIND: tuple[TwinKind, ...] = ("spot", "scratch", "stain", "band", "grain", "cut_paste")
 # Drawn by hand into photographs, defects below this are lost in most cameras' noise; above the
@@ -313,6 +315,7 @@ def trained(settings: type[TrainedSpec], fitting: str) -> Method:
     return Method(settings, "kenpin.runtime.judging.trained:load_trained", fitting)
 
 
+# The methods that are trained, each of the name of its table.
 STFPM = trained(StfpmSpec, "kenpin.compile.training.stfpm:STFPM")
 CFLOW = trained(CflowSpec, "kenpin.compile.training.cflow:CFLOW")
 METRIC = trained(MetricSpec, "kenpin.compile.training.metric:METRIC")

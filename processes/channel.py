@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_PACKET_BYTES", "Channel", "Message", "Stop"]
 
+# Of one message, encoded.
 MAX_PACKET_BYTES = 64 * 1024
 # Room for a second of a fast line's messages while the other side is busy.
 _BUFFER_BYTES = 1 << 20

@@ -31,6 +31,7 @@ from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = ["BATCHES", "add_tune", "alike", "candidates", "choose", "measure", "write_tuning"]
 
+# Tiles at a time that are tried.
 BATCHES = (1, 2, 4, 8, 16)
 # A setting must be this much faster than the bundle's own to be worth a change.
 WORTHWHILE = 0.97

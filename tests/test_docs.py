@@ -14,6 +14,7 @@ import pytest
 from kenpin.config.bridges import BRIDGES
 from kenpin.config.exits import Exit
 from kenpin.config.line import Line, load_line
+from kenpin.config.public_names import said_of_constants
 from kenpin.config.sides import LINE_PARTS
 from kenpin.config.web import WebSpec
 from kenpin.runtime.judging.verdict import Reason
@@ -235,3 +236,34 @@ def test_every_module_stands_in_the_reference() -> None:
 
 def _covered(module: str, shown: set[str]) -> bool:
     return module in shown or any(module.startswith(f"{package}.") for package in shown)
+
+
+def test_every_public_constant_has_a_line_that_the_reference_shows() -> None:
+    said = {
+        f"{file.relative_to(ROOT)} {name}": line
+        for room in _ROOMS.split("|")
+        for file in (ROOT / room).rglob("*.py")
+        for name, line in said_of_constants(file.read_text(encoding="utf-8")).items()
+    }
+    assert said["config/methods.py METHODS"].startswith("Every method; further ones are entry")
+    assert [name for name, line in said.items() if not line] == []
+    # The generator reads them, too.
+    assert "packaging/site_constants.py" in (ROOT / "zensical.toml").read_text(encoding="utf-8")
+
+
+def test_what_is_said_of_a_constant_stands_above_it_behind_it_or_above_its_group() -> None:
+    source = """
+__all__ = ["A", "B", "C", "D", "E", "f"]
+# Two lines
+# above.
+A = 1
+B, _C = 2, 3
+C = 4  # behind
+_OTHER = 5
+
+D: int = 6
+E = 7  # noqa: N816
+def f(): ...
+"""
+    said = {"A": "Two lines above.", "B": "Two lines above.", "C": "behind", "D": "", "E": ""}
+    assert said_of_constants(source) == said

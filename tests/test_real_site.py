@@ -27,3 +27,7 @@ def test_the_site_is_built_without_a_complaint() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "No issues found" in done.stdout + done.stderr
+    # A constant stands there with the comment above it.
+    page = (ROOT / "site" / "reference" / "config" / "index.html").read_text(encoding="utf-8")
+    assert 'id="kenpin.config.methods.METHODS"' in page
+    assert "further ones are entry points in the group kenpin.methods" in page

@@ -76,6 +76,7 @@ class CameraChanged(Message, frozen=True):
     detail: str = ""
 
 
+# What the acquisition process tells.
 CameraEvent = FrameArrived | FramesLost | CameraChanged
 
 
@@ -90,4 +91,5 @@ class TakeFrame(Message, frozen=True):
     until_ns: int | None = None
 
 
+# What it is told.
 ToAcquisition = TakeFrame | Stop

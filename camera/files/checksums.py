@@ -14,6 +14,7 @@ from pathlib import Path
 
 __all__ = ["KIND", "ChecksumFile", "checksum", "read_checksums"]
 
+# By which sum lines are checked, as a recording names it.
 KIND = "crc32"
 _FILE = "checksums.sfv"
 _LINE = re.compile(r"(\S+) ([0-9a-f]{8})")

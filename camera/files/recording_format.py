@@ -36,6 +36,7 @@ __all__ = [
     "whole",
 ]
 
+# The file that makes a folder a recording, and the version of what stands in it.
 LABEL = "recording.json"
 VERSION = 1
 _MARK = "# kenpin "

@@ -207,6 +207,7 @@ def _mosaics(bits: str, **codes: int) -> Iterator[PixelFormat]:
         yield replace(grey, name=f"Bayer{letters}{bits}", code=code, channels=3, _read=read)
 
 
+# Those that are understood, by their names in GenICam's convention.
 PIXEL_FORMATS = (
     *_GREY,
     *_mosaics("8", GR=0x01080008, RG=0x01080009, GB=0x0108000A, BG=0x0108000B),

@@ -9,6 +9,7 @@ from kenpin.camera.source import CameraError
 
 __all__ = ["SOURCES", "build"]
 
+# The producer's source, in C.
 SOURCES = Path(__file__).with_name("csrc")
 WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Werror")
 # -z nodelete: the binding unloads a producer when it is closed; the cameras shall outlive that.

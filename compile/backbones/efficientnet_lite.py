@@ -152,6 +152,7 @@ def _family(number: int, width: float, depth: float, digits: str) -> Family:
     )
 
 
+# Its number, how much wider and deeper it is, and how the SHA-256 of its weights begins.
 EFFICIENTNET_LITE0 = _family(0, 1.0, 1.0, "57934424")
 EFFICIENTNET_LITE1 = _family(1, 1.0, 1.1, "77cc7160")
 EFFICIENTNET_LITE2 = _family(2, 1.1, 1.2, "9656183e")

@@ -29,6 +29,7 @@ from kenpin.compile.backbones.family import Family
 
 __all__ = ["GABOR", "GABOR_LAYERS", "Gabor", "morlet"]
 
+# Layers that a recipe may name, by their strides.
 GABOR_LAYERS = ("stride4", "stride8", "stride16")
 
 ORIENTATIONS = 4
@@ -268,4 +269,5 @@ class Gabor(Backbone):
         return [torch.cat(makers[tap.layer](), dim=1) for tap in self.taps]
 
 
+# The backbone of the name `gabor`.
 GABOR = Family(Gabor, GABOR_LAYERS, grid_px=8, colour=False)

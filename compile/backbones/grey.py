@@ -31,4 +31,5 @@ def _make(layers: tuple[str, ...], channels: int) -> Grey:  # noqa: ARG001
     return Grey()
 
 
+# The backbone of the name `grey`.
 GREY = Family(_make, ("grey",))

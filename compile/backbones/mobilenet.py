@@ -61,6 +61,7 @@ def _plan() -> list[tuple[int, int, int, int, int]]:
     return plan
 
 
+# Layers that a recipe may name, as torchvision calls them.
 MOBILENET_LAYERS = tuple(f"features.{n}" for n in range(1, len(_plan()) + 1))
 
 
@@ -94,6 +95,7 @@ class MobileNetV2(Backbone):
         return found
 
 
+# The backbone of the name `mobilenet_v2`.
 MOBILENET_V2 = Family(
     MobileNetV2,
     MOBILENET_LAYERS,

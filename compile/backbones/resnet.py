@@ -46,6 +46,7 @@ class ResNetShape:
     squeezes: bool = False
 
 
+# The shape of each network, by its name.
 RESNETS = {
     "resnet18": ResNetShape((2, 2, 2, 2), bottleneck=False),
     "resnet34": ResNetShape((3, 4, 6, 3), bottleneck=False),
@@ -181,6 +182,7 @@ def _family(name: str, digits: str | None) -> Family:
     )
 
 
+# With ImageNet's weights of torchvision, whose SHA-256 begins so.
 RESNET18 = _family("resnet18", "f37072fd")
 RESNET34 = _family("resnet34", "b627a593")
 RESNET50 = _family("resnet50", "0676ba61")

@@ -29,6 +29,7 @@ class Run:
     figures: Mapping[str, float]
 
 
+# Tells one tracker of a run.
 Tracker = Callable[[Run], None]
 
 
@@ -106,6 +107,7 @@ def _file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
 
+# By name: makes a tracker that writes below a folder.
 TRACKERS: Final[Mapping[str, Callable[[Path], Tracker]]] = {
     "tensorboard": _tensorboard,
     "mlflow": _mlflow,

@@ -120,4 +120,5 @@ class _ImportedFitting:
         ]
 
 
+# The workstation's half of the method `imported`.
 IMPORTED = _ImportedFitting()

@@ -28,6 +28,7 @@ __all__ = [
     "split_in",
 ]
 
+# What an image is for.
 Split = Literal["train", "test"]
 
 _SUFFIXES = ("_mask", "", "_gt", "_GT", "_label")

@@ -87,6 +87,7 @@ def _shapes(item: dict[str, Any]) -> list[Shape]:
     return [box(left, top, left + width, top + height)]
 
 
+# The layout of the name `coco`.
 COCO = DatasetLayout(
     "a .json with images, categories, annotations; images beside it", _is_one, _read
 )

@@ -131,6 +131,7 @@ def _kind(label: str, row: dict[str, str], mask: Path | None) -> str:
     return DEFECT if mask is not None and marks_something(mask) else GOOD
 
 
+# The layout of the name `csv`.
 CSV_LIST = DatasetLayout(
     "a .csv with the columns image, and perhaps kind, split, mask, category",
     lambda path: path.is_file() and path.suffix.lower() in (".csv", ".tsv"),

@@ -127,4 +127,5 @@ _DRAWN: dict[str, Callable[[Element], Shape]] = {
     "mask": _runs,
 }
 
+# The layout of the name `cvat`.
 CVAT = DatasetLayout("annotations.xml of CVAT for images 1.1; images beside it", _is_one, _read)

@@ -50,6 +50,7 @@ def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
             raise ConfigError(f"{loose}: is the mask of no image beside it; bring its image")
 
 
+# The layout of the name `kolektorsdd2`.
 KOLEKTOR = DatasetLayout(
     "train/ and test/, with 10000.png and its mask 10000_GT.png beside it", _is_one, _read
 )

@@ -107,4 +107,5 @@ def _runs(encoded: str, corner: tuple[float, float], file: Path) -> Runs:
     )
 
 
+# The layout of the name `labelme`.
 LABELME = DatasetLayout("images, each with a .json of its name that holds shapes", _is_one, _read)

@@ -37,6 +37,7 @@ def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
             )
 
 
+# The layout of the name `mtd`.
 MTD = DatasetLayout(
     "MT_Free/Imgs/, MT_Crack/Imgs/ and others, masks as .png beside .jpg", _is_one, _read
 )

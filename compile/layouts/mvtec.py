@@ -43,11 +43,13 @@ def _looks_like(folder: Path, good: str) -> bool:
     )
 
 
+# The layout of the name `mvtec`.
 MVTEC = DatasetLayout(
     "train/good/, test/good/, test/<defect>/, ground_truth/<defect>/, perhaps for each category",
     lambda path: _looks_like(path, GOOD),
     lambda path, category: _read(path, category, GOOD),
 )
+# The layout of the name `btad`.
 BTAD = DatasetLayout(
     "01/, 02/, 03/, each with train/ok/, test/ok/, test/ko/, ground_truth/ko/",
     lambda path: _looks_like(path, "ok"),

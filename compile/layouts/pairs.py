@@ -61,7 +61,9 @@ def _read_kinds(root: Path, category: str | None) -> Iterator[LabelledImage]:
             yield LabelledImage(file, name_in(place, file), kind, split, mask)
 
 
+# The layout of the name `pairs`.
 PAIRS = DatasetLayout(
     "images/ and masks/, a mask for each image with a defect", _is_pair, _read_pairs
 )
+# The layout of the name `folders`.
 FOLDERS = DatasetLayout("good/, and a folder for each kind of defect", _is_kinds, _read_kinds)

@@ -123,6 +123,7 @@ class Runs:
         part[window[: part.shape[0], : part.shape[1]]] = _MARKED
 
 
+# What marks a defect in a file of annotations.
 Shape: TypeAlias = Polygon | Polyline | Ellipse | Runs
 
 

@@ -45,6 +45,7 @@ def _division(folder: Path) -> dict[Path, str]:
     return {folder.parent / row["image"]: row["split"] for _, row in read_rows(listed)}
 
 
+# The layout of the name `visa`.
 VISA = DatasetLayout(
     "<category>/Data/Images/Normal/, Anomaly/, Data/Masks/Anomaly/, and split_csv/1cls.csv",
     lambda path: path.is_dir() and any(_is_category(p) for p in (path, *path.iterdir())),

@@ -93,4 +93,5 @@ class _BaselineFitting:
         return [_Same(scorer) for _ in task.ways]
 
 
+# The workstation's half of the method `baseline`.
 BASELINE = _BaselineFitting()

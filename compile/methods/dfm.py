@@ -97,4 +97,5 @@ class _DfmFitting(GaussianFitting):
         return one_gaussian(features, partial(_matrix, spec=spec))
 
 
+# The workstation's half of the method `dfm`.
 DFM = _DfmFitting()

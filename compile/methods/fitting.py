@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 F32 = NDArray[np.float32]
+# Makes a scorer of statistics, by the names that they have in a bundle.
 LoadArrays = Callable[[Mapping[str, F32]], Scorer]
 
 # How often a method that cannot forget is fitted anew.

@@ -28,8 +28,11 @@ __all__ = ["Infer", "LeaveOut", "LeftOut", "Load", "StagesOf", "Unseen"]
 
 F32 = NDArray[np.float32]
 Index = NDArray[np.intp]
+# Reads an image's pixels.
 Load = Callable[[Path], NDArray[Any]]
+# The steps of judging, with a scorer in them.
 StagesOf = Callable[[Scorer], Stages | WebStages]
+# What the network gives for an image's pixels.
 Infer = Callable[[NDArray[Any]], Inferred]
 
 

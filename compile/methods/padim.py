@@ -374,4 +374,5 @@ class _PadimFitting(GaussianFitting):
         return one_gaussian(features, lambda sums, *span: sums.whitening(*span, spec.shrinkage))
 
 
+# The workstation's half of the method `padim`.
 PADIM = _PadimFitting()

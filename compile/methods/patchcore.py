@@ -287,4 +287,5 @@ class _PatchCoreFitting:
         return PatchCoreScorer(centre, bank[None], squares[None], np.zeros(1, np.intp))
 
 
+# The workstation's half of the method `patchcore`.
 PATCHCORE = _PatchCoreFitting()

@@ -16,6 +16,7 @@ __all__ = [
     "good_below",
 ]
 
+# Arrays of this room: numbers, truths, counts.
 F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.signedinteger]

@@ -12,6 +12,7 @@ __all__ = ["TWIN_KINDS", "twin"]
 
 U8 = NDArray[np.uint8]
 
+# What is drawn into tiles, each so strong that any network must see it.
 TWIN_KINDS = ("black", "white", "noise", "line", "spot")
 
 # Sides and widths as shares of the image's shorter side.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = ["F32", "Area", "Item", "MapStore", "Mask"]
 
+# A map, which of its places count, and rows and columns of it.
 F32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Area = tuple[slice, slice]

@@ -22,6 +22,7 @@ SCRIPTS = ("numbers.js", "charts.js", "threshold.js", "sections.js", "report.js"
 # The live page counts in the same way.
 CONFIDENCE = Path(live_page.__file__).parent / "client" / "confidence.js"
 
+# Pictures by their gallery's title.
 Galleries = Mapping[str, Sequence[Picture]]
 
 

@@ -140,4 +140,5 @@ class CflowHead(TrainedHead):
         return [torch.optim.Adam(self.parameters(), self._rate)]
 
 
+# The workstation's half of the method `cflow`.
 CFLOW = MapFitting(CflowHead)

@@ -217,4 +217,5 @@ class EfficientAdHead(TrainedHead):
         ]
 
 
+# The workstation's half of the method `efficientad`.
 EFFICIENTAD = MapFitting(EfficientAdHead)

@@ -119,4 +119,5 @@ def _head_of(member: MethodSettings) -> Callable[[HeadPlan, Any], TrainedHead]:
     return fitting.head
 
 
+# The workstation's half of the method `ensemble`.
 ENSEMBLE = MapFitting(EnsembleHead)

@@ -95,4 +95,5 @@ class FastflowHead(TrainedHead):
         return [torch.optim.Adam(self.parameters(), self._rate, weight_decay=DECAY)]
 
 
+# The workstation's half of the method `fastflow`.
 FASTFLOW = MapFitting(FastflowHead)

@@ -161,4 +161,5 @@ class GanomalyHead(TrainedHead):
         ]
 
 
+# The workstation's half of the method `ganomaly`.
 GANOMALY = MapFitting(GanomalyHead)

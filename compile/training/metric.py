@@ -156,4 +156,5 @@ class MetricHead(TrainedHead):
         return [torch.optim.Adam(self.parameters(), self._spec.rate)]
 
 
+# The workstation's half of the method `metric`.
 METRIC = MapFitting(MetricHead)

@@ -170,4 +170,5 @@ class ReverseHead(TrainedHead):
         return [torch.optim.Adam(self.parameters(), self._rate, betas=BETAS)]
 
 
+# The workstation's half of the method `reverse_distillation`.
 REVERSE_DISTILLATION = MapFitting(ReverseHead)

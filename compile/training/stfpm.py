@@ -85,4 +85,5 @@ class StudentHead(TrainedHead):
         ]
 
 
+# The workstation's half of the method `stfpm`.
 STFPM = MapFitting(StudentHead)

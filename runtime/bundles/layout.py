@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["MANIFEST", "PROPOSALS", "SIGNATURES", "folder_name", "may_be_of", "product_of"]
 
+# The file that says what a bundle is, and names every other with its hash.
 MANIFEST = "manifest.json"
 # Beside the manifest; not in the content hash, so that a bundle may be signed later.
 SIGNATURES = "signatures.json"

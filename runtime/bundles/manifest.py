@@ -48,6 +48,7 @@ __all__ = [
     "parse_manifest",
 ]
 
+# The version of manifests that is read and written.
 SCHEMA = 1
 
 # Hex digits of the content hash in a bundle's name: enough to tell bundles

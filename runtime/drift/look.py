@@ -14,6 +14,7 @@ __all__ = ["BOTH_SIDES", "DETAIL", "LIGHT", "QUANTITIES", "PictureLook", "look_a
 
 F32 = NDArray[np.float32]
 
+# What is measured of a frame's light.
 LIGHT = (
     "brightness",
     "contrast",
@@ -22,7 +23,9 @@ LIGHT = (
     "light_middle_right",
     "light_right",
 )
+# What is measured of its detail, across the line and along it.
 DETAIL = ("detail_across", "detail_along")
+# All that is measured of a frame.
 QUANTITIES = LIGHT + DETAIL
 # More detail than ever is no loss of focus.
 BOTH_SIDES = frozenset(LIGHT)

@@ -39,6 +39,7 @@ class Execution:
     overhear: OnFeatures | None = None
 
 
+# Threads as OpenVINO takes them, and the tuning that lies beside the bundle.
 AS_USUAL = Execution()
 
 

@@ -34,6 +34,7 @@ class Promise(StrEnum):
     HEARTBEAT = "heartbeat"
 
 
+# What each promise says, for people.
 SENTENCES: Mapping[Promise, str] = {
     Promise.ANSWER: "every trigger is acknowledged and gets a verdict, or an error says why not",
     Promise.IN_TIME: "the verdict comes by its deadline",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["BEAT_NS", "PlcLimits"]
 
+# From heartbeat to heartbeat.
 BEAT_NS = 100_000_000
 
 

@@ -13,6 +13,7 @@ from kenpin.runtime.wire.verdict_messages import State
 
 __all__ = ["WELL", "Bundles", "Numbers", "Pulse"]
 
+# States in which a line inspects.
 WELL = frozenset({State.READY, State.SINGLE, State.CONTINUOUS})
 _MS = 1_000_000
 _REMEMBERED = 2048

@@ -22,6 +22,7 @@ __all__ = [
     "text_of",
 ]
 
+# What an entry of the audit log is about.
 What = Literal["bundle", "threshold", "review", "key", "setting", "alarm", "account", "log"]
 # What the first line has for the hash of the line before it.
 FIRST = "0" * 64

@@ -11,6 +11,7 @@ from kenpin.config.camera import CameraSettings
 
 __all__ = ["HEIGHT_UNKNOWN", "Geometry", "NoBundleError", "geometry_of"]
 
+# Why the frames' memory cannot be sized.
 HEIGHT_UNKNOWN = (
     "ring.pixel_bytes: nobody says how high the blocks of the web are; give it here "
     "(lines x width), or camera.lines_per_frame"

@@ -44,6 +44,7 @@ __all__ = [
     "last_reviewed",
 ]
 
+# What a person said of a frame.
 Says = Literal["good", "defect"]
 # What a defect may be called; the same list for everybody, so that words can be counted.
 WORDS = ("scratch", "spot", "stain", "band", "hole", "dent", "edge", "print", "foreign", "other")

@@ -131,11 +131,14 @@ class Status(_Command):
     type: Literal["status"]
 
 
+# Whatever a client may send.
 Command = (
     Hello | Trigger | Ack | Prepare | Activate | Selftest | RollStart | RollStop | Reset | Status
 )
 _MODELS: tuple[Any, ...] = get_args(Command)
+# The `type` of each command.
 KINDS = frozenset(get_args(model.model_fields["type"].annotation)[0] for model in _MODELS)
+# Reads a command, and refuses what is none.
 COMMANDS: TypeAdapter[Command] = TypeAdapter(
     Annotated[Command, Field(discriminator="type")], config=ConfigDict(cache_strings=KEPT_STRINGS)
 )

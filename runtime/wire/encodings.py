@@ -64,6 +64,7 @@ def _about(
     return known, str(trig) if short else None
 
 
+# Encodings by the name that settings give them.
 CODECS: Mapping[str, Codec] = {
     encoding.value: Codec(
         partial(encode, encoding=encoding),

@@ -29,6 +29,7 @@ __all__ = [
 # half an hour: a process looks as if it leaked. Keys do come again.
 KEPT_STRINGS: Literal["keys"] = "keys"
 
+# Limits of what a message holds.
 MAX_NAME_CHARS = 250
 MAX_DETAIL_CHARS = 500
 MAX_TRIG_CHARS = 128

@@ -16,6 +16,7 @@ __all__ = ["RECEIVE_HWM", "Keys", "Link", "Published", "connecting", "published"
 
 SocketKind = TypeVar("SocketKind", bound=zmq.Socket[Any])
 
+# Messages that wait in a client; ZeroMQ drops those that find no room.
 RECEIVE_HWM = 1000
 _REOPEN_S = 0.1
 _FAILURES = (

@@ -79,6 +79,7 @@ class State(StrEnum):
     CONTINUOUS = "operational.continuous"
 
 
+# Whose clock says when a frame was acquired, and what sets the box's.
 AcquisitionClock = Literal["monotonic", "device", "ptp"]
 ClockSync = Literal["ptp", "ntp", "none"]
 
@@ -292,6 +293,7 @@ class StateMessage(Frozen):
     t_wall_ns: U64 = Field(description="the same moment, ns since 1970 UTC, a label only")
 
 
+# What is sent to whoever triggered, and published.
 Message = VerdictMessage | StateMessage
 
 

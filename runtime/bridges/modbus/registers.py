@@ -37,7 +37,9 @@ __all__ = [
     "word_of",
 ]
 
+# Of the registers, for a PLC to compare.
 MAP_VERSION = 1
+# Parts whose results stand there at once.
 SLOTS = 8
 _NUMBERS = 65535
 
@@ -189,6 +191,7 @@ CONTROL_BITS = (
     Bit(4, "execute", "toggle: each change executes `command`"),
     Bit(7, "set_offline", "no triggers are taken"),
 )
+# What the PLC writes: its first register, and its words.
 CONTROL_AT = 0
 CONTROL = BlockLayout(
     16,
@@ -239,6 +242,7 @@ FLAG_BITS = (
     Bit(5, "execute_ack", "follows `execute` once the command is done"),
     Bit(6, "triggered", "frames are taken on triggers; 0: the line runs by itself"),
 )
+# What the bridge says of the line: its first register, and its words.
 STATUS_AT = 100
 STATUS = BlockLayout(
     50,
@@ -284,6 +288,7 @@ RESULT_BITS = (
     Bit(7, "has_deadline", "`deadline_us` is valid"),
     Bit(8, "judged", "a frame was taken and looked at"),
 )
+# What is known of one part, its result.
 RESULT = BlockLayout(
     50,
     (
@@ -313,10 +318,13 @@ RESULT = BlockLayout(
         Register(47, "session", "u32", "that the trigger belongs to"),
     ),
 )  # fmt: skip
+# A place in which no result stands.
 EMPTY_RESULT = [0] * RESULT.size
+# The first register of the one result to look at, and of all that stand there.
 WINDOW_AT = 150
 SLOTS_AT = 200
 
+# What was acquired: its first register, and its words.
 ACQUISITIONS_AT = SLOTS_AT + SLOTS * RESULT.size
 ACQUISITIONS = BlockLayout(
     4 * SLOTS,
@@ -329,6 +337,7 @@ ACQUISITIONS = BlockLayout(
         )
     ),
 )
+# Which line it is: its first register, and its words.
 IDENTITY_AT = ACQUISITIONS_AT + ACQUISITIONS.size
 IDENTITY = BlockLayout(
     65,
@@ -338,6 +347,7 @@ IDENTITY = BlockLayout(
         Register(33, "line", "text32", "the production line"),
     ),
 )
+# Behind the last register.
 END = IDENTITY_AT + IDENTITY.size
 
 
@@ -351,6 +361,7 @@ class Block:
     note: str
 
 
+# All of the map, in order.
 BLOCKS = (
     Block(CONTROL_AT, "control", CONTROL, "written by the PLC, best as one block in each cycle"),
     Block(STATUS_AT, "status", STATUS, "read it with the window behind it in one request"),

@@ -19,6 +19,7 @@ from kenpin.runtime.bridges.process import Bridged
 
 __all__ = ["UNDER_WAY", "Client", "Message", "MqttError", "Will", "stay_connected"]
 
+# The library's names, which no other module of the bridge imports from it.
 Client = aiomqtt.Client
 Message = aiomqtt.Message
 Will = aiomqtt.Will

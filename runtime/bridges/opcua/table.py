@@ -18,6 +18,7 @@ __all__ = [
     "companion",
 ]
 
+# The namespace of OPC 40100-1, Machine Vision.
 COMPANION_URI = "http://opcfoundation.org/UA/MachineVision"
 
 

@@ -22,7 +22,9 @@ from kenpin.runtime.wire.verdict_messages import State
 
 __all__ = ["LINE_URI", "Method", "VisionSystem"]
 
+# The namespace of what the companion specification has no word for.
 LINE_URI = "urn:kenpin:line"
+# What is called where a client calls a method.
 Method = Callable[..., Awaitable[list[ua.Variant]]]
 
 _V = ua.VariantType

@@ -12,6 +12,7 @@ from kenpin.runtime.bridges.sparkplug.payload import Metric, MetricType
 
 __all__ = ["COMMANDS", "METRICS", "SAID", "TO", "TO_ALL", "TO_COMMANDER", "metrics_of", "typed"]
 
+# The metrics that carry a line's messages, and to whom they are.
 SAID, TO = "Said/Message", "Said/To"
 TO_ALL, TO_COMMANDER = "all", "commander"
 _MS = 1_000_000

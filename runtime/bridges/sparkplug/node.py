@@ -22,6 +22,7 @@ from kenpin.runtime.wire.map_encoding import MAX_COMMAND_BYTES
 
 __all__ = ["REBIRTH", "EdgeNode", "asks_rebirth", "commands_of"]
 
+# The command by which a host asks for all births again.
 REBIRTH = "Node Control/Rebirth"
 _BDSEQ = "bdSeq"
 _NUMBERS = 256

@@ -135,6 +135,7 @@ class TakeOver(Message, frozen=True):
     """The line is yours now: leave your niceness."""
 
 
+# What an inspection process is told.
 ToInspection = Judge | EndWeb | RunSelftest | TakeOver | Stop
 
 
@@ -215,6 +216,7 @@ class LinkSet(Message, frozen=True):
     """The store's link leads to the bundle in force, as a process beside it reports."""
 
 
+# What it tells.
 FromInspection = (
     Judged | AlsoFound | WebEnded | PhaseChanged | SelftestEnded | TookOver | Drifted | Failed
 )
@@ -228,4 +230,5 @@ class Gone:
     jobs: tuple[int, ...]
 
 
+# What its handle hands on: all that it tells, and its end.
 InspectionEvent = FromInspection | Gone

@@ -26,6 +26,7 @@ from kenpin.runtime.wire.web_messages import WebPart
 
 __all__ = ["VERSION", "Archiving"]
 
+# Of the archive's JSON.
 VERSION = 1
 # A folder that cannot be had is tried again so often: a disk may be mounted later.
 _AGAIN_S = 2.0

@@ -16,6 +16,7 @@ from kenpin.runtime.service.reviews import last_reviewed
 
 __all__ = ["ArchiveStore", "Kind", "NoRoomError"]
 
+# What a frame was judged to be: each has a folder of its own.
 Kind = Literal["ng", "ok"]
 KINDS: tuple[Kind, ...] = ("ng", "ok")
 

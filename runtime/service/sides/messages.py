@@ -152,6 +152,7 @@ class PageReport(Message, frozen=True):
     fault: str
 
 
+# What the status page is told.
 ToStatus = VerdictTimes | LineTotals
 
 
@@ -192,6 +193,7 @@ class StopRoll(Message, frozen=True):
     line: int
 
 
+# What the roll book is told.
 ToRolls = OpenBook | AddFindings | AddDefects | StartRoll | StopRoll
 
 
@@ -207,6 +209,7 @@ class RollsFailed(Message, frozen=True):
     detail: str
 
 
+# What it tells.
 FromRolls = PageWritten | RollsFailed
 
 
@@ -230,6 +233,7 @@ class GenericReport(Message, frozen=True):
     fault: str
 
 
+# What a side process of an installed package is told.
 ToGeneric = VerdictGiven | Lent
 
 
@@ -269,4 +273,5 @@ class LivePageReport(Message, frozen=True):
     instead_of: str = ""
 
 
+# What the live page is told.
 ToLivePage = WithoutPicture | Lent | LineTotals | BundleChanged

@@ -44,6 +44,7 @@ from kenpin.runtime.service.sides.page.thresholds import threshold_tree
 __all__ = ["CLIENT", "make_app"]
 
 HERE = Path(__file__).parent
+# The page's files, as a browser has them.
 CLIENT = HERE / "client"
 TEXTS = HERE / "texts"
 COOKIE = "kenpin"

@@ -19,6 +19,7 @@ from kenpin.runtime.web.picture import under_the_map
 
 __all__ = ["PER_PAGE", "ReviewedScores", "archive_tree", "archived_picture", "reviewed_scores"]
 
+# Frames of the archive that are shown at a time.
 PER_PAGE = 24
 # Of reviews, the newest are counted; each is a file that must be read.
 REVIEWS = 2000

@@ -18,6 +18,7 @@ from kenpin.config.text import brief
 
 __all__ = ["POLICY", "Guard"]
 
+# Content-Security-Policy: nothing but the page's own files.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -13,6 +13,7 @@ __all__ = ["LARGE_PX", "QUALITY", "SMALL_PX", "eight_bits", "fit_within"]
 
 U8 = NDArray[np.uint8]
 
+# The longest side of a picture and of a small one, and JPEG's quality of both.
 LARGE_PX, SMALL_PX = 960, 132
 QUALITY = 80
 

@@ -14,8 +14,10 @@ from kenpin.runtime.service.sides.page.accounts import Login
 __all__ = ["NO_ARCHIVE", "Handler", "RequestRefusedError", "asked", "reasoned", "refusal"]
 
 BODY_BYTES = 16 * 1024
+# What is answered where `[archive]` is missing.
 NO_ARCHIVE = "this line keeps no archive"
 
+# Answers a request of somebody who has logged in.
 Handler = Callable[[Request, Login], Awaitable[Response]]
 
 
