@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from kenpin.config.backbone import BackboneSpec
-from kenpin.config.methods import MethodSettings, MethodSpec, PatchCoreSpec
+from kenpin.config.methods import MethodSettings, MethodSpec, PatchCoreSpec, tables_of
 from kenpin.config.settings import Settings
 from kenpin.config.trained import DrawnSpec, TrainedSpec, trained
 
@@ -101,6 +101,9 @@ class EnsembleSpec(TrainedSpec):
              long and by what they are trained is said here
     join     "max" of their maps or their "sum", each divided by the level that its highest
              places in good tiles usually end at
+
+    A member's defaults of other tables are the ensemble's: with `metric` or `ganomaly` among them
+    `score.smooth_sigma_px = 0.0`, unless the recipe says otherwise.
     """
 
     name: Literal["ensemble"]
@@ -117,6 +120,16 @@ class EnsembleSpec(TrainedSpec):
                     "expected more"
                 )
         return self
+
+    @classmethod
+    def defaults_with(cls, table: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+        """See `MethodSettings`: those of all members."""
+        members = table.get("members")
+        found: dict[str, Mapping[str, Any]] = {}
+        for one in members if isinstance(members, Sequence) else ():
+            for name, keys in tables_of(one if isinstance(one, Mapping) else {}).items():
+                found[name] = {**found.get(name, {}), **keys}
+        return found
 
     def unfit_for_webs(self) -> str:
         """See `MethodSettings`."""

@@ -76,6 +76,11 @@ class MethodSettings(Settings):
         """Defaults that are others for an endless web than for parts."""
         return {}
 
+    @classmethod
+    def defaults_with(cls, table: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:  # noqa: ARG003
+        """`table_defaults` with this table `[method]`, which nobody has looked through yet."""
+        return cls.table_defaults
+
     def unfit_for_webs(self) -> str:
         """Why an endless web cannot be judged with these settings; empty if it can."""
         if self.share == "tile":
@@ -314,7 +319,7 @@ def for_webs(table: Mapping[str, Any]) -> dict[str, Any]:
 def tables_of(table: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     """The defaults that a method has for a recipe's other tables."""
     try:
-        return METHODS.find(str(table.get("name"))).settings.table_defaults
+        return METHODS.find(str(table.get("name"))).settings.defaults_with(table)
     except ConfigError:
         return {}  # whoever reads it next says what is wrong with it
 

@@ -23,6 +23,7 @@ from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.fingerprint import fingerprint
 from kenpin.config.errors import ConfigError, OutputError
 from kenpin.config.exits import Exit
+from kenpin.config.methods import tables_of
 from kenpin.config.recipe import Recipe
 from test_imported import with_spot
 
@@ -277,6 +278,18 @@ def test_a_seed_is_put_wherever_a_recipe_has_one(grid_file: Path) -> None:
     cell = next(c for c in cells_of(load_grid(grid_file)) if (c.method, c.seed) == ("both", 1))
     spec: Any = cell.recipe.method
     assert [spec.seed, *(member.method.seed for member in spec.members)] == [1, 1, 1]
+
+
+def test_the_grid_of_all_methods_blurs_no_map_whose_highest_place_is_the_score() -> None:
+    grid = load_grid(Path(__file__).parents[1] / "benchmarks" / "methods.toml")
+    names = []
+    for method in grid.methods:
+        table = method.recipe.get("method", {"name": method.name})
+        for name, keys in tables_of(table).items():
+            said = {**grid.recipe, **method.recipe}[name]
+            assert said == keys, method.name
+            names.append(method.name)
+    assert names == ["metric", "ganomaly"]
 
 
 def test_the_page_marks_the_best_of_each_data_set_and_tells_the_spread() -> None:

@@ -27,7 +27,7 @@ from kenpin.config.ensemble import EnsembleSpec
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.methods import PatchCoreSpec
-from kenpin.config.recipe import load_recipe
+from kenpin.config.recipe import Recipe, load_recipe
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.replay import main as edge_replay
 from kenpin.runtime.selftest import open_tested
@@ -195,6 +195,24 @@ def test_members_that_cannot_be_joined_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(complaint)):
         load_recipe(tiny, [f"method={{{ensemble(members)}}}"])
+
+
+@pytest.mark.parametrize(
+    ("members", "blur_px"),
+    [
+        ('{name="stfpm"},{name="fastflow"}', 4),
+        ('{name="stfpm"},{name="metric"}', 0),
+        ('{name="ganomaly"},{name="patchcore"}', 0),
+    ],
+)
+def test_the_map_is_blurred_unless_a_members_highest_place_is_the_score(
+    tiny: Path, members: str, blur_px: float
+) -> None:
+    method = f"method={{{ensemble(members)}}}"
+    recipe = load_recipe(tiny, [method])
+    assert recipe.score.smooth_sigma_px == blur_px
+    assert Recipe.model_validate(recipe.model_dump()) == recipe
+    assert load_recipe(tiny, [method, "score.smooth_sigma_px=2"]).score.smooth_sigma_px == 2
 
 
 @pytest.mark.thorough

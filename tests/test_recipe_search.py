@@ -263,6 +263,23 @@ def test_a_number_that_is_tried_takes_the_place_of_the_users_share(
         assert (method == recipe.method) == (tried is None)
 
 
+def test_a_map_whose_highest_place_is_the_score_is_not_blurred(workshop: Workshop) -> None:
+    def offered(method: str) -> tuple[Any, ...]:
+        asked: dict[str, tuple[Any, ...]] = {}
+
+        def choose(key: str, options: tuple[Any, ...]) -> Any:
+            return asked.setdefault(key, options)[0]
+
+        Space(load_recipe(workshop.recipe, [f"method={{{method}}}"]), {"gabor": None}).suggest(
+            choose
+        )
+        return asked["score.smooth_sigma_px"]
+
+    assert offered('name="stfpm"') == (2.0, 4.0, 8.0, 12.0)
+    assert offered('name="metric"') == (0.0,)
+    assert offered('name="ensemble",members=[{name="stfpm"},{name="ganomaly"}]') == (0.0,)
+
+
 def test_layers_that_a_weights_file_lacks_are_not_tried(tmp_path: Path, recipe: Recipe) -> None:
     weights = reference.Weights()
     reference.resnet("resnet18", weights, np.zeros((1, 1, 32, 32), np.uint8), 1)

@@ -15,6 +15,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.methods import METHODS
 from kenpin.config.recipe import Recipe
 from kenpin.config.toml import toml_of
+from kenpin.config.trained import TrainedSpec
 
 __all__ = ["Option", "Space", "usable_backbones"]
 
@@ -75,7 +76,7 @@ class Space:
         ask("backbone.layers", self._tapped(backbone), backbone)
         ask("backbone.grid_px", (None, *GRIDS))
         ask("tiles", self._tiles())
-        ask("score.smooth_sigma_px", SMOOTH)
+        ask("score.smooth_sigma_px", () if self._keeps_its_blur() else SMOOTH)
         ask("engine.batch", BATCHES)
         if method == "padim":
             ask("method.dimensions", DIMENSIONS, "padim")
@@ -142,6 +143,13 @@ class Space:
         if weights is not None:
             tree["backbone"]["weights"] = str(weights)
         return toml_of(tree) + "\n"
+
+    def _keeps_its_blur(self) -> bool:
+        """Whether the map's highest place is the score itself, as the method's defaults say."""
+        method = self._recipe.method
+        if not isinstance(method, TrainedSpec):
+            return False
+        return "smooth_sigma_px" in method.defaults_with(method.model_dump()).get("score", {})
 
     def _methods(self) -> tuple[Option, ...]:
         own = self._recipe.method.name
