@@ -27,6 +27,7 @@ from kenpin.compile.training.head import (
 from kenpin.compile.training.margins import MarginLoss
 from kenpin.compile.training.no_number import at_least_zero, at_most
 from kenpin.compile.training.plain import Residual
+from kenpin.config.errors import ConfigError
 from kenpin.config.trained import MetricSpec
 
 __all__ = ["METRIC", "MetricHead", "spread_out"]
@@ -59,6 +60,13 @@ class _Nearest(nn.Module):
         stride = plan.taps[-1].stride_px
         self._factor = stride / plan.grid_px
         self._margin = -(-plan.halo_px // stride)
+        if plan.size_px // stride <= 2 * self._margin:
+            raise ConfigError(
+                f"tiles of {plan.size_px} px with a halo of {plan.halo_px} px leave no place of "
+                f"{plan.taps[-1].layer}, which has one every {stride} px, to method metric: "
+                f"set tiles.size_px to {stride * (2 * self._margin + 1)} or more, or shrink "
+                "tiles.halo_px"
+            )
         self.register_buffer("bank", torch.zeros(prototypes, dimensions))
 
     def embedded(self, maps: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ Deng and Li, Anomaly Detection via Reverse Distillation from One-Class Embedding
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -140,6 +141,14 @@ class ReverseHead(TrainedHead):
                 f"reverse_distillation halves the map of {plan.taps[-1].layer} once more; use a "
                 "multiple of it"
             )
+        for fine, coarse in pairwise(plan.taps):
+            if fine.stride_px == coarse.stride_px and fine.channels != coarse.channels:
+                raise ConfigError(
+                    f"layers {fine.layer} and {coarse.layer} are both of stride {fine.stride_px}, "
+                    f"with {fine.channels} and {coarse.channels} channels: method "
+                    "reverse_distillation goes from one to the other by doubling the map; set "
+                    "backbone.layers to one of them"
+                )
         self.summary = _Summary(plan.taps, spec.width)
         self.decoder = _Decoder(plan.taps, spec.width)
         self.embedding = _AnglesApart(plan.taps, plan.grid_px)

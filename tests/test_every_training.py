@@ -1,0 +1,65 @@
+"""What holds for every method that is trained: other backbones, bundles, webs, memory, refusals."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from kenpin.compile.backbones import BACKBONES
+from kenpin.compile.prepare import prepare
+from kenpin.compile.training.head import HeadPlan
+from kenpin.compile.training.reverse_distillation import ReverseHead
+from kenpin.config.errors import ConfigError
+from kenpin.config.methods import METHODS
+from kenpin.config.recipe import load_recipe
+from kenpin.config.trained import ReverseDistillationSpec, TrainedSpec
+from trainings import tiny_recipe
+
+U8 = NDArray[np.uint8]
+# Where the defaults would take minutes for what is asked.
+SMALLER = {
+    "efficientad": ",distill_steps=1,width=8,features=8",
+    "ensemble": ',members=[{name="stfpm"},{name="fastflow"}]',
+    "ganomaly": ",width=8",
+}
+TRAINED = sorted(
+    name for name in METHODS.names() if issubclass(METHODS.find(name).settings, TrainedSpec)
+)
+# After two steps all tiles are alike but for the last digits of their cosines.
+ALIKE = {"metric": 1e-3}
+# Two see a tile as a whole; what somebody else's network rests on, nobody knows.
+OFF_WEBS = ("ganomaly", "imported", "metric")
+WEB = """
+name = "web"
+images.good = "good"
+frame = { geometry = "continuous", width_px = 160 }
+method.name = "padim"
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_recipe(tmp_path_factory.mktemp("tiny"))
+
+
+def test_layers_of_one_stride_that_no_doubling_leads_between_are_refused() -> None:
+    def made(*layers: str) -> ReverseHead:
+        fresh = partial(BACKBONES.find("mobilenet_v2").make, layers, 1)
+        spec = ReverseDistillationSpec(name="reverse_distillation")
+        return ReverseHead(HeadPlan(fresh(), fresh, 1, 64, 8, 16), spec)
+
+    complaint = r"features\.10 and features\.13 are both of stride 16, with 64 and 96 channels"
+    with pytest.raises(ConfigError, match=complaint):
+        made("features.6", "features.10", "features.13")
+    made("features.11", "features.13")
+
+
+def test_tiles_whose_halo_leaves_a_measure_no_place_are_refused(tiny: Path) -> None:
+    said = ['method.name="metric"', 'images.good="none"']
+    with pytest.raises(ConfigError, match=r"64 px with a halo of 24 px .*size_px to 80 or more"):
+        prepare(load_recipe(tiny, [*said, "tiles={size_px=64,halo_px=24}"]))
+    prepare(load_recipe(tiny, [*said, "tiles={size_px=80,halo_px=24}"]))
