@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +14,16 @@ from numpy.typing import NDArray
 
 from kenpin.compile.backbones import BACKBONES
 from kenpin.compile.prepare import prepare
+from kenpin.compile.training import pool as pool_module
 from kenpin.compile.training.head import HeadPlan
+from kenpin.compile.training.pool import gather
 from kenpin.compile.training.reverse_distillation import ReverseHead
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import METHODS
 from kenpin.config.recipe import load_recipe
 from kenpin.config.trained import ReverseDistillationSpec, TrainedSpec
-from trainings import tiny_recipe
+from kenpin.runtime.judging.lamp import Lamp
+from trainings import prepared_for, tiny_recipe
 
 U8 = NDArray[np.uint8]
 # Where the defaults would take minutes for what is asked.
@@ -63,3 +69,29 @@ def test_tiles_whose_halo_leaves_a_measure_no_place_are_refused(tiny: Path) -> N
     with pytest.raises(ConfigError, match=r"64 px with a halo of 24 px .*size_px to 80 or more"):
         prepare(load_recipe(tiny, [*said, "tiles={size_px=64,halo_px=24}"]))
     prepare(load_recipe(tiny, [*said, "tiles={size_px=80,halo_px=24}"]))
+
+
+def test_no_more_tiles_are_held_than_may_be(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    most, side = 64, 64
+    monkeypatch.setattr(pool_module, "POOL_BYTES", most * side**2)
+    tile = np.zeros((1, side, side), np.uint8)
+
+    def shown(*_: Any) -> Iterator[tuple[U8, int, bool]]:
+        for number in range(5 * most):
+            tile[:] = number % 251
+            yield tile, number, number % 2 == 0
+
+    monkeypatch.setattr(pool_module, "_all", shown)
+    prepared, images = prepared_for(tiny, 'name="stfpm"')
+    tracemalloc.start()
+    try:
+        pool = gather(images, prepared.recipe, prepared.grid, Lamp(None), 0, lambda *_: None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert pool.tiles.shape == (most, 1, side, side)
+    assert peak < 1.5 * pool.tiles.nbytes
+    # Each with its own part, and no more of the first than of the last.
+    assert (pool.tiles[:, 0, 0, 0] == pool.parts % 251).all()
+    assert (pool.of_photo == (pool.parts % 2 == 0)).all()
+    assert most < np.median(pool.parts) < 4 * most

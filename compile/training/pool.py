@@ -74,21 +74,22 @@ def gather(
     rng = np.random.default_rng(seed)
     channels = recipe.frame.channels
     most = max(FEWEST_TILES, POOL_BYTES // (channels * grid.size**2))
-    kept: list[tuple[U8, int, bool]] = []
+    # Its pages are taken from the machine as tiles come: few tiles take no more than they are.
+    tiles = np.empty((most, channels, grid.size, grid.size), np.uint8)
+    parts, photos = np.empty(most, np.intp), np.empty(most, np.bool_)
+    kept = 0
     for seen, (tile, part, photo) in enumerate(_all(images, recipe, grid, lamp, progress)):
         # Vitter's algorithm R: every tile is as likely to stay as any other.
         place = seen if seen < most else int(rng.integers(seen + 1))
-        if place == len(kept):
-            kept.append((tile.copy(), part, photo))
-        elif place < most:
-            kept[place] = tile.copy(), part, photo
-    if len(kept) < FEWEST_TILES:
+        if place < most:
+            tiles[place], parts[place], photos[place] = tile, part, photo
+            kept = max(kept, place + 1)
+    if kept < FEWEST_TILES:
         raise ConfigError(
-            f"{images.folder}: gives {len(kept)} tiles to train on, expected at least "
+            f"{images.folder}: gives {kept} tiles to train on, expected at least "
             f"{FEWEST_TILES}; photograph more good material, or use padim or patchcore"
         )
-    tiles, parts, photos = zip(*kept, strict=True)
-    return Pool(np.stack(tiles), np.array(parts, np.intp), np.array(photos))
+    return Pool(tiles[:kept], parts[:kept], photos[:kept])
 
 
 def _all(
