@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import csv
 import time
+import urllib.request
+from collections.abc import Iterator
 from functools import partial
+from http.client import HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -331,6 +336,33 @@ def test_tensorboard_reads_what_was_tracked(tmp_path: Path) -> None:
     assert found.Scalars("auroc")[0].value == pytest.approx(0.97)
 
 
+class Callers(ThreadingHTTPServer):
+    """Answers nobody, and counts who comes by: as a tracker's server and as everybody's proxy."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), BaseHTTPRequestHandler)
+        self.came: list[Any] = []
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        self.came.append(client_address)
+        return False
+
+
+@pytest.fixture
+def callers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callers]:
+    with Callers() as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "WANDB_BASE_URL"):
+            monkeypatch.setenv(name, url)
+            monkeypatch.setenv(name.lower(), url)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
 @pytest.mark.real
 def test_mlflow_reads_what_was_tracked(tmp_path: Path) -> None:
     tracking: Any = pytest.importorskip("mlflow.tracking")
@@ -345,7 +377,9 @@ def test_mlflow_reads_what_was_tracked(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_weights_and_biases_keeps_what_was_tracked_and_sends_nothing(tmp_path: Path) -> None:
+def test_weights_and_biases_keeps_what_was_tracked_and_sends_nothing(
+    tmp_path: Path, callers: Callers
+) -> None:
     pytest.importorskip("wandb")
     tracker_of(f"wandb={tmp_path}")(RUN)
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
@@ -355,3 +389,8 @@ def test_weights_and_biases_keeps_what_was_tracked_and_sends_nothing(tmp_path: P
     while b"auroc" not in file.read_bytes():
         assert time.monotonic() < end
         time.sleep(0.05)
+    assert callers.came == []
+    # Whoever would send is seen.
+    with pytest.raises((OSError, HTTPException)):
+        urllib.request.urlopen("http://elsewhere.invalid")
+    assert callers.came
