@@ -6,10 +6,12 @@ What all of them share is `TrainedSpec`. Each says of itself whether endless web
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 
@@ -26,6 +28,7 @@ __all__ = [
     "REVERSE_DISTILLATION",
     "STFPM",
     "CflowSpec",
+    "DrawnKind",
     "DrawnSpec",
     "EfficientAdSpec",
     "FastflowSpec",
@@ -43,7 +46,6 @@ __all__ = [
 MetricLoss = Literal["arcface", "cosface", "sphereface", "l2_softmax", "center"]
 # Defects that a training draws.
 TwinKind = Literal["spot", "scratch", "stain", "band", "grain", "cut_paste"]
-EVERY_KIND: tuple[TwinKind, ...] = ("spot", "scratch", "stain", "band", "grain", "cut_paste")
 # Drawn by hand into photographs, defects below this are lost in most cameras' noise; above the
 # upper one every network finds them.
 CONTRASTS = (12.0, 60.0)
@@ -57,33 +59,77 @@ def _whole_tiles(name: str) -> str:
     )
 
 
+def _rising(contrast: tuple[float, float] | None, size_px: tuple[int, int] | None) -> None:
+    if contrast is not None and not 1 <= contrast[0] <= contrast[1] <= 255:
+        raise ValueError(
+            f"twins.contrast is {contrast[0]:g} to {contrast[1]:g}; expected grey levels from 1 to "
+            "255, the lower one first"
+        )
+    if size_px is not None and not 1 <= size_px[0] <= size_px[1]:
+        raise ValueError(
+            f"twins.size_px is {size_px[0]} to {size_px[1]}; expected pixels from 1 on, the "
+            "smaller first"
+        )
+
+
+class DrawnKind(Settings):
+    """A kind of defect with a contrast and sizes of its own; its name alone is such a table, too.
+
+    kind      of defect
+    contrast  of this kind; by default that of all
+    size_px   of this kind; by default those of all
+    """
+
+    kind: TwinKind
+    contrast: tuple[float, float] | None = None
+    size_px: tuple[int, int] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_name(cls, said: Any) -> Any:
+        return {"kind": said} if isinstance(said, str) else said
+
+    @model_serializer(mode="wrap")
+    def _as_a_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any] | str:
+        tree: dict[str, Any] = {k: v for k, v in handler(self).items() if v is not None}
+        # Bundles keep the content hash they had before kinds could say more.
+        return tree if len(tree) > 1 else self.kind
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        _rising(self.contrast, self.size_px)
+        return self
+
+
+EVERY_KIND = tuple(DrawnKind(kind=kind) for kind in get_args(TwinKind))
+
+
 class DrawnSpec(Settings):
     """Anomaly twins: what is drawn into good tiles, for failures that are known by their looks.
 
-    kinds     of defects, drawn in turn
+    kinds     of defects, drawn in turn: names of spot, scratch, stain, band, grain or
+              cut_paste, and tables for those with a contrast or sizes of their own
     contrast  grey levels that they differ by from what is around them, from and to
     size_px   diameter of spots and stains, width of scratches and bands, side of what is cut
               out and pasted elsewhere, from and to; by default each kind's own sizes
     """
 
-    kinds: tuple[TwinKind, ...] = Field(default=EVERY_KIND, min_length=1)
+    kinds: tuple[DrawnKind, ...] = Field(default=EVERY_KIND, min_length=1)
     contrast: tuple[float, float] = CONTRASTS
     size_px: tuple[int, int] | None = None
 
     @model_validator(mode="after")
-    def _rising(self) -> Self:
-        low, high = self.contrast
-        if not 1 <= low <= high <= 255:
-            raise ValueError(
-                f"twins.contrast is {low:g} to {high:g}; expected grey levels from 1 to 255, the "
-                "lower one first"
-            )
-        if self.size_px is not None and not 1 <= self.size_px[0] <= self.size_px[1]:
-            raise ValueError(
-                f"twins.size_px is {self.size_px[0]} to {self.size_px[1]}; expected pixels from 1 "
-                "on, the smaller first"
-            )
+    def _in_order(self) -> Self:
+        _rising(self.contrast, self.size_px)
         return self
+
+    def contrast_of(self, one: DrawnKind) -> tuple[float, float]:
+        """Of one of its kinds."""
+        return one.contrast or self.contrast
+
+    def size_px_of(self, one: DrawnKind) -> tuple[int, int] | None:
+        """Of one of its kinds; None: the kind's usual sizes."""
+        return one.size_px or self.size_px
 
 
 class TrainedSpec(MethodSettings):

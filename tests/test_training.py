@@ -353,6 +353,22 @@ def test_twins_are_drawn_as_the_recipe_says_and_within_the_core(kind: str) -> No
         assert all(one.any(axis=1).sum() <= 12 for one in changed)
 
 
+def test_each_kind_of_twin_may_have_a_contrast_and_sizes_of_its_own() -> None:
+    tiles = np.full((12, 1, 64, 64), 100, np.uint8)
+    large, faint = {"kind": "spot", "size_px": [16, 16]}, {"kind": "spot", "contrast": [20, 20]}
+    table = {"kinds": ["spot", large, faint], "contrast": [60, 60], "size_px": [4, 4]}
+    spec = DrawnSpec.model_validate(table)
+    twins = drawn_into(tiles, spec, 8, np.random.default_rng(1))[:, 0].astype(int)
+    wide = (twins != 100).any(axis=1).sum(axis=1)
+    strong = np.abs(twins - 100).max(axis=(1, 2))
+    assert (wide[1::3] >= 14).all()
+    assert (np.delete(wide, np.s_[1::3]) <= 6).all()
+    assert strong.tolist() == [60, 60, 20] * 4
+    # A bundle tells them as they were said, and names alone as before.
+    assert spec.model_dump(mode="json") == table
+    assert DrawnSpec(kinds=spec.kinds[:1]).model_dump(mode="json")["kinds"] == ["spot"]
+
+
 def test_twin_settings_that_cannot_be_are_refused(tiny: Path) -> None:
     with pytest.raises(ValueError, match="the lower one first"):
         DrawnSpec(contrast=(50, 20))
@@ -361,6 +377,13 @@ def test_twin_settings_that_cannot_be_are_refused(tiny: Path) -> None:
     expect_room("method.twins", DrawnSpec(size_px=(10, 24)), 48)
     with pytest.raises(ConfigError, match="cores of 48 px hold defects of 24 px at most"):
         expect_room("method.twins", DrawnSpec(size_px=(500, 600)), 48)
+    stains = DrawnSpec.model_validate({"kinds": ["spot", {"kind": "stain", "size_px": [8, 30]}]})
+    with pytest.raises(ConfigError, match=r"method\.twins\.kinds\.1\.size_px is 8 to 30 px"):
+        expect_room("method.twins", stains, 48)
+    with pytest.raises(ValueError, match="the smaller first"):
+        DrawnSpec.model_validate({"kinds": [{"kind": "stain", "size_px": [9, 3]}]})
+    with pytest.raises(ValueError, match=r"kinds\.0\.kind\n.*'spot'"):
+        DrawnSpec.model_validate({"kinds": ["dent"]})
     # Of a member that learns from them, too.
     members = 'members=[{name="stfpm"},{name="metric",twins={size_px=[500,600]}}]'
     with pytest.raises(ConfigError, match=r"method\.members\.1\.twins\.size_px is 500 to 600 px"):

@@ -74,7 +74,7 @@ def picture_measure(task: BuildTask, plan: HeadPlan, head: MetricHead, pool: Poo
         found, labels, rows = ng, names, embedded["NG"]
     else:
         kinds = spec.twins.kinds
-        labels = [f"{kinds[n % len(kinds)]}, drawn in" for n in range(len(twins))]
+        labels = [f"{kinds[n % len(kinds)].kind}, drawn in" for n in range(len(twins))]
         found, rows = twins, embedded["twins"]
     halo = plan.halo_px
     core = slice(halo, plan.size_px - halo), slice(halo, plan.size_px - halo)
