@@ -121,8 +121,9 @@ def test_the_plane_is_that_in_which_most_varies() -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("member", [False, True])
 def test_a_learned_measure_is_a_bundle_and_its_report_shows_the_nearest_good(
-    tmp_path: Path,
+    tmp_path: Path, *, member: bool
 ) -> None:
     web = SyntheticWeb(64, 128, 5)
     for folder, numbers in (("good", range(8)), ("ng", range(20, 22))):
@@ -133,7 +134,10 @@ def test_a_learned_measure_is_a_bundle_and_its_report_shows_the_nearest_good(
                 pixels[20:40, 40:60] = 255
             write_png(tmp_path / folder / f"{number}.png", pixels)
     (tmp_path / "tiny.toml").write_text(TINY)
-    result = kenpin.build(tmp_path / "tiny.toml", tmp_path / "store", lowest=False)
+    table = 'method={name="ensemble",steps=6,every=3,batch=4,folds=2,members=['
+    members = '{name="patchcore",coreset_rows=20},{name="metric"}]}'
+    changes = [table + members] if member else []
+    result = kenpin.build(tmp_path / "tiny.toml", tmp_path / "store", changes=changes, lowest=False)
     assert result.bundle.manifest.score.smooth_sigma_px == 0
     shown = json.loads(result.report_file.read_text())["pictures"]["embedding"]
     assert shown[0]["name"] == "all tiles in a plane"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kenpin.compile.build_task import BuildTask
@@ -19,6 +20,8 @@ from kenpin.compile.reporting.seen import (
     look_at_twins,
     samples,
 )
+from kenpin.compile.training.ensemble import EnsembleHead
+from kenpin.compile.training.head import HeadPlan, TrainedHead
 from kenpin.compile.training.metric import MetricHead
 from kenpin.compile.training.network import TrainedNetwork
 from kenpin.runtime.bundles.manifest import Manifest
@@ -75,6 +78,20 @@ def picture_build(
     network = task.prepared.network
     if isinstance(network, TrainedNetwork):
         head, pool = network.learned
-        if isinstance(head, MetricHead):
-            galleries["embedding"] = picture_measure(task, network.plan, head, pool)
+        measures = [
+            picture for plan, own in _measures(network.plan, head)
+            for picture in picture_measure(task, plan, own, pool)
+        ]  # fmt: skip
+        if measures:
+            galleries["embedding"] = measures
     return Pictured(seen, galleries)
+
+
+def _measures(plan: HeadPlan, head: TrainedHead) -> Iterator[tuple[HeadPlan, MetricHead]]:
+    """Each learned measure: the head itself, or those of an ensemble's members."""
+    if isinstance(head, MetricHead):
+        yield plan, head
+    if isinstance(head, EnsembleHead):
+        for own, member in zip(plan.members, head.members, strict=True):
+            if isinstance(member, MetricHead):
+                yield own.plan, member

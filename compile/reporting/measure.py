@@ -19,7 +19,6 @@ from kenpin.compile.training.drawn import drawn_into
 from kenpin.compile.training.head import HeadPlan
 from kenpin.compile.training.metric import MetricHead
 from kenpin.compile.training.pool import Pool
-from kenpin.config.trained import MetricSpec
 
 __all__ = ["in_a_plane", "picture_measure"]
 
@@ -59,8 +58,7 @@ def picture_measure(task: BuildTask, plan: HeadPlan, head: MetricHead, pool: Poo
     pool
         The good tiles that were learned from.
     """
-    spec = task.recipe.method
-    assert isinstance(spec, MetricSpec), "a MetricHead belongs to a MetricSpec"
+    spec = head.spec
     rng = np.random.default_rng(spec.seed)
     good = pool.tiles[np.sort(rng.permutation(len(pool.tiles))[:MARKS])]
     twins = drawn_into(good, spec.twins, plan.halo_px, rng)

@@ -106,13 +106,16 @@ class _Nearest(nn.Module):
 
 
 class MetricHead(TrainedHead):
-    """Layers that learn the measure, behind the backbone's coarsest tap."""
+    """Layers that learn the measure, behind the backbone's coarsest tap.
+
+    spec  what it was made by
+    """
 
     def __init__(self, plan: HeadPlan, spec: MetricSpec) -> None:
         super().__init__()
         # Not a module of its own: it is the backbone that everything shares.
         self._backbone = (plan.backbone,)
-        self._halo_px, self._spec = plan.halo_px, spec
+        self._halo_px, self.spec = plan.halo_px, spec
         inside = plan.taps[-1].channels
         self.layers = nn.Sequential(
             nn.Conv2d(inside, spec.dimensions, 1, bias=False),
@@ -142,7 +145,7 @@ class MetricHead(TrainedHead):
         step: int,
     ) -> None:
         """See `TrainedHead`: the good tiles and as many twins of them."""
-        spec = self._spec
+        spec = self.spec
         rng = np.random.default_rng([spec.seed, TWINS, step])
         drawn = torch.from_numpy(drawn_into(tiles.numpy(), spec.twins, self._halo_px, rng))
         with torch.no_grad():
@@ -161,7 +164,7 @@ class MetricHead(TrainedHead):
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """See `TrainedHead`."""
-        return [torch.optim.Adam(self.parameters(), self._spec.rate)]
+        return [torch.optim.Adam(self.parameters(), self.spec.rate)]
 
 
 # The workstation's half of the method `metric`.
