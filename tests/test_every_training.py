@@ -71,6 +71,22 @@ def test_tiles_whose_halo_leaves_a_measure_no_place_are_refused(tiny: Path) -> N
     prepare(load_recipe(tiny, [*said, "tiles={size_px=80,halo_px=24}"]))
 
 
+def test_a_backbone_that_sees_a_tile_as_a_whole_is_refused_on_webs(tmp_path: Path) -> None:
+    recipe = tmp_path / "web.toml"
+    recipe.write_text(WEB)
+    squeezes = 'backbone.name="se_resnext101"'
+    members = 'members=[{name="stfpm"},{name="fastflow",backbone={name="se_resnext101"}}]'
+    for said in (
+        ['method.name="padim"', squeezes],
+        ['method.name="stfpm"', squeezes],
+        [f'method={{name="ensemble",{members}}}'],
+    ):
+        with pytest.raises(ConfigError, match="se_resnext101 sees a tile as a whole, so a line's"):
+            prepare(load_recipe(recipe, said))
+    with pytest.raises(ConfigError, match="weights"):
+        prepare(load_recipe(recipe, ["frame={height_px=160,width_px=160}", squeezes]))
+
+
 def test_no_more_tiles_are_held_than_may_be(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     most, side = 64, 64
     monkeypatch.setattr(pool_module, "POOL_BYTES", most * side**2)

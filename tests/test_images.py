@@ -277,7 +277,8 @@ def in_scans(planes, order, frame):
     """
     head, scans = b"\xff\xd8", []
     for plane in planes:
-        data, at, segments = encoded("jpg", plane), 2, []
+        segments: list[tuple[bytes, int]] = []
+        data, at = encoded("jpg", plane), 2
         while not segments or segments[-1][1] != 0xDA:
             size = 2 + struct.unpack_from(">H", data, at + 2)[0]
             segments.append((data[at : at + size], data[at + 1]))

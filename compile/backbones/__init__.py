@@ -63,6 +63,8 @@ def build_backbone(
     strides: Sequence[int],
     channels: int,
     offline_weights: Path | None = None,
+    *,
+    web: bool = False,
 ) -> Built:
     """The backbone that a recipe asks for, in evaluation mode.
 
@@ -72,18 +74,27 @@ def build_backbone(
         Of the layers that the method taps, where the recipe names none.
     offline_weights
         Overrides the recipe's weights file.
+    web
+        Whether it is to look at an endless web.
 
     Raises
     ------
     ConfigError
         If the name or a layer is unknown, the weights cannot be had or do not
-        fit, or a mono backbone is asked to look at colour.
+        fit, a mono backbone is asked to look at colour, or one that sees a tile
+        as a whole at a web.
     """
     family = BACKBONES.find(spec.name)
     if channels > 1 and not family.colour:
         raise ConfigError(
             f"backbone {spec.name} looks at grey only and frame.channels is {channels}; "
             "use a mono camera or another backbone"
+        )
+    if web and family.whole_tile:
+        raise ConfigError(
+            f"backbone {spec.name} sees a tile as a whole, so a line's verdict would depend on "
+            "where the tile rows happen to fall on the material; use a backbone whose features are "
+            "of places: gabor, resnet18 or mobilenet_v2"
         )
     asked = spec.layers or family.default_layers(strides)
     if not asked:

@@ -63,6 +63,9 @@ class Family:
     weights  None: analytic, needs none
     grid_px  the default for `backbone.grid_px`; None: the finest tapped layer's own
     colour   whether it can look at three channels, too
+    whole_tile
+             whether a feature rests on the whole tile, not on what is around its place: webs
+             are then refused
     """
 
     make: Callable[[tuple[str, ...], int], Backbone]
@@ -71,6 +74,7 @@ class Family:
     weights: Weights | None = None
     grid_px: int | None = None
     colour: bool = True
+    whole_tile: bool = False
 
     def default_layers(self, strides: Sequence[int]) -> tuple[str, ...]:
         """What a method taps that asks for these strides."""

@@ -179,6 +179,7 @@ def _family(name: str, digits: str | None) -> Family:
         ("layer1", "layer2", "layer3", "layer4"),
         {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"},
         Weights("conv1.weight", digits and f"{TORCHVISION}{name}-{digits}.pth"),
+        whole_tile=RESNETS[name].squeezes,
     )
 
 

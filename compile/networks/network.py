@@ -54,8 +54,9 @@ class OwnNetwork:
         self._channels, self._size = recipe.frame.channels, recipe.tiles.size_px
         self.method = recipe.method
         backbone = build_backbone(
-            recipe.backbone, recipe.method.tap_strides, self._channels, weights
-        )
+            recipe.backbone, recipe.method.tap_strides, self._channels, weights,
+            web=recipe.frame.geometry == "continuous",
+        )  # fmt: skip
         coarsest = backbone.network.taps[-1]
         if self._size % coarsest.stride_px:
             raise ConfigError(

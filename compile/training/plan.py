@@ -81,7 +81,8 @@ def plan_for(recipe: Recipe, method: TrainedSpec, weights: Path | None) -> Plann
     """
     own, channels = recipe.backbone, recipe.frame.channels
     looks = [(_on_grid(spec, own), strides) for spec, strides in method.looks_at(own)]
-    found = _backbones(looks, own, channels, weights)
+    web = recipe.frame.geometry == "continuous"
+    found = _backbones(looks, own, channels, weights, web=web)
     networks = [one.built.network for one in found.values()]
     backbone = networks[0] if len(networks) == 1 else SideBySide(networks)
     grid = min(one.built.grid_px for one in found.values())
@@ -115,6 +116,8 @@ def _backbones(
     own: BackboneSpec,
     channels: int,
     weights: Path | None,
+    *,
+    web: bool,
 ) -> dict[BackboneSpec, _LookedAt]:
     """Each that is looked at, with all layers that anybody taps."""
     strides: dict[BackboneSpec, set[int]] = {}
@@ -123,7 +126,8 @@ def _backbones(
     found: dict[BackboneSpec, _LookedAt] = {}
     first = 0
     for spec, every in strides.items():
-        built = build_backbone(spec, sorted(every), channels, weights if spec == own else None)
+        file = weights if spec == own else None
+        built = build_backbone(spec, sorted(every), channels, file, web=web)
         built.network.requires_grad_(requires_grad=False)
         found[spec] = _LookedAt(spec, built, channels, first)
         first += len(built.network.taps)
