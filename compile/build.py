@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +106,9 @@ def build(
     with staging_folder(store) as folder, staging_folder(store) as scratch:
         save(model, folder / NETWORK)
         engine = Engine(folder / NETWORK)
-        apart = None if trained is None else _apart(trained, prepared, images.files, lamp, steps)
+        apart = None
+        if trained is not None:
+            apart = _apart(trained, prepared, images.files, lamp, quantization.in_float, steps)
         task = BuildTask(prepared, images, grey, engine, folder, scratch, steps, apart, cluster)
         if recipe.images.mask is not None and inspected is not None:
             np.save(folder / "mask.npy", inspected)
@@ -139,13 +142,18 @@ def build(
 
 
 def _apart(
-    network: TrainedNetwork, prepared: Prepared, files: list[Path], lamp: Lamp, steps: Steps
+    network: TrainedNetwork,
+    prepared: Prepared,
+    files: list[Path],
+    lamp: Lamp,
+    in_float: Sequence[str],
+    steps: Steps,
 ) -> Engine:
-    """What judges good images: networks that have not seen them, as INT8 if the bundle's is."""
+    """What judges good images: networks that have not seen them, as INT8 where the bundle's is."""
     with steps.step("networks of the folds to OpenVINO"):
         model = network.apart(prepared.batch)
         if prepared.recipe.quantize.precision == "int8":
-            model = in_int8(prepared, model, files, lamp)
+            model = in_int8(prepared, model, files, lamp, in_float)
         return Engine(model)
 
 

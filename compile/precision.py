@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from kenpin.compile.networks.guard import (
 from kenpin.compile.networks.quantize import (
     LARGEST,
     largest_weight,
+    operations_in_float,
     quantize,
     quantize_within,
     quantized_operations,
-    weighing_operations,
 )
 from kenpin.compile.prepare import Prepared
 from kenpin.compile.progress import Steps
@@ -44,8 +45,7 @@ def choose_precision(
     prepared: Prepared, fp32_model: Any, files: list[Path], lamp: Lamp, steps: Steps
 ) -> tuple[Any, QuantizationRecord]:
     """The model that goes into the bundle, and the proof that it may."""
-    recipe = prepared.recipe
-    settings = recipe.quantize
+    settings = prepared.recipe.quantize
     drawn = _Drawn(prepared, files, lamp)
     int8_model = None
     if settings.precision == "int8":
@@ -55,27 +55,37 @@ def choose_precision(
     try:
         record = drawn.compared(fp32_model, int8_model, steps)
     except QuantizationError as error:
-        # Our own networks are known to bear it; of another some layers may not.
-        if recipe.model is None:
-            raise
         steps.say(f"warning: {error}\nlooking for what must stay in float")
         with steps.step("choose what stays in float"):
             int8_model = _within(fp32_model, drawn)
-        weighing, narrow = weighing_operations(int8_model), quantized_operations(int8_model)
+        in_float, narrow = operations_in_float(int8_model), quantized_operations(int8_model)
         if not narrow:
             raise
-        steps.say(f"{weighing - narrow} of {weighing} convolutions and products stay in float")
+        steps.say(
+            f"{len(in_float)} of {len(in_float) + narrow} convolutions and products stay in float: "
+            f"{', '.join(in_float)}"
+        )
         record = drawn.compared(fp32_model, int8_model, steps)
+        record = record.model_copy(update={"in_float": in_float})
     if int8_model is None:
         return fp32_model, record.model_copy(update={"processors": "any"})
     processors = "any" if largest_weight(int8_model) <= LARGEST[SAFE_WEIGHT_BITS] else "vnni"
     return int8_model, record.model_copy(update={"processors": processors})
 
 
-def in_int8(prepared: Prepared, fp32_model: Any, files: list[Path], lamp: Lamp) -> Any:
-    """An INT8 copy of a network, its ranges over good tiles and, unless told not to, twins."""
+def in_int8(
+    prepared: Prepared, fp32_model: Any, files: list[Path], lamp: Lamp, in_float: Sequence[str]
+) -> Any:
+    """An INT8 copy of a network, its ranges over good tiles and, unless told not to, twins.
+
+    Parameters
+    ----------
+    in_float
+        Operations that stay in float, see `QuantizationRecord`.
+    """
     drawn = _Drawn(prepared, files, lamp)
-    return quantize(fp32_model, drawn.calibration(), prepared.recipe.quantize.weight_bits)
+    bits = prepared.recipe.quantize.weight_bits
+    return quantize(fp32_model, drawn.calibration(), bits, in_float)
 
 
 @dataclass(frozen=True, eq=False)

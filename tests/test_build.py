@@ -14,6 +14,7 @@ from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.files.listing import ImageError, list_images
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
+from kenpin.compile import precision
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.networks.guard import QuantizationError, sample_tiles, with_twins
 from kenpin.compile.reporting.build_report import BuildResult
@@ -106,14 +107,30 @@ def test_twins_are_scored_by_both_precisions_and_recorded(patchcore: Bundle) -> 
     assert q.separation["fp32"] - q.separation["int8"] <= q.settings.max_separation_loss
 
 
-@pytest.mark.parametrize(
-    "method", ['method.name="patchcore"', pytest.param(PADIM, marks=pytest.mark.thorough)]
-)
-def test_calibrating_on_normals_alone_is_caught(
-    workshop: Workshop, tmp_path: Path, method: str
+def test_what_calibrating_on_normals_alone_would_lose_stays_in_float(
+    workshop: Workshop, tmp_path: Path
 ) -> None:
+    bundle = workshop.build(tmp_path, 'quantize.calibrate_on="normals"').bundle
+    record = read_bundle(bundle.folder).manifest.quantization
+    assert min(record.score_ratios.values()) >= record.settings.min_score_ratio
+    assert record.in_float
+    # By the names of modules, the same in every process.
+    assert all(name.startswith("backbone.") for name in record.in_float)
+
+
+def test_int8_of_which_nothing_is_left_is_refused(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_within", lambda model, _: model)
     with pytest.raises(QuantizationError, match=r"INT8 shrinks .* calibrate on normals and twins"):
-        workshop.build(tmp_path, method, 'quantize.calibrate_on="normals"')
+        workshop.build(tmp_path, 'quantize.calibrate_on="normals"')
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.thorough
+def test_int8_that_no_choice_of_layers_mends_is_refused(workshop: Workshop, tmp_path: Path) -> None:
+    with pytest.raises(QuantizationError, match=r"INT8 shrinks .* calibrate on normals and twins"):
+        workshop.build(tmp_path, PADIM, 'quantize.calibrate_on="normals"')
     assert list(tmp_path.iterdir()) == []
 
 

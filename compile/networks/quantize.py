@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import warnings
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,11 +30,11 @@ __all__ = [
     "LARGEST",
     "convert",
     "largest_weight",
+    "operations_in_float",
     "quantize",
     "quantize_within",
     "quantized_operations",
     "save",
-    "weighing_operations",
 ]
 
 U8 = NDArray[np.uint8]
@@ -44,6 +46,8 @@ FLOAT_PARTS = ("embedding", "in_float")
 # The largest INT8 weight. Without VNNI, processors add two products of an unsigned and a
 # signed byte in 16 bits: 2 x 255 x 63 fits into them, 2 x 255 x 127 saturates.
 LARGEST = {7: 63, 8: 127}
+# What the names of operations begin with that were modules of torch.
+MODULE = "__module."
 WEIGHING = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
 
 
@@ -56,11 +60,41 @@ def convert(network: nn.Module, batch: int, channels: int, size_px: int) -> Any:
         # Checking a trace runs the network twice more.
         traced = torch.jit.trace(network, example, strict=False, check_trace=False)  # type: ignore[no-untyped-call]
         model = ov.convert_model(traced, example_input=example, input=[example.shape])
+    _name_fused(model, traced)
     model.inputs[0].get_node().set_friendly_name("tiles")
     return model
 
 
-def quantize(model: Any, tiles: U8, bits: Literal[7, 8] = SAFE_WEIGHT_BITS) -> Any:
+def _name_fused(model: Any, traced: Any) -> None:
+    """Name convolutions that swallowed their normalisation by its module.
+
+    Else each is called by a count of everything that was ever converted in the process.
+    """
+    modules = {
+        str(output.unique()): node.scopeName().rpartition("/")[2]
+        for node in traced.inlined_graph.nodes()
+        for output in node.outputs()
+    }
+    calls: Counter[str] = Counter()
+    for op in _weighs(model):
+        # A shift that is not nothing stands behind the convolution, and has the number.
+        shifts = [use.get_node() for use in op.output(0).get_target_inputs()]
+        ends = [op, *(shift for shift in shifts if shift.get_type_name() == "Add")]
+        numbers = (n for end in ends for n in sorted(end.output(0).get_names()) if n in modules)
+        number = next(numbers, None)
+        if number is None or op.get_friendly_name().startswith(MODULE):
+            continue
+        name = f"{modules[number]}/{op.get_type_name()}"
+        op.set_friendly_name(f"{name}_{calls[name]}" if calls[name] else name)
+        calls[name] += 1
+
+
+def quantize(
+    model: Any,
+    tiles: U8,
+    bits: Literal[7, 8] = SAFE_WEIGHT_BITS,
+    in_float: Sequence[str] = (),
+) -> Any:
     """An INT8 copy of a model: the backbone's convolutions; `FLOAT_PARTS` stay float.
 
     Activation ranges are plain minima and maxima over the tiles. NNCF's
@@ -72,10 +106,12 @@ def quantize(model: Any, tiles: U8, bits: Literal[7, 8] = SAFE_WEIGHT_BITS) -> A
         What the ranges must cover: normals and anomaly twins.
     bits
         Of the weights. With 7 no sum of products saturates on any x86-64; 8 need VNNI.
+    in_float
+        Operations that stay float, as `operations_in_float` names them.
     """
     # NNCF draws progress bars of its own on stdout, where ours or nothing belongs.
     with contextlib.redirect_stdout(io.StringIO()), kept_signal_stack():
-        quantized = nncf.quantize(model, **_settings(model, tiles, bits))
+        quantized = nncf.quantize(model, **_settings(model, tiles, bits, in_float))
     _narrow(quantized, model, LARGEST[bits])
     return quantized
 
@@ -120,7 +156,9 @@ def quantize_within(
     return quantized
 
 
-def _settings(model: Any, tiles: U8, bits: Literal[7, 8]) -> dict[str, Any]:
+def _settings(
+    model: Any, tiles: U8, bits: Literal[7, 8], named: Sequence[str] = ()
+) -> dict[str, Any]:
     """What NNCF is told in any case."""
     batch = model.inputs[0].shape[0]
     usable = len(tiles) // batch * batch
@@ -133,6 +171,7 @@ def _settings(model: Any, tiles: U8, bits: Literal[7, 8]) -> dict[str, Any]:
         if any(part in op.get_friendly_name() for part in FLOAT_PARTS)
         and op.get_type_name() != "Constant"
     ]
+    in_float += [op.get_friendly_name() for op in _weighs(model) if _name(op) in named]
     nncf.set_log_level(logging.ERROR)
     minmax = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
     fix = nncf.OverflowFix.ENABLE if bits == SAFE_WEIGHT_BITS else nncf.OverflowFix.DISABLE
@@ -155,13 +194,32 @@ def _run(compiled: Any, tiles: U8) -> F32:
     return np.concatenate(parts)[: len(tiles)]
 
 
-def weighing_operations(model: Any) -> int:
-    """How many operations of a model weigh."""
-    return sum(op.get_type_name() in WEIGHING for op in model.get_ordered_ops())
+def operations_in_float(model: Any) -> tuple[str, ...]:
+    """Those that weigh and have no INT8 weights, but for `FLOAT_PARTS`.
+
+    Networks of one kind name them alike, and heads that stand side by side share one name.
+    """
+    narrow = {op.get_friendly_name() for op, _, _ in _weighing(model)}
+    wide = (op for op in _weighs(model) if op.get_friendly_name() not in narrow)
+    names = (_name(op) for op in wide if not any(p in op.get_friendly_name() for p in FLOAT_PARTS))
+    return tuple(dict.fromkeys(names))
+
+
+def _weighs(model: Any) -> list[Any]:
+    return [op for op in model.get_ordered_ops() if op.get_type_name() in WEIGHING]
+
+
+def _name(op: Any) -> str:
+    """Without what tells one head of a `Joint` from the next, and torch's own words."""
+    path: str = op.get_friendly_name()
+    if path.startswith(MODULE):
+        path = re.sub(r"^heads\.\d+\.", "heads.", path.removeprefix(MODULE))
+        path = re.sub(r"/aten::\w+/", "/", path)
+    return path
 
 
 def quantized_operations(model: Any) -> int:
-    """How many of them have INT8 weights."""
+    """How many of the operations that weigh have INT8 weights."""
     return len(_weighing(model))
 
 
@@ -174,9 +232,7 @@ def largest_weight(model: Any) -> int:
 def _weighing(model: Any) -> list[tuple[Any, Any, Any]]:
     """Each operation with INT8 weights: itself, its weights and what a weight of 1 is worth."""
     found = []
-    for op in model.get_ordered_ops():
-        if op.get_type_name() not in WEIGHING:
-            continue
+    for op in _weighs(model):
         scaled = op.input_value(1).get_node()
         if scaled.get_type_name() != "Multiply":
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -114,6 +115,10 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def _in_float(operations: Sequence[str]) -> str:
+    return f"; for what INT8 would lose: {', '.join(operations)}" if operations else ""
+
+
 def contents(bundle: Bundle) -> Table:
     """A bundle's manifest for reading."""
     m = bundle.manifest
@@ -130,7 +135,7 @@ def contents(bundle: Bundle) -> Table:
         f"{m.features.dimensions} every {m.features.patch_stride_px} px",
         "method": m.method.model_dump_json(exclude_none=True),
         "precision": f"{m.quantization.settings.precision}, the rest "
-        f"{m.features.inference_precision}",
+        f"{m.features.inference_precision}" + _in_float(m.quantization.in_float),
         "thresholds": f"OK up to {m.threshold.ok:.6g}, unsure up to {m.threshold.ng:.6g} "
         f"({m.threshold.source})",
         "grey": f"mean {m.grey.mean_min:.0f} to {m.grey.mean_max:.0f}, contrast at least "

@@ -82,7 +82,7 @@ function quantised() {
     box.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "scores by INT8 against scores by FP32" }, ...axis(x, height - 42, x.marks, digits, 40), ...x.marks.map(v => note(44, y.at(v) + 4, digits(v), "end")), rule(x.at(x.low), y.at(x.low), x.at(x.high), y.at(x.high)), ...dots, note((40 + width) / 2, height - 6, "score by FP32", "middle"), note(56, 14, "score by INT8")), legend([["f1", "good tiles"], ["f2", "the same with a loud defect pasted in"]]));
   });
   return section("int8", "INT8 against FP32", soft("The same tiles scored by both precisions, each fitted on its own features. On the line nothing is lost; far below it INT8 would see less. Loud pasted defects tell of the quantising only, not of real defects."),
-    make("div", { class: "even" }, box, table(["pasted defect", "INT8 / FP32"], [...worst.map(([kind, ratio]) => [kind, fixed(ratio, 3)]), ["told from good, AUROC FP32", fixed(q.separation.fp32, 3)], ["told from good, AUROC INT8", fixed(q.separation.int8, 3)], ["least ratio allowed", fixed(q.settings.min_score_ratio, 2)]])));
+    make("div", { class: "even" }, box, table(["pasted defect", "INT8 / FP32"], [...worst.map(([kind, ratio]) => [kind, fixed(ratio, 3)]), ["told from good, AUROC FP32", fixed(q.separation.fp32, 3)], ["told from good, AUROC INT8", fixed(q.separation.int8, 3)], ["least ratio allowed", fixed(q.settings.min_score_ratio, 2)], ...(q.in_float || []).map(name => ["stays in float, for defects would be lost", name])])));
 }
 
 function speedAndMemory() {

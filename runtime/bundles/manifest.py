@@ -82,7 +82,9 @@ class QuantizationRecord(Settings):
     precision, fitted on its own features of the same tiles. `score_ratios` is
     INT8's score of a twin over FP32's, the median of each kind; empty for FP32.
     `processors` says which x86-64 processors compute the same scores: "any", or those with
-    "vnni"; bundles from before there was a choice do not say.
+    "vnni"; bundles from before there was a choice do not say. `in_float` names the
+    convolutions and products that stayed in float where the rest is INT8, because in INT8
+    defects would be lost.
     """
 
     settings: QuantizeSpec
@@ -90,10 +92,11 @@ class QuantizationRecord(Settings):
     score_ratios: dict[str, float]
     separation: dict[Literal["fp32", "int8"], float]
     processors: Literal["any", "vnni"] | None = None
+    in_float: tuple[str, ...] = ()
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return as_before(self, handler(self), "processors")
+        return as_before(self, handler(self), "processors", "in_float")
 
 
 class ThresholdRecord(Settings):
