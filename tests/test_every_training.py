@@ -10,8 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+import kenpin
+import reference_networks as reference
+from bundles import Workshop, with_patch
+from kenpin.camera.files.images import read_pixels
+from kenpin.camera.frame import Frame
 from kenpin.compile.backbones import BACKBONES
 from kenpin.compile.prepare import prepare
 from kenpin.compile.training import pool as pool_module
@@ -22,8 +28,12 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.methods import METHODS
 from kenpin.config.recipe import load_recipe
 from kenpin.config.trained import ReverseDistillationSpec, TrainedSpec
+from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
-from trainings import prepared_for, tiny_recipe
+from kenpin.runtime.selftest import open_tested
+from kenpin.runtime.web.pipeline import WebPipeline
+from trainings import BRIEF, maps_of, prepared_for, tiles_of, tiny_recipe, trained
+from web_lines import compile_web, some_web, spoiled
 
 U8 = NDArray[np.uint8]
 # Where the defaults would take minutes for what is asked.
@@ -50,6 +60,70 @@ method.name = "padim"
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_recipe(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def mobilenet(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The recipe's table for a second backbone, its weights drawn at random."""
+    file = tmp_path_factory.mktemp("weights") / "mobilenet.pth"
+    weights = reference.Weights(seed=1)
+    reference.mobilenet_v2(weights, np.zeros((1, 1, 32, 32), np.uint8), 13)
+    torch.save(weights.state, file)
+    return f'backbone={{name="mobilenet_v2",grid_px=8,weights="{file}"}}'
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("method", TRAINED)
+def test_each_training_and_its_box_take_a_second_backbone(
+    tiny: Path, tmp_path: Path, mobilenet: str, method: str
+) -> None:
+    table = f'name="{method}",{BRIEF}{SMALLER.get(method, "")}'
+    network = trained(tiny, tmp_path, table, mobilenet)
+    tiles = tiles_of(tiny)
+    found = maps_of(Engine(network.model(2)), tiles)
+    with torch.no_grad():
+        expected = network.joint()(torch.from_numpy(tiles)).numpy()
+    assert found.shape == expected.shape == (4, 4, 4, 1)
+    assert np.isfinite(found).all()
+    assert np.abs(found - expected).max() <= ALIKE.get(method, 1e-4) * np.abs(expected).max()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("method", [name for name in TRAINED if name not in ("stfpm", "ensemble")])
+def test_each_becomes_a_bundle_that_is_guarded_and_judges(
+    workshop: Workshop, tmp_path: Path, method: str
+) -> None:
+    brief = f"steps=60,every=20,batch=8,folds=2{SMALLER.get(method, '')}"
+    table = f'method={{name="{method}",{brief}}}'
+    bundle = workshop.build(tmp_path, table, "tiles={size_px=64,halo_px=8}").bundle
+    quantization = bundle.manifest.quantization
+    assert quantization.settings.precision == "int8"
+    assert min(quantization.score_ratios.values()) >= quantization.settings.min_score_ratio
+    open_tested(bundle)
+    good = read_pixels(workshop.data / "test" / "good" / "000.png")
+    inspector = kenpin.load(bundle.folder)
+    assert inspector.judge(good).ok
+    assert inspector.judge(with_patch(good)).reason is kenpin.Reason.DEFECT
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("method", [name for name in METHODS.names() if name not in OFF_WEBS])
+def test_each_method_judges_webs_alike_however_they_are_cut(tmp_path: Path, method: str) -> None:
+    brief = f",steps=30,every=15,batch=8,folds=2{SMALLER.get(method, '')}"
+    table = f'method={{name="{method}"{brief if method in TRAINED else ""}}}'
+    bundle = compile_web(tmp_path, table, 'quantize.precision="fp32"')
+    web = spoiled(some_web(500), (200, 60, 30, 30))
+    scores = []
+    for cuts in ((500,), (77, 300, 123)):
+        pipeline = WebPipeline(bundle)
+        ends = np.cumsum(cuts)
+        found = [
+            pipeline.judge(Frame(web[end - lines : end].copy(), 0, number), last=end == 500)
+            for number, (end, lines) in enumerate(zip(ends, cuts, strict=True))
+        ]
+        scores.append(max(one.verdict.score or 0 for one in found))
+        assert any(one.verdict.reason is kenpin.Reason.DEFECT for one in found)
+    assert scores[0] == scores[1]
 
 
 def test_layers_of_one_stride_that_no_doubling_leads_between_are_refused() -> None:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 import kenpin
 from bundles import Workshop, made_once, with_patch
 from kenpin.camera.files.images import read_pixels, write_png
-from kenpin.camera.frame import Frame
 from kenpin.compile.prepare import prepare
 from kenpin.compile.progress import Steps
 from kenpin.compile.training.claim import claim, remove
@@ -38,9 +37,7 @@ from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.trained import MapScorer
 from kenpin.runtime.replay import main as edge_replay
-from kenpin.runtime.web.pipeline import WebPipeline
 from trainings import BRIEF, maps_of, prepared_for, quiet, tiles_of, tiny_recipe, trained
-from web_lines import compile_web, some_web, spoiled
 
 U8 = NDArray[np.uint8]
 OWN = {
@@ -509,27 +506,6 @@ def test_one_build_at_a_time_trains_in_a_folder(tmp_path: Path) -> None:
 @pytest.mark.thorough
 def test_nothing_of_a_training_is_left_when_its_bundle_is_sealed(students: Bundle) -> None:
     assert not (students.folder.parent / ".trainings").exists()
-
-
-@pytest.mark.thorough
-def test_a_student_judges_webs_alike_however_they_are_cut(tmp_path: Path) -> None:
-    bundle = compile_web(
-        tmp_path,
-        'method={name="stfpm",steps=30,every=15,batch=8,folds=2}',
-        'quantize.precision="fp32"',
-    )
-    web = spoiled(some_web(500), (200, 60, 30, 30))
-    scores = []
-    for cuts in ((500,), (77, 300, 123)):
-        pipeline = WebPipeline(bundle)
-        ends = np.cumsum(cuts)
-        found = [
-            pipeline.judge(Frame(web[end - lines : end].copy(), 0, number), last=end == 500)
-            for number, (end, lines) in enumerate(zip(ends, cuts, strict=True))
-        ]
-        scores.append(max(one.verdict.score or 0 for one in found))
-        assert any(one.verdict.reason is kenpin.Reason.DEFECT for one in found)
-    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize(
