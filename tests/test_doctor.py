@@ -27,7 +27,7 @@ kind = "genicam"
 producers = ["{cti}"]
 width_px = 256
 lines_per_frame = 32
-line_rate_hz = 6400.0
+line_rate_hz = 1600.0
 pixel_format = "Mono8"
 """
 
@@ -189,7 +189,7 @@ def test_a_flat_field_is_calibrated_from_folders_and_used_by_the_camera(simulato
         "--white", tmp_path / "white", "-o", output, "--line", line,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert read_flat_field(output).conditions == {"line_rate_hz": 6400.0}
+    assert read_flat_field(output).conditions == {"line_rate_hz": 1600.0}
     raw = run("kenpin.camera.record_cli", line, "-o", tmp_path / "raw", "--frames", 2)
     assert raw.returncode == 0, raw.stderr
     corrected = tmp_path / "corrected.toml"
