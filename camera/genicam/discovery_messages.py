@@ -44,4 +44,5 @@ class NoCamera(Message, frozen=True):
     why: str
 
 
+# All that such a process may say.
 Answers = CameraList | Probe | NoCamera

@@ -11,6 +11,7 @@ from kenpin.runtime.bundles.manifest import BundleError
 
 __all__ = ["CPUINFO", "check_processor", "has_vnni", "processor_name"]
 
+# Where Linux says what its processors can do.
 CPUINFO = Path("/proc/cpuinfo")
 # Any of them multiplies bytes and adds the products in 32 bits.
 VNNI = {"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8"}
