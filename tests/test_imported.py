@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -755,3 +756,24 @@ def test_the_recipe_needs_no_more_than_images_and_what_cannot_be_seen(
     assert "NOT as the network alone" in capsys.readouterr().out
     assert (store / "current").resolve() == proved
     assert len([folder for folder in store.glob("theirs-*/") if not folder.is_symlink()]) == 2
+
+
+def test_anomalibs_score_without_a_map_is_known_by_its_name(tmp_path: Path) -> None:
+    """As Dfm exports it with score_type "nll", beside a label."""
+    image = opset.parameter([1, 3, SIZE, SIZE], ov.Type.f32, name="input")
+    off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+    score = opset.reduce_max(off, np.array([1, 2, 3]), False)
+    label = opset.greater(score, np.float32(0.5))
+    file = saved(tmp_path, image, pred_score=score, pred_label=label)
+    recipe = recipe_of(tmp_path, file, model={"values": None})
+    network = ImportedNetwork(recipe)
+    assert (network.said.map, network.said.score) == (None, "pred_score")
+    assert network.input.anomalib
+    bundle = compiled(tmp_path, recipe)
+    assert prove(recipe, bundle).holds
+    # Its own inferencer is asked, and here there is none.
+    with pytest.raises(ConfigError, match="cannot run Anomalib's OpenVINOInferencer"):
+        prove(recipe, bundle, Path(sys.executable))
+    other = recipe_of(tmp_path, deviation(tmp_path, "score"))
+    with pytest.raises(ConfigError, match=r"has no output pred_score.*leave --anomalib out"):
+        prove(other, bundle, Path(sys.executable))

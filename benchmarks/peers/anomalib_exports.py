@@ -97,6 +97,7 @@ def _made() -> dict[str, Callable[[], Any]]:
         "stfpm": lambda: models.Stfpm(**small),
         "cflow": lambda: models.Cflow(**flow),
         "dfm": lambda: models.Dfm(**offline),
+        "dfm_nll": lambda: models.Dfm(**offline, score_type="nll"),
         "efficient_ad": lambda: models.EfficientAd(**plain),
     }
 
@@ -110,7 +111,7 @@ def batches(images: np.ndarray | list[np.ndarray]) -> list[torch.Tensor]:
 def _fitted(name: str, model: Any, good: np.ndarray) -> None:
     """Statistics, where the model rests on some."""
     inner = model.model
-    if name in ("padim", "patchcore", "dfm"):
+    if name in ("padim", "patchcore", "dfm", "dfm_nll"):
         inner.train()
         inner.feature_extractor.eval()
         with torch.no_grad():

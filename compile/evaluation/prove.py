@@ -19,7 +19,7 @@ from kenpin.compile.evaluation import anomalib_inferencer
 from kenpin.compile.good_images.images import learned_from
 from kenpin.compile.importing.exported_program import loaded
 from kenpin.compile.importing.imported_network import ImportedNetwork
-from kenpin.compile.importing.model_file import read, static_batch
+from kenpin.compile.importing.model_file import ANOMALIB_SCORE, read, static_batch
 from kenpin.compile.layouts import recipe_with_images
 from kenpin.compile.networks.guard import sample_tiles, tile_features, with_twins
 from kenpin.config.errors import ConfigError
@@ -154,8 +154,8 @@ def alone(
         python = None
         if anomalib is not None:
             raise ConfigError(
-                f"{network.file.name}: has not the outputs that Anomalib exports, so its "
-                "inferencer cannot run it; leave --anomalib out"
+                f"{network.file.name}: has no output {ANOMALIB_SCORE}, as all that Anomalib "
+                "exports have, so its inferencer cannot run it; leave --anomalib out"
             )
     files = network.file.files
     by, outputs = "", [TileOutput(None, None)] * len(tiles)

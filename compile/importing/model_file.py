@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 # As Anomalib names what its exported networks say; theirs take red, green and blue from 0 to 1.
+# Some have no map, but all have a score.
 ANOMALIB_MAP, ANOMALIB_SCORE = "anomaly_map", "pred_score"
 READ = (".xml", ".onnx", ".pt2")
 # A side that this divides is fit for cells of any size.
@@ -203,8 +204,8 @@ def said_by(model: Any, spec: ModelSpec, file: Named) -> Said:
             raise ConfigError(f"{file.name}: has no output {name}; it has {_ports(model)}")
     if said.names:
         return said
-    if {ANOMALIB_MAP, ANOMALIB_SCORE} <= known:
-        return Said(ANOMALIB_MAP, ANOMALIB_SCORE)
+    if ANOMALIB_SCORE in known:
+        return Said(ANOMALIB_MAP if ANOMALIB_MAP in known else None, ANOMALIB_SCORE)
     if len(model.outputs) != 1:
         raise ConfigError(
             f"{file.name}: gives {_ports(model)}; say which to use: model.map, model.score, or "

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from kenpin.compile.importing.model_ensemble import ModelFiles
 from kenpin.compile.importing.model_file import (
-    ANOMALIB_MAP,
     ANOMALIB_SCORE,
     channels_last,
     colours_of,
@@ -38,7 +37,7 @@ class NetworkInput:
 
     seen              (height, width) of its images: a tile, or the whole frame
     batch_of_its_own  images at once that it takes alone; None if it takes any number
-    anomalib          whether its outputs have the names that Anomalib gives them
+    anomalib          whether its score has the name that Anomalib gives it
 
     Raises
     ------
@@ -55,7 +54,7 @@ class NetworkInput:
         self._colours = colours_of(inner, self._channels_last)
         self._port = inner.inputs[0]
         self.batch_of_its_own = static_batch(inner)
-        self.anomalib = {ANOMALIB_MAP, ANOMALIB_SCORE} <= names_of(inner)
+        self.anomalib = ANOMALIB_SCORE in names_of(inner)
         kind = self._port.element_type
         if not kind.is_real() and (spec.values == "0..1" or spec.mean):
             raise ConfigError(
