@@ -67,10 +67,16 @@ def choose_precision(
         )
         record = drawn.compared(fp32_model, int8_model, steps)
         record = record.model_copy(update={"in_float": in_float})
-    if int8_model is None:
-        return fp32_model, record.model_copy(update={"processors": "any"})
-    processors = "any" if largest_weight(int8_model) <= LARGEST[SAFE_WEIGHT_BITS] else "vnni"
-    return int8_model, record.model_copy(update={"processors": processors})
+    model = fp32_model if int8_model is None else int8_model
+    largest = largest_weight(model)
+    processors = "any" if largest <= LARGEST[SAFE_WEIGHT_BITS] else "vnni"
+    if int8_model is None and processors == "vnni":
+        steps.say(
+            f"warning: the network is INT8 already, its weights go to {largest}: the bundle is for "
+            'processors with VNNI alone; import it in float with quantize.precision = "int8", and '
+            "it is for all"
+        )
+    return model, record.model_copy(update={"processors": processors})
 
 
 def in_int8(

@@ -224,9 +224,47 @@ def quantized_operations(model: Any) -> int:
 
 
 def largest_weight(model: Any) -> int:
-    """The largest INT8 weight, without its sign, of all operations of a model that weigh."""
-    constants = [weights for _, weights, _ in _weighing(model)]
-    return max((int(np.abs(w.get_data().astype(np.int16)).max()) for w in constants), default=0)
+    """The largest weight, without its sign, of all operations of a model that weigh in INT8.
+
+    0 if none does. Of networks that others quantised, too, however their weights are kept.
+    """
+    operations = model.get_ordered_ops()
+    # Where only weights have eight bits, to be smaller, they are made float before they weigh.
+    if not any(op.get_type_name() == "FakeQuantize" for op in operations):
+        return 0
+    weighing = [op for op in operations if op.get_type_name() in WEIGHING]
+    return max((_largest(_whole(op.input_value(1).get_node())) for op in weighing), default=0)
+
+
+def _whole(node: Any) -> NDArray[np.int16]:
+    """The whole numbers that weights are made of; none where they are float, or no constants."""
+    kind = node.get_type_name()
+    none = np.zeros(0, np.int16)
+    if kind == "Constant":
+        whole = node.get_element_type() in (ov.Type.i8, ov.Type.u8)
+        return node.get_data().astype(np.int16) if whole else none
+    inputs = [value.get_node() for value in node.input_values()]
+    if kind == "FakeQuantize":
+        levels = node.get_attributes()["levels"]
+        return np.array([levels // 2], np.int16) if _constant(inputs[0]) else none
+    if kind == "Subtract":
+        found, zero = _whole(inputs[0]), _whole(inputs[1])
+        return found - zero if found.size and zero.size else found
+    if kind in ("Convert", "Multiply", "Reshape", "Transpose", "Unsqueeze"):
+        return _whole(inputs[0])
+    return none
+
+
+def _constant(node: Any) -> bool:
+    """Whether all that feeds a node is in the file."""
+    if node.get_type_name() == "Constant":
+        return True
+    inputs = node.input_values()
+    return bool(inputs) and all(_constant(value.get_node()) for value in inputs)
+
+
+def _largest(whole: NDArray[np.int16]) -> int:
+    return int(np.abs(whole).max(initial=0))
 
 
 def _weighing(model: Any) -> list[tuple[Any, Any, Any]]:

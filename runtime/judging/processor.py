@@ -38,12 +38,16 @@ def check_processor(bundle: Bundle) -> None:
     BundleError
         If it is for processors with VNNI only and this one has none.
     """
-    if bundle.manifest.quantization.processors != "vnni" or has_vnni():
+    quantization = bundle.manifest.quantization
+    if quantization.processors != "vnni" or has_vnni():
         return
+    remedy = "recompile with quantize.weight_bits = 7"
+    if quantization.settings.precision == "fp32":
+        # Whoever made the network had quantised it.
+        remedy = 'import the network in float, with quantize.precision = "int8"'
     raise BundleError(
         f"{bundle.folder}: its weights have 8 bits and are for processors with VNNI (flags "
-        f"{', '.join(sorted(VNNI))}); this one, {processor_name()}, would overflow: recompile "
-        "with quantize.weight_bits = 7"
+        f"{', '.join(sorted(VNNI))}); this one, {processor_name()}, would overflow: {remedy}"
     )
 
 
