@@ -26,6 +26,7 @@ from kenpin.compile.operating_point.good_scores import GoodScores, likeness, sco
 from kenpin.compile.operating_point.joined import Joined
 from kenpin.compile.operating_point.ng_scores import ng_scores
 from kenpin.compile.operating_point.odd_pictures import draw_odd
+from kenpin.compile.operating_point.out_of_reach import expect_within_reach
 from kenpin.compile.operating_point.twin_scores import twin_scores
 from kenpin.compile.operating_point.unseen_maps import UnseenMaps, join_maps, look_at
 from kenpin.compile.operating_point.unseen_ways import unseen_ways
@@ -241,6 +242,7 @@ def _manifest(task: BuildTask, judged: _Judged, quantization: QuantizationRecord
     _expect_a_score(task, judged)
     threshold = calibrate(recipe.threshold, good, list(ng.values()), strips=task.strips)
     golden = golden_frames(task, judged.stages)
+    expect_within_reach(recipe.method, threshold, quantization, golden, judged.twins, ng.values())
     drift = drift_record(task, judged.good)
     return Manifest(
         name=recipe.name,
