@@ -13,6 +13,7 @@ from kenpin.compile.good_images.doubts import doubts_about
 from kenpin.compile.good_images.images import GoodImages, check_ng
 from kenpin.compile.good_images.inspected import inspected_columns
 from kenpin.compile.importing.imported_network import ImportedNetwork
+from kenpin.compile.importing.own_tiles import recipe_with_own_tiles
 from kenpin.compile.layouts import recipe_with_images
 from kenpin.compile.methods.fitting import fitting_of
 from kenpin.compile.networks.network import FeatureNetwork, OwnNetwork
@@ -69,7 +70,7 @@ def prepare(recipe: Recipe, weights: Path | None = None) -> Prepared:
     ConfigError
         If they do not, or the weights cannot be had.
     """
-    recipe = recipe_with_images(recipe)
+    recipe = recipe_with_own_tiles(recipe_with_images(recipe))
     grid = TileGrid.of(recipe.frame, recipe.tiles)
     network = _network(recipe, weights)
     try:

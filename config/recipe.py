@@ -30,6 +30,7 @@ __all__ = [
     "ReportSpec",
     "ScoreSpec",
     "ThresholdSpec",
+    "in_large_tiles",
     "load_recipe",
 ]
 
@@ -184,22 +185,9 @@ class Recipe(Settings):
     @model_validator(mode="before")
     @classmethod
     def _in_large_tiles(cls, tree: Any) -> Any:
-        if not isinstance(tree, Mapping) or _is_web(tree) or not _alike_everywhere(tree):
-            return tree
-        frame, tiles = tree.get("frame"), tree.get("tiles", {})
-        if not isinstance(frame, Mapping) or not isinstance(tiles, Mapping):
-            return tree
-        sides: tuple[Any, ...] = frame.get("height_px"), frame.get("width_px")
-        halo = tiles.get("halo_px", TileSpec().halo_px)
-        chosen = "size_px" in tiles or "stride_px" in tiles
-        # What is of a wrong kind is refused where it belongs.
-        if chosen or not all(isinstance(px, int) and px > 0 for px in (*sides, halo)):
-            return tree
-        usual = TileSpec().size_px
-        filled = 2 * halo < usual and min(sides) >= LARGE_PX - 2 * halo
-        if filled and _pixels(sides, LARGE_PX, halo) < _pixels(sides, usual, halo):
-            return {**tree, "tiles": {**tiles, "size_px": LARGE_PX}}
-        return tree
+        # How large the tiles of somebody else's network are, its file may tell.
+        foreign = not isinstance(tree, Mapping) or tree.get("model") is not None
+        return tree if foreign else in_large_tiles(tree)
 
     @model_validator(mode="after")
     def _fits_the_geometry(self) -> Self:
@@ -317,6 +305,26 @@ class Recipe(Settings):
                 f'threshold method "{method}" needs `images.ng`, a folder of NG images'
             )
         return self
+
+
+def in_large_tiles(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A recipe's tree, its tiles of `LARGE_PX` where nobody has said and that is fewer pixels."""
+    if _is_web(tree) or not _alike_everywhere(tree):
+        return tree
+    frame, tiles = tree.get("frame"), tree.get("tiles", {})
+    if not isinstance(frame, Mapping) or not isinstance(tiles, Mapping):
+        return tree
+    sides: tuple[Any, ...] = frame.get("height_px"), frame.get("width_px")
+    halo = tiles.get("halo_px", TileSpec().halo_px)
+    chosen = "size_px" in tiles or "stride_px" in tiles
+    # What is of a wrong kind is refused where it belongs.
+    if chosen or not all(isinstance(px, int) and px > 0 for px in (*sides, halo)):
+        return tree
+    usual = TileSpec().size_px
+    filled = 2 * halo < usual and min(sides) >= LARGE_PX - 2 * halo
+    if filled and _pixels(sides, LARGE_PX, halo) < _pixels(sides, usual, halo):
+        return {**tree, "tiles": {**tiles, "size_px": LARGE_PX}}
+    return tree
 
 
 def _is_web(tree: Any) -> bool:

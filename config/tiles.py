@@ -14,11 +14,12 @@ __all__ = ["TileSpec"]
 class TileSpec(Settings):
     """How a frame is cut: into squares whose border is context only.
 
-    size_px    side of a square. Where it is left out, PatchCore's tiles of parts are 512 px
-               if the frame fills them and that is fewer pixels, halos included; all
-               others have 256 px
+    size_px    side of a square. Where it is left out, an imported network's tiles are of its
+               own size, if it has one; PatchCore's of parts are 512 px if the frame fills
+               them and that is fewer pixels, halos included; all others have 256 px
     halo_px    the border on each side: seen by the network and not scored, for padding
-               poisons features there
+               poisons features there. 0 where it is left out and an imported network sees
+               the frame as a whole
     stride_px  from one tile to the next; by default what is scored, so that nothing is
                scored twice
     """

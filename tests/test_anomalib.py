@@ -29,7 +29,6 @@ RECIPE = f"""
 name = "theirs"
 images = {{ good = "good" }}
 frame = {{ height_px = {SIZE}, width_px = {SIZE} }}
-tiles = {{ size_px = {SIZE}, halo_px = 0 }}
 report = {{ twins_each = 0, speed_s = 0.1 }}
 threshold = {{ false_rejects = 0.05 }}
 """
@@ -78,6 +77,7 @@ def test_a_model_of_anomalibs_is_imported_in_one_command_and_says_what_its_infer
     assert edge_compile([*command, "--prove", "--anomalib", str(PYTHON)]) == Exit.DONE
     told = capsys.readouterr().out
     assert "OpenVINOInferencer" in told
+    assert "whole frames" in told
     print(name, told.splitlines()[-1])
     pipeline = Pipeline(read_bundle(store / "current"))
     # DFM with a Gaussian has no map.

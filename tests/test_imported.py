@@ -412,7 +412,7 @@ def test_each_tile_has_a_network_of_its_own(tmp_path: Path) -> None:
     judged = Pipeline(bundle).judge(Frame(pixels, 0, 0))
     assert judged.verdict.score == pytest.approx(distances.score, abs=2e-5)
     proof = prove(recipe, bundle)
-    assert proof.tiles == 12
+    assert proof.count == 12
     assert proof.holds, str(proof)
     # Each place of the batch is a network's: no other batch is taken for a faster one.
     settings, left_out = alike(bundle, candidates(bundle, (2, 3, 6), "CPU", 1), 1)

@@ -117,7 +117,7 @@ def check(options: argparse.Namespace) -> int:
         steps.say(share_in_words(inspected, recipe.web))
         if options.picture:
             stride = tap.patch_stride_px
-            draw_inspected(images.files[0], recipe, inspected, stride, options.picture)
+            draw_inspected(images.files[0], prepared.recipe, inspected, stride, options.picture)
         steps.say("the recipe can be compiled")
     return Exit.DONE
 

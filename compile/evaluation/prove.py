@@ -1,4 +1,4 @@
-"""Whether a bundle says of good tiles what its imported network says by itself."""
+"""Whether a bundle says of good images what its imported network says by itself."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from torch.utils._pytree import tree_leaves
 
 from kenpin.compile.evaluation import anomalib_inferencer
-from kenpin.compile.good_images.images import learned_from
+from kenpin.compile.good_images.images import learned_from, load
 from kenpin.compile.importing.exported_program import loaded
 from kenpin.compile.importing.imported_network import ImportedNetwork
 from kenpin.compile.importing.model_file import ANOMALIB_SCORE, read, static_batch
+from kenpin.compile.importing.own_tiles import recipe_with_own_tiles
 from kenpin.compile.layouts import recipe_with_images
 from kenpin.compile.networks.guard import sample_tiles, tile_features, with_twins
+from kenpin.compile.networks.twins import TWIN_KINDS, twin
 from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ImportedSpec
 from kenpin.config.recipe import Recipe
@@ -30,7 +32,9 @@ from kenpin.runtime.judging.imported import ImportedScorer
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.network import load_network
 from kenpin.runtime.judging.openvino_core import new_core
+from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.judging.telemetry import silence
+from kenpin.runtime.judging.tile_network import TileNetwork
 from kenpin.runtime.judging.tiling import TileGrid
 
 silence()
@@ -43,11 +47,11 @@ F32 = NDArray[np.float32]
 
 # Of the largest value that the network gives.
 ALLOWED = 1e-4
-TILES = 8
+IMAGES = 8
 
 
-class TileOutput(NamedTuple):
-    """What a network alone says of a tile; None where it gives none."""
+class ImageOutput(NamedTuple):
+    """What is said of an image: a map, a score, or both."""
 
     map: F32 | None
     score: float | None
@@ -57,10 +61,13 @@ class TileOutput(NamedTuple):
 class Proof:
     """The largest differences, as a share of the largest value.
 
-    by  what ran the network alone
+    count   images that were compared
+    frames  whether they are whole frames, which the network sees at once; else tiles
+    by      what ran the network alone
     """
 
-    tiles: int
+    count: int
+    frames: bool
     by: str
     map: float | None
     score: float | None
@@ -77,14 +84,17 @@ class Proof:
             if off is not None
         ]
         verdict = "as the network alone" if self.holds else "NOT as the network alone"
+        images = "whole frames" if self.frames else "tiles, each an image of its own"
         return (
-            f"{self.tiles} tiles, half of them with a drawn defect: {verdict} ({self.by}), "
+            f"{self.count} {images}, half of them with a drawn defect: {verdict} ({self.by}), "
             f"{' and '.join(parts)} of the largest value; allowed is {ALLOWED:g}"
         )
 
 
 def prove(recipe: Recipe, bundle: Bundle, anomalib: Path | None = None) -> Proof:
-    """Run good tiles and twins of them through the bundle and through the network alone.
+    """Run good images and twins of them through the bundle and through the network alone.
+
+    Whole frames, as an inferencer sees them, where the network sees a frame at once; else tiles.
 
     Parameters
     ----------
@@ -97,33 +107,23 @@ def prove(recipe: Recipe, bundle: Bundle, anomalib: Path | None = None) -> Proof
     ConfigError
         If the network gives features: what is made of them is not its own.
     """
-    recipe = recipe_with_images(recipe)
+    recipe = recipe_with_own_tiles(recipe_with_images(recipe))
     network = ImportedNetwork(recipe)
     method = bundle.manifest.method
     if not isinstance(method, ImportedSpec):
         raise ConfigError("--prove compares maps and scores, and this network gives features")
-    grid = TileGrid.of(recipe.frame, recipe.tiles)
-    rng = np.random.default_rng(recipe.images.seed)
-    files = learned_from(recipe.images)
-    lamp = Lamp(bundle.manifest.grey.even_to)
-    # Networks of tiles see whole frames.
-    each = 1 if network.file.shape is None else len(grid)
-    count = -(-TILES // 2 // each) * each
-    good = sample_tiles(
-        files, grid, recipe.frame, count, rng, recipe.images.turn_deg, lamp, in_order=each > 1
-    )
-    tiles = np.concatenate([good, with_twins(good, recipe.tiles.halo_px, rng)])
-    engine, _ = load_network(bundle, grid)
-    # A tile's own threshold is no part of what its network says.
-    scorer = ImportedScorer(method)
-    features = tile_features(engine, tiles)
-    by, said = alone(network, tiles, anomalib)
+    frames = network.sees_frames
+    images, judged = (_of_frames if frames else _of_tiles)(recipe, network, bundle, method)
+    by, said = alone(network, images, anomalib)
     off: dict[str, list[float]] = {"map": [], "score": []}
     largest = {"map": 0.0, "score": 0.0}
-    for (whole, score), own in zip(said, features, strict=True):
-        found = scorer.distances(own[None])
+    for (whole, score), found in zip(said, judged, strict=True):
         expected = _expected(whole, score, method, network)
-        actual = {"map": found.values[0], "score": found.score}
+        actual = {"map": found.map, "score": found.score}
+        if whole is not None and found.map is not None:
+            # Of a frame no map shows what its tile has besides.
+            rows, cols = found.map.shape
+            expected["map"] = expected["map"][:rows, :cols]
         for what, value in expected.items():
             off[what].append(float(np.abs(value - actual[what]).max()))
             largest[what] = max(largest[what], float(np.abs(value).max()))
@@ -131,13 +131,55 @@ def prove(recipe: Recipe, bundle: Bundle, anomalib: Path | None = None) -> Proof
         what: max(values) / (largest[what] or 1.0) if values else None
         for what, values in off.items()
     }
-    return Proof(len(tiles), by, shares["map"], shares["score"])
+    return Proof(len(images), frames, by, shares["map"], shares["score"])
+
+
+def _of_frames(
+    recipe: Recipe, network: ImportedNetwork, bundle: Bundle, method: ImportedSpec
+) -> tuple[U8, list[ImageOutput]]:
+    """Good frames and twins of them, (N, C, H, W), each cut, run and joined as a box does it."""
+    files = learned_from(recipe.images)
+    rng = np.random.default_rng(recipe.images.seed)
+    lamp, grid = Lamp(bundle.manifest.grey.even_to), TileGrid.of(recipe.frame, recipe.tiles)
+    order = np.resize(rng.permutation(len(files)), IMAGES // 2)
+    turn = recipe.images.turn_deg
+    good = [lamp.even(load(files[number], recipe.frame, turn)) for number in order]
+    kinds = np.resize(np.array(TWIN_KINDS), len(good))
+    frames = good + [twin(one, kind, rng) for one, kind in zip(good, kinds, strict=True)]
+    engine, _ = load_network(bundle, grid)
+    # What a recipe makes of a map is no part of what its network says.
+    stages = Stages(TileNetwork(grid, engine, ImportedScorer(method), network.patch_stride_px, 0.0))
+    found = [stages.measure(one) for one in frames]
+    judged = [ImageOutput(one.score_map.values, one.score) for one in found]
+    planes = [np.atleast_3d(one).transpose(2, 0, 1) for one in frames]
+    return np.stack(planes), judged
+
+
+def _of_tiles(
+    recipe: Recipe, network: ImportedNetwork, bundle: Bundle, method: ImportedSpec
+) -> tuple[U8, list[ImageOutput]]:
+    """Tiles of good images and twins of them, (N, C, S, S)."""
+    files, grid = learned_from(recipe.images), TileGrid.of(recipe.frame, recipe.tiles)
+    rng = np.random.default_rng(recipe.images.seed)
+    lamp = Lamp(bundle.manifest.grey.even_to)
+    # Networks of tiles see all of a frame's.
+    each = 1 if network.file.shape is None else len(grid)
+    count = -(-IMAGES // 2 // each) * each
+    good = sample_tiles(
+        files, grid, recipe.frame, count, rng, recipe.images.turn_deg, lamp, in_order=each > 1
+    )
+    tiles = np.concatenate([good, with_twins(good, recipe.tiles.halo_px, rng)])
+    engine, _ = load_network(bundle, grid)
+    # A tile's own threshold is no part of what its network says.
+    scorer = ImportedScorer(method)
+    found = [scorer.distances(own[None]) for own in tile_features(engine, tiles)]
+    return tiles, [ImageOutput(one.values[0], one.score) for one in found]
 
 
 def alone(
     network: ImportedNetwork, tiles: U8, anomalib: Path | None
-) -> tuple[str, list[TileOutput]]:
-    """What ran the network as it is, image by image, and what it says of each tile.
+) -> tuple[str, list[ImageOutput]]:
+    """What ran the network as it is, image by image, and what it says of each tile, or frame.
 
     Anomalib's own inferencer, where the network is Anomalib's and a Python has it; else
     OpenVINO with what the recipe says of the input.
@@ -158,7 +200,7 @@ def alone(
                 "exports have, so its inferencer cannot run it; leave --anomalib out"
             )
     files = network.file.files
-    by, outputs = "", [TileOutput(None, None)] * len(tiles)
+    by, outputs = "", [ImageOutput(None, None)] * len(tiles)
     for first, file in enumerate(files):
         own = tiles[first :: len(files)]
         if python is not None:
@@ -171,7 +213,7 @@ def alone(
     return by, outputs
 
 
-def _by_openvino(network: ImportedNetwork, file: Path, tiles: U8) -> list[TileOutput]:
+def _by_openvino(network: ImportedNetwork, file: Path, tiles: U8) -> list[ImageOutput]:
     model = read(file)
     model.reshape(network.input.shape(1))
     # A bundle computes in float32 whatever the file keeps, and rounds neither pixels nor results.
@@ -188,11 +230,11 @@ def _by_openvino(network: ImportedNetwork, file: Path, tiles: U8) -> list[TileOu
         found = compiled(network.input.tile(tile))
         values = {name: found[port] for port in compiled.outputs for name in port.get_names()}
         score = None if said.score is None else float(np.asarray(values[said.score]).max())
-        outputs.append(TileOutput(None if said.map is None else np.array(values[said.map]), score))
+        outputs.append(ImageOutput(None if said.map is None else np.array(values[said.map]), score))
     return outputs
 
 
-def _by_torch(network: ImportedNetwork, file: Path, tiles: U8) -> list[TileOutput]:
+def _by_torch(network: ImportedNetwork, file: Path, tiles: U8) -> list[ImageOutput]:
     """The program itself, in torch, with as many images as it was traced for."""
     run, model = loaded(file).module(), read(file)
     half = model.inputs[0].element_type == ov.Type.f16
@@ -204,13 +246,13 @@ def _by_torch(network: ImportedNetwork, file: Path, tiles: U8) -> list[TileOutpu
             found = tree_leaves(run(image.half() if half else image))
         values = dict(zip(names, (value[:1].numpy() for value in found), strict=True))
         score = None if said.score is None else float(values[said.score].max())
-        outputs.append(TileOutput(None if said.map is None else values[said.map], score))
+        outputs.append(ImageOutput(None if said.map is None else values[said.map], score))
     return outputs
 
 
 def _by_anomalib(
     network: ImportedNetwork, file: Path, tiles: U8, python: Path
-) -> tuple[str, list[TileOutput]]:
+) -> tuple[str, list[ImageOutput]]:
     """Its inferencer in a process of its own: Anomalib's environment need not be kenpin's."""
     height, width = network.seen
     images = np.broadcast_to(tiles, (len(tiles), 3, *tiles.shape[2:]))[..., :height, :width]
@@ -229,7 +271,7 @@ def _by_anomalib(
             maps = list(found["maps"]) or [None] * len(tiles)
             scores = [float(score) for score in found["scores"]]
             by = f"Anomalib {found['version']}'s OpenVINOInferencer"
-    return by, [TileOutput(*one) for one in zip(maps, scores, strict=True)]
+    return by, [ImageOutput(*one) for one in zip(maps, scores, strict=True)]
 
 
 def _expected(

@@ -143,6 +143,13 @@ class ImportedNetwork:
                 'set method.share to "tile"'
             )
 
+    @property
+    def sees_frames(self) -> bool:
+        """Whether it sees a frame as a whole and nothing besides, as where it was trained."""
+        frame = self._recipe.frame
+        whole = frame.geometry == "indexed" and self.file.shape is None and not self.halo_px
+        return whole and self.seen == (frame.height_px, frame.width_px)
+
     def model(self, batch: int) -> Any:
         """(batch, C, S, S) uint8 tiles to (batch, cells, cells, D) float32, its shape static."""
         tiles, inner = self.input.wrapped(batch)
@@ -170,7 +177,10 @@ class ImportedNetwork:
             )
             if name
         )
-        return f"{self.file.name}: {outputs}; {self.input}"
+        seen = f"tiles of {self.size} px, halo {self.halo_px} px"
+        if self.sees_frames:
+            seen = "the frame as a whole"
+        return f"{self.file.name}: {outputs}; {self.input}; sees {seen}"
 
     def _distances(self, inner: Any, batch: int) -> Any:
         """(batch, cells, cells, n): all values of the map within a cell, and the score."""

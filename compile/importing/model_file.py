@@ -35,7 +35,9 @@ __all__ = [
     "read",
     "said_by",
     "sha256_of",
+    "sides_of",
     "size_of",
+    "square_around",
     "static_batch",
     "step_of",
 ]
@@ -262,6 +264,14 @@ def static_batch(model: Any) -> int | None:
     return None if dimension.is_dynamic else int(dimension.get_length())
 
 
+def sides_of(model: Any, channels_last: bool) -> tuple[int | None, int | None]:
+    """(height, width) of its input; None where it takes any."""
+    shape = model.inputs[0].partial_shape
+    first = 1 if channels_last else 2
+    height, width = (None if n.is_dynamic else int(n.get_length()) for n in list(shape)[first:][:2])
+    return height, width
+
+
 def size_of(model: Any, recipe: Recipe, channels_last: bool, file: Named) -> tuple[int, int]:
     """(height, width) of its input: its own, or the tiles' side where it takes any.
 
@@ -273,28 +283,32 @@ def size_of(model: Any, recipe: Recipe, channels_last: bool, file: Named) -> tup
     ConfigError
         If its size is neither that of a tile nor that of the whole frame.
     """
-    shape = model.inputs[0].partial_shape
-    sides = (shape[1], shape[2]) if channels_last else (shape[2], shape[3])
     side = recipe.tiles.size_px
-    height, width = (side if n.is_dynamic else int(n.get_length()) for n in sides)
+    height, width = (side if n is None else n for n in sides_of(model, channels_last))
     if height == width == side:
         return side, side
     if height == width:
         raise ConfigError(
             f"{file.name}: takes images of {height} x {width} px, tiles.size_px is {side}; "
-            f"set tiles.size_px to {height}"
+            f"set tiles.size_px to {height}, or leave it out"
         )
     frame, tiles = recipe.frame, recipe.tiles
     whole = frame.geometry == "indexed" and (frame.height_px, frame.width_px) == (height, width)
     if not whole or tiles.halo_px or side < max(height, width):
-        square = -(-max(height, width) // _WHOLE_CELLS_PX) * _WHOLE_CELLS_PX
         raise ConfigError(
             f"{file.name}: takes images of {height} x {width} px, and tiles are square, so it must "
             f"see the frame as a whole: set frame.height_px to {height}, frame.width_px to {width} "
-            f'(and frame.fit to "resize" for photographs of another size), tiles.size_px to '
-            f"{square} and tiles.halo_px to 0"
+            f'(and frame.fit to "resize" for photographs of another size), and leave out tiles, or '
+            f"set tiles.size_px to {square_around(height, width)} and tiles.halo_px to 0"
         )
     return height, width
+
+
+def square_around(height: int, width: int) -> int:
+    """Side of the tile that holds a frame as a whole, px."""
+    if height == width:
+        return height
+    return -(-max(height, width) // _WHOLE_CELLS_PX) * _WHOLE_CELLS_PX
 
 
 def make_static(model: Any, shape: list[int], file: Named) -> None:
