@@ -1,4 +1,4 @@
-"""Where an imported network's numbers end."""
+"""Where an imported network's numbers end, and what is no number within it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from openvino import opset13 as opset
 from kenpin.camera.files.images import write_png
 from kenpin.camera.frame import Frame
 from kenpin.camera.synthetic import SyntheticWeb
+from kenpin.compile.importing.imported_network import ImportedNetwork
+from kenpin.compile.networks.quantize import quantize, quantized_operations
 from kenpin.config.errors import ConfigError
+from kenpin.config.recipe import Recipe
+from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.verdict import Outcome
 from test_imported import HEIGHT, SEED, SIZE, WIDTH, compiled, grey, recipe_of, saved, with_spot
@@ -66,3 +70,91 @@ def test_ng_images_show_what_nobody_draws(tmp_path: Path) -> None:
     write_png(tmp_path / "ng" / "white.png", np.full((HEIGHT, WIDTH), 255, np.uint8))
     images = {"good": tmp_path / "good", "ng": tmp_path / "ng"}
     compiled(tmp_path, recipe_of(tmp_path, file, images=images, **tables))
+
+
+def no_number_at_white(image: Any) -> Any:
+    """0 / 0 where a pixel is white, else 1."""
+    rest = opset.subtract(np.float32(1), grey(image, False))
+    return opset.divide(rest, rest)
+
+
+LOSSES = {
+    "clamp": lambda x: opset.clamp(opset.subtract(x, np.float32(1)), 0.0, 1.0),
+    "relu": lambda x: opset.relu(opset.subtract(x, np.float32(1))),
+    "maximum": lambda x: opset.maximum(opset.subtract(x, np.float32(1)), np.float32(0)),
+    "pool": lambda x: opset.max_pool(x, [1, 1], [1, 1], [1, 1], [1, 1], [3, 3]).output(0),
+    "comparison": lambda x: opset.convert(opset.greater(x, np.float32(1)), "f32"),
+    "root": lambda x: opset.relu(opset.sqrt(opset.subtract(x, np.float32(1)))),
+}
+
+
+def losing(folder: Path, loss: str, batch: int = -1) -> Path:
+    image = opset.parameter([batch, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    return saved(folder, image, map=LOSSES[loss](no_number_at_white(image)))
+
+
+def of_tiles(recipe: Recipe, tiles: np.ndarray, model: Any = None) -> np.ndarray:
+    engine = Engine(model or ImportedNetwork(recipe).model(len(tiles)))
+
+    def fill(first: int, batch: np.ndarray) -> int:
+        batch[...] = tiles[first : first + len(batch)]
+        return len(batch)
+
+    return engine.features(fill, len(tiles))[0].copy()
+
+
+def one_white() -> np.ndarray:
+    """Three tiles of middle grey; the second has a white pixel."""
+    tiles = np.full((3, 1, SIZE, SIZE), 118, np.uint8)
+    tiles[1, 0, 30, 33] = 255
+    return tiles
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_is_no_number_on_the_way_is_none_in_the_end_either(tmp_path: Path, loss: str) -> None:
+    found = of_tiles(recipe_of(tmp_path, losing(tmp_path, loss)), one_white())
+    assert np.isnan(found[1]).all()
+    assert np.isfinite(found[[0, 2]]).all()
+
+
+def test_what_is_no_number_is_not_rounded_to_one_in_int8(tmp_path: Path) -> None:
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    shade = grey(image, False)
+    # Black is 0 in any range of eight bits.
+    shown = opset.subtract(opset.divide(shade, shade), np.float32(0.5))
+    kernel = np.full((1, 1, 3, 3), 1 / 9, np.float32)
+    blurred = opset.abs(opset.convolution(shown, kernel, [1, 1], [1, 1], [1, 1], [1, 1]))
+    int8 = {"precision": "int8", "guard_tiles": 8}
+    recipe = recipe_of(tmp_path, saved(tmp_path, image, map=blurred), quantize=int8)
+    usual = np.random.default_rng(0).integers(90, 140, (9, 1, SIZE, SIZE), np.uint8)
+    model = quantize(ImportedNetwork(recipe).model(3), usual)
+    assert quantized_operations(model) == 1
+    tiles = one_white()
+    tiles[tiles == 255] = 0
+    found = of_tiles(recipe, tiles, model)
+    assert np.isnan(found[1]).all()
+    assert np.isfinite(found[[0, 2]]).all()
+
+
+def test_a_build_tells_that_drawn_defects_give_no_number_which_a_clamp_hides(
+    tmp_path: Path,
+) -> None:
+    recipe = recipe_of(tmp_path, losing(tmp_path, "clamp"))
+    with pytest.raises(ConfigError, match=r"no numbers \(NaN or infinite\) for \d of \d good"):
+        compiled(tmp_path, recipe)
+
+
+def test_a_network_that_cannot_lose_a_number_stays_as_it_is(tmp_path: Path) -> None:
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+    off = opset.divide(opset.relu(off), np.float32(0.5))
+    clean = recipe_of(tmp_path, saved(tmp_path, image, map=opset.clamp(off, 0.0, 1.0)))
+    kinds = {op.get_type_name() for op in ImportedNetwork(clean).model(1).get_ops()}
+    assert "IsNaN" not in kinds
+    # Nor where what may be none comes out as it is.
+    out = recipe_of(tmp_path, saved(tmp_path, image, map=no_number_at_white(image)))
+    kinds = {op.get_type_name() for op in ImportedNetwork(out).model(1).get_ops()}
+    assert "IsNaN" not in kinds
+    found = of_tiles(out, one_white())
+    assert np.isnan(found[1]).any()
+    assert np.isfinite(found[[0, 2]]).all()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kenpin.compile.backbones import Tap
+from kenpin.compile.importing.lost_numbers import with_lost_numbers
 from kenpin.compile.importing.model_ensemble import model_files
 from kenpin.compile.importing.model_file import (
     Said,
@@ -160,6 +161,8 @@ class ImportedNetwork:
             found = opset.transpose(found, np.array([0, 2, 3, 1]))
         else:
             found = self._distances(inner, batch)
+        quantised = self._recipe.quantize.precision == "int8"
+        found = with_lost_numbers(found, tiles, quantised=quantised)
         found.set_friendly_name("in_float_distances")
         result = opset.result(found)
         # Its own name counts everything that this process ever made.
