@@ -13,6 +13,7 @@ import pytest
 
 from bundles import Workshop, with_patch
 from kenpin.camera.files.images import read_pixels, write_png
+from kenpin.compile import precision
 from kenpin.compile.cli import main as edge_compile
 from kenpin.config.exits import EPILOG, Exit, run
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
@@ -229,8 +230,13 @@ def test_build_tells_where_the_bundle_is(
 
 
 def test_a_failed_guard_has_its_own_exit_code(
-    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    workshop: Workshop,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # No choice of what stays in float mends it.
+    monkeypatch.setattr(precision, "_within", lambda model, _: model)
     arguments = ["build", str(workshop.recipe), "-o", str(tmp_path)]
     code = edge_compile([*arguments, "--set", "quantize.calibrate_on=normals"])
     assert code == Exit.QUANTIZATION
