@@ -21,16 +21,15 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from bridge_process import BridgeProcess, free_port, lying_facts
+from bridge_promises import check_every_promise
 from kenpin.config.bridge_sparkplug import SparkplugSettings
 from kenpin.runtime.bridges.sparkplug.metrics import METRICS
-from kenpin.runtime.plc.book import Promise
 from lying_line import LyingLine
 from mosquitto import MOSQUITTO, Mosquitto
 from mqtt_tap import CONNECT, DISCONNECT, PUBLISH, SUBSCRIBE, Packet, Tap
 from sparkplug_proto import payload_class
 from test_bridges import Each, inspect, until
 from test_mqtt_broker import broker  # noqa: F401
-from test_plc import told
 from test_sparkplug import command
 
 pytestmark = [
@@ -510,9 +509,7 @@ def test_every_promise_holds_through_sparkplug_whatever_goes_wrong(
         until(lambda: any(t.address for t in process.reports), f"the bridge: {process.fault}")
         watch = inspect(line, settings, process, Each(), parts=55)
         assert process.process.restarts == 1
-    assert told(watch) == [], told(watch)
-    assert {promise for promise in Promise if watch.book.checks[promise]} == set(Promise)
-    assert watch.parts.sent == watch.reasons["ok"] == 55
+    check_every_promise(watch, 55)
 
 
 def test_verdicts_that_waited_for_the_broker_are_told_as_history(
