@@ -18,7 +18,7 @@ from kenpin.compile.evaluation.prove import prove
 from kenpin.compile.prepare import Prepared, look_through, prepare
 from kenpin.compile.progress import Steps
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import Recipe
+from kenpin.config.recipe import Recipe, load_recipe
 from kenpin.config.tiles import TileSpec
 from test_imported import (
     SEED,
@@ -83,6 +83,23 @@ def test_a_network_of_the_frames_own_size_sees_the_frame_as_a_whole(tmp_path: Pa
     prepared, told = looked_through(recipe_of(tmp_path, file, frame=SQUARE, tiles=tiles))
     assert len(prepared.grid) == 4
     assert "sees tiles of 64 px, halo 16 px" in told
+
+
+def test_a_recipes_file_need_not_name_tiles(tmp_path: Path) -> None:
+    good(tmp_path, SIZE, SIZE)
+    toml = tmp_path / "theirs.toml"
+    deviation(tmp_path, "map")
+    text = (
+        f'name = "theirs"\nimages = {{ good = "good" }}\n'
+        f"frame = {{ height_px = {SIZE}, width_px = {SIZE} }}\n"
+        'model = { file = "model.xml", values = "0..1" }\n'
+    )
+    toml.write_text(text)
+    found = prepare(load_recipe(toml)).recipe
+    assert (found.tiles.size_px, found.tiles.halo_px) == (SIZE, 0)
+    toml.write_text(f"{text}tiles = {{ halo_px = 16 }}\n")
+    found = prepare(load_recipe(toml)).recipe
+    assert (found.tiles.size_px, found.tiles.halo_px) == (SIZE, 16)
 
 
 def test_one_that_is_not_square_needs_no_tiles_either(tmp_path: Path) -> None:

@@ -36,13 +36,18 @@ def recipe_with_own_tiles(recipe: Recipe) -> Recipe:
     if spec is None or spec.file is None:
         return recipe
     files = model_files(spec.file)
-    said = recipe.tiles.model_dump(include=recipe.tiles.model_fields_set)
-    tiles = {**_told(recipe, files), **said}
+    tiles = {**_told(recipe, files), **_said(recipe.tiles)}
     try:
         own = TileSpec.model_validate(tiles)
     except ValidationError as error:
         raise ConfigError(f"{files.name}: tiles: {problems(error)}") from None
     return recipe.model_copy(update={"tiles": own})
+
+
+def _said(tiles: TileSpec) -> dict[str, Any]:
+    """What of the tiles is other than usual: what a file left out, nobody knows any more."""
+    usual = TileSpec().model_dump()
+    return {name: value for name, value in tiles.model_dump().items() if value != usual[name]}
 
 
 def _told(recipe: Recipe, files: ModelFiles) -> dict[str, Any]:
@@ -63,9 +68,8 @@ def _told(recipe: Recipe, files: ModelFiles) -> dict[str, Any]:
     if inside is None:
         # Of any size: as ours.
         tree = recipe.model_dump(mode="json", include={"method", "frame"})
-        tiles = recipe.tiles.model_dump(include=recipe.tiles.model_fields_set)
-        return dict(in_large_tiles({**tree, "tiles": tiles})["tiles"])
-    if "size_px" not in recipe.tiles.model_fields_set and size[0] != size[1]:
+        return dict(in_large_tiles({**tree, "tiles": _said(recipe.tiles)})["tiles"])
+    if "size_px" not in _said(recipe.tiles) and size[0] != size[1]:
         raise ConfigError(
             f"{files.name}: makes {inside[0]} x {inside[1]} px of every image, so it must see the "
             f"frame as a whole, and {size[0]} x {size[1]} px would be stretched: set "
