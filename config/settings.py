@@ -62,7 +62,10 @@ def problems(error: ValidationError) -> str:
 
 
 def anchored(tree: Tree, folder: Path) -> Tree:
-    """The same settings, every relative path in them starting at `folder`, however deep it lies."""
+    """The same settings, every relative path in them starting at `folder`, however deep it lies.
+
+    Which settings a file gave stays known, but for those that hold such a path.
+    """
 
     def anchor(value: Any) -> Any:
         match value:
@@ -70,7 +73,9 @@ def anchored(tree: Tree, folder: Path) -> Tree:
                 return folder / value
             case BaseModel():
                 fields = {name: getattr(value, name) for name in type(value).model_fields}
-                return value.model_copy(update=anchor(fields))
+                after = anchor(fields)
+                moved = {name: item for name, item in after.items() if item != fields[name]}
+                return value.model_copy(update=moved)
             case dict():
                 return {key: anchor(item) for key, item in value.items()}
             case list() | tuple() | set() | frozenset():

@@ -100,6 +100,10 @@ def test_a_recipes_file_need_not_name_tiles(tmp_path: Path) -> None:
     toml.write_text(f"{text}tiles = {{ halo_px = 16 }}\n")
     found = prepare(load_recipe(toml)).recipe
     assert (found.tiles.size_px, found.tiles.halo_px) == (SIZE, 16)
+    # What is said counts where it is as usual, too.
+    toml.write_text(f"{text}tiles = {{ halo_px = {TileSpec().halo_px} }}\n")
+    with pytest.raises(ConfigError, match=r"halo_px 32 leaves a core of 0 px"):
+        prepare(load_recipe(toml))
 
 
 def test_one_that_is_not_square_needs_no_tiles_either(tmp_path: Path) -> None:

@@ -45,9 +45,8 @@ def recipe_with_own_tiles(recipe: Recipe) -> Recipe:
 
 
 def _said(tiles: TileSpec) -> dict[str, Any]:
-    """What of the tiles is other than usual: what a file left out, nobody knows any more."""
-    usual = TileSpec().model_dump()
-    return {name: value for name, value in tiles.model_dump().items() if value != usual[name]}
+    """What the recipe itself says of its tiles."""
+    return tiles.model_dump(include=tiles.model_fields_set)
 
 
 def _told(recipe: Recipe, files: ModelFiles) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Space:
     """
 
     def __init__(self, recipe: Recipe, backbones: Mapping[str, Path | None]) -> None:
-        self._tree: Tree = recipe.model_dump(mode="json", exclude_unset=True)
+        self._tree: Tree = recipe.model_dump(mode="json")
         self._web = recipe.web is not None
         self._recipe = recipe
         own = recipe.backbone
