@@ -14,6 +14,7 @@ from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.files.listing import printable
 from kenpin.compile.good_images.clusters import Cluster
 from kenpin.compile.good_images.images import load
+from kenpin.compile.good_images.places import squares_with_any
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
 from kenpin.config.web import WebSpec
@@ -55,10 +56,7 @@ def read_mask(file: Path, joiner: Joiner) -> F32:
             f"{printable(file)}: its highest value is {int(pixels.max())}, so nothing would be "
             "inspected; draw it anew, 255 where parts are inspected"
         )
-    (rows, cols), px = joiner.shape, joiner.patch_stride
-    full = np.pad(white, ((0, rows * px - size[0]), (0, cols * px - size[1])))
-    squares = np.asarray(full.reshape(rows, px, cols, px).any(axis=(1, 3)))
-    mask: F32 = squares.astype(np.float32)
+    mask: F32 = squares_with_any(white, joiner).astype(np.float32)
     return mask
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from kenpin.runtime.web.lanes import EdgeTracker, LaneMap, RowChecks
 from kenpin.runtime.web.stream import counted
 from kenpin.runtime.web.strip_ends import HeldLines, StripEnds
 
-__all__ = ["NOTHING_INSPECTED", "InspectedPlaces", "WebPlaces"]
+__all__ = ["NOTHING_INSPECTED", "InspectedPlaces", "WebPlaces", "squares_with_any"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -41,7 +42,12 @@ class InspectedPlaces:
     mask: F32 | None = None
     web: WebSpec | None = None
 
-    @property
+    @cached_property
+    def tiles(self) -> Bits | None:
+        """(tiles, cells, cells) places of a frame where parts are inspected; None: everywhere."""
+        return None if self.mask is None else self.joiner.split(self.mask > 0)
+
+    @cached_property
     def pixels(self) -> U8 | None:
         """(H, W) uint8 of a frame: 255 where parts are inspected; None: everywhere."""
         if self.mask is None:
@@ -52,11 +58,7 @@ class InspectedPlaces:
 
     def of_pixels(self, inspected: U8) -> Bits:
         """(tiles, cells, cells) places with any pixel that is not 0, of (H, W) uint8."""
-        (rows, cols), px = self.joiner.shape, self.joiner.patch_stride
-        height, width = inspected.shape
-        full = np.pad(inspected, ((0, rows * px - height), (0, cols * px - width)))
-        places: Bits = np.asarray(full.reshape(rows, px, cols, px).any(axis=(1, 3)))
-        return self.joiner.split(places)
+        return self.joiner.split(squares_with_any(inspected, self.joiner))
 
     def fresh(self) -> WebPlaces | None:
         """Of a web that begins now; None where all of any web is inspected."""
@@ -64,6 +66,15 @@ class InspectedPlaces:
             return None
         found = WebPlaces(self.web, self.joiner)
         return found if found.some else None
+
+
+def squares_with_any(pixels: NDArray[Any], joiner: Joiner) -> Bits:
+    """(rows, cols) of a frame's map: whether any of the (H, W) pixels of a place is not 0."""
+    (rows, cols), px = joiner.shape, joiner.patch_stride
+    height, width = pixels.shape
+    full = np.pad(pixels, ((0, rows * px - height), (0, cols * px - width)))
+    squares: Bits = np.asarray(full.reshape(rows, px, cols, px).any(axis=(1, 3)))
+    return squares
 
 
 class WebPlaces:

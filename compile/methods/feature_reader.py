@@ -145,15 +145,15 @@ class FeatureReader:
         """An image and its changed copies, each with what is inspected of it."""
         pixels = load(file, self._frame, self._images.turn_deg)
         augment, seed = self._images.augment, self._images.seed
-        white = None if self._places is None else self._places.pixels
-        if self._places is None or white is None:
+        places = self._places
+        if augment is None or places is None or places.pixels is None:
             for variant in variants(pixels, file, augment, seed):
-                yield variant, None
+                yield variant, None if places is None else places.tiles
             return
         # The mask lies under its image, wherever that is moved.
-        for variant in variants(np.dstack([pixels, white]), file, augment, seed):
+        for variant in variants(np.dstack([pixels, places.pixels]), file, augment, seed):
             image = variant[..., 0] if pixels.ndim == 2 else variant[..., :-1]
-            yield np.ascontiguousarray(image), self._places.of_pixels(variant[..., -1])
+            yield np.ascontiguousarray(image), places.of_pixels(variant[..., -1])
 
     def _read_webs(
         self, files: list[Path], tiles: NDArray[np.intp] | None, progress: OnProgress | None
