@@ -228,12 +228,11 @@ def largest_weight(model: Any) -> int:
 
     0 if none does. Of networks that others quantised, too, however their weights are kept.
     """
-    operations = model.get_ordered_ops()
     # Where only weights have eight bits, to be smaller, they are made float before they weigh.
-    if not any(op.get_type_name() == "FakeQuantize" for op in operations):
+    if not any(op.get_type_name() == "FakeQuantize" for op in model.get_ordered_ops()):
         return 0
-    weighing = [op for op in operations if op.get_type_name() in WEIGHING]
-    return max((_largest(_whole(op.input_value(1).get_node())) for op in weighing), default=0)
+    weights = (_whole(op.input_value(1).get_node()) for op in _weighs(model))
+    return max(map(_largest, weights), default=0)
 
 
 def _whole(node: Any) -> NDArray[np.int16]:
