@@ -85,8 +85,10 @@ def dataset_folder(source: Path, layout: str | None = None, category: str | None
         If the source is of no known layout.
     """
     if layout is None and category is None:
-        absolute = source.absolute()
-        for folder in (source, absolute.parent if absolute.name == "test" else source):
+        folders = [source]
+        if source.absolute().name == "test":
+            folders.append(source.absolute().parent)
+        for folder in folders:
             if (folder / "test" / GOOD).is_dir():
                 return folder
     return laid_out(source, layout or ANY, category)

@@ -120,8 +120,8 @@ class Archive(Side):
         """What a person must look at; empty if nothing."""
         if not self._most:
             return "the ring has no slot for the archive: raise ring.slots"
-        if super().alarm:
-            return super().alarm
+        if alarm := super().alarm:
+            return alarm
         behind = self._behind_ns
         if behind is None or self._clock_ns() - behind > _RECENT_NS:
             return ""

@@ -103,8 +103,8 @@ class GenericSide(Side):
     @property
     def alarm(self) -> str:
         """See `Side`."""
-        if super().alarm:
-            return super().alarm
+        if alarm := super().alarm:
+            return alarm
         behind = self._behind_ns
         if behind is None or self._clock_ns() - behind > _RECENT_NS:
             return ""
