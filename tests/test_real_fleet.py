@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -16,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bridge_process import free_port
 from kenpin.runtime.bundles.bundle import Bundle
 from running_line import PATIENCE_S, UNHURRIED, RunningLine, line_toml
 
@@ -36,9 +35,7 @@ class Prometheus:
         }
         # JSON is YAML.
         (folder / "prometheus.yml").write_text(json.dumps(settings))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         with (folder / "prometheus.log").open("wb") as log:
             self.process = subprocess.Popen(
@@ -58,14 +55,23 @@ class Prometheus:
 
     def until(self, expression: str) -> None:
         end = time.monotonic() + PATIENCE_S
+        met: object = "Prometheus never answered"
         while time.monotonic() < end:
             try:
                 if self.ask(expression):
                     return
-            except OSError:
+                met = self.ask("up"), self._scrapes()
+            except OSError as error:
                 assert self.process.poll() is None, "Prometheus ended; see its log"
+                met = error
             time.sleep(0.2)
-        raise AssertionError(f"{expression} gave nothing within {PATIENCE_S} s")
+        raise AssertionError(f"{expression} gave nothing within {PATIENCE_S} s: {met}")
+
+    def _scrapes(self) -> list[tuple[str, str]]:
+        """Where its last scrapes went, and what they met there."""
+        with urllib.request.urlopen(f"{self.url}/api/v1/targets", timeout=10) as answer:
+            targets = json.load(answer)["data"]["activeTargets"]
+        return [(target["scrapeUrl"], target["lastError"]) for target in targets]
 
 
 @pytest.fixture
@@ -75,20 +81,25 @@ def prometheus(patchcore: Bundle, tmp_path: Path) -> Iterator[Prometheus]:
         pytest.skip("no prometheus: apt install prometheus")
     archive = tmp_path / "archive"
     archive.mkdir()
-    settings = {**UNHURRIED, "status": "port = 0", "archive": f'folder = "{archive}", ok_every = 1'}
+    # One port, as on a line in a plant: a page that is started again is found again.
+    port = free_port()
+    settings = {
+        **UNHURRIED,
+        "status": f"port = {port}",
+        "archive": f'folder = "{archive}", ok_every = 1',
+    }
     line = RunningLine(line_toml(tmp_path, patchcore.folder, **settings))
     server = None
     try:
-        found = line.listen_until(
-            lambda: re.findall(r'"address": "http://([^"/]+)', "".join(line.log)), "a status page"
-        )
-        server = Prometheus(program, tmp_path, found[-1])
+        server = Prometheus(program, tmp_path, f"127.0.0.1:{port}")
         yield server
     finally:
         if server is not None:
             server.process.kill()
             server.process.wait()
         line.close()
+        # Shown where the test fails.
+        print("".join(line.log[-20:]))
 
 
 def test_every_expression_of_the_dashboard_is_answered(prometheus: Prometheus) -> None:
