@@ -14,6 +14,7 @@ from kenpin.compile.good_images.images import GoodImages, check_ng
 from kenpin.compile.good_images.inspected import inspected_columns
 from kenpin.compile.importing.imported_network import ImportedNetwork
 from kenpin.compile.importing.own_tiles import recipe_with_own_tiles
+from kenpin.compile.importing.places import tiles_apart
 from kenpin.compile.layouts import recipe_with_images
 from kenpin.compile.methods.fitting import fitting_of
 from kenpin.compile.networks.network import FeatureNetwork, OwnNetwork
@@ -125,6 +126,10 @@ def look_through(prepared: Prepared, steps: Steps) -> tuple[GoodImages, NDArray[
     spec = recipe.images
     with steps.step("check images") as progress:
         images = GoodImages.check(spec, recipe.frame, prepared.grid, progress, prepared.edges)
+    if isinstance(prepared.network, ImportedNetwork) and (
+        apart := tiles_apart(prepared.network, recipe, images.files)
+    ):
+        steps.say(f"warning: {apart}")
     if spec.ng is not None:
         with steps.step("check NG images") as progress:
             check_ng(spec.ng, recipe.frame, spec.turn_deg, images, progress)

@@ -1,8 +1,9 @@
-"""How an imported network sees a frame: as a whole where it is its own size, else in tiles."""
+"""How an imported network sees a frame: as a whole where it can, else in tiles, if these agree."""
 
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from kenpin.config.tiles import TileSpec
 from test_imported import (
     SEED,
     SIZE,
+    WIDTH,
     compiled,
     deviation,
     grey,
@@ -32,6 +34,7 @@ from test_imported import (
 )
 
 SQUARE = {"height_px": SIZE, "width_px": SIZE}
+WEB = {"geometry": "continuous", "width_px": WIDTH}
 
 
 def untiled(folder: Path, file: Path, /, *, tiles: Any = None, **tables: Any) -> Recipe:
@@ -156,6 +159,65 @@ def by_place(folder: Path) -> Path:
     closer = np.linspace(1, 2, SIZE, dtype=np.float32)
     weight = (closer[:, None] * closer).reshape(1, 1, SIZE, SIZE)
     return saved(folder, image, map=opset.multiply(off_grey(image), weight))
+
+
+def by_the_whole(folder: Path) -> Path:
+    """A network that measures each place by the whole of its image."""
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    mean = opset.reduce_mean(image, np.array([1, 2, 3]), True)
+    return saved(folder, image, map=opset.abs(opset.subtract(grey(image, False), mean)))
+
+
+def blurred(folder: Path, side: int) -> Path:
+    """A network that sees `side` px about a place, and black beyond its image."""
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    around = [side // 2, side // 2]
+    mean = np.full((1, 1, side, side), 1 / side**2, np.float32)
+    shown = opset.subtract(grey(image, False), np.float32(0.2))
+    found = opset.convolution(shown, mean, [1, 1], around, around, [1, 1])
+    return saved(folder, image, map=opset.abs(found))
+
+
+@pytest.mark.parametrize("frame", [None, WEB])
+@pytest.mark.parametrize("make", [by_place, by_the_whole])
+def test_of_a_network_that_judges_by_the_place_in_its_tile_a_build_warns(
+    tmp_path: Path, make: Any, frame: dict[str, Any] | None
+) -> None:
+    _, told = looked_through(
+        recipe_of(tmp_path, make(tmp_path), **({"frame": frame} if frame else {}))
+    )
+    found = re.search(
+        r"up to (\d+)% of the largest value apart with a halo of 16 px, and no wider", told
+    )
+    assert found
+    assert int(found[1]) > 10
+    assert ("see the frame as a whole" in told) == (frame is None)
+
+
+def test_a_tile_without_a_halo_is_an_image_of_its_own(tmp_path: Path) -> None:
+    _, told = looked_through(recipe_of(tmp_path, by_place(tmp_path), tiles={"halo_px": 0}))
+    assert "apart" not in told
+
+
+@pytest.mark.parametrize("frame", [None, WEB])
+def test_a_halo_that_holds_what_a_place_sees_is_enough_and_is_named(
+    tmp_path: Path, frame: dict[str, Any] | None
+) -> None:
+    tables = {"frame": frame} if frame else {}
+    _, told = looked_through(recipe_of(tmp_path, blurred(tmp_path, 15), **tables))
+    assert "apart" not in told
+    tiles = {"halo_px": 4}
+    _, told = looked_through(recipe_of(tmp_path, blurred(tmp_path, 23), tiles=tiles, **tables))
+    assert re.search(r"halo of 4 px, and at 12 px it is 0%: set tiles\.halo_px", told)
+
+
+def test_each_network_of_an_ensemble_is_tried(tmp_path: Path) -> None:
+    for number in range(15):
+        place = tmp_path / "networks" / f"tile{number // 5}_{number % 5}"
+        place.mkdir(parents=True)
+        (by_place if number == 14 else lambda folder: deviation(folder, "map"))(place)
+    _, told = looked_through(recipe_of(tmp_path, tmp_path / "networks"))
+    assert "depends on where in its tile" in told
 
 
 def test_whole_frames_are_compared_as_an_inferencer_sees_them(tmp_path: Path) -> None:

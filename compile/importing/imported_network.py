@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ from openvino import opset13 as opset  # noqa: E402
 __all__ = ["ImportedNetwork"]
 
 U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
 
 SMALLEST_CELL_PX = 4
 
@@ -301,6 +302,24 @@ class ImportedNetwork:
         """The outputs that are used, of tiles, as a model."""
         results = [opset.result(output_of(inner, name)) for name in self.said.names]
         return ov.Model(results, [tiles], "used")
+
+    def maps(self) -> Callable[[U8], F32]:
+        """What tells of a tile, (C, S, S), its maps, (n, h, w), higher where it is worse.
+
+        One by each network of an ensemble, or in each slot of a fixed batch.
+        """
+        run, method = self._raw(self.batch_of_its_own or 1), self.method
+        assert isinstance(method, ImportedSpec), "features have no map of their own"
+        sign, zero = np.float32(1 if method.worse == "higher" else -1), np.float32(method.zero)
+
+        def of_tile(tile: U8) -> F32:
+            found = run.of(np.repeat(tile[None], run.batch, axis=0))[0]
+            sides = [n for n in found.shape[1:] if n != 1]
+            values = found.reshape(len(found), *sides).astype(np.float32)
+            counted: F32 = np.maximum(sign * (values - zero), np.float32(0))
+            return counted
+
+        return of_tile
 
     def _raw(self, batch: int) -> Outputs:
         compiled = new_core().compile_model(
