@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kenpin.compile.build_task import BuildTask
 from kenpin.compile.drift import drift_record
 from kenpin.compile.golden import golden_frames
 from kenpin.compile.good_images.clusters import Cluster, crowded_tiles
-from kenpin.compile.good_images.inspected import draw_inspected
 from kenpin.compile.methods.fitting import FitTask, arrays_in, fitting_of
 from kenpin.compile.methods.leave_out import Unseen
 from kenpin.compile.networks.lowest import ProcessorError, Rerun, rerun
@@ -34,7 +32,7 @@ from kenpin.compile.precision import choose_precision, in_int8
 from kenpin.compile.prepare import Prepared, look_through, prepare
 from kenpin.compile.progress import Steps
 from kenpin.compile.reporting.advice import advise
-from kenpin.compile.reporting.build_pictures import Pictured, picture_build
+from kenpin.compile.reporting.build_pictures import Pictured, picture_build, picture_inspected
 from kenpin.compile.reporting.build_report import BuildResult, report_of, versions
 from kenpin.compile.reporting.figures import bundle_tree, images_tree, seen_tree
 from kenpin.compile.reporting.page import write_report
@@ -127,7 +125,8 @@ def build(
             shutil.copytree(pictures, f"{stem}.odd", dirs_exist_ok=True)
     write_trade(manifest, trade_of(manifest), stem)
     good = judged.good
-    clusters = _crowds(task, good, inspected, Path(f"{stem}.inspected.png"))
+    clusters = _crowds(task, good)
+    places = picture_inspected(task, inspected, clusters, Path(f"{stem}.inspected.png"))
     with steps.step("measure the speed"):
         speed = measure_speed(bundle, images.files, task.bench.load, recipe.report.speed_s)
     advice = advise(manifest, good, clusters)
@@ -138,7 +137,7 @@ def build(
         "images": images_tree(images, recipe),
         **seen_tree(shown.good, advice, speed, bundle),
     }
-    write_report(page, report, shown.galleries)
+    write_report(page, report, {**shown.galleries, "inspected": [places]})
     return BuildResult(bundle, page.with_suffix(".json"), page, advice, good, again, clusters)
 
 
@@ -158,15 +157,10 @@ def _apart(
         return Engine(model)
 
 
-def _crowds(
-    task: BuildTask, good: GoodScores, inspected: NDArray[np.float32] | None, picture: Path
-) -> list[Cluster]:
-    """Where the highest scores of good images crowd together, also drawn into an image."""
+def _crowds(task: BuildTask, good: GoodScores) -> list[Cluster]:
+    """Where the highest scores of good images crowd together."""
     grid, scores = task.grid, [one.score for one in good.records]
-    clusters = crowded_tiles(scores, good.peaks, (grid.height, grid.width), web=task.strips)
-    first = task.images.files[0]
-    draw_inspected(first, task.recipe, inspected, task.stride_px, picture, clusters)
-    return clusters
+    return crowded_tiles(scores, good.peaks, (grid.height, grid.width), web=task.strips)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import simplejpeg
 
 import browser
 from kenpin.camera.files.images import read_pixels, write_png
@@ -62,6 +64,8 @@ def test_a_build_leaves_a_page_and_its_numbers_beside_the_bundle(patchcore: Bund
     assert len(told["positions"]["mean"][0]) == len(told["positions"]["spread"][0])
     for gallery in ("highest", "missed", "faintest", "samples"):
         assert told["pictures"][gallery], gallery
+    (inspected,) = told["pictures"]["inspected"]
+    assert inspected == {"name": "000.png", "score": None, "note": "the whole frame is inspected"}
     assert "base64" not in json.dumps(told)
     assert told["curve"][0]["threshold"] >= told["curve"][-1]["threshold"]
     highest = told["pictures"]["highest"][0]["score"]
@@ -84,6 +88,18 @@ def test_what_names_hold_cannot_end_the_script(tmp_path: Path) -> None:
     page = (tmp_path / "a.html").read_text()
     assert page.count("</script>") == 2
     assert "<b>" not in page
+
+
+def test_what_is_inspected_is_drawn_beside_the_bundle_and_into_the_report(
+    patchcore: Bundle,
+) -> None:
+    page = beside(patchcore, ".report.html").read_text()
+    data = re.search(r'<script[^>]*type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert data is not None
+    (shown,) = json.loads(data[1])["pictures"]["inspected"]
+    drawn = read_pixels(beside(patchcore, ".inspected.png"))
+    plain = simplejpeg.decode_jpeg(base64.b64decode(shown["plain"].partition(",")[2]))
+    assert np.abs(plain.astype(int) - drawn).mean() < 3
 
 
 def test_pictures_keep_their_shape_and_show_the_map(tmp_path: Path) -> None:

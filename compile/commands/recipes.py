@@ -114,7 +114,8 @@ def check(options: argparse.Namespace) -> int:
             f"every {grid.stride} px; {tap.dimensions} features every {tap.patch_stride_px} px\n"
             f"{len(images.files)} good images, {len(images.parts)} parts: {HOW[images.parts.how]}"
         )
-        steps.say(share_in_words(inspected, recipe.web))
+        hint = "" if options.picture else "; --picture draws it"
+        steps.say(f"{share_in_words(inspected, recipe.web)}{hint}")
         if options.picture:
             stride = tap.patch_stride_px
             draw_inspected(images.files[0], prepared.recipe, inspected, stride, options.picture)

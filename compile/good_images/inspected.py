@@ -24,9 +24,16 @@ from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker, LaneMap, RowChecks
 from kenpin.runtime.web.strip_ends import StripEnds
 
-__all__ = ["draw_inspected", "inspected_columns", "read_mask", "share_in_words"]
+__all__ = [
+    "draw_inspected",
+    "inspected_canvas",
+    "inspected_columns",
+    "read_mask",
+    "share_in_words",
+]
 
 F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
 
 CLUSTER_COLOUR = (255, 60, 60)
 
@@ -87,7 +94,7 @@ def share_in_words(inspected: F32 | None, web: WebSpec | None = None) -> str:
         said = f"{float(inspected.mean()):.0%} of the frame is inspected"
     if web is None or not (web.has_ends or web.edges):
         return said
-    return f"{said}, less what each web's ends and edges leave out; --picture draws it"
+    return f"{said}, less what each web's ends and edges leave out"
 
 
 def draw_inspected(
@@ -98,7 +105,19 @@ def draw_inspected(
     picture: Path,
     clusters: Sequence[Cluster] = (),
 ) -> None:
-    """Write a good image with stripes over what is not inspected, and boxes around clusters."""
+    """Write what `inspected_canvas` draws, folded to fit a screen."""
+    canvas = inspected_canvas(file, recipe, inspected, stride_px, clusters)
+    write_png(picture, folded(canvas))
+
+
+def inspected_canvas(
+    file: Path,
+    recipe: Recipe,
+    inspected: F32 | None,
+    stride_px: int,
+    clusters: Sequence[Cluster] = (),
+) -> U8:
+    """(H, W, 3) of a good image, stripes over what is not inspected, boxes around clusters."""
     pixels = load(file, recipe.frame, recipe.images.turn_deg)
     canvas = on_canvas(pixels)
     height, width = canvas.shape[:2]
@@ -116,7 +135,7 @@ def draw_inspected(
         top, bottom = (0, height) if recipe.web is not None else (one.top_px, one.bottom_px)
         corners = (one.left_px, top), (one.right_px - 1, bottom - 1)
         cv2.rectangle(canvas, *corners, CLUSTER_COLOUR, 2)
-    write_png(picture, folded(canvas))
+    return canvas
 
 
 def _cells_of(recipe: Recipe, web: WebSpec, pixels: NDArray[Any], stride_px: int) -> F32:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.camera.files.images import write_png
+from kenpin.camera.files.listing import name_in
 from kenpin.compile.build_task import BuildTask
+from kenpin.compile.good_images.clusters import Cluster
+from kenpin.compile.good_images.inspected import inspected_canvas, share_in_words
 from kenpin.compile.operating_point.good_scores import GoodScores
 from kenpin.compile.operating_point.joined import Joined
 from kenpin.compile.operating_point.map_store import MapStore
@@ -13,6 +21,7 @@ from kenpin.compile.operating_point.twin_scores import Twin
 from kenpin.compile.progress import OnProgress
 from kenpin.compile.reporting.measure import picture_measure
 from kenpin.compile.reporting.page import Galleries
+from kenpin.compile.reporting.pictures import Picture, jpeg, shrunk
 from kenpin.compile.reporting.seen import (
     Seen,
     look_again,
@@ -25,10 +34,11 @@ from kenpin.compile.training.head import HeadPlan, TrainedHead
 from kenpin.compile.training.metric import MetricHead
 from kenpin.compile.training.network import TrainedNetwork
 from kenpin.runtime.bundles.manifest import Manifest
+from kenpin.runtime.judging.overlay import folded
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.web.stages import WebStages
 
-__all__ = ["Pictured", "picture_build"]
+__all__ = ["Pictured", "picture_build", "picture_inspected"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,17 @@ def picture_build(
         if measures:
             galleries["embedding"] = measures
     return Pictured(seen, galleries)
+
+
+def picture_inspected(
+    task: BuildTask, inspected: NDArray[np.float32] | None, clusters: list[Cluster], file: Path
+) -> Picture:
+    """A good image with what is not inspected, and where scores crowd; also written to `file`."""
+    first, recipe = task.images.files[0], task.recipe
+    canvas = folded(inspected_canvas(first, recipe, inspected, task.stride_px, clusters))
+    write_png(file, canvas)
+    name, note = name_in(task.images.folder, first), share_in_words(inspected, recipe.web)
+    return Picture(name, None, jpeg(shrunk(canvas)), note=note)
 
 
 def _measures(plan: HeadPlan, head: TrainedHead) -> Iterator[tuple[HeadPlan, MetricHead]]:

@@ -38,6 +38,7 @@ function galleries() {
     gallery("Good images of the labelled set that score highest", P.good_high, "These are rejected, or come nearest to it."), gallery("Good images of the labelled set that score lowest", P.good_low),
     gallery("What the learned measure tells apart", P.embedding && P.embedding.slice(0, 1), "Good tiles should lie together, and what is NG or drawn in away from them. A tile of an NG image amid the good ones shows no defect, or one that the bundle hardly tells from them.", "chart"),
     gallery("Farthest from everything good", P.embedding && P.embedding.slice(1), "Each with the good tile that it is nearest to, on its right. Where a pair differs by its light or place more than by a defect, the bundle has learned that: more good images of the kind help."),
+    gallery("What is inspected", P.inspected, "Stripes: not inspected, by images.mask or web.ignore, lanes, edges and ends. Red boxes: where the highest scores of good images crowd together; leave such a place out if it is no material.", "few"),
     gallery("Good images as they usually are", P.usual, "", "few"), gallery("What was learned from", P.samples, "", "few"),
   ].filter(Boolean);
   if (!shown.length) return null;
