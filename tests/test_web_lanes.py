@@ -123,6 +123,11 @@ def test_labelled_webs_are_held_against_one_threshold_whichever_lane_decides(
     (answer,) = answers(pipeline, [Known("0.png", "", True, lambda: pixels.copy())])
     assert answer is not None
     assert answer.times == pytest.approx(expected / bundle.manifest.threshold.ok)
+    # Dark lines are NG, and no defect that an updated bundle would have to find again.
+    dark = some_web(300)
+    dark[100:200] = 0
+    known = [Known("1.png", "", bad, dark.copy) for bad in (True, False)]
+    assert list(answers(pipeline, known)) == [None, None]
     # What the box says stays as it is.
     assert pipeline.judge_single(Frame(pixels.copy(), 0, 0)).verdict.score == raw
 

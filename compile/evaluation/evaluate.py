@@ -30,8 +30,6 @@ Mask = NDArray[np.bool_]
 
 # A strip at least this many times as long as wide is also judged by squares.
 STRIP_RATIO = 4
-# All else keeps an image, or some lines of a web, from being judged: nothing was found by it.
-_BY_ITS_SCORE = frozenset({None, Reason.DEFECT, Reason.UNSURE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +248,7 @@ class _DatasetTally:
     def add(self, item: Labelled, number: int, judged: Judgement, shape: tuple[int, ...]) -> None:
         """Count the verdict about an image of that shape."""
         verdict, score = judged.verdict, judged.verdict.score
-        if score is None or not np.isfinite(score) or verdict.reason not in _BY_ITS_SCORE:
+        if score is None or not np.isfinite(score) or not verdict.by_its_score:
             self.refuse(item, f"{verdict.reason}: {verdict.detail}")
             return
         self.scores[item.name] = score

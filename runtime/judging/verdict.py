@@ -394,6 +394,11 @@ class Verdict:
     web: WebFindings | None = None
 
     @property
+    def by_its_score(self) -> bool:
+        """Whether a score decided: what is NG by anything else was not found, but not judged."""
+        return self.reason in (None, Reason.DEFECT, Reason.UNSURE)
+
+    @property
     def defects_found(self) -> int:
         """How many defects there were, on a part or on a web's lines."""
         return self.n_defects if self.web is None else self.web.n_defects

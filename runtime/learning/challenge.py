@@ -127,13 +127,13 @@ def _drawn(name: str, pixels: Pixels) -> Iterator[Known]:
 def answers(
     pipeline: Pipeline | WebPipeline, known: Sequence[Known]
 ) -> Iterator[KnownAnswer | None]:
-    """What a bundle says of each; None where it cannot judge the frame at all."""
+    """What a bundle says of each; None where it cannot judge the frame, or all lines of a web."""
     limit = pipeline.thresholds.ok
     for number, one in enumerate(known):
         frame = Frame(one.load(), time.monotonic_ns(), number, one.name)
         judged = pipeline.in_one_measure(pipeline.judge_single(frame, ready=one.ready))
         verdict, found = judged.verdict, judged.score_map
-        if verdict.score is None:
+        if verdict.score is None or not verdict.by_its_score:
             yield None
             continue
         value, ng = verdict.score, verdict.outcome is Outcome.NG
