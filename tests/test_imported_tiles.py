@@ -144,6 +144,12 @@ def test_one_that_makes_images_its_own_size_sees_the_frame_as_a_whole(tmp_path: 
     frame = {"height_px": 128, "width_px": 128}
     prepared = prepare(untiled(tmp_path, any_size(tmp_path, 64), frame=frame))
     assert (prepared.recipe.tiles.size_px, prepared.recipe.tiles.halo_px) == (128, 0)
+    # Of Anomalib's exports 256 px is the usual size.
+    made = any_size(tmp_path, 256)
+    prepared = prepare(untiled(tmp_path, made, frame={"height_px": 512, "width_px": 512}))
+    assert (prepared.recipe.tiles.size_px, prepared.recipe.tiles.halo_px) == (512, 0)
+    with pytest.raises(ConfigError, match=r"set frame\.height_px to 256.*fit to \"resize\""):
+        prepare(untiled(tmp_path, made, frame={"height_px": 320, "width_px": 320}))
     # One that shows them as they are is of tiles, as ours are.
     prepared = prepare(untiled(tmp_path, any_size(tmp_path), frame=frame))
     assert (prepared.recipe.tiles.size_px, prepared.recipe.tiles.halo_px) == (256, 32)

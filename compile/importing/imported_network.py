@@ -237,10 +237,15 @@ class ImportedNetwork:
         step = step_of((rows, cols), self.seen)
         if step is None:
             height, width = self.seen
+            remedy = f"set tiles.size_px to a multiple of {rows}, or export it for such a size"
+            if self.sees_frames:
+                remedy = (
+                    f"set frame.height_px to {rows}, frame.width_px to {cols}, or both to as many "
+                    'times that, and frame.fit to "resize"'
+                )
             raise ConfigError(
                 f"{self.file.name}: its map of {rows} x {cols} is no whole part of images of "
-                f"{height} x {width} px; set tiles.size_px to a multiple of {rows}, or export it "
-                "for such a size"
+                f"{height} x {width} px; {remedy}"
             )
         cell = method.cell_px or max(step, SMALLEST_CELL_PX)
         if cell % step or core % cell or halo % cell:

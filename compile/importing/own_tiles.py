@@ -19,6 +19,9 @@ import openvino as ov  # noqa: E402
 
 __all__ = ["recipe_with_own_tiles"]
 
+# Of images that a network of any size is shown, to see whether it makes them its own.
+SIDES_PX = (256, 512, 768)
+
 
 def recipe_with_own_tiles(recipe: Recipe) -> Recipe:
     """A recipe whose tiles are those of its network, where it does not say what they are.
@@ -80,8 +83,8 @@ def _told(recipe: Recipe, files: ModelFiles) -> dict[str, Any]:
 
 def _made_within(model: Any, channels_last: bool) -> tuple[int, int] | None:
     """(height, width) that a network makes of images of any size; None if it takes them as is."""
-    found = []
-    for side in (TileSpec().size_px, 2 * TileSpec().size_px):
+    found = {}
+    for side in SIDES_PX:
         shape = list(model.inputs[0].partial_shape)
         first = 1 if channels_last else 2
         shape[first : first + 2] = [ov.Dimension(side)] * 2
@@ -90,8 +93,14 @@ def _made_within(model: Any, channels_last: bool) -> tuple[int, int] | None:
             shown.reshape(ov.PartialShape(shape))
         except RuntimeError:
             return None
-        found.append(_resized(shown, side))
-    return found[0] if found[0] == found[1] else None
+        found[side] = _resized(shown, side)
+    made = {one for one in found.values() if one}
+    if len(made) != 1:
+        return None
+    (inside,) = made
+    # An image of that size already is not resized.
+    alike = all(one or inside == (side, side) for side, one in found.items())
+    return inside if alike else None
 
 
 def _resized(model: Any, side: int) -> tuple[int, int] | None:
