@@ -11,6 +11,7 @@ from typing import Any
 
 from kenpin.compile.importing.model_file import model_file, networks_in, output_of, read, sha256_of
 from kenpin.config.errors import ConfigError
+from kenpin.runtime.judging.openvino_core import in_one_line
 from kenpin.runtime.judging.telemetry import silence
 
 silence()
@@ -113,7 +114,7 @@ def _for_one(model: Any, file: Path) -> Any:
     try:
         model.reshape([1, *(int(n.get_length()) for n in list(shape)[1:])])
     except RuntimeError as error:
-        raise ConfigError(f"{file}: cannot take a single image: {error}") from None
+        raise ConfigError(f"{file}: cannot take a single image: {in_one_line(error)}") from None
     return model
 
 

@@ -14,6 +14,7 @@ from kenpin.compile.fingerprint import weights_beside
 from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ModelSpec
 from kenpin.config.recipe import Recipe
+from kenpin.runtime.judging.openvino_core import in_one_line
 from kenpin.runtime.judging.telemetry import silence
 
 silence()
@@ -147,10 +148,9 @@ def read(file: Path) -> Any:
             raise ConfigError(
                 f"{file}: its weights lie in {missing[0]}, and there is no such file; copy it there"
             ) from None
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ConfigError(
-            f"{file}: OpenVINO cannot read it: {lines[-1] if lines else error}; operations of "
-            "one's own would be code that a box loads, and are refused"
+            f"{file}: OpenVINO cannot read it: {in_one_line(error)}; operations of one's own would "
+            "be code that a box loads, and are refused"
         ) from None
     return _with_one_input(model, file)
 
@@ -323,7 +323,7 @@ def make_static(model: Any, shape: list[int], file: Named) -> None:
         try:
             model.reshape(shape)
         except RuntimeError as error:
-            raise ConfigError(f"{file.name}: cannot take {shape}: {error}") from None
+            raise ConfigError(f"{file.name}: cannot take {shape}: {in_one_line(error)}") from None
     dynamic = [port.any_name for port in model.outputs if port.partial_shape.is_dynamic]
     if dynamic:
         raise ConfigError(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.bundles.bundle import Network
-from kenpin.runtime.judging.openvino_core import new_core
+from kenpin.runtime.judging.openvino_core import in_one_line, new_core
 from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.judging.telemetry import silence
 
@@ -141,7 +141,7 @@ class Engine:
         except RuntimeError as error:
             kind = EngineError if tuning.device == "CPU" else DeviceError
             raise kind(
-                f"{model}: OpenVINO cannot compile it for {tuning.device}: {error}"
+                f"{model}: OpenVINO cannot compile it for {tuning.device}: {in_one_line(error)}"
             ) from error
         self._ahead = AHEAD * tuning.streams
         # Its requests and their memory are for one frame at a time.
