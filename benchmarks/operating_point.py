@@ -8,7 +8,9 @@ Each build takes so many good images, whole parts as far as possible, drawn by a
 promises to reject 1 % of good ones. Nothing is chosen on the test images: they are judged
 once. Beside what was got stand the escapes of the threshold that someone would choose who
 knew the test images: the one that rejects exactly the promised share of them. With --blind
-no test image is judged: how many drawn defects are found chooses between settings.
+no test image is judged: how many drawn defects are found chooses between settings. With --lamp
+the test images are judged again as another light would show them, and within the recipe's
+limits of brightness: what is rejected then for whatever reason.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import io
 import json
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,7 @@ from kenpin.compile.recipe_search.attempt import attempted
 from kenpin.config.recipe import load_recipe
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.judging.pipeline import Pipeline
+from kenpin.runtime.judging.verdict import Outcome
 
 F64 = NDArray[np.float64]
 
@@ -54,9 +58,16 @@ QUICK = (
     "quantize.guard_tiles=16",
     "report.twins_each=0",
     "report.speed_s=0",
-    "image_quality.grey_margin=255",
-    "image_quality.contrast_share=0",
 )
+ANY_LIGHT = ("image_quality.grey_margin=255", "image_quality.contrast_share=0")
+# What a lamp does to a frame: the light at its left and its right border, 1 as it was.
+LAMPS = {
+    "as it is": (1.0, 1.0),
+    "0.8 times": (0.8, 0.8),
+    "1.2 times": (1.2, 1.2),
+    "10 % more on the right": (1.0, 1.1),
+    "10 % less on the right": (1.0, 0.9),
+}
 # Materials that are drawn: the recipe, and what is changed in it.
 DRAWN = {
     "cell": ("mtd-patchcore.toml",),
@@ -125,6 +136,26 @@ class Blind:
         )
 
 
+@dataclass(frozen=True)
+class Lit:
+    """What one bundle makes of test images under another light."""
+
+    material: str
+    count: int
+    seed: int
+    lamp: str
+    false_rejects: int
+    good: int
+    escapes: int
+    ng: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.material:10} n {self.count:4} seed {self.seed}  {self.lamp:22} "
+            f"rejected {self.false_rejects:3} of {self.good}  escapes {self.escapes:3} of {self.ng}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("materials", nargs="+", choices=["mtd", "fabric", "synthetic", *MATERIALS])
@@ -133,6 +164,7 @@ def main() -> None:
     parser.add_argument("--ungrouped", action="store_true", help="do not tell what names a part")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--blind", action="store_true", help="judge no test image, draw defects")
+    parser.add_argument("--lamp", action="store_true", help="judge under other lights, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="add a line for each bundle")
     options = parser.parse_args()
     for name in options.materials:
@@ -140,11 +172,11 @@ def main() -> None:
             material = _material(name, Path(room), max(options.counts))
             for count in options.counts:
                 for seed in options.seeds:
-                    got = _measure(name, material, count, seed, options, Path(room))
-                    print(got, flush=True)
-                    if options.json:
-                        with options.json.open("a", encoding="utf-8") as lines:
-                            lines.write(json.dumps(asdict(got)) + "\n")
+                    for got in _measure(name, material, count, seed, options, Path(room)):
+                        print(got, flush=True)
+                        if options.json:
+                            with options.json.open("a", encoding="utf-8") as lines:
+                                lines.write(json.dumps(asdict(got)) + "\n")
 
 
 def _material(name: str, room: Path, most: int) -> Material:
@@ -163,7 +195,7 @@ def _material(name: str, room: Path, most: int) -> Material:
 
 def _measure(
     name: str, material: Material, count: int, seed: int, options: argparse.Namespace, room: Path
-) -> Got | Blind:
+) -> Iterator[Got | Blind | Lit]:
     group = None if options.ungrouped else material.group
     folder = room / f"good-{count}-{seed}"
     folder.mkdir()
@@ -171,6 +203,7 @@ def _measure(
     for file in files:
         (folder / file.name).symlink_to(file)
     changes = [f'images.good="{folder}"', *QUICK, *material.changes]
+    changes += () if options.lamp else ANY_LIGHT
     changes += [f"report.twins_each={TWINS_EACH}"] if options.blind else []
     changes += options.set
     if group is not None:
@@ -186,12 +219,16 @@ def _measure(
         shares = {
             f"{rate:.1%}": attempted(bundle.manifest, rate)[0].share for rate in FALSE_REJECTS
         }
-        return Blind(name, len(files), seed, odd, shares)
+        yield Blind(name, len(files), seed, odd, shares)
+        return
+    if options.lamp:
+        yield from _lit(bundle, material.data / "test", (name, len(files), seed))
+        return
     good, ng = _judged(bundle, material.data / "test")
     threshold = bundle.manifest.threshold
     assert threshold.at_most is not None
     best = np.quantile(good, 1 - PROMISE, method="higher")
-    return Got(
+    yield Got(
         name,
         len(files),
         seed,
@@ -217,6 +254,25 @@ def _judged(bundle: Bundle, test: Path) -> tuple[F64, F64]:
             assert verdict.score is not None, f"{file}: {verdict.detail}"
             scores[place.name == "good"].append(verdict.score)
     return np.array(scores[True]), np.array(scores[False])
+
+
+def _lit(bundle: Bundle, test: Path, which: tuple[str, int, int]) -> Iterator[Lit]:
+    """The same images under each lamp."""
+    pipeline = Pipeline(bundle)
+    images = [
+        (place.name == "good", read_pixels(file))
+        for place in sorted(test.iterdir())
+        for file in list_images(place)
+    ]
+    for lamp, ends in LAMPS.items():
+        ok = {True: 0, False: 0}
+        for number, (is_good, pixels) in enumerate(images):
+            light = np.linspace(*ends, pixels.shape[1])
+            seen = np.clip(np.rint(pixels * light), 0, 255).astype(np.uint8)
+            verdict = pipeline.judge(Frame(seen, 0, number)).verdict
+            ok[is_good] += verdict.outcome is Outcome.OK
+        good = sum(is_good for is_good, _ in images)
+        yield Lit(*which, lamp, good - ok[True], good, ok[False], len(images) - good)
 
 
 def _drawn(files: list[Path], group: str | None, count: int, seed: int) -> list[Path]:

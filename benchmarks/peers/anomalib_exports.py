@@ -22,6 +22,8 @@ import torch
 from anomalib_models import MEAN, SPREAD, allow_torchvision
 
 SIZE, GOOD, SHOWN = 256, 16, 4
+# Of what is exported without a size, as Anomalib does unless told: images of another one.
+OTHER_SIZE = 512
 BATCH = 4
 
 
@@ -47,7 +49,8 @@ def made(name: str, folder: Path) -> dict[str, str]:
     """Fit one, export it, and ask Anomalib's inferencer; what went another way is told."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    good, shown = weave(GOOD, rng), weave(SHOWN, rng)
+    any_size = name.endswith("_any")
+    good, shown = weave(GOOD, rng), weave(SHOWN, rng, OTHER_SIZE if any_size else SIZE)
     shown[2, 80:112, 120:152] = 250
     shown[3, 160:176, :] = 10
     model = _made()[name]()
@@ -56,7 +59,7 @@ def made(name: str, folder: Path) -> dict[str, str]:
     if name == "dfm_nll":
         _post_processed(model, list(shown), 2)
     else:
-        _post_processed(model, [*good, *shown], len(good))
+        _post_processed(model, [*good, *(one[:SIZE, :SIZE] for one in shown)], len(good))
     facts = {}
     # As users export; where the file then cannot be used, for one image a call.
     for how, more in (
@@ -64,7 +67,8 @@ def made(name: str, folder: Path) -> dict[str, str]:
         ("one image a call", {"dynamic_shapes": None, "dynamic_axes": None}),
     ):
         try:
-            xml = model.to_openvino(folder, input_size=(SIZE, SIZE), onnx_kwargs=more)
+            size = None if any_size else (SIZE, SIZE)
+            xml = model.to_openvino(folder, input_size=size, onnx_kwargs=more)
             outputs = _outputs(xml, shown)
         except Exception as error:  # noqa: BLE001 what Anomalib cannot do is what is asked
             facts[how] = f"{type(error).__name__}: {str(error).strip().splitlines()[-1][:300]}"
@@ -74,9 +78,9 @@ def made(name: str, folder: Path) -> dict[str, str]:
     return facts
 
 
-def weave(count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, SIZE, SIZE) uint8 of cloth."""
-    y, x = np.mgrid[:SIZE, :SIZE]
+def weave(count: int, rng: np.random.Generator, side: int = SIZE) -> np.ndarray:
+    """(count, side, side) uint8 of cloth."""
+    y, x = np.mgrid[:side, :side]
     phase = rng.uniform(0, 6, (count, 2, 1, 1))
     cloth = 118 + 40 * np.sin(x / 1.4 + phase[:, 0]) * np.sin(y / 1.1 + phase[:, 1])
     return np.clip(cloth + rng.normal(0, 5, cloth.shape), 0, 255).astype(np.uint8)
@@ -95,6 +99,7 @@ def _made() -> dict[str, Callable[[], Any]]:
     flow = {**offline, "layers": ("layer2", "layer3"), "coupling_blocks": 2}
     return {
         "padim": lambda: models.Padim(**offline),
+        "padim_any": lambda: models.Padim(**offline),
         "patchcore": lambda: models.Patchcore(**offline),
         "fastflow": lambda: models.Fastflow(**offline),
         "reverse_distillation": lambda: models.ReverseDistillation(**offline),
@@ -115,7 +120,7 @@ def batches(images: np.ndarray | list[np.ndarray]) -> list[torch.Tensor]:
 def _fitted(name: str, model: Any, good: np.ndarray) -> None:
     """Statistics, where the model rests on some."""
     inner = model.model
-    if name in ("padim", "patchcore", "dfm", "dfm_nll"):
+    if name in ("padim", "padim_any", "patchcore", "dfm", "dfm_nll"):
         inner.train()
         inner.feature_extractor.eval()
         with torch.no_grad():
