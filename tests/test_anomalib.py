@@ -20,15 +20,14 @@ from kenpin.runtime.judging.pipeline import Pipeline
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / "benchmarks" / "peers"
 PYTHON = ROOT / ".venv-peers" / "bin" / "python"
-SIZE = 256
 MODELS = (
-    "padim", "patchcore", "fastflow", "reverse_distillation", "stfpm", "cflow", "dfm",
+    "padim", "padim_any", "patchcore", "fastflow", "reverse_distillation", "stfpm", "cflow", "dfm",
     "dfm_nll", "efficient_ad",
 )  # fmt: skip
-RECIPE = f"""
+RECIPE = """
 name = "theirs"
 images = {{ good = "good" }}
-frame = {{ height_px = {SIZE}, width_px = {SIZE} }}
+frame = {{ height_px = {side}, width_px = {side} }}
 report = {{ twins_each = 0, speed_s = 0.1 }}
 threshold = {{ false_rejects = 0.05 }}
 """
@@ -72,7 +71,8 @@ def test_a_model_of_anomalibs_is_imported_in_one_command_and_says_what_its_infer
         image = np.roll(said["images"][number % 2], 7 * number, axis=1)
         write_png(tmp_path / "good" / f"{number}.png", image)
     recipe, store = tmp_path / "theirs.toml", tmp_path / "bundles"
-    recipe.write_text(RECIPE)
+    side = said["images"].shape[1]
+    recipe.write_text(RECIPE.format(side=side))
     command = ["import", str(exports / name), str(recipe), "-o", str(store)]
     assert edge_compile([*command, "--prove", "--anomalib", str(PYTHON)]) == Exit.DONE
     told = capsys.readouterr().out
@@ -88,7 +88,7 @@ def test_a_model_of_anomalibs_is_imported_in_one_command_and_says_what_its_infer
         worst = score
         if whole is not None:
             cell = judged.score_map.stride_px
-            step = SIZE // len(whole)
+            step = side // len(whole)
             inside = cell // step
             cells = len(whole) // inside
             worst = whole.reshape(cells, inside, cells, inside).max(axis=(1, 3))
