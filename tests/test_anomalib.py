@@ -24,6 +24,7 @@ MODELS = (
     "padim", "padim_any", "patchcore", "fastflow", "reverse_distillation", "stfpm", "cflow", "dfm",
     "dfm_nll", "efficient_ad",
 )  # fmt: skip
+TILED = "padim_tiles"
 RECIPE = """
 name = "theirs"
 images = {{ good = "good" }}
@@ -46,11 +47,20 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where Anomalib has exported its models: made here, or kept by whoever set the variable."""
     kept = os.environ.get("KENPIN_ANOMALIB_EXPORTS")
     folder = Path(kept) if kept else tmp_path_factory.mktemp("anomalib")
-    missing = [name for name in MODELS if not (folder / name / "facts.json").exists()]
+    missing = [name for name in (*MODELS, TILED) if not (folder / name / "facts.json").exists()]
     if missing:
         command = [PYTHON, PEERS / "anomalib_exports.py", folder, *missing]
         subprocess.run(command, check=True, cwd=folder, capture_output=True)
     return folder
+
+
+def written_good(folder: Path, images: np.ndarray) -> None:
+    """Good images to set a threshold by."""
+    (folder / "good").mkdir()
+    for number in range(8):
+        # The weave wanders; the first two images show no defect.
+        image = np.roll(images[number % 2], 7 * number, axis=1)
+        write_png(folder / "good" / f"{number}.png", image)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -65,11 +75,7 @@ def test_a_model_of_anomalibs_is_imported_in_one_command_and_says_what_its_infer
     assert "exported" in facts.values(), facts
     monkeypatch.setenv("PYTHONPATH", str(PEERS / "site"))
     said = np.load(exports / name / "said.npz")
-    (tmp_path / "good").mkdir()
-    for number in range(8):
-        # The weave wanders; the first two images show no defect.
-        image = np.roll(said["images"][number % 2], 7 * number, axis=1)
-        write_png(tmp_path / "good" / f"{number}.png", image)
+    written_good(tmp_path, said["images"])
     recipe, store = tmp_path / "theirs.toml", tmp_path / "bundles"
     side = said["images"].shape[1]
     recipe.write_text(RECIPE.format(side=side))
@@ -94,3 +100,29 @@ def test_a_model_of_anomalibs_is_imported_in_one_command_and_says_what_its_infer
             worst = whole.reshape(cells, inside, cells, inside).max(axis=(1, 3))
         np.testing.assert_allclose(judged.score_map.values, worst, atol=1e-4)
         assert judged.verdict.score == pytest.approx(float(score), abs=1e-4)
+
+
+def test_a_network_for_each_tile_says_of_its_tile_what_anomalibs_inferencer_says(
+    exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(PEERS / "site"))
+    said = np.load(exports / TILED / "said.npz")
+    written_good(tmp_path, said["images"])
+    recipe, store = tmp_path / "theirs.toml", tmp_path / "bundles"
+    side, size = said["images"].shape[1], said["maps"].shape[-1]
+    tiles = f"tiles = {{ size_px = {size}, stride_px = {size}, halo_px = 0 }}\n"
+    # A Gaussian for each place finds a weave odd that wanders: a threshold by hand.
+    fixed = RECIPE.format(side=side).replace("false_rejects = 0.05", 'method = "fixed", ok = 0.9')
+    recipe.write_text(fixed + tiles)
+    command = ["import", str(exports / TILED), str(recipe), "-o", str(store)]
+    assert edge_compile([*command, "--prove", "--anomalib", str(PYTHON)]) == Exit.DONE
+    pipeline = Pipeline(read_bundle(store / "current"))
+    for image, maps, scores in zip(said["images"], said["maps"], said["scores"], strict=True):
+        judged = pipeline.judge(Frame(image.copy(), 0, 0))
+        assert judged.score_map is not None
+        whole = maps.transpose(0, 2, 1, 3).reshape(side, side)
+        cell = judged.score_map.stride_px
+        cells = side // cell
+        worst = whole.reshape(cells, cell, cells, cell).max(axis=(1, 3))
+        np.testing.assert_allclose(judged.score_map.values, worst, atol=1e-4)
+        assert judged.verdict.score == pytest.approx(float(scores.max()), abs=1e-4)

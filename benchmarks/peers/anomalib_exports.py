@@ -4,6 +4,7 @@
 
 Each gets FOLDER/<model>/ as Anomalib exports it, with images beside it and what Anomalib's own
 OpenVINOInferencer says of them (said.npz), and how it was exported, or why not (facts.json).
+TILED is a network for each of 2 x 2 tiles.
 Weights are random, statistics of synthetic images: nothing is downloaded, and agreement does not
 depend on what was learned.
 """
@@ -24,6 +25,7 @@ from anomalib_models import MEAN, SPREAD, allow_torchvision
 SIZE, GOOD, SHOWN = 256, 16, 4
 # Of what is exported without a size, as Anomalib does unless told: images of another one.
 OTHER_SIZE = 512
+TILED, TILES = "padim_tiles", 2
 BATCH = 4
 
 
@@ -35,10 +37,10 @@ def main() -> int:
     # Some models ask for published weights and have no other way.
     timm.create_model = partial(_random, timm.create_model)
     folder = Path(sys.argv[1])
-    for name in sys.argv[2:] or list(_made()):
+    for name in sys.argv[2:] or [*_made(), TILED]:
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
-        facts = made(name, place)
+        facts = made_tiles(place) if name == TILED else made(name, place)
         (place / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
         sys.stdout.write(f"{name}: {facts}\n")
         sys.stdout.flush()
@@ -76,6 +78,27 @@ def made(name: str, folder: Path) -> dict[str, str]:
         np.savez_compressed(folder / "said.npz", images=shown, **outputs)
         return {**facts, how: "exported"}
     return facts
+
+
+def made_tiles(folder: Path) -> dict[str, str]:
+    """PaDiM for each tile of an image of TILES x TILES, each with weights of its own."""
+    rng = np.random.default_rng(0)
+    good, shown = weave(GOOD, rng, TILES * SIZE), weave(SHOWN, rng, TILES * SIZE)
+    shown[2, 80:112, 320:352] = 250
+    shown[3, 400:416, :] = 10
+    scores = np.zeros((SHOWN, TILES, TILES), np.float32)
+    maps = np.zeros((SHOWN, TILES, TILES, SIZE, SIZE), np.float32)
+    for row, col in np.ndindex(TILES, TILES):
+        place = np.s_[:, row * SIZE : (row + 1) * SIZE, col * SIZE : (col + 1) * SIZE]
+        torch.manual_seed(TILES * row + col)
+        model = _made()["padim"]()
+        _fitted("padim", model, good[place])
+        _post_processed(model, [*good[place], *shown[place]], len(good))
+        xml = model.to_openvino(folder / f"{row}_{col}", input_size=(SIZE, SIZE))
+        found = _outputs(xml, np.ascontiguousarray(shown[place]))
+        scores[:, row, col], maps[:, row, col] = found["scores"], found["maps"]
+    np.savez_compressed(folder / "said.npz", images=shown, scores=scores, maps=maps)
+    return {"plain": "exported"}
 
 
 def weave(count: int, rng: np.random.Generator, side: int = SIZE) -> np.ndarray:
