@@ -10,7 +10,6 @@ its start; then each line of stdin is a request and each line of stdout the answ
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -94,8 +93,14 @@ def main() -> None:
         begun = time.perf_counter()
         judge(mine)
         ms = (time.perf_counter() - begun) * 1e3
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        _say({"ms": ms, "peak_mib": peak})
+        _say({"ms": ms, "peak_mib": _peak_mib()})
+
+
+def _peak_mib() -> float:
+    """Of this program alone: getrusage's peak begins with the memory of who started it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (kib,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(kib) / 1024
 
 
 def _say(answer: dict[str, Any]) -> None:
