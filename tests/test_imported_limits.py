@@ -52,7 +52,9 @@ def test_a_threshold_below_where_its_numbers_end_is_taken(tmp_path: Path) -> Non
     judged = Pipeline(compiled(tmp_path, recipe)).judge(Frame(pixels, 0, 0))
     assert judged.verdict.outcome is Outcome.NG
     above = {**fixed, "ok": 0.45}
-    with pytest.raises(ConfigError, match=r"nothing would be NG: OK ends at 0\.45"):
+    with pytest.raises(
+        ConfigError, match=r"nothing would be NG: OK ends at 0\.45.*; choose a lower threshold\.ok;"
+    ):
         compiled(tmp_path, recipe_of(tmp_path, ending_at(tmp_path, 0.45), threshold=above))
 
 

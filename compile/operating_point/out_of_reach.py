@@ -54,11 +54,15 @@ def expect_within_reach(
     if highest > threshold.ok:
         return
     beside = f" and {len(shown) - len(drawn)} NG images" if len(shown) > len(drawn) else ""
+    remedy = (
+        "give more good images or a larger threshold.false_rejects, so that the threshold is "
+        'lower; or choose it, with threshold.method "fixed"'
+    )
+    if threshold.settings.method == "fixed":
+        remedy = "choose a lower threshold.ok"
     raise ConfigError(
         f"nothing would be NG: OK ends at {threshold.ok:.6g} ({threshold.source}), and of "
         f"{len(drawn)} drawn defects{beside} the network gives the highest {highest:.6g}, "
-        "which may be where its numbers end; give more good images or a larger "
-        "threshold.false_rejects, so that the threshold is lower; or choose it, with "
-        'threshold.method "fixed"; if it only sees defects that nobody draws, show some in '
-        "images.ng"
+        f"which may be where its numbers end; {remedy}; if it only sees defects that nobody draws, "
+        "show some in images.ng"
     )
