@@ -212,18 +212,31 @@ def test_a_halo_that_holds_what_a_place_sees_is_enough_and_is_named(
     tables = {"frame": frame} if frame else {}
     _, told = looked_through(recipe_of(tmp_path, blurred(tmp_path, 15), **tables))
     assert "apart" not in told
-    tiles = {"halo_px": 4}
-    _, told = looked_through(recipe_of(tmp_path, blurred(tmp_path, 23), tiles=tiles, **tables))
+    seen = blurred(tmp_path, 23)
+    _, told = looked_through(recipe_of(tmp_path, seen, tiles={"halo_px": 4}, **tables))
     assert re.search(r"halo of 4 px, and at 12 px it is 0%: set tiles\.halo_px", told)
+    _, told = looked_through(recipe_of(tmp_path, seen, tiles={"halo_px": 12}, **tables))
+    assert "apart" not in told
 
 
-def test_each_network_of_an_ensemble_is_tried(tmp_path: Path) -> None:
+def test_a_network_of_one_tile_may_know_its_places(tmp_path: Path) -> None:
     for number in range(15):
         place = tmp_path / "networks" / f"tile{number // 5}_{number % 5}"
         place.mkdir(parents=True)
-        (by_place if number == 14 else lambda folder: deviation(folder, "map"))(place)
+        by_place(place)
     _, told = looked_through(recipe_of(tmp_path, tmp_path / "networks"))
-    assert "depends on where in its tile" in told
+    assert "apart" not in told
+
+
+def test_what_hardly_counts_beside_a_defect_is_no_difference(tmp_path: Path) -> None:
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    loud = opset.relu(opset.subtract(off_grey(image), np.float32(0.3)))
+    # A trace of its place is all that it says of good ones.
+    closer = np.linspace(1e-4, 2e-4, SIZE, dtype=np.float32)
+    weight = (closer[:, None] + closer).reshape(1, 1, SIZE, SIZE)
+    file = saved(tmp_path, image, map=opset.add(loud, weight))
+    _, told = looked_through(recipe_of(tmp_path, file))
+    assert "apart" not in told
 
 
 def test_whole_frames_are_compared_as_an_inferencer_sees_them(tmp_path: Path) -> None:

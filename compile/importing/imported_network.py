@@ -238,7 +238,7 @@ class ImportedNetwork:
         if step is None:
             height, width = self.seen
             remedy = f"set tiles.size_px to a multiple of {rows}, or export it for such a size"
-            if self.sees_frames:
+            if self.sees_frames and self.input.any_size:
                 remedy = (
                     f"set frame.height_px to {rows}, frame.width_px to {cols}, or both to as many "
                     'times that, and frame.fit to "resize"'

@@ -15,6 +15,7 @@ from kenpin.compile.importing.model_file import (
     colours_of,
     make_static,
     names_of,
+    sides_of,
     size_of,
     static_batch,
 )
@@ -36,6 +37,7 @@ class NetworkInput:
     """The one input of a network, as its shape and the recipe tell of it.
 
     seen              (height, width) of its images: a tile, or the whole frame
+    any_size          whether it takes images of any size
     batch_of_its_own  images at once that it takes alone; None if it takes any number
     anomalib          whether its score has the name that Anomalib gives it
 
@@ -51,6 +53,7 @@ class NetworkInput:
         self._channels_last = channels_last(inner, spec, file)
         self._size = recipe.tiles.size_px
         self.seen = size_of(inner, recipe, self._channels_last, file)
+        self.any_size = None in sides_of(inner, self._channels_last)
         self._colours = colours_of(inner, self._channels_last)
         self._port = inner.inputs[0]
         self.batch_of_its_own = static_batch(inner)

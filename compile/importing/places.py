@@ -24,6 +24,8 @@ ALIKE = 0.1
 IMAGES = 6
 # Strides of networks divide it: features that lie between two positions are others.
 SHIFT_PX = 32
+# What both tiles score is so wide at least, for a defect to be drawn there.
+ROOM_PX = 8
 # Halos that are tried beside the recipe's.
 WIDER_PX = 8
 
@@ -31,8 +33,8 @@ WIDER_PX = 8
 def tiles_apart(network: ImportedNetwork, recipe: Recipe, files: Sequence[Path]) -> str | None:
     """What to know of a network of which two tiles say other things of a place that both see.
 
-    Tried of maps, where tiles have a halo or lie on a web: without one, a tile of parts is an
-    image of its own, and so is one whose network gives a score alone.
+    Tried of maps, where several tiles have a halo or they lie on a web: without one, a tile of
+    parts is an image of its own, and so is one whose network gives a score alone.
 
     Returns
     -------
@@ -43,6 +45,9 @@ def tiles_apart(network: ImportedNetwork, recipe: Recipe, files: Sequence[Path])
     several = len(TileGrid.of(recipe.frame, tiles)) > 1
     if network.said.map is None or not (web or (tiles.halo_px and several)):
         return None
+    if network.file.shape is not None:
+        # Each of them meets its own places only.
+        return None
     apart = _apart(network.maps(), recipe, files, network.patch_stride_px)
     if not apart or apart[tiles.halo_px] <= ALIKE:
         return None
@@ -51,6 +56,7 @@ def tiles_apart(network: ImportedNetwork, recipe: Recipe, files: Sequence[Path])
     wider = f"no wider one makes it less than {apart[best]:.0%}"
     if enough:
         wider = f"at {enough[0]} px it is {apart[enough[0]]:.0%}: set tiles.halo_px"
+        wider += "" if tiles.stride_px is None else ", and leave tiles.stride_px out"
     elif best == tiles.halo_px:
         wider = "no wider one makes it less"
     whole = "" if web else "; or let it see the frame as a whole, as it was trained: docs/import.md"
@@ -64,30 +70,33 @@ def tiles_apart(network: ImportedNetwork, recipe: Recipe, files: Sequence[Path])
 def _apart(
     maps: Callable[[U8], F32], recipe: Recipe, files: Sequence[Path], cell: int
 ) -> dict[int, float]:
-    """How far two tiles are apart about a place at most, as a share of the largest value.
+    """How far two tiles are apart about a place at most, as a share of the largest value seen.
 
     By the halo, px: the recipe's, and wider ones. Empty where a tile has but one value.
     """
     size, halo = recipe.tiles.size_px, recipe.tiles.halo_px
     blank = np.zeros((recipe.frame.channels, size, size), np.uint8)
     step = size // maps(blank).shape[1]
-    shift = min(SHIFT_PX, recipe.tiles.core_px // 2) // step * step
+    shift = SHIFT_PX
+    while shift and recipe.tiles.core_px < shift + ROOM_PX:
+        shift //= 2
+    shift = shift // step * step
     if not shift:
         return {}
     wider = range(halo, (size - shift - step) // 2 + 1, max(cell, WIDER_PX // cell * cell))
-    apart = dict.fromkeys(wider, 0.0)
+    apart, largest = dict.fromkeys(wider, 0.0), dict.fromkeys(wider, 0.0)
     for place in _places(recipe, files, shift):
         first, second = maps(place[:, :size, :size]), maps(place[:, shift:, shift:])
         for margin in apart:
             begin, moved, end = margin // step, shift // step, first.shape[1] - margin // step
             here = first[:, begin + moved : end, begin + moved : end]
             there = second[:, begin : end - moved, begin : end - moved]
-            largest = max(float(here.max()), float(there.max()))
+            highest = max(float(here.max()), float(there.max()))
             # Of what is no number the guard tells.
-            if largest > 0:
-                share = float(np.abs(here - there).max()) / largest
-                apart[margin] = max(apart[margin], share)
-    return apart
+            if np.isfinite(highest):
+                largest[margin] = max(largest[margin], highest)
+                apart[margin] = max(apart[margin], float(np.abs(here - there).max()))
+    return {margin: apart[margin] / (largest[margin] or 1.0) for margin in wider}
 
 
 def _places(recipe: Recipe, files: Sequence[Path], shift: int) -> Iterator[U8]:
