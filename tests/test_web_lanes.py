@@ -124,10 +124,10 @@ def test_labelled_webs_are_held_against_one_threshold_whichever_lane_decides(
     assert answer is not None
     assert answer.times == pytest.approx(expected / bundle.manifest.threshold.ok)
     # Dark lines are NG, and no defect that an updated bundle would have to find again.
-    dark = some_web(300)
-    dark[100:200] = 0
-    known = [Known("1.png", "", bad, dark.copy) for bad in (True, False)]
-    assert list(answers(pipeline, known)) == [None, None]
+    dark, both = some_web(600), spoiled(some_web(600), (150, 110, 20, 12))
+    dark[400:500] = both[400:500] = 0
+    found = list(answers(pipeline, [Known("1.png", "", True, one.copy) for one in (dark, both)]))
+    assert [one and one.ng for one in found] == [False, True]
     # What the box says stays as it is.
     assert pipeline.judge_single(Frame(pixels.copy(), 0, 0)).verdict.score == raw
 

@@ -127,16 +127,19 @@ def _drawn(name: str, pixels: Pixels) -> Iterator[Known]:
 def answers(
     pipeline: Pipeline | WebPipeline, known: Sequence[Known]
 ) -> Iterator[KnownAnswer | None]:
-    """What a bundle says of each; None where it cannot judge the frame, or all lines of a web."""
+    """What a bundle says of each; None where it cannot judge the frame at all."""
     limit = pipeline.thresholds.ok
     for number, one in enumerate(known):
         frame = Frame(one.load(), time.monotonic_ns(), number, one.name)
         judged = pipeline.in_one_measure(pipeline.judge_single(frame, ready=one.ready))
         verdict, found = judged.verdict, judged.score_map
-        if verdict.score is None or not verdict.by_its_score:
+        if verdict.score is None or not math.isfinite(verdict.score):
             yield None
             continue
         value, ng = verdict.score, verdict.outcome is Outcome.NG
+        if not verdict.by_its_score:
+            # Of a web some lines were not inspected: what the others score counts.
+            ng = value > limit
         if one.region is not None and found is not None and verdict.web is None:
             left, top, right, bottom = one.region
             rows, cols = found.values.shape

@@ -193,7 +193,12 @@ def update(
         judged = [(a, b) for a, b in zip(before, after, strict=True) if a and b]
         old, new = [a for a, _ in judged], [b for _, b in judged]
         record = _record(base, heard, added, old, new)
-        why = refusals(old, new)
+        why = [
+            f"{a.known.name}: can no longer be judged"
+            for a, b in zip(before, after, strict=True)
+            if a and not b
+        ]
+        why += refusals(old, new)
         done = None
         if not why:
             say("write the bundle")
@@ -257,7 +262,7 @@ def _heard(
         verdict = pipeline.in_one_measure(pipeline.judge_single(frame, ready=one.ready)).verdict
         # Who looks at the frame once more for its brightness must not be heard.
         pupil.ears.frame = None
-        if verdict.score is None:
+        if verdict.score is None or not verdict.by_its_score:
             unjudged.append(f"{one.name}: {verdict.reason}: {verdict.detail}")
         else:
             pupil.see(pixels)
@@ -289,6 +294,7 @@ def _unseen_scores(
             frame = Frame(one.load(), time.monotonic_ns(), 0, one.name)
             found = pipeline.in_one_measure(pipeline.judge_single(frame, ready=one.ready))
             assert found.verdict.score is not None
+            assert found.verdict.by_its_score
             scores[number] = found.verdict.score
     return scores
 
