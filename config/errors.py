@@ -1,8 +1,13 @@
-"""The errors that stop a program at its start, before any frame is judged."""
+"""The errors that stop a program at its start, and what a library's error says in one line."""
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "OutputError"]
+import re
+
+__all__ = ["ConfigError", "OutputError", "in_one_line"]
+
+# Where in its own source OpenVINO found it, a line each.
+_PLACES = re.compile(r"Exception from |Check '.*' failed at \S+:\d+:?$")
 
 
 class ConfigError(Exception):
@@ -11,3 +16,10 @@ class ConfigError(Exception):
 
 class OutputError(Exception):
     """A place cannot be written to: says which, why, and what to do."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """What a library raised, without the places in its source; its kind where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not _PLACES.match(line)]
+    return "; ".join(said or lines) or type(error).__name__

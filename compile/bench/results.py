@@ -13,7 +13,7 @@ from typing import Any
 from kenpin.config.errors import ConfigError
 from kenpin.runtime.bundles.durable import replace_file
 
-__all__ = ["UNEXPECTED", "BenchResults", "Result", "as_csv", "in_one_line"]
+__all__ = ["UNEXPECTED", "BenchResults", "Result", "as_csv"]
 
 # How a reason begins that is a defect of kenpin, and no refusal.
 UNEXPECTED = "unexpected error: "
@@ -93,11 +93,6 @@ class BenchResults:
         self._found[key] = result
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"key": key, "result": asdict(result)}) + "\n")
-
-
-def in_one_line(error: Exception) -> str:
-    """What a library raised, as a row or a line can tell it."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def as_csv(results: Iterable[Result]) -> str:

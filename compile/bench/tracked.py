@@ -6,8 +6,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from kenpin.compile.bench.results import in_one_line
 from kenpin.compile.bench.track import Run, Tracker
+from kenpin.config.errors import in_one_line
 
 __all__ = ["Tracked"]
 
@@ -49,7 +49,7 @@ class Tracked:
                 tracker(run)
             except Exception as error:  # noqa: BLE001 libraries of others; figures are kept already
                 traceback.print_exc()
-                self.failed[name] = in_one_line(error)
+                self.failed[name] = f"{type(error).__name__}: {in_one_line(error)}"
                 self._say(f"--track {name}: {self.failed[name]}; the bench goes on without it")
                 continue
             self._given.add(line)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kenpin.compile.importing.model_file import model_file, networks_in, output_of, read, sha256_of
-from kenpin.config.errors import ConfigError
-from kenpin.runtime.judging.openvino_core import in_one_line
+from kenpin.config.errors import ConfigError, in_one_line
 from kenpin.runtime.judging.telemetry import silence
 
 silence()
@@ -140,8 +139,8 @@ def _merged(models: Sequence[Any], files: Sequence[Path]) -> Any:
             joined = opset.concat(outputs, 0)
         except (StopIteration, RuntimeError) as error:
             raise ConfigError(
-                f"{files[0].name} and others: their outputs {name} differ ({error}); export the "
-                "networks of all tiles alike"
+                f"{files[0].name} and others: their outputs {name} differ ({in_one_line(error)}); "
+                "export the networks of all tiles alike"
             ) from None
         result = opset.result(joined)
         result.output(0).get_tensor().set_names({name})

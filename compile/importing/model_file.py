@@ -11,10 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from kenpin.compile.fingerprint import weights_beside
-from kenpin.config.errors import ConfigError
+from kenpin.config.errors import ConfigError, in_one_line
 from kenpin.config.imported import ModelSpec
 from kenpin.config.recipe import Recipe
-from kenpin.runtime.judging.openvino_core import in_one_line
 from kenpin.runtime.judging.telemetry import silence
 
 silence()

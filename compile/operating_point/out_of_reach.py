@@ -60,6 +60,8 @@ def expect_within_reach(
     )
     if threshold.settings.method == "fixed":
         remedy = "choose a lower threshold.ok"
+    elif threshold.settings.method == "cost":
+        remedy = "give a larger threshold.escape_cost, so that the threshold is lower"
     raise ConfigError(
         f"nothing would be NG: OK ends at {threshold.ok:.6g} ({threshold.source}), and of "
         f"{len(drawn)} drawn defects{beside} the network gives the highest {highest:.6g}, "

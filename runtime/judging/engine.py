@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.config.errors import in_one_line
 from kenpin.config.tuning import Tuning
 from kenpin.runtime.bundles.bundle import Network
-from kenpin.runtime.judging.openvino_core import in_one_line, new_core
+from kenpin.runtime.judging.openvino_core import new_core
 from kenpin.runtime.judging.proposals import BankSearch
 from kenpin.runtime.judging.telemetry import silence
 

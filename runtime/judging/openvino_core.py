@@ -11,7 +11,7 @@ from kenpin.runtime.judging.telemetry import silence
 silence()
 import openvino as ov  # noqa: E402
 
-__all__ = ["in_one_line", "kept_signal_stack", "new_core"]
+__all__ = ["kept_signal_stack", "new_core"]
 
 
 class _Stack(ctypes.Structure):
@@ -31,13 +31,6 @@ def new_core() -> ov.Core:
         # Loads the plug-in now, instead of at the first network.
         core.get_property("CPU", "FULL_DEVICE_NAME")
     return core
-
-
-def in_one_line(error: RuntimeError) -> str:
-    """What OpenVINO says went wrong, without the places in its own source."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    said = [line for line in lines if line and not line.startswith("Exception from ")]
-    return "; ".join(said) or type(error).__name__
 
 
 @contextmanager

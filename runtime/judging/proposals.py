@@ -24,6 +24,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.config.errors import in_one_line
 from kenpin.runtime.bundles.manifest import BundleError
 from kenpin.runtime.judging.openvino_core import new_core
 from kenpin.runtime.judging.telemetry import silence
@@ -246,8 +247,7 @@ class Proposer:
                 core.compile_model(bank.as_model(self._block), "CPU", config) for bank in self.banks
             ]
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1].strip()
-            raise SearchError(f"CPU refuses the search of a bank: {reason}") from error
+            raise SearchError(f"CPU refuses the search of a bank: {in_one_line(error)}") from error
 
     def propose(self, asked: Sequence[tuple[int, F32]]) -> list[Rows]:
         """A row for each patch, one array for each that was asked.
