@@ -356,6 +356,8 @@ def callers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callers]:
             monkeypatch.setenv(name, url)
             monkeypatch.setenv(name.lower(), url)
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        # What urlopen has once made of these is used until the process ends, else.
+        monkeypatch.setattr("urllib.request._opener", None)
         thread = Thread(target=server.serve_forever)
         thread.start()
         yield server
