@@ -24,13 +24,7 @@ from kenpin.runtime.judging.tiling import TileGrid
 from kenpin.runtime.web.lanes import EdgeTracker, LaneMap, RowChecks
 from kenpin.runtime.web.strip_ends import StripEnds
 
-__all__ = [
-    "draw_inspected",
-    "inspected_canvas",
-    "inspected_columns",
-    "read_mask",
-    "share_in_words",
-]
+__all__ = ["draw_inspected", "inspected_columns", "read_mask", "share_in_words"]
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -104,20 +98,13 @@ def draw_inspected(
     stride_px: int,
     picture: Path,
     clusters: Sequence[Cluster] = (),
-) -> None:
-    """Write what `inspected_canvas` draws, folded to fit a screen."""
-    canvas = inspected_canvas(file, recipe, inspected, stride_px, clusters)
-    write_png(picture, folded(canvas))
-
-
-def inspected_canvas(
-    file: Path,
-    recipe: Recipe,
-    inspected: F32 | None,
-    stride_px: int,
-    clusters: Sequence[Cluster] = (),
 ) -> U8:
-    """(H, W, 3) of a good image, stripes over what is not inspected, boxes around clusters."""
+    """Write a good image with stripes over what is not inspected, and boxes around clusters.
+
+    Returns
+    -------
+    (H, W, 3): what was written, folded to fit a screen.
+    """
     pixels = load(file, recipe.frame, recipe.images.turn_deg)
     canvas = on_canvas(pixels)
     height, width = canvas.shape[:2]
@@ -135,7 +122,9 @@ def inspected_canvas(
         top, bottom = (0, height) if recipe.web is not None else (one.top_px, one.bottom_px)
         corners = (one.left_px, top), (one.right_px - 1, bottom - 1)
         cv2.rectangle(canvas, *corners, CLUSTER_COLOUR, 2)
-    return canvas
+    drawn = folded(canvas)
+    write_png(picture, drawn)
+    return drawn
 
 
 def _cells_of(recipe: Recipe, web: WebSpec, pixels: NDArray[Any], stride_px: int) -> F32:

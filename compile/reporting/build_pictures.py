@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.camera.files.images import write_png
 from kenpin.camera.files.listing import name_in
 from kenpin.compile.build_task import BuildTask
 from kenpin.compile.good_images.clusters import Cluster
-from kenpin.compile.good_images.inspected import inspected_canvas, share_in_words
+from kenpin.compile.good_images.inspected import draw_inspected, share_in_words
 from kenpin.compile.operating_point.good_scores import GoodScores
 from kenpin.compile.operating_point.joined import Joined
 from kenpin.compile.operating_point.map_store import MapStore
@@ -34,7 +33,6 @@ from kenpin.compile.training.head import HeadPlan, TrainedHead
 from kenpin.compile.training.metric import MetricHead
 from kenpin.compile.training.network import TrainedNetwork
 from kenpin.runtime.bundles.manifest import Manifest
-from kenpin.runtime.judging.overlay import folded
 from kenpin.runtime.judging.pipeline import Stages
 from kenpin.runtime.web.stages import WebStages
 
@@ -102,10 +100,9 @@ def picture_inspected(
 ) -> Picture:
     """A good image with what is not inspected, and where scores crowd; also written to `file`."""
     first, recipe = task.images.files[0], task.recipe
-    canvas = folded(inspected_canvas(first, recipe, inspected, task.stride_px, clusters))
-    write_png(file, canvas)
+    drawn = draw_inspected(first, recipe, inspected, task.stride_px, file, clusters)
     name, note = name_in(task.images.folder, first), share_in_words(inspected, recipe.web)
-    return Picture(name, None, jpeg(shrunk(canvas)), note=note)
+    return Picture(name, None, jpeg(shrunk(drawn)), note=note)
 
 
 def _measures(plan: HeadPlan, head: TrainedHead) -> Iterator[tuple[HeadPlan, MetricHead]]:
