@@ -136,10 +136,9 @@ def answers(
         if verdict.score is None or not math.isfinite(verdict.score):
             yield None
             continue
-        value, ng = verdict.score, verdict.outcome is Outcome.NG
-        if not verdict.by_its_score:
-            # Of a web some lines were not inspected: what the others score counts.
-            ng = value > limit
+        value = verdict.score
+        # Of a web some lines may not have been inspected: what the others score counts.
+        ng = verdict.outcome is Outcome.NG if verdict.by_its_score else value > limit
         if one.region is not None and found is not None and verdict.web is None:
             left, top, right, bottom = one.region
             rows, cols = found.values.shape
