@@ -248,31 +248,33 @@ def _judged(bundle: Bundle, test: Path) -> tuple[F64, F64]:
     """Scores of good and of NG test images."""
     pipeline = Pipeline(bundle)
     scores: dict[bool, list[float]] = {True: [], False: []}
-    for place in sorted(test.iterdir()):
-        for number, file in enumerate(list_images(place)):
-            verdict = pipeline.judge(Frame(read_pixels(file), 0, number)).verdict
-            assert verdict.score is not None, f"{file}: {verdict.detail}"
-            scores[place.name == "good"].append(verdict.score)
+    for file, good in _labelled(test):
+        verdict = pipeline.judge(Frame(read_pixels(file), 0, 0)).verdict
+        assert verdict.score is not None, f"{file}: {verdict.detail}"
+        scores[good].append(verdict.score)
     return np.array(scores[True]), np.array(scores[False])
 
 
 def _lit(bundle: Bundle, test: Path, which: tuple[str, int, int]) -> Iterator[Lit]:
     """The same images under each lamp."""
     pipeline = Pipeline(bundle)
-    images = [
-        (place.name == "good", read_pixels(file))
-        for place in sorted(test.iterdir())
-        for file in list_images(place)
-    ]
+    images = [(read_pixels(file), good) for file, good in _labelled(test)]
     for lamp, ends in LAMPS.items():
         ok = {True: 0, False: 0}
-        for number, (is_good, pixels) in enumerate(images):
+        for pixels, is_good in images:
             light = np.linspace(*ends, pixels.shape[1])
             seen = np.clip(np.rint(pixels * light), 0, 255).astype(np.uint8)
-            verdict = pipeline.judge(Frame(seen, 0, number)).verdict
+            verdict = pipeline.judge(Frame(seen, 0, 0)).verdict
             ok[is_good] += verdict.outcome is Outcome.OK
-        good = sum(is_good for is_good, _ in images)
+        good = sum(is_good for _, is_good in images)
         yield Lit(*which, lamp, good - ok[True], good, ok[False], len(images) - good)
+
+
+def _labelled(test: Path) -> Iterator[tuple[Path, bool]]:
+    """Test images, and whether each is good."""
+    for place in sorted(test.iterdir()):
+        for file in list_images(place):
+            yield file, place.name == "good"
 
 
 def _drawn(files: list[Path], group: str | None, count: int, seed: int) -> list[Path]:

@@ -63,6 +63,13 @@ def written_good(folder: Path, images: np.ndarray) -> None:
         write_png(folder / "good" / f"{number}.png", image)
 
 
+def worst_in_cells(whole: np.ndarray, cells: int) -> np.ndarray:
+    """(cells, cells): the highest value within each of a map."""
+    inside = len(whole) // cells
+    highest: np.ndarray = whole.reshape(cells, inside, cells, inside).max(axis=(1, 3))
+    return highest
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_of_anomalibs_is_imported_in_one_command_and_says_what_its_inferencer_says(
     exports: Path,
@@ -93,11 +100,7 @@ def test_a_model_of_anomalibs_is_imported_in_one_command_and_says_what_its_infer
         assert judged.score_map is not None
         worst = score
         if whole is not None:
-            cell = judged.score_map.stride_px
-            step = side // len(whole)
-            inside = cell // step
-            cells = len(whole) // inside
-            worst = whole.reshape(cells, inside, cells, inside).max(axis=(1, 3))
+            worst = worst_in_cells(whole, side // judged.score_map.stride_px)
         np.testing.assert_allclose(judged.score_map.values, worst, atol=1e-4)
         assert judged.verdict.score == pytest.approx(float(score), abs=1e-4)
 
@@ -121,8 +124,6 @@ def test_a_network_for_each_tile_says_of_its_tile_what_anomalibs_inferencer_says
         judged = pipeline.judge(Frame(image.copy(), 0, 0))
         assert judged.score_map is not None
         whole = maps.transpose(0, 2, 1, 3).reshape(side, side)
-        cell = judged.score_map.stride_px
-        cells = side // cell
-        worst = whole.reshape(cells, cell, cells, cell).max(axis=(1, 3))
+        worst = worst_in_cells(whole, side // judged.score_map.stride_px)
         np.testing.assert_allclose(judged.score_map.values, worst, atol=1e-4)
         assert judged.verdict.score == pytest.approx(float(scores.max()), abs=1e-4)

@@ -47,11 +47,14 @@ class Prometheus:
     def ask(self, expression: str) -> list[dict[str, Any]]:
         """The samples that an expression gives; an error of its own is a failure."""
         query = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"{self.url}/api/v1/query?{query}", timeout=10) as answer:
-            told = json.load(answer)
+        told = self._told(f"query?{query}")
         assert told["status"] == "success", (expression, told)
         found: list[dict[str, Any]] = told["data"]["result"]
         return found
+
+    def _told(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}", timeout=10) as answer:
+            return json.load(answer)
 
     def until(self, expression: str) -> None:
         end = time.monotonic() + PATIENCE_S
@@ -69,8 +72,7 @@ class Prometheus:
 
     def _scrapes(self) -> list[tuple[str, str]]:
         """Where its last scrapes went, and what they met there."""
-        with urllib.request.urlopen(f"{self.url}/api/v1/targets", timeout=10) as answer:
-            targets = json.load(answer)["data"]["activeTargets"]
+        targets = self._told("targets")["data"]["activeTargets"]
         return [(target["scrapeUrl"], target["lastError"]) for target in targets]
 
 
