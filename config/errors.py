@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ConfigError", "OutputError", "in_one_line"]
+__all__ = ["ConfigError", "OutputError", "in_one_line", "kind_and_words"]
 
 # Where in its own source OpenVINO found it, a line each.
 _PLACES = re.compile(r"Exception from |Check '.*' failed at \S+:\d+:?$")
@@ -23,3 +23,8 @@ def in_one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not _PLACES.match(line)]
     return "; ".join(said or lines) or type(error).__name__
+
+
+def kind_and_words(error: BaseException) -> str:
+    """The same after its kind, for whoever knows what that means."""
+    return f"{type(error).__name__}: {in_one_line(error)}"

@@ -29,7 +29,7 @@ from kenpin.compile.networks.guard import QuantizationError
 from kenpin.compile.networks.lowest import ProcessorError
 from kenpin.compile.progress import Steps
 from kenpin.compile.reporting.build_report import BuildResult
-from kenpin.config.errors import ConfigError, OutputError, in_one_line
+from kenpin.config.errors import ConfigError, OutputError, kind_and_words
 from kenpin.processes.cluster import Workers
 from kenpin.runtime.bundles.durable import replace_file
 from kenpin.runtime.bundles.manifest import BundleError
@@ -162,7 +162,7 @@ def _measured(cell: Cell, folder: Path, cluster: Workers | None) -> Result:
         raise
     except Exception as error:  # noqa: BLE001 the cells after it may be sound
         traceback.print_exc()
-        why = f"{UNEXPECTED}{type(error).__name__}: {in_one_line(error)}"
+        why = f"{UNEXPECTED}{kind_and_words(error)}"
         return Result(*names, why=why)
     finally:
         # The bundle is named by its recipe and comes again from it; hundreds fill a disk.

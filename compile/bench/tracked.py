@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kenpin.compile.bench.track import Run, Tracker
-from kenpin.config.errors import in_one_line
+from kenpin.config.errors import kind_and_words
 
 __all__ = ["Tracked"]
 
@@ -49,7 +49,7 @@ class Tracked:
                 tracker(run)
             except Exception as error:  # noqa: BLE001 libraries of others; figures are kept already
                 traceback.print_exc()
-                self.failed[name] = f"{type(error).__name__}: {in_one_line(error)}"
+                self.failed[name] = kind_and_words(error)
                 self._say(f"--track {name}: {self.failed[name]}; the bench goes on without it")
                 continue
             self._given.add(line)

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import torch
 
-from kenpin.config.errors import ConfigError
+from kenpin.config.errors import ConfigError, kind_and_words
 from kenpin.config.text import brief, shorten
 from kenpin.runtime.judging.telemetry import silence
 
@@ -85,8 +85,9 @@ def loaded(file: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.export.load(io.BytesIO(archive))
     except Exception as error:  # noqa: BLE001 its reader raises whatever a part of it does
+        why = shorten(kind_and_words(error), 240)
         raise ConfigError(
-            f"{file}: torch {torch.__version__} cannot load it ({_first_line(error)}); save it "
+            f"{file}: torch {torch.__version__} cannot load it ({why}); save it "
             "again with torch.export.save of that version, or export to ONNX"
         ) from None
 
@@ -130,9 +131,9 @@ def _converted(file: Path, _size: int, _changed_ns: int) -> Any:
             }
             model.reshape(known)
     except Exception as error:  # noqa: BLE001 its frontend raises whatever a pass of torch does
+        why = shorten(kind_and_words(error), 240)
         raise ConfigError(
-            f"{file}: OpenVINO cannot convert it ({_first_line(error)}); export it to ONNX, and "
-            "import that"
+            f"{file}: OpenVINO cannot convert it ({why}); export it to ONNX, and import that"
         ) from None
     for port, name in zip(model.outputs, _output_names(program, len(model.outputs)), strict=True):
         port.get_tensor().set_names({name})
@@ -296,8 +297,3 @@ def _refused(file: Path, why: str) -> ConfigError:
         f"{file}: {why}; a program that would run code is refused: export it to ONNX where you "
         "trained it, and import that"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {shorten(lines[0], 200) if lines else ''}"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.config.errors import in_one_line
+from kenpin.config.errors import kind_and_words
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError, GreyRange
 from kenpin.runtime.judging.blend import Look, load_blend
@@ -254,7 +254,7 @@ class Pipeline:
             else:
                 fault, measured = self._looked_at(frame, watch)
         except Exception as error:  # noqa: BLE001 the frame is still owed its verdict
-            fault = Reason.MODEL_ERROR, f"{type(error).__name__}: {in_one_line(error)}"
+            fault = Reason.MODEL_ERROR, kind_and_words(error)
         return self._conclude(frame, fault, measured, watch)
 
     def _looked_at(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.camera.frame import Frame, LostFrame
-from kenpin.config.errors import in_one_line
+from kenpin.config.errors import kind_and_words
 from kenpin.config.web import WebSpec
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError
@@ -325,7 +325,7 @@ class WebPipeline:
                 for ending in state.stream.finish():
                     state.add(ending)
         except Exception as error:  # noqa: BLE001 the frame is still owed its verdict
-            fault = Reason.MODEL_ERROR, f"{type(error).__name__}: {in_one_line(error)}"
+            fault = Reason.MODEL_ERROR, kind_and_words(error)
             state.abandon(frame)
         usual_lines = self._usual_lines
         if last:
