@@ -14,7 +14,15 @@ from pydantic import (
 )
 
 from kenpin.config.backbone import BackboneSpec
-from kenpin.config.methods import MethodSettings, MethodSpec, PatchCoreSpec, tables_of
+from kenpin.config.dfm import DfmSpec
+from kenpin.config.methods import (
+    MethodSettings,
+    MethodSpec,
+    PadimSpec,
+    PatchCoreSpec,
+    for_webs,
+    tables_of,
+)
 from kenpin.config.settings import Settings
 from kenpin.config.trained import DrawnSpec, TrainedSpec, trained
 
@@ -63,12 +71,12 @@ class MemberSpec(Settings):
     @field_validator("method")
     @classmethod
     def _gives_a_map(cls, method: MethodSettings) -> MethodSettings:
-        if isinstance(method, PatchCoreSpec):
+        if isinstance(method, PatchCoreSpec | PadimSpec | DfmSpec):
             return _as_a_member(method)
         if not isinstance(method, TrainedSpec) or isinstance(method, EnsembleSpec):
             raise ValueError(
-                f"is {method.name}; expected patchcore or a method that is trained: stfpm, "
-                "fastflow, reverse_distillation, cflow, efficientad, ganomaly, metric"
+                f"is {method.name}; expected patchcore, padim, dfm or a method that is trained: "
+                "stfpm, fastflow, reverse_distillation, cflow, efficientad, ganomaly, metric"
             )
         for name in ("minutes", "steps", "folds", "batch", "patience", "every"):
             if getattr(method, name) != TrainedSpec.model_fields[name].default:
@@ -78,18 +86,25 @@ class MemberSpec(Settings):
         return method
 
 
-# What a memory that lies within the network cannot do: it is one for all places, and its map
-# has the last word.
+# What statistics that lie within the network cannot do: they are the same for all tiles, a memory
+# is one for all places, and its map has the last word.
+_KEPT = {
+    "patchcore": "a member keeps coreset_rows patches for all places",
+    "padim": "a member has the same Gaussians for all tiles",
+    "dfm": "a member has the same directions for all tiles",
+}
 _ALONE = ("share", "coreset", "coreset_ratio", "reweight_neighbours", "position_weight")
 
 
-def _as_a_member(method: PatchCoreSpec) -> PatchCoreSpec:
+def _as_a_member(method: MethodSettings) -> MethodSettings:
     for name in _ALONE:
-        found, usual = getattr(method, name), PatchCoreSpec.model_fields[name].default
+        if name not in type(method).model_fields:
+            continue
+        found, usual = getattr(method, name), type(method).model_fields[name].default
         if found != usual:
             raise ValueError(
-                f"{name} is {found!r}, which patchcore can only be alone: a member keeps "
-                f"coreset_rows patches for all places; remove {name}"
+                f"{name} is {found!r}, which {method.name} can only be alone: "
+                f"{_KEPT[method.name]}; remove {name}"
             )
     return method
 
@@ -120,6 +135,16 @@ class EnsembleSpec(TrainedSpec):
                     "expected more"
                 )
         return self
+
+    @classmethod
+    def in_a_web(cls, table: Mapping[str, Any]) -> dict[str, Any]:
+        """See `MethodSettings`: each member's own defaults."""
+        found, members = super().in_a_web(table), table.get("members")
+        if isinstance(members, list | tuple):
+            found["members"] = [
+                for_webs(one) if isinstance(one, Mapping) else one for one in members
+            ]
+        return found
 
     @classmethod
     def defaults_with(cls, table: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:

@@ -77,6 +77,11 @@ class MethodSettings(Settings):
         return {}
 
     @classmethod
+    def in_a_web(cls, table: Mapping[str, Any]) -> dict[str, Any]:
+        """This table `[method]` with `web_defaults`; nobody has looked through it yet."""
+        return {**cls.web_defaults(), **table}
+
+    @classmethod
     def defaults_with(cls, table: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:  # noqa: ARG003
         """`table_defaults` with this table `[method]`, which nobody has looked through yet."""
         return cls.table_defaults
@@ -313,7 +318,7 @@ def for_webs(table: Mapping[str, Any]) -> dict[str, Any]:
         settings = METHODS.find(str(table.get("name"))).settings
     except ConfigError:
         return dict(table)  # whoever reads it next says what is wrong with it
-    return {**settings.web_defaults(), **table}
+    return settings.in_a_web(table)
 
 
 def tables_of(table: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:

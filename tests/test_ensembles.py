@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
 
@@ -16,19 +17,24 @@ from bundles import Workshop, with_patch
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.frame import Frame
 from kenpin.compile.backbones import Backbone, Tap, build_backbone
+from kenpin.compile.methods.fitting import fitting_of
 from kenpin.compile.methods.levels import gains
+from kenpin.compile.methods.padim import GaussianFitting
 from kenpin.compile.methods.patchcore import k_centre_greedy
 from kenpin.compile.training.ensemble import EnsembleHead
+from kenpin.compile.training.gaussian import GaussianHead
 from kenpin.compile.training.head import HeadPlan
 from kenpin.compile.training.memory import ROWS_AT_ONCE, MemoryHead
 from kenpin.compile.training.network import TrainedNetwork
 from kenpin.compile.training.pool import choose
+from kenpin.config.dfm import DfmSpec
 from kenpin.config.ensemble import EnsembleSpec
 from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
-from kenpin.config.methods import PatchCoreSpec
+from kenpin.config.methods import PadimSpec, PatchCoreSpec
 from kenpin.config.recipe import Recipe, load_recipe
 from kenpin.runtime.judging.engine import Engine
+from kenpin.runtime.judging.gaussian_sums import GaussianSums
 from kenpin.runtime.replay import main as edge_replay
 from kenpin.runtime.selftest import open_tested
 from kenpin.runtime.web.pipeline import WebPipeline
@@ -39,6 +45,7 @@ ROWS = "coreset_rows=30,candidates=400"
 # A memory of the recipe's gabor, one of squares of brightness, and a student of some layers.
 MEMORIES = f'{{name="patchcore",{ROWS}}},{{name="patchcore",{ROWS},backbone={{name="grey"}}}}'
 STUDENT = '{name="stfpm",backbone={name="gabor",layers=["stride8"]}}'
+GAUSSIANS = '{name="padim",dimensions=12},{name="dfm"}'
 COARSE = '"gabor",layers=["stride16"]'
 
 
@@ -65,6 +72,10 @@ class OneTap(Backbone):
         return [tiles]
 
 
+class ManyChannels(OneTap):
+    taps = (Tap("only", 8, 400),)
+
+
 def test_a_memorys_map_is_the_distance_to_its_nearest_row() -> None:
     rng = np.random.default_rng(3)
     # More than are measured against at once; far from zero, where products lose digits.
@@ -78,6 +89,74 @@ def test_a_memorys_map_is_the_distance_to_its_nearest_row() -> None:
     flat = patches.transpose(0, 2, 3, 1).reshape(-1, 1, 5).astype(np.float64)
     expected = np.linalg.norm(flat - rows.astype(np.float64), axis=2).min(axis=1)
     np.testing.assert_allclose(found.reshape(-1), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        PadimSpec(name="padim", dimensions=3, granularity="dense"),
+        PadimSpec(name="padim", dimensions=5, granularity="1/4", reduction="project"),
+        PadimSpec(name="padim", granularity="columns"),
+        DfmSpec(name="dfm", variance=0.5),
+        DfmSpec(name="dfm", variance=0.9, score="likelihood", granularity="columns"),
+    ],
+)
+def test_gaussians_within_the_network_measure_what_those_beside_it_do(
+    member: PadimSpec | DfmSpec,
+) -> None:
+    rng = np.random.default_rng(4)
+    good = rng.normal(5, 2, (60, 5, 6, 6)).astype(np.float32)
+    head = GaussianHead(HeadPlan(OneTap(), OneTap, 1, 48, 8, 8), member)
+    asked: list[int] = []
+
+    def shown(tiles: int) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        asked.append(tiles)
+        for start in (0, 40):
+            yield torch.zeros(1), [torch.from_numpy(good[start : start + 40])]
+
+    head.settle(shown)
+    head.settle(shown)
+    assert len(asked) == 1
+    patches = rng.normal(5, 3, (2, 5, 6, 6)).astype(np.float32)
+    found = head(torch.zeros(1), [torch.from_numpy(patches)]).numpy()
+    assert found.shape == (2, 1, 6, 6)
+    # What each place's own good features say, one by one.
+    embedding = head.embedding.features
+    own, seen = (
+        embedding([torch.from_numpy(tiles)]).permute(0, 2, 3, 1).numpy().astype(np.float64)
+        for tiles in (good, patches)
+    )
+    for row, column in np.ndindex(4, 4):
+        block = np.s_[row // 2 * 2 : row // 2 * 2 + 2, column // 2 * 2 : column // 2 * 2 + 2]
+        places = {
+            "dense": np.s_[row, column],
+            "1/4": block,
+            "columns": np.s_[:, column],
+            "single": np.s_[:, :],
+        }[member.granularity]
+        known = own[(slice(None), *places)].reshape(-1, own.shape[3])
+        sums = GaussianSums(1, own.shape[3])
+        sums.add(known[None].astype(np.float32))
+        fitting = fitting_of(member)
+        assert isinstance(fitting, GaussianFitting)
+        matrix = fitting.whiten(member)(sums, 0, 1)[0]
+        expected = np.linalg.norm((seen[:, row, column] - known.mean(axis=0)) @ matrix.T, axis=1)
+        np.testing.assert_allclose(found[:, 0, row + 1, column + 1], expected, rtol=2e-3, atol=1e-3)
+
+
+def test_gaussians_too_large_for_a_network_are_refused_before_images_are_read() -> None:
+    plan = HeadPlan(ManyChannels(), ManyChannels, 1, 256, 8, 0)
+    with pytest.raises(ConfigError, match=r"1024 Gaussians of 300 channels are 351 MiB of matr"):
+        GaussianHead(plan, PadimSpec(name="padim", dimensions=300))
+
+
+def test_what_is_no_number_comes_through_gaussians() -> None:
+    head = GaussianHead(HeadPlan(OneTap(), OneTap, 1, 32, 8, 0), PadimSpec(name="padim"))
+    taps = torch.zeros(1, 5, 4, 4)
+    taps[0, 2, 1, 3] = torch.nan
+    found = head(torch.zeros(1), [taps])
+    assert torch.isnan(found[0, 0, 1, 3])
+    assert not torch.isnan(found).all()
 
 
 def test_each_member_sees_its_own_backbone_and_counts_in_the_measure_of_unseen_tiles(
@@ -173,7 +252,11 @@ def test_a_bundle_tells_a_members_backbone_and_not_where_its_weights_lay() -> No
 @pytest.mark.parametrize(
     ("members", "complaint"),
     [
-        ('{name="stfpm"},{name="padim"}', "members.1.method: is padim; expected patchcore or a"),
+        ('{name="stfpm"},{name="baseline"}', "members.1.method: is baseline; expected patchcore,"),
+        (
+            '{name="dfm"},{name="padim",share="column"}',
+            "share is 'column', which padim can only be alone",
+        ),
         ('{name="stfpm"},{name="cflow",batch=4}', "batch is said for all members at once"),
         ('{name="stfpm"}', "members"),
         (
@@ -216,17 +299,26 @@ def test_the_map_is_blurred_unless_a_members_highest_place_is_the_score(
 
 
 @pytest.mark.thorough
-def test_two_networks_are_one_bundle_that_judges_replays_and_tests_itself(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("members", "backbones"),
+    [
+        # A memory of one grey level a place would know too little of what is good.
+        (
+            MEMORIES.replace("30", "200").replace("400", "4000").replace('"grey"', COARSE),
+            "gabor and gabor",
+        ),
+        (f'{{name="dfm"}},{MEMORIES.replace("30", "200").replace("grey", "gabor")}', "gabor"),
+    ],
+)
+def test_two_methods_are_one_bundle_that_judges_replays_and_tests_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], members: str, backbones: str
 ) -> None:
     workshop = Workshop.open(tmp_path)
-    # A memory of one grey level a place would know too little of what is good.
-    members = MEMORIES.replace("30", "200").replace("400", "4000").replace('"grey"', COARSE)
     method = f"method={{{ensemble(members, 'folds=2')}}}"
     bundle = workshop.build(tmp_path / "store", method, "tiles={size_px=64,halo_px=8}").bundle
     manifest = bundle.manifest
     assert manifest.quantization.settings.precision == "int8"
-    assert (manifest.features.backbone, manifest.features.dimensions) == ("gabor and gabor", 1)
+    assert (manifest.features.backbone, manifest.features.dimensions) == (backbones, 1)
     open_tested(bundle)
     good = read_pixels(workshop.data / "test" / "good" / "000.png")
     inspector = kenpin.load(bundle.folder)
@@ -238,8 +330,9 @@ def test_two_networks_are_one_bundle_that_judges_replays_and_tests_itself(
 
 
 @pytest.mark.thorough
-def test_two_networks_judge_webs_alike_however_they_are_cut(tmp_path: Path) -> None:
-    method = f"method={{{ensemble(MEMORIES, 'folds=2')}}}"
+@pytest.mark.parametrize("members", [MEMORIES, GAUSSIANS])
+def test_members_judge_webs_alike_however_they_are_cut(tmp_path: Path, members: str) -> None:
+    method = f"method={{{ensemble(members, 'folds=2')}}}"
     bundle = compile_web(tmp_path, method, 'quantize.precision="fp32"')
     web = spoiled(some_web(500), (200, 60, 30, 30))
     scores = []

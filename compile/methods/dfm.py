@@ -11,7 +11,6 @@ pool the whole image.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,9 @@ from numpy.typing import NDArray
 from kenpin.compile.backbones import Tap
 from kenpin.compile.methods.extractor import PatchCoreEmbedding
 from kenpin.compile.methods.fitting import FitTask
-from kenpin.compile.methods.padim import GaussianFitting, fit_gaussians, foldings_of, one_gaussian
+from kenpin.compile.methods.padim import GaussianFitting, Whiten, fit_gaussians, foldings_of
 from kenpin.config.dfm import DfmSpec
 from kenpin.config.methods import PatchCoreSpec
-from kenpin.runtime.judging.gaussian_sums import GaussianSums
-from kenpin.runtime.judging.padim import PadimScorer
 
 __all__ = ["DFM", "beside", "within"]
 
@@ -67,11 +64,6 @@ def _directions(covariance: F64, variance: float) -> tuple[F64, F64, NDArray[np.
     return values, vectors, kept
 
 
-def _matrix(sums: GaussianSums, start: int, stop: int, *, spec: DfmSpec) -> F64:
-    make = beside if spec.score == "reconstruction" else within
-    return make(sums.covariance(start, stop), spec.variance)
-
-
 class _DfmFitting(GaussianFitting):
     """See `Forgetting`."""
 
@@ -84,7 +76,7 @@ class _DfmFitting(GaussianFitting):
 
     def fit(self, spec: DfmSpec, task: FitTask) -> dict[str, int]:
         """See `Fitting`."""
-        whiten = partial(_matrix, spec=spec)
+        whiten = self.whiten(spec)
         foldings = foldings_of(spec, task)
         with task.steps.step("fit DFM") as progress:
             patches = fit_gaussians(
@@ -92,9 +84,10 @@ class _DfmFitting(GaussianFitting):
             )
         return {"patches_per_model": patches}
 
-    def probe(self, spec: DfmSpec, features: F32, rng: np.random.Generator) -> PadimScorer:  # noqa: ARG002
-        """See `Fitting`: one model of all patches."""
-        return one_gaussian(features, partial(_matrix, spec=spec))
+    def whiten(self, spec: DfmSpec) -> Whiten:
+        """See `GaussianFitting`."""
+        make = beside if spec.score == "reconstruction" else within
+        return lambda sums, start, stop: make(sums.covariance(start, stop), spec.variance)
 
 
 # The workstation's half of the method `dfm`.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -17,7 +18,7 @@ from kenpin.compile.good_images.parts import Parts
 from kenpin.compile.good_images.places import NOTHING_INSPECTED
 from kenpin.compile.methods.extractor import PadimEmbedding
 from kenpin.compile.methods.feature_reader import FeatureReader, Unit
-from kenpin.compile.methods.fitting import FitTask, LoadArrays
+from kenpin.compile.methods.fitting import Embedding, FitTask, LoadArrays
 from kenpin.compile.methods.leave_out import LeaveOut
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import Granularity, PadimSpec, Share
@@ -338,8 +339,20 @@ def one_gaussian(features: F32, whiten: Whiten) -> PadimScorer:
     return PadimScorer(mean, matrix, np.zeros(1, np.intp), "single")
 
 
-class GaussianFitting:
+class GaussianFitting(ABC):
     """What methods of Gaussians share: they forget a part by taking it out of the sums."""
+
+    @abstractmethod
+    def embedding(self, taps: Sequence[Tap], grid_px: int, spec: Any, margin: int) -> Embedding:
+        """See `Fitting`."""
+
+    @abstractmethod
+    def whiten(self, spec: Any) -> Whiten:
+        """What makes the matrices by these settings."""
+
+    def probe(self, spec: Any, features: F32, rng: np.random.Generator) -> PadimScorer:  # noqa: ARG002
+        """See `Fitting`: one Gaussian of all patches."""
+        return one_gaussian(features, self.whiten(spec))
 
     def leave_outs(self, spec: GaussianSpec, task: FitTask, load: LoadArrays) -> list[LeaveOut]:
         """See `Forgetting`."""
@@ -369,9 +382,9 @@ class _PadimFitting(GaussianFitting):
             )
         return {"patches_per_gaussian": fewest}
 
-    def probe(self, spec: PadimSpec, features: F32, rng: np.random.Generator) -> PadimScorer:  # noqa: ARG002
-        """See `Fitting`: one Gaussian of all patches."""
-        return one_gaussian(features, lambda sums, *span: sums.whitening(*span, spec.shrinkage))
+    def whiten(self, spec: PadimSpec) -> Whiten:
+        """See `GaussianFitting`."""
+        return partial(GaussianSums.whitening, shrinkage=spec.shrinkage)
 
 
 # The workstation's half of the method `padim`.

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from kenpin.compile.methods.fitting import fitting_of
 from kenpin.compile.methods.levels import gains
 from kenpin.compile.training.fitting import MapFitting
+from kenpin.compile.training.gaussian import GaussianHead
 from kenpin.compile.training.head import Batches, HeadPlan, Shown, TrainedHead
 from kenpin.compile.training.memory import MemoryHead
 from kenpin.compile.training.no_number import larger
+from kenpin.config.dfm import DfmSpec
 from kenpin.config.ensemble import EnsembleSpec
-from kenpin.config.methods import MethodSettings, PatchCoreSpec
+from kenpin.config.methods import MethodSettings, PadimSpec, PatchCoreSpec
 
 __all__ = ["ENSEMBLE", "EnsembleHead"]
 
@@ -114,6 +116,8 @@ class EnsembleHead(TrainedHead):
 def _head_of(member: MethodSettings) -> Callable[[HeadPlan, Any], TrainedHead]:
     if isinstance(member, PatchCoreSpec):
         return MemoryHead
+    if isinstance(member, PadimSpec | DfmSpec):
+        return GaussianHead
     fitting = fitting_of(member)
     assert isinstance(fitting, MapFitting), "other members are a TrainedSpec each"
     return fitting.head

@@ -15,14 +15,13 @@ from kenpin.compile.methods.extractor import PatchCoreEmbedding
 from kenpin.compile.methods.patch_sample import Reservoir
 from kenpin.compile.methods.patchcore import DEFAULT_ROWS, k_centre_greedy
 from kenpin.compile.methods.streamed_coreset import random_projection
-from kenpin.compile.training.head import HeadPlan, Shown, TrainedHead, filled
+from kenpin.compile.training.head import HeadPlan, Shown, filled
 from kenpin.compile.training.no_number import at_least_zero
+from kenpin.compile.training.one_look import LOOKED_AT_TILES, OneLookHead
 from kenpin.config.methods import PatchCoreSpec
 
 __all__ = ["MemoryHead"]
 
-# Good tiles whose patches are drawn from: each takes some tens of milliseconds of a backbone.
-REMEMBERED_TILES = 1024
 # Rows that all patches of a batch are measured against at once: 8 tiles of 1,024 places and 512
 # rows are 16 MiB.
 ROWS_AT_ONCE = 512
@@ -69,49 +68,24 @@ class _NearestRows(nn.Module):
         self.bank_sq.copy_(self.bank.square().sum(dim=1))
 
 
-class MemoryHead(TrainedHead):
-    """Remembers patches of good tiles once: a backbone that does not learn gives the same again."""
+class MemoryHead(OneLookHead):
+    """Remembers patches of good tiles."""
 
-    learns = False
-    settled: Tensor
+    embedding: _NearestRows
 
     def __init__(self, plan: HeadPlan, spec: PatchCoreSpec) -> None:
-        super().__init__()
+        super().__init__(plan)
         self.embedding = _NearestRows(plan, spec)
-        self._plan, self._spec = plan, spec
-        # In a checkpoint, too.
-        self.register_buffer("settled", torch.zeros((), dtype=torch.bool))
+        self._spec = spec
 
-    def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:  # noqa: ARG002
-        """See `TrainedHead`."""
-        found: Tensor = self.embedding(taps)
-        return found
-
-    def learn(
-        self,
-        tiles: Tensor,
-        taps: list[Tensor],
-        optimizers: list[torch.optim.Optimizer],
-        step: int,
-    ) -> None:
-        """See `TrainedHead`: there are no steps in it."""
-
-    def settle(self, shown: Shown) -> None:
-        """See `TrainedHead`."""
-        if self.settled:
-            return
+    def fit(self, shown: Shown) -> None:
+        """See `OneLookHead`."""
         spec, rng = self._spec, np.random.default_rng(self._spec.seed)
         sample = Reservoir(spec.candidates, self.embedding.features.dimensions, rng)
-        with torch.no_grad():
-            for _, taps in shown(REMEMBERED_TILES):
-                core = self._plan.core(self.embedding.features(taps))
-                sample.add(core.permute(0, 2, 3, 1).flatten(0, 2).numpy())
+        for _, taps in shown(LOOKED_AT_TILES):
+            core = self.plan.core(self.embedding.features(taps))
+            sample.add(core.permute(0, 2, 3, 1).flatten(0, 2).numpy())
         points = random_projection(sample.rows, spec.projection_dimensions, rng)
         first = int(rng.integers(len(points)))
         chosen = k_centre_greedy(points, len(self.embedding.bank), first)
         self.embedding.remember(torch.from_numpy(sample.rows[chosen]))
-        self.settled.fill_(value=True)
-
-    def optimizers(self) -> list[torch.optim.Optimizer]:
-        """See `TrainedHead`: none."""
-        return []
