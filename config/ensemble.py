@@ -14,12 +14,9 @@ from pydantic import (
 )
 
 from kenpin.config.backbone import BackboneSpec
-from kenpin.config.dfm import DfmSpec
 from kenpin.config.methods import (
     MethodSettings,
     MethodSpec,
-    PadimSpec,
-    PatchCoreSpec,
     for_webs,
     tables_of,
 )
@@ -71,7 +68,7 @@ class MemberSpec(Settings):
     @field_validator("method")
     @classmethod
     def _gives_a_map(cls, method: MethodSettings) -> MethodSettings:
-        if isinstance(method, PatchCoreSpec | PadimSpec | DfmSpec):
+        if method.name in _KEPT:
             return _as_a_member(method)
         if not isinstance(method, TrainedSpec) or isinstance(method, EnsembleSpec):
             raise ValueError(
@@ -117,8 +114,10 @@ class EnsembleSpec(TrainedSpec):
     join     "max" of their maps or their "sum", each divided by the level that its highest
              places in good tiles usually end at
 
-    A member's defaults of other tables are the ensemble's: with `metric` or `ganomaly` among them
-    `score.smooth_sigma_px = 0.0`, unless the recipe says otherwise.
+    A member is `patchcore`, `padim`, `dfm` or a method that is trained. A member's defaults of
+    other tables are the ensemble's: with `metric` or `ganomaly` among them
+    `score.smooth_sigma_px = 0.0`, unless the recipe says otherwise; on a web each has those of its
+    own method there.
     """
 
     name: Literal["ensemble"]
@@ -158,7 +157,10 @@ class EnsembleSpec(TrainedSpec):
 
     def unfit_for_webs(self) -> str:
         """See `MethodSettings`."""
-        return next((why for one in self.members if (why := one.method.unfit_for_webs())), "")
+        for number, one in enumerate(self.members):
+            if why := one.method.unfit_for_webs():
+                return why.replace("method.", f"method.members.{number}.")
+        return ""
 
     def looks_at(self, backbone: BackboneSpec) -> tuple[tuple[BackboneSpec, tuple[int, ...]], ...]:
         """See `TrainedSpec`: one of each member."""

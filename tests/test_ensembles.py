@@ -21,6 +21,7 @@ from kenpin.compile.methods.fitting import fitting_of
 from kenpin.compile.methods.levels import gains
 from kenpin.compile.methods.padim import GaussianFitting
 from kenpin.compile.methods.patchcore import k_centre_greedy
+from kenpin.compile.prepare import prepare
 from kenpin.compile.training.ensemble import EnsembleHead
 from kenpin.compile.training.gaussian import GaussianHead
 from kenpin.compile.training.head import HeadPlan
@@ -33,6 +34,7 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.exits import Exit
 from kenpin.config.methods import PadimSpec, PatchCoreSpec
 from kenpin.config.recipe import Recipe, load_recipe
+from kenpin.config.trained import CflowSpec, EfficientAdSpec
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.gaussian_sums import GaussianSums
 from kenpin.runtime.replay import main as edge_replay
@@ -73,7 +75,9 @@ class OneTap(Backbone):
 
 
 class ManyChannels(OneTap):
-    taps = (Tap("only", 8, 400),)
+    def __init__(self, channels: int = 400) -> None:
+        super().__init__()
+        self.taps = (Tap("only", 8, channels),)
 
 
 def test_a_memorys_map_is_the_distance_to_its_nearest_row() -> None:
@@ -97,6 +101,7 @@ def test_a_memorys_map_is_the_distance_to_its_nearest_row() -> None:
         PadimSpec(name="padim", dimensions=3, granularity="dense"),
         PadimSpec(name="padim", dimensions=5, granularity="1/4", reduction="project"),
         PadimSpec(name="padim", granularity="columns"),
+        PadimSpec(name="padim", granularity="1/16"),
         DfmSpec(name="dfm", variance=0.5),
         DfmSpec(name="dfm", variance=0.9, score="likelihood", granularity="columns"),
     ],
@@ -131,6 +136,7 @@ def test_gaussians_within_the_network_measure_what_those_beside_it_do(
         places = {
             "dense": np.s_[row, column],
             "1/4": block,
+            "1/16": np.s_[:, :],
             "columns": np.s_[:, column],
             "single": np.s_[:, :],
         }[member.granularity]
@@ -146,8 +152,45 @@ def test_gaussians_within_the_network_measure_what_those_beside_it_do(
 
 def test_gaussians_too_large_for_a_network_are_refused_before_images_are_read() -> None:
     plan = HeadPlan(ManyChannels(), ManyChannels, 1, 256, 8, 0)
-    with pytest.raises(ConfigError, match=r"1024 Gaussians of 300 channels are 351 MiB of matr"):
+    with pytest.raises(ConfigError, match=r"1024 Gaussians of 300 channels are 351 MiB of .* dim"):
         GaussianHead(plan, PadimSpec(name="padim", dimensions=300))
+    twice = HeadPlan(ManyChannels(2_000), ManyChannels, 1, 256, 8, 0)
+    with pytest.raises(ConfigError, match=r"32 Gaussians of 2000 .* granularity, fewer layers, or"):
+        GaussianHead(twice, DfmSpec(name="dfm", granularity="columns"))
+
+
+def test_gaussians_of_too_few_tiles_or_of_no_numbers_are_refused() -> None:
+    head = GaussianHead(HeadPlan(OneTap(), OneTap, 1, 32, 8, 0), PadimSpec(name="padim"))
+    taps = torch.ones(1, 5, 4, 4)
+    with pytest.raises(ConfigError, match="each Gaussian would rest on 1 patch, expected at least"):
+        head.settle(lambda _: iter([(torch.zeros(1), [taps])]))
+    taps[0, 2, 1, 3] = torch.inf
+    with pytest.raises(ConfigError, match="its backbone gives values that are no numbers"):
+        head.settle(lambda _: iter([(torch.zeros(1), [taps])]))
+    assert not head.settled
+
+
+def test_what_a_member_complains_of_is_told_as_its_own(tiny: Path) -> None:
+    members = '{name="dfm"},{name="padim",granularity="1/16",dimensions=900}'
+    recipe = load_recipe(tiny, [f"method={{{ensemble(members)}}}"])
+    with pytest.raises(ConfigError, match=r"^method\.members\.1: method\.dimensions 900 is more"):
+        prepare(recipe)
+
+
+def test_a_member_has_its_own_defaults_in_a_web(tiny: Path) -> None:
+    web = 'frame={geometry="continuous",width_px=96}'
+    members = '{name="padim"},{name="cflow"},{name="efficientad"}'
+    recipe = load_recipe(tiny, [f"method={{{ensemble(members)}}}", web])
+    assert isinstance(recipe.method, EnsembleSpec)
+    padim, cflow, efficientad = (one.method for one in recipe.method.members)
+    assert isinstance(padim, PadimSpec)
+    assert isinstance(cflow, CflowSpec)
+    assert isinstance(efficientad, EfficientAdSpec)
+    assert (padim.granularity, cflow.place) == ("columns", "none")
+    assert not efficientad.autoencoder
+    dense = ensemble('{name="dfm"},{name="padim",granularity="dense"}')
+    with pytest.raises(ConfigError, match=r'method\.members\.1\.granularity "dense" tells scan'):
+        load_recipe(tiny, [f"method={{{dense}}}", web])
 
 
 def test_what_is_no_number_comes_through_gaussians() -> None:
@@ -219,10 +262,11 @@ def test_memories_are_made_once_and_found_again_where_a_build_was_interrupted(
         return k_centre_greedy(points, rows, first)
 
     monkeypatch.setattr("kenpin.compile.training.memory.k_centre_greedy", counted)
-    method = ensemble(f"{MEMORIES},{STUDENT}", BRIEF)
+    method = ensemble(f'{MEMORIES},{{name="padim"}},{STUDENT}', BRIEF)
     first = trained(tiny, tmp_path, method).joint().state_dict()
     # Two members in three trainings, of two looks each.
     assert len(made) == 6
+    assert first["heads.0.members.2.embedding.matrices"].any()
     again = trained(tiny, tmp_path, method)
     assert len(made) == 6
     for name, value in again.joint().state_dict().items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial, reduce
 from typing import Any, cast
@@ -19,6 +20,7 @@ from kenpin.compile.training.memory import MemoryHead
 from kenpin.compile.training.no_number import larger
 from kenpin.config.dfm import DfmSpec
 from kenpin.config.ensemble import EnsembleSpec
+from kenpin.config.errors import ConfigError
 from kenpin.config.methods import MethodSettings, PadimSpec, PatchCoreSpec
 
 __all__ = ["ENSEMBLE", "EnsembleHead"]
@@ -49,10 +51,10 @@ class EnsembleHead(TrainedHead):
 
     def __init__(self, plan: HeadPlan, spec: EnsembleSpec) -> None:
         super().__init__()
-        heads = [
-            _head_of(one.method)(own.plan, one.method)
-            for own, one in zip(plan.members, spec.members, strict=True)
-        ]
+        heads: list[TrainedHead] = []
+        for own, one in zip(plan.members, spec.members, strict=True):
+            with _told_of(len(heads)):
+                heads.append(_head_of(one.method)(own.plan, one.method))
         self.warm_up = max(head.warm_up for head in heads)
         self.learns = any(head.learns for head in heads)
         self.members = nn.ModuleList(heads)
@@ -86,7 +88,8 @@ class EnsembleHead(TrainedHead):
     def settle(self, shown: Shown) -> None:
         """See `TrainedHead`: each member by itself."""
         for number, head in enumerate(self.members):
-            cast(TrainedHead, head).settle(partial(self._shown, shown, number))
+            with _told_of(number):
+                cast(TrainedHead, head).settle(partial(self._shown, shown, number))
 
     def _shown(self, shown: Shown, number: int, tiles: int) -> Batches:
         """What one member is shown."""
@@ -111,6 +114,15 @@ class EnsembleHead(TrainedHead):
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """See `TrainedHead`: those of all members."""
         return [one for head in self.members for one in cast(TrainedHead, head).optimizers()]
+
+
+@contextlib.contextmanager
+def _told_of(number: int) -> Iterator[None]:
+    """What a member complains of is told as that member's."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"method.members.{number}: {error}") from None
 
 
 def _head_of(member: MethodSettings) -> Callable[[HeadPlan, Any], TrainedHead]:

@@ -8,8 +8,6 @@ the rest runs in.
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -27,8 +25,11 @@ from kenpin.runtime.judging.sharing import group_count, group_patches
 
 __all__ = ["GaussianHead"]
 
-# Of the matrices, which lie in the bundle's network.
+# Of a member's matrices: they lie in the bundle's network, and as often again in that of the folds
+# while it is built.
 MATRIX_BYTES = 256 << 20
+# Made at once: each takes some ten times its size meanwhile.
+MATRICES_AT_ONCE = 64
 
 
 class GaussianHead(OneLookHead):
@@ -37,7 +38,7 @@ class GaussianHead(OneLookHead):
     embedding: _Lengths
 
     def __init__(self, plan: HeadPlan, spec: PadimSpec | DfmSpec) -> None:
-        """What `GaussianSums` are made for.
+        """For these settings, and a tile of this plan.
 
         Raises
         ------
@@ -46,8 +47,10 @@ class GaussianHead(OneLookHead):
         """
         super().__init__(plan)
         self._spec = spec
-        self._fitting = cast(GaussianFitting, fitting_of(spec))
-        self.embedding = _Lengths(plan, spec, self._fitting)
+        fitting = fitting_of(spec)
+        assert isinstance(fitting, GaussianFitting), "padim and dfm rest on Gaussians"
+        self._whiten = fitting.whiten(spec)
+        self.embedding = _Lengths(plan, spec, fitting)
 
     def fit(self, shown: Shown) -> None:
         """See `OneLookHead`."""
@@ -58,13 +61,13 @@ class GaussianHead(OneLookHead):
             sums.add(group_patches(core, self._spec.granularity))
         if sums.count < 2:
             raise ConfigError(
-                f"method {self._spec.name}: each Gaussian of this member would rest on "
-                f"{sums.count} patch, expected at least 2: add good images, or use a coarser "
-                "granularity"
+                f"each Gaussian would rest on {sums.count} patch, expected at least 2: add good "
+                "images, or use a coarser granularity"
             )
         own.mean.copy_(torch.from_numpy(sums.mean()))
-        matrices = self._fitting.whiten(self._spec)(sums, 0, len(own.mean))
-        own.matrices.copy_(torch.from_numpy(matrices))
+        for start in range(0, len(own.mean), MATRICES_AT_ONCE):
+            stop = min(len(own.mean), start + MATRICES_AT_ONCE)
+            own.matrices[start:stop] = torch.from_numpy(self._whiten(sums, start, stop))
 
 
 class _Lengths(nn.Module):
@@ -90,13 +93,13 @@ class _Lengths(nn.Module):
         try:
             groups = group_count(cells, spec.granularity)
         except ValueError as error:
-            raise ConfigError(f"method.granularity of a member: {error}") from None
+            raise ConfigError(f"granularity: {error}") from None
         size = 4 * groups * dimensions**2
         if size > MATRIX_BYTES:
             raise ConfigError(
-                f"method {spec.name}: {groups} Gaussians of {dimensions} channels are "
-                f"{size >> 20} MiB of matrices, and a member may have {MATRIX_BYTES >> 20}; use "
-                "fewer dimensions, or a coarser granularity, or the method alone"
+                f"{groups} Gaussians of {dimensions} channels are {size >> 20} MiB of matrices, "
+                f"and a member may have {MATRIX_BYTES >> 20}; use a coarser granularity, fewer "
+                f"{'dimensions' if isinstance(spec, PadimSpec) else 'layers'}, or {spec.name} alone"
             )
         numbers = np.arange(cells**2, dtype=np.float32).reshape(1, cells, cells, 1)
         places = torch.from_numpy(group_patches(numbers, spec.granularity)).long().flatten()

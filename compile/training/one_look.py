@@ -7,7 +7,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from kenpin.compile.training.head import HeadPlan, Shown, TrainedHead
+from kenpin.compile.training.head import Batches, HeadPlan, Shown, TrainedHead
+from kenpin.config.errors import ConfigError
 
 __all__ = ["LOOKED_AT_TILES", "OneLookHead"]
 
@@ -53,9 +54,19 @@ class OneLookHead(TrainedHead):
         """See `TrainedHead`."""
         if not self.settled:
             with torch.no_grad():
-                self.fit(shown)
+                self.fit(lambda tiles: _of_numbers(shown(tiles)))
             self.settled.fill_(value=True)
 
     def optimizers(self) -> list[torch.optim.Optimizer]:
         """See `TrainedHead`: none."""
         return []
+
+
+def _of_numbers(batches: Batches) -> Batches:
+    for tiles, taps in batches:
+        if not all(bool(torch.isfinite(tap).all()) for tap in taps):
+            raise ConfigError(
+                "its backbone gives values that are no numbers (NaN or infinite) for good tiles; "
+                "give other weights, or use another backbone"
+            )
+        yield tiles, taps
