@@ -142,11 +142,7 @@ def fitted(model: Any, name: str, tiles: np.ndarray, steps: int) -> None:
     """Learn from good tiles: statistics, or so many steps of the model's own optimiser."""
     inner = model.model
     if name == "padim" or name.startswith("patchcore"):
-        inner.train()
-        inner.feature_extractor.eval()
-        with torch.no_grad():
-            for batch in batches(tiles, tiles.shape[1:]):
-                inner(batch)
+        look_at(inner, tiles)
         if name == "padim":
             inner.fit()
         else:
@@ -154,6 +150,15 @@ def fitted(model: Any, name: str, tiles: np.ndarray, steps: int) -> None:
     elif name != "efficientad":
         _trained(model, batches(tiles, tiles.shape[1:]), steps)
     model.eval()
+
+
+def look_at(inner: Any, tiles: np.ndarray) -> None:
+    """Show good tiles to what learns by one look."""
+    inner.train()
+    inner.feature_extractor.eval()
+    with torch.no_grad():
+        for batch in batches(tiles, tiles.shape[1:]):
+            inner(batch)
 
 
 def _trained(model: Any, images: list[torch.Tensor], steps: int) -> None:
