@@ -147,6 +147,25 @@ def test_good_images_are_seldom_called_odd():
     assert called < 12
 
 
+@pytest.mark.parametrize("spread", [0.5, 1, 2, 3, 5])
+@pytest.mark.parametrize(("count", "most"), [(150, 0.035), (762, 0.022)])
+def test_scores_with_a_long_tail_keep_the_promise(spread, count, most):
+    rng = np.random.default_rng(5)
+    rejected = []
+    for _ in range(20):
+        scores = rng.lognormal(0, spread, count)
+        # Three photographs of a part score nearly alike.
+        scores = scores[np.arange(count) // 3] * rng.lognormal(0, 0.1, count)
+        parts = [str(n // 3) for n in range(count)]
+        odd = set(odd_ones(list(scores), parts))
+        kept = [n for n in range(count) if n not in odd]
+        point = operating_point([scores[n] for n in kept], [parts[n] for n in kept], 0.01)
+        fresh = rng.lognormal(0, spread, 5000) * rng.lognormal(0, 0.1, 5000)
+        rejected.append(np.mean(fresh > point.threshold))
+    # One part of 50 may be called odd, and others like it are rejected.
+    assert np.mean(rejected) <= most
+
+
 def test_six_photographs_of_one_odd_part_do_not_vouch_for_each_other():
     rng = np.random.default_rng(6)
     # As magnetic tiles score: photographs of one part are alike, parts less so.
