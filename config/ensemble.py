@@ -14,12 +14,7 @@ from pydantic import (
 )
 
 from kenpin.config.backbone import BackboneSpec
-from kenpin.config.methods import (
-    MethodSettings,
-    MethodSpec,
-    for_webs,
-    tables_of,
-)
+from kenpin.config.methods import MethodSettings, MethodSpec, for_webs, tables_of
 from kenpin.config.settings import Settings
 from kenpin.config.trained import DrawnSpec, TrainedSpec, trained
 
@@ -83,13 +78,14 @@ class MemberSpec(Settings):
         return method
 
 
-# What statistics that lie within the network cannot do: they are the same for all tiles, a memory
-# is one for all places, and its map has the last word.
+# What members have whose statistics lie within the network.
 _KEPT = {
     "patchcore": "a member keeps coreset_rows patches for all places",
     "padim": "a member has the same Gaussians for all tiles",
     "dfm": "a member has the same directions for all tiles",
 }
+# What such statistics cannot do: they are the same for all tiles, a memory is one for all places,
+# and its map has the last word.
 _ALONE = ("share", "coreset", "coreset_ratio", "reweight_neighbours", "position_weight")
 
 

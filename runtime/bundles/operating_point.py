@@ -169,30 +169,26 @@ def odd_ones(scores: Sequence[float], parts: Sequence[str]) -> list[int]:
 def _far(values: F64) -> list[int]:
     """Numbers of the values that are too high to be neighbours of the others."""
     middle, upper = (float(q) for q in np.quantile(values, (MIDDLE, UPPER)))
-    apart = _standard(1 - UPPER) - _standard(1 - MIDDLE)
-    scale = (upper - middle) / apart
+    scale = _scale(middle, upper)
     reach = middle + scale * (_standard(ODD_CHANCE / len(values)) - _standard(1 - MIDDLE))
     limit = max(reach, ODD_TIMES * middle)
     found = np.flatnonzero(values > limit)
     many = len(found) > max(FEW_ODD, ODD_SHARE * len(values))
-    if many and _explained(len(found), values, middle, upper, limit):
-        return []
+    if many and 0 < middle < upper:
+        # Where the scores' logarithms are Gumbel's, their tail is Fréchet's.
+        steps = math.log(limit / middle) / _scale(math.log(middle), math.log(upper))
+        beyond = -math.expm1(-math.exp(-steps - _standard(1 - MIDDLE)))
+        expected = len(values) * beyond
+        if len(found) <= expected + SURPRISE * math.sqrt(expected):
+            return []
     if not len(found) and _stands_alone(values):
         found = np.array([values.argmax()])
     return [int(number) for number in found]
 
 
-def _explained(count: int, values: F64, middle: float, upper: float, limit: float) -> bool:
-    """Whether so many beyond a limit are no surprise where the values' logarithms are Gumbel's.
-
-    Such a tail, Fréchet's, is told from the same two quantiles.
-    """
-    if not 0 < middle < upper:
-        return False
-    scale = math.log(upper / middle) / (_standard(1 - UPPER) - _standard(1 - MIDDLE))
-    beyond = math.log(limit / middle) / scale + _standard(1 - MIDDLE)
-    expected = len(values) * -math.expm1(-math.exp(-beyond))
-    return count <= expected + SURPRISE * math.sqrt(expected)
+def _scale(middle: float, upper: float) -> float:
+    """Of a Gumbel distribution with these quantiles `MIDDLE` and `UPPER`."""
+    return (upper - middle) / (_standard(1 - UPPER) - _standard(1 - MIDDLE))
 
 
 def _stands_alone(values: F64) -> bool:
