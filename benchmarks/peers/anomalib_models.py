@@ -78,7 +78,17 @@ def main() -> None:
 def made(name: str, size: tuple[int, int], weights: str | None) -> Any:
     """A model that has learned nothing yet, its backbone's weights from a file or random."""
     import timm
-    from anomalib.models import EfficientAd, Fastflow, Padim, Patchcore, Stfpm
+    from anomalib.models import (
+        Cflow,
+        Dfm,
+        EfficientAd,
+        Fastflow,
+        Ganomaly,
+        Padim,
+        Patchcore,
+        ReverseDistillation,
+        Stfpm,
+    )
 
     plain = {"post_processor": False, "evaluator": False, "visualizer": False}
     if name == "padim":
@@ -98,8 +108,19 @@ def made(name: str, size: tuple[int, int], weights: str | None) -> Any:
     elif name == "fastflow":
         found = _sized(Fastflow, size, backbone=BACKBONE, pre_trained=False, **plain)
         load_into(found.model.feature_extractor, weights)
+    elif name == "reverse_distillation":
+        found = _sized(ReverseDistillation, size, backbone=BACKBONE, pre_trained=False, **plain)
+        load_into(found.model.encoder.feature_extractor, weights)
+    elif name == "cflow":
+        # By default the last of its three layers is one that the weights do not have.
+        layers = ("layer1", "layer2", "layer3")
+        found = _sized(Cflow, size, backbone=BACKBONE, pre_trained=False, layers=layers, **plain)
+        load_into(found.model.encoder.feature_extractor, weights)
+    elif name == "dfm":
+        found = _sized(Dfm, size, backbone=BACKBONE, pre_trained=False, **plain)
+        load_into(found.model.feature_extractor.feature_extractor, weights)
     else:
-        found = _sized(EfficientAd, size, **plain)
+        found = _sized({"ganomaly": Ganomaly, "efficientad": EfficientAd}[name], size, **plain)
     return found
 
 

@@ -18,17 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from anomalib_models import (
-    BACKBONE,
-    BATCH,
-    allow_torchvision,
-    batches,
-    load_into,
-    look_at,
-    made,
-)
+from anomalib_models import BATCH, allow_torchvision, batches, look_at, made
 
-PLAIN = {"post_processor": False, "evaluator": False, "visualizer": False}
 # Those that look once and are done.
 FITTED = ("padim", "patchcore", "dfm")
 
@@ -42,7 +33,7 @@ def main() -> None:
     np.random.seed(job["seed"])  # noqa: NPY002
     good, shown = np.load(job["good"]), np.load(job["shown"])
     size = good.shape[1], good.shape[2]
-    model = _made(job["model"], size, job["weights"])
+    model = made(job["model"], size, job["weights"])
     begun = time.monotonic()
     steps = 0
     if job["model"] in FITTED:
@@ -53,31 +44,6 @@ def main() -> None:
     scores = _scores(model, shown, job["halo_px"])
     answer = {"fitted_s": fitted_s, "steps": steps, "scores": scores}
     Path(job["answer"]).write_text(json.dumps(answer))
-
-
-def _made(name: str, size: tuple[int, int], weights: str) -> Any:
-    from anomalib.models import Cflow, Dfm, Ganomaly, ReverseDistillation
-
-    if name == "reverse_distillation":
-        found = _sized(ReverseDistillation, size, backbone=BACKBONE, pre_trained=False)
-        load_into(found.model.encoder.feature_extractor, weights)
-    elif name == "cflow":
-        # By default the last of its three layers is one that the weights do not have.
-        layers = ("layer1", "layer2", "layer3")
-        found = _sized(Cflow, size, backbone=BACKBONE, pre_trained=False, layers=layers)
-        load_into(found.model.encoder.feature_extractor, weights)
-    elif name == "dfm":
-        found = _sized(Dfm, size, backbone=BACKBONE, pre_trained=False)
-        load_into(found.model.feature_extractor.feature_extractor, weights)
-    elif name == "ganomaly":
-        found = _sized(Ganomaly, size)
-    else:
-        found = made(name, size, weights)
-    return found
-
-
-def _sized(kind: Any, size: tuple[int, int], **settings: Any) -> Any:
-    return kind(pre_processor=kind.configure_pre_processor(size), **PLAIN, **settings)
 
 
 def _fit(model: Any, name: str, good: np.ndarray, rows: int) -> None:
@@ -96,7 +62,7 @@ def _train(model: Any, good: np.ndarray, job: dict[str, Any]) -> int:
     from lightning import Trainer
     from torch.utils.data import DataLoader
 
-    steps, batch = job["steps"], job["batch"]
+    steps, batch, minutes = job["steps"], job["batch"], job["minutes"]
     rng = np.random.default_rng(job["seed"])
     rounds = -(-steps * batch // len(good))
     order = np.concatenate([rng.permutation(len(good)) for _ in range(rounds)])[: steps * batch]
@@ -108,18 +74,11 @@ def _train(model: Any, good: np.ndarray, job: dict[str, Any]) -> int:
     loader: DataLoader[torch.Tensor] = DataLoader(
         images, batch, sampler=order.tolist(), collate_fn=together
     )
-    own = {name: value for name, value in model.trainer_arguments.items() if name != "max_epochs"}
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=1,
-        max_time={"minutes": job["minutes"]},
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **{name: value for name, value in own.items() if name != "devices"},
+    plain = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
     )
+    one = {"accelerator": "cpu", "devices": 1, "max_epochs": 1, "max_time": {"minutes": minutes}}
+    trainer = Trainer(**{**model.trainer_arguments, **plain, **one})
     trainer.fit(model, loader)
     return int(trainer.fit_loop.total_batch_idx) + 1
 
