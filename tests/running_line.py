@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -193,6 +194,15 @@ class RunningLine:
             assert time.monotonic() < end, f"waited {PATIENCE_S} s for {what}"
             self.listen(0.1)
         return found
+
+    def page(self) -> str:
+        """Where its newest page is."""
+
+        def told() -> str:
+            found = re.findall(r'"address": "(http[^"]+)", "event": "page"', "".join(self.log))
+            return str(found[-1]) if found else ""
+
+        return self.listen_until(told, "the page's address")
 
     def replaced(self, name: str, before: int) -> None:
         """Wait until another child of that name has taken its place."""

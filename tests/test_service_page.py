@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import urllib.error
@@ -33,19 +32,9 @@ def line(patchcore: Bundle, tmp_path: Path) -> Iterator[RunningLine]:
         yield running
 
 
-def address(line: RunningLine) -> str:
-    """Where the newest page is."""
-
-    def told() -> str:
-        found = re.findall(r'"address": "(http[^"]+)", "event": "page"', "".join(line.log))
-        return str(found[-1]) if found else ""
-
-    return line.listen_until(told, "the page's address")
-
-
 def state(line: RunningLine) -> dict[str, Any] | None:
     """What the page tells; None while it is away."""
-    url = address(line)
+    url = line.page()
     try:
         with urllib.request.urlopen(url, timeout=10) as front:
             cookie = front.headers["Set-Cookie"].partition(";")[0]
@@ -87,7 +76,7 @@ def test_a_page_that_stands_still_costs_no_verdict(line: RunningLine) -> None:
 def test_a_flooded_page_costs_no_verdict(line: RunningLine) -> None:
     line.verdict()
     line.listen_until(lambda: state(line), "the page")
-    host, port = address(line).removeprefix("http://").split(":")
+    host, port = line.page().removeprefix("http://").split(":")
     idle = []
     for _ in range(200):
         one = socket.create_connection((host, int(port)))
