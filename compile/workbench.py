@@ -76,10 +76,7 @@ class Workbench:
     def places(self) -> InspectedPlaces | None:
         """What of the good images statistics are made of; None: of all."""
         joiner = Joiner(self.grid, self.features.patch_stride_px)
-        if self.recipe.web is not None:
-            return InspectedPlaces(joiner, web=self.recipe.web)
-        mask = self._mask()
-        return None if mask is None else InspectedPlaces(joiner, mask)
+        return InspectedPlaces.of(joiner, self.recipe.web, self._mask())
 
     def scorer(self, arrays: Mapping[str, F32]) -> Scorer:
         """The recipe's method with its statistics."""

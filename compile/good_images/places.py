@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +42,21 @@ class InspectedPlaces:
     joiner: Joiner
     mask: F32 | None = None
     web: WebSpec | None = None
+
+    @classmethod
+    def of(cls, joiner: Joiner, web: WebSpec | None, mask: F32 | None) -> InspectedPlaces | None:
+        """None where all of any frame or web is inspected; of a web the mask says nothing."""
+        if web is not None:
+            found = cls(joiner, web=web)
+            return found if found.fresh() else None
+        return None if mask is None else cls(joiner, mask)
+
+    @property
+    def digest(self) -> str:
+        """Of what is inspected, as told: another one leaves out something else."""
+        said = b"" if self.mask is None else self.mask.tobytes()
+        web = "" if self.web is None else self.web.model_dump_json()
+        return hashlib.sha256(said + web.encode()).hexdigest()
 
     @cached_property
     def tiles(self) -> Bits | None:

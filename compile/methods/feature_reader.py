@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.compile.good_images.augment import variants
-from kenpin.compile.good_images.images import load
-from kenpin.compile.good_images.places import InspectedPlaces, WebPlaces
+from kenpin.compile.good_images.places import InspectedPlaces
+from kenpin.compile.good_images.walk import GoodWalk
 from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
 from kenpin.config.frame import FrameSpec
@@ -20,7 +19,7 @@ from kenpin.config.images import ImagesSpec
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.judging.tiling import TileGrid
-from kenpin.runtime.web.rows import TileRows, row_features
+from kenpin.runtime.web.rows import row_features
 
 __all__ = ["FeatureReader", "ReaderOfSome", "Unit"]
 
@@ -46,15 +45,6 @@ class Unit:
     counts: Bits | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Web:
-    """The web that is being read: which one, its tile rows, and what of them is inspected."""
-
-    number: int
-    rows: TileRows
-    places: WebPlaces | None
-
-
 class FeatureReader:
     """Features of image files, through the engine that the box will use.
 
@@ -75,9 +65,8 @@ class FeatureReader:
         self._engine = engine
         self._grid = grid
         self._frame = frame
-        self._images = images
         self._lamp = lamp
-        self._places = places
+        self._walk = GoodWalk(frame, images, grid, places)
 
     @property
     def cells(self) -> int:
@@ -129,74 +118,27 @@ class FeatureReader:
         numbers, only = range(len(self._grid)), tiles
         if tiles is not None and self._engine.batch != len(self._grid):
             numbers, only = [int(n) for n in tiles], None
-        for done, file in enumerate(files):
-            for variant, counts in self._variants(file):
-                pixels = self._lamp.even(variant)
+        for one in self._walk.photographs(files, progress):
+            pixels = self._lamp.even(one.pixels)
 
-                def fill(first: int, batch: U8, pixels: NDArray[Any] = pixels) -> int:
-                    return self._grid.fill(pixels, numbers[first:], batch)
+            def fill(first: int, batch: U8, pixels: NDArray[Any] = pixels) -> int:
+                return self._grid.fill(pixels, numbers[first:], batch)
 
-                found = _finite(self._engine.features(fill, len(numbers))[0], file)
-                yield Unit(done, 0, found if only is None else found[only], counts)
-            if progress:
-                progress(done + 1, len(files))
-
-    def _variants(self, file: Path) -> Iterator[tuple[U8, Bits | None]]:
-        """An image and its changed copies, each with what is inspected of it."""
-        pixels = load(file, self._frame, self._images.turn_deg)
-        augment, seed = self._images.augment, self._images.seed
-        places = self._places
-        if augment is None or places is None or places.pixels is None:
-            for variant in variants(pixels, file, augment, seed):
-                yield variant, None if places is None else places.tiles
-            return
-        # The mask lies under its image, wherever that is moved.
-        for variant in variants(np.dstack([pixels, places.pixels]), file, augment, seed):
-            image = variant[..., 0] if pixels.ndim == 2 else variant[..., :-1]
-            yield np.ascontiguousarray(image), places.of_pixels(variant[..., -1])
+            found = _finite(self._engine.features(fill, len(numbers))[0], one.file)
+            yield Unit(one.number, 0, found if only is None else found[only], one.counts)
 
     def _read_webs(
         self, files: list[Path], tiles: NDArray[np.intp] | None, progress: OnProgress | None
     ) -> Iterator[Unit]:
-        web = self._fresh(0)
-        for done, file in enumerate(files):
-            pixels = load(file, self._frame, self._images.turn_deg)
-            for block in [pixels] if web.places is None else web.places.known(pixels):
-                yield from self._taken(web, block, tiles, file)
-            if not self._images.joined or done + 1 == len(files):
-                for block in [] if web.places is None else web.places.rest(web.rows.end):
-                    yield from self._taken(web, block, tiles, file)
-                for windows in web.rows.finish():
-                    yield from self._of(web, windows, tiles, file)
-                web = self._fresh(web.number + 1)
-            if progress:
-                progress(done + 1, len(files))
-
-    def _fresh(self, number: int) -> _Web:
-        places = None if self._places is None else self._places.fresh()
-        return _Web(number, TileRows(self._grid, self._frame.channels), places)
-
-    def _taken(
-        self, web: _Web, pixels: NDArray[Any], tiles: NDArray[np.intp] | None, file: Path
-    ) -> Iterator[Unit]:
-        while len(pixels):
-            pixels = pixels[web.rows.take(pixels) :]
-            for windows in web.rows.ready():
-                yield from self._of(web, windows, tiles, file)
-
-    def _of(
-        self, web: _Web, windows: list[U8], tiles: NDArray[np.intp] | None, file: Path
-    ) -> Iterator[Unit]:
-        rows, grid = web.rows, self._grid
-        features = _finite(row_features(self._engine, grid, windows, self._lamp)[0].features, file)
-        first = rows.next
-        rows.next += len(windows)
-        found = features.reshape(len(windows), grid.cols, *features.shape[1:])
-        for number, (row, window) in enumerate(zip(found, windows, strict=True), first):
-            counts = None
-            if web.places is not None:
-                counts = web.places.of_row(window[grid.halo : grid.halo + grid.core], number)
-            yield Unit(web.number, number, row if tiles is None else row[tiles], counts)
+        grid = self._grid
+        for rows in self._walk.rows(files, progress):
+            found = row_features(self._engine, grid, rows.windows, self._lamp)[0].features
+            features = _finite(found, rows.file).reshape(
+                len(rows.windows), grid.cols, *found.shape[1:]
+            )
+            told = zip(features, rows.counts, strict=True)
+            for number, (row, counts) in enumerate(told, rows.first):
+                yield Unit(rows.web, number, row if tiles is None else row[tiles], counts)
 
 
 class ReaderOfSome(FeatureReader):
