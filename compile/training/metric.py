@@ -78,6 +78,8 @@ class _Nearest(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """(N, E, h, w) to (N, 1, cells, cells), whose highest place in the core is the distance.
 
+        Between unit embeddings: the root of 2 - 2 cosine, so that it grows evenly with the angle.
+
         References
         ----------
         Selvaraju et al., Grad-CAM, ICCV 2017 (arXiv:1610.02391), eq. 1 and 2: of a mean over
@@ -100,8 +102,8 @@ class _Nearest(nn.Module):
         floor = STANDS_OUT * usual / length[:, :, None, None]
         highest = core.amax(dim=(2, 3), keepdim=True)
         shares = at_most((found + floor) / (highest + floor), 1)
-        # 1 - cosine, from the difference: near each other the product has no digits left.
-        distance = 0.5 * (unit - nearest).square().sum(dim=1)[:, None, None, None]
+        # From the difference: near each other the cosine has no digits left.
+        distance = (unit - nearest).square().sum(dim=1).sqrt()[:, None, None, None]
         return onto_grid(shares * distance, self._factor, "nearest")
 
 
