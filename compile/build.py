@@ -98,7 +98,7 @@ def build(
     network = prepared.network
     trained = network if isinstance(network, TrainedNetwork) else None
     if trained is not None:
-        trained.learn(images, prepared.grid, lamp, steps, store)
+        trained.learn(images, prepared.walk(inspected), lamp, steps, store)
     with steps.step("network to OpenVINO"):
         fp32_model = network.model(prepared.batch)
     model, quantization = choose_precision(prepared, fp32_model, images.files, lamp, steps)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from kenpin.compile.good_images.doubts import doubts_about
 from kenpin.compile.good_images.images import GoodImages, check_ng
 from kenpin.compile.good_images.inspected import inspected_columns
+from kenpin.compile.good_images.places import InspectedPlaces
+from kenpin.compile.good_images.walk import GoodWalk
 from kenpin.compile.importing.imported_network import ImportedNetwork
 from kenpin.compile.importing.own_tiles import recipe_with_own_tiles
 from kenpin.compile.importing.places import tiles_apart
@@ -53,6 +55,12 @@ class Prepared:
         return self.network.fitting_batch(
             asked if self.web is not None else min(asked, len(self.grid))
         )
+
+    def walk(self, inspected: NDArray[np.float32] | None) -> GoodWalk:
+        """Through the good images, of which so much is inspected; see `look_through`."""
+        recipe = self.recipe
+        places = InspectedPlaces.of(self.joiner, recipe.web, inspected)
+        return GoodWalk(recipe.frame, recipe.images, self.grid, places)
 
     @property
     def edges(self) -> EdgeTracker | None:

@@ -175,7 +175,7 @@ def test_no_more_tiles_are_held_than_may_be(tiny: Path, monkeypatch: pytest.Monk
     prepared, images = prepared_for(tiny, 'name="stfpm"')
     tracemalloc.start()
     try:
-        pool = gather(images, prepared.recipe, prepared.grid, Lamp(None), 0, lambda *_: None)
+        pool = gather(images, prepared.walk(None), Lamp(None), 0, lambda *_: None)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -69,7 +69,7 @@ def test_networks_of_the_folds_keep_in_float_what_the_bundles_does(
     prepared, images = prepared_for(tiny, f'name="stfpm",{BRIEF}', FEW)
     network = prepared.network
     assert isinstance(network, TrainedNetwork)
-    network.learn(images, prepared.grid, Lamp(None), quiet(), tmp_path)
+    network.learn(images, prepared.walk(None), Lamp(None), quiet(), tmp_path)
     every = operations_in_float(network.model(2))
     assert every == operations_in_float(network.apart(2))
     ofstudent = next(name for name in every if name.startswith("heads.student"))

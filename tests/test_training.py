@@ -24,7 +24,7 @@ from kenpin.compile.training.claim import claim, remove
 from kenpin.compile.training.drawn import drawn_into, expect_room
 from kenpin.compile.training.head import TrainedHead
 from kenpin.compile.training.network import TrainedNetwork
-from kenpin.compile.training.pool import Pool, choose, fold_of
+from kenpin.compile.training.pool import Chosen, Pool, choose
 from kenpin.compile.training.trainer import Learned, Trainer, TrainingLook, _Quality
 from kenpin.config.ensemble import EnsembleSpec
 from kenpin.config.errors import ConfigError
@@ -122,14 +122,20 @@ class NoTaps(torch.nn.Module):
         return []
 
 
-def trainer(file: Path, clock: Iterator[float] | None = None, **settings: Any) -> Trainer:
+def trainer(
+    file: Path,
+    clock: Iterator[float] | None = None,
+    *,
+    until: int | None = None,
+    **settings: Any,
+) -> Trainer:
     rng = np.random.default_rng(1)
     tiles = rng.integers(90, 110, (20, 1, 32, 32), np.uint8)
     pool = Pool(tiles, np.arange(20) // 4, np.ones(20, bool))
     spec = StfpmSpec.model_validate({"name": "stfpm", "batch": 4, "every": 5, **settings})
-    chosen = choose(pool, np.array([0]), rng)
+    chosen = choose(pool, np.array([0]), np.array([2]), 1)
     ticks = count(0, 0) if clock is None else clock
-    return Trainer(NoTaps(), pool, chosen, spec, 0, 0, file, lambda: next(ticks))  # type: ignore[arg-type]
+    return Trainer(NoTaps(), pool, chosen, spec, 0, 0, file, until, lambda: next(ticks))  # type: ignore[arg-type]
 
 
 def run(one: Trainer, head: Counting | None = None) -> tuple[Learned, list[TrainingLook]]:
@@ -305,37 +311,6 @@ def test_a_damaged_checkpoint_begins_anew(tmp_path: Path) -> None:
 # -- what it learns from ---------------------------------------------------------------------------
 
 
-def test_a_training_sees_nothing_of_the_parts_it_must_not_see() -> None:
-    parts = np.repeat(np.arange(9), 3)
-    pool = Pool(np.zeros((27, 1, 8, 8), np.uint8), parts, np.ones(27, bool))
-    folds = fold_of(9, 3)
-    for fold in range(3):
-        without = np.flatnonzero(folds == fold)
-        chosen = choose(pool, without, np.random.default_rng(fold))
-        learned, held = set(parts[chosen.learn]), set(parts[chosen.check])
-        assert not learned & set(without)
-        assert not held & set(without)
-        # What says when to stop is of other parts than what is learned from.
-        assert not learned & held
-        assert held
-
-
-def test_parts_that_leave_a_training_nothing_to_learn_from_are_told() -> None:
-    """One part of a single tile: what must see nothing of the other held that tile out."""
-    pool = Pool(np.zeros((9, 1, 8, 8), np.uint8), np.array([0] * 8 + [1]), np.ones(9, bool))
-    assert len(choose(pool, np.array([1]), np.random.default_rng(0)).learn)
-    with pytest.raises(ConfigError, match=r"would have 1 tiles.*images\.group"):
-        choose(pool, np.array([0]), np.random.default_rng(0))
-
-
-def test_changed_copies_say_nothing_about_when_to_stop() -> None:
-    parts, photo = np.repeat(np.arange(4), 4), np.tile([True, False], 8)
-    pool = Pool(np.zeros((16, 1, 8, 8), np.uint8), parts, photo)
-    chosen = choose(pool, np.empty(0, np.intp), np.random.default_rng(0))
-    assert photo[chosen.check].all()
-    assert not photo[chosen.learn].all()
-
-
 @pytest.mark.parametrize("kind", ["spot", "scratch", "stain", "band", "grain", "cut_paste"])
 def test_twins_are_drawn_as_the_recipe_says_and_within_the_core(kind: str) -> None:
     tiles = np.random.default_rng(0).integers(0, 255, (6, 1, 64, 64), np.uint8)
@@ -472,7 +447,7 @@ def test_an_interrupted_training_goes_on_only_with_the_same_copies(tmp_path: Pat
         changes = f"images.seed={seed}", "images.augment={copies=1,shift_px=2}"
         prepared, images = prepared_for(recipe, 'name="stfpm"', *changes)
         assert isinstance(prepared.network, TrainedNetwork)
-        found.append(prepared.network._digest(images))
+        found.append(prepared.network._digest(images, None))
     assert found[0] == found[1] != found[2]
 
 
@@ -533,7 +508,7 @@ def test_too_few_tiles_are_refused(tiny: Path, tmp_path: Path) -> None:
     network = prepared.network
     assert isinstance(network, TrainedNetwork)
     with pytest.raises(ConfigError, match="0 tiles to train on, expected at least"):
-        network.learn(replace(images, files=[]), prepared.grid, Lamp(None), quiet(), tmp_path)
+        network.learn(replace(images, files=[]), prepared.walk(None), Lamp(None), quiet(), tmp_path)
 
 
 def test_minutes_that_only_prepare_are_told(tmp_path: Path) -> None:
@@ -568,18 +543,61 @@ def test_a_flow_over_one_channel_is_refused_before_images_are_read(tiny: Path, m
         prepare(load_recipe(tiny, said))
 
 
-def test_what_minutes_cut_short_is_repeated_by_the_fewest_of_its_steps(
+def test_folds_take_as_many_steps_and_what_minutes_cut_short_can_be_repeated(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fold that got no better before that ends there each time."""
     head = Counting()
-    ends = iter([(40, "no better"), (100, "minutes"), (90, "minutes")])
-    monkeypatch.setattr(
-        TrainedNetwork,
-        "_train",
-        lambda *_: Learned(head, 1.0, (end := next(ends))[0], 1, 0.5, end[1]),
-    )
+    asked: list[int | None] = []
+
+    def learned(_: Any, pool: Pool, chosen: Chosen, until: int | None, *rest: Any) -> Learned:
+        asked.append(until)
+        return Learned(head, 1.0, 90, 60, 0.5, "minutes" if until is None else "steps")
+
+    monkeypatch.setattr(TrainedNetwork, "_train", learned)
     said: list[str] = []
     monkeypatch.setattr(Steps, "say", lambda _, text: said.append(text))
     trained(tiny, tmp_path, f'name="stfpm",{BRIEF}')
     assert "method.steps = 90 takes as long at most" in said[-1]
+    assert asked == [None, 60, 60]
+
+
+def test_a_training_that_is_told_its_steps_takes_them(tmp_path: Path) -> None:
+    """Whatever is best, however long it takes, and however often it is interrupted."""
+    head, seen = Counting(), Counting()
+    head.worse_after = seen.worse_after = 6
+    slow = count(0, 1000)
+    learned, looks = run(trainer(tmp_path / "a.pt", slow, until=12, minutes=1, patience=1), head)
+    assert (learned.steps, learned.best, learned.ended) == (12, 12, "steps")
+    assert len(head.seen) == 12
+    # Nobody looks before its end, and its gain is the last one.
+    assert [look.separation for look in looks] == [None] * 3
+    assert "AUROC" not in str(looks[0])
+    run(trainer(tmp_path / "b.pt", until=7), Counting())
+    again, _ = run(trainer(tmp_path / "b.pt", until=12), seen)
+    # What was looked at after seven steps has ended; its gain is not that of a beginning.
+    assert len(seen.seen) == 12
+    torch.testing.assert_close(again.head.state_dict(), learned.head.state_dict(), rtol=0, atol=0)
+    assert again.scale == learned.scale
+    # Once over it is over: nothing is settled a second time.
+    over = Counting()
+    over.settle = lambda _: pytest.fail("settled again")  # type: ignore[method-assign]
+    assert run(trainer(tmp_path / "b.pt", until=12), over)[0].scale == learned.scale
+    assert not over.seen
+
+
+def test_a_training_that_was_cut_off_takes_the_steps_that_are_left(tmp_path: Path) -> None:
+    class Cut(Counting):
+        def learn(self, *given: Any) -> None:
+            if len(self.seen) == 8:
+                raise KeyboardInterrupt
+            super().learn(*given)
+
+    whole, seen, file = Counting(), Counting(), tmp_path / "cut.pt"
+    expected, _ = run(trainer(tmp_path / "whole.pt", until=12), whole)
+    with pytest.raises(KeyboardInterrupt):
+        run(trainer(file, until=12), Cut())
+    learned, _ = run(trainer(file, until=12), seen)
+    assert len(seen.seen) == 7
+    assert seen.seen == whole.seen[5:]
+    torch.testing.assert_close(learned.head.state_dict(), whole.state_dict(), rtol=0, atol=0)
+    assert learned.scale == expected.scale

@@ -62,7 +62,7 @@ def trained(recipe: Path, store: Path, method: str, *changes: str) -> TrainedNet
     prepared, images = prepared_for(recipe, method, *changes)
     network = prepared.network
     assert isinstance(network, TrainedNetwork)
-    network.learn(images, prepared.grid, Lamp(None), quiet(), store)
+    network.learn(images, prepared.walk(None), Lamp(None), quiet(), store)
     return network
 
 

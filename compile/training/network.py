@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from kenpin.compile.good_images.images import GoodImages
+from kenpin.compile.good_images.places import InspectedPlaces
+from kenpin.compile.good_images.walk import GoodWalk
 from kenpin.compile.networks.quantize import convert
 from kenpin.compile.progress import Steps
 from kenpin.compile.training.claim import claim, remove
@@ -21,16 +24,17 @@ from kenpin.compile.training.drawn import expect_room
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.head import Joint, TrainedHead
 from kenpin.compile.training.plan import plan_for
-from kenpin.compile.training.pool import Pool, choose, fold_of, gather
+from kenpin.compile.training.pool import Chosen, Pool, choose, fold_of, gather, held_out
 from kenpin.compile.training.trainer import Learned, Trainer, TrainingLook
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import MethodSettings
 from kenpin.config.recipe import Recipe
 from kenpin.config.trained import TrainedSpec
 from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.tiling import TileGrid
 
 __all__ = ["TrainedNetwork"]
+
+Index = NDArray[np.intp]
 
 # Beside the bundles, until the one that they are for is sealed.
 TRAININGS = ".trainings"
@@ -91,9 +95,9 @@ class TrainedNetwork:
         return wanted
 
     def learn(
-        self, images: GoodImages, grid: TileGrid, lamp: Lamp, steps: Steps, store: Path
+        self, images: GoodImages, walk: GoodWalk, lamp: Lamp, steps: Steps, store: Path
     ) -> None:
-        """All trainings: for each fold of the good images without it, and of all.
+        """All trainings: of all good images, and for each fold of them without it.
 
         What was interrupted goes on from `store`; `forget` removes what lies there.
 
@@ -104,8 +108,8 @@ class TrainedNetwork:
         """
         spec = self._spec
         with steps.step("cut tiles to train on") as progress:
-            pool = gather(images, self._recipe, grid, lamp, spec.seed, progress)
-        folder = store / TRAININGS / self._digest(images)
+            pool = gather(images, walk, lamp, spec.seed, progress)
+        folder = store / TRAININGS / self._digest(images, walk.places)
         claim(folder)
         of_part = fold_of(len(images.parts), spec.folds)
         folds = int(of_part.max()) + 1
@@ -113,21 +117,22 @@ class TrainedNetwork:
             f"{folds + 1} trainings of {spec.minutes:g} min at most, {len(pool.tiles)} tiles; "
             "interrupted, the same command goes on with them"
         )
-        less = [
-            self._train(pool, np.flatnonzero(of_part == fold), f"{fold + 1} of {folds + 1}",
-                        folder / f"without-{fold}.pt", steps)
-            for fold in range(folds)
-        ]  # fmt: skip
-        nobody = np.empty(0, np.intp)
-        label = f"{folds + 1} of {folds + 1}"
-        whole = self._train(pool, nobody, label, folder / "whole.pt", steps)
-        # Those that got no better before that end there each time.
-        cut = [learned.steps for learned in [*less, whole] if learned.ended == "minutes"]
-        if cut:
+        held = held_out(np.unique(pool.parts), of_part, spec.seed)
+        every = choose(pool, np.empty(0, np.intp), held, spec.seed)
+        name = f"train {spec.name}, {{}} of {folds + 1}".format
+        whole = self._train(pool, every, None, name(1), folder / "whole.pt", steps)
+        if whole.ended == "minutes":
             steps.say(
-                f"  ended by minutes, another run ends elsewhere; method.steps = {min(cut)} takes "
-                "as long at most, and gives the same each time"
+                f"  ended by minutes, another run ends elsewhere; method.steps = {whole.steps} "
+                "takes as long at most, and gives the same each time"
             )
+        less = []
+        # What a network says of tiles that it has not seen changes with every step that it takes:
+        # those of the folds take as many, whatever would be their best.
+        for fold in range(folds):
+            chosen = choose(pool, np.flatnonzero(of_part == fold), held, spec.seed)
+            file = folder / f"without-{fold}.pt"
+            less.append(self._train(pool, chosen, whole.best, name(fold + 2), file, steps))
         self._folder = folder
         self._trained = _Trained(pool, whole, less)
 
@@ -138,14 +143,12 @@ class TrainedNetwork:
         with contextlib.suppress(OSError):
             self._folder.parent.rmdir()
 
-    def _train(self, pool: Pool, without: Any, label: str, file: Path, steps: Steps) -> Learned:
-        spec = self._spec
-        # Which parts say when to stop differs from fold to fold, and not from run to run.
-        rng = np.random.default_rng([spec.seed, len(without), *without[:1]])
-        chosen = choose(pool, without, rng)
-        head, plan = self._new_head(), self.plan
-        trainer = Trainer(plan.backbone, pool, chosen, spec, plan.halo_px, plan.margin, file)
-        name = f"train {spec.name}, {label}"
+    def _train(
+        self, pool: Pool, chosen: Chosen, until: int | None, name: str, file: Path, steps: Steps
+    ) -> Learned:
+        spec, plan = self._spec, self.plan
+        head = self._new_head()
+        trainer = Trainer(plan.backbone, pool, chosen, spec, plan.halo_px, plan.margin, file, until)
         reported_s = 0.0
         with steps.step(name) as progress:
 
@@ -164,7 +167,7 @@ class TrainedNetwork:
         )
         return learned
 
-    def _digest(self, images: GoodImages) -> str:
+    def _digest(self, images: GoodImages, places: InspectedPlaces | None) -> str:
         """Of all that a training depends on, but for how long it may take."""
         recipe = self._recipe
         method = self._spec.model_dump(mode="json", exclude={"minutes", "steps", "patience"})
@@ -177,6 +180,7 @@ class TrainedNetwork:
             "images": [images.digest, recipe.images.turn_deg, recipe.images.joined],
             "augment": [recipe.images.model_dump(mode="json")["augment"], recipe.images.seed],
             "parts": [list(images.parts.names), images.parts.of_web.tolist()],
+            "inspected": None if places is None else places.digest,
             "light": recipe.image_quality.model_dump(mode="json"),
             "programs": [version("kenpin"), torch.__version__],
         }

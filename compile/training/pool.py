@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kenpin.compile.good_images.augment import variants
-from kenpin.compile.good_images.images import GoodImages, load
-from kenpin.compile.good_images.parts import Parts
+from kenpin.compile.good_images.images import GoodImages
+from kenpin.compile.good_images.walk import GoodWalk
 from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
-from kenpin.config.recipe import Recipe
 from kenpin.runtime.judging.lamp import Lamp
-from kenpin.runtime.judging.tiling import TileGrid
-from kenpin.runtime.web.rows import TileRows
 
-__all__ = ["Chosen", "Pool", "choose", "fold_of", "gather"]
+__all__ = ["Chosen", "Pool", "choose", "fold_of", "gather", "held_out"]
 
 U8 = NDArray[np.uint8]
 Index = NDArray[np.intp]
 
 # Tiles that are held at once; of more, a random choice.
 POOL_BYTES = 1 << 30
-# One part of so many is held out of a training: it says when to stop.
+# One part of so many is held out of all trainings.
 CHECKED_SHARE = 8
 # Tiles that are looked at for that: enough to tell networks apart, few enough to cost little.
 CHECKED_TILES = 48
+# That a map is measured by, when its training is over.
+MEASURED_TILES = 256
+# Of what is drawn at random.
+PARTS, TILES, CHECKS = 0, 1, 2
 # A defect needs neighbours to stand out from.
 FEWEST_TILES = 4
 
@@ -50,21 +50,23 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """Numbers of the tiles that one training learns from, and of those that say when to stop."""
+    """Numbers of the tiles of one training.
+
+    learn    that it learns from
+    check    that say when to stop
+    measure  that its map is measured by: of other parts, because a network is at its best where
+             the former happen to look good; the same for all trainings of a pool
+    """
 
     learn: Index
     check: Index
+    measure: Index
 
 
-def gather(
-    images: GoodImages,
-    recipe: Recipe,
-    grid: TileGrid,
-    lamp: Lamp,
-    seed: int,
-    progress: OnProgress,
-) -> Pool:
+def gather(images: GoodImages, walk: GoodWalk, lamp: Lamp, seed: int, progress: OnProgress) -> Pool:
     """All tiles as they will be judged, or a fair choice of as many as fit in memory.
+
+    Tiles of which nothing is inspected, which nobody will judge, are none of them.
 
     Raises
     ------
@@ -72,13 +74,13 @@ def gather(
         If there are too few.
     """
     rng = np.random.default_rng(seed)
-    channels = recipe.frame.channels
-    most = max(FEWEST_TILES, POOL_BYTES // (channels * grid.size**2))
+    channels, size = walk.frame.channels, walk.grid.size
+    most = max(FEWEST_TILES, POOL_BYTES // (channels * size**2))
     # Its pages are taken from the machine as tiles come: few tiles take no more than they are.
-    tiles = np.empty((most, channels, grid.size, grid.size), np.uint8)
+    tiles = np.empty((most, channels, size, size), np.uint8)
     parts, photos = np.empty(most, np.intp), np.empty(most, np.bool_)
     kept = 0
-    for seen, (tile, part, photo) in enumerate(_all(images, recipe, grid, lamp, progress)):
+    for seen, (tile, part, photo) in enumerate(_all(images, walk, lamp, progress)):
         # Vitter's algorithm R: every tile is as likely to stay as any other.
         place = seen if seen < most else int(rng.integers(seen + 1))
         if place < most:
@@ -93,52 +95,34 @@ def gather(
 
 
 def _all(
-    images: GoodImages, recipe: Recipe, grid: TileGrid, lamp: Lamp, progress: OnProgress
+    images: GoodImages, walk: GoodWalk, lamp: Lamp, progress: OnProgress
 ) -> Iterator[tuple[U8, int, bool]]:
-    spec, frame = recipe.images, recipe.frame
+    """Each tile of which anything is inspected, its part, and whether it is a photograph's."""
+    grid = walk.grid
     if images.strips:
-        yield from _of_webs(images, recipe, grid, lamp, progress)
+        for rows in walk.rows(images.files, progress):
+            for number, (window, counts) in enumerate(
+                zip(rows.windows, rows.counts, strict=True), rows.first
+            ):
+                even: NDArray[Any] = lamp.even(window)
+                part = images.parts.of(rows.web, number)
+                for column in _inspected(grid.cols, counts):
+                    tile = grid.columns(even, column)
+                    yield (tile[None] if tile.ndim == 2 else tile.transpose(2, 0, 1)), part, True
         return
-    tile = np.empty((1, frame.channels, grid.size, grid.size), np.uint8)
-    for done, file in enumerate(images.files):
-        photograph = load(file, frame, spec.turn_deg)
-        part = images.parts.of(done)
-        for number, variant in enumerate(variants(photograph, file, spec.augment, spec.seed)):
-            pixels = lamp.even(variant)
-            for which in range(len(grid)):
-                grid.fill(pixels, [which], tile)
-                yield tile[0], part, number == 0
-        progress(done + 1, len(images.files))
+    tile = np.empty((1, walk.frame.channels, grid.size, grid.size), np.uint8)
+    for one in walk.photographs(images.files, progress):
+        pixels = lamp.even(one.pixels)
+        for which in _inspected(len(grid), one.counts):
+            grid.fill(pixels, [which], tile)
+            yield tile[0], images.parts.of(one.number), not one.changed
 
 
-def _of_webs(
-    images: GoodImages, recipe: Recipe, grid: TileGrid, lamp: Lamp, progress: OnProgress
-) -> Iterator[tuple[U8, int, bool]]:
-    done = 0
-    for web, files in enumerate(images.webs):
-        rows = TileRows(grid, recipe.frame.channels)
-        for file in files:
-            pixels = load(file, recipe.frame, recipe.images.turn_deg)
-            while len(pixels):
-                pixels = pixels[rows.take(pixels) :]
-                for windows in rows.ready():
-                    yield from _of_rows(rows, windows, images.parts, web, lamp)
-            done += 1
-            progress(done, len(images.files))
-        for windows in rows.finish():
-            yield from _of_rows(rows, windows, images.parts, web, lamp)
-
-
-def _of_rows(
-    rows: TileRows, windows: Sequence[U8], parts: Parts, web: int, lamp: Lamp
-) -> Iterator[tuple[U8, int, bool]]:
-    for offset, window in enumerate(windows):
-        even: NDArray[Any] = lamp.even(window)
-        part = parts.of(web, rows.next + offset)
-        for column in range(rows.grid.cols):
-            tile = rows.grid.columns(even, column)
-            yield (tile[None] if tile.ndim == 2 else tile.transpose(2, 0, 1)), part, True
-    rows.next += len(windows)
+def _inspected(tiles: int, counts: NDArray[np.bool_] | None) -> Iterable[int]:
+    """Numbers of the tiles of which anything is inspected."""
+    if counts is None:
+        return range(tiles)
+    return (int(number) for number in np.flatnonzero(counts.any(axis=(1, 2))))
 
 
 def fold_of(parts: int, folds: int) -> Index:
@@ -146,36 +130,76 @@ def fold_of(parts: int, folds: int) -> Index:
     return np.arange(parts) * min(folds, parts) // parts
 
 
-def choose(pool: Pool, without: Index, rng: np.random.Generator) -> Chosen:
-    """Tiles for one training.
+def held_out(parts: Index, of_part: Index, seed: int) -> Index:
+    """Parts that no training learns from: half say when to stop, and maps are measured by half.
 
-    Whole parts are held out to say when to stop; of a single part some of its tiles.
+    Networks that have learnt from different parts are so measured by the same tiles, which none of
+    them has seen.
+
+    Parameters
+    ----------
+    parts
+        Those that there are tiles of.
+    of_part : (parts in all,)
+        The fold of each.
+    """
+    folds = of_part[parts]
+    held: list[int] = []
+    for part in np.random.default_rng([seed, PARTS]).permutation(parts):
+        rest = ~np.isin(parts, [*held, part])
+        # The training without a fold still has others to learn from.
+        if all((rest & (folds != fold)).any() for fold in np.unique(folds)):
+            held.append(int(part))
+        if len(held) == max(1, len(parts) // CHECKED_SHARE):
+            break
+    return np.array(held or parts[:1], np.intp)
+
+
+def choose(pool: Pool, without: Index, held: Index, seed: int) -> Chosen:
+    """Tiles for one training.
 
     Parameters
     ----------
     without
         Parts that it must see nothing of.
+    held
+        Of `held_out`. If there are no others, some tiles of theirs are held out instead.
 
     Raises
     ------
     ConfigError
         If nothing is left to learn from.
     """
-    seen = np.flatnonzero(~np.isin(pool.parts, without))
-    names = np.unique(pool.parts[seen])
-    if len(names) > 1:
-        held = rng.permutation(names)[: max(1, len(names) // CHECKED_SHARE)]
-        checks = np.isin(pool.parts[seen], held)
-    else:
-        checks = np.zeros(len(seen), bool)
-        checks[rng.permutation(len(seen))[: max(1, len(seen) // CHECKED_SHARE)]] = True
-    if checks.all():
+    may = np.flatnonzero(~np.isin(pool.parts, without))
+    learn = may[~np.isin(pool.parts[may], held)]
+    unseen = np.flatnonzero(np.isin(pool.parts, held))
+    if not len(learn):
+        some = np.random.default_rng([seed, TILES]).permutation(len(may))
+        count = max(1, len(may) // CHECKED_SHARE)
+        unseen, learn = may[some[:count]], np.sort(may[some[count:]])
+    if not len(learn):
         raise ConfigError(
-            f"a training without some of the parts would have {len(seen)} tiles, expected at least "
+            f"a training without some of the parts would have {len(may)} tiles, expected at least "
             "2, to learn from and to say when to stop: photograph more parts, or let images.group "
             "tell more of them apart"
         )
-    check = seen[checks & pool.of_photo[seen]]
-    if not len(check):
-        check = seen[checks]
-    return Chosen(seen[~checks], np.sort(rng.permutation(check)[:CHECKED_TILES]))
+    unseen = _photographs(pool, unseen)
+    groups = pool.parts[unseen] if len(np.unique(pool.parts[unseen])) > 1 else unseen
+    measured = np.isin(groups, np.unique(groups)[::2])
+    check = unseen[~measured] if not measured.all() else unseen
+    return Chosen(
+        learn,
+        _some(check, CHECKED_TILES, seed),
+        _some(unseen[measured], MEASURED_TILES, seed),
+    )
+
+
+def _photographs(pool: Pool, numbers: Index) -> Index:
+    """Those as they were photographed, where there are any."""
+    photographed = numbers[pool.of_photo[numbers]]
+    return photographed if len(photographed) else numbers
+
+
+def _some(numbers: Index, most: int, seed: int) -> Index:
+    """A fair choice, in order."""
+    return np.sort(np.random.default_rng([seed, CHECKS]).permutation(numbers)[:most])

@@ -34,9 +34,8 @@ U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 Clock = Callable[[], float]
 
-# A map's measure is what so many of the places of held-out good tiles stay below: their largest
-# value would be one place's.
-MEASURE_QUANTILE = 0.99
+# A map's measure is what the highest places of so many of the held-out good tiles stay below.
+MEASURE_QUANTILE = 0.9
 # Of what a training draws at random.
 ORDER, TWINS = 0, 1
 
@@ -46,26 +45,25 @@ class TrainingLook:
     """Where a training stood when held-out tiles were looked at.
 
     left_s      that it still takes at most
-    separation  how well twins are told from good tiles, at its best so far: AUROC
+    separation  how well twins are told from good tiles, at its best so far: AUROC; None where
+                nobody has looked yet
     """
 
     step: int
     seconds: float
     left_s: float
-    separation: float
+    separation: float | None
 
     def __str__(self) -> str:
-        return (
-            f"step {self.step}, AUROC of twins {self.separation:.3f}, "
-            f"{self.left_s / 60:.1f} min left at most"
-        )
+        told = "" if self.separation is None else f"AUROC of twins {self.separation:.3f}, "
+        return f"step {self.step}, {told}{self.left_s / 60:.1f} min left at most"
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
     """A training that has ended.
 
-    scale       the held-out good tiles' 0.99 quantile, which counts as 1
+    scale       the 0.9 quantile of held-out good tiles' highest places, which counts as 1
     steps       that were taken, and after which of them it was the best
     separation  AUROC of twins against the good tiles they were drawn into, held-out ones
     ended       by what
@@ -93,6 +91,7 @@ class Trainer:
 
     margin  places of the map at each border that do not count
     file    where its checkpoint lies
+    until   steps that it takes, no more and no less; None: until it is at its best
     clock   seconds, monotonic
     """
 
@@ -103,10 +102,16 @@ class Trainer:
     halo_px: int
     margin: int
     file: Path
+    until: int | None = None
     clock: Clock = time.monotonic
 
+    @property
+    def _most(self) -> int:
+        """Steps that it takes at most."""
+        return self.spec.steps if self.until is None else self.until
+
     def train(self, head: TrainedHead, on_look: Callable[[TrainingLook], None]) -> Learned:
-        """Train a head, or go on with it, and leave it as it was at its best.
+        """Train a head, or go on with it, and leave it as it was at its best, or after `until`.
 
         Raises
         ------
@@ -117,23 +122,26 @@ class Trainer:
         good = self.pool.tiles[self.chosen.check]
         twins = drawn_into(good, spec.twins, self.halo_px, self._random(TWINS))
         state = _State(head)
-        if (saved := load_checkpoint(self.file)) is not None and _goes_on(saved, spec):
+        if (saved := load_checkpoint(self.file)) is not None and self._goes_on(saved):
             state.take(saved)
         begun = self.clock() - state.seconds
         every = spec.every if head.learns else 1
         while (ended := self._ended(head, state)) is None:
             head.train()
-            for _ in range(min(every - state.step % every, spec.steps - state.step)):
+            for _ in range(min(every - state.step % every, self._most - state.step)):
                 self._step(head, state)
                 state.seconds = self.clock() - begun
-                if state.seconds >= 60 * spec.minutes:
+                if self._is_late(state):
                     break
-            if state.step % every == 0:
+            if state.step % every == 0 and self.until is None:
                 self._look(head, state, good, twins)
             state.seconds = self.clock() - begun
             save_checkpoint(self.file, state.tree())
             on_look(self._stands(state))
-        if state.step % every:
+        if self.until is not None and not state.best_step:
+            self._look(head, state, good, twins)
+            save_checkpoint(self.file, state.tree())
+        elif self.until is None and state.step % every:
             # Not in the checkpoint: a training that is given more would not have looked here.
             self._look(head, state, good, twins)
             on_look(self._stands(state))
@@ -141,7 +149,8 @@ class Trainer:
             raise ConfigError(self._of_no_use(head, state, ended))
         head.load_state_dict(state.best)
         head.eval()
-        scale = float(np.quantile(self._maps(head, good), MEASURE_QUANTILE))
+        peaks = self._maps(head, self.pool.tiles[self.chosen.measure]).max(axis=(1, 2))
+        scale = float(np.quantile(peaks, MEASURE_QUANTILE))
         # A head that says 0 everywhere has no measure, and needs none.
         scale = scale if scale > 0 and math.isfinite(scale) else 1.0
         return Learned(head, scale, state.step, state.best_step, state.quality.separation, ended)
@@ -152,21 +161,38 @@ class Trainer:
             return
         head.eval()
         head.settle(self._shown)
-        head.measure(self._batches(good))
+        head.measure(self._batches(self.pool.tiles, self.chosen.measure))
         state.note(self._quality(head, good, twins))
+
+    def _goes_on(self, saved: dict[str, Any]) -> bool:
+        """Whether a training with these settings would have come by what was saved.
+
+        How long it may take is not in its digest, so that it can be given more.
+        """
+        counts: list[int] = [*saved["counts"], saved["longest"]]
+        step, best, waited, longest = counts
+        if self.until is not None:
+            return step <= self.until and best in (0, self.until)
+        # A wait that ended with something better must have been shorter than what ends a training.
+        return step <= self.spec.steps and waited <= self.spec.patience > longest
 
     def _stands(self, state: _State) -> TrainingLook:
         left_s = self._left(state)
-        return TrainingLook(state.step, state.seconds, left_s, state.quality.separation)
+        separation = state.quality.separation if state.best_step else None
+        return TrainingLook(state.step, state.seconds, left_s, separation)
 
     def _ended(
         self, head: TrainedHead, state: _State
     ) -> Literal["no better", "steps", "minutes"] | None:
         if state.waited >= self.spec.patience or (state.best_step and not head.learns):
             return "no better"
-        if state.step >= self.spec.steps:
+        if state.step >= self._most:
             return "steps"
-        return "minutes" if state.seconds >= 60 * self.spec.minutes else None
+        return "minutes" if self._is_late(state) else None
+
+    def _is_late(self, state: _State) -> bool:
+        """Its minutes are over; what takes as many steps as another is as long under way."""
+        return self.until is None and state.seconds >= 60 * self.spec.minutes
 
     def _of_no_use(self, head: TrainedHead, state: _State, ended: str) -> str:
         """Why nothing was learnt, and what to do."""
@@ -186,11 +212,10 @@ class Trainer:
 
     def _left(self, state: _State) -> float:
         """Seconds that it still takes at most."""
-        each = state.seconds / state.step
-        return max(
-            0.0,
-            min(60 * self.spec.minutes - state.seconds, each * (self.spec.steps - state.step)),
-        )
+        steps_s = state.seconds / state.step * (self._most - state.step)
+        if self.until is not None:
+            return steps_s
+        return max(0.0, min(60 * self.spec.minutes - state.seconds, steps_s))
 
     def _step(self, head: TrainedHead, state: _State) -> None:
         tiles = torch.from_numpy(self.pool.tiles[self._batch(state.step)])
@@ -250,17 +275,6 @@ class Trainer:
                 whole: Tensor = head(part, taps)[:, 0]
                 found.append(whole[:, m : whole.shape[1] - m, m : whole.shape[2] - m].numpy())
         return np.concatenate(found)
-
-
-def _goes_on(saved: dict[str, Any], spec: TrainedSpec) -> bool:
-    """Whether a training with these settings would have come by what was saved.
-
-    How long it may take is not in its digest, so that it can be given more.
-    """
-    counts: list[int] = [*saved["counts"], saved["longest"]]
-    step, _, waited, longest = counts
-    # A wait that ended with something better must have been shorter than what ends a training.
-    return step <= spec.steps and waited <= spec.patience and longest < spec.patience
 
 
 class _State:
