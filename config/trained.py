@@ -136,7 +136,7 @@ class TrainedSpec(MethodSettings):
     """What every trained method's table `[method]` has.
 
     share     "frame" alone: the network is the same everywhere
-    minutes   that one training may take; there are `folds` + 1 of them
+    minutes   that the first training may take; of `folds` more none takes more steps
     steps     that one training may take: ended by them it comes out the same each time
     folds     good images are dealt into so many, by part: each is judged by a network that
               has seen nothing of it
