@@ -567,15 +567,20 @@ def test_a_training_that_is_told_its_steps_takes_them(tmp_path: Path) -> None:
     head.worse_after = seen.worse_after = 6
     slow = count(0, 1000)
     learned, looks = run(trainer(tmp_path / "a.pt", slow, until=12, minutes=1, patience=1), head)
-    assert (learned.steps, learned.best, learned.ended) == (12, 12, "steps")
+    assert (learned.steps, learned.best, learned.ended) == (12, 12, "the first one's steps")
     assert len(head.seen) == 12
     # Nobody looks before its end, and its gain is the last one.
-    assert [look.separation for look in looks] == [None] * 3
+    assert [look.separation is None for look in looks] == [True, True, False]
     assert "AUROC" not in str(looks[0])
-    run(trainer(tmp_path / "b.pt", until=7), Counting())
+    begun = Counting()
+    begun.worse_after = 6
+    run(trainer(tmp_path / "b.pt", until=7), begun)
     again, _ = run(trainer(tmp_path / "b.pt", until=12), seen)
-    # What was looked at after seven steps has ended; its gain is not that of a beginning.
-    assert len(seen.seen) == 12
+    # That it was to end before is no matter, but that it was to end later is.
+    assert seen.seen == head.seen[7:]
+    short = Counting()
+    assert run(trainer(tmp_path / "a.pt", until=6), short)[0].steps == 6
+    assert len(short.seen) == 6
     torch.testing.assert_close(again.head.state_dict(), learned.head.state_dict(), rtol=0, atol=0)
     assert again.scale == learned.scale
     # Once over it is over: nothing is settled a second time.

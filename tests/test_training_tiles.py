@@ -41,6 +41,8 @@ def test_all_networks_are_measured_by_tiles_that_none_has_seen(
         assert len(one.measure) == min(256, 30 * -(-len(held) // 2) if len(held) > 1 else 15)
         # A network is at its best where these happen to look good.
         assert not np.isin(one.check, one.measure).any()
+        if len(held) > 1:
+            assert not np.isin(pool.parts[one.check], pool.parts[one.measure]).any()
         assert np.isin(pool.parts[one.check], held).all()
         # It learns from all others, and sees nothing of those that it will judge.
         learned = set(pool.parts[one.learn])
@@ -51,6 +53,22 @@ def test_all_networks_are_measured_by_tiles_that_none_has_seen(
 def test_another_seed_holds_other_parts_out() -> None:
     parts, of_part = np.arange(40), fold_of(40, 3)
     assert len({tuple(held_out(parts, of_part, seed)) for seed in range(8)}) == 8
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_one_part_all_places_say_when_to_stop_and_measure(seed: int) -> None:
+    """Four columns of tiles, forty images: both halves have some of each."""
+    pool = pool_of([0] * 160 + [1] * 160 + [2] * 160)
+    chosen = choose(pool, NOBODY, np.array([1]), seed)
+    for half in (chosen.check, chosen.measure):
+        assert set(half % 4) == {0, 1, 2, 3}
+
+
+def test_few_tiles_are_not_halved() -> None:
+    pool = pool_of(list(range(16)))
+    chosen = choose(pool, NOBODY, np.array([3, 8]), 0)
+    np.testing.assert_array_equal(chosen.check, [3, 8])
+    np.testing.assert_array_equal(chosen.measure, [3, 8])
 
 
 def test_of_two_parts_each_training_is_measured_by_what_it_can_be() -> None:
@@ -131,5 +149,5 @@ def test_nothing_is_learnt_of_tile_rows_that_a_web_leaves_out(tmp_path: Path) ->
     assert len(whole.tiles) == 2 * 17 * grid.cols
     assert len(less.tiles) == 2 * (17 - 3 - 4) * grid.cols
     # Each still knows where it was.
-    rows = np.unique(less.parts)
-    assert len(rows) < len(np.unique(whole.parts))
+    rows = [images.parts.of(web, row) for web in range(2) for row in range(3, 13)]
+    assert less.parts.tolist() == np.repeat(rows, grid.cols).tolist()

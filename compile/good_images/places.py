@@ -54,9 +54,12 @@ class InspectedPlaces:
     @property
     def digest(self) -> str:
         """Of what is inspected, as told: another one leaves out something else."""
-        said = b"" if self.mask is None else self.mask.tobytes()
-        web = "" if self.web is None else self.web.model_dump_json()
-        return hashlib.sha256(said + web.encode()).hexdigest()
+        if self.web is None:
+            return hashlib.sha256(b"" if self.mask is None else self.mask.tobytes()).hexdigest()
+        width, px = self.joiner.grid.width, self.joiner.patch_stride
+        columns = LaneMap.of(self.web, width, px).inspected
+        rows = self.web.model_dump_json(include={"ignore", "edges", "ends"})
+        return hashlib.sha256(columns.tobytes() + rows.encode()).hexdigest()
 
     @cached_property
     def tiles(self) -> Bits | None:

@@ -113,26 +113,32 @@ class TrainedNetwork:
         claim(folder)
         of_part = fold_of(len(images.parts), spec.folds)
         folds = int(of_part.max()) + 1
-        steps.say(
-            f"{folds + 1} trainings of {spec.minutes:g} min at most, {len(pool.tiles)} tiles; "
-            "interrupted, the same command goes on with them"
-        )
         held = held_out(np.unique(pool.parts), of_part, spec.seed)
         every = choose(pool, np.empty(0, np.intp), held, spec.seed)
-        name = f"train {spec.name}, {{}} of {folds + 1}".format
+        # What would leave one of them nothing to learn from is told before the first one's minutes.
+        chosen = [
+            choose(pool, np.flatnonzero(of_part == fold), held, spec.seed) for fold in range(folds)
+        ]
+        # Without parts that are held out of all trainings it would learn what the first one does.
+        fresh = [not np.array_equal(one.learn, every.learn) for one in chosen]
+        count = 1 + sum(fresh)
+        steps.say(
+            f"{count} trainings, the first of {spec.minutes:g} min at most, {len(pool.tiles)} "
+            "tiles; interrupted, the same command goes on with them"
+        )
+        name = f"train {spec.name}, {{}} of {count}".format
         whole = self._train(pool, every, None, name(1), folder / "whole.pt", steps)
         if whole.ended == "minutes":
             steps.say(
                 f"  ended by minutes, another run ends elsewhere; method.steps = {whole.steps} "
                 "takes as long at most, and gives the same each time"
             )
-        less = []
         # What a network says of tiles that it has not seen changes with every step that it takes:
         # those of the folds take as many, whatever would be their best.
-        for fold in range(folds):
-            chosen = choose(pool, np.flatnonzero(of_part == fold), held, spec.seed)
-            file = folder / f"without-{fold}.pt"
-            less.append(self._train(pool, chosen, whole.best, name(fold + 2), file, steps))
+        less = [whole] * folds
+        for fold in np.flatnonzero(fresh):
+            label, file = name(2 + sum(fresh[:fold])), folder / f"without-{fold}.pt"
+            less[fold] = self._train(pool, chosen[fold], whole.best, label, file, steps)
         self._folder = folder
         self._trained = _Trained(pool, whole, less)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.compile.good_images.images import GoodImages
+from kenpin.compile.good_images.places import NOTHING_INSPECTED
 from kenpin.compile.good_images.walk import GoodWalk
 from kenpin.compile.progress import OnProgress
 from kenpin.config.errors import ConfigError
@@ -26,10 +27,12 @@ POOL_BYTES = 1 << 30
 CHECKED_SHARE = 8
 # Tiles that are looked at for that: enough to tell networks apart, few enough to cost little.
 CHECKED_TILES = 48
-# That a map is measured by, when its training is over.
+# That a map is measured by: once, but for ensembles, whose members are measured at each look.
 MEASURED_TILES = 256
+# Of fewer no half would tell anything.
+FEWEST_HALVED = 16
 # Of what is drawn at random.
-PARTS, TILES, CHECKS = 0, 1, 2
+PARTS, TILES, CHECKS, HALVES = 0, 1, 2, 3
 # A defect needs neighbours to stand out from.
 FEWEST_TILES = 4
 
@@ -54,8 +57,9 @@ class Chosen:
 
     learn    that it learns from
     check    that say when to stop
-    measure  that its map is measured by: of other parts, because a network is at its best where
-             the former happen to look good; the same for all trainings of a pool
+    measure  that its map is measured by: of other parts, if there are enough, because a network is
+             at its best where the former happen to look good; the same for all trainings of a
+             pool, unless one would have nothing else to learn from
     """
 
     learn: Index
@@ -86,6 +90,8 @@ def gather(images: GoodImages, walk: GoodWalk, lamp: Lamp, seed: int, progress: 
         if place < most:
             tiles[place], parts[place], photos[place] = tile, part, photo
             kept = max(kept, place + 1)
+    if not kept and walk.places is not None:
+        raise ConfigError(NOTHING_INSPECTED)
     if kept < FEWEST_TILES:
         raise ConfigError(
             f"{images.folder}: gives {kept} tiles to train on, expected at least "
@@ -152,6 +158,7 @@ def held_out(parts: Index, of_part: Index, seed: int) -> Index:
             held.append(int(part))
         if len(held) == max(1, len(parts) // CHECKED_SHARE):
             break
+    # Of two parts one training learns from what the others are measured by.
     return np.array(held or parts[:1], np.intp)
 
 
@@ -183,15 +190,22 @@ def choose(pool: Pool, without: Index, held: Index, seed: int) -> Chosen:
             "2, to learn from and to say when to stop: photograph more parts, or let images.group "
             "tell more of them apart"
         )
-    unseen = _photographs(pool, unseen)
-    groups = pool.parts[unseen] if len(np.unique(pool.parts[unseen])) > 1 else unseen
-    measured = np.isin(groups, np.unique(groups)[::2])
-    check = unseen[~measured] if not measured.all() else unseen
-    return Chosen(
-        learn,
-        _some(check, CHECKED_TILES, seed),
-        _some(unseen[measured], MEASURED_TILES, seed),
-    )
+    check, measure = _halves(pool, _photographs(pool, unseen), seed)
+    return Chosen(learn, _some(check, CHECKED_TILES, seed), _some(measure, MEASURED_TILES, seed))
+
+
+def _halves(pool: Pool, numbers: Index, seed: int) -> tuple[Index, Index]:
+    """Half of the parts and the other half; of one part, of its tiles; of too few, all twice."""
+    if len(numbers) < FEWEST_HALVED:
+        return numbers, numbers
+    parts = np.unique(pool.parts[numbers])
+    if len(parts) > 1:
+        first = np.isin(pool.parts[numbers], parts[::2])
+    else:
+        # Every other one would be every other column of an image.
+        order = np.random.default_rng([seed, HALVES]).permutation(len(numbers))
+        first = order < len(numbers) // 2
+    return numbers[~first], numbers[first]
 
 
 def _photographs(pool: Pool, numbers: Index) -> Index:

@@ -1,7 +1,7 @@
-"""One training: until nothing gets better, or its steps or minutes are over.
+"""One training: until nothing gets better, its steps or minutes are over, or it took those asked.
 
-It can be interrupted anywhere and goes on from its last look at held-out tiles, to the same
-bits: what a step sees and draws depends on its number alone.
+It can be interrupted anywhere and goes on from where it was last written down, to the same bits:
+what a step sees and draws depends on its number alone.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ __all__ = ["Learned", "Trainer", "TrainingLook"]
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 Clock = Callable[[], float]
+# What a training is ended by.
+Ended = Literal["no better", "steps", "minutes", "the first one's steps"]
 
 # A map's measure is what the highest places of so many of the held-out good tiles stay below.
 MEASURE_QUANTILE = 0.9
@@ -42,7 +44,7 @@ ORDER, TWINS = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class TrainingLook:
-    """Where a training stood when held-out tiles were looked at.
+    """Where a training stood when it was written down, and mostly looked at.
 
     left_s      that it still takes at most
     separation  how well twins are told from good tiles, at its best so far: AUROC; None where
@@ -74,7 +76,7 @@ class Learned:
     steps: int
     best: int
     separation: float
-    ended: Literal["no better", "steps", "minutes"]
+    ended: Ended
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -124,6 +126,9 @@ class Trainer:
         state = _State(head)
         if (saved := load_checkpoint(self.file)) is not None and self._goes_on(saved):
             state.take(saved)
+            if state.best_step != self.until is not None:
+                # It was looked at where it was to end before.
+                state.forget_looks()
         begun = self.clock() - state.seconds
         every = spec.every if head.learns else 1
         while (ended := self._ended(head, state)) is None:
@@ -133,15 +138,12 @@ class Trainer:
                 state.seconds = self.clock() - begun
                 if self._is_late(state):
                     break
-            if state.step % every == 0 and self.until is None:
+            if state.step == self.until or (self.until is None and state.step % every == 0):
                 self._look(head, state, good, twins)
             state.seconds = self.clock() - begun
             save_checkpoint(self.file, state.tree())
             on_look(self._stands(state))
-        if self.until is not None and not state.best_step:
-            self._look(head, state, good, twins)
-            save_checkpoint(self.file, state.tree())
-        elif self.until is None and state.step % every:
+        if self.until is None and state.step % every:
             # Not in the checkpoint: a training that is given more would not have looked here.
             self._look(head, state, good, twins)
             on_look(self._stands(state))
@@ -170,9 +172,9 @@ class Trainer:
         How long it may take is not in its digest, so that it can be given more.
         """
         counts: list[int] = [*saved["counts"], saved["longest"]]
-        step, best, waited, longest = counts
+        step, _, waited, longest = counts
         if self.until is not None:
-            return step <= self.until and best in (0, self.until)
+            return step <= self.until
         # A wait that ended with something better must have been shorter than what ends a training.
         return step <= self.spec.steps and waited <= self.spec.patience > longest
 
@@ -181,12 +183,12 @@ class Trainer:
         separation = state.quality.separation if state.best_step else None
         return TrainingLook(state.step, state.seconds, left_s, separation)
 
-    def _ended(
-        self, head: TrainedHead, state: _State
-    ) -> Literal["no better", "steps", "minutes"] | None:
+    def _ended(self, head: TrainedHead, state: _State) -> Ended | None:
+        if self.until is not None:
+            return "the first one's steps" if state.step >= self.until else None
         if state.waited >= self.spec.patience or (state.best_step and not head.learns):
             return "no better"
-        if state.step >= self._most:
+        if state.step >= self.spec.steps:
             return "steps"
         return "minutes" if self._is_late(state) else None
 
@@ -291,6 +293,10 @@ class _State:
         self.step, self.best_step, self.waited, self.longest = 0, 0, 0, 0
         self.seconds = 0.0
         self.quality = _Quality(-1.0, -math.inf)
+
+    def forget_looks(self) -> None:
+        """As if nobody had looked yet; what was learnt stays."""
+        self.best_step, self.quality = 0, _Quality(-1.0, -math.inf)
 
     def note(self, quality: _Quality) -> None:
         """One look more: the best so far, or not."""
