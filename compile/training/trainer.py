@@ -126,7 +126,7 @@ class Trainer:
         state = _State(head)
         if (saved := load_checkpoint(self.file)) is not None and self._goes_on(saved):
             state.take(saved)
-            if state.best_step != self.until is not None:
+            if self.until is not None and state.best_step != self.until:
                 # It was looked at where it was to end before.
                 state.forget_looks()
         begun = self.clock() - state.seconds
@@ -176,7 +176,8 @@ class Trainer:
         if self.until is not None:
             return step <= self.until
         # A wait that ended with something better must have been shorter than what ends a training.
-        return step <= self.spec.steps and waited <= self.spec.patience > longest
+        patience = self.spec.patience
+        return step <= self.spec.steps and waited <= patience and longest < patience
 
     def _stands(self, state: _State) -> TrainingLook:
         left_s = self._left(state)
