@@ -23,11 +23,13 @@ def two_methods(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) ->
     """A memory and a student that look at one network, as one."""
     members = '{name="patchcore",coreset_rows=200,candidates=4000},{name="stfpm"}'
     settings = f'name="ensemble",members=[{members}],steps=20,every=10,batch=8,folds=2'
-    small = "tiles={size_px=64,halo_px=8}"
+    # Each frame shows a part of its own: of three parts, which neighbours would be taken for, one
+    # would be all that a fold learns from.
+    small, apart = "tiles={size_px=64,halo_px=8}", 'images.group="[0-9]+"'
     made = made_once(
         tmp_path_factory,
         "two_methods",
-        lambda folder: workshop.build(folder, f"method={{{settings}}}", small, IN_FLOAT),
+        lambda folder: workshop.build(folder, f"method={{{settings}}}", small, apart, IN_FLOAT),
     )
     return read_bundle(made)
 
