@@ -15,7 +15,12 @@ from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.synthetic import SyntheticWeb
 from kenpin.compile.reporting.measure import in_a_plane
 from kenpin.compile.training.cflow import places
-from kenpin.compile.training.flow import CLAMP, Flow, negative_log_likelihood
+from kenpin.compile.training.flow import (
+    CLAMP,
+    Flow,
+    joined_by_likelihood,
+    negative_log_likelihood,
+)
 from kenpin.compile.training.margins import MARGINS, MarginLoss
 from kenpin.compile.training.metric import spread_out
 from kenpin.config.trained import MetricLoss
@@ -60,6 +65,23 @@ def test_no_feature_however_odd_is_blown_up_beyond_float() -> None:
     noise, log_det = flow(torch.full((1, 6, 2, 2), 1e4))
     assert torch.isfinite(negative_log_likelihood(noise, log_det)).all()
     assert log_det.max().item() <= 8 * 3 * CLAMP
+
+
+def test_maps_are_joined_by_the_mean_of_their_likelihoods() -> None:
+    maps = [torch.rand(2, 1, 3, 3, generator=torch.manual_seed(n)) * 6 - 2 for n in range(3)]
+    mean = torch.stack([torch.exp(-one) for one in maps]).mean(dim=0)
+    torch.testing.assert_close(joined_by_likelihood(maps), -torch.log(mean))
+
+
+def test_what_one_flow_blows_up_counts_no_more_than_as_never_seen() -> None:
+    def joined(*values: float) -> float:
+        return joined_by_likelihood([torch.full((1, 1, 1, 1), one) for one in values]).item()
+
+    usual = joined(0.5, 0.5, 0.5)
+    assert joined(1e13, 0.5, 0.5) == pytest.approx(usual + np.log(3 / 2), abs=1e-5)
+    # All of them can be told from more.
+    assert joined(2e4, 3e5, 1e5) == pytest.approx(2e4 + np.log(3))
+    assert joined(2e6, 3e6, 4e6) > joined(1e6, 3e6, 4e6)
 
 
 def test_no_two_places_of_a_tile_are_told_alike() -> None:

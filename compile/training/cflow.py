@@ -15,7 +15,13 @@ from torch.nn import functional
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.training.fitting import MapFitting
-from kenpin.compile.training.flow import Flow, Standardized, Subnet, negative_log_likelihood
+from kenpin.compile.training.flow import (
+    Flow,
+    Standardized,
+    Subnet,
+    joined_by_likelihood,
+    negative_log_likelihood,
+)
 from kenpin.compile.training.head import (
     SETTLED_TILES,
     HeadPlan,
@@ -90,16 +96,14 @@ class _ConditionalFlows(nn.Module):
         return found
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """(N, 1, cells, cells): how much less likely than usual, the sum of all taps, eq. 8.
+        """(N, 1, cells, cells): how much less likely than usual, all taps by their likelihood.
 
-        The paper makes probabilities by the highest likelihood of a whole test set, which a box
-        does not know.
+        The paper, eq. 8, makes probabilities by the highest likelihood of a whole test set, which a
+        box does not know, and adds them up.
         """
-        less = [
-            functional.softplus(one - self.usual[number])
-            for number, one in enumerate(self.unlikely(maps))
-        ]
-        return torch.stack(on_one_grid(less, self._taps, self._grid_px)).sum(dim=0)
+        less = [one - self.usual[number] for number, one in enumerate(self.unlikely(maps))]
+        each = on_one_grid(less, self._taps, self._grid_px)
+        return functional.softplus(joined_by_likelihood(each))
 
 
 class CflowHead(TrainedHead):

@@ -13,8 +13,15 @@ from torch import Tensor, nn
 
 from kenpin.compile.backbones import Tap
 from kenpin.compile.training.fitting import MapFitting
-from kenpin.compile.training.flow import Flow, Standardized, Subnet, negative_log_likelihood
+from kenpin.compile.training.flow import (
+    Flow,
+    Standardized,
+    Subnet,
+    joined_by_likelihood,
+    negative_log_likelihood,
+)
 from kenpin.compile.training.head import HeadPlan, TrainedHead, descend, on_one_grid
+from kenpin.compile.training.no_number import at_least_zero
 from kenpin.config.trained import FastflowSpec
 
 __all__ = ["FASTFLOW", "FastflowHead"]
@@ -58,12 +65,14 @@ class _Flows(nn.Module):
         ]
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """(N, 1, cells, cells): half the mean square of the noise, the mean of all taps.
+        """(N, 1, cells, cells): half the mean square of the noise, all taps by their likelihood.
 
-        The paper takes exp of its negative, which tells large values from larger ones no more.
+        The paper ranks by the mean of exp of its negative, whose negative logarithm this is.
         """
         found = [0.5 * noise.square().mean(dim=1, keepdim=True) for noise, _ in self.noise(maps)]
-        return torch.stack(on_one_grid(found, self._taps, self._grid_px)).mean(dim=0)
+        each = on_one_grid(found, self._taps, self._grid_px)
+        # By rounding it may lie below.
+        return at_least_zero(joined_by_likelihood(each))
 
 
 class FastflowHead(TrainedHead):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from kenpin.config.errors import ConfigError
 
-__all__ = ["Coupling", "Flow", "Standardized", "negative_log_likelihood"]
+__all__ = ["Coupling", "Flow", "Standardized", "joined_by_likelihood", "negative_log_likelihood"]
 
 # The logarithm of a scale stays within this: features that no good tile has shown would
 # otherwise be blown up beyond float32.
 CLAMP = 2.0
+# So little of what is joined is added to it: nothing, unless it is no number.
+TRACE = 1e-30
 # Makes the network of a coupling: channels in, channels out.
 Subnet = Callable[[int, int], nn.Module]
 
@@ -95,3 +98,17 @@ def negative_log_likelihood(noise: Tensor, log_det: Tensor) -> Tensor:
     """(N, 1, h, w), for each channel, without the constant of a Gaussian."""
     half_square = 0.5 * noise.square().sum(dim=1, keepdim=True)
     return (half_square - log_det) * (1 / noise.shape[1])
+
+
+def joined_by_likelihood(maps: Sequence[Tensor]) -> Tensor:
+    """(N, 1, h, w): the negative logarithm of the mean of exp(-x) over several such maps.
+
+    The means of likelihoods that FastFlow and CFLOW rank by, but without an end: what is
+    unlikely can be told from what is more so. A sum of logarithms is ruled by the one map in which
+    a flow has blown up features that it has not seen, as flows do with some of everything good.
+    """
+    each = torch.stack(list(maps))
+    low = each.amin(dim=0)
+    mean = torch.exp(low - each).sum(dim=0)
+    # A minimum and exp lose what is no number (see `no_number`); sums do not.
+    return low - torch.log(mean) + math.log(len(maps)) + TRACE * each.sum(dim=0)
