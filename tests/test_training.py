@@ -126,7 +126,7 @@ def trainer(
     file: Path,
     clock: Iterator[float] | None = None,
     *,
-    until: int | None = None,
+    to_end: bool = False,
     **settings: Any,
 ) -> Trainer:
     rng = np.random.default_rng(1)
@@ -135,7 +135,7 @@ def trainer(
     spec = StfpmSpec.model_validate({"name": "stfpm", "batch": 4, "every": 5, **settings})
     chosen = choose(pool, np.array([0]), np.array([2]), 1)
     ticks = count(0, 0) if clock is None else clock
-    return Trainer(NoTaps(), pool, chosen, spec, 0, 0, file, until, lambda: next(ticks))  # type: ignore[arg-type]
+    return Trainer(NoTaps(), pool, chosen, spec, 0, 0, file, to_end, lambda: next(ticks))  # type: ignore[arg-type]
 
 
 def run(one: Trainer, head: Counting | None = None) -> tuple[Learned, list[TrainingLook]]:
@@ -547,18 +547,20 @@ def test_folds_take_as_many_steps_and_what_minutes_cut_short_can_be_repeated(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = Counting()
-    asked: list[int | None] = []
+    asked: list[tuple[int, float, bool]] = []
 
-    def learned(_: Any, pool: Pool, chosen: Chosen, until: int | None, *rest: Any) -> Learned:
-        asked.append(until)
-        return Learned(head, 1.0, 90, 60, 0.5, "minutes" if until is None else "steps")
+    def learned(
+        _: Any, pool: Pool, chosen: Chosen, spec: TrainedSpec, *rest: Any, to_end: bool = False
+    ) -> Learned:
+        asked.append((spec.steps, spec.minutes, to_end))
+        return Learned(head, 1.0, 90, 60, 0.5, "steps" if to_end else "minutes")
 
     monkeypatch.setattr(TrainedNetwork, "_train", learned)
     said: list[str] = []
     monkeypatch.setattr(Steps, "say", lambda _, text: said.append(text))
     trained(tiny, tmp_path, f'name="stfpm",{BRIEF}')
     assert "method.steps = 90 takes as long at most" in said[-1]
-    assert asked == [None, 60, 60]
+    assert asked == [(2, 10, False), (60, np.inf, True), (60, np.inf, True)]
 
 
 def test_a_training_that_is_told_its_steps_takes_them(tmp_path: Path) -> None:
@@ -566,27 +568,27 @@ def test_a_training_that_is_told_its_steps_takes_them(tmp_path: Path) -> None:
     head, seen = Counting(), Counting()
     head.worse_after = seen.worse_after = 6
     slow = count(0, 1000)
-    learned, looks = run(trainer(tmp_path / "a.pt", slow, until=12, minutes=1, patience=1), head)
-    assert (learned.steps, learned.best, learned.ended) == (12, 12, "the first one's steps")
+    long = {"minutes": 1000, "patience": 1, "to_end": True}
+    learned, looks = run(trainer(tmp_path / "a.pt", slow, steps=12, **long), head)
+    assert (learned.steps, learned.best, learned.ended) == (12, 12, "steps")
     assert len(head.seen) == 12
     # Nobody looks before its end, and its gain is the last one.
-    assert [look.separation is None for look in looks] == [True, True, False]
+    assert [look.separation is None for look in looks] == [True, True, True, False]
     assert "AUROC" not in str(looks[0])
     begun = Counting()
     begun.worse_after = 6
-    run(trainer(tmp_path / "b.pt", until=7), begun)
-    again, _ = run(trainer(tmp_path / "b.pt", until=12), seen)
+    run(trainer(tmp_path / "b.pt", steps=7, to_end=True), begun)
+    again, _ = run(trainer(tmp_path / "b.pt", steps=12, to_end=True), seen)
     # That it was to end before is no matter, but that it was to end later is.
     assert seen.seen == head.seen[7:]
     short = Counting()
-    assert run(trainer(tmp_path / "a.pt", until=6), short)[0].steps == 6
+    assert run(trainer(tmp_path / "a.pt", steps=6, to_end=True), short)[0].steps == 6
     assert len(short.seen) == 6
     torch.testing.assert_close(again.head.state_dict(), learned.head.state_dict(), rtol=0, atol=0)
     assert again.scale == learned.scale
-    # Once over it is over: nothing is settled a second time.
+    # Once over it is over.
     over = Counting()
-    over.settle = lambda _: pytest.fail("settled again")  # type: ignore[method-assign]
-    assert run(trainer(tmp_path / "b.pt", until=12), over)[0].scale == learned.scale
+    assert run(trainer(tmp_path / "b.pt", steps=12, to_end=True), over)[0].scale == learned.scale
     assert not over.seen
 
 
@@ -598,10 +600,10 @@ def test_a_training_that_was_cut_off_takes_the_steps_that_are_left(tmp_path: Pat
             super().learn(*given)
 
     whole, seen, file = Counting(), Counting(), tmp_path / "cut.pt"
-    expected, _ = run(trainer(tmp_path / "whole.pt", until=12), whole)
+    expected, _ = run(trainer(tmp_path / "whole.pt", steps=12, to_end=True), whole)
     with pytest.raises(KeyboardInterrupt):
-        run(trainer(file, until=12), Cut())
-    learned, _ = run(trainer(file, until=12), seen)
+        run(trainer(file, steps=12, to_end=True), Cut())
+    learned, _ = run(trainer(file, steps=12, to_end=True), seen)
     assert len(seen.seen) == 7
     assert seen.seen == whole.seen[5:]
     torch.testing.assert_close(learned.head.state_dict(), whole.state_dict(), rtol=0, atol=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -127,18 +128,19 @@ class TrainedNetwork:
             "tiles; interrupted, the same command goes on with them"
         )
         name = f"train {spec.name}, {{}} of {count}".format
-        whole = self._train(pool, every, None, name(1), folder / "whole.pt", steps)
+        whole = self._train(pool, every, spec, name(1), folder / "whole.pt", steps)
         if whole.ended == "minutes":
             steps.say(
                 f"  ended by minutes, another run ends elsewhere; method.steps = {whole.steps} "
                 "takes as long at most, and gives the same each time"
             )
         # What a network says of tiles that it has not seen changes with every step that it takes:
-        # those of the folds take as many, whatever would be their best.
+        # those of the folds take as many, whatever would be their best or however long it takes.
+        same = spec.model_copy(update={"steps": whole.best, "minutes": math.inf})
         less = [whole] * folds
         for fold in np.flatnonzero(fresh):
             label, file = name(2 + sum(fresh[:fold])), folder / f"without-{fold}.pt"
-            less[fold] = self._train(pool, chosen[fold], whole.best, label, file, steps)
+            less[fold] = self._train(pool, chosen[fold], same, label, file, steps, to_end=True)
         self._folder = folder
         self._trained = _Trained(pool, whole, less)
 
@@ -150,11 +152,21 @@ class TrainedNetwork:
             self._folder.parent.rmdir()
 
     def _train(
-        self, pool: Pool, chosen: Chosen, until: int | None, name: str, file: Path, steps: Steps
+        self,
+        pool: Pool,
+        chosen: Chosen,
+        spec: TrainedSpec,
+        name: str,
+        file: Path,
+        steps: Steps,
+        *,
+        to_end: bool = False,
     ) -> Learned:
-        spec, plan = self._spec, self.plan
+        plan = self.plan
         head = self._new_head()
-        trainer = Trainer(plan.backbone, pool, chosen, spec, plan.halo_px, plan.margin, file, until)
+        trainer = Trainer(
+            plan.backbone, pool, chosen, spec, plan.halo_px, plan.margin, file, to_end
+        )
         reported_s = 0.0
         with steps.step(name) as progress:
 

@@ -1,4 +1,4 @@
-"""One training: until nothing gets better, its steps or minutes are over, or it took those asked.
+"""One training: until nothing gets better, or its steps or minutes are over.
 
 It can be interrupted anywhere and goes on from where it was last written down, to the same bits:
 what a step sees and draws depends on its number alone.
@@ -34,7 +34,7 @@ U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
 Clock = Callable[[], float]
 # What a training is ended by.
-Ended = Literal["no better", "steps", "minutes", "the first one's steps"]
+Ended = Literal["no better", "steps", "minutes"]
 
 # A map's measure is what the highest places of so many of the held-out good tiles stay below.
 MEASURE_QUANTILE = 0.9
@@ -93,7 +93,7 @@ class Trainer:
 
     margin  places of the map at each border that do not count
     file    where its checkpoint lies
-    until   steps that it takes, no more and no less; None: until it is at its best
+    to_end  it takes all of its steps, and is looked at after the last one alone
     clock   seconds, monotonic
     """
 
@@ -104,16 +104,11 @@ class Trainer:
     halo_px: int
     margin: int
     file: Path
-    until: int | None = None
+    to_end: bool = False
     clock: Clock = time.monotonic
 
-    @property
-    def _most(self) -> int:
-        """Steps that it takes at most."""
-        return self.spec.steps if self.until is None else self.until
-
     def train(self, head: TrainedHead, on_look: Callable[[TrainingLook], None]) -> Learned:
-        """Train a head, or go on with it, and leave it as it was at its best, or after `until`.
+        """Train a head, or go on with it, and leave it as it was at its best.
 
         Raises
         ------
@@ -123,27 +118,24 @@ class Trainer:
         spec = self.spec
         good = self.pool.tiles[self.chosen.check]
         twins = drawn_into(good, spec.twins, self.halo_px, self._random(TWINS))
+        every = spec.every if head.learns else 1
         state = _State(head)
         if (saved := load_checkpoint(self.file)) is not None and self._goes_on(saved):
             state.take(saved)
-            if self.until is not None and state.best_step != self.until:
-                # It was looked at where it was to end before.
-                state.forget_looks()
         begun = self.clock() - state.seconds
-        every = spec.every if head.learns else 1
         while (ended := self._ended(head, state)) is None:
             head.train()
-            for _ in range(min(every - state.step % every, self._most - state.step)):
+            for _ in range(min(every - state.step % every, spec.steps - state.step)):
                 self._step(head, state)
                 state.seconds = self.clock() - begun
                 if self._is_late(state):
                     break
-            if state.step == self.until or (self.until is None and state.step % every == 0):
+            if state.step % every == 0 and not self.to_end:
                 self._look(head, state, good, twins)
             state.seconds = self.clock() - begun
             save_checkpoint(self.file, state.tree())
             on_look(self._stands(state))
-        if self.until is None and state.step % every:
+        if state.step % every or self.to_end:
             # Not in the checkpoint: a training that is given more would not have looked here.
             self._look(head, state, good, twins)
             on_look(self._stands(state))
@@ -173,8 +165,6 @@ class Trainer:
         """
         counts: list[int] = [*saved["counts"], saved["longest"]]
         step, _, waited, longest = counts
-        if self.until is not None:
-            return step <= self.until
         # A wait that ended with something better must have been shorter than what ends a training.
         patience = self.spec.patience
         return step <= self.spec.steps and waited <= patience and longest < patience
@@ -185,8 +175,6 @@ class Trainer:
         return TrainingLook(state.step, state.seconds, left_s, separation)
 
     def _ended(self, head: TrainedHead, state: _State) -> Ended | None:
-        if self.until is not None:
-            return "the first one's steps" if state.step >= self.until else None
         if state.waited >= self.spec.patience or (state.best_step and not head.learns):
             return "no better"
         if state.step >= self.spec.steps:
@@ -194,8 +182,7 @@ class Trainer:
         return "minutes" if self._is_late(state) else None
 
     def _is_late(self, state: _State) -> bool:
-        """Its minutes are over; what takes as many steps as another is as long under way."""
-        return self.until is None and state.seconds >= 60 * self.spec.minutes
+        return state.seconds >= 60 * self.spec.minutes
 
     def _of_no_use(self, head: TrainedHead, state: _State, ended: str) -> str:
         """Why nothing was learnt, and what to do."""
@@ -215,9 +202,7 @@ class Trainer:
 
     def _left(self, state: _State) -> float:
         """Seconds that it still takes at most."""
-        steps_s = state.seconds / state.step * (self._most - state.step)
-        if self.until is not None:
-            return steps_s
+        steps_s = state.seconds / state.step * (self.spec.steps - state.step)
         return max(0.0, min(60 * self.spec.minutes - state.seconds, steps_s))
 
     def _step(self, head: TrainedHead, state: _State) -> None:
@@ -294,10 +279,6 @@ class _State:
         self.step, self.best_step, self.waited, self.longest = 0, 0, 0, 0
         self.seconds = 0.0
         self.quality = _Quality(-1.0, -math.inf)
-
-    def forget_looks(self) -> None:
-        """As if nobody had looked yet; what was learnt stays."""
-        self.best_step, self.quality = 0, _Quality(-1.0, -math.inf)
 
     def note(self, quality: _Quality) -> None:
         """One look more: the best so far, or not."""
