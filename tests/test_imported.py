@@ -231,6 +231,14 @@ def test_features_are_what_a_method_of_ours_works_on(tmp_path: Path, method: str
     assert scores[1] > 1.5 * scores[0]  # type: ignore[operator]
 
 
+def test_a_score_alone_is_refused_on_webs(tmp_path: Path) -> None:
+    """Of a whole tile, which a built-in method that judges so is refused for, too."""
+    on_a_web = {"geometry": "continuous", "width_px": WIDTH}
+    recipe = recipe_of(tmp_path, deviation(tmp_path, "score"), frame=on_a_web)
+    with pytest.raises(ConfigError, match=r"one score for a whole tile.*name a model\.map"):
+        prepare(recipe)
+
+
 def test_a_map_is_judged_on_webs_too_without_its_score(tmp_path: Path) -> None:
     file = deviation(tmp_path, "map", "score")
     recipe = recipe_of(

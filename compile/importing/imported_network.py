@@ -94,6 +94,12 @@ class ImportedNetwork:
                     "model.features are for a method that judges by them; set method.name to "
                     "padim or patchcore"
                 )
+            if recipe.frame.geometry == "continuous" and self.said.map is None:
+                raise ConfigError(
+                    f"{self.file.name} gives one score for a whole tile, which would be another "
+                    "if a web's tile rows lay a few lines further down; name a model.map, or cut "
+                    'the web into parts (frame.geometry = "indexed")'
+                )
             own: dict[str, Any] = {"own_score": self._own_score(method)}
             if self.file.shape is not None:
                 own["share"] = "tile"
