@@ -122,6 +122,9 @@ class Trainer:
         state = _State(head)
         if (saved := load_checkpoint(self.file)) is not None and self._goes_on(saved):
             state.take(saved)
+            if self.to_end and state.best_step != spec.steps:
+                # It was looked at where it was to end before.
+                state.forget_looks()
         begun = self.clock() - state.seconds
         while (ended := self._ended(head, state)) is None:
             head.train()
@@ -130,12 +133,12 @@ class Trainer:
                 state.seconds = self.clock() - begun
                 if self._is_late(state):
                     break
-            if state.step % every == 0 and not self.to_end:
+            if state.step == spec.steps if self.to_end else state.step % every == 0:
                 self._look(head, state, good, twins)
             state.seconds = self.clock() - begun
             save_checkpoint(self.file, state.tree())
             on_look(self._stands(state))
-        if state.step % every or self.to_end:
+        if state.step % every and not self.to_end:
             # Not in the checkpoint: a training that is given more would not have looked here.
             self._look(head, state, good, twins)
             on_look(self._stands(state))
@@ -279,6 +282,10 @@ class _State:
         self.step, self.best_step, self.waited, self.longest = 0, 0, 0, 0
         self.seconds = 0.0
         self.quality = _Quality(-1.0, -math.inf)
+
+    def forget_looks(self) -> None:
+        """As if nobody had looked yet; what was learnt stays."""
+        self.best_step, self.quality = 0, _Quality(-1.0, -math.inf)
 
     def note(self, quality: _Quality) -> None:
         """One look more: the best so far, or not."""
