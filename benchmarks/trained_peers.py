@@ -46,9 +46,12 @@ def main() -> int:
     print(f"{machine()}, the highest place of a tile's core counts", flush=True)
     print("| set | model | seed | image AUROC | steps | seconds to fit |")
     print("| --- | --- | --- | --- | --- | --- |")
-    cells = [cell for cell in cells_of(load_grid(GRID)) if cell.method in MODELS]
     # Theirs have no mask.
-    cells = [cell for cell in cells if cell.recipe.images.mask is None]
+    cells = [
+        cell
+        for cell in cells_of(load_grid(GRID))
+        if cell.method in MODELS and cell.recipe.images.mask is None
+    ]
     for cell, seed in itertools.product(cells, options.seeds):
         if re.search(options.only, f"{cell.set} {cell.method}"):
             found = _known(cell, seed, work, options.python)

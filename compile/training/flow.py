@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -100,15 +100,15 @@ def negative_log_likelihood(noise: Tensor, log_det: Tensor) -> Tensor:
     return (half_square - log_det) * (1 / noise.shape[1])
 
 
-def joined_by_likelihood(maps: Sequence[Tensor]) -> Tensor:
+def joined_by_likelihood(maps: list[Tensor]) -> Tensor:
     """(N, 1, h, w): the negative logarithm of the mean of exp(-x) over several such maps.
 
     The means of likelihoods that FastFlow and CFLOW rank by, but without an end: what is
     unlikely can be told from what is more so. A sum of logarithms is ruled by the one map in which
     a flow has blown up features that it has not seen, as flows do with some of everything good.
     """
-    each = torch.stack(list(maps))
+    each = torch.stack(maps)
     low = each.amin(dim=0)
-    mean = torch.exp(low - each).sum(dim=0)
+    total = torch.exp(low - each).sum(dim=0)
     # A minimum and exp lose what is no number (see `no_number`); sums do not.
-    return low - torch.log(mean) + math.log(len(maps)) + TRACE * each.sum(dim=0)
+    return low - torch.log(total) + math.log(len(maps)) + TRACE * each.sum(dim=0)
