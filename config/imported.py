@@ -26,7 +26,8 @@ class ModelSpec(Settings):
     layout       of the input: planes of colour first, or colour last
     values       of the input: what the darkest and the brightest pixel are
     mean, std    of each colour, in the measure of `values`, taken off and divided by before
-                 the network; left out where the network does so itself
+                 the network; left out where the network is seen to do so itself, and 0 and 1
+                 where nobody does
     colours      order of the colours; a grey frame is shown to all of them alike
     """
 
@@ -49,6 +50,11 @@ class ModelSpec(Settings):
                 "model.mean and model.std: expected one or three numbers each, std > 0"
             )
         return self
+
+    @property
+    def normalises(self) -> bool:
+        """Whether pixels are changed by `mean` and `std`."""
+        return any(self.mean) or any(part != 1 for part in self.std)
 
 
 class ImportedSpec(MethodSettings):

@@ -106,7 +106,7 @@ def recipe_of(folder: Path, file: Path, /, **tables: Any) -> Recipe:
         "images": {"good": good},
         "frame": {"height_px": HEIGHT, "width_px": WIDTH},
         "tiles": {"size_px": SIZE, "halo_px": 16},
-        "model": {"file": file, "values": "0..1"},
+        "model": {"file": file, "values": "0..1", "mean": (0,), "std": (1,)},
         "threshold": {"false_rejects": 0.05},
         "quantize": {"guard_tiles": 8},
         "report": {"twins_each": 0},
@@ -663,6 +663,8 @@ def test_what_cannot_be_seen_is_asked_for(tmp_path: Path) -> None:
     refused("has no output heat; it has map", both, model={"map": "heat"})
     one = deviation(tmp_path, "map")
     refused(r"set model\.values", one, model={"values": None})
+    asked = r"nothing tells whether its pixels are normalised.*set model\.mean and model\.std"
+    refused(asked, one, model={"mean": (), "std": ()})
     refused(r"set tiles\.size_px to 64", one, tiles={"size_px": 96})
     refused(
         r"set model\.colours", one, frame={"height_px": HEIGHT, "width_px": WIDTH, "channels": 3}
@@ -680,8 +682,33 @@ def test_what_cannot_be_seen_is_asked_for(tmp_path: Path) -> None:
     whole = saved(tmp_path, image, map=grey(opset.convert(image, "f32"), False))
     # All would be 0, and white 1.
     refused(r"takes whole numbers \(u8\).*remove model\.values", whole)
+    # And so nothing is asked of them.
+    ImportedNetwork(recipe_of(tmp_path, whole, model={"values": None, "mean": (), "std": ()}))
     scaled = {"values": None, "mean": [0.5], "std": [0.2]}
     refused(r"takes whole numbers \(u8\).*remove.*model\.mean", whole, model=scaled)
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+@pytest.mark.parametrize("half", [False, True])
+def test_a_network_that_is_seen_to_normalise_is_not_asked_about_it(
+    tmp_path: Path, colours: int, half: bool
+) -> None:
+    image = opset.parameter([1, SIZE, SIZE, 3], ov.Type.f32, name="image")
+    planes = opset.transpose(opset.divide(image, np.float32(255)), np.array([0, 3, 1, 2]))
+    values = np.linspace(0.4, 0.5, colours).reshape(1, colours, 1, 1)
+    mean = opset.constant(values, np.float16 if half else np.float32)
+    if half:
+        mean = opset.convert(mean, "f32")
+    file = saved(tmp_path, image, map=grey(opset.abs(opset.subtract(planes, mean)), False))
+    recipe = recipe_of(tmp_path, file, model={"values": "0..255", "mean": (), "std": ()})
+    assert "0..255, normalised inside" in str(ImportedNetwork(recipe))
+    # What is taken off after all else has begun is something else.
+    found = opset.subtract(opset.relu(planes), mean)
+    recipe = recipe_of(
+        tmp_path, saved(tmp_path, image, map=grey(found, False)), model={"mean": (), "std": ()}
+    )
+    with pytest.raises(ConfigError, match="nothing tells whether its pixels are normalised"):
+        ImportedNetwork(recipe)
 
 
 def test_outputs_without_a_name_are_numbered(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_recipes_file_need_not_name_tiles(tmp_path: Path) -> None:
     text = (
         f'name = "theirs"\nimages = {{ good = "good" }}\n'
         f"frame = {{ height_px = {SIZE}, width_px = {SIZE} }}\n"
-        'model = { file = "model.xml", values = "0..1" }\n'
+        'model = { file = "model.xml", values = "0..1", mean = [0], std = [1] }\n'
     )
     toml.write_text(text)
     found = prepare(load_recipe(toml)).recipe

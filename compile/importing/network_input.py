@@ -19,6 +19,7 @@ from kenpin.compile.importing.model_file import (
     size_of,
     static_batch,
 )
+from kenpin.compile.importing.normalisation import takes_a_mean_off
 from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ModelSpec
 from kenpin.config.recipe import Recipe
@@ -40,6 +41,7 @@ class NetworkInput:
     any_size          whether it takes images of any size
     batch_of_its_own  images at once that it takes alone; None if it takes any number
     anomalib          whether its score has the name that Anomalib gives it
+    normalises        whether it is seen to take a mean off its pixels itself
 
     Raises
     ------
@@ -58,8 +60,9 @@ class NetworkInput:
         self._port = inner.inputs[0]
         self.batch_of_its_own = static_batch(inner)
         self.anomalib = ANOMALIB_SCORE in names_of(inner)
+        self.normalises = self.anomalib or takes_a_mean_off(inner)
         kind = self._port.element_type
-        if not kind.is_real() and (spec.values == "0..1" or spec.mean):
+        if not kind.is_real() and (spec.values == "0..1" or spec.normalises):
             raise ConfigError(
                 f"{file.name} takes whole numbers ({kind.get_type_name()}), which pixels from 0 to "
                 "1 or less a mean are not; remove model.values, model.mean and model.std"
@@ -68,6 +71,13 @@ class NetworkInput:
             raise ConfigError(
                 f"{file.name} looks at {self._colours} channels, and model.mean has "
                 f"{len(spec.mean)} numbers; give one, or one for each channel"
+            )
+        # Whole numbers are normalised within, if at all.
+        if kind.is_real() and not spec.mean and not self.normalises:
+            raise ConfigError(
+                f"{file.name}: nothing tells whether its pixels are normalised before it; set "
+                "model.mean and model.std to what it was trained with, in the measure of "
+                "model.values, or to [0] and [1] where it takes pixels as they are"
             )
 
     def shape(self, batch: int) -> list[int]:
@@ -102,7 +112,7 @@ class NetworkInput:
             shown = opset.gather(shown, np.array([2, 1, 0]), np.array(1))
         if self._values(port) == "0..1":
             shown = opset.divide(shown, np.float32(255))
-        if spec.mean:
+        if spec.normalises:
             mean, std = (
                 np.array(part, np.float32).reshape(1, -1, 1, 1) for part in (spec.mean, spec.std)
             )
@@ -132,7 +142,7 @@ class NetworkInput:
         port = self._port
         if self._values(port) == "0..1":
             image = image / np.float32(255)
-        if self._spec.mean:
+        if self._spec.normalises:
             mean, std = (
                 np.array(p, np.float32)[:, None, None] for p in (self._spec.mean, self._spec.std)
             )
@@ -165,9 +175,13 @@ class NetworkInput:
     def __str__(self) -> str:
         layout = "NHWC" if self._channels_last else "NCHW"
         values = self._values(self._port)
-        outside = "" if self._spec.mean else "; normalised inside, if at all"
         height, width = self.seen
-        return f"input {layout} {height} x {width}, {self._colours} colours, {values}{outside}"
+        where = "as they are"
+        if self._spec.normalises:
+            where = "normalised before it"
+        elif self.normalises:
+            where = "normalised inside"
+        return f"input {layout} {height} x {width}, {self._colours} colours, {values}, {where}"
 
 
 def cut(found: Any, first: Sequence[int], size: Sequence[int], axes: Sequence[int]) -> Any:
