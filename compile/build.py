@@ -18,6 +18,7 @@ from kenpin.compile.methods.fitting import FitTask, arrays_in, fitting_of
 from kenpin.compile.methods.leave_out import Unseen
 from kenpin.compile.networks.lowest import ProcessorError, Rerun, rerun
 from kenpin.compile.networks.quantize import save
+from kenpin.compile.networks.tiles_apart import tiles_apart
 from kenpin.compile.operating_point.blending import Ways
 from kenpin.compile.operating_point.calibrate import calibrate
 from kenpin.compile.operating_point.good_scores import GoodScores, likeness, score_good
@@ -99,6 +100,8 @@ def build(
     trained = network if isinstance(network, TrainedNetwork) else None
     if trained is not None:
         trained.learn(images, prepared.walk(inspected), lamp, steps, store)
+        if warning := tiles_apart(recipe.method.name, trained, recipe, images.files):
+            steps.say(f"warning: {warning}")
     with steps.step("network to OpenVINO"):
         fp32_model = network.model(prepared.batch)
     model, quantization = choose_precision(prepared, fp32_model, images.files, lamp, steps)

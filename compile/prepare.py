@@ -16,10 +16,10 @@ from kenpin.compile.good_images.places import InspectedPlaces
 from kenpin.compile.good_images.walk import GoodWalk
 from kenpin.compile.importing.imported_network import ImportedNetwork
 from kenpin.compile.importing.own_tiles import recipe_with_own_tiles
-from kenpin.compile.importing.places import tiles_apart
 from kenpin.compile.layouts import recipe_with_images
 from kenpin.compile.methods.fitting import fitting_of
 from kenpin.compile.networks.network import FeatureNetwork, OwnNetwork
+from kenpin.compile.networks.tiles_apart import tiles_apart
 from kenpin.compile.progress import Steps
 from kenpin.compile.training.fitting import MapFitting
 from kenpin.compile.training.network import TrainedNetwork
@@ -135,9 +135,10 @@ def look_through(prepared: Prepared, steps: Steps) -> tuple[GoodImages, NDArray[
     with steps.step("check images") as progress:
         images = GoodImages.check(spec, recipe.frame, prepared.grid, progress, prepared.edges)
     if isinstance(prepared.network, ImportedNetwork) and (
-        apart := tiles_apart(prepared.network, recipe, images.files)
+        apart := tiles_apart(prepared.network.file.name, prepared.network, recipe, images.files)
     ):
-        steps.say(f"warning: {apart}")
+        whole = "; or let it see the frame as a whole, as it was trained: docs/import.md"
+        steps.say(f"warning: {apart}{'' if recipe.web else whole}")
     if spec.ng is not None:
         with steps.step("check NG images") as progress:
             check_ng(spec.ng, recipe.frame, spec.turn_deg, images, progress)

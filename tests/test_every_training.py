@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import tracemalloc
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 
 import kenpin
 import reference_networks as reference
@@ -19,7 +22,9 @@ from bundles import Workshop, with_patch
 from kenpin.camera.files.images import read_pixels
 from kenpin.camera.frame import Frame
 from kenpin.compile.backbones import BACKBONES
+from kenpin.compile.build import build
 from kenpin.compile.prepare import prepare
+from kenpin.compile.progress import Steps
 from kenpin.compile.training import pool as pool_module
 from kenpin.compile.training.head import HeadPlan
 from kenpin.compile.training.pool import gather
@@ -33,7 +38,7 @@ from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.selftest import open_tested
 from kenpin.runtime.web.pipeline import WebPipeline
 from trainings import BRIEF, maps_of, prepared_for, tiles_of, tiny_recipe, trained
-from web_lines import compile_web, some_web, spoiled
+from web_lines import compile_web, some_web, spoiled, web_recipe
 
 U8 = NDArray[np.uint8]
 # Where the defaults would take minutes for what is asked.
@@ -115,7 +120,7 @@ def test_each_method_judges_webs_alike_however_they_are_cut(tmp_path: Path, meth
     table = f'method={{name="{method}"{brief if method in TRAINED else ""}}}'
     bundle = compile_web(tmp_path, table, 'quantize.precision="fp32"')
     web = spoiled(some_web(500), (200, 60, 30, 30))
-    scores = []
+    maps = []
     for cuts in ((500,), (77, 300, 123)):
         pipeline = WebPipeline(bundle)
         ends = np.cumsum(cuts)
@@ -123,9 +128,39 @@ def test_each_method_judges_webs_alike_however_they_are_cut(tmp_path: Path, meth
             pipeline.judge(Frame(web[end - lines : end].copy(), 0, number), last=end == 500)
             for number, (end, lines) in enumerate(zip(ends, cuts, strict=True))
         ]
-        scores.append(max(one.verdict.score or 0 for one in found))
+        maps.append(np.concatenate([j.score_map.values for j in found if j.score_map is not None]))
         assert any(one.verdict.reason is kenpin.Reason.DEFECT for one in found)
-    assert scores[0] == scores[1]
+    assert np.array_equal(*maps)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("method", TRAINED)
+def test_two_tiles_that_see_the_same_are_compared_by_the_map_that_a_bundle_cuts(
+    tiny: Path, tmp_path: Path, method: str
+) -> None:
+    network = trained(tiny, tmp_path, f'name="{method}",{BRIEF}{SMALLER.get(method, "")}')
+    look, tiles = network.whole_tiles(), tiles_of(tiny)
+    assert (look is None) == bool(network.method.unfit_for_webs())
+    if look is not None:
+        margin = 16 // network.patch_stride_px
+        with torch.no_grad():
+            expected = network.joint()(torch.from_numpy(tiles)).numpy()
+        for tile, own in zip(tiles, expected, strict=True):
+            (whole,) = look(tile)
+            assert np.allclose(whole[0, margin:-margin, margin:-margin], own, 1e-4, 1e-6)
+
+
+def test_of_a_trained_method_whose_tiles_are_apart_a_build_warns(tmp_path: Path) -> None:
+    table = f'method={{name="stfpm",{BRIEF}}}'
+    few = "report={twins_each=0,speed_s=0.1}"
+    changes = [table, few, 'quantize.precision="fp32"']
+    for halo, warned in ((0, True), (32, False)):
+        recipe = web_recipe(tmp_path / str(halo), *changes, f"tiles={{size_px=128,halo_px={halo}}}")
+        said = io.StringIO()
+        with Steps(Console(file=said, width=500)) as steps:
+            build(recipe, tmp_path / "store", steps, lowest=False)
+        told = f"warning: stfpm: what it says of a place.*with a halo of {halo} px"
+        assert bool(re.search(told, said.getvalue())) == warned
 
 
 def test_layers_of_one_stride_that_no_doubling_leads_between_are_refused() -> None:

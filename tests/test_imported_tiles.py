@@ -200,6 +200,22 @@ def test_of_a_network_that_judges_by_the_place_in_its_tile_a_build_warns(
     assert ("see the frame as a whole" in told) == (frame is None)
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_features_are_tried_as_maps_are(tmp_path: Path, whole: bool) -> None:
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    shown = opset.avg_pool(image, [4, 4], [0, 0], [0, 0], [4, 4], False)
+    if whole:
+        # What a squeeze and excitation does, too: each channel by the whole of its image.
+        mean = opset.reduce_mean(shown, np.array([2, 3]), True)
+        shown = opset.multiply(shown, opset.exp(opset.multiply(mean, np.float32(2))))
+    file = saved(tmp_path, image, features=shown)
+    recipe = recipe_of(
+        tmp_path, file, frame=WEB, method={"name": "padim"}, quantize={"precision": "fp32"}
+    )
+    _, told = looked_through(recipe)
+    assert ("of the largest value apart with a halo of 16 px, and no wider" in told) == whole
+
+
 def test_a_tile_without_a_halo_is_an_image_of_its_own(tmp_path: Path) -> None:
     _, told = looked_through(recipe_of(tmp_path, by_place(tmp_path), tiles={"halo_px": 0}))
     assert "apart" not in told

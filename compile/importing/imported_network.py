@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from kenpin.compile.importing.trials import (
     mixes_nothing,
 )
 from kenpin.compile.methods.fitting import Embedding, fitting_of
+from kenpin.compile.networks.tiles_apart import Look
 from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ImportedSpec
 from kenpin.config.methods import MethodSettings
@@ -314,21 +315,25 @@ class ImportedNetwork:
         results = [opset.result(output_of(inner, name)) for name in self.said.names]
         return ov.Model(results, [tiles], "used")
 
-    def maps(self) -> Callable[[U8], F32]:
-        """What tells of a tile, (C, S, S), its maps, (n, h, w), higher where it is worse.
+    def whole_tiles(self) -> Look | None:
+        """See `SeesTiles`: in each slot of a fixed batch.
 
-        One by each network of an ensemble, or in each slot of a fixed batch.
+        None of scores, which are of a tile, and of a network for each tile, which meets its own
+        places only.
         """
-        run, method = self._raw(self.batch_of_its_own or 1), self.method
-        assert isinstance(method, ImportedSpec), "features have no map of their own"
-        sign, zero = np.float32(1 if method.worse == "higher" else -1), np.float32(method.zero)
+        method, said = self.method, self.said
+        if self.file.shape is not None or not (said.map or said.features):
+            return None
+        run = self._raw(self.batch_of_its_own or 1)
 
-        def of_tile(tile: U8) -> F32:
-            found = run.of(np.repeat(tile[None], run.batch, axis=0))[0]
-            sides = [n for n in found.shape[1:] if n != 1]
-            values = found.reshape(len(found), *sides).astype(np.float32)
-            counted: F32 = np.maximum(sign * (values - zero), np.float32(0))
-            return counted
+        def of_tile(tile: U8) -> list[F32]:
+            found = run.of(np.repeat(tile[None], run.batch, axis=0))
+            if not isinstance(method, ImportedSpec):
+                return [value.astype(np.float32).transpose(0, 2, 3, 1) for value in found]
+            sides = [n for n in found[0].shape[1:] if n != 1]
+            values = found[0].reshape(len(found[0]), *sides, 1).astype(np.float32)
+            sign, zero = np.float32(1 if method.worse == "higher" else -1), np.float32(method.zero)
+            return [np.maximum(sign * (values - zero), np.float32(0))]
 
         return of_tile
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kenpin.compile.good_images.images import load
-from kenpin.compile.importing.imported_network import ImportedNetwork
 from kenpin.compile.networks.twins import TWIN_KINDS, twin
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["tiles_apart"]
+__all__ = ["Look", "SeesTiles", "tiles_apart"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
+# Of a tile, (C, S, S), all maps or features of it, (n, h, w, D) each, worse where a map is higher.
+Look = Callable[[U8], list[F32]]
 
 # Of the largest value: two tiles that are closer than this about a place that both see are alike.
 ALIKE = 0.1
@@ -30,11 +32,29 @@ ROOM_PX = 8
 WIDER_PX = 8
 
 
-def tiles_apart(network: ImportedNetwork, recipe: Recipe, files: Sequence[Path]) -> str | None:
+class SeesTiles(Protocol):
+    """A network whose tiles are tried.
+
+    patch_stride_px  pixels from one place that a bundle knows to the next
+    """
+
+    patch_stride_px: int
+
+    def whole_tiles(self) -> Look | None:
+        """What tells of a tile what the network says of all of it; None where none is tried."""
+        ...
+
+
+def tiles_apart(name: str, network: SeesTiles, recipe: Recipe, files: Sequence[Path]) -> str | None:
     """What to know of a network of which two tiles say other things of a place that both see.
 
-    Tried of maps, where several tiles have a halo or they lie on a web: without one, a tile of
-    parts is an image of its own, and so is one whose network gives a score alone.
+    Tried where several tiles have a halo or they lie on a web: without one, a tile of parts is
+    an image of its own.
+
+    Parameters
+    ----------
+    name
+        Of the network, for the message.
 
     Returns
     -------
@@ -43,12 +63,10 @@ def tiles_apart(network: ImportedNetwork, recipe: Recipe, files: Sequence[Path])
     """
     tiles, web = recipe.tiles, recipe.frame.geometry == "continuous"
     several = len(TileGrid.of(recipe.frame, tiles)) > 1
-    if network.said.map is None or not (web or (tiles.halo_px and several)):
+    look = network.whole_tiles()
+    if look is None or not (web or (tiles.halo_px and several)):
         return None
-    if network.file.shape is not None:
-        # Each of them meets its own places only.
-        return None
-    apart = _apart(network.maps(), recipe, files, network.patch_stride_px)
+    apart = _apart(look, recipe, files, network.patch_stride_px)
     if not apart or apart[tiles.halo_px] <= ALIKE:
         return None
     enough = [halo for halo, share in apart.items() if share <= ALIKE]
@@ -59,44 +77,51 @@ def tiles_apart(network: ImportedNetwork, recipe: Recipe, files: Sequence[Path])
         wider += "" if tiles.stride_px is None else ", and leave tiles.stride_px out"
     elif best == tiles.halo_px:
         wider = "no wider one makes it less"
-    whole = "" if web else "; or let it see the frame as a whole, as it was trained: docs/import.md"
     return (
-        f"{network.file.name}: what it says of a place depends on where in its tile that lies: two "
+        f"{name}: what it says of a place depends on where in its tile that lies: two "
         f"tiles that see the same are up to {apart[tiles.halo_px]:.0%} of the largest value apart "
-        f"with a halo of {tiles.halo_px} px, and {wider}{whole}"
+        f"with a halo of {tiles.halo_px} px, and {wider}"
     )
 
 
-def _apart(
-    maps: Callable[[U8], F32], recipe: Recipe, files: Sequence[Path], cell: int
-) -> dict[int, float]:
+def _apart(look: Look, recipe: Recipe, files: Sequence[Path], cell: int) -> dict[int, float]:
     """How far two tiles are apart about a place at most, as a share of the largest value seen.
 
     By the halo, px: the recipe's, and wider ones. Empty where a tile has but one value.
     """
     size, halo = recipe.tiles.size_px, recipe.tiles.halo_px
     blank = np.zeros((recipe.frame.channels, size, size), np.uint8)
-    step = size // maps(blank).shape[1]
-    shift = SHIFT_PX
+    steps = [size // said.shape[1] for said in look(blank)]
+    shift, step = SHIFT_PX, max(steps)
     while shift and recipe.tiles.core_px < shift + ROOM_PX:
         shift //= 2
     shift = shift // step * step
     if not shift:
         return {}
     wider = range(halo, (size - shift - step) // 2 + 1, max(cell, WIDER_PX // cell * cell))
-    apart, largest = dict.fromkeys(wider, 0.0), dict.fromkeys(wider, 0.0)
+    apart = np.zeros((len(wider), len(steps)), np.float32)
+    largest = apart.copy()
     for place in _places(recipe, files, shift):
-        first, second = maps(place[:, :size, :size]), maps(place[:, shift:, shift:])
-        for margin in apart:
-            begin, moved, end = margin // step, shift // step, first.shape[1] - margin // step
-            here = first[:, begin + moved : end, begin + moved : end]
-            there = second[:, begin : end - moved, begin : end - moved]
-            highest = max(float(here.max()), float(there.max()))
-            # Of what is no number the guard tells.
-            if np.isfinite(highest):
-                largest[margin] = max(largest[margin], highest)
-                apart[margin] = max(apart[margin], float(np.abs(here - there).max()))
-    return {margin: apart[margin] / (largest[margin] or 1.0) for margin in wider}
+        pair = look(place[:, :size, :size]), look(place[:, shift:, shift:])
+        for number, (first, second) in enumerate(zip(*pair, strict=True)):
+            for margin, (own, highest) in zip(wider, zip(apart, largest, strict=True), strict=True):
+                begin, moved, end = (n // steps[number] for n in (margin, shift, size - margin))
+                here = first[:, begin + moved : end, begin + moved : end]
+                there = second[:, begin : end - moved, begin : end - moved]
+                level = max(_largest(here), _largest(there))
+                # Of what is no number the guard tells.
+                if np.isfinite(level):
+                    highest[number] = max(highest[number], level)
+                    own[number] = max(own[number], np.linalg.norm(here - there, axis=-1).max())
+    shares = (apart / np.where(largest, largest, 1)).max(axis=1)
+    return {margin: float(share) for margin, share in zip(wider, shares, strict=True)}
+
+
+def _largest(values: F32) -> float:
+    """Of a map its highest; of features, (n, h, w, D), how far they are from their mean at most."""
+    if values.shape[-1] == 1:
+        return float(values.max())
+    return float(np.linalg.norm(values - values.mean(axis=(0, 1, 2)), axis=-1).max())
 
 
 def _places(recipe: Recipe, files: Sequence[Path], shift: int) -> Iterator[U8]:

@@ -19,6 +19,7 @@ from kenpin.compile.good_images.images import GoodImages
 from kenpin.compile.good_images.places import InspectedPlaces
 from kenpin.compile.good_images.walk import GoodWalk
 from kenpin.compile.networks.quantize import convert
+from kenpin.compile.networks.tiles_apart import Look
 from kenpin.compile.progress import Steps
 from kenpin.compile.training.claim import claim, remove
 from kenpin.compile.training.drawn import expect_room
@@ -36,6 +37,8 @@ from kenpin.runtime.judging.lamp import Lamp
 __all__ = ["TrainedNetwork"]
 
 Index = NDArray[np.intp]
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
 
 # Beside the bundles, until the one that they are for is sealed.
 TRAININGS = ".trainings"
@@ -223,6 +226,19 @@ class TrainedNetwork:
         learned = done.folds if apart else [done.whole]
         heads, scales = [one.head for one in learned], [one.scale for one in learned]
         return Joint(self.plan.backbone, heads, self.plan.margin, scales).eval()
+
+    def whole_tiles(self) -> Look | None:
+        """See `SeesTiles`: None of methods that judge a tile as a whole, and say so."""
+        if self._spec.unfit_for_webs():
+            return None
+        whole = self._done.whole
+        joint = Joint(self.plan.backbone, [whole.head], 0, [whole.scale]).eval()
+
+        def of_tile(tile: U8) -> list[F32]:
+            with torch.no_grad():
+                return [joint(torch.from_numpy(np.ascontiguousarray(tile[None]))).numpy()]
+
+        return of_tile
 
     @property
     def _done(self) -> _Trained:
