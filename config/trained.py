@@ -345,6 +345,10 @@ class GanomalySpec(TrainedSpec):
     width: int = Field(default=32, ge=4, le=256)
     rate: float = Field(default=2e-4, gt=0)
 
+    def looks_at(self, backbone: BackboneSpec) -> tuple[tuple[BackboneSpec, tuple[int, ...]], ...]:
+        """See `TrainedSpec`: it looks at tiles alone, and needs nobody's weights."""
+        return ((BackboneSpec(grid_px=backbone.grid_px), self.tap_strides),)
+
     def unfit_for_webs(self) -> str:
         """See `MethodSettings`."""
         return _whole_tiles("ganomaly")

@@ -93,6 +93,17 @@ def test_each_training_and_its_box_take_a_second_backbone(
     assert np.abs(found - expected).max() <= ALIKE.get(method, 1e-4) * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("members", [False, True])
+def test_a_method_that_looks_at_tiles_alone_asks_for_no_weights(tiny: Path, members: bool) -> None:
+    table = f'name="ganomaly"{SMALLER["ganomaly"]}'
+    if members:
+        table = f'name="ensemble",members=[{{{table}}},{{name="metric",backbone={{name="gabor"}}}}]'
+    # Nobody has its weights here, and it taps no layer of stride 8.
+    prepared, _ = prepared_for(tiny, table, 'backbone={name="efficientnet_lite",weights="none"}')
+    assert prepared.network.name == "gabor"
+    assert prepared.network.weights_sha256 is None
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("method", [name for name in TRAINED if name not in ("stfpm", "ensemble")])
 def test_each_becomes_a_bundle_that_is_guarded_and_judges(
