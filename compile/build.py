@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,12 +37,14 @@ from kenpin.compile.reporting.advice import advise
 from kenpin.compile.reporting.build_pictures import Pictured, picture_build, picture_inspected
 from kenpin.compile.reporting.build_report import BuildResult, report_of, versions
 from kenpin.compile.reporting.figures import bundle_tree, images_tree, seen_tree
+from kenpin.compile.reporting.member_times import MemberTimes, measure_members
 from kenpin.compile.reporting.page import write_report
 from kenpin.compile.reporting.speed import measure_speed
 from kenpin.compile.reporting.trade_report import trade_of, write_trade
 from kenpin.compile.spread_build import SpreadReader, spread_unseen
 from kenpin.compile.training.network import TrainedNetwork
 from kenpin.compile.workbench import NETWORK
+from kenpin.config.ensemble import EnsembleSpec
 from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ImportedSpec
 from kenpin.config.recipe import Recipe
@@ -105,6 +108,7 @@ def build(
     with steps.step("network to OpenVINO"):
         fp32_model = network.model(prepared.batch)
     model, quantization = choose_precision(prepared, fp32_model, images.files, lamp, steps)
+    members = _members(recipe, model, steps)
     with staging_folder(store) as folder, staging_folder(store) as scratch:
         save(model, folder / NETWORK)
         engine = Engine(folder / NETWORK)
@@ -139,6 +143,7 @@ def build(
         **bundle_tree(bundle),
         "images": images_tree(images, recipe),
         **seen_tree(shown.good, advice, speed, bundle),
+        "members": members and members.tree(),
     }
     write_report(page, report, {**shown.galleries, "inspected": [places]})
     return BuildResult(bundle, page.with_suffix(".json"), page, advice, good, again, clusters)
@@ -158,6 +163,16 @@ def _apart(
         if prepared.recipe.quantize.precision == "int8":
             model = in_int8(prepared, model, files, lamp, in_float)
         return Engine(model)
+
+
+def _members(recipe: Recipe, model: Any, steps: Steps) -> MemberTimes | None:
+    """What each member of an ensemble takes; a saved model tells no longer which is which."""
+    if not isinstance(recipe.method, EnsembleSpec):
+        return None
+    with steps.step("measure each member's speed"):
+        found = measure_members(model, recipe.method, recipe.report.speed_s)
+    steps.say(f"  {found}")
+    return found
 
 
 def _crowds(task: BuildTask, good: GoodScores) -> list[Cluster]:

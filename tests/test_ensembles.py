@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
 
 import numpy as np
+import openvino as ov
 import pytest
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ from kenpin.compile.methods.levels import gains
 from kenpin.compile.methods.padim import GaussianFitting
 from kenpin.compile.methods.patchcore import k_centre_greedy
 from kenpin.compile.prepare import prepare
+from kenpin.compile.reporting.member_times import measure_members, member_network
 from kenpin.compile.training.ensemble import EnsembleHead
 from kenpin.compile.training.gaussian import GaussianHead
 from kenpin.compile.training.head import HeadPlan
@@ -243,6 +246,28 @@ def test_the_box_gives_the_map_that_torch_gives(tiny: Path, three: TrainedNetwor
     assert peaks[::2].min() > 2 * peaks[1::2].max()
 
 
+def test_what_a_member_takes_alone_is_the_time_of_what_the_join_gets_from_it(
+    tiny: Path, three: TrainedNetwork
+) -> None:
+    tiles = tiles_of(tiny)[:2]
+    head, model = three.learned[0], three.model(2)
+    assert isinstance(head, EnsembleHead)
+    f32 = {"INFERENCE_PRECISION_HINT": "f32"}
+    seen = head._seen(three.plan.backbone(torch.from_numpy(tiles)))
+    for number, (member, taps) in enumerate(seen):
+        alone = ov.Core().compile_model(member_network(model, number), "CPU", f32)
+        with torch.no_grad():
+            expected = member(torch.from_numpy(tiles), taps).numpy()
+        np.testing.assert_allclose(alone(tiles)[0], expected, rtol=1e-3, atol=1e-4)
+    spec = three.method
+    assert isinstance(spec, EnsembleSpec)
+    times = measure_members(model, spec, 0.1)
+    names = [name for name, _ in times.alone_ms]
+    assert names == ["patchcore", "patchcore on grey", "stfpm on gabor"]
+    assert min(ms for _, ms in times.alone_ms) > 0
+    assert times.tiles == 2
+
+
 def test_members_of_one_backbone_share_it(tiny: Path, tmp_path: Path) -> None:
     members = f'{{name="patchcore",{ROWS}}},{{name="patchcore",{ROWS},neighbourhood=1}}'
     network = trained(tiny, tmp_path, ensemble(members, "folds=2"))
@@ -360,8 +385,10 @@ def test_two_methods_are_one_bundle_that_judges_replays_and_tests_itself(
 ) -> None:
     workshop = Workshop.open(tmp_path)
     method = f"method={{{ensemble(members, 'folds=2')}}}"
-    bundle = workshop.build(tmp_path / "store", method, "tiles={size_px=64,halo_px=8}").bundle
-    manifest = bundle.manifest
+    built = workshop.build(tmp_path / "store", method, "tiles={size_px=64,halo_px=8}")
+    bundle, manifest = built.bundle, built.bundle.manifest
+    times = json.loads(built.report_file.read_text())["members"]
+    assert 0 < times["together_ms"] < 2 * sum(ms for _, ms in times["alone_ms"])
     assert manifest.quantization.settings.precision == "int8"
     assert (manifest.features.backbone, manifest.features.dimensions) == (backbones, 1)
     open_tested(bundle)

@@ -90,6 +90,7 @@ function speedAndMemory() {
   const s = D.speed, m = D.memory;
   if (!s) return null;
   const rows = [["median, from a whole frame to its verdict", fixed(s.median_ms, 1) + " ms"], ["slowest hundredth", fixed(s.p99_ms, 1) + " ms"], ["line rate that the median holds", count(s.lines_per_s) + " lines/s"], ["line rate that the slowest hundredth holds", count(s.lines_per_s_p99) + " lines/s"], ["megapixels a second", fixed(s.megapixels_per_s, 1)], ...Object.entries(s.stages_ms).map(([name, ms]) => ["of it: " + name, fixed(ms, 2) + " ms"])];
+  if (D.members) rows.push(...D.members.alone_ms.map(([name, ms]) => [`member ${name} alone, ${plural(D.members.tiles, "tile")}`, fixed(ms, 2) + " ms"]), ["all members alone, added", fixed(D.members.alone_ms.reduce((sum, [, ms]) => sum + ms, 0), 2) + " ms"], ["as the one network that they are", fixed(D.members.together_ms, 2) + " ms"]);
   const kept = [["bundle on the disk", fixed(m.bundle_mib, 1) + " MiB"], ["statistics in memory", fixed(m.statistics_mib, 1) + " MiB"], ["most memory while compiling", count(D.peak_memory_mib) + " MiB"], ["compiling took", fixed(D.seconds, 0) + " s"]];
   return section("speed", "Speed and memory on this machine", soft(`${plural(s.frames, "frame")} of ${sized(Math.round(s.lines_per_s * s.median_ms / 1000))} in memory, one after the other, on ${plural(s.cores, "core")} of ${D.host}; whatever ran beside is in it. The box may be faster or slower: edge-replay measures there.`), make("div", { class: "even" }, table(["speed", ""], rows), table(["memory", ""], kept)));
 }
