@@ -553,13 +553,16 @@ def test_folds_take_as_many_steps_and_what_minutes_cut_short_can_be_repeated(
         _: Any, pool: Pool, chosen: Chosen, spec: TrainedSpec, *rest: Any, to_end: bool = False
     ) -> Learned:
         asked.append((spec.steps, spec.minutes, to_end))
-        return Learned(head, 1.0, 90, 60, 0.5, "steps" if to_end else "minutes")
+        return Learned(head, 1.0, 90, 60, 0.5, "steps" if to_end else "minutes", 1800.0)
 
     monkeypatch.setattr(TrainedNetwork, "_train", learned)
     said: list[str] = []
     monkeypatch.setattr(Steps, "say", lambda _, text: said.append(text))
     trained(tiny, tmp_path, f'name="stfpm",{BRIEF}')
-    assert "method.steps = 90 takes as long at most" in said[-1]
+    assert "3 trainings, the first of 10 min at most, all of about 30 at most" in said[0]
+    assert "method.steps = 90 takes as long at most" in said[-2]
+    # Of 30 min for 90 steps.
+    assert said[-1] == "  2 more of 60 steps each are left: about 40.0 min"
     assert asked == [(2, 10, False), (60, np.inf, True), (60, np.inf, True)]
 
 

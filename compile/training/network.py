@@ -127,8 +127,9 @@ class TrainedNetwork:
         fresh = [not np.array_equal(one.learn, every.learn) for one in chosen]
         count = 1 + sum(fresh)
         steps.say(
-            f"{count} trainings, the first of {spec.minutes:g} min at most, {len(pool.tiles)} "
-            "tiles; interrupted, the same command goes on with them"
+            f"{count} trainings, the first of {spec.minutes:g} min at most, all of about "
+            f"{count * spec.minutes:g} at most, {len(pool.tiles)} tiles; interrupted, the same "
+            "command goes on with them"
         )
         name = f"train {spec.name}, {{}} of {count}".format
         whole = self._train(pool, every, spec, name(1), folder / "whole.pt", steps)
@@ -140,6 +141,11 @@ class TrainedNetwork:
         # What a network says of tiles that it has not seen changes with every step that it takes:
         # those of the folds take as many, whatever would be their best or however long it takes.
         same = spec.model_copy(update={"steps": whole.best, "minutes": math.inf})
+        if count > 1:
+            left_min = (count - 1) * whole.best * whole.seconds / whole.steps / 60
+            steps.say(
+                f"  {count - 1} more of {whole.best} steps each are left: about {left_min:.1f} min"
+            )
         less = [whole] * folds
         for fold in np.flatnonzero(fresh):
             label, file = name(2 + sum(fresh[:fold])), folder / f"without-{fold}.pt"

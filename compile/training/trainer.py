@@ -69,6 +69,7 @@ class Learned:
     steps       that were taken, and after which of them it was the best
     separation  AUROC of twins against the good tiles they were drawn into, held-out ones
     ended       by what
+    seconds     that it took
     """
 
     head: TrainedHead
@@ -77,6 +78,7 @@ class Learned:
     best: int
     separation: float
     ended: Ended
+    seconds: float
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -150,7 +152,8 @@ class Trainer:
         scale = float(np.quantile(peaks, MEASURE_QUANTILE))
         # A head that says 0 everywhere has no measure, and needs none.
         scale = scale if scale > 0 and math.isfinite(scale) else 1.0
-        return Learned(head, scale, state.step, state.best_step, state.quality.separation, ended)
+        separation, seconds = state.quality.separation, state.seconds
+        return Learned(head, scale, state.step, state.best_step, separation, ended, seconds)
 
     def _look(self, head: TrainedHead, state: _State, good: U8, twins: U8) -> None:
         """See how good it is by now, unless it only prepares."""
