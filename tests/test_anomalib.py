@@ -8,11 +8,14 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import openvino as ov
 import pytest
 
 from kenpin.camera.files.images import write_png
 from kenpin.camera.frame import Frame
 from kenpin.compile.cli import main as edge_compile
+from kenpin.compile.networks.quantize import quantized_operations
+from kenpin.compile.workbench import NETWORK
 from kenpin.config.exits import Exit
 from kenpin.runtime.bundles.bundle import read_bundle
 from kenpin.runtime.judging.pipeline import Pipeline
@@ -103,6 +106,27 @@ def test_a_model_of_anomalibs_is_imported_in_one_command_and_says_what_its_infer
             worst = worst_in_cells(whole, side // judged.score_map.stride_px)
         np.testing.assert_allclose(judged.score_map.values, worst, atol=1e-4)
         assert judged.verdict.score == pytest.approx(float(score), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["padim", "stfpm"])
+def test_a_model_of_anomalibs_becomes_int8_under_the_same_guard(
+    exports: Path, name: str, tmp_path: Path
+) -> None:
+    said = np.load(exports / name / "said.npz")
+    written_good(tmp_path, said["images"])
+    recipe, store = tmp_path / "theirs.toml", tmp_path / "bundles"
+    recipe.write_text(RECIPE.format(side=said["images"].shape[1]))
+    command = ["import", str(exports / name), str(recipe), "-o", str(store)]
+    assert edge_compile([*command, "--set", 'quantize.precision="int8"']) == Exit.DONE
+    bundle = read_bundle(store / "current")
+    quantization = bundle.manifest.quantization
+    assert quantization.settings.precision == "int8"
+    assert min(quantization.score_ratios.values()) >= quantization.settings.min_score_ratio
+    assert quantized_operations(ov.Core().read_model(bundle.folder / NETWORK)) > 0
+    pipeline = Pipeline(bundle)
+    scores = [pipeline.judge(Frame(one.copy(), 0, 0)).verdict.score for one in said["images"]]
+    # The last two show a patch and a stripe.
+    assert min(scores[2:]) > max(scores[:2])
 
 
 def test_a_network_for_each_tile_says_of_its_tile_what_anomalibs_inferencer_says(
