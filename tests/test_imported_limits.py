@@ -58,6 +58,17 @@ def test_a_threshold_below_where_its_numbers_end_is_taken(tmp_path: Path) -> Non
         compiled(tmp_path, recipe_of(tmp_path, ending_at(tmp_path, 0.45), threshold=above))
 
 
+def test_a_network_whose_numbers_fall_is_told_to_say_so(tmp_path: Path) -> None:
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+    # As likely as it is near middle grey.
+    file = saved(tmp_path, image, map=opset.subtract(np.float32(1), off))
+    with pytest.raises(ConfigError, match=r'lower where it is worse, set method\.worse to "lower"'):
+        compiled(tmp_path, recipe_of(tmp_path, file))
+    method = {"name": "imported", "worse": "lower", "zero": 1.0}
+    compiled(tmp_path, recipe_of(tmp_path, file, method=method))
+
+
 def test_ng_images_show_what_nobody_draws(tmp_path: Path) -> None:
     """A network that sees one thing alone: a pixel that is brighter than any that is drawn in."""
     image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")

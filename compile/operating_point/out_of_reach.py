@@ -62,9 +62,11 @@ def expect_within_reach(
         remedy = "choose a lower threshold.ok"
     elif threshold.settings.method == "cost":
         remedy = "give a larger threshold.escape_cost, so that the threshold is lower"
+    other = "lower" if method.worse == "higher" else "higher"
     raise ConfigError(
         f"nothing would be NG: OK ends at {threshold.ok:.6g} ({threshold.source}), and of "
         f"{len(drawn)} drawn defects{beside} the network gives the highest {highest:.6g}, "
-        f"which may be where its numbers end; {remedy}; if it only sees defects that nobody draws, "
-        "show some in images.ng"
+        f"which may be where its numbers end; {remedy}; if they are {other} where it is worse, set "
+        f'method.worse to "{other}"; if it only sees defects that nobody draws, show some in '
+        "images.ng"
     )
