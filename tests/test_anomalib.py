@@ -151,3 +151,24 @@ def test_a_network_for_each_tile_says_of_its_tile_what_anomalibs_inferencer_says
         worst = worst_in_cells(whole, side // judged.score_map.stride_px)
         np.testing.assert_allclose(judged.score_map.values, worst, atol=1e-4)
         assert judged.verdict.score == pytest.approx(float(scores.max()), abs=1e-4)
+
+
+@pytest.mark.parametrize(("joined", "seam_px"), [("joined", 2), ("overlapping", 0)])
+def test_maps_of_tiles_are_joined_as_anomalibs_tiled_ensemble_joins_them(
+    exports: Path, tmp_path: Path, joined: str, seam_px: int
+) -> None:
+    said = np.load(exports / TILED / "said.npz")
+    size, side = said["maps"].shape[-1], said[joined].shape[-1]
+    images = said["images"][:, :side, :side]
+    written_good(tmp_path, images)
+    tiles = f"tiles = {{ size_px = {size}, stride_px = {side - size}, halo_px = 0 }}\n"
+    fixed = RECIPE.format(side=side).replace("false_rejects = 0.05", 'method = "fixed", ok = 0.9')
+    more = f'method = {{ name = "imported", cell_px = 1 }}\nscore.seam_sigma_px = {seam_px}\n'
+    recipe, store = tmp_path / "theirs.toml", tmp_path / "bundles"
+    recipe.write_text(fixed + tiles + more)
+    assert edge_compile(["import", str(exports / TILED), str(recipe), "-o", str(store)]) == 0
+    pipeline = Pipeline(read_bundle(store / "current"))
+    for image, whole in zip(images, said[joined], strict=True):
+        judged = pipeline.judge(Frame(image.copy(), 0, 0))
+        assert judged.score_map is not None
+        np.testing.assert_allclose(judged.score_map.values, whole, atol=1e-4)

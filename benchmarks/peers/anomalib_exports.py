@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ SIZE, GOOD, SHOWN = 256, 16, 4
 # Of what is exported without a size, as Anomalib does unless told: images of another one.
 OTHER_SIZE = 512
 TILED, TILES = "padim_tiles", 2
+# Of its tiles, px, where they share a quarter.
+OVERLAPPING = 192
 BATCH = 4
 
 
@@ -82,8 +85,9 @@ def made_tiles(folder: Path) -> dict[str, str]:
     shown[3, 400:416, :] = 10
     scores = np.zeros((SHOWN, TILES, TILES), np.float32)
     maps = np.zeros((SHOWN, TILES, TILES, SIZE, SIZE), np.float32)
+    overlapping = np.zeros_like(maps)
     for row, col in np.ndindex(TILES, TILES):
-        place = np.s_[:, row * SIZE : (row + 1) * SIZE, col * SIZE : (col + 1) * SIZE]
+        place = _tile(row, col, SIZE)
         torch.manual_seed(TILES * row + col)
         model = _made()["padim"]()
         _fitted("padim", model, good[place])
@@ -91,8 +95,33 @@ def made_tiles(folder: Path) -> dict[str, str]:
         xml = model.to_openvino(folder / f"{row}_{col}", input_size=(SIZE, SIZE))
         found = _outputs(xml, np.ascontiguousarray(shown[place]))
         scores[:, row, col], maps[:, row, col] = found["scores"], found["maps"]
-    np.savez_compressed(folder / "said.npz", images=shown, scores=scores, maps=maps)
+        part = np.ascontiguousarray(shown[_tile(row, col, OVERLAPPING)])
+        overlapping[:, row, col] = _outputs(xml, part)["maps"]
+    joined = {
+        "joined": _joined(maps, SIZE, smooth=True),
+        "overlapping": _joined(overlapping, OVERLAPPING, smooth=False),
+    }
+    np.savez_compressed(folder / "said.npz", images=shown, scores=scores, maps=maps, **joined)
     return {"exported": "each"}
+
+
+def _tile(row: int, col: int, stride: int) -> tuple[slice, slice, slice]:
+    top, left = row * stride, col * stride
+    return np.s_[:, top : top + SIZE, left : left + SIZE]
+
+
+def _joined(maps: np.ndarray, stride: int, *, smooth: bool) -> np.ndarray:
+    """(N, height, width) of (N, rows, cols, SIZE, SIZE): as Anomalib's tiled ensemble joins."""
+    from anomalib.pipelines.tiled_ensemble.components.smoothing import SmoothingJob
+    from anomalib.pipelines.tiled_ensemble.components.utils.ensemble_tiling import EnsembleTiler
+
+    tiler = EnsembleTiler(SIZE, stride, SIZE + (TILES - 1) * stride)
+    whole = tiler.untile(torch.from_numpy(maps.transpose(1, 2, 0, 3, 4))[:, :, :, None])
+    predictions = SimpleNamespace(anomaly_map=whole[:, 0])
+    if smooth:
+        # As its configuration has it.
+        SmoothingJob("cpu", [predictions], width_factor=0.1, filter_sigma=2, tiler=tiler).run()
+    return predictions.anomaly_map.numpy()
 
 
 def weave(count: int, rng: np.random.Generator, side: int = SIZE) -> np.ndarray:

@@ -153,7 +153,7 @@ class Joiner:
         ends = starts - self.grid.stride + self.grid.core
         middles = (np.arange(positions) + 0.5) * self.patch_stride
         far = np.abs(middles[:, None] - np.concatenate([starts, ends])[None, :])
-        near: NDArray[np.bool_] = (far <= SEAM_SHARE * self.grid.size).any(axis=1)
+        near: NDArray[np.bool_] = (far <= int(SEAM_SHARE * self.grid.size)).any(axis=1)
         return near
 
     def _map(self, values: F32) -> ScoreMap:
