@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -548,12 +549,15 @@ def test_folds_take_as_many_steps_and_what_minutes_cut_short_can_be_repeated(
 ) -> None:
     head = Counting()
     asked: list[tuple[int, float, bool]] = []
+    less = [0.85, 0.81]
 
     def learned(
         _: Any, pool: Pool, chosen: Chosen, spec: TrainedSpec, *rest: Any, to_end: bool = False
     ) -> Learned:
         asked.append((spec.steps, spec.minutes, to_end))
-        return Learned(head, 1.0, 90, 60, 0.5, "steps" if to_end else "minutes", 1800.0)
+        if to_end:
+            return Learned(head, 1.0, 60, 60, less[len(asked) - 2], "steps", 1800.0)
+        return Learned(head, 1.0, 90, 60, 0.9, "minutes", 1800.0)
 
     monkeypatch.setattr(TrainedNetwork, "_train", learned)
     said: list[str] = []
@@ -564,6 +568,10 @@ def test_folds_take_as_many_steps_and_what_minutes_cut_short_can_be_repeated(
     # Of 30 min for 90 steps.
     assert said[-1] == "  2 more of 60 steps each are left: about 40.0 min"
     assert asked == [(2, 10, False), (60, np.inf, True), (60, np.inf, True)]
+    # A fold that has learned much less sets the threshold all the same.
+    less[:], asked[:] = [0.85, 0.79], []
+    trained(tiny, tmp_path, f'name="stfpm",{BRIEF}')
+    assert re.search(r"warning: .* AUROC 0\.790, the bundle's own with 0\.900", said[-1])
 
 
 def test_a_training_that_is_told_its_steps_takes_them(tmp_path: Path) -> None:

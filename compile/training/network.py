@@ -42,6 +42,8 @@ F32 = NDArray[np.float32]
 
 # Beside the bundles, until the one that they are for is sealed.
 TRAININGS = ".trainings"
+# So much less than the bundle's network, by AUROC of twins, a fold's may have learned unremarked.
+WORSE = 0.1
 # Without a terminal a line in so many seconds says how far a training is.
 REPORT_EVERY_S = 60.0
 
@@ -150,6 +152,14 @@ class TrainedNetwork:
         for fold in np.flatnonzero(fresh):
             label, file = name(2 + sum(fresh[:fold])), folder / f"without-{fold}.pt"
             less[fold] = self._train(pool, chosen[fold], same, label, file, steps, to_end=True)
+        worst = min(one.separation for one in less)
+        if worst < whole.separation - WORSE:
+            steps.say(
+                f"warning: a network that learned from a part of the good images tells twins from "
+                f"good tiles with AUROC {worst:.3f}, the bundle's own with {whole.separation:.3f}: "
+                "the threshold rests on what the former says; give more good images, or set "
+                "method.folds higher, so that it learns from more of them"
+            )
         self._folder = folder
         self._trained = _Trained(pool, whole, less)
 
