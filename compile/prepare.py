@@ -130,6 +130,8 @@ def look_through(prepared: Prepared, steps: Steps) -> tuple[GoodImages, NDArray[
     recipe = prepared.recipe
     if isinstance(prepared.network, ImportedNetwork):
         steps.say(str(prepared.network))
+        if prepared.network.input.twice:
+            steps.say(f"warning: {prepared.network.input.twice}")
     inspected = inspected_columns(recipe, prepared.joiner)
     spec = recipe.images
     with steps.step("check images") as progress:

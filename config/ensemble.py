@@ -60,12 +60,6 @@ class MemberSpec(Settings):
             )
         return own
 
-    def looks_at(self, backbone: BackboneSpec) -> tuple[BackboneSpec, tuple[int, ...]]:
-        """The backbone that its method looks at, where it is given this one, and which strides."""
-        if isinstance(self.method, TrainedSpec):
-            return self.method.looks_at(backbone)[0]
-        return backbone, self.method.tap_strides
-
     @field_validator("method")
     @classmethod
     def _gives_a_map(cls, method: MethodSettings) -> MethodSettings:
@@ -166,7 +160,7 @@ class EnsembleSpec(TrainedSpec):
 
     def looks_at(self, backbone: BackboneSpec) -> tuple[tuple[BackboneSpec, tuple[int, ...]], ...]:
         """See `TrainedSpec`: one of each member."""
-        return tuple(one.looks_at(one.backbone or backbone) for one in self.members)
+        return tuple((one.backbone or backbone, one.method.tap_strides) for one in self.members)
 
     def all_twins(self) -> dict[str, DrawnSpec]:
         """See `TrainedSpec`: its own, and those that members learn from."""

@@ -161,6 +161,8 @@ class TrainedSpec(MethodSettings):
     def looks_at(self, backbone: BackboneSpec) -> tuple[tuple[BackboneSpec, tuple[int, ...]], ...]:
         """The backbones that it learns beside, and the strides of the layers that it taps.
 
+        Without strides it looks at none.
+
         Parameters
         ----------
         backbone
@@ -336,7 +338,8 @@ class GanomalySpec(TrainedSpec):
     rate    of learning
     """
 
-    tap_strides: ClassVar[tuple[int, ...]] = (8,)
+    # It looks at tiles alone.
+    tap_strides: ClassVar[tuple[int, ...]] = ()
     # The highest place of the map is the score itself, which a blur would lower.
     table_defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"score": {"smooth_sigma_px": 0.0}}
 
@@ -344,10 +347,6 @@ class GanomalySpec(TrainedSpec):
     latent: int = Field(default=100, ge=2, le=1024)
     width: int = Field(default=32, ge=4, le=256)
     rate: float = Field(default=2e-4, gt=0)
-
-    def looks_at(self, backbone: BackboneSpec) -> tuple[tuple[BackboneSpec, tuple[int, ...]], ...]:
-        """See `TrainedSpec`: it looks at tiles alone, and needs nobody's weights."""
-        return ((BackboneSpec(grid_px=backbone.grid_px), self.tap_strides),)
 
     def unfit_for_webs(self) -> str:
         """See `MethodSettings`."""

@@ -99,9 +99,24 @@ def test_a_method_that_looks_at_tiles_alone_asks_for_no_weights(tiny: Path, memb
     if members:
         table = f'name="ensemble",members=[{{{table}}},{{name="metric",backbone={{name="gabor"}}}}]'
     # Nobody has its weights here, and it taps no layer of stride 8.
-    prepared, _ = prepared_for(tiny, table, 'backbone={name="efficientnet_lite",weights="none"}')
-    assert prepared.network.name == "gabor"
+    network, own = "efficientnet_lite0", '{{name="{}",weights="none"}}'.format
+    prepared, _ = prepared_for(tiny, table, f"backbone={own(network)}")
+    assert prepared.network.name == ("gabor" if members else "none")
     assert prepared.network.weights_sha256 is None
+    assert prepared.network.patch_stride_px == 8
+    with pytest.raises(ConfigError, match="resnet81"):
+        prepared_for(tiny, table, f"backbone={own('resnet81')}")
+
+
+def test_a_method_that_looks_at_tiles_alone_takes_any_that_it_can_halve(tiny: Path) -> None:
+    table = f'name="ganomaly"{SMALLER["ganomaly"]}'
+    for size in (72, 88):
+        prepared, _ = prepared_for(tiny, table, f"tiles={{size_px={size},halo_px=16}}")
+        assert prepared.recipe.tiles.size_px == size
+    changes = ["frame={height_px=32,width_px=32,channels=3}", 'method.name="ganomaly"']
+    assert prepare(load_recipe(tiny, changes)).network.name == "none"
+    with pytest.raises(ConfigError, match=r"not a multiple of 8, the distance of its places"):
+        prepared_for(tiny, table, "tiles={size_px=60,halo_px=16}")
 
 
 @pytest.mark.thorough
@@ -157,7 +172,7 @@ def test_two_tiles_that_see_the_same_are_compared_by_the_map_that_a_bundle_cuts(
         with torch.no_grad():
             expected = network.joint()(torch.from_numpy(tiles)).numpy()
         for tile, own in zip(tiles, expected, strict=True):
-            (whole,) = look(tile)
+            (whole,) = look.of(tile)
             assert np.allclose(whole[0, margin:-margin, margin:-margin], own, 1e-4, 1e-6)
 
 

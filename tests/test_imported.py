@@ -702,11 +702,55 @@ def test_a_network_that_is_seen_to_normalise_is_not_asked_about_it(
     file = saved(tmp_path, image, map=grey(opset.abs(opset.subtract(planes, mean)), False))
     recipe = recipe_of(tmp_path, file, model={"values": "0..255", "mean": (), "std": ()})
     assert "0..255, normalised inside" in str(ImportedNetwork(recipe))
-    # What is taken off after all else has begun is something else.
-    found = opset.subtract(opset.relu(planes), mean)
+    # Whoever takes one off before it, too, is warned.
+    recipe = recipe_of(tmp_path, file, model={"mean": [0.5], "std": [0.2]})
+    assert "is taken off before it, too" in ImportedNetwork(recipe).input.twice
+
+
+def test_features_that_do_not_lie_on_one_grid_are_refused(tmp_path: Path) -> None:
+    image = opset.parameter([-1, 3, 96, 96], ov.Type.f32, name="image")
+    outputs = {
+        f"every{step}": opset.avg_pool(image, [step] * 2, [0, 0], [0, 0], [step] * 2, False)
+        for step in (4, 6)
+    }
     recipe = recipe_of(
-        tmp_path, saved(tmp_path, image, map=grey(found, False)), model={"mean": (), "std": ()}
-    )
+        tmp_path, saved(tmp_path, image, **outputs), model={"features": list(outputs)},
+        tiles={"size_px": 96, "halo_px": 24}, method={"name": "padim"},
+        quantize={"precision": "fp32"},
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"every 4 and 6 px; expected a whole number"):
+        ImportedNetwork(recipe)
+
+
+def own(value: float) -> Any:
+    return opset.constant(np.float32(value))
+
+
+@pytest.mark.parametrize(
+    ("first", "seen"),
+    [
+        (lambda x: opset.subtract(x, opset.multiply(own(0.4), own(255))), True),
+        (lambda x: opset.add(opset.multiply(x, own(4)), own(-2)), True),
+        # What is taken off after all else has begun is something else.
+        (lambda x: opset.subtract(opset.relu(x), own(0.4)), False),
+        # An epsilon, what makes the image a negative of itself, and what is no constant.
+        (lambda x: opset.log(opset.add(x, own(1e-6))), False),
+        (lambda x: opset.subtract(x, own(0)), False),
+        (lambda x: opset.subtract(own(1), x), False),
+        (lambda x: opset.subtract(opset.multiply(x, opset.sigmoid(x)), own(0.4)), False),
+        (lambda x: opset.subtract(opset.divide(own(1), x), own(0.4)), False),
+        (lambda x: opset.subtract(opset.concat([x, opset.relu(x)], 1), own(0.4)), False),
+    ],
+)
+def test_a_mean_is_what_goes_off_pixels_and_nothing_else(
+    tmp_path: Path, first: Callable[[Any], Any], seen: bool
+) -> None:
+    image = opset.parameter([1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    file = saved(tmp_path, image, map=grey(opset.abs(first(image)), False))
+    recipe = recipe_of(tmp_path, file, model={"mean": (), "std": ()})
+    if seen:
+        assert ImportedNetwork(recipe).input.normalises
+        return
     with pytest.raises(ConfigError, match="nothing tells whether its pixels are normalised"):
         ImportedNetwork(recipe)
 

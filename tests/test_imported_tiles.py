@@ -190,14 +190,41 @@ def test_of_a_network_that_judges_by_the_place_in_its_tile_a_build_warns(
     tmp_path: Path, make: Any, frame: dict[str, Any] | None
 ) -> None:
     _, told = looked_through(
-        recipe_of(tmp_path, make(tmp_path), **({"frame": frame} if frame else {}))
+        recipe_of(
+            tmp_path, make(tmp_path), tiles={"halo_px": 4}, **({"frame": frame} if frame else {})
+        )
     )
     found = re.search(
-        r"up to (\d+)% of the largest value apart with a halo of 16 px, and no wider", told
+        r"up to (\d+)% of the largest value apart with a halo of 4 px, and no wider", told
     )
     assert found
     assert int(found[1]) > 10
     assert ("see the frame as a whole" in told) == (frame is None)
+
+
+@pytest.mark.parametrize("offset", [-100, 100])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_feature_of_one_channel_is_no_map(tmp_path: Path, whole: bool, offset: int) -> None:
+    """Which counts from nothing."""
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    shown = opset.avg_pool(grey(image, False), [4, 4], [0, 0], [0, 0], [4, 4], False)
+    if whole:
+        shown = opset.subtract(shown, opset.reduce_mean(shown, np.array([2, 3]), True))
+    file = saved(tmp_path, image, features=opset.add(shown, np.float32(offset)))
+    recipe = recipe_of(
+        tmp_path, file, model={"features": ["features"]}, frame=WEB, method={"name": "padim"},
+        quantize={"precision": "fp32"},
+    )  # fmt: skip
+    _, told = looked_through(recipe)
+    assert ("of the largest value apart with a halo of 16 px" in told) == whole
+
+
+def test_a_tile_without_room_for_a_wider_halo_is_told_to_grow(tmp_path: Path) -> None:
+    # Two tiles of 64 px with cores of 16 px see half of their shift in common.
+    _, told = looked_through(
+        recipe_of(tmp_path, by_the_whole(tmp_path), frame=WEB, tiles={"halo_px": 24})
+    )
+    assert "leave no room to try a wider one: raise tiles.size_px" in told
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -213,7 +240,7 @@ def test_features_are_tried_as_maps_are(tmp_path: Path, whole: bool) -> None:
         tmp_path, file, frame=WEB, method={"name": "padim"}, quantize={"precision": "fp32"}
     )
     _, told = looked_through(recipe)
-    assert ("of the largest value apart with a halo of 16 px, and no wider" in told) == whole
+    assert ("of the largest value apart with a halo of 16 px" in told) == whole
 
 
 def test_a_tile_without_a_halo_is_an_image_of_its_own(tmp_path: Path) -> None:

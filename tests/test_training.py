@@ -566,7 +566,7 @@ def test_folds_take_as_many_steps_and_what_minutes_cut_short_can_be_repeated(
     assert "3 trainings, the first of 10 min at most, all of about 30 at most" in said[1]
     assert "method.steps = 90 takes as long at most" in said[-2]
     # Of 30 min for 90 steps.
-    assert said[-1] == "  2 more of 60 steps each are left: about 40.0 min"
+    assert said[-1] == "  2 more of 60 steps each: about 40.0 min at most"
     assert asked == [(2, 10, False), (60, np.inf, True), (60, np.inf, True)]
     # A fold that has learned much less sets the threshold all the same.
     less[:], asked[:] = [0.85, 0.79], []

@@ -32,7 +32,11 @@ def main(model: str, images: str, said: str) -> None:
     np.savez(
         said,
         scores=np.array(
-            [float(np.asarray(one.pred_score)[0].max()) for one in predictions], np.float32
+            [
+                float(np.asarray(one.pred_score).reshape(at_once, -1)[0].max())
+                for one in predictions
+            ],
+            np.float32,
         ),
         maps=np.array([np.asarray(part, np.float32)[0].squeeze() for part in maps], np.float32),
         version=version("anomalib"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from kenpin.compile.importing.trials import (
     mixes_nothing,
 )
 from kenpin.compile.methods.fitting import Embedding, fitting_of
-from kenpin.compile.networks.tiles_apart import Look
+from kenpin.compile.networks.tiles_apart import WholeTiles
 from kenpin.config.errors import ConfigError
 from kenpin.config.imported import ImportedSpec
 from kenpin.config.methods import MethodSettings
@@ -277,6 +278,13 @@ class ImportedNetwork:
             taps.append(Tap(name, step, shape[1]))
         if [tap.stride_px for tap in taps] != sorted(tap.stride_px for tap in taps):
             raise ConfigError("model.features: name them from fine to coarse")
+        for fine, coarse in pairwise(taps):
+            if coarse.stride_px % fine.stride_px:
+                raise ConfigError(
+                    f"{self.file.name}: the outputs {fine.layer} and {coarse.layer} have a value "
+                    f"every {fine.stride_px} and {coarse.stride_px} px; expected a whole number of "
+                    "times as far, so that they lie on one grid; name others in model.features"
+                )
         return taps
 
     def fitting_batch(self, wanted: int) -> int:
@@ -315,7 +323,7 @@ class ImportedNetwork:
         results = [opset.result(output_of(inner, name)) for name in self.said.names]
         return ov.Model(results, [tiles], "used")
 
-    def whole_tiles(self) -> Look | None:
+    def whole_tiles(self) -> WholeTiles | None:
         """See `SeesTiles`: in each slot of a fixed batch.
 
         None of scores, which are of a tile, and of a network for each tile, which meets its own
@@ -335,7 +343,7 @@ class ImportedNetwork:
             sign, zero = np.float32(1 if method.worse == "higher" else -1), np.float32(method.zero)
             return [np.maximum(sign * (values - zero), np.float32(0))]
 
-        return of_tile
+        return WholeTiles(of_tile, features=not isinstance(method, ImportedSpec))
 
     def _raw(self, batch: int) -> Outputs:
         compiled = new_core().compile_model(

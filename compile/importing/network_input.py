@@ -42,6 +42,7 @@ class NetworkInput:
     batch_of_its_own  images at once that it takes alone; None if it takes any number
     anomalib          whether its score has the name that Anomalib gives it
     normalises        whether it is seen to take a mean off its pixels itself
+    twice             what to know where that and the recipe's mean are two
 
     Raises
     ------
@@ -60,7 +61,13 @@ class NetworkInput:
         self._port = inner.inputs[0]
         self.batch_of_its_own = static_batch(inner)
         self.anomalib = ANOMALIB_SCORE in names_of(inner)
-        self.normalises = self.anomalib or takes_a_mean_off(inner)
+        self.normalises = takes_a_mean_off(inner)
+        self.twice = ""
+        if self.normalises and spec.normalises:
+            self.twice = (
+                f"{file.name} takes a mean off its pixels itself, and model.mean is taken off "
+                "before it, too; remove model.mean and model.std, if that is one too many"
+            )
         kind = self._port.element_type
         if not kind.is_real() and (spec.values == "0..1" or spec.normalises):
             raise ConfigError(
@@ -73,7 +80,7 @@ class NetworkInput:
                 f"{len(spec.mean)} numbers; give one, or one for each channel"
             )
         # Whole numbers are normalised within, if at all.
-        if kind.is_real() and not spec.mean and not self.normalises:
+        if kind.is_real() and not (spec.mean or self.normalises or self.anomalib):
             raise ConfigError(
                 f"{file.name}: nothing tells whether its pixels are normalised before it; set "
                 "model.mean and model.std to what it was trained with, in the measure of "
@@ -176,11 +183,9 @@ class NetworkInput:
         layout = "NHWC" if self._channels_last else "NCHW"
         values = self._values(self._port)
         height, width = self.seen
-        where = "as they are"
+        where = "normalised inside" if self.normalises else "as they are"
         if self._spec.normalises:
             where = "normalised before it"
-        elif self.normalises:
-            where = "normalised inside"
         return f"input {layout} {height} x {width}, {self._colours} colours, {values}, {where}"
 
 

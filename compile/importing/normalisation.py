@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kenpin.runtime.judging.telemetry import silence
+
+silence()
+from openvino.passes import ConstantFolding, Manager  # noqa: E402
 
 __all__ = ["takes_a_mean_off"]
 
-# What hands pixels on: in another order, type, size or scale.
+# What hands the pixels of its first input on, in another order, type or size.
 _HANDS_ON = {
-    "Concat",
     "Convert",
     "ConvertLike",
-    "Divide",
     "Gather",
     "Interpolate",
-    "Multiply",
     "Reshape",
     "Slice",
     "Split",
@@ -25,7 +29,8 @@ _HANDS_ON = {
     "Unsqueeze",
     "VariadicSplit",
 }
-_TAKES_OFF = {"Add", "Subtract"}
+# What is less is there against a division by 0, or a logarithm of it.
+_LEAST = 0.01
 
 
 def takes_a_mean_off(model: Any) -> bool:
@@ -37,26 +42,39 @@ def takes_a_mean_off(model: Any) -> bool:
         An OpenVINO model with one input. Where an exporter has put the mean into the first
         convolution, nothing shows it.
     """
-    ahead, seen = [model.inputs[0].get_node()], set()
-    while ahead:
-        for user in _users(ahead.pop()):
-            kind = user.get_type_name()
-            if kind in _TAKES_OFF and _has_a_mean(user):
-                return True
-            if kind in _HANDS_ON and user.get_friendly_name() not in seen:
-                seen.add(user.get_friendly_name())
-                ahead.append(user)
-    return False
-
-
-def _users(node: Any) -> list[Any]:
-    return [port.get_node() for output in node.outputs() for port in output.get_target_inputs()]
-
-
-def _has_a_mean(node: Any) -> bool:
-    for value in node.input_values():
-        while value.get_node().get_type_name() == "Convert":
-            value = value.get_node().input_value(0)
-        if value.get_node().get_type_name() == "Constant" and prod(value.get_shape()) in (1, 3):
+    folded = model.clone()
+    manager = Manager()
+    manager.register_pass(ConstantFolding())
+    manager.run_passes(folded)
+    pixels = {folded.inputs[0].get_node().get_friendly_name()}
+    for op in folded.get_ordered_ops():
+        given = [value.get_node() for value in op.input_values()]
+        seen = [node.get_friendly_name() in pixels for node in given]
+        if not any(seen):
+            continue
+        kind = op.get_type_name()
+        if kind in ("Subtract", "Add") and _is_a_mean(kind, given, seen):
             return True
+        scaled = kind in ("Multiply", "Divide") and _constant(given[seen[0]]) is not None
+        if (
+            (kind in _HANDS_ON and seen[0])
+            or (kind == "Concat" and all(seen))
+            or (scaled and (seen[0] or kind == "Multiply"))
+        ):
+            pixels.add(op.get_friendly_name())
     return False
+
+
+def _is_a_mean(kind: str, given: list[Any], seen: list[bool]) -> bool:
+    values = _constant(given[seen[0]])
+    if values is None or values.size not in (1, 3) or (kind == "Subtract" and not seen[0]):
+        return False
+    off = values if kind == "Subtract" else -values
+    return bool((off >= _LEAST).all())
+
+
+def _constant(node: Any) -> NDArray[Any] | None:
+    """What a node gives whatever the image is; None where that depends on it."""
+    while node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    return np.asarray(node.get_data()) if node.get_type_name() == "Constant" else None

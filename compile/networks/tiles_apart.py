@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,10 @@ from kenpin.compile.networks.twins import TWIN_KINDS, twin
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["Look", "SeesTiles", "tiles_apart"]
+__all__ = ["SeesTiles", "WholeTiles", "tiles_apart"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
-# Of a tile, (C, S, S), all maps or features of it, (n, h, w, D) each, worse where a map is higher.
-Look = Callable[[U8], list[F32]]
 
 # Of the largest value: two tiles that are closer than this about a place that both see are alike.
 ALIKE = 0.1
@@ -32,6 +30,17 @@ ROOM_PX = 8
 WIDER_PX = 8
 
 
+class WholeTiles(NamedTuple):
+    """What a network says of all of a tile, its border too.
+
+    of        of a tile, (C, S, S) uint8, its maps or features, (n, h, w, D) each
+    features  whether places are compared by them; a map counts from 0, and is worse where higher
+    """
+
+    of: Callable[[U8], list[F32]]
+    features: bool = False
+
+
 class SeesTiles(Protocol):
     """A network whose tiles are tried.
 
@@ -40,8 +49,8 @@ class SeesTiles(Protocol):
 
     patch_stride_px: int
 
-    def whole_tiles(self) -> Look | None:
-        """What tells of a tile what the network says of all of it; None where none is tried."""
+    def whole_tiles(self) -> WholeTiles | None:
+        """What tells it; None where nothing is tried."""
         ...
 
 
@@ -75,6 +84,8 @@ def tiles_apart(name: str, network: SeesTiles, recipe: Recipe, files: Sequence[P
     if enough:
         wider = f"at {enough[0]} px it is {apart[enough[0]]:.0%}: set tiles.halo_px"
         wider += "" if tiles.stride_px is None else ", and leave tiles.stride_px out"
+    elif len(apart) == 1:
+        wider = "its tiles leave no room to try a wider one: raise tiles.size_px"
     elif best == tiles.halo_px:
         wider = "no wider one makes it less"
     return (
@@ -84,14 +95,14 @@ def tiles_apart(name: str, network: SeesTiles, recipe: Recipe, files: Sequence[P
     )
 
 
-def _apart(look: Look, recipe: Recipe, files: Sequence[Path], cell: int) -> dict[int, float]:
+def _apart(look: WholeTiles, recipe: Recipe, files: Sequence[Path], cell: int) -> dict[int, float]:
     """How far two tiles are apart about a place at most, as a share of the largest value seen.
 
     By the halo, px: the recipe's, and wider ones. Empty where a tile has but one value.
     """
     size, halo = recipe.tiles.size_px, recipe.tiles.halo_px
     blank = np.zeros((recipe.frame.channels, size, size), np.uint8)
-    steps = [size // said.shape[1] for said in look(blank)]
+    steps = [size // said.shape[1] for said in look.of(blank)]
     shift, step = SHIFT_PX, max(steps)
     while shift and recipe.tiles.core_px < shift + ROOM_PX:
         shift //= 2
@@ -102,13 +113,13 @@ def _apart(look: Look, recipe: Recipe, files: Sequence[Path], cell: int) -> dict
     apart = np.zeros((len(wider), len(steps)), np.float32)
     largest = apart.copy()
     for place in _places(recipe, files, shift):
-        pair = look(place[:, :size, :size]), look(place[:, shift:, shift:])
+        pair = look.of(place[:, :size, :size]), look.of(place[:, shift:, shift:])
         for number, (first, second) in enumerate(zip(*pair, strict=True)):
             for margin, (own, highest) in zip(wider, zip(apart, largest, strict=True), strict=True):
                 begin, moved, end = (n // steps[number] for n in (margin, shift, size - margin))
                 here = first[:, begin + moved : end, begin + moved : end]
                 there = second[:, begin : end - moved, begin : end - moved]
-                level = max(_largest(here), _largest(there))
+                level = max(_largest(part, look.features) for part in (here, there))
                 # Of what is no number the guard tells.
                 if np.isfinite(level):
                     highest[number] = max(highest[number], level)
@@ -117,9 +128,9 @@ def _apart(look: Look, recipe: Recipe, files: Sequence[Path], cell: int) -> dict
     return {margin: float(share) for margin, share in zip(wider, shares, strict=True)}
 
 
-def _largest(values: F32) -> float:
+def _largest(values: F32, features: bool) -> float:
     """Of a map its highest; of features, (n, h, w, D), how far they are from their mean at most."""
-    if values.shape[-1] == 1:
+    if not features:
         return float(values.max())
     return float(np.linalg.norm(values - values.mean(axis=(0, 1, 2)), axis=-1).max())
 

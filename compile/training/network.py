@@ -19,7 +19,7 @@ from kenpin.compile.good_images.images import GoodImages
 from kenpin.compile.good_images.places import InspectedPlaces
 from kenpin.compile.good_images.walk import GoodWalk
 from kenpin.compile.networks.quantize import convert
-from kenpin.compile.networks.tiles_apart import Look
+from kenpin.compile.networks.tiles_apart import WholeTiles
 from kenpin.compile.progress import Steps
 from kenpin.compile.training.claim import claim, remove
 from kenpin.compile.training.drawn import expect_room
@@ -146,7 +146,7 @@ class TrainedNetwork:
         if count > 1:
             left_min = (count - 1) * whole.best * whole.seconds / whole.steps / 60
             steps.say(
-                f"  {count - 1} more of {whole.best} steps each are left: about {left_min:.1f} min"
+                f"  {count - 1} more of {whole.best} steps each: about {left_min:.1f} min at most"
             )
         less = [whole] * folds
         for fold in np.flatnonzero(fresh):
@@ -243,7 +243,7 @@ class TrainedNetwork:
         heads, scales = [one.head for one in learned], [one.scale for one in learned]
         return Joint(self.plan.backbone, heads, self.plan.margin, scales).eval()
 
-    def whole_tiles(self) -> Look | None:
+    def whole_tiles(self) -> WholeTiles | None:
         """See `SeesTiles`: None of methods that judge a tile as a whole, and say so."""
         if self._spec.unfit_for_webs():
             return None
@@ -254,7 +254,7 @@ class TrainedNetwork:
             with torch.no_grad():
                 return [joint(torch.from_numpy(np.ascontiguousarray(tile[None]))).numpy()]
 
-        return of_tile
+        return WholeTiles(of_tile)
 
     @property
     def _done(self) -> _Trained:

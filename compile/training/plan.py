@@ -19,12 +19,15 @@ from kenpin.config.trained import TrainedSpec
 
 __all__ = ["Planned", "plan_for"]
 
+# Of the map of a method that looks at no backbone.
+GRID_PX = 8
+
 
 @dataclass(frozen=True)
 class Planned:
     """What a head is made for, and what the manifest says about it.
 
-    name            of the backbone, or of all of them
+    name            of the backbone, or of all of them; "none" where nothing looks at one
     layers          that are tapped
     weights_sha256  of what they were given; None if none needs any
     """
@@ -80,12 +83,14 @@ def plan_for(recipe: Recipe, method: TrainedSpec, weights: Path | None) -> Plann
         If tiles, layers and method do not fit each other, or the weights cannot be had.
     """
     own, channels = recipe.backbone, recipe.frame.channels
+    BACKBONES.find(own.name)
     looks = [(_on_grid(spec, own), strides) for spec, strides in method.looks_at(own)]
     web = recipe.frame.geometry == "continuous"
-    found = _backbones(looks, own, channels, weights, web=web)
+    found = _backbones([look for look in looks if look[1]], own, channels, weights, web=web)
     networks = [one.built.network for one in found.values()]
     backbone = networks[0] if len(networks) == 1 else SideBySide(networks)
-    grid = min(one.built.grid_px for one in found.values())
+    grids = [one.built.grid_px for one in found.values()] or [own.grid_px or GRID_PX]
+    grid = min(grids)
     _fits(recipe, backbone, grid)
 
     def plan(seen: Backbone, fresh: partial[Backbone], *members: MemberPlan) -> HeadPlan:
@@ -94,13 +99,16 @@ def plan_for(recipe: Recipe, method: TrainedSpec, weights: Path | None) -> Plann
 
     members = []
     for spec, strides in looks if len(looks) > 1 else []:
+        if not strides:
+            members.append(MemberPlan(plan(SideBySide([]), partial(_all_fresh, [])), ()))
+            continue
         one = found[spec]
         seen = one.tapped(strides)
         numbers = tuple(one.first + number for number in seen.numbers)
         members.append(MemberPlan(plan(seen, partial(one.fresh, seen)), numbers))
     return Planned(
         plan(backbone, partial(_all_fresh, list(found.values())), *members),
-        " and ".join(spec.name for spec in found),
+        " and ".join(spec.name for spec in found) or "none",
         _layers(list(found.values())),
         _digest([one.built.weights_sha256 for one in found.values()]),
     )
@@ -136,12 +144,13 @@ def _backbones(
 
 def _fits(recipe: Recipe, backbone: Backbone, grid_px: int) -> None:
     size, halo = recipe.tiles.size_px, recipe.tiles.halo_px
-    coarsest = max(backbone.taps, key=lambda tap: tap.stride_px)
-    unit = max(grid_px, coarsest.stride_px)
+    units = {tap.stride_px: f"the stride of {tap.layer}" for tap in backbone.taps}
+    unit = max([grid_px, *units])
     if size % unit:
+        what = units.get(unit, "the distance of its places")
         raise ConfigError(
-            f"tiles.size_px {size} is not a multiple of {unit}, the stride of "
-            f"{coarsest.layer}, whose map would be stretched; use a multiple of it"
+            f"tiles.size_px {size} is not a multiple of {unit}, {what}, and the map would be "
+            "stretched; use a multiple of it"
         )
     if halo % grid_px:
         raise ConfigError(
