@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kenpin.config.errors import ConfigError
 
@@ -70,11 +71,28 @@ class Coupling(nn.Module):
         return torch.cat(parts, dim=1), scale.sum(dim=1, keepdim=True)
 
 
-class Flow(nn.Module):
-    """Couplings one after the other, the halves speaking in turn.
+class _Shuffled(nn.Module):
+    """Channels in another order, drawn once: (N, C, h, w) to the same.
 
-    The paper's fixed random order of channels between couplings is left out: what chooses
-    channels costs OpenVINO more than a coupling.
+    As a convolution, for what chooses channels costs OpenVINO more than a coupling.
+    """
+
+    order: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        drawn = torch.eye(channels)[torch.randperm(channels)]
+        self.register_buffer("order", drawn.reshape(channels, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return functional.conv2d(x, self.order)
+
+
+class Flow(nn.Module):
+    """Couplings one after the other, the halves speaking in turn, of channels shuffled before each.
+
+    Else the same channels would be told by the same others all along: see decision 73.
     """
 
     def __init__(self, channels: int, subnets: list[Subnet], condition_channels: int = 0) -> None:
@@ -83,12 +101,13 @@ class Flow(nn.Module):
             Coupling(channels, number % 2 == 0, subnet, condition_channels)
             for number, subnet in enumerate(subnets)
         )
+        self.orders = nn.ModuleList(_Shuffled(channels) for _ in subnets)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(N, C, h, w) features to noise, and the logarithm of the determinant at each place."""
         total: Tensor | None = None
-        for coupling in self.couplings:
-            x, own = coupling(x, condition)
+        for order, coupling in zip(self.orders, self.couplings, strict=True):
+            x, own = coupling(order(x), condition)
             total = own if total is None else total + own
         assert total is not None, "a flow has a coupling"
         return x, total
