@@ -53,24 +53,21 @@ def takes_a_mean_off(model: Any) -> bool:
         if not any(seen):
             continue
         kind = op.get_type_name()
-        if kind in ("Subtract", "Add") and _is_a_mean(kind, given, seen):
-            return True
-        scaled = kind in ("Multiply", "Divide") and _constant(given[seen[0]]) is not None
-        if (
-            (kind in _HANDS_ON and seen[0])
-            or (kind == "Concat" and all(seen))
-            or (scaled and (seen[0] or kind == "Multiply"))
+        # What pixels are added to, or taken off, or scaled by, where there is such a thing.
+        other = _constant(given[1 if seen[0] else 0]) if len(given) == 2 else None
+        if other is not None and (
+            (kind == "Subtract" and seen[0] and _is_a_mean(other))
+            or (kind == "Add" and _is_a_mean(-other))
         ):
+            return True
+        scaled = other is not None and (kind == "Multiply" or (kind == "Divide" and seen[0]))
+        if scaled or (kind in _HANDS_ON and seen[0]) or (kind == "Concat" and all(seen)):
             pixels.add(op.get_friendly_name())
     return False
 
 
-def _is_a_mean(kind: str, given: list[Any], seen: list[bool]) -> bool:
-    values = _constant(given[seen[0]])
-    if values is None or values.size not in (1, 3) or (kind == "Subtract" and not seen[0]):
-        return False
-    off = values if kind == "Subtract" else -values
-    return bool((off >= _LEAST).all())
+def _is_a_mean(values: NDArray[Any]) -> bool:
+    return values.size in (1, 3) and bool((values >= _LEAST).all())
 
 
 def _constant(node: Any) -> NDArray[Any] | None:

@@ -236,19 +236,19 @@ class TrainedNetwork:
         """What was trained on all good images, and on which tiles."""
         return self._done.whole.head, self._done.pool
 
-    def joint(self, *, apart: bool = False) -> Joint:
-        """The same in torch, in evaluation mode."""
+    def joint(self, *, apart: bool = False, border: bool = False) -> Joint:
+        """The same in torch, in evaluation mode; `border`: of whole tiles, not of cores."""
         done = self._done
         learned = done.folds if apart else [done.whole]
         heads, scales = [one.head for one in learned], [one.scale for one in learned]
-        return Joint(self.plan.backbone, heads, self.plan.margin, scales).eval()
+        margin = 0 if border else self.plan.margin
+        return Joint(self.plan.backbone, heads, margin, scales).eval()
 
     def whole_tiles(self) -> WholeTiles | None:
         """See `SeesTiles`: None of methods that judge a tile as a whole, and say so."""
         if self._spec.unfit_for_webs():
             return None
-        whole = self._done.whole
-        joint = Joint(self.plan.backbone, [whole.head], 0, [whole.scale]).eval()
+        joint = self.joint(border=True)
 
         def of_tile(tile: U8) -> list[F32]:
             with torch.no_grad():

@@ -83,6 +83,7 @@ def plan_for(recipe: Recipe, method: TrainedSpec, weights: Path | None) -> Plann
         If tiles, layers and method do not fit each other, or the weights cannot be had.
     """
     own, channels = recipe.backbone, recipe.frame.channels
+    # Where nothing looks at it, its name is at least one that there is.
     BACKBONES.find(own.name)
     looks = [(_on_grid(spec, own), strides) for spec, strides in method.looks_at(own)]
     web = recipe.frame.geometry == "continuous"
