@@ -25,7 +25,7 @@ from kenpin.compile.training.claim import claim, remove
 from kenpin.compile.training.drawn import drawn_into, expect_room
 from kenpin.compile.training.head import TrainedHead
 from kenpin.compile.training.network import TrainedNetwork
-from kenpin.compile.training.pool import Chosen, Pool, choose
+from kenpin.compile.training.pool import Pool, choose
 from kenpin.compile.training.trainer import Learned, Trainer, TrainingLook, _Quality
 from kenpin.config.ensemble import EnsembleSpec
 from kenpin.config.errors import ConfigError
@@ -551,11 +551,9 @@ def test_folds_take_as_many_steps_and_what_minutes_cut_short_can_be_repeated(
     asked: list[tuple[int, float, bool]] = []
     less = [0.85, 0.81]
 
-    def learned(
-        _: Any, pool: Pool, chosen: Chosen, spec: TrainedSpec, *rest: Any, to_end: bool = False
-    ) -> Learned:
-        asked.append((spec.steps, spec.minutes, to_end))
-        if to_end:
+    def learned(_: Any, one: Trainer, name: str, steps: Steps) -> Learned:
+        asked.append((one.spec.steps, one.spec.minutes, one.to_end))
+        if one.to_end:
             return Learned(head, 1.0, 60, 60, less[len(asked) - 2], "steps", 1800.0)
         return Learned(head, 1.0, 90, 60, 0.9, "minutes", 1800.0)
 
@@ -568,6 +566,12 @@ def test_folds_take_as_many_steps_and_what_minutes_cut_short_can_be_repeated(
     # Of 30 min for 90 steps.
     assert said[-1] == "  2 more of 60 steps each: about 40.0 min at most"
     assert asked == [(2, 10, False), (60, np.inf, True), (60, np.inf, True)]
+    # Interrupted when the first of these two was over and the second at its 30th step.
+    behind, asked[:] = [60, 30], []
+    monkeypatch.setattr(Trainer, "taken", lambda _: behind.pop(0))
+    trained(tiny, tmp_path, f'name="stfpm",{BRIEF}')
+    assert said[-1] == "  2 more of 60 steps each: about 10.0 min at most"
+    monkeypatch.setattr(Trainer, "taken", lambda _: 0)
     # A fold that has learned much less sets the threshold all the same.
     less[:], asked[:] = [0.85, 0.79], []
     trained(tiny, tmp_path, f'name="stfpm",{BRIEF}')
@@ -589,6 +593,8 @@ def test_a_training_that_is_told_its_steps_takes_them(tmp_path: Path) -> None:
     begun = Counting()
     begun.worse_after = 6
     run(trainer(tmp_path / "b.pt", steps=7, to_end=True), begun)
+    assert trainer(tmp_path / "b.pt", steps=6, to_end=True).taken() == 0
+    assert trainer(tmp_path / "b.pt", steps=12, to_end=True).taken() == 7
     again, _ = run(trainer(tmp_path / "b.pt", steps=12, to_end=True), seen)
     # That it was to end before is no matter, but that it was to end later is.
     assert seen.seen == head.seen[7:]

@@ -134,7 +134,7 @@ class TrainedNetwork:
             "command goes on with them"
         )
         name = f"train {spec.name}, {{}} of {count}".format
-        whole = self._train(pool, every, spec, name(1), folder / "whole.pt", steps)
+        whole = self._train(self._trainer(pool, every, spec, folder / "whole.pt"), name(1), steps)
         if whole.ended == "minutes":
             steps.say(
                 f"  ended by minutes, another run ends elsewhere; method.steps = {whole.steps} "
@@ -143,15 +143,21 @@ class TrainedNetwork:
         # What a network says of tiles that it has not seen changes with every step that it takes:
         # those of the folds take as many, whatever would be their best or however long it takes.
         same = spec.model_copy(update={"steps": whole.best, "minutes": math.inf})
-        if count > 1:
-            left_min = (count - 1) * whole.best * whole.seconds / whole.steps / 60
+        more = {
+            fold: self._trainer(
+                pool, chosen[fold], same, folder / f"without-{fold}.pt", to_end=True
+            )
+            for fold in np.flatnonzero(fresh)
+        }
+        if more:
+            left = sum(whole.best - one.taken() for one in more.values())
+            left_min = left * whole.seconds / whole.steps / 60
             steps.say(
-                f"  {count - 1} more of {whole.best} steps each: about {left_min:.1f} min at most"
+                f"  {len(more)} more of {whole.best} steps each: about {left_min:.1f} min at most"
             )
         less = [whole] * folds
-        for fold in np.flatnonzero(fresh):
-            label, file = name(2 + sum(fresh[:fold])), folder / f"without-{fold}.pt"
-            less[fold] = self._train(pool, chosen[fold], same, label, file, steps, to_end=True)
+        for number, (fold, one) in enumerate(more.items(), 2):
+            less[fold] = self._train(one, name(number), steps)
         worst = min(one.separation for one in less)
         if worst < whole.separation - WORSE:
             steps.say(
@@ -170,22 +176,14 @@ class TrainedNetwork:
         with contextlib.suppress(OSError):
             self._folder.parent.rmdir()
 
-    def _train(
-        self,
-        pool: Pool,
-        chosen: Chosen,
-        spec: TrainedSpec,
-        name: str,
-        file: Path,
-        steps: Steps,
-        *,
-        to_end: bool = False,
-    ) -> Learned:
+    def _trainer(
+        self, pool: Pool, chosen: Chosen, spec: TrainedSpec, file: Path, *, to_end: bool = False
+    ) -> Trainer:
         plan = self.plan
+        return Trainer(plan.backbone, pool, chosen, spec, plan.halo_px, plan.margin, file, to_end)
+
+    def _train(self, trainer: Trainer, name: str, steps: Steps) -> Learned:
         head = self._new_head()
-        trainer = Trainer(
-            plan.backbone, pool, chosen, spec, plan.halo_px, plan.margin, file, to_end
-        )
         reported_s = 0.0
         with steps.step(name) as progress:
 

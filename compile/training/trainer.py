@@ -109,6 +109,11 @@ class Trainer:
     to_end: bool = False
     clock: Clock = time.monotonic
 
+    def taken(self) -> int:
+        """Steps that are behind it already, from a training that was interrupted."""
+        saved = self._saved()
+        return 0 if saved is None else int(saved["counts"][0])
+
     def train(self, head: TrainedHead, on_look: Callable[[TrainingLook], None]) -> Learned:
         """Train a head, or go on with it, and leave it as it was at its best.
 
@@ -122,7 +127,7 @@ class Trainer:
         twins = drawn_into(good, spec.twins, self.halo_px, self._random(TWINS))
         every = spec.every if head.learns else 1
         state = _State(head)
-        if (saved := load_checkpoint(self.file)) is not None and self._goes_on(saved):
+        if (saved := self._saved()) is not None:
             state.take(saved)
             if self.to_end and state.best_step != spec.steps:
                 # It was looked at where it was to end before.
@@ -164,16 +169,20 @@ class Trainer:
         head.measure(self._batches(self.pool.tiles, self.chosen.measure))
         state.note(self._quality(head, good, twins))
 
-    def _goes_on(self, saved: dict[str, Any]) -> bool:
-        """Whether a training with these settings would have come by what was saved.
+    def _saved(self) -> dict[str, Any] | None:
+        """What it goes on from: what was saved, if it would have come by that with its settings.
 
         How long it may take is not in its digest, so that it can be given more.
         """
+        saved = load_checkpoint(self.file)
+        if saved is None:
+            return None
         counts: list[int] = [*saved["counts"], saved["longest"]]
         step, _, waited, longest = counts
         # A wait that ended with something better must have been shorter than what ends a training.
         patience = self.spec.patience
-        return step <= self.spec.steps and waited <= patience and longest < patience
+        comes_by = step <= self.spec.steps and waited <= patience and longest < patience
+        return saved if comes_by else None
 
     def _stands(self, state: _State) -> TrainingLook:
         left_s = self._left(state)
