@@ -12,7 +12,7 @@ import numpy as np
 
 from kenpin.camera.files.images import encode_float_tiff
 from kenpin.config.output import MAP_FORMATS, folder_to_write
-from kenpin.runtime.judging.join import upsample
+from kenpin.runtime.judging.join import at_pixels
 from kenpin.runtime.judging.pipeline import Judgement
 from kenpin.runtime.judging.verdict import Verdict
 
@@ -85,7 +85,7 @@ class MapFolder:
         if score_map is not None:
             stem = Path(name).with_suffix("").as_posix().strip("/").replace("/", "-")
             file = f"{number:06d}-{stem}.{self._kind}"
-            self._write(file, upsample(score_map, *(size or score_map.frame_size)))
+            self._write(file, at_pixels(score_map, *(size or score_map.frame_size)))
         self._scores.add(_row(number, name, file, verdict))
         for row in _boxes(verdict):
             self._boxes.add((number, name, *row))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference
-from kenpin.runtime.judging.join import Joiner, ScoreMap, smooth, upsample
+from kenpin.runtime.judging.join import Joiner, ScoreMap, at_pixels, smooth, upsample
 from kenpin.runtime.judging.tiling import TileGrid
 
 seeds = st.integers(0, 2**32 - 1)
@@ -178,3 +178,6 @@ def test_the_map_of_a_resized_image_is_stretched_back_over_it():
     assert full.shape == (320, 128)
     y, x = divmod(int(full.argmax()), 128)
     assert (y // 80, x // 16) == (1, 6)
+    assert np.argwhere(at_pixels(peak, 320, 128)).mean(axis=0).tolist() == [119.5, 103.5]
+    # A frame may end within a square, whose middle then no pixel has.
+    assert at_pixels(replace(peak, frame_size=(30, 59)), 30, 59).shape == (30, 59)

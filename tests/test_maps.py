@@ -15,7 +15,6 @@ from kenpin.camera.frame import Frame
 from kenpin.compile.cli import main as edge_compile
 from kenpin.config.exits import Exit
 from kenpin.runtime.bundles.bundle import Bundle
-from kenpin.runtime.judging.join import upsample
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.replay import main as edge_replay
 
@@ -43,9 +42,13 @@ def test_a_replay_writes_the_map_of_each_frame_and_what_was_said_of_it(
         stored = np.load(file) if kind == "npy" else cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
         assert stored is not None
         assert stored.dtype == np.float32
-        np.testing.assert_array_equal(stored, upsample(judged.score_map, *pixels.shape))
+        squares, stride = judged.score_map.values, judged.score_map.stride_px
+        whole = np.repeat(np.repeat(squares, stride, axis=0), stride, axis=1)
+        np.testing.assert_array_equal(stored, whole[: pixels.shape[0], : pixels.shape[1]])
         verdict = judged.verdict
-        assert float(row["score"]) == verdict.score
+        # Whoever holds the map against the threshold comes to the same verdict, and place.
+        peak = stored[int(row["peak_y_px"]), int(row["peak_x_px"])]
+        assert float(row["score"]) == verdict.score == stored.max() == peak
         assert float(row["threshold_ok"]) == pipeline.thresholds.ok
         assert (row["verdict"], row["reason"]) == (verdict.outcome.name, verdict.reason or "")
         own = [box for box in boxes if box["name"] == row["name"]]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kenpin.runtime.judging.tiling import TileGrid
 
-__all__ = ["Joiner", "ScoreMap", "gaussian_taps", "smooth", "upsample"]
+__all__ = ["Joiner", "ScoreMap", "at_pixels", "gaussian_taps", "smooth", "upsample"]
 
 F32 = NDArray[np.float32]
 
@@ -199,6 +199,21 @@ def _blurred(values: F32, sigma: float) -> F32:
     side = 2 * math.ceil(REACH_SIGMAS * sigma) + 1
     blurred = cv2.GaussianBlur(values, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101)
     return blurred.astype(np.float32, copy=False)
+
+
+def at_pixels(score_map: ScoreMap, height: int, width: int) -> F32:
+    """What the map says of each pixel of an image of (height, width), for tools.
+
+    Each has the value of the square that its middle lies in, and none has another: above a
+    threshold lie the squares that the bundle rejects for.
+    """
+    rows, cols = (
+        np.minimum((np.arange(size) + 0.5) * frame / size // score_map.stride_px, count - 1)
+        for size, frame, count in zip(
+            (height, width), score_map.frame_size, score_map.values.shape, strict=True
+        )
+    )
+    return score_map.values[np.ix_(rows.astype(np.intp), cols.astype(np.intp))]
 
 
 def upsample(score_map: ScoreMap, height: int, width: int) -> F32:
