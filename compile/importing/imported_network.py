@@ -92,9 +92,11 @@ class ImportedNetwork:
         method = recipe.method
         if isinstance(method, ImportedSpec):
             if self.said.features:
+                raise ConfigError(self._judges_no_features(inner))
+            if recipe.images.mask is not None and self.said.map is None:
                 raise ConfigError(
-                    "model.features are for a method that judges by them; set method.name to "
-                    "padim or patchcore"
+                    f"{self.file.name} gives one score for a whole tile, of which images.mask "
+                    "cannot leave out a part; name a model.map, or remove images.mask"
                 )
             if recipe.frame.geometry == "continuous" and self.said.map is None:
                 raise ConfigError(
@@ -129,6 +131,18 @@ class ImportedNetwork:
             )
         self.layers: tuple[str, ...] = self.said.names
         self.dimensions = int(self.model(self.batch_of_its_own or 1).outputs[0].shape[3])
+
+    def _judges_no_features(self, inner: Any) -> str:
+        """Why the method imported cannot judge by what is named, or taken for, features."""
+        remedy = "to judge by them set method.name to padim or patchcore"
+        if self._spec.features:
+            return f"model.features are for a method that judges by them; {remedy}"
+        name = self.said.features[0]
+        shape = [int(n) for n in output_of(inner, name).shape]
+        return (
+            f"{self.file.name}: its output {name} has the shape {shape}, and a map has one "
+            f"channel; export that of the defect alone, or, where these are features, {remedy}"
+        )
 
     def _fits_the_grid(self) -> None:
         """Networks of tiles: as many as the frame has, each in its place."""

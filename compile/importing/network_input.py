@@ -79,12 +79,44 @@ class NetworkInput:
                 f"{file.name} looks at {self._colours} channels, and model.mean has "
                 f"{len(spec.mean)} numbers; give one, or one for each channel"
             )
+        if asked := self._asked():
+            raise ConfigError(f"{file.name}: nothing tells {'; nor '.join(asked)}")
+        self._expect_one_measure()
+
+    def _asked(self) -> list[str]:
+        """What cannot be seen and is not said, and what says it: all of it at once."""
+        spec, kind, asked = self._spec, self._port.element_type, []
+        if self.anomalib:
+            return []
+        if spec.values is None and kind != ov.Type.u8:
+            asked.append("whether its pixels go from 0 to 1 or to 255: set model.values")
         # Whole numbers are normalised within, if at all.
-        if kind.is_real() and not (spec.mean or self.normalises or self.anomalib):
+        if kind.is_real() and not (spec.mean or self.normalises):
+            asked.append(
+                "whether its pixels are normalised before it: set model.mean and model.std to what "
+                "it was trained with, in the measure of model.values, or to [0] and [1] where it "
+                "takes pixels as they are"
+            )
+        if spec.colours is None and self._colours == 3 == self._recipe.frame.channels:
+            asked.append("the order of its colours: set model.colours to rgb or bgr")
+        return asked
+
+    def _expect_one_measure(self) -> None:
+        """A mean of pixels from 0 to 1 taken off pixels up to 255 would leave no picture."""
+        spec = self._spec
+        if not spec.normalises:
+            return
+        numbers = [abs(part) for part in (*spec.mean, *spec.std)]
+        said = f"model.mean {list(spec.mean)} and model.std {list(spec.std)} are of pixels"
+        if self._values == "0..255" and max(numbers) <= 1:
             raise ConfigError(
-                f"{file.name}: nothing tells whether its pixels are normalised before it; set "
-                "model.mean and model.std to what it was trained with, in the measure of "
-                "model.values, or to [0] and [1] where it takes pixels as they are"
+                f"{said} from 0 to 1, and model.values is 0..255; set it to 0..1, or multiply them "
+                "by 255"
+            )
+        if self._values == "0..1" and max(numbers) > 1:
+            raise ConfigError(
+                f"{said} from 0 to 255, and model.values is 0..1; set it to 0..255, or divide them "
+                "by 255"
             )
 
     def shape(self, batch: int) -> list[int]:
@@ -115,9 +147,9 @@ class NetworkInput:
                 "in colour"
             )
         spec = self._spec
-        if self._colours == 3 and frame_channels == 3 and self._order() == "bgr":
+        if self._colours == 3 and frame_channels == 3 and spec.colours == "bgr":
             shown = opset.gather(shown, np.array([2, 1, 0]), np.array(1))
-        if self._values(port) == "0..1":
+        if self._values == "0..1":
             shown = opset.divide(shown, np.float32(255))
         if spec.normalises:
             mean, std = (
@@ -144,10 +176,10 @@ class NetworkInput:
         height, width = self.seen
         planes = np.broadcast_to(tile, (self._colours, *tile.shape[1:]))[:, :height, :width]
         image: NDArray[Any] = planes.astype(np.float32)
-        if len(tile) == 3 and self._order() == "bgr":
+        if len(tile) == 3 and self._spec.colours == "bgr":
             image = image[::-1]
         port = self._port
-        if self._values(port) == "0..1":
+        if self._values == "0..1":
             image = image / np.float32(255)
         if self._spec.normalises:
             mean, std = (
@@ -159,34 +191,19 @@ class NetworkInput:
         kind = np.float32 if port.element_type == ov.Type.f16 else port.element_type.to_dtype()
         return np.ascontiguousarray(image[None]).astype(kind)
 
-    def _order(self) -> str:
-        if self._spec.colours is None and not self.anomalib:
-            raise ConfigError(
-                f"{self._file.name}: nothing tells the order of its colours; set model.colours to "
-                "rgb or bgr"
-            )
-        return self._spec.colours or "rgb"
-
-    def _values(self, port: Any) -> str:
-        if self._spec.values is not None:
-            return self._spec.values
-        if self.anomalib:
-            return "0..1"
-        if port.element_type == ov.Type.u8:
-            return "0..255"
-        raise ConfigError(
-            f"{self._file.name}: nothing tells whether its pixels go from 0 to 1 or to 255; set "
-            "model.values"
-        )
+    @property
+    def _values(self) -> str:
+        return self._spec.values or ("0..1" if self.anomalib else "0..255")
 
     def __str__(self) -> str:
         layout = "NHWC" if self._channels_last else "NCHW"
-        values = self._values(self._port)
         height, width = self.seen
         where = "normalised inside" if self.normalises else "as they are"
         if self._spec.normalises:
             where = "normalised before it"
-        return f"input {layout} {height} x {width}, {self._colours} colours, {values}, {where}"
+        return (
+            f"input {layout} {height} x {width}, {self._colours} colours, {self._values}, {where}"
+        )
 
 
 def cut(found: Any, first: Sequence[int], size: Sequence[int], axes: Sequence[int]) -> Any:
