@@ -48,24 +48,27 @@ class FirstRecipe:
     assumed: list[str]
 
 
-def first_recipe(look: FolderLook, name: str) -> FirstRecipe:
-    """The recipe that a look suggests."""
+def first_recipe(look: FolderLook, name: str, *, imports: bool = False) -> FirstRecipe:
+    """The recipe that a look suggests.
+
+    `imports`: for somebody else's network, which says itself what its tiles and method are.
+    """
     assumed: list[str] = []
+    judges = [_whose] if imports else [_tiles, _backbone, _method]
     tables = [
         _images(look, assumed),
         _frame(look, assumed),
-        _tiles(look, assumed),
-        _backbone(look, assumed),
-        _method(look, assumed),
+        *(table(look, assumed) for table in judges),
         _threshold(look, assumed),
         *([WEB_ZONES] if look.web else []),
     ]
+    then = "import MODEL" if imports else "build"
     head = [f"# Written by edge-compile init from {len(look.files)} images. It assumes that", "#"]
     head += [f"# * {line}" for line in map(_on_one_line, assumed)]
     head += [
         "#",
         "# Change what is wrong; docs/images.md, docs/thresholds.md and the examples in config/",
-        "# say what else there is. Then: edge-compile build THIS_FILE -o bundles",
+        f"# say what else there is. Then: edge-compile {then} THIS_FILE -o bundles",
         "",
         f'name = "{name}"',
     ]
@@ -209,6 +212,14 @@ def _method(look: FolderLook, assumed: list[str]) -> str:
         f"what is shown does not always lie alike (likeness {look.alike:.2f}): places do not count"
     )
     return '[method]\nname = "patchcore"\ncoreset_rows = 2000'
+
+
+def _whose(_: FolderLook, assumed: list[str]) -> str:
+    assumed.append("the network that is imported gives a map or a score, in tiles of its own")
+    return (
+        "[model]                  # only what its file does not tell: see docs/import.md\n"
+        '# values = "0..1"\n# mean = [0.485, 0.456, 0.406]\n# std = [0.229, 0.224, 0.225]'
+    )
 
 
 def _threshold(look: FolderLook, assumed: list[str]) -> str:

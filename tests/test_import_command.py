@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,13 @@ import openvino as ov
 import pytest
 from openvino import opset13 as opset
 
+from kenpin.camera.files.images import write_png
+from kenpin.camera.synthetic import SyntheticWeb
+from kenpin.compile.cli import main as edge_compile
+from kenpin.compile.evaluation.prove import expect_provable
 from kenpin.compile.importing.imported_network import ImportedNetwork
 from kenpin.config.errors import ConfigError
+from kenpin.config.exits import Exit
 from test_imported import SIZE, deviation, grey, recipe_of, saved
 
 
@@ -61,3 +67,49 @@ def test_a_mask_leaves_nothing_out_of_a_score(tmp_path: Path) -> None:
     masked = recipe.images.model_copy(update={"mask": tmp_path / "mask.png"})
     with pytest.raises(ConfigError, match=r"one score for a whole tile, of which images\.mask"):
         ImportedNetwork(recipe.model_copy(update={"images": masked}))
+
+
+def test_what_cannot_be_proved_is_told_before_a_build(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expect_provable(recipe_of(tmp_path, deviation(tmp_path, "map", "score"), model={"map": "map"}))
+    image = opset.parameter([1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    features = opset.relu(opset.concat([grey(image, False)] * 4, 1))
+    by_features = recipe_of(
+        tmp_path, saved(tmp_path, image, features=features), method={"name": "padim"}
+    )
+    with pytest.raises(ConfigError, match=r"model\.xml gives features, of which padim makes maps"):
+        expect_provable(by_features)
+    plain = deviation(tmp_path, "map")
+    with pytest.raises(ConfigError, match="which INT8 does not keep"):
+        expect_provable(recipe_of(tmp_path, plain, quantize={"precision": "int8"}))
+    names = ("anomaly_map", "pred_score")
+    theirs = recipe_of(tmp_path, deviation(tmp_path, "map", "score", batch=1, names=names))
+    with pytest.raises(ConfigError, match=r"--anomalib .*nowhere: cannot be run \(No such file"):
+        expect_provable(theirs, tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="cannot run Anomalib's OpenVINOInferencer"):
+        expect_provable(theirs, Path(sys.executable))
+    command = ["import", str(plain), "recipe.toml", "-o", str(tmp_path / "store")]
+    assert edge_compile([*command, "--anomalib", "python"]) == Exit.CONFIG
+    assert "give --prove, too" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_folder_of_images_is_recipe_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles and method are the network's own, so the first recipe leaves them to it."""
+    images = tmp_path / "parts"
+    images.mkdir()
+    # Of a web each, for pieces of one would be taken for it.
+    for number in range(8):
+        write_png(images / f"{number}.png", SyntheticWeb(SIZE, SIZE, number).frame(0).pixels)
+    monkeypatch.chdir(tmp_path)
+    file = deviation(tmp_path, "map")
+    said = 'model={values="0..1",mean=[0],std=[1]}'
+    command = ["import", str(file), str(images), "-o", "bundles", "--prove", "--set", said]
+    command += ["--set", "report.twins_each=0", "--set", 'threshold.false_rejects="20%"']
+    assert edge_compile(command) == 0, capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "sees the frame as a whole" in told.out + told.err
+    assert "edge-compile import MODEL THIS_FILE" in Path("parts.toml").read_text()

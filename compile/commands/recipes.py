@@ -80,14 +80,21 @@ def _build(options: argparse.Namespace, *, current: bool) -> Bundle:
 
 def import_model(options: argparse.Namespace) -> int:
     """Compile a recipe around a network of the user's own."""
-    from kenpin.compile.evaluation.prove import prove
+    from kenpin.compile.evaluation.prove import expect_provable, prove
 
+    if options.anomalib and not options.prove:
+        raise ConfigError(
+            "--anomalib says what proves a bundle; give --prove, too, or leave it out"
+        )
     # As TOML's basic strings are JSON's.
     options.set = [*options.set, f"model.file={json.dumps(str(options.model.resolve()))}"]
+    options.recipe = _recipe_file(options.recipe, imports=True)
+    recipe = load_recipe(options.recipe, options.set)
+    if options.prove:
+        expect_provable(recipe, options.anomalib)
     bundle = _build(options, current=not options.prove)
     if not options.prove:
         return Exit.DONE
-    recipe = load_recipe(_recipe_file(options.recipe), options.set)
     proof = prove(recipe, bundle, options.anomalib)
     plain_console().print(str(proof), soft_wrap=True)
     if not proof.holds:
@@ -161,15 +168,18 @@ def tune_recipe(options: argparse.Namespace) -> int:
     return tune(options, recipe_with_images(load_recipe(options.recipe, options.set)))
 
 
-def _recipe_file(given: Path) -> Path:
-    """The recipe's file; of a folder of images the one that `init` wrote, now or before."""
+def _recipe_file(given: Path, *, imports: bool = False) -> Path:
+    """The recipe's file; of a folder of images the one that `init` wrote, now or before.
+
+    `imports`: whether somebody else's network is to judge, whose tiles and method are its own.
+    """
     if not given.is_dir():
         return given
     from kenpin.compile.good_images.first_look import find_good
 
     file = _first_name(given)
     if not file.exists():
-        _write_first(given, file)
+        _write_first(given, file, imports=imports)
         return file
     said, meant = load_recipe(file).images.good, find_good(given)[0]
     if said.resolve() != meant.resolve():
@@ -187,7 +197,7 @@ def _first_name(folder: Path) -> Path:
     return Path(f"{bundle_name(folder)}.toml")
 
 
-def _write_first(folder: Path, file: Path) -> None:
+def _write_first(folder: Path, file: Path, *, imports: bool = False) -> None:
     """Look at a folder, write a recipe and a contact sheet, and say what was assumed."""
     from kenpin.camera.files.images import write_png
     from kenpin.compile.first_recipe import bundle_name, contact_sheet, first_recipe
@@ -199,7 +209,7 @@ def _write_first(folder: Path, file: Path) -> None:
     with Steps(plain_console()) as steps:
         with steps.step("look at the images") as progress:
             look = look_at(folder, progress)
-        first = first_recipe(look, bundle_name(folder))
+        first = first_recipe(look, bundle_name(folder), imports=imports)
         _write_recipe(file, first.text)
         try:
             write_png(sheet, contact_sheet(look))

@@ -40,7 +40,7 @@ from kenpin.runtime.judging.tiling import TileGrid
 silence()
 import openvino as ov  # noqa: E402
 
-__all__ = ["ALLOWED", "Proof", "alone", "prove"]
+__all__ = ["ALLOWED", "Proof", "alone", "expect_provable", "prove"]
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -91,6 +91,40 @@ class Proof:
         )
 
 
+def expect_provable(recipe: Recipe, anomalib: Path | None = None) -> None:
+    """Before a build's minutes: whether its bundle can be proved.
+
+    The network alone is asked about a grey image, so that whatever keeps it from an answer shows.
+
+    Parameters
+    ----------
+    anomalib
+        See `prove`.
+
+    Raises
+    ------
+    ConfigError
+        If the network gives features, whose maps are not its own, is to become INT8, or cannot
+        be run alone.
+    """
+    recipe = recipe_with_own_tiles(recipe)
+    network = ImportedNetwork(recipe)
+    if not isinstance(network.method, ImportedSpec):
+        raise ConfigError(
+            f"--prove compares maps and scores, and {network.file.name} gives features, of which "
+            f"{network.method.name} makes maps; leave it out"
+        )
+    if recipe.quantize.precision == "int8":
+        raise ConfigError(
+            f"--prove allows {ALLOWED:g} of the largest value, which INT8 does not keep; prove the "
+            'network with quantize.precision = "fp32", and leave --prove out for INT8, which the '
+            "build's guard compares with that"
+        )
+    size = network.size
+    shape = (len(network.file.files), recipe.frame.channels, size, size)
+    alone(network, np.full(shape, 128, np.uint8), anomalib)
+
+
 def prove(recipe: Recipe, bundle: Bundle, anomalib: Path | None = None) -> Proof:
     """Run good images and twins of them through the bundle and through the network alone.
 
@@ -101,17 +135,11 @@ def prove(recipe: Recipe, bundle: Bundle, anomalib: Path | None = None) -> Proof
     anomalib
         The Python of an environment with Anomalib, whose inferencer is asked; None takes
         this one's, if it is here.
-
-    Raises
-    ------
-    ConfigError
-        If the network gives features: what is made of them is not its own.
     """
     recipe = recipe_with_own_tiles(recipe_with_images(recipe))
     network = ImportedNetwork(recipe)
     method = bundle.manifest.method
-    if not isinstance(method, ImportedSpec):
-        raise ConfigError("--prove compares maps and scores, and this network gives features")
+    assert isinstance(method, ImportedSpec), "`expect_provable` refuses others"
     frames = network.sees_frames
     images, judged = (_of_frames if frames else _of_tiles)(recipe, network, bundle, method)
     by, said = alone(network, images, anomalib)
@@ -261,9 +289,15 @@ def _by_anomalib(
         np.save(given, images.transpose(0, 2, 3, 1).astype(np.float32) / np.float32(255))
         command = [str(python), anomalib_inferencer.__file__, str(file.resolve())]
         # It leaves a cache in the folder that it is run in.
-        done = subprocess.run(
-            [*command, str(given), str(said)], cwd=folder, capture_output=True, text=True
-        )
+        try:
+            done = subprocess.run(
+                [*command, str(given), str(said)], cwd=folder, capture_output=True, text=True
+            )
+        except OSError as error:
+            raise ConfigError(
+                f"--anomalib {python}: cannot be run ({error.strerror}); name the python of an "
+                "environment that has Anomalib"
+            ) from None
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise ConfigError(f"{python}: cannot run Anomalib's OpenVINOInferencer: {last}")
