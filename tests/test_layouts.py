@@ -38,6 +38,11 @@ GREY = np.full((H, W), 90, np.uint8)
 HOLE = np.zeros((H, W), np.uint8)
 HOLE[4:8, 6:12] = 255
 CORNERS = [(6, 4), (12, 4), (12, 8), (6, 8)]
+RECIPE: dict[str, Any] = {
+    "name": "candle",
+    "frame": {"height_px": H, "width_px": W},
+    "method": {"name": "baseline"},
+}
 
 
 def put(path: Path, pixels: np.ndarray = GREY) -> Path:
@@ -199,6 +204,30 @@ def test_a_data_set_is_recognised_and_laid_out_with_its_mask(tmp_path: Path, nam
     assert bad.file.resolve().stem not in {file.resolve().stem for file in good}
 
 
+@pytest.mark.parametrize("name", [name for name in MADE if name not in ("csv", "pairs")])
+def test_tables_in_a_data_set_of_another_layout_change_nothing(tmp_path: Path, name: str) -> None:
+    root = source(tmp_path, name)
+    before = laid_out(root, cache=tmp_path / "cache")
+    (root / "noise.csv").write_bytes(bytes(range(256)) * 400)
+    (root / "scores.csv").write_text("number,score\n1,0.5\n")
+    (root / "list.csv").write_text("image,kind\n1.png,good\n")
+    assert laid_out(root, cache=tmp_path / "cache") == before
+
+
+def test_a_list_beside_images_and_masks_is_not_passed_over(tmp_path: Path) -> None:
+    root = source(tmp_path, "pairs")
+    before = laid_out(root, cache=tmp_path / "cache")
+    (root / "scores.csv").write_text("image,score\n1.png,0.5\n")
+    assert laid_out(root, cache=tmp_path / "cache") == before
+    rows = [f"images/{number}.png,good" for number in range(12)]
+    (root / "list.csv").write_text("\n".join(["image,kind", *rows, "images/99.png,hole"]))
+    with pytest.raises(ConfigError, match="looks like csv and like pairs; say which"):
+        laid_out(root, cache=tmp_path / "cache")
+    assert laid_out(root, "pairs", cache=tmp_path / "cache") == before
+    listed = laid_out(root, "csv", cache=tmp_path / "cache")
+    assert counts_in(listed)["test/hole"] == 1
+
+
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tar.xz"])
 def test_an_archive_is_unpacked_once_and_read_as_the_folder_in_it(
     tmp_path: Path, suffix: str
@@ -218,6 +247,27 @@ def test_an_archive_is_unpacked_once_and_read_as_the_folder_in_it(
     before = sorted(cache.iterdir())
     assert laid_out(archive, cache=cache) == folder
     assert sorted(cache.iterdir()) == before
+
+
+def test_a_list_is_found_in_its_folder_and_in_an_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = source(tmp_path, "csv").parent
+    packed = [tmp_path / "flat.zip", tmp_path / "deep.zip", tmp_path / "deep.tar"]
+    for archive in packed[:2]:
+        root = folder if archive.stem == "flat" else folder.parent
+        with zipfile.ZipFile(archive, "w") as file:
+            for path in folder.rglob("*.*"):
+                file.write(path, path.relative_to(root))
+    with tarfile.open(packed[2], "w") as tar:
+        tar.add(folder, "set")
+    for place in (folder, *packed):
+        for layout in ("auto", "csv"):
+            images = {"good": place, "layout": layout}
+            recipe = recipe_with_images(Recipe.model_validate({**RECIPE, "images": images}))
+            counts = counts_in(recipe.images.good.parents[1])
+            assert counts == {"train/good": 3, "test/good": 1, "test/hole": 1}
 
 
 def test_an_archive_that_reaches_outside_of_itself_is_refused(tmp_path: Path) -> None:
@@ -273,10 +323,7 @@ def test_a_recipe_names_a_data_set_and_learns_from_its_good_images(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root = source(tmp_path, "visa")
-    tree: dict[str, Any] = {
-        "name": "candle", "frame": {"height_px": H, "width_px": W}, "method": {"name": "baseline"},
-        "images": {"good": root, "layout": "visa", "category": "candle"},
-    }  # fmt: skip
+    tree = {**RECIPE, "images": {"good": root, "layout": "visa", "category": "candle"}}
     recipe = recipe_with_images(Recipe.model_validate(tree))
     assert [file.name for file in list_images(recipe.images.good)] == ["0.png", "1.png", "2.png"]
     assert recipe_with_images(recipe) == recipe

@@ -106,6 +106,19 @@ def test_a_list_that_does_not_say_what_is_good_is_refused(
         counted(tmp_path / "list.csv")
 
 
+def test_of_several_lists_in_a_folder_none_is_chosen(tmp_path: Path) -> None:
+    images(tmp_path / "set")
+    rows = "".join(f"{number}.png,good\n" for number in range(10))
+    for name in ("first.csv", "second.TSV"):
+        (tmp_path / "set" / name).write_text("image,kind\n" + rows)
+    (tmp_path / "set" / "scores.csv").write_text("number,score\n")
+    for layout in ("auto", "csv"):
+        with pytest.raises(ConfigError, match=r"holds 2 lists of images, first\.csv, second\.TSV"):
+            counted(tmp_path / "set", layout=layout)
+    (tmp_path / "set" / "second.TSV").unlink()
+    assert sum(counted(tmp_path / "set").values()) == 10
+
+
 @pytest.mark.parametrize("column", ["target", "is_defect", "Anomaly", "defective"])
 def test_a_list_says_it_in_a_column_of_another_name(column: str, tmp_path: Path) -> None:
     images(tmp_path)

@@ -41,6 +41,9 @@ LAYOUTS: Final = Registry(
 ANY: Final = "auto"
 # An archive holds a folder that holds the data set, or a folder more.
 _DEEPEST = 3
+# A table in a data set is passed over where folders or annotations say what is good; images/ and
+# masks/ are also what people put beside a list.
+_LIST, _BESIDE_A_LIST = "csv", "pairs"
 _PLACES = ("train", "ng", "test")
 
 
@@ -116,6 +119,8 @@ def _recognised(source: Path, layout: str) -> tuple[str, Path]:
     names = list(LAYOUTS.names()) if layout == ANY else [layout]
     for root in _roots(source):
         found = [name for name in names if LAYOUTS.find(name).looks_like(root)]
+        if _LIST in found and not {_LIST, _BESIDE_A_LIST}.issuperset(found):
+            found.remove(_LIST)
         if len(found) == 1:
             return found[0], root
         if found:

@@ -1,4 +1,4 @@
-"""A list of images as CSV: image, and perhaps kind, split, mask."""
+"""A list of images as CSV, itself or in its folder: image, and perhaps kind, split, mask."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ _COLUMNS = {
     "mask": ("mask", "mask_path", "ground_truth"),
     "category": ("category", "object"),
 }
+# Characters of a first line that are looked at, of what may be no list at all.
+_LONGEST_HEAD = 1 << 16
 
 
 def read_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -43,9 +45,7 @@ def read_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{printable(file)}: cannot be read as text in UTF-8: {error}") from None
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
+    reader = csv.reader(text.splitlines(), delimiter=_delimiter(text.partition("\n")[0]))
     names = [name.strip().lower() for name in next(reader, [])]
     for row in reader:
         if not row:
@@ -58,7 +58,43 @@ def read_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         yield reader.line_num, dict(zip(names, row, strict=True))
 
 
-def _read(file: Path, category: str | None) -> Iterator[LabelledImage]:
+def _delimiter(first: str) -> str:
+    return max(",;\t", key=first.count)
+
+
+def _lists(root: Path) -> list[Path]:
+    """The list itself, or those of a folder: tables of images and what they show."""
+    if root.is_file():
+        return [root] if _is_table(root) else []
+    tables = [path for path in root.iterdir() if _is_table(path) and path.name[0] != "."]
+    return sorted(path for path in tables if _says_what_is_good(path))
+
+
+def _is_table(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in (".csv", ".tsv")
+
+
+def _says_what_is_good(file: Path) -> bool:
+    # Some other table beside a data set may hold anything, and is no fault of the set.
+    with file.open(encoding="utf-8-sig", errors="replace") as text:
+        first = text.readline(_LONGEST_HEAD)
+    names = next(csv.reader([first], delimiter=_delimiter(first)), [])
+    row = {name.strip().lower(): "" for name in names}
+    return _has(row, "image") and (_has(row, "kind") or _has(row, "mask"))
+
+
+def _read(root: Path, category: str | None) -> Iterator[LabelledImage]:
+    file, *others = _lists(root)
+    if others:
+        names = ", ".join(printable(path.name) for path in (file, *others))
+        raise ConfigError(
+            f"{printable(root)}: holds {1 + len(others)} lists of images, {names}, expected one; "
+            "put all rows into one, or name the list that is meant (of an archive, unpack it first)"
+        )
+    return _rows(file, category)
+
+
+def _rows(file: Path, category: str | None) -> Iterator[LabelledImage]:
     rows = [
         (line, row, {key: _of(row, names) for key, names in _COLUMNS.items()})
         for line, row in read_rows(file)
@@ -133,7 +169,7 @@ def _kind(label: str, row: dict[str, str], mask: Path | None) -> str:
 
 # The layout of the name `csv`.
 CSV_LIST = DatasetLayout(
-    "a .csv with the columns image, and perhaps kind, split, mask, category",
-    lambda path: path.is_file() and path.suffix.lower() in (".csv", ".tsv"),
+    "a .csv with the columns image, and perhaps kind, split, mask, category; images beside it",
+    lambda root: bool(_lists(root)),
     _read,
 )
