@@ -119,6 +119,59 @@ def test_of_several_lists_in_a_folder_none_is_chosen(tmp_path: Path) -> None:
     assert sum(counted(tmp_path / "set").values()) == 10
 
 
+@pytest.mark.parametrize(
+    ("said", "again"),
+    [
+        ("good for training", "{}0.png,scratch,test"),
+        ("good for training", "{}./0.png,scratch,train"),
+        ("good for training", "{}../set/0.png,good,test"),
+        ("good for training", "{}soft.png,scratch,test"),
+        ("good for training", "{}hard.png,good,val"),
+        ("good for training", "{}0.png,good,train"),
+    ],
+)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_an_image_is_not_listed_as_two_things(
+    said: str, again: str, absolute: bool, tmp_path: Path
+) -> None:
+    root = tmp_path / "set"
+    images(root)
+    (root / "soft.png").symlink_to("0.png")
+    (root / "hard.png").hardlink_to(root / "0.png")
+    rows = [f"{number}.png,good,train" for number in range(10)]
+    row = again.format(f"{root}/" if absolute else "")
+    (root / "list.csv").write_text("\n".join(["image,kind,split", *rows, row]))
+    for source in (root, root / "list.csv"):
+        with pytest.raises(ConfigError, match=r"\(list\.csv, line 2\) and .* line 12\)") as refused:
+            counted(source)
+        assert f"png: is one image that is there twice, as {said}" in str(refused.value)
+
+
+def test_links_to_an_image_among_its_like_are_copies(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    images(root)
+    (root / "soft.png").symlink_to("0.png")
+    rows = [f"{name}.png,good,train" for name in ("soft", *range(10))]
+    (root / "list.csv").write_text("\n".join(["image,kind,split", *rows]))
+    assert counted(root) == {"train/good": 11}
+
+
+@pytest.mark.parametrize("layout", ["folders", "mvtec", "labelme"])
+def test_a_link_does_not_make_a_defect_good(layout: str, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    split = "train" if layout == "mvtec" else ""
+    good, bad = (root, root) if layout == "labelme" else (root / split / "good", root / "crack")
+    if layout == "mvtec":
+        bad = root / "test" / "crack"
+    images(good)
+    bad.mkdir(parents=True, exist_ok=True)
+    (bad / "again.png").symlink_to(good / "7.png")
+    if layout == "labelme":
+        labelme(root, 7, shapes=[polygon("crack")])
+    with pytest.raises(ConfigError, match=r"is one image that is there twice, as .*crack"):
+        counted(root)
+
+
 @pytest.mark.parametrize("column", ["target", "is_defect", "Anomaly", "defective"])
 def test_a_list_says_it_in_a_column_of_another_name(column: str, tmp_path: Path) -> None:
     images(tmp_path)
@@ -210,6 +263,27 @@ def test_cocos_annotations_reach_their_images_or_are_refused(tmp_path: Path) -> 
     assert set(counted(coco(tmp_path / "c", good))) <= {"train/good", "test/good"}
     with pytest.raises(ConfigError, match=r"7.png: has 48 x 64 px.* an image of 192 x 256"):
         counted(coco(tmp_path / "d", resized))
+
+
+def test_coco_and_cvat_list_an_image_once(tmp_path: Path) -> None:
+    def again(tree: dict[str, Any]) -> None:
+        tree["images"].append({"id": 70, "file_name": "./7.png", "height": H, "width": W})
+
+    twice = r"7\.png: is one image that is there twice, as hole for testing"
+    with pytest.raises(ConfigError, match=twice + r" \(all\.json, image 7\) and as good .* 70\)"):
+        counted(coco(tmp_path / "a", again))
+    # Each of two files speaks of one kind of defect, and calls the other kind's images good.
+    root = coco(tmp_path / "b", lambda tree: None)
+    tree = json.loads((root / "all.json").read_text()) | {"annotations": []}
+    (root / "more.json").write_text(json.dumps(tree))
+    with pytest.raises(ConfigError, match=r"\(all\.json, image 0\) .* \(more\.json, image 0\)"):
+        counted(root)
+    root = cvat(tmp_path / "c", '<tag label="hole"/>')
+    text = (root / "annotations.xml").read_text()
+    more = f'<image id="70" name="7.png" width="{W}" height="{H}"/></annotations>'
+    (root / "annotations.xml").write_text(text.replace("</annotations>", more))
+    with pytest.raises(ConfigError, match=twice + r" \(annotations\.xml, .* image 70\)"):
+        counted(root)
 
 
 def cvat(root: Path, shape: str) -> Path:

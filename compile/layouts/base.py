@@ -48,6 +48,7 @@ class LabelledImage:
     split  None where nobody said what it is for
     mask   the file that marks the defect's pixels, or what is to be drawn; None if neither
     group  images of one group show one part and are not divided; by default each is its own
+    told   what says so, where that is no folder: "list.csv, line 2"
     """
 
     file: Path
@@ -56,6 +57,7 @@ class LabelledImage:
     split: Split | None = None
     mask: Path | Drawing | None = None
     group: str | None = None
+    told: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

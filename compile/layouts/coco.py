@@ -72,7 +72,8 @@ def _samples(tree: dict[str, Any], file: Path) -> Iterator[LabelledImage]:
         image = image_beside(file, name, words[-1])
         size = size_in(item, "height", "width")
         kind, mask = shown(drawn[str(item["id"])], size=size)
-        yield LabelledImage(image, name, kind, split, mask)
+        told = f"{printable(file.name)}, image {item['id']}"
+        yield LabelledImage(image, name, kind, split, mask, told=told)
 
 
 def _shapes(item: dict[str, Any]) -> list[Shape]:

@@ -130,7 +130,8 @@ def _rows(file: Path, category: str | None) -> Iterator[LabelledImage]:
             )
         kind = _kind(known["kind"], row, mask)
         name = printable(Path(known["image"]).name if image.is_absolute() else known["image"])
-        yield LabelledImage(image, name, kind, split, None if kind == GOOD else mask)
+        told = f"{printable(file.name)}, line {line}"
+        yield LabelledImage(image, name, kind, split, None if kind == GOOD else mask, told=told)
 
 
 def _check(

@@ -78,7 +78,9 @@ def _samples(file: Path) -> Iterator[LabelledImage]:
             # What is drawn says it better than what the image is tagged with.
             kind, mask = shown([], [part.get("label", "") for part in image.iter("tag")])
         split = split_in([subset, *Path(name).parts])
-        yield LabelledImage(image_beside(file, name, subset), name, kind, split, mask)
+        place = image_beside(file, name, subset)
+        told = f"{printable(file.name)}, image {image.get('id', name)}"
+        yield LabelledImage(place, name, kind, split, mask, told=told)
 
 
 def _shape(part: Element) -> Shape:

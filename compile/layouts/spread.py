@@ -32,9 +32,11 @@ def spread(samples: Iterable[LabelledImage], cache: Path, name: str) -> Path:
     Raises
     ------
     ConfigError
-        If there are no good images to learn from, or two images have one name.
+        If there are no good images to learn from, two images have one name, or one is said
+        to be two things.
     """
     placed = [(sample, split) for sample, split in divided(samples)]
+    _see_that_each_is_one(placed)
     if not any(sample.kind == GOOD and split == "train" for sample, split in placed):
         raise ConfigError(
             f"{name}: {len(placed)} images, none of which is good and for training; "
@@ -52,6 +54,36 @@ def spread(samples: Iterable[LabelledImage], cache: Path, name: str) -> Path:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder
+
+
+def _see_that_each_is_one(placed: list[tuple[LabelledImage, Split]]) -> None:
+    """See that no image is good and a defect, nor for training and for testing.
+
+    Raises
+    ------
+    ConfigError
+        If one is, under whatever names or links, or is listed twice under one name.
+    """
+    found: dict[tuple[int, int], tuple[LabelledImage, Split]] = {}
+    for sample, split in placed:
+        # A link that leads nowhere is refused where it is read.
+        if not sample.file.exists():
+            continue
+        state = sample.file.stat()
+        first, its_split = found.setdefault((state.st_dev, state.st_ino), (sample, split))
+        # A second link among its like is a copy, of which a build warns.
+        alike = (first.kind, its_split) == (sample.kind, split)
+        if first is sample or (alike and _below(first.name) != _below(sample.name)):
+            continue
+        raise ConfigError(
+            f"{printable(sample.file)}: is one image that is there twice, "
+            f"{_said(first, its_split)} and {_said(sample, split)}; keep what is right, and "
+            "remove the other"
+        )
+
+
+def _said(sample: LabelledImage, split: Split) -> str:
+    return f"as {sample.kind} for {split}ing ({sample.told or printable(sample.file)})"
 
 
 def _rename(staging: Path, folder: Path) -> None:
