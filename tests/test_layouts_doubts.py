@@ -90,6 +90,8 @@ def test_defects_further_below_are_not_learned(deep: str, tmp_path: Path) -> Non
     ("text", "said"),
     [
         ("image,colour\n{0}.png,1\n", "nobody knows what its columns colour mean"),
+        ("image\n{0}.png\n", "has the columns image, none of which says what is good; add one"),
+        ("image,split\n{0}.png,train\n", "has the columns image, split, none of which says"),
         ("image;label\n{0}.png;good\n9.png;\n", "line 12 does not say what its image shows"),
         ("image,label,split\n{0}.png,good,holdout\n", "line 2: nobody knows what 'holdout' is for"),
         ("image,label,object\n{0}.png,good,nut\n9.png,good,bolt\n", "the categories bolt, nut;"),

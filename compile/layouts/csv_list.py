@@ -1,4 +1,4 @@
-"""A list of images as CSV, itself or in its folder: image, and perhaps kind, split, mask."""
+"""A list of images as CSV, itself or in its folder: image, kind or mask, perhaps split."""
 
 from __future__ import annotations
 
@@ -139,12 +139,16 @@ def _check(
 ) -> None:
     """See that the list says what is good, and of which product it is."""
     columns = rows[0] if rows else {}
-    known = {name for names in _COLUMNS.values() for name in names}
-    unknown = ", ".join(name for name in columns if name not in known)
-    if unknown and not _has(columns, "kind") and not _has(columns, "mask"):
+    if columns and not _has(columns, "kind") and not _has(columns, "mask"):
+        known = {name for names in _COLUMNS.values() for name in names}
+        unknown = ", ".join(name for name in columns if name not in known)
+        found, do = f"has the columns {', '.join(columns)}, none of which says", "add one called"
+        if unknown:
+            found = f"nobody knows what its columns {unknown} mean, and none of the others says"
+            do = "call one"
         raise ConfigError(
-            f"{printable(file)}: nobody knows what its columns {unknown} mean, and none of the "
-            f"others says what is good; call one kind (or {', '.join(_COLUMNS['kind'][1:])})"
+            f"{printable(file)}: {found} what is good; {do} kind (or "
+            f"{', '.join(_COLUMNS['kind'][1:])}), with good or a defect's name in each row"
         )
     if category is None and len(categories) > 1:
         raise ConfigError(
@@ -170,7 +174,7 @@ def _kind(label: str, row: dict[str, str], mask: Path | None) -> str:
 
 # The layout of the name `csv`.
 CSV_LIST = DatasetLayout(
-    "a .csv with the columns image, and perhaps kind, split, mask, category; images beside it",
+    "a .csv with the columns image, kind or mask, and perhaps split, category; images beside it",
     lambda root: bool(_lists(root)),
     _read,
 )
