@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -78,6 +79,72 @@ def test_images_in_folders_are_learned_from_and_counted(
     out = flat(capsys.readouterr().out)
     assert "6 of the 16 images lie in 2 folders below" in out
     assert "16 good images" in out
+
+
+# Where each layout has the images of which nothing bad is said.
+PLACES = {
+    "csv": "photos",
+    "coco": "images",
+    "cvat": "images",
+    "labelme": "photos",
+    "visa": "Data/Images/Normal",
+    "mvtec": "train/good",
+    "btad": "train/ok",
+    "pairs": "images",
+    "folders": "good",
+}
+
+
+def annotate(root: Path, layout: str, names: list[str], frame: Path) -> None:
+    """What else makes a data set of this layout of images below `root`."""
+    places = [f"{PLACES[layout]}/{name}" for name in names]
+    if layout == "csv":
+        rows = "\n".join(f"{place},good,train" for place in places)
+        (root / "list.csv").write_text(f"image,kind,split\n{rows}\n")
+    elif layout == "coco":
+        listed = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+        (root / "all.json").write_text(json.dumps({"images": listed, "annotations": []}))
+    elif layout == "cvat":
+        listed = "".join(f'<image name="{name}"/>' for name in names)
+        (root / "annotations.xml").write_text(f"<annotations>{listed}</annotations>")
+    elif layout == "labelme":
+        tree = {"imagePath": Path(places[0]).name, "shapes": []}
+        (root / places[0]).with_suffix(".json").write_text(json.dumps(tree))
+    else:
+        bad = {"visa": "Data/Images/Anomaly", "folders": "hole", "pairs": "masks/tuesday"}
+        place = root / bad.get(layout, "test/hole")
+        place.mkdir(parents=True)
+        shutil.copy(frame, place / Path(names[0]).name)
+
+
+@pytest.mark.parametrize("layout", PLACES)
+def test_of_a_data_set_that_kenpin_lays_out_no_folder_is_doubted(
+    layout: str,
+    workshop: Workshop,
+    good: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Said,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root, names = tmp_path / "set", []
+    for number, file in enumerate(sorted(good.iterdir())):
+        names.append(f"{'monday' if number % 2 else 'tuesday'}/{file.name}")
+        place = root / PLACES[layout] / names[-1]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
+    annotate(root, layout, names, good / "000.png")
+    for named in (layout, "auto"):
+        assert check(workshop, root, f"images.layout={named}") == Exit.DONE
+        out = flat(capsys.readouterr().out)
+        assert "good images are few" in out or "good scores are too few" in out
+        assert " lie in " not in out
+    # Laid out by hand, and named as a folder.
+    monkeypatch.chdir(tmp_path)
+    assert edge_compile(["data", "set", "-o", str(tmp_path / "out")]) == Exit.DONE
+    folder = Path(capsys.readouterr().out.strip())
+    assert check(workshop, folder / "train" / "good") == Exit.DONE
+    assert " lie in " not in flat(capsys.readouterr().out)
 
 
 def test_a_whole_dataset_is_not_learned_from_as_if_all_of_it_were_good(

@@ -19,11 +19,18 @@ __all__ = ["doubts_about"]
 ASKED_FOR = 50
 
 
-def doubts_about(images: GoodImages, recipe: Recipe) -> Iterator[str]:
-    """Each in a sentence: what was found, and what to do."""
+def doubts_about(images: GoodImages, recipe: Recipe, *, laid_out: bool = False) -> Iterator[str]:
+    """Each in a sentence: what was found, and what to do.
+
+    Parameters
+    ----------
+    laid_out
+        Whether they come from a data set that said of each that it is good, in whatever folder.
+    """
     for file in images.others:
         yield f"{printable(file)} is no image and is left out"
-    yield from _folders(images)
+    if not laid_out:
+        yield from _folders(images)
     yield from _count(images, recipe)
     yield from _copies(images)
     yield from _dull(images, recipe)

@@ -18,12 +18,14 @@ from kenpin.compile.layouts.shapes import Drawing
 from kenpin.compile.words import GOOD
 from kenpin.config.errors import ConfigError
 
-__all__ = ["spread"]
+__all__ = ["is_laid_out", "spread"]
 
 # In a folder's name; what labels have besides becomes a hyphen.
 _UNFIT = re.compile(r"[^\w.+-]+")
-# Masks that an earlier version drew otherwise are not used again.
-_DRAWN_AS = "2"
+# What an earlier version laid out, or drew, otherwise is not used again.
+_DRAWN_AS = "3"
+# A file in a folder that was laid out here.
+_MARK = ".laid-out"
 
 
 def spread(samples: Iterable[LabelledImage], cache: Path, name: str) -> Path:
@@ -50,10 +52,16 @@ def spread(samples: Iterable[LabelledImage], cache: Path, name: str) -> Path:
     try:
         for sample, split in placed:
             _place(sample, split, staging)
+        (staging / _MARK).touch()
         _rename(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder
+
+
+def is_laid_out(good: Path) -> bool:
+    """Whether a folder of good images is train/good/ of a data set that was laid out here."""
+    return (good / ".." / ".." / _MARK).exists()
 
 
 def _see_that_each_is_one(placed: list[tuple[LabelledImage, Split]]) -> None:
