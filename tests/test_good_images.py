@@ -18,6 +18,7 @@ from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.good_images.clusters import crowded_tiles, describe
 from kenpin.compile.good_images.grey_limits import unusual
 from kenpin.compile.good_images.inspected import read_mask
+from kenpin.compile.operating_point.good_scores import peak_of
 from kenpin.config.exits import Exit
 from kenpin.runtime.judging.join import Joiner
 from kenpin.runtime.judging.tiling import TileGrid
@@ -280,3 +281,42 @@ def test_scores_that_lie_anywhere_crowd_nowhere(web: bool) -> None:
 
 def test_a_few_scores_are_no_crowd() -> None:
     assert crowded_tiles([1.0] * 11, [(0.5, 0.5)] * 11, (64, 64), web=True) == []
+
+
+@pytest.mark.parametrize("web", [False, True])
+@pytest.mark.parametrize("higher", [0, 3])
+def test_equal_scores_crowd_nowhere_whichever_comes_first(web: bool, higher: int) -> None:
+    corner = [(0.01, 0.01)] * 60
+    scores = [2.0] * higher + [0.0] * (60 - higher)
+    assert crowded_tiles(scores, corner, (256, 256), web=web) == []
+    assert crowded_tiles([0.0] * 12, corner[:12], (256, 256), web=web) == []
+    # Those that are higher than all others count, as far as they go.
+    found = crowded_tiles([2.0] * 13 + [0.0] * 47, corner, (256, 256), web=web)
+    assert {one.of for one in found} == {13}
+
+
+def test_images_whose_peak_is_everywhere_crowd_nowhere() -> None:
+    scores = [9.0] * 15 + [1.0] * 45
+    few = [(0.01, 0.01)] * 4 + [None] * 56
+    assert crowded_tiles(scores, few, (256, 256), web=False) == []
+
+
+@pytest.mark.parametrize(
+    ("equal", "peak"),
+    [
+        ([(0, 0)], (0.5 / 32, 0.5 / 16)),
+        ([(15, 31)], (31.5 / 32, 15.5 / 16)),
+        # A defect of some places, where a network's numbers end.
+        ([(8, 20), (8, 21), (9, 20)], (20.5 / 32, 8.5 / 16)),
+        ([(0, 0), (0, 31)], None),
+        ([(0, 3), (15, 3)], None),
+        ([], None),
+    ],
+)
+def test_a_maps_peak_is_one_place_or_none(
+    equal: list[tuple[int, int]], peak: tuple[float, float] | None
+) -> None:
+    values = np.zeros((16, 32), np.float32)
+    for place in equal:
+        values[place] = 1
+    assert peak_of(values) == peak

@@ -41,7 +41,7 @@ class Cluster:
 
 def crowded_tiles(
     scores: Sequence[float],
-    peaks: Sequence[tuple[float, float]],
+    peaks: Sequence[tuple[float, float] | None],
     size: tuple[int, int],
     *,
     web: bool,
@@ -53,15 +53,19 @@ def crowded_tiles(
     scores
         Of the good images, or of the strips of good webs.
     peaks
-        (x, y) of each one's highest place, as shares of the frame in [0, 1).
+        (x, y) of each one's highest place, as shares of the frame in [0, 1); None: it has
+        no such place, and crowds nowhere.
     size
         (H, W) of the frame in pixels; of a web, any height.
     """
     count = min(len(scores), max(FEWEST, round(TOP_SHARE * len(scores))))
     if count < FEWEST:
         return []
-    top = np.argsort(-np.asarray(scores), kind="stable")[:count]
-    chosen = np.asarray(peaks, float)[top]
+    top = _highest(scores, count)
+    count = len(top)
+    if count < FEWEST:
+        return []
+    chosen = np.array([peak for n in top if (peak := peaks[n]) is not None]).reshape(-1, 2)
     places = _best_strips(chosen) if web else _best_tiles(chosen)
     if sum(count for _, count in places) < CROWDED * count:
         return []
@@ -74,6 +78,18 @@ def crowded_tiles(
         for (left, right, upper, lower), own in places
         if own
     ]  # fmt: skip
+
+
+def _highest(scores: Sequence[float], count: int) -> list[int]:
+    """Numbers of so many scores at most, none of them equal to one that is left out.
+
+    None where all are equal: which came first says nothing of where defects would be.
+    """
+    order = np.argsort(-np.asarray(scores), kind="stable").tolist()
+    left_out = [scores[n] for n in order[count:]]
+    if scores[order[0]] == scores[order[-1]]:
+        return []
+    return [n for n in order[:count] if not left_out or scores[n] > left_out[0]]
 
 
 Place = tuple[tuple[float, float, float, float], int]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kenpin.compile.good_images.images import GoodImages
 from kenpin.compile.methods.leave_out import LeftOut, Unseen
@@ -15,8 +16,12 @@ from kenpin.compile.progress import Steps
 from kenpin.runtime.bundles.manifest import GoodScore
 from kenpin.runtime.bundles.operating_point import odd_ones
 
-__all__ = ["ALIKE_TIMES", "GoodScores", "likeness", "score_good", "typical_webs"]
+__all__ = ["ALIKE_TIMES", "GoodScores", "likeness", "peak_of", "score_good", "typical_webs"]
 
+F32 = NDArray[np.float32]
+
+# Of the frame's side: places that are equally high and further apart than that are no one place.
+ONE_PLACE = 1 / 8
 # Images that are looked at to see whether photographs of one part were told apart.
 LOOKED_AT = 60
 # Leaving out a block of neighbours instead of one file costs little where every file
@@ -33,14 +38,12 @@ class _Seen:
     part: int
     line: int
     score: float
-    peak: tuple[float, float]
+    peak: tuple[float, float] | None
 
     @classmethod
     def of(cls, found: LeftOut) -> Self:
         """Without the map, of which only the place of its peak is kept."""
-        rows, cols = found.values.shape
-        row, col = divmod(int(found.values.argmax()), cols)
-        peak = ((col + 0.5) / cols, (row + 0.5) / rows)
+        peak = peak_of(found.values)
         return cls(found.web, found.strip, found.part, found.line, found.score, peak)
 
 
@@ -50,14 +53,15 @@ class GoodScores:
 
     records   in the order of the images
     places    of each record, the number of its image or web, and of the strip
-    peaks     of each record, (x, y) of its highest place as shares of the frame
+    peaks     of each record, (x, y) of its highest place as shares of the frame; None where
+              equal ones lie apart
     likeness  how much higher images score without their neighbours than
               without themselves alone; None where the recipe says what shows what
     """
 
     records: list[GoodScore]
     places: list[tuple[int, int]]
-    peaks: list[tuple[float, float]]
+    peaks: list[tuple[float, float] | None]
     likeness: float | None
 
     @property
@@ -130,6 +134,16 @@ def typical_webs(found: Sequence[LeftOut], webs: int) -> list[int]:
     odd = Counter(found[n].web for n in odd_ones([one.score for one in found], parts))
     fewest = min(odd[web] for web in range(webs))
     return [web for web in range(webs) if odd[web] == fewest]
+
+
+def peak_of(values: F32) -> tuple[float, float] | None:
+    """See `GoodScores.peaks`: the first of equal ones would be the frame's corner for many."""
+    rows, cols = values.shape
+    equal = np.argwhere(values == values.max())
+    if not len(equal) or (np.ptp(equal, axis=0) > np.multiply(ONE_PLACE, values.shape)).any():
+        return None
+    row, col = equal[0]
+    return (float(col) + 0.5) / cols, (float(row) + 0.5) / rows
 
 
 def _some(webs: int) -> list[int]:
