@@ -131,7 +131,9 @@ class _Drawn:
     def compared(self, fp32_model: Any, int8_model: Any | None, steps: Steps) -> QuantizationRecord:
         """The guard; see `compare`."""
         recipe = self.prepared.recipe
-        with steps.step("compare FP32 and INT8 on twins"):
+        # In FP32 alone too: whether it sees them, and whether a threshold lies within its reach.
+        alone = int8_model is None
+        with steps.step("score loud pasted defects" if alone else "compare FP32 and INT8 on twins"):
             return compare(
                 Engine(fp32_model),
                 None if int8_model is None else Engine(int8_model),

@@ -76,6 +76,9 @@ def test_a_network_that_is_int8_already_says_which_processors_it_is_for(
     assert record.processors == processors
     warned = "the network is INT8 already, its weights go to 127" in told.getvalue()
     assert warned == (processors == "vnni")
+    # In one precision nothing is compared.
+    assert "score loud pasted defects: " in told.getvalue()
+    assert "FP32 and INT8" not in told.getvalue()
 
 
 def test_a_processor_without_vnni_refuses_it_and_says_what_to_import(
