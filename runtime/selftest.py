@@ -3,7 +3,7 @@
     python -m kenpin.runtime.selftest BUNDLE
 
 prints their scores as JSON, whatever the bundle says they should be: how the compiler
-asks what another instruction set makes of them.
+asks what another instruction set makes of them. Where there are none, it says why in one line.
 """
 
 from __future__ import annotations
@@ -21,12 +21,25 @@ from kenpin.camera.files.listing import ImageError
 from kenpin.camera.frame import Frame
 from kenpin.runtime.bundles.bundle import Bundle, read_bundle
 from kenpin.runtime.bundles.manifest import BundleError, GoldenFrame
+from kenpin.runtime.judging.engine import CannotCompileError
 from kenpin.runtime.judging.network import Execution
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.processor import processor_name
 from kenpin.runtime.web.pipeline import Opening, WebPipeline, open_pipeline
 
-__all__ = ["agrees", "golden_pixels", "golden_scores", "main", "open_tested", "scored", "selftest"]
+__all__ = [
+    "CANNOT_COMPILE",
+    "agrees",
+    "golden_pixels",
+    "golden_scores",
+    "main",
+    "open_tested",
+    "scored",
+    "selftest",
+]
+
+# How `main` ends where OpenVINO cannot compile the network; what it says then is its reason.
+CANNOT_COMPILE = 3
 
 
 def open_tested(bundle: Bundle, **settings: Unpack[Opening]) -> Pipeline | WebPipeline:
@@ -138,8 +151,16 @@ def golden_pixels(bundle: Bundle, name: str) -> NDArray[Any]:
 
 def main() -> None:
     """Print the scores of the bundle in the first argument, found without proposals."""
-    pipeline = open_pipeline(read_bundle(Path(sys.argv[1])), execution=Execution(exhaustive=True))
-    json.dump({golden.file: score for golden, score in scored(pipeline)}, sys.stdout)
+    try:
+        bundle = read_bundle(Path(sys.argv[1]))
+        pipeline = open_pipeline(bundle, execution=Execution(exhaustive=True))
+        found = {golden.file: score for golden, score in scored(pipeline)}
+    except BundleError as error:
+        if isinstance(error.__cause__, CannotCompileError):
+            sys.stderr.write(f"{error.__cause__.why}\n")
+            sys.exit(CANNOT_COMPILE)
+        sys.exit(str(error))
+    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":

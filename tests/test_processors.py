@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -13,13 +14,17 @@ from typing import Any
 import numpy as np
 import openvino as ov
 import pytest
+from openvino import opset13 as opset
+from rich.console import Console
 
 from bundles import Workshop
 from kenpin.compile.backbones import BACKBONES
+from kenpin.compile.build import build
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.methods.extractor import Extractor
 from kenpin.compile.networks.lowest import ProcessorError, Rerun, rerun
 from kenpin.compile.networks.quantize import convert, largest_weight, quantize, save
+from kenpin.compile.progress import Steps
 from kenpin.compile.reporting.report import summary
 from kenpin.config.exits import Exit
 from kenpin.config.methods import PadimSpec, PatchCoreSpec
@@ -31,10 +36,12 @@ from kenpin.runtime.judging.openvino_core import new_core
 from kenpin.runtime.judging.pipeline import Pipeline
 from kenpin.runtime.judging.processor import has_vnni, processor_name
 from kenpin.runtime.judging.proposals import BankSearch
-from kenpin.runtime.selftest import open_tested, scored
+from kenpin.runtime.selftest import CANNOT_COMPILE, open_tested, scored
 from kenpin.runtime.web.pipeline import open_pipeline
 from test_bundle import rewrite
 from test_compiled_networks import extractor_of
+from test_imported import SIZE as SIZE_PX
+from test_imported import grey, recipe_of, saved
 
 # Those that this processor does not have are run as the next lower one that it has.
 INSTRUCTION_SETS = ("AVX512_CORE_AMX", "AVX512_CORE_VNNI", "AVX512_CORE", "AVX2_VNNI", "AVX2")
@@ -158,6 +165,57 @@ class CannotSearch:
         if any(node.get_type_name() == "TopK" for node in model.get_ordered_ops()):
             raise RuntimeError("Exception from src/plugin.cpp\nTopK: no such instruction")
         return self.core.compile_model(model, device, config)
+
+
+class CannotCompile(CannotSearch):
+    """OpenVINO on a processor for which it cannot compile any network."""
+
+    def compile_model(self, *_: Any) -> Any:
+        raise RuntimeError("Exception from src/plugin.cpp\nbad combination")
+
+
+def test_a_processor_that_cannot_run_a_network_is_not_told_to_compile_it_again(
+    patchcore: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("engine", "proposals"):
+        monkeypatch.setattr(f"kenpin.runtime.judging.{module}.new_core", CannotCompile)
+    with pytest.raises(BundleError) as found:
+        open_tested(patchcore)
+    said = str(found.value)
+    assert "features.xml: OpenVINO cannot compile it for CPU: bad combination; this" in said
+    assert processor_name() in said
+    assert "recompile" not in said
+    assert said.count(str(patchcore.folder)) == 1
+
+
+def test_a_network_that_needs_avx_is_imported_with_a_plain_warning(tmp_path: Path) -> None:
+    """Resizing compiles on processors alone, not where they are imitated."""
+    image = opset.parameter([-1, 3, SIZE_PX, SIZE_PX], ov.Type.f32, name="image")
+    off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+    half = np.array([SIZE_PX // 2] * 2)
+    resized = opset.interpolate(off, half, "linear_onnx", "sizes", axes=np.array([2, 3]))
+    recipe = recipe_of(tmp_path, saved(tmp_path, image, map=resized))
+    told = io.StringIO()
+    with Steps(Console(file=told, width=2000)) as steps:
+        made = build(recipe, tmp_path / "store", steps)
+    assert made.rerun is None
+    (said,) = (line for line in told.getvalue().splitlines() if "AVX" in line)
+    assert said.startswith(
+        f"warning: processors without AVX may not run this bundle: kept to {LOWEST}, "
+    )
+    assert "OpenVINO cannot compile its network (bad combination);" in said
+    for unsaid in ("BundleError", "recompile", str(tmp_path)):
+        assert unsaid not in said
+
+
+def test_golden_frames_without_a_score_say_why_in_their_own_words(own_bundle: Path) -> None:
+    golden = json.loads((own_bundle / "manifest.json").read_text())["golden"]
+    (own_bundle / golden[0]["file"]).write_bytes(b"no picture")
+    asked = [sys.executable, "-m", "kenpin.runtime.selftest", str(own_bundle)]
+    child = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert child.returncode not in (0, CANNOT_COMPILE)
+    assert child.stderr.startswith(f"{own_bundle}: golden/")
+    assert len(child.stderr.splitlines()) == 1
 
 
 def with_a_bank_for_each_tile(bundle: Bundle) -> Bundle:

@@ -13,7 +13,7 @@ from typing import Any
 
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.judging.network import Execution
-from kenpin.runtime.selftest import scored
+from kenpin.runtime.selftest import CANNOT_COMPILE, scored
 from kenpin.runtime.web.pipeline import open_pipeline
 
 __all__ = ["LOWEST", "ProcessorError", "Rerun", "rerun"]
@@ -111,6 +111,14 @@ def _scored_under(bundle: Bundle, instruction_set: str, limit_s: float) -> dict[
         return None
     if child.returncode:
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        # Some operations look at the processor itself, and compile on one that truly has no AVX:
+        # see docs/decisions/0040.
+        if child.returncode == CANNOT_COMPILE:
+            raise ProcessorError(
+                f"processors without AVX may not run this bundle: kept to {instruction_set}, as "
+                f"they are imitated here, OpenVINO cannot compile its network ({last}); if it "
+                "cannot there either, a box refuses the bundle at its start: take one with AVX"
+            )
         raise ProcessorError(
             f"the golden frames cannot be scored under {instruction_set}, the lowest instruction "
             f"set: {last}; processors without AVX could not run this bundle"

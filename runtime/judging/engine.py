@@ -25,7 +25,7 @@ from kenpin.runtime.judging.telemetry import silence
 silence()
 import openvino as ov  # noqa: E402
 
-__all__ = ["DeviceError", "Engine", "EngineError", "FeatureBuffers"]
+__all__ = ["CannotCompileError", "DeviceError", "Engine", "EngineError", "FeatureBuffers"]
 
 Index = NDArray[np.intp]
 U8 = NDArray[np.uint8]
@@ -39,6 +39,14 @@ AHEAD = 2
 
 class EngineError(Exception):
     """The network cannot be loaded or does not have the expected shape."""
+
+
+class CannotCompileError(EngineError):
+    """OpenVINO has no way to run the network on this processor; `why` is its own reason."""
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class DeviceError(EngineError):
@@ -126,24 +134,28 @@ class Engine:
         Raises
         ------
         EngineError
-            If OpenVINO cannot read or compile the model, or its shape is not
-            static with one input and one output; a DeviceError for another device than the CPU.
+            If OpenVINO cannot read the model, or its shape is not static with one input and one
+            output; a CannotCompileError if it cannot compile it for the CPU, a DeviceError for
+            another device.
         """
         core = new_core()
         self.device = tuning.device
         self.refused: tuple[str, ...] = ()
         self._search = search
+        compiling = False
         try:
             network = _read(core, model)
             if tuning.batch is not None and network.inputs[0].shape[0] != tuning.batch:
                 network.reshape([tuning.batch, *network.inputs[0].shape[1:]])
             self._check(model, network)
+            compiling = True
             self._compiled = self._compile(core, network, precision, threads, tuning)
         except RuntimeError as error:
-            kind = EngineError if tuning.device == "CPU" else DeviceError
-            raise kind(
-                f"{model}: OpenVINO cannot compile it for {tuning.device}: {in_one_line(error)}"
-            ) from error
+            why = in_one_line(error)
+            told = f"{model}: OpenVINO cannot compile it for {tuning.device}: {why}"
+            if tuning.device != "CPU":
+                raise DeviceError(told) from error
+            raise CannotCompileError(told, why) if compiling else EngineError(told) from error
         self._ahead = AHEAD * tuning.streams
         # Its requests and their memory are for one frame at a time.
         self._in_use = Lock()

@@ -12,8 +12,9 @@ from kenpin.config.errors import ConfigError
 from kenpin.config.tuning import Tuning, load_tuning
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.manifest import BundleError
-from kenpin.runtime.judging.engine import DeviceError, Engine, EngineError
+from kenpin.runtime.judging.engine import CannotCompileError, DeviceError, Engine, EngineError
 from kenpin.runtime.judging.join import Joiner
+from kenpin.runtime.judging.processor import processor_name
 from kenpin.runtime.judging.proposals import BankSearch, SearchError
 from kenpin.runtime.judging.scoring import OnFeatures, Scorer, array_of, load_scorer
 from kenpin.runtime.judging.tiling import TileGrid
@@ -116,11 +117,17 @@ def load_engine(
     except DeviceError as error:
         # Nothing is wrong with the bundle: another may have been named, or be there no more.
         raise BundleError(
-            f"{bundle.folder}: {error}; run `edge-doctor tune` for the CPU, or with --device for "
-            "one that this box has"
+            f"{error}; run `edge-doctor tune` for the CPU, or with --device for one that this box "
+            "has"
+        ) from error
+    except CannotCompileError as error:
+        # Compiled anew it would be the same network.
+        raise BundleError(
+            f"{error}; this processor, {processor_name()}, cannot run the bundle: give it to one "
+            "with AVX2 or more, or make it of another network"
         ) from error
     except EngineError as error:
-        raise BundleError(f"{bundle.folder}: {error}; recompile the bundle") from error
+        raise BundleError(f"{error}; recompile the bundle") from error
     batch = tuning.batch or f.batch
     expected = ((batch, c, t.size_px, t.size_px), (batch, f.cells, f.cells, f.dimensions))
     if (engine.input_shape, engine.output_shape) != expected:
