@@ -26,6 +26,7 @@ from kenpin.compile.build import build
 from kenpin.compile.cli import main as edge_compile
 from kenpin.compile.evaluation.prove import prove
 from kenpin.compile.importing.imported_network import ImportedNetwork
+from kenpin.compile.importing.model_ensemble import model_files
 from kenpin.compile.importing.model_file import model_file
 from kenpin.compile.methods.feature_reader import FeatureReader
 from kenpin.compile.networks.guard import QuantizationError
@@ -535,6 +536,58 @@ def test_networks_of_tiles_must_fit_the_frame(tmp_path: Path) -> None:
     )  # fmt: skip
     (folder / "tile1_0" / "model.xml").unlink()
     refused("none for row 1, column 0", folder)
+
+
+def one_of_tiles(side: int, *, kind: str = "f32", step: int = 1, more: bool = False) -> Any:
+    """(image, outputs) of a network that is one of several, or unlike them."""
+    image = opset.parameter([-1, 3, side, side], ov.Type.f32, name="image")
+    off = opset.abs(opset.subtract(grey(image, False), np.float32(0)))
+    found = opset.avg_pool(off, [step] * 2, [0, 0], [0, 0], [step] * 2, False)
+    outputs = {"map": opset.convert(found, kind)}
+    return image, outputs | ({"score": opset.reduce_max(off, np.array([1, 2, 3]))} if more else {})
+
+
+@pytest.mark.parametrize(
+    ("unlike", "told", "usual"),
+    [
+        ({"step": 4}, "gives map [1,1,16,16] f32", "gives map [1,1,64,64] f32"),
+        ({"kind": "f16"}, "gives map [1,1,64,64] f16", "gives map [1,1,64,64] f32"),
+        ({"side": 96}, "takes [1,3,96,96] f32", "takes [1,3,64,64] f32"),
+        ({"more": True}, "gives map [1,1,64,64] f32, score [1] f32", "gives map [1,1,64,64] f32"),
+    ],
+)
+@pytest.mark.parametrize("odd", [0, 3])
+def test_of_networks_of_tiles_the_one_that_is_unlike_the_others_is_named(
+    tmp_path: Path, odd: int, unlike: dict[str, Any], told: str, usual: str
+) -> None:
+    for number in range(4):
+        place = tmp_path / f"tile{number // 2}_{number % 2}"
+        place.mkdir()
+        image, outputs = one_of_tiles(**{"side": SIZE, **(unlike if number == odd else {})})
+        saved(place, image, **outputs)
+    other = "tile0_1" if odd == 0 else "tile0_0"
+    name = "tile0_0" if odd == 0 else "tile1_1"
+    with pytest.raises(ConfigError) as found:
+        model_files(tmp_path).read()
+    assert str(found.value) == (
+        f"{name}/model.xml: {told}, and {other}/model.xml {usual}; export the networks of all "
+        "tiles alike"
+    )
+
+
+def test_networks_of_tiles_of_which_one_normalises_are_refused(tmp_path: Path) -> None:
+    for number, mean in enumerate((0, 0, 0.46, 0)):
+        place = tmp_path / f"tile{number // 2}_{number % 2}"
+        place.mkdir()
+        image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+        shown = opset.subtract(image, np.float32(mean)) if mean else image
+        saved(place, image, map=opset.abs(grey(shown, False)))
+    with pytest.raises(
+        ConfigError,
+        match=r"^tile1_0/model\.xml: takes a mean off its pixels itself, and tile0_0/model\.xml "
+        "takes no mean",
+    ):
+        model_files(tmp_path).read()
 
 
 def test_tiles_that_a_batch_would_mix_are_shown_one_by_one(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kenpin.compile.importing.model_file import model_file, networks_in, output_of, read, sha256_of
+from kenpin.compile.importing.normalisation import takes_a_mean_off
 from kenpin.config.errors import ConfigError, in_one_line
 from kenpin.runtime.judging.telemetry import silence
 
@@ -51,7 +53,9 @@ class ModelFiles:
         """
         if self.shape is None:
             return read(self.files[0])
-        return _merged([_for_one(read(file), file) for file in self.files], self.files)
+        models = [_for_one(read(file), file) for file in self.files]
+        _expect_alike(models, [file.relative_to(self.place).as_posix() for file in self.files])
+        return _merged(models)
 
     def sha256(self) -> str:
         """Of all files."""
@@ -117,16 +121,56 @@ def _for_one(model: Any, file: Path) -> Any:
     return model
 
 
-def _merged(models: Sequence[Any], files: Sequence[Path]) -> Any:
+def _expect_alike(models: Sequence[Any], names: Sequence[str]) -> None:
+    """See that the networks of all tiles take and give the same, but for what they learned.
+
+    Raises
+    ------
+    ConfigError
+        If one is unlike most: it is named, and what it has beside what they have.
+    """
+    first = models[0]
+    for told in (_taken, lambda model: _given(model, first), _normalised):
+        found = [told(model) for model in models]
+        usual = Counter(found).most_common(1)[0][0]
+        odd = next((number for number, one in enumerate(found) if one != usual), None)
+        if odd is not None:
+            raise ConfigError(
+                f"{names[odd]}: {found[odd]}, and {names[found.index(usual)]} {usual}; export the "
+                "networks of all tiles alike"
+            )
+
+
+def _taken(model: Any) -> str:
+    port = model.inputs[0]
+    return f"takes {port.partial_shape} {port.element_type.get_type_name()}"
+
+
+def _given(model: Any, first: Any) -> str:
+    """Its outputs by the names that the first network has for them, and what it has besides."""
+    told, own = [], list(model.outputs)
+    for wanted in first.outputs:
+        name = wanted.any_name
+        port = next((port for port in own if name in port.get_names()), None)
+        if port is not None:
+            own.remove(port)
+            told.append(_output(name, port))
+    told += [_output(port.any_name, port) for port in own]
+    return f"gives {', '.join(told)}"
+
+
+def _output(name: str, port: Any) -> str:
+    return f"{name} {port.partial_shape} {port.element_type.get_type_name()}"
+
+
+def _normalised(model: Any) -> str:
+    return f"{'takes a' if takes_a_mean_off(model) else 'takes no'} mean off its pixels itself"
+
+
+def _merged(models: Sequence[Any]) -> Any:
     """One network: image n of its batch goes through the n-th, and comes out as n-th."""
     first = models[0]
     port = first.inputs[0]
-    shapes = {str(model.inputs[0].shape) + str(model.inputs[0].element_type) for model in models}
-    if len(shapes) > 1:
-        raise ConfigError(
-            f"{files[0].name} and others: their inputs differ: {', '.join(sorted(shapes))}; "
-            "export the networks of all tiles alike"
-        )
     images = opset.parameter([len(models), *port.shape[1:]], port.element_type, name="images")
     parts = opset.split(images, 0, len(models))
     for number, model in enumerate(models):
@@ -134,15 +178,8 @@ def _merged(models: Sequence[Any], files: Sequence[Path]) -> Any:
             user.replace_source_output(parts.output(number))
     results = []
     for name in [port.any_name for port in first.outputs if port.get_names()]:
-        try:
-            outputs = [_batched(output_of(model, name)) for model in models]
-            joined = opset.concat(outputs, 0)
-        except (StopIteration, RuntimeError) as error:
-            raise ConfigError(
-                f"{files[0].name} and others: their outputs {name} differ ({in_one_line(error)}); "
-                "export the networks of all tiles alike"
-            ) from None
-        result = opset.result(joined)
+        outputs = [_batched(output_of(model, name)) for model in models]
+        result = opset.result(opset.concat(outputs, 0))
         result.output(0).get_tensor().set_names({name})
         results.append(result)
     return ov.Model(results, [images], "tiles")
