@@ -171,3 +171,59 @@ def test_a_network_that_cannot_lose_a_number_stays_as_it_is(tmp_path: Path) -> N
     found = of_tiles(out, one_white())
     assert np.isnan(found[1]).any()
     assert np.isfinite(found[[0, 2]]).all()
+
+
+def times(folder: Path, factor: float, *, features: bool = False) -> Path:
+    """How far a pixel is from middle grey, so many times: a map, or two features."""
+    image = opset.parameter([-1, 3, SIZE, SIZE], ov.Type.f32, name="image")
+    off = opset.abs(opset.subtract(grey(image, False), np.float32(0.46)))
+    found = opset.multiply(off, np.float32(factor))
+    if features:
+        found = opset.avg_pool(found, [8, 8], [0, 0], [0, 0], [8, 8], False)
+        # The second one never stirs beside the first.
+        found = opset.concat([found, found], 1)
+    return saved(folder, image, map=found)
+
+
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [
+        (1e38, r"go to 5\.4e\+37 .*at most 1e\+30, so that sums of them.*multiply.*by 1e-37"),
+        (1e31, r"go to 5\.4e\+30 .*at most 1e\+30"),
+        (1e-31, r"are 5\.4e-32 at most .*some of 1e-30 or more, below which they may"),
+        (1e-38, r"are 5\.\de-39 at most"),
+    ],
+)
+def test_numbers_near_the_ends_of_float32_are_refused_with_how_large_they_are(
+    tmp_path: Path, factor: float, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        compiled(tmp_path, recipe_of(tmp_path, times(tmp_path, factor)))
+
+
+@pytest.mark.parametrize("factor", [1e30, 1e-29])
+def test_numbers_within_float32_are_judged_as_others_are(tmp_path: Path, factor: float) -> None:
+    manifest = compiled(tmp_path, recipe_of(tmp_path, times(tmp_path, factor))).manifest
+    plain = compiled(tmp_path / "1", recipe_of(tmp_path / "1", times(tmp_path, 1))).manifest
+    expected = factor * np.array([one.score for one in plain.good_scores])
+    np.testing.assert_allclose([one.score for one in manifest.good_scores], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "factor", "told"),
+    [
+        ("patchcore", 1e17, r"go to 9\.\de\+15 .*at most 1e\+15, so that sums of their squares"),
+        ("patchcore", 1e-17, r"some of 1e-15 or more, below which their squares may count as 0"),
+        ("padim", 1e12, r"deviate by up to .*method\.shrinkage 0\.01 is lost"),
+    ],
+)
+def test_features_whose_squares_leave_what_is_computed_with_are_refused(
+    tmp_path: Path, method: str, factor: float, told: str
+) -> None:
+    file = times(tmp_path, factor, features=True)
+    recipe = recipe_of(
+        tmp_path, file, method={"name": method}, model={"features": ("map",)},
+        quantize={"precision": "fp32"},
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=told):
+        compiled(tmp_path, recipe)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kenpin.compile.good_images.images import load
 from kenpin.compile.methods.fitting import fitting_of
 from kenpin.compile.metrics.scores import auroc
+from kenpin.compile.networks.number_range import expect_in_range
 from kenpin.compile.networks.twins import TWIN_KINDS, twin
 from kenpin.config.errors import ConfigError
 from kenpin.config.frame import FrameSpec
@@ -113,7 +114,7 @@ def compare(
     Raises
     ------
     ConfigError
-        If the network gives values that are no numbers.
+        If the network gives values that are no numbers, or too large or small to compute with.
     QuantizationError
         If INT8's scores of any kind of twin shrink below `min_score_ratio` of
         FP32's (the median of the kind: one odd twin must not fail a recipe),
@@ -163,9 +164,10 @@ class _Trial:
         """Scores of the normals and of the twins, on a network's own features."""
         probe = fitting_of(self.method).probe
         probes = _numbers(run(self.probes), "good tiles")
-        scorer = probe(self.method, probes, np.random.default_rng(self.seed))
         normals = _numbers(run(self.normals), "good tiles")
         twins = _numbers(run(self.twins), "good tiles with a drawn defect")
+        expect_in_range((probes, normals, twins), self.method)
+        scorer = probe(self.method, probes, np.random.default_rng(self.seed))
         return _scores(normals, scorer), _scores(twins, scorer)
 
 

@@ -7,6 +7,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kenpin.config.errors import ConfigError
+
 __all__ = ["GaussianSums"]
 
 F32 = NDArray[np.float32]
@@ -105,10 +107,20 @@ class GaussianSums:
 
         Raises
         ------
+        ConfigError
+            If the shrinkage is lost beside the covariance, which has no inverse then.
         ValueError
             As `covariance`.
         """
         covariance = self.covariance(start, stop)
         covariance += shrinkage * np.eye(covariance.shape[-1])
         # With covariance = L L.T, the inverse is (1/L).T (1/L).
-        return np.tril(np.linalg.inv(np.linalg.cholesky(covariance)))
+        try:
+            return np.tril(np.linalg.inv(np.linalg.cholesky(covariance)))
+        except np.linalg.LinAlgError as error:
+            most = float(np.sqrt(np.diagonal(covariance, axis1=1, axis2=2).max()))
+            raise ConfigError(
+                f"features deviate by up to {most:.1e}, beside which method.shrinkage "
+                f"{shrinkage:g} is lost and their covariance has no inverse; set a larger "
+                "method.shrinkage, or scale what the network gives"
+            ) from error
