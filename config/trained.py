@@ -17,7 +17,7 @@ from pydantic import (
 
 from kenpin.config.backbone import BackboneSpec
 from kenpin.config.methods import Method, MethodSettings
-from kenpin.config.settings import Settings
+from kenpin.config.settings import Settings, as_before
 
 __all__ = [
     "CFLOW",
@@ -196,6 +196,9 @@ class FastflowSpec(TrainedSpec):
 
     couplings     steps of the flow of each layer
     hidden_ratio  channels inside a coupling's network, as a share of those that speak
+    norm          what features are brought to a mean and a deviation by: each "channel" by what
+                  it is over all good tiles; or each "tile" by itself, as its authors do, so that
+                  its light and contrast count for nothing
     rate          of learning
     """
 
@@ -204,7 +207,21 @@ class FastflowSpec(TrainedSpec):
     name: Literal["fastflow"]
     couplings: int = Field(default=8, ge=1, le=32)
     hidden_ratio: float = Field(default=1.0, gt=0, le=4)
+    norm: Literal["channel", "tile"] = "channel"
     rate: float = Field(default=1e-3, gt=0)
+
+    def unfit_for_webs(self) -> str:
+        """See `MethodSettings`."""
+        if self.norm == "tile":
+            return (
+                'method.norm "tile" judges a tile as a whole, so a line\'s verdict would depend on '
+                "where the tile rows happen to fall on the material; leave it out"
+            )
+        return ""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return as_before(self, handler(self), "norm")
 
 
 class ReverseDistillationSpec(TrainedSpec):

@@ -26,13 +26,14 @@ from kenpin.compile.build import build
 from kenpin.compile.prepare import prepare
 from kenpin.compile.progress import Steps
 from kenpin.compile.training import pool as pool_module
+from kenpin.compile.training.fastflow import FastflowHead
 from kenpin.compile.training.head import HeadPlan
 from kenpin.compile.training.pool import gather
 from kenpin.compile.training.reverse_distillation import ReverseHead
 from kenpin.config.errors import ConfigError
 from kenpin.config.methods import METHODS
 from kenpin.config.recipe import load_recipe
-from kenpin.config.trained import ReverseDistillationSpec, TrainedSpec
+from kenpin.config.trained import FastflowSpec, ReverseDistillationSpec, TrainedSpec
 from kenpin.runtime.judging.engine import Engine
 from kenpin.runtime.judging.lamp import Lamp
 from kenpin.runtime.selftest import open_tested
@@ -91,6 +92,30 @@ def test_each_training_and_its_box_take_a_second_backbone(
     assert found.shape == expected.shape == (4, 4, 4, 1)
     assert np.isfinite(found).all()
     assert np.abs(found - expected).max() <= ALIKE.get(method, 1e-4) * np.abs(expected).max()
+
+
+def test_by_a_tiles_own_norm_light_and_contrast_of_features_count_for_nothing(
+    tiny: Path, tmp_path: Path
+) -> None:
+    network = trained(tiny, tmp_path, f'name="fastflow",norm="tile",couplings=2,{BRIEF}')
+    tiles = tiles_of(tiny)
+    found = maps_of(Engine(network.model(2)), tiles)
+    shown = torch.from_numpy(tiles)
+    with torch.no_grad():
+        expected = network.joint()(shown).numpy()
+        assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+        assert found.std() > 0
+        spec = FastflowSpec(name="fastflow", norm="tile")
+        heads = (
+            FastflowHead(network.plan, spec),
+            FastflowHead(network.plan, spec.model_copy(update={"norm": "channel"})),
+        )
+        taps = network.plan.backbone(shown)
+        for head, alike in zip(heads, (True, False), strict=True):
+            first, other = (
+                head.eval()(shown, seen) for seen in (taps, [3 * one + 1 for one in taps])
+            )
+            assert torch.allclose(first, other, rtol=1e-3, atol=1e-4) == alike
 
 
 @pytest.mark.parametrize("members", [False, True])

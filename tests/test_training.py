@@ -62,6 +62,7 @@ ASKED = {
     "cflow": ('place="tile"', "method.place"),
     "efficientad": ("autoencoder=true", "method.autoencoder"),
     "ensemble": ('members=[{name="stfpm"},{name="metric"}]', "method metric judges a tile"),
+    "fastflow": ('norm="tile"', "method.norm"),
 }
 TRAINED = sorted(
     name for name in METHODS.names() if issubclass(METHODS.find(name).settings, TrainedSpec)

@@ -45,17 +45,26 @@ def _subnet(side: int, ratio: float) -> Subnet:
     return make
 
 
+def _norm(tap: Tap, size_px: int, spec: FastflowSpec) -> nn.Module:
+    """As the recipe wants it; a tile's own ends in a scale and a shift that are learned."""
+    if spec.norm == "channel":
+        return Standardized(tap.channels)
+    side = size_px // tap.stride_px
+    return nn.LayerNorm([tap.channels, side, side])
+
+
 class _Flows(nn.Module):
     """A flow for each tap."""
 
-    def __init__(self, taps: Sequence[Tap], grid_px: int, spec: FastflowSpec) -> None:
+    def __init__(self, plan: HeadPlan, spec: FastflowSpec) -> None:
         super().__init__()
-        self._taps, self._grid_px = tuple(taps), grid_px
+        taps: Sequence[Tap] = plan.taps
+        self._taps, self._grid_px = tuple(taps), plan.grid_px
         # Large and small kernels in turn, as the paper has it for residual networks.
         kernels = [
             _subnet(3 if n % 2 == 0 else 1, spec.hidden_ratio) for n in range(spec.couplings)
         ]
-        self.norms = nn.ModuleList(Standardized(tap.channels) for tap in taps)
+        self.norms = nn.ModuleList(_norm(tap, plan.size_px, spec) for tap in taps)
         self.flows = nn.ModuleList(Flow(tap.channels, kernels) for tap in taps)
 
     def noise(self, maps: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -80,7 +89,7 @@ class FastflowHead(TrainedHead):
 
     def __init__(self, plan: HeadPlan, spec: FastflowSpec) -> None:
         super().__init__()
-        self.embedding = _Flows(plan.taps, plan.grid_px, spec)
+        self.embedding = _Flows(plan, spec)
         self._rate = spec.rate
 
     def forward(self, tiles: Tensor, taps: list[Tensor]) -> Tensor:  # noqa: ARG002
