@@ -16,7 +16,7 @@ from kenpin.compile.good_images.places import InspectedPlaces
 from kenpin.compile.good_images.walk import GoodWalk
 from kenpin.compile.importing.imported_network import ImportedNetwork
 from kenpin.compile.importing.own_tiles import recipe_with_own_tiles
-from kenpin.compile.layouts import is_laid_out, recipe_with_images
+from kenpin.compile.layouts import recipe_with_images
 from kenpin.compile.methods.fitting import fitting_of
 from kenpin.compile.networks.network import FeatureNetwork, OwnNetwork
 from kenpin.compile.networks.tiles_apart import tiles_apart
@@ -144,6 +144,6 @@ def look_through(prepared: Prepared, steps: Steps) -> tuple[GoodImages, NDArray[
     if spec.ng is not None:
         with steps.step("check NG images") as progress:
             check_ng(spec.ng, recipe.frame, spec.turn_deg, images, progress)
-    for doubt in doubts_about(images, recipe, laid_out=is_laid_out(images.folder)):
+    for doubt in doubts_about(images, recipe):
         steps.say(f"warning: {doubt}")
     return images, inspected

@@ -15,9 +15,13 @@ import pytest
 
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.compile.good_images.first_look import find_good
-from kenpin.compile.good_images.images import refuse_dataset
+from kenpin.compile.good_images.images import GoodImages, refuse_dataset
 from kenpin.compile.layouts import counts_in, laid_out
 from kenpin.config.errors import ConfigError
+from kenpin.config.frame import FrameSpec
+from kenpin.config.images import ImagesSpec
+from kenpin.config.tiles import TileSpec
+from kenpin.runtime.judging.tiling import TileGrid
 
 H, W = 48, 64
 GREY = np.full((H, W), 90, np.uint8)
@@ -106,6 +110,31 @@ def test_a_list_that_does_not_say_what_is_good_is_refused(
     (tmp_path / "list.csv").write_text("\n".join([head, *rows, *more]) + "\n")
     with pytest.raises(ConfigError, match=said):
         counted(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_images_keep_the_folders_that_a_list_names_them_in(
+    absolute: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the list is named by its whole path, and whatever the folders are called."""
+    rows, rng = ["image,kind,split"], np.random.default_rng(0)
+    for folder in ("monday", "ok", "test"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        for number in range(8):
+            pixels = rng.integers(60, 120, (H, W), np.uint8)
+            write_png(tmp_path / "set" / folder / f"{number}.png", pixels)
+        rows += [f"{folder}/{number}.png,good,train" for number in range(8)]
+    (tmp_path / "set" / "list.csv").write_text("\n".join(rows))
+    monkeypatch.chdir(tmp_path)
+    source = (tmp_path if absolute else Path()) / "set" / "list.csv"
+    folder = laid_out(source, cache=tmp_path / "cache")
+    assert counts_in(folder) == {"train/good": 24}
+    good = folder / "train" / "good"
+    assert {file.parent.name for file in good.rglob("*.png")} == {"monday", "ok", "test"}
+    frame = FrameSpec(height_px=H, width_px=W)
+    grid = TileGrid.of(frame, TileSpec(size_px=32, halo_px=8))
+    found = GoodImages.check(ImagesSpec(good=good), frame, grid, lambda *_: None)
+    assert len(found.files) == 24
 
 
 def test_of_several_lists_in_a_folder_none_is_chosen(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from kenpin.camera.files.listing import name_in, printable
 from kenpin.compile.good_images.grey_limits import unusual
 from kenpin.compile.good_images.images import GoodImages
+from kenpin.compile.laid_out import is_laid_out
 from kenpin.config.recipe import Recipe
 from kenpin.runtime.bundles.operating_point import scores_needed
 
@@ -19,17 +20,11 @@ __all__ = ["doubts_about"]
 ASKED_FOR = 50
 
 
-def doubts_about(images: GoodImages, recipe: Recipe, *, laid_out: bool = False) -> Iterator[str]:
-    """Each in a sentence: what was found, and what to do.
-
-    Parameters
-    ----------
-    laid_out
-        Whether they come from a data set that said of each that it is good, in whatever folder.
-    """
+def doubts_about(images: GoodImages, recipe: Recipe) -> Iterator[str]:
+    """Each in a sentence: what was found, and what to do."""
     for file in images.others:
         yield f"{printable(file)} is no image and is left out"
-    if not laid_out:
+    if not is_laid_out(images.folder):
         yield from _folders(images)
     yield from _count(images, recipe)
     yield from _copies(images)

@@ -17,6 +17,7 @@ from kenpin.camera.files.images import read_pixels
 from kenpin.camera.files.listing import list_images, list_others, name_in, printable
 from kenpin.compile.good_images.grey_limits import unusual
 from kenpin.compile.good_images.parts import Parts, WebFile, parts_of_files, parts_of_webs
+from kenpin.compile.laid_out import is_laid_out
 from kenpin.compile.progress import OnProgress
 from kenpin.compile.words import NOT_GOOD, names_good
 from kenpin.config.errors import ConfigError
@@ -317,7 +318,8 @@ def _checked(file: Path, frame: FrameSpec, turn_deg: int) -> NDArray[Any]:
 
 def _good_files(spec: ImagesSpec, frame: FrameSpec) -> list[Path]:
     """The images to learn from, of which there must be enough."""
-    refuse_dataset(spec.good)
+    if not is_laid_out(spec.good):
+        refuse_dataset(spec.good)
     files = learned_from(spec)
     web = frame.geometry == "continuous"
     keep = [file_kept(name) if web else name for name in spec.keep]

@@ -11,20 +11,12 @@ from kenpin.camera.files.listing import list_images, printable
 from kenpin.compile.fingerprint import fingerprint
 from kenpin.compile.layouts.archives import is_archive, unpack
 from kenpin.compile.layouts.base import DatasetLayout
-from kenpin.compile.layouts.spread import is_laid_out, spread
+from kenpin.compile.layouts.spread import spread
 from kenpin.config.errors import ConfigError
 from kenpin.config.recipe import Recipe
 from kenpin.config.registry import Registry
 
-__all__ = [
-    "ANY",
-    "LAYOUTS",
-    "cache_folder",
-    "counts_in",
-    "is_laid_out",
-    "laid_out",
-    "recipe_with_images",
-]
+__all__ = ["ANY", "LAYOUTS", "cache_folder", "counts_in", "laid_out", "recipe_with_images"]
 
 # The order is that of recognising: lists say what they are, folders may look like several.
 LAYOUTS: Final = Registry(

@@ -129,7 +129,8 @@ def _rows(file: Path, category: str | None) -> Iterator[LabelledImage]:
                 "or the name of a defect"
             )
         kind = _kind(known["kind"], row, mask)
-        name = printable(Path(known["image"]).name if image.is_absolute() else known["image"])
+        listed = Path(known["image"])
+        name = printable(listed.name if listed.is_absolute() else known["image"])
         told = f"{printable(file.name)}, line {line}"
         yield LabelledImage(image, name, kind, split, None if kind == GOOD else mask, told=told)
 

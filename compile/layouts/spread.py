@@ -13,19 +13,18 @@ from pathlib import Path, PurePosixPath
 from kenpin.camera.files.images import read_pixels, write_png
 from kenpin.camera.files.listing import printable
 from kenpin.compile.fingerprint import fingerprint
+from kenpin.compile.laid_out import mark_laid_out
 from kenpin.compile.layouts.base import LabelledImage, Split, divided
 from kenpin.compile.layouts.shapes import Drawing
 from kenpin.compile.words import GOOD
 from kenpin.config.errors import ConfigError
 
-__all__ = ["is_laid_out", "spread"]
+__all__ = ["spread"]
 
 # In a folder's name; what labels have besides becomes a hyphen.
 _UNFIT = re.compile(r"[^\w.+-]+")
 # What an earlier version laid out, or drew, otherwise is not used again.
 _DRAWN_AS = "3"
-# A file in a folder that was laid out here.
-_MARK = ".laid-out"
 
 
 def spread(samples: Iterable[LabelledImage], cache: Path, name: str) -> Path:
@@ -52,16 +51,11 @@ def spread(samples: Iterable[LabelledImage], cache: Path, name: str) -> Path:
     try:
         for sample, split in placed:
             _place(sample, split, staging)
-        (staging / _MARK).touch()
+        mark_laid_out(staging)
         _rename(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder
-
-
-def is_laid_out(good: Path) -> bool:
-    """Whether a folder of good images is train/good/ of a data set that was laid out here."""
-    return (good / ".." / ".." / _MARK).exists()
 
 
 def _see_that_each_is_one(placed: list[tuple[LabelledImage, Split]]) -> None:
