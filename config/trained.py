@@ -51,11 +51,18 @@ TwinKind = Literal["spot", "scratch", "stain", "band", "grain", "cut_paste"]
 CONTRASTS = (12.0, 60.0)
 
 
-def _whole_tiles(name: str) -> str:
+# For methods that cannot do otherwise.
+OTHERS = (
+    "use a method that judges places: stfpm, fastflow, reverse_distillation, cflow, dfm, "
+    "patchcore or padim"
+)
+
+
+def _whole_tiles(what: str, remedy: str = OTHERS) -> str:
+    """Why webs refuse a method, or a setting of one, that judges whole tiles."""
     return (
-        f"method {name} judges a tile as a whole, so a line's verdict would depend on where the "
-        "tile rows happen to fall on the material; use a method that judges places: stfpm, "
-        "fastflow, reverse_distillation, cflow, dfm, patchcore or padim"
+        f"{what} judges a tile as a whole, so a line's verdict would depend on where the tile rows "
+        f"happen to fall on the material; {remedy}"
     )
 
 
@@ -213,10 +220,7 @@ class FastflowSpec(TrainedSpec):
     def unfit_for_webs(self) -> str:
         """See `MethodSettings`."""
         if self.norm == "tile":
-            return (
-                'method.norm "tile" judges a tile as a whole, so a line\'s verdict would depend on '
-                "where the tile rows happen to fall on the material; leave it out"
-            )
+            return _whole_tiles('method.norm "tile"', "leave it out")
         return ""
 
     @model_serializer(mode="wrap")
@@ -300,7 +304,7 @@ class MetricSpec(TrainedSpec):
 
     def unfit_for_webs(self) -> str:
         """See `MethodSettings`."""
-        return _whole_tiles("metric")
+        return _whole_tiles("method metric")
 
 
 class EfficientAdSpec(TrainedSpec):
@@ -340,10 +344,7 @@ class EfficientAdSpec(TrainedSpec):
     def unfit_for_webs(self) -> str:
         """See `MethodSettings`."""
         if self.autoencoder:
-            return (
-                "method.autoencoder judges a tile as a whole, so a line's verdict would depend on "
-                "where the tile rows happen to fall on the material; set it to false"
-            )
+            return _whole_tiles("method.autoencoder", "set it to false")
         return ""
 
 
@@ -367,7 +368,7 @@ class GanomalySpec(TrainedSpec):
 
     def unfit_for_webs(self) -> str:
         """See `MethodSettings`."""
-        return _whole_tiles("ganomaly")
+        return _whole_tiles("method ganomaly")
 
 
 def trained(settings: type[TrainedSpec], fitting: str) -> Method:

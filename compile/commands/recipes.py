@@ -13,7 +13,7 @@ from kenpin.config.console import plain_console
 from kenpin.config.errors import ConfigError, OutputError
 from kenpin.config.exits import Exit
 from kenpin.config.output import file_to_write, folder_to_write
-from kenpin.config.recipe import load_recipe
+from kenpin.config.recipe import Recipe, load_recipe
 from kenpin.processes.cluster import maybe_cluster
 from kenpin.runtime.bundles.bundle import Bundle
 from kenpin.runtime.bundles.store import Store
@@ -47,16 +47,16 @@ def init(options: argparse.Namespace) -> int:
 
 def build_bundle(options: argparse.Namespace) -> int:
     """Compile a recipe, or a folder of good images; the store's `current` names the bundle."""
-    _build(options, current=True)
+    recipe = load_recipe(_recipe_file(options.recipe), options.set)
+    _build(options, recipe, current=True)
     return Exit.DONE
 
 
-def _build(options: argparse.Namespace, *, current: bool) -> Bundle:
+def _build(options: argparse.Namespace, recipe: Recipe, *, current: bool) -> Bundle:
     from kenpin.compile.build import build
     from kenpin.compile.reporting.report import summary
     from kenpin.compile.reporting.trade_report import limits_table, trade_of, trade_table
 
-    recipe = load_recipe(_recipe_file(options.recipe), options.set)
     # Minutes later is too late to learn that the bundle has no place.
     folder_to_write(options.output, ROOM_BYTES)
     with Steps(plain_console()) as steps, maybe_cluster(options.dask) as cluster:
@@ -87,12 +87,11 @@ def import_model(options: argparse.Namespace) -> int:
             "--anomalib says what proves a bundle; give --prove, too, or leave it out"
         )
     # As TOML's basic strings are JSON's.
-    options.set = [*options.set, f"model.file={json.dumps(str(options.model.resolve()))}"]
-    options.recipe = _recipe_file(options.recipe, imports=True)
-    recipe = load_recipe(options.recipe, options.set)
+    said = [*options.set, f"model.file={json.dumps(str(options.model.resolve()))}"]
+    recipe = load_recipe(_recipe_file(options.recipe, imports=True), said)
     if options.prove:
         expect_provable(recipe, options.anomalib)
-    bundle = _build(options, current=not options.prove)
+    bundle = _build(options, recipe, current=not options.prove)
     if not options.prove:
         return Exit.DONE
     proof = prove(recipe, bundle, options.anomalib)
